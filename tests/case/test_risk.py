@@ -201,7 +201,7 @@ def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
     with CaseStore.create(folder, case) as store:
         store.save(save_risk(store, store.case, "I1", ANSWER))
     done = CliRunner().invoke(app, ["case", str(folder)])
-    assert "section.svs, wsi, risk: Not valid: says nothing about a real patient." in done.output
+    assert "section.svs, wsi, risk: Not valid: not applicable to real patients." in done.output
     assert "cannot tell" not in done.output
     valid = {**ANSWER, "warnings": []}
     with CaseStore.open(folder) as store:

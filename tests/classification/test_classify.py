@@ -211,7 +211,7 @@ def test_a_dermoscopic_model_does_not_judge_what_is_probably_a_smartphone_photog
     picture, mask = photograph()
     seen = encode_lesion(replace(picture, modality=None), mask, model, ModalityEstimate("macroscopic", probability))
     answer = classify_encoded(seen, {}, model, ClassifyOptions())
-    assert answer.verdict.startswith("Not valid: 'red' cannot judge a macroscopic photograph.")
+    assert answer.verdict.startswith("Not valid: 'red' cannot assess a macroscopic photograph.")
     assert "mask" not in " ".join((answer.verdict, *answer.warnings))
     unsure = encode_lesion(replace(picture, modality=None), mask, model, ModalityEstimate("dermoscopic", 0.55))
     assert classify_encoded(unsure, {}, model, ClassifyOptions()).validity.codes == ("modality_uncertain",)

@@ -125,7 +125,7 @@ def test_an_image_that_fails_is_exit_code_1(run: Run, finished: Path, clinic: Pa
         (("nowhere",), "nowhere is no run that has begun"),
         ((*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"), "several models get no advice"),
         (("nowhere", "--split", "val"), "a RUN says itself which models and images are compared"),
-        (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is no data set"),
+        (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is not a data set"),
     ],
 )
 def test_a_command_line_that_names_too_little(words: tuple[str, ...], said: str, run: Run) -> None:

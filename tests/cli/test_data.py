@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_named_and_is_exit_code_1(run, masks: Path, lines) 
     assert result.exit_code == 1
     events = lines(result.stdout)
     assert [(e["image"], e["error"]) for e in events if e["event"] == "failed"] == [
-        ("other.png", "belongs to no photograph: none of that name was found")
+        ("other.png", "no photograph of that name was found")
     ]
     assert (events[-1]["added"], events[-1]["failed"], events[-1]["exit_code"]) == (["p0", "p1"], 1, 1)
     assert "2 images reviewed before and kept" in run(*IMPORT).stdout
@@ -79,4 +79,4 @@ def test_a_wrong_command_writes_nothing(run, masks: Path, tmp_path: Path, words:
 def test_no_data_set_is_a_wrong_command(run) -> None:
     result = run("data", "check", "nowhere")
     assert result.exit_code == 2
-    assert "nowhere is no data set" in result.stderr
+    assert "nowhere is not a data set" in result.stderr

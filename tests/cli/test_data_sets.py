@@ -120,12 +120,12 @@ def test_the_sources_are_listed(run, lines) -> None:
 
 
 WRONG = [
-    (("data", "import", "isic2018", "photographs", "--out", "x"), "does not hold ISIC 2018 (task 1). Expected:"),
+    (("data", "import", "isic2018", "photographs", "--out", "x"), "does not contain ISIC 2018 (task 1). Expected:"),
     (("data", "import", "isic", "photographs", "--out", "x"), "there is no source named 'isic'"),
     (("data", "import", "table", "photographs", "--out", "x", "--map", "no.toml"), "cannot read no.toml"),
-    (("data", "merge", "nowhere", "photographs", "--out", "x"), "nowhere is no data set"),
+    (("data", "merge", "nowhere", "photographs", "--out", "x"), "nowhere is not a data set"),
     (("data", "split", "photographs", "--val", "2"), "--val is 2"),
-    (("data", "report", "nowhere"), "nowhere is no data set"),
+    (("data", "report", "nowhere"), "nowhere is not a data set"),
 ]
 
 

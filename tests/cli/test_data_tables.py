@@ -60,7 +60,7 @@ def test_a_table_alone_is_checked(run, table: Path, tmp_path: Path) -> None:
     result = run("data", "check", "clinic.csv")
     assert result.exit_code == 2
     assert "needs a column image_id" in result.output
-    assert "'napari-melanoma data harmonise' makes other names of columns ours." in result.output
+    assert "'napari-melanoma data harmonise' renames columns to those of a data set." in result.output
     run("data", "harmonise", "clinic.csv", "--out", "out.csv")
     result = run("data", "check", "out.csv")
     assert result.exit_code == 0, result.output

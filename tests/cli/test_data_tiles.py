@@ -46,7 +46,7 @@ def test_tiles_are_cut_said_and_checked(run, slides, tmp_path, lines):
     assert {row["tissue"] for row in rows} == {"melanoma", "Skin"}
     said = run("data", "check", "tiles").stdout
     assert "128 images, 128 with a mask" in said
-    assert run("data", "tiles", "slides/a.tif", "--out", "tiles").exit_code != 0, "it is there already"
+    assert run("data", "tiles", "slides/a.tif", "--out", "tiles").exit_code != 0, "it already exists"
 
 
 def test_a_class_that_nobody_drew_is_named(run, slides):

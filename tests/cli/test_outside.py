@@ -139,7 +139,7 @@ def test_a_merge_refuses_a_row_that_leaves_and_writes_nothing(run, evil, tmp_pat
 def test_a_merge_copies_images_alone(run, evil, tmp_path: Path, path: str) -> None:
     evil({"image_id": "x", "path": path})
     result = run(*CHEAP["merge"])
-    assert (result.exit_code, "is no image" in result.stderr) == (2, True)
+    assert (result.exit_code, "is not an image" in result.stderr) == (2, True)
     assert not (tmp_path / "out").exists()
 
 

@@ -43,4 +43,4 @@ def test_a_data_set_that_is_there_is_kept(run, tmp_path: Path) -> None:
     (tmp_path / "cohort").mkdir()
     result = run("phantom", "cohort", "--out", "cohort", "--count", "10")
     assert result.exit_code == 2
-    assert "is there already" in result.stderr
+    assert "already exists" in result.stderr

@@ -1,4 +1,4 @@
-"""A configuration is a value: it cannot change, refuses what it does not know, and survives a trip through TOML."""
+"""Configurations: frozen, without unknown keys, and unchanged by a round trip through TOML."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Recipe(Config):
 class Fault(NamedTuple):
     name: str
     values: Any
-    said: tuple[str, ...]
+    expected_text: tuple[str, ...]
 
 
 FAULTS = [
@@ -75,7 +75,7 @@ def test_every_fault_is_named(fault: Fault) -> None:
         Recipe.parse(fault.values, "recipe.toml")
     message = str(caught.value)
     assert message.startswith("recipe.toml is not a valid Recipe: ")
-    assert [part for part in fault.said if part not in message] == []
+    assert [part for part in fault.expected_text if part not in message] == []
     assert caught.value.__cause__ is None
 
 
@@ -84,7 +84,7 @@ class Choice(Config):
     maybe: Margin | None = None
 
 
-def test_the_known_keys_are_said_once() -> None:
+def test_the_known_keys_are_listed_once() -> None:
     with pytest.raises(ConfigError) as raised:
         Recipe.parse({"name": "a", "sead": 1, "sede": 2, "margin": {"size": 3}}, "recipe")
     assert str(raised.value).count("known: batch") == 1
@@ -131,12 +131,14 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), [case[1:] for case in UNREADABLE], ids=[case[0] for case in UNREADABLE])
-def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, said: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "expected_text"), [case[1:] for case in UNREADABLE], ids=[case[0] for case in UNREADABLE]
+)
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes | None, expected_text: str) -> None:
     path = tmp_path / "recipe.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=expected_text):
         read_toml(path, Recipe)
 
 
@@ -148,7 +150,7 @@ class Named(Config):
 
 
 def test_a_name_must_be_among_those_that_are_found_when_asked():
-    with pytest.raises(ConfigError, match=r"'part' is 'second': there is none of that name \(known: first\)"):
+    with pytest.raises(ConfigError, match=r"'part' is 'second': no such name \(known: first\)"):
         Named.parse({"part": "second"}, "here")
     NAMES.append("second")
     try:

@@ -1,4 +1,4 @@
-"""Progress goes out after each step, a wish to stop comes in before the next."""
+"""Run contexts: progress is reported after each step, a stop is checked before the next."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def test_another_thread_may_cancel() -> None:
 
 
 def test_a_part_moves_the_whole_and_is_stopped_by_it() -> None:
-    told: list[Progress] = []
-    outer = RunContext(told.append)
+    reported: list[Progress] = []
+    outer = RunContext(reported.append)
     part = PartContext(outer, 1, 4, "Second", scale=10)
     for progress in (Progress(3, 7, "reading"), Progress(5, 10, "half"), Milestone(10, 10, "done")):
         part.report(progress)
-    assert [step.fraction for step in told] == [0.25, 0.375, 0.5]
-    assert [step.message for step in told] == ["Second: reading", "Second: half", "Second: done"]
-    assert [type(step) for step in told] == [Progress, Progress, Milestone]
+    assert [step.fraction for step in reported] == [0.25, 0.375, 0.5]
+    assert [step.message for step in reported] == ["Second: reading", "Second: half", "Second: done"]
+    assert [type(step) for step in reported] == [Progress, Progress, Milestone]
     PartContext(outer, 0, 2, "First").report(Progress(1, 2, "half"))
-    assert told[-1].fraction == 0.25
+    assert reported[-1].fraction == 0.25
     other = PartContext(outer, 2, 4, "Third")
     part.cancel()
     assert (part.cancelled, other.cancelled, outer.cancelled) == (True, False, False)

@@ -1,4 +1,4 @@
-"""Counts and names in words."""
+"""Counts and lists of names in messages."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_things_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "most", "said"),
+    ("names", "most", "message"),
     [
         ([], 3, ""),
         (["a", "b", "c"], 3, "a, b, c"),
@@ -20,5 +20,5 @@ def test_things_are_counted() -> None:
         ((1, 2), 3, "1, 2"),
     ],
 )
-def test_the_first_few_of_many_are_named(names, most, said) -> None:
-    assert format_names(names, most) == said
+def test_the_first_few_of_many_are_named(names, most, message) -> None:
+    assert format_names(names, most) == message

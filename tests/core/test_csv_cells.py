@@ -1,4 +1,4 @@
-"""What a table holds comes back as it was, and no text cell is a formula; this is the only place that knows of CSV."""
+"""CSV: texts survive a round trip, no cell is a formula, and no other module uses the csv module."""
 
 from __future__ import annotations
 

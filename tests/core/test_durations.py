@@ -1,4 +1,4 @@
-"""How long something takes, in words."""
+"""Formatting of durations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from napari_melanoma.core.formatting import format_duration
 CASES = [(0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (90_000, "25.0 h")]
 
 
-@pytest.mark.parametrize(("seconds", "said"), CASES)
-def test_a_time_is_said_in_the_unit_that_a_person_would_take(seconds: float, said: str) -> None:
-    assert format_duration(seconds) == said
+@pytest.mark.parametrize(("seconds", "message"), CASES)
+def test_durations_have_a_readable_unit(seconds: float, message: str) -> None:
+    assert format_duration(seconds) == message

@@ -1,4 +1,4 @@
-"""The tree of errors: what a caller may catch together."""
+"""The hierarchy of errors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PARENTS = {
     "DiskFull": "SaveError",
     "ScaleMissing": "MelanomaError",
     "RunError": "MelanomaError",
-    "OtherResults": "RunError",
+    "ResultsMismatch": "RunError",
     "MalformedFile": "InputError",
     "DamagedImage": "UnreadableImage",
     "TrainingError": "MelanomaError",
-    "Diverged": "TrainingError",
-    "WorkerDied": "MelanomaError",
+    "TrainingDiverged": "TrainingError",
+    "WorkerTerminated": "MelanomaError",
 }
 
 
 @pytest.mark.parametrize(("child", "parent"), PARENTS.items())
-def test_each_error_stands_where_callers_look_for_it(child: str, parent: str) -> None:
+def test_each_error_has_its_parent(child: str, parent: str) -> None:
     assert issubclass(getattr(errors, child), getattr(errors, parent))
 
 

@@ -1,4 +1,4 @@
-"""Names of images are file names everywhere."""
+"""File names made from image ids."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ names = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("text", "said"), UNFIT)
-def test_an_id_that_names_a_path_or_cannot_be_shown_is_none(text: str, said: str) -> None:
-    assert said in describe_invalid_id(text)
+@pytest.mark.parametrize(("text", "message"), UNFIT)
+def test_an_id_that_names_a_path_or_cannot_be_shown_is_none(text: str, message: str) -> None:
+    assert message in describe_invalid_id(text)
 
 
 @pytest.mark.parametrize("text", KEPT)

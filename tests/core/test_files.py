@@ -1,4 +1,4 @@
-"""Nothing half-written is ever seen: not where it fails in the middle, not where something was there before."""
+"""Atomic writing: no partial file is ever visible, neither after an error nor while replacing."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ def test_a_folder_that_is_closed_to_us(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_folder_that_cannot_be_looked_into_is_an_error_to_act_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_access_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "mkdir", refuse(errno.EACCES))
     monkeypatch.setattr(Path, "unlink", refuse(errno.EACCES))
     with pytest.raises(SaveError, match="no permission"):
@@ -201,7 +199,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
 def test_a_folder_never_replaces_a_file(tmp_path: Path) -> None:
     target = tmp_path / "lesion12"
     target.write_text("notes of the user")
-    with pytest.raises(SaveError, match="a file of that name is in the way"), atomic_folder(target) as temporary:
+    with pytest.raises(SaveError, match="a file of that name exists"), atomic_folder(target) as temporary:
         (temporary / "mask.png").touch()
     assert target.read_text() == "notes of the user"
     assert everything_in(tmp_path) == ["lesion12"]
@@ -244,7 +242,7 @@ def test_json_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFacto
 
 
 def in_use(number):
-    """What Windows says of a file that a reader has open; elsewhere errors have no such number."""
+    """Windows error for a file that a reader has open; other systems have no such number."""
     error = PermissionError(errno.EACCES, "in use")
     error.winerror = number
     return error

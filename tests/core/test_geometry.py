@@ -1,4 +1,4 @@
-"""Pixel sizes say where they come from and refuse what cannot be one; boxes index as they say."""
+"""Pixel sizes and boxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.core.geometry import Box, PixelSize
 @pytest.mark.parametrize("size", [0.0, -1.0, math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("axis", ["y_um", "x_um"])
 def test_a_pixel_size_is_positive_and_finite(axis: str, size: float) -> None:
-    with pytest.raises(ScaleMissing, match=r"positive number of micrometres, not .*Draw the ruler"):
+    with pytest.raises(ScaleMissing, match=r"positive number of micrometers, not .*Draw the ruler"):
         PixelSize(**{"y_um": 12.0, "x_um": 12.0, axis: size})
 
 
@@ -52,7 +52,7 @@ def test_a_ruler_that_measures_nothing(end: tuple[float, float], length_mm: floa
 
 
 @given(top=st.integers(0, 9), left=st.integers(0, 9), height=st.integers(0, 9), width=st.integers(0, 9))
-def test_a_box_cuts_what_it_says(top: int, left: int, height: int, width: int) -> None:
+def test_box_slices_select_its_pixels(top: int, left: int, height: int, width: int) -> None:
     rows, columns = np.mgrid[:20, :20]
     box = Box(top, left, height, width)
     assert rows[box.slices].shape == (height, width)

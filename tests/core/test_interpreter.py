@@ -1,4 +1,4 @@
-"""Which Python starts our child processes, also where the program itself is none."""
+"""The Python interpreter of child processes, also inside an application bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_melanoma.core.interpreter import python_executable
 
 
 @pytest.mark.parametrize(
-    ("program", "beside", "expected"),
+    ("program", "companion", "expected"),
     [
         ("bin/python3.11", (), "bin/python3.11"),
         ("MacOS/napari", ("bin/python3",), "bin/python3"),
@@ -20,9 +20,9 @@ from napari_melanoma.core.interpreter import python_executable
     ],
 )
 def test_the_interpreter_is_found(
-    program: str, beside: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, companion: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (program, *beside):
+    for name in (program, *companion):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.setattr(sys, "executable", str(tmp_path / program))

@@ -1,4 +1,4 @@
-"""What a killed process left behind is removed by the next one, and nothing else is."""
+"""Files of killed processes are removed by the next one, and no other files are."""
 
 from __future__ import annotations
 

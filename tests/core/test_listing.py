@@ -1,4 +1,4 @@
-"""What lies in a folder is found; what several share is passed over; what is incomplete is named."""
+"""Modules of a package are found, private ones skipped, incomplete ones reported."""
 
 from __future__ import annotations
 

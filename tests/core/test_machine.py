@@ -1,4 +1,4 @@
-"""A machine is known by a mark of its system, not by its name."""
+"""A machine is identified by a mark of its system, not by its name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from napari_melanoma.core import files
 from napari_melanoma.core.files import machine_id, platform_uuid
 
 
-def test_a_mac_tells_its_mark() -> None:
-    told = '+-o J314sAP  <class IOPlatformExpertDevice>\n    {\n      "IOPlatformUUID" = "1B4C-77"\n      "x" = <00>\n'
-    assert platform_uuid(told) == "1B4C-77"
+def test_the_platform_uuid_of_a_mac_is_parsed() -> None:
+    reported = (
+        '+-o J314sAP  <class IOPlatformExpertDevice>\n    {\n      "IOPlatformUUID" = "1B4C-77"\n      "x" = <00>\n'
+    )
+    assert platform_uuid(reported) == "1B4C-77"
     assert platform_uuid("") == ""
 
 

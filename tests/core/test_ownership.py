@@ -1,4 +1,4 @@
-"""One process at a time works in a folder, and whoever watches from elsewhere sees that it lives."""
+"""Locks and heartbeats of folders."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
             pass
         assert is_locked(path)
         (path.parent / ".lock.owner.json").write_text("[]")
-        with pytest.raises(RunError, match=r"folder \(which one is not known\)"), hold_lock(path):
+        with pytest.raises(RunError, match=r"folder \(which one is unknown\)"), hold_lock(path):
             pass
     assert not is_locked(path)
     assert lock_holder(path) == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
-    code = "import sys, time, pathlib\nfrom napari_melanoma.core.locks import locked\n"
-    code += "with locked(pathlib.Path(sys.argv[1]) / '.lock'):\n    print('held', flush=True)\n    time.sleep(60)"
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = "import sys, time, pathlib\nfrom napari_melanoma.core.locks import hold_lock\n"
+    code += "with hold_lock(pathlib.Path(sys.argv[1]) / '.lock'):\n    print('held', flush=True)\n    time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -48,14 +48,14 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
         assert lock_holder(tmp_path / ".lock")["pid"] == os.getpid()
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaveError), hold_lock(tmp_path / "file" / ".lock"):
         pass
     assert not is_locked(tmp_path / "file" / ".lock")
 
 
-def test_what_cannot_be_opened_as_a_lock_is_held_by_nobody(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_opened_is_not_held(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
 
 

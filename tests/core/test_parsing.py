@@ -1,4 +1,4 @@
-"""JSON and TOML from outside: whatever is wrong with a file is one error that names it, within a second."""
+"""JSON and TOML from files: every fault is a single error that names the file, within a second."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def refusal(path: Path, content: bytes, read) -> str:
     with pytest.raises(MalformedFile) as caught:
         read(path)
     assert time.perf_counter() - started < 1
-    said = str(caught.value)
-    assert len(said) < 500 + len(str(path))
-    assert str(path) in said
-    return said
+    message = str(caught.value)
+    assert len(message) < 500 + len(str(path))
+    assert str(path) in message
+    return message
 
 
 @pytest.mark.parametrize(("content", "words"), [case[1:] for case in BAD_JSON], ids=[case[0] for case in BAD_JSON])
@@ -104,7 +104,7 @@ def test_unusual_toml_is_read():
 
 
 def test_an_object_is_expected_where_keys_are_read(tmp_path):
-    assert "holds a list, expected an object" in refusal(tmp_path / "some.json", b"[]", read_object)
+    assert "contains a list, expected an object" in refusal(tmp_path / "some.json", b"[]", read_object)
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path):

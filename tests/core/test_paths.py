@@ -1,4 +1,4 @@
-"""A path that a file names leads no farther than the folder of that file."""
+"""A path in a file does not lead out of the folder of that file."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_whatever_is_followed_lies_inside(folder: Path, text: str) -> None:
 
 
 def test_what_lies_outside_is_listed_where_it_is_allowed(folder: Path) -> None:
-    told: list[str] = []
-    with allow_outside_files(lambda outside: told.append(str(outside))):
+    reported: list[str] = []
+    with allow_outside_files(lambda outside: reported.append(str(outside))):
         paths = PathResolver(folder)
         assert paths.resolve("../a.png").is_file()
         assert paths.resolve(str(folder / "images" / "a.png")).is_file()  # absolute, and inside
@@ -96,9 +96,9 @@ def test_what_lies_outside_is_listed_where_it_is_allowed(folder: Path) -> None:
         with pytest.raises(UnsafePath):
             paths.resolve("a\0b")
         paths.report_outside()
-    assert len(told) == 1
-    assert told[0].startswith(f"5 files lie outside {folder}: ")
-    assert told[0].endswith(" and 2 more")
+    assert len(reported) == 1
+    assert reported[0].startswith(f"5 files lie outside {folder}: ")
+    assert reported[0].endswith(" and 2 more")
     with pytest.raises(UnsafePath):
         PathResolver(folder).resolve("../a.png")
 

@@ -1,4 +1,4 @@
-"""A stage works in order, holds no more than it may, and never waits for ever."""
+"""Pipeline stages keep the order, respect their limit, and never wait forever."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_no_more_is_under_way_than_there_is_room_for() -> None:
     assert 1 < most <= 3
 
 
-def test_an_error_comes_out_where_the_result_is_asked_for() -> None:
+def test_an_error_is_raised_where_the_result_is_due() -> None:
     with ThreadPoolExecutor(2) as pool:
         results = map_ahead(pool, lambda item: 1 // item, [2, 1, 0, 3], StageLimit(2), RunContext())
         assert [next(results), next(results)] == [0, 1]

@@ -1,4 +1,4 @@
-"""Maps on their slides: cells to slide pixels and back, areas, and where napari puts the layer."""
+"""Placement of maps on slides: conversion of cells to slide pixels, areas, and napari's layer position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Areas made sound: figures that cross themselves, and what lies outside a slide."""
+"""Repair of polygons that cross themselves, and clipping at the slide."""
 
 from __future__ import annotations
 

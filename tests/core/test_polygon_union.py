@@ -1,4 +1,4 @@
-"""What areas cover together: each place once, however many of them lie over it."""
+"""Area of the union of polygons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provenance names software and machine, never a person or a path; a fingerprint changes with what it prints."""
+"""Provenance contains software and machine, no person or path; fingerprints change with the content."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from napari_melanoma.core.provenance import array_fingerprint, collect_provenanc
 
 
 def test_provenance_says_what_ran_and_when() -> None:
-    said = collect_provenance()
-    assert said["program"] == "napari-melanoma"
-    assert said["version"] == napari_melanoma.__version__
-    assert said["packages"]["numpy"] == np.__version__
-    assert {"napari", "torch"} <= set(said["packages"])
-    age = datetime.now(UTC) - datetime.fromisoformat(said["created"])
+    found = collect_provenance()
+    assert found["program"] == "napari-melanoma"
+    assert found["version"] == napari_melanoma.__version__
+    assert found["packages"]["numpy"] == np.__version__
+    assert {"napari", "torch"} <= set(found["packages"])
+    age = datetime.now(UTC) - datetime.fromisoformat(found["created"])
     assert -1 < age.total_seconds() < 60
 
 
 def test_provenance_names_no_person_and_no_path() -> None:
-    said = json.dumps(collect_provenance())
-    assert str(Path.home()) not in said
-    assert platform.node() not in re.findall(r"[\w.-]+", said)
+    found = json.dumps(collect_provenance())
+    assert str(Path.home()) not in found
+    assert platform.node() not in re.findall(r"[\w.-]+", found)
     if len(getpass.getuser()) > 4:  # a shorter name may well be a part of a word
-        assert getpass.getuser() not in said
+        assert getpass.getuser() not in found
 
 
 def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,11 +49,11 @@ def test_a_source_tree_that_was_never_installed_has_a_version_all_the_same(tmp_p
         "m.version = none\n"
         "import napari_melanoma; sys.stdout.write(napari_melanoma.__version__)"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert said.stdout == "0+unknown"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout == "0+unknown"
 
 
-def test_the_version_costs_nothing_until_it_is_asked_for() -> None:
+def test_the_version_is_determined_lazily() -> None:
     script = (
         "import sys; import napari_melanoma, napari_melanoma.core.provenance;"
         "early = 'importlib.metadata' in sys.modules;"

@@ -1,4 +1,4 @@
-"""A run folder can be read at any moment, and a run that died can go on in it."""
+"""A run folder is readable at any moment, and an interrupted run can be resumed in it."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_a_table_without_a_header_gets_one(folder: RunFolder) -> None:
     assert table(folder) == "epoch,loss\n0,0.5\n"
 
 
-@pytest.mark.parametrize("wish", ["run", "pause", "cancel"])
-def test_a_wish_reaches_the_run(folder: RunFolder, wish: str) -> None:
-    folder.write_command(wish)
-    assert folder.read_command() == wish
+@pytest.mark.parametrize("command", ["run", "pause", "cancel"])
+def test_a_command_reaches_the_run(folder: RunFolder, command: str) -> None:
+    folder.write_command(command)
+    assert folder.read_command() == command
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"wish": "dance"}', '{"wish": null}'])
-def test_without_a_clear_wish_the_run_goes_on(folder: RunFolder, content: str | None) -> None:
+def test_without_a_valid_command_the_run_continues(folder: RunFolder, content: str | None) -> None:
     if content is not None:
         (folder.path / "control.json").write_text(content)
     assert folder.read_command() == "run"
@@ -105,14 +105,14 @@ def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
         (folder.path / name).parent.mkdir(exist_ok=True)
         (folder.path / name).write_text("half")
     (folder.path / left[2]).mkdir(parents=True)
-    wish = temporary_name(folder.path / "control.json", ".json")
-    wish.write_text("{")
+    command = temporary_name(folder.path / "control.json", ".json")
+    command.write_text("{")
     folder.repair()
     folder.append_event("epoch")
     assert kinds(folder) == ["started", "epoch"]
     assert table(folder) == "epoch,loss\n0,0.5\n"
     assert not [name for name in left if (folder.path / name).exists()]
-    assert wish.exists()  # a dock may be writing it right now
+    assert command.exists()  # a dock may be writing it right now
 
 
 @pytest.mark.parametrize("content", [b"", b"half", b"\n", b"a\nb"])
@@ -135,7 +135,7 @@ def test_a_folder_is_owned_by_one(folder: RunFolder) -> None:
     assert kinds(folder) == ["cancelled"]
 
 
-def test_half_a_line_is_taken_back_where_the_disk_is_full(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_line_is_removed_if_the_disk_is_full(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     class FullDisk:
         """A file that takes half of what it is given."""
 
@@ -166,7 +166,7 @@ def test_half_a_line_is_taken_back_where_the_disk_is_full(folder: RunFolder, mon
     assert folder.events.read_bytes() == before
 
 
-def test_a_pause_holds_until_another_wish(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_ends_with_another_command(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     naps = []
 
     def sleep(seconds: float) -> None:
@@ -192,7 +192,7 @@ def test_a_paused_run_can_be_cancelled(how: str, folder: RunFolder, monkeypatch:
     assert kinds(folder) == ["paused"]
 
 
-def test_a_helper_hears_its_program_alone(folder: RunFolder) -> None:
+def test_a_secondary_context_ignores_the_folder(folder: RunFolder) -> None:
     outer = RunContext()
     helping = SecondaryRunContext(outer, folder)
     folder.write_command("cancel")

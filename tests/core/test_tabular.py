@@ -1,4 +1,4 @@
-"""What a network must know of its inputs from a table: how many, of which cardinality, and which of them are silent."""
+"""Number, cardinality and masking of a network's inputs from a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_shape_survives_the_options_of_a_bundle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         pytest.param({"cardinalities": [3, 4], "widths": [2]}, "2 cardinalities, expected as many widths", id="widths"),
         pytest.param({"silent": [True]}, "0 cardinalities, expected as many widths, and as many silent", id="silent"),
@@ -42,8 +42,8 @@ def test_a_shape_survives_the_options_of_a_bundle() -> None:
         pytest.param({"continuous": -1}, "continuous", id="fewer than none"),
     ],
 )
-def test_what_does_not_go_together_is_refused(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         TabularShape.parse(values, "options")
 
 

@@ -1,4 +1,4 @@
-"""One policy decides for every modality whether a prediction may have a headline of its own."""
+"""The validity policy is the same for every modality."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_policy_decides_alike_for_every_modality(name: str) -> None:
+def test_the_policy_is_equal_for_every_modality(name: str) -> None:
     facts, invalid, cautions = CASES[name]
     found = ValidityInputs(**facts).check()
     assert [one.code for one in found.reasons if one.severity == "invalid"] == invalid
@@ -98,7 +98,7 @@ def test_a_validity_survives_a_file(name: str) -> None:
     assert found.to_columns()["valid"] == str(found.valid).lower()
 
 
-def test_a_demonstration_on_a_synthetic_slide_says_so() -> None:
+def test_a_demonstration_on_a_synthetic_slide_is_marked() -> None:
     found = ValidityInputs(**{**DEMO, "synthetic_input": True}).check()
     assert found.headline("3 lesions") == "Demonstration model: 3 lesions"
     assert found.headline("") == ""

@@ -1,4 +1,4 @@
-"""Clinical tables in each form in which they can be had, of made-up patients, and when a melanoma has spread."""
+"""Clinical tables in all their published forms, with fictitious patients, and the metastasis derived from them."""
 
 from __future__ import annotations
 
@@ -114,15 +114,15 @@ def rows_of(source: str, folder: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-def test_each_form_says_the_same_of_each_patient(form: str, tmp_path: Path) -> None:
+def test_all_forms_give_the_same_patients(form: str, tmp_path: Path) -> None:
     rows = rows_of("tcga-skcm", laid_out(FORMS[form], tmp_path))
     assert list(rows) == [f"TCGA-ZZ-000{number}" for number in (1, 2, 3, 4)]
     known = ("age", "sex", "site", "depth_mm", "ulceration", "clark", "metastasis")
-    said = {name[-1]: tuple(row.get(column, "") for column in known) for name, row in rows.items()}
-    assert said["1"] == ("61", "female", "torso", "2.3", "1", "4", "1")
-    assert said["2"] == ("44", "male", "head/neck", "0.7", "0", "2", "0")
-    assert said["3"] == ("", "male", "", "", "", "", "")
-    assert said["4"] == ("70", "female", "torso", "1.5", "0", "3", "1")
+    cells = {name[-1]: tuple(row.get(column, "") for column in known) for name, row in rows.items()}
+    assert cells["1"] == ("61", "female", "torso", "2.3", "1", "4", "1")
+    assert cells["2"] == ("44", "male", "head/neck", "0.7", "0", "2", "0")
+    assert cells["3"] == ("", "male", "", "", "", "", "")
+    assert cells["4"] == ("70", "female", "torso", "1.5", "0", "3", "1")
     for row in rows.values():
         for name, text in row.items():
             column = find_column(name)
@@ -130,7 +130,7 @@ def test_each_form_says_the_same_of_each_patient(form: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "verdict", "by"),
+    ("values", "verdict", "by"),
     [
         ({"ajcc_pathologic_n": "N1b"}, "1", "ajcc_pathologic_n"),
         ({"ajcc_pathologic_m": "M1c"}, "1", "ajcc_pathologic_m"),
@@ -163,8 +163,8 @@ def test_each_form_says_the_same_of_each_patient(form: str, tmp_path: Path) -> N
         ({}, "", ""),
     ],
 )
-def test_when_a_melanoma_has_spread_and_when_nobody_knows(said: dict[str, str], verdict: str, by: str | None) -> None:
-    found = classify_spread([said])
+def test_classification_of_metastasis(values: dict[str, str], verdict: str, by: str | None) -> None:
+    found = classify_spread([values])
     assert found[0] == verdict
     assert by is None or found[1] == by
 
@@ -191,7 +191,7 @@ def test_columns_are_known_without_their_table(column: str, plain: str) -> None:
     assert strip_table_name(column) == plain
 
 
-def test_slides_of_metastases_and_frozen_sections_are_left_out_and_said(tmp_path: Path) -> None:
+def test_slides_of_metastases_and_frozen_sections_are_left_out_and_noted(tmp_path: Path) -> None:
     names = ["0002-01Z-00-DX1", "0003-06Z-00-DX1", "0003-01Z-00-DX1", "0004-01A-01-TS1", "0009-01Z-00-DX1"]
     slides = {f"{number}/TCGA-ZZ-{name}.{UUID}{number}.svs": "" for number, name in enumerate(names)}
     folder = laid_out(FORMS["gdc"] | slides, tmp_path)
@@ -201,10 +201,10 @@ def test_slides_of_metastases_and_frozen_sections_are_left_out_and_said(tmp_path
     assert kept["0003-01"]["metastasis_by"] == "slide of a metastasis"
     assert kept["0002-01"]["slide"].startswith("0/TCGA-ZZ-0002")
     assert "metastasis" not in kept["0009-01"]
-    assert [said.split(":")[0] for _, said in found.notes] == [
+    assert [note.split(":")[0] for _, note in found.notes] == [
         "1 of metastases",
         "1 frozen or of other tissue",
-        "1 of patients whom no table names",
+        "1 of patients in no table",
     ]
 
 

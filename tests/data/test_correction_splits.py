@@ -1,4 +1,4 @@
-"""The split of a correction is written down as it comes in, and nothing that happens later moves it."""
+"""The split of a correction is stored with it and does not change later."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def splits(corrections: Corrections) -> list[str]:
     return [row["split"] for row in corrections.rows()]
 
 
-def test_the_fourth_patient_judges_and_every_fifth_after(corrections: Corrections) -> None:
+def test_the_fourth_patient_is_in_validation_and_every_fifth_after(corrections: Corrections) -> None:
     """Two photographs of each, stored one by one and as one; what was rejected counts like any other."""
     for seed in range(12):
         corrections.add(drawn(seed, patient_id=f"p{seed // 2}", review=("accepted", "rejected")[seed % 2]))
@@ -39,7 +39,7 @@ def test_the_fourth_patient_judges_and_every_fifth_after(corrections: Correction
     assert set(patients.values()) == {"train", "val"}
 
 
-def test_what_comes_later_moves_nobody(corrections: Corrections) -> None:
+def test_later_rows_move_no_group(corrections: Corrections) -> None:
     corrections.add_all(drawn(seed) for seed in range(9))
     before = splits(corrections)
     for seed in range(9):
@@ -62,7 +62,7 @@ def test_undo_restores_the_split(corrections: Corrections) -> None:
     assert splits(corrections) == ["train", "train", "train", "val"]
 
 
-def test_a_split_of_a_persons_own_is_kept(corrections: Corrections, tmp_path: Path) -> None:
+def test_a_split_in_the_table_is_kept(corrections: Corrections, tmp_path: Path) -> None:
     corrections.add(drawn(0, patient_id="p"))
     table = tmp_path / "corrections/dataset.csv"
     table.write_text(table.read_text().replace(",train,", ",test,"))

@@ -1,4 +1,4 @@
-"""The corrections data set: nothing is lost, nothing twice, everything can be taken back, and training reads it."""
+"""The corrections data set: complete, without duplicates, undoable, and readable for training."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_correction_is_a_row_with_its_files(corrections: Corrections, folder: 
     assert corrections.find_row("0" * 64) is None
 
 
-def test_training_reads_it_and_learns_from_what_was_reviewed(corrections: Corrections, folder: Path) -> None:
+def test_training_reads_it_and_uses_reviewed_masks(corrections: Corrections, folder: Path) -> None:
     reviews = ("unreviewed", "accepted", "corrected", "rejected")
     for seed, review in enumerate(reviews):
         corrections.add(drawn(seed, review=review, patient_id=f"p{seed}"))
@@ -114,8 +114,8 @@ def test_the_same_pixels_are_one_row(corrections: Corrections, folder: Path) -> 
     again = drawn(name="other name", mask=square(6), review="accepted", patient_id="", reviewer="B")
     assert corrections.add(again) == "photo_0"
     first, _ = corrections.rows()
-    said = [first[column] for column in ("diagnosis", "patient_id", "review", "reviewer")]
-    assert said == ["nevus", "", "accepted", "B"]
+    message = [first[column] for column in ("diagnosis", "patient_id", "review", "reviewer")]
+    assert message == ["nevus", "", "accepted", "B"]
     assert np.array_equal(read_mask(folder / first["mask_path"]), square(6))
     assert len(list((folder / "images").iterdir())) == 2
 
@@ -263,7 +263,7 @@ def test_a_folder_without_permission(corrections: Corrections, folder: Path) -> 
         folder.chmod(0o700)
 
 
-def test_a_refusing_file_system_is_said(corrections: Corrections, folder: Path) -> None:
+def test_a_refusing_file_system_is_an_error(corrections: Corrections, folder: Path) -> None:
     folder.write_text("a file is in the way", encoding="utf-8")
     with pytest.raises(SaveError, match="cannot write"):
         corrections.add(drawn())
@@ -298,7 +298,7 @@ def test_a_crash_between_files_and_table_leaves_a_usable_folder(folder: Path, mo
 
 
 class _Kept(list):
-    """Stands for a process that is gone: nobody tidies up."""
+    """Simulates a killed process, without cleanup."""
 
     def __enter__(self) -> list:
         return self
@@ -349,7 +349,7 @@ for seed in range(10**6):
 """
 
 
-def test_killed_at_any_moment_the_folder_is_whole_and_can_be_taken_back(folder: Path) -> None:
+def test_a_killed_writer_leaves_a_complete_folder_that_can_be_undone(folder: Path) -> None:
     for moment in range(6):
         command = [sys.executable, "-c", ADD_FOR_EVER, str(folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as window:
@@ -367,7 +367,7 @@ def test_killed_at_any_moment_the_folder_is_whole_and_can_be_taken_back(folder: 
     assert Corrections(folder).rows() == []
 
 
-def test_somebody_who_writes_for_long_is_named(corrections: Corrections, folder: Path, monkeypatch) -> None:
+def test_a_long_writer_is_named(corrections: Corrections, folder: Path, monkeypatch) -> None:
     from filelock import FileLock
 
     monkeypatch.setattr("napari_melanoma.data.table_file.LOCK_TIMEOUT_S", 0.05)
@@ -419,7 +419,7 @@ def test_the_table_is_written_a_few_times_however_many_there_are(
     assert written == [20, 40, 80, 160, 170]
 
 
-def test_files_that_found_no_place_are_removed(
+def test_files_that_were_not_moved_are_removed(
     corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corrections.add(drawn(0))
@@ -436,7 +436,7 @@ def raise_full(table: SharedTable, content: TableFile) -> None:
     raise SaveError("the disk is full")
 
 
-def test_a_row_of_a_long_table_costs_no_reading_and_one_look_at_the_others(
+def test_adding_to_a_long_table_does_not_read_it_again(
     corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = TableFile.empty(COLUMNS)
@@ -457,36 +457,41 @@ def test_a_row_of_a_long_table_costs_no_reading_and_one_look_at_the_others(
         for n in range(1_000)
     ]
     replace(table, records=tuple(TableRecord(",".join(cells), cells) for cells in rows)).write(folder / "dataset.csv")
-    asked: Counter[str] = Counter()
+    requested: Counter[str] = Counter()
 
     def counted(owner: object, name: str) -> None:
         real = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *given: asked.update([name]) or real(*given))
+        monkeypatch.setattr(owner, name, lambda *given: requested.update([name]) or real(*given))
 
-    for owner, name in ((TableFile, "read"), (TableFile, "write"), (TableLayout, "line"), (split_choice, "owner_of")):
+    for owner, name in (
+        (TableFile, "read"),
+        (TableFile, "write"),
+        (TableLayout, "format_line"),
+        (split_choice, "get_group_id"),
+    ):
         counted(owner, name)
     costs = []
     for seed in range(4):
-        asked.clear()
+        requested.clear()
         corrections.add(drawn(seed))
-        costs.append(dict(asked))
+        costs.append(dict(requested))
     assert [cost.get("read", 0) for cost in costs] == [1, 0, 0, 0]  # what it wrote itself it knows
     assert {cost["write"] for cost in costs} == {1}
-    assert max(cost["line"] for cost in costs) <= 2  # the others stay as the text that they are
-    assert max(cost["owner_of"] for cost in costs) <= 1_000 + 10
+    assert max(cost["format_line"] for cost in costs) <= 2  # the others stay as the text that they are
+    assert max(cost["get_group_id"] for cost in costs) <= 1_000 + 10
     assert sum(corrections.count_reviews().values()) == 1_004
 
 
 FAULTS = [
     ({"mask": np.zeros((3, 3), bool)}, "the mask of 'photo 0' is"),
     ({"prediction": np.zeros((3, 3), bool)}, "the prediction of 'photo 0' is"),
-    ({"review": "maybe"}, "'maybe' is no review state: expected unreviewed, accepted, corrected, rejected"),
+    ({"review": "maybe"}, "'maybe' is not a review state: expected unreviewed, accepted, corrected, rejected"),
 ]
 
 
-@pytest.mark.parametrize(("values", "said"), FAULTS, ids=["mask", "prediction", "review"])
-def test_what_no_data_set_could_hold(values: dict, said: str) -> None:
-    with pytest.raises(DataSetError, match=said):
+@pytest.mark.parametrize(("values", "message"), FAULTS, ids=["mask", "prediction", "review"])
+def test_invalid_corrections_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(DataSetError, match=message):
         drawn(**values)
 
 

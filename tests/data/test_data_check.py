@@ -1,4 +1,4 @@
-"""A data set looked over: each thing that is wrong is found, and what is well is not complained about."""
+"""Checks of a data set: every fault is found, and a valid data set has none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_good_data_set(folder: Path) -> None:
     found = check(folder)
     assert (found.images, found.masks, found.usable, found.groups) == (4, 4, 3, 3)
-    assert found.reviews == {"corrected": 1, "accepted": 1, "rejected": 1, "not asked": 1}
+    assert found.reviews == {"corrected": 1, "accepted": 1, "rejected": 1, "not reviewed": 1}
     assert found.splits == {"train": 2, "val": 1, "(none)": 1}
     assert found.diagnoses == {"nevus": 2, "(none)": 2}
     assert (found.shorter_side_px, found.longer_side_px) == ((20, 20, 20), (30, 30, 30))
@@ -58,7 +58,7 @@ def changed(folder: Path, which: str, **values: str) -> None:
 
 
 FAULTS: list[tuple[str, Callable[[Path], object], str, str]] = [
-    ("missing image", lambda f: (f / "images/a.png").unlink(), "the table", "the image of 'a' is not there"),
+    ("missing image", lambda f: (f / "images/a.png").unlink(), "the table", "the image of 'a' is missing"),
     ("repeated id", lambda f: changed(f, "b", image_id="a"), "the table", "repeats image_id a"),
     ("no image", lambda f: (f / "images/a.png").write_bytes(b"text"), "a", "holds text"),
     ("no mask", lambda f: (f / "masks/a.png").write_bytes(b"text"), "a", "cannot be read as a mask"),
@@ -69,12 +69,14 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("harm", "about", "said"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
-def test_a_fault_is_found(folder: Path, harm: Callable[[Path], object], about: str, said: str) -> None:
-    harm(folder)
+@pytest.mark.parametrize(
+    ("corrupt", "about", "message"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS]
+)
+def test_a_fault_is_found(folder: Path, corrupt: Callable[[Path], object], about: str, message: str) -> None:
+    corrupt(folder)
     ((found_about, found_said),) = check(folder).faults
     assert found_about == about
-    assert said in found_said
+    assert message in found_said
 
 
 def test_copies_that_stay_together_are_no_fault(folder: Path) -> None:
@@ -90,8 +92,8 @@ def test_notes_are_no_faults(folder: Path) -> None:
     assert found.faults == []
     assert found.notes == [
         ("a", "its mask is empty"),
-        ("b", "its mask covers everything"),
-        ("masks", "1 file that no row names"),
+        ("b", "its mask covers the whole image"),
+        ("masks", "1 file not named in the table"),
     ]
 
 
@@ -101,7 +103,7 @@ def test_images_without_masks(folder: Path) -> None:
     assert (found.masks, found.usable, found.lesion_percent, found.faults) == (0, 0, (), [])
 
 
-def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
+def test_faults_within_the_table(tmp_path: Path) -> None:
     rows = [
         {
             "image_id": "a",
@@ -125,19 +127,19 @@ def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
         ("path", "2 rows have no image: a, b"),
         ("site", "not understood in 1 row: 'Glabella' (1); row a"),
         ("sex", "not understood in 1 row: 'x' (1); row b"),
-        ("columns", "no row says anything in path, lesion_id"),
+        ("columns", "no row has a value in path, lesion_id"),
     ]
 
 
 def test_rows_without_a_patient_beside_others_are_reported(tmp_path: Path) -> None:
     rows = [{"image_id": f"i{n}", "patient_id": "" if n < 5 else f"p{n}"} for n in range(40)]
     write_table(tmp_path / "rows.csv", rows)
-    ((_, said),) = [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"]
-    assert said.startswith("5 of 40 rows name no patient (i0, i1, i2 and 2 more): images of one patient may")
+    ((_, message),) = [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"]
+    assert message.startswith("5 of 40 rows name no patient (i0, i1, i2 and 2 more): images of one patient may")
     write_table(tmp_path / "rows.csv", rows[5:])
     assert [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"] == []
     write_table(tmp_path / "rows.csv", [{**row, "patient_id": ""} for row in rows])
-    assert not any("rows name no patient" in said for _, said in check(tmp_path / "rows.csv").notes)
+    assert not any("rows name no patient" in message for _, message in check(tmp_path / "rows.csv").notes)
 
 
 def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
@@ -148,8 +150,8 @@ def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
     write_table(tmp_path / "rows.csv", rows)
     found = check(tmp_path / "rows.csv")
     assert found.faults == [("q", "is in more than one split: test, train")]
-    said = "said of some rows and not of others, of 5 patients, lesions or pictures such as p0, p1, p2"
-    assert found.notes == [("split", f"{said}: data split gives these the same one")]
+    message = "missing in some rows of 5 patients, lesions or pictures such as p0, p1, p2"
+    assert found.notes == [("split", f"{message}: data split assigns them the split of the others")]
 
 
 def test_what_the_table_calls_the_same_is_in_one_split(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_what_was_set_aside_is_no_fault(tmp_path: Path) -> None:
 
 def test_images_that_no_row_names(folder: Path) -> None:
     shutil.copy(folder / "images/a.png", folder / "images/stray.png")
-    assert check(folder).notes == [("images", "1 file that no row names")]
+    assert check(folder).notes == [("images", "1 file not named in the table")]
 
 
 def test_a_table_alone(tmp_path: Path) -> None:
@@ -189,20 +191,20 @@ def test_a_table_alone(tmp_path: Path) -> None:
     assert (found.rows, found.images, found.diagnoses) == (2, 0, {"nevus": 1, "(none)": 1})
     assert found.faults == [
         ("a", "is in more than one split: train, val"),
-        ("image_id", "each row needs an id of its own; found several times: 'a' (2)"),
+        ("image_id", "each row needs its own id; found several times: 'a' (2)"),
     ]
 
 
-def test_a_table_that_says_nothing(tmp_path: Path) -> None:
+def test_empty_columns_are_noted(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     write_table(table, [{"image_id": "a", "age": "", "sex": "unknown"}, {"image_id": "b", "age": "NA", "sex": ""}])
     found = check(table)
     assert (found.faults, found.diagnoses) == ([], {"(none)": 2})
-    assert found.notes == [("columns", "no row says anything in age, sex")]
+    assert found.notes == [("columns", "no row has a value in age, sex")]
 
 
 def test_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="is no data set"):
+    with pytest.raises(DataSetError, match="is not a data set"):
         check(tmp_path)
 
 
@@ -212,7 +214,7 @@ def test_real_data(shared_data: Path) -> None:
 
 
 def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
-    """Of several classes one alone is no mistake; which values there are is told, as a recipe has to name them."""
+    """A label image with one class is valid; its values are listed, as a recipe has to name them."""
 
     from napari_melanoma.io.results import write_labels, write_rgb
 
@@ -227,4 +229,4 @@ def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
         "masks",
         "1 are label images (values 0, 1, 2, 3): name their classes in a recipe's 'classes'",
     ) in found.notes
-    assert not any("mask is empty" in said for _, said in found.notes)
+    assert not any("mask is empty" in message for _, message in found.notes)

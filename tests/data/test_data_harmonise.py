@@ -1,4 +1,4 @@
-"""A table of anybody's becomes one in our columns and words, whatever program wrote it."""
+"""Harmonizing tables of other programs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_a_mapping_a_word_is_kept(table: Path) -> None:
     assert (row["site_as_given"], "site" in row) == ("Glabella", False)
 
 
-def test_files_are_found_from_the_new_place(tmp_path: Path) -> None:
+def test_paths_are_adapted_to_the_new_folder(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,path,mask_path\na,images/a.jpg,/elsewhere/a.png\n")
     (tmp_path / "new").mkdir()
     (row,) = harmonise(tmp_path / "t.csv", tmp_path / "new" / "out.csv")
@@ -98,7 +98,7 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_it_stops_when_asked(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stops_on_request(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harmonize, "ROWS_PER_REPORT", 1)
     run = RunContext()
     run.cancel()

@@ -1,4 +1,4 @@
-"""A set is imported whole or not at all, goes on after a stop, and what cannot be taken is named."""
+"""Imports are complete or absent, resumable, and report what could not be imported."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_set_becomes_a_data_set(downloaded: Path, tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_replaced(downloaded: Path, tmp_path: Path) -> None:
     (tmp_path / "ph2").mkdir()
-    with pytest.raises(DataSetError, match="is there already"):
+    with pytest.raises(DataSetError, match="already exists"):
         imported(downloaded, tmp_path / "ph2")
 
 
@@ -92,17 +92,17 @@ def test_another_set_does_not_go_on_where_one_stopped(downloaded: Path, tmp_path
     assert (tmp_path / "ph2/images/IMD000.bmp").read_bytes()[:2] == b"BM"
 
 
-def test_what_cannot_be_taken_is_named_and_the_rest_is_taken(downloaded: Path, tmp_path: Path) -> None:
+def test_faulty_images_are_reported_and_the_rest_is_imported(downloaded: Path, tmp_path: Path) -> None:
     images = downloaded / "PH2 Dataset images"
     (images / "IMD002/IMD002_Dermoscopic_Image/IMD002.bmp").write_bytes(b"text")
     Image.fromarray(np.zeros((9, 9), bool)).save(images / "IMD003/IMD003_lesion/IMD003_lesion.bmp")
     (images / "IMD004/IMD004_lesion/IMD004_lesion.bmp").write_bytes(b"BM")
     report = imported(downloaded, tmp_path / "ph2")
     assert report.images == COUNT - 3
-    said = dict(report.faults)
-    assert "holds text" in said["IMD002"]
-    assert said["IMD003"] == "has 32 x 24 pixels, its mask 9 x 9"
-    assert "cannot be read as a mask" in said["IMD004"]
+    message = dict(report.faults)
+    assert "holds text" in message["IMD002"]
+    assert message["IMD003"] == "has 32 x 24 pixels, its mask 9 x 9"
+    assert "cannot be read as a mask" in message["IMD004"]
     assert {path.stem for path in (tmp_path / "ph2/images").iterdir()} == {"IMD000", "IMD001", "IMD005"}
 
 
@@ -115,7 +115,7 @@ def test_nothing_that_can_be_taken_is_an_error(downloaded: Path, tmp_path: Path)
 
 
 def test_an_import_leaves_no_archive_open(downloaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows nobody could remove the download otherwise."""
+    """On Windows the download could not be removed otherwise."""
     with zipfile.ZipFile(tmp_path / "downloads.zip", "w") as archive:
         for path in downloaded.rglob("*.*"):
             archive.write(path, path.relative_to(downloaded))
@@ -163,7 +163,7 @@ def test_a_table_alone_becomes_rows_without_images(tmp_path: Path) -> None:
     origin = json.loads((tmp_path / "out/source.json").read_text())
     assert (origin["rows"], origin["images"], origin["not_understood"]) == (2, 0, {"site": {"Hallux x": 1}})
     assert {about for about, _ in report.notes} == {"age", "site"}
-    with pytest.raises(DataSetError, match="the image of 'ISIC_0000001' is not there"):
+    with pytest.raises(DataSetError, match="the image of 'ISIC_0000001' is missing"):
         read_dataset(tmp_path / "out")
 
 

@@ -1,4 +1,4 @@
-"""Data sets are merged without losing what they know, and without learning what another one judges on."""
+"""Merging of data sets without loss of information, and without leaks between splits."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def merged(folders: list[Path], out: Path, **options: bool) -> MergeReport:
     return merge_datasets(folders, out, MergeOptions(**options), run=RunContext())
 
 
-def test_a_picture_that_two_have_is_taken_where_it_is_judged_on(two: list[Path], tmp_path: Path) -> None:
+def test_a_duplicate_is_kept_in_the_test_split(two: list[Path], tmp_path: Path) -> None:
     report = merged(two, tmp_path / "both")
     assert report.rows == report.images == {"first": 2, "second": 2}
     ((pair),) = report.left_out
@@ -76,7 +76,7 @@ def test_a_picture_that_two_have_is_taken_where_it_is_judged_on(two: list[Path],
     assert (line["data_set_1"], line["image_1"], line["image_2"]) == ("second", "z", "b")
 
 
-def test_what_a_picture_that_is_left_out_said_is_listed_and_who_named_it_names_the_other(tmp_path: Path) -> None:
+def test_values_of_left_out_duplicates_are_listed_and_references_updated(tmp_path: Path) -> None:
     first = {
         "a": (0, {"split": "train", "target": "1", "age": "50", "site": "arm"}),
         "b": (1, {"near_duplicate_of": "a"}),
@@ -92,7 +92,7 @@ def test_what_a_picture_that_is_left_out_said_is_listed_and_who_named_it_names_t
     assert rows["b"]["near_duplicate_of"] == "z"
 
 
-def test_duplicates_are_kept_where_that_is_asked_for(two: list[Path], tmp_path: Path) -> None:
+def test_duplicates_are_kept_on_request(two: list[Path], tmp_path: Path) -> None:
     assert merged(two, tmp_path / "both", keep_duplicates=True).rows == {"first": 3, "second": 2}
 
 
@@ -150,7 +150,7 @@ def test_too_few_patients_and_too_large_shares_are_refused() -> None:
         SplitOptions.parse({"val": 0.5, "test": 0.6}, "the test")
 
 
-def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
+def test_a_report_describes_a_data_set(two: list[Path]) -> None:
     report = describe_dataset(two[0], run=RunContext())
     assert (report.images, report.masks, report.patients, report.groups, report.largest_group) == (3, 3, 1, 3, 1)
     assert report.counts["diagnosis"] == {"melanoma": 1}
@@ -180,7 +180,7 @@ def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
     with_image = {one: (1, {"age_approx": "50", "split": "train"})}
     folders = [
         table(
-            tmp_path / "told",
+            tmp_path / "mentioned",
             {"image_id": f"{one}_downsampled", "age": "55", "sex": "male", "split": "test"},
             {"image_id": two, "near_duplicate_of": f"{one}_downsampled"},
         ),
@@ -188,20 +188,20 @@ def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
         table(tmp_path / "more", {"image_id": two, "site": "Rücken"}, {"image_id": three, "site": "nowhere"}),
     ]
     report = merged(folders, tmp_path / "all")
-    assert (report.rows, report.images, report.joined) == ({"shown": 1, "told": 1, "more": 1}, {"shown": 1}, 2)
+    assert (report.rows, report.images, report.joined) == ({"shown": 1, "mentioned": 1, "more": 1}, {"shown": 1}, 2)
     rows = {row["image_id"]: row for row in read_table(tmp_path / "all/dataset.csv")}
     assert {name: rows[one][name] for name in ("age", "sex", "split", "source", "also_in")} == {
         "age": "50",
         "sex": "male",
         "split": "test",  # what is judged on in one is not learnt from in another
         "source": "shown",
-        "also_in": "told",
+        "also_in": "mentioned",
     }
     assert (rows[two]["site"], rows[two]["near_duplicate_of"]) == ("posterior torso", one)
     assert (rows[three]["site"], rows[three]["site_as_given"]) == ("", "nowhere")
     (conflict,) = read_table(tmp_path / "all/conflicts.csv")
-    assert list(conflict.values()) == [one, "age", "50", "shown", "55", "told"]
-    assert [(about, "nowhere" in said) for about, said in report.notes] == [("more/site", True)]
+    assert list(conflict.values()) == [one, "age", "50", "shown", "55", "mentioned"]
+    assert [(about, "nowhere" in message) for about, message in report.notes] == [("more/site", True)]
     entries = {
         entry.image_id: entry.image for entry in iter_entries(tmp_path / "all") if isinstance(entry, DatasetEntry)
     }
@@ -209,7 +209,7 @@ def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
     assert {name: row["path"] for name, row in rows.items()} == {one: f"images/{one}.png", two: "", three: ""}
 
 
-def test_every_row_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_every_row_is_kept_on_request(tmp_path: Path) -> None:
     folders = [table(tmp_path / name, {"image_id": "ISIC_0000001", "age": "50"}) for name in ("a", "b")]
     report = merged(folders, tmp_path / "all", keep_duplicates=True)
     assert (report.rows, report.joined) == ({"a": 1, "b": 1}, 0)
@@ -226,6 +226,8 @@ def test_real_tables_make_one_valid_table(shared_data: Path, tmp_path: Path) -> 
     assert (report.joined, report.conflicts, report.images) == (1, [], {"pad": 1})
     found = read_table(tmp_path / "all/dataset.csv")
     columns = {name: column for name in found[0] if (column := find_column(name))}
-    assert not [said for row in found for name, column in columns.items() if (said := check_value(column, row[name]))]
+    assert not [
+        message for row in found for name, column in columns.items() if (message := check_value(column, row[name]))
+    ]
     (shown,) = (row for row in found if row["image_id"] == "PAT_1516_1765_530")
     assert (shown["diagnosis"], shown["site"], shown["age"]) == ("nevus", "upper extremity", "8")

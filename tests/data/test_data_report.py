@@ -1,4 +1,4 @@
-"""A report of two sources: counts, figures, how they are told apart, what to beware of; and it gives nobody away."""
+"""Data report of two sources: counts, figures, separation, warnings, and no patient data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> DataSourcesReport:
     return make_data_report([red, blue], DataReportOptions(images=20), run=RunContext())
 
 
-def test_sources_are_described_and_told_apart(found: DataSourcesReport) -> None:
+def test_sources_are_described_and_separated(found: DataSourcesReport) -> None:
     assert {name: (one.rows, one.images, one.patients) for name, one in found.sources.items()} == {
         "red": (24, 24, 12),
         "blue": (24, 24, 12),
@@ -56,7 +56,7 @@ def test_sources_are_described_and_told_apart(found: DataSourcesReport) -> None:
     assert len(found.sampled_rows) == 40
     (shift,) = found.shifts
     assert shift.images == (20, 20)
-    assert shift.auc["colours and structure"].low > 0.9
+    assert shift.auc["colors and structure"].low > 0.9
     assert shift.auc["table"].low < 0.6
     assert dict(shift.rests_on)["blue to yellow"] > 0.99
     assert dict(shift.rests_on)["age"] < 0.75
@@ -67,9 +67,9 @@ def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:
     assert found.sources["red"].in_two_splits == ()
 
 
-def test_the_page_says_it_all_and_needs_no_other_file(found: DataSourcesReport, tmp_path: Path) -> None:
+def test_the_page_is_complete_in_one_file(found: DataSourcesReport, tmp_path: Path) -> None:
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
-    assert "red and blue are told apart with an AUC of 1.00" in page
+    assert "red and blue are separated with an AUC of 1.00" in page
     assert "12 of the patients, lesions or pictures are in several splits, such as blue/p0" in page
     assert page.count("data:image/png;base64,") == len(list((tmp_path / "out/figures").iterdir())) == 6
     assert "http" not in page.replace("http-equiv", "")
@@ -77,12 +77,12 @@ def test_the_page_says_it_all_and_needs_no_other_file(found: DataSourcesReport, 
     assert values["sources"]["blue"]["in_two_splits"][0] == "blue/p0"
     assert {"column": "sex", "rows": 24} in values["sources"]["blue"]["missing"]
     assert values["domain_shift"][0]["auc"]["table"]["value"] < 0.75
-    told: list[object] = []
-    assert audit([tmp_path / "out"], told.append, run=RunContext()).clean, told
+    reported: list[object] = []
+    assert audit([tmp_path / "out"], reported.append, run=RunContext()).clean, reported
 
 
 def test_a_table_alone_and_columns_of_others(tmp_path: Path) -> None:
-    """No image is there, words are another's, one value is impossible: what can be said is said."""
+    """Without images, with foreign words and an impossible value, the report describes what it can."""
     rows = [{"image_id": f"x{n}", "path": "", "dx": "mel" if n % 2 else "nv", "age": n} for n in range(24)]
     (tmp_path / "table").mkdir()
     write_table(tmp_path / "table/dataset.csv", [*rows, {"image_id": "y", "path": "", "dx": "mel", "age": 430}])
@@ -120,8 +120,8 @@ def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
     assert "1 row could not be used" in page
 
 
-def test_what_is_no_data_set_and_a_wish_to_stop(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="is no data set"):
+def test_no_data_set_and_a_stop(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="is not a data set"):
         make_data_report([tmp_path], DataReportOptions(), run=RunContext())
     run = RunContext()
     run.cancel()

@@ -1,4 +1,4 @@
-"""Folds written into a data set: none holds a patient or a picture of another, and what is kept apart is in none."""
+"""Folds in a data set: no patient or picture is in two folds, and test images are in none."""
 
 from __future__ import annotations
 
@@ -85,12 +85,14 @@ def test_a_table_without_images_is_split_too(tmp_path: Path) -> None:
 def test_a_patient_in_two_folds_is_a_fault(folder: Path) -> None:
     split_dataset(folder, SplitOptions(folds=2, look=False), run=RunContext())
     rows = read_table(folder / "dataset.csv")
-    assert not [said for _, said in check_data(folder, run=RunContext()).faults if "more than one fold" in said]
+    assert not [
+        message for _, message in check_data(folder, run=RunContext()).faults if "more than one fold" in message
+    ]
     rows[2]["fold"], rows[3]["fold"] = "1", "2"
     write_table(folder / "dataset.csv", rows)
     assert ("p1", "is in more than one fold: 1, 2") in check_data(folder, run=RunContext()).faults
 
 
-def test_val_and_folds_are_not_asked_for_together() -> None:
+def test_val_and_folds_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="Leave val out"):
         SplitOptions.parse({"val": 0.1, "folds": 5}, "the command line")

@@ -1,4 +1,4 @@
-"""The data set contract: what is read, and what is refused with which words."""
+"""Reading data sets, and the errors of faulty ones."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_near_duplicates_share_a_group(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A table that cannot serve and what must be said of it."""
+    """A faulty table and its error."""
 
     table: str
-    said: str
+    message: str
 
 
 FAULTS = [
@@ -59,14 +59,14 @@ FAULTS = [
     Fault("image_id\n", "at least one row"),
     Fault("name\na\n", "needs a column image_id .* found name"),
     Fault("image_id\na\na\n", "repeats image_id a"),
-    Fault("image_id\nc\n", "the image of 'c' is not there"),
-    Fault("image_id,mask_path\na,masks/z.png\n", "the mask of 'a' is not there"),
+    Fault("image_id\nc\n", "the image of 'c' is missing"),
+    Fault("image_id,mask_path\na,masks/z.png\n", "the mask of 'a' is missing"),
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.said)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.message)
 def test_faults(fault: Fault, tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match=fault.said):
+    with pytest.raises(DataSetError, match=fault.message):
         read_dataset(_dataset(tmp_path, fault.table))
 
 
@@ -131,10 +131,10 @@ def test_rows_without_an_image_are_entries_and_no_samples(tmp_path: Path) -> Non
         ("a", "a.png"),
         ("alone", None),
     ]
-    said = [str(error) for error in found if isinstance(error, DataSetError)]
-    assert "the image of 'lost' is not there" in said[0]
-    assert "repeats image_id a" in said[1]
-    with pytest.raises(DataSetError, match="the image of 'alone' is not there"):
+    message = [str(error) for error in found if isinstance(error, DataSetError)]
+    assert "the image of 'lost' is missing" in message[0]
+    assert "repeats image_id a" in message[1]
+    with pytest.raises(DataSetError, match="the image of 'alone' is missing"):
         read_dataset(folder)
 
 
@@ -142,9 +142,7 @@ def test_rows_without_an_image_are_entries_and_no_samples(tmp_path: Path) -> Non
     ("cohort", "drawn"),
     [("", [True, False]), ('{"law": {}}', [True, True]), ('{"version": 1, "slides": []}', [True, False])],
 )
-def test_phantoms_are_known_by_their_source_or_by_the_law_beside_them(
-    tmp_path: Path, cohort: str, drawn: list[bool]
-) -> None:
+def test_phantoms_are_recognized_by_source_or_cohort_file(tmp_path: Path, cohort: str, drawn: list[bool]) -> None:
     folder = _dataset(tmp_path, "image_id,source\na,Phantom-cohort\nb,clinic of phantoms\n")
     if cohort:
         (folder / "cohort.json").write_text(cohort, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Sources that are the same cannot be told apart, those that differ can, and the feature by which they do is named."""
+"""Domain shift: equal sources cannot be separated, different ones can, by the feature in which they differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def drawn(shift: float, sources: int = 2) -> tuple[dict, list[str], list[str]]:
     return families, names, groups
 
 
-def test_the_same_cannot_be_told_apart() -> None:
+def test_equal_sources_cannot_be_separated() -> None:
     (shift,), left_out = measure_domain_shifts(*drawn(0.0))
     for found in shift.auc.values():
         assert found.low < 0.55
@@ -33,7 +33,7 @@ def test_the_same_cannot_be_told_apart() -> None:
     assert left_out == []
 
 
-def test_what_differs_is_told_apart_by_the_feature_that_does() -> None:
+def test_different_sources_are_separated_by_the_differing_feature() -> None:
     (shift,), _ = measure_domain_shifts(*drawn(2.0))
     assert (shift.first, shift.second, shift.images, shift.family) == ("s0", "s1", (EACH, EACH), "looks")
     assert shift.auc["looks"].low > 0.8
@@ -44,8 +44,8 @@ def test_what_differs_is_told_apart_by_the_feature_that_does() -> None:
     assert "never known" not in dict(shift.rests_on)
 
 
-def test_images_of_one_patient_do_not_judge_each_other() -> None:
-    """A feature that names the patient says nothing of the source of a patient who was not seen."""
+def test_images_of_one_patient_stay_in_one_fold() -> None:
+    """A feature that identifies the patient does not generalize to the source of other patients."""
     rng = np.random.default_rng(0)
     names = ["a"] * EACH + ["b"] * EACH
     groups = [f"{name}{place // 4}" for place, name in enumerate(names)]
@@ -55,8 +55,8 @@ def test_images_of_one_patient_do_not_judge_each_other() -> None:
     assert shift.auc["looks"].low < 0.5 < shift.auc["looks"].high
 
 
-def test_a_patient_in_both_sources_is_not_learnt_from_and_judged_on() -> None:
-    """Each patient is once in each source: whoever learns from one and judges the other has it the wrong way round."""
+def test_a_patient_in_both_sources_is_in_one_fold() -> None:
+    """Each patient is once in each source: training on one and testing on the other gives reversed predictions."""
     rng = np.random.default_rng(0)
     own = rng.normal(size=EACH)
     names = ["a"] * EACH + ["b"] * EACH
@@ -119,7 +119,7 @@ def test_the_area_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None
     assert turned.value == pytest.approx(1 - found.value)
 
 
-def test_images_that_are_not_there_tell_nothing() -> None:
+def test_missing_images_do_not_separate_sources() -> None:
     families, names, groups = drawn(0.0)
     for values in families["looks"].values():
         values[EACH // 2 : EACH] = np.nan  # half of the images of the first source

@@ -1,4 +1,4 @@
-"""The same picture is found whatever its size, tint and compression, another one is not; of many few are compared."""
+"""Duplicates are found at any size, tint and compression, other pictures are not, and few pairs are compared."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_pictures_without_anything_to_see_are_not_the_same() -> None:
     assert list(find_similar_pairs(np.empty((0, 32, 32), np.uint8))) == []
 
 
-def test_drawings_of_a_spot_on_even_ground_say_nothing() -> None:
+def test_synthetic_spots_on_even_skin_are_not_duplicates() -> None:
     rows, columns = np.mgrid[:32, :32]
     drawn = [np.where(np.hypot(rows - 16, columns - 16) < radius, 60, 200) for radius in (8, 9)]
     assert list(find_similar_pairs(np.asarray(drawn, np.uint8))) == []
@@ -140,10 +140,10 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
     reports = []
     (pair,) = find_duplicates(samples, RunContext(reports.append))
     assert (pair.first, pair.second, pair.leaks, pair.same_group) == (samples[0], samples[3], True, False)
-    said = {report.message: (report.done, report.total) for report in reports}
-    assert said == {
-        "Looking for the same pictures": (4, 4),
-        "Comparing the pictures": (duplicates.BANDS, duplicates.BANDS),
+    expected_text = {report.message: (report.done, report.total) for report in reports}
+    assert expected_text == {
+        "Searching for duplicate images": (4, 4),
+        "Comparing images": (duplicates.BANDS, duplicates.BANDS),
     }
     for sample in samples:  # of the same size and time: what was read counts
         stat = sample.image.stat()
@@ -161,7 +161,7 @@ def test_nothing_is_kept_where_nothing_is_to_be(samples: list[Sample], user_fold
     assert list(user_folders.rglob("looks.sqlite")) == []
 
 
-def test_a_damaged_cache_is_begun_anew(samples: list[Sample], user_folders: Path) -> None:
+def test_a_damaged_cache_is_recreated(samples: list[Sample], user_folders: Path) -> None:
     find_duplicates(samples, RunContext())
     (cache,) = user_folders.rglob("looks.sqlite")
     cache.write_bytes(b"no database" * 1000)
@@ -200,7 +200,7 @@ def test_a_damaged_page_is_no_reason_to_stop(samples: list[Sample], cache: Path,
     assert cache.exists() != keep
 
 
-def test_the_cache_tells_no_path_and_forgets_what_is_not_used(
+def test_the_cache_contains_no_path_and_drops_unused_entries(
     samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert str(samples[0].image.parent).encode() not in cache.read_bytes()
@@ -289,6 +289,6 @@ def test_the_same_pictures_of_isic_2017_are_found_and_no_other(shared_data: Path
         }
     seen = {(f"ISIC_{one}", f"ISIC_{two}") for one, two in SEEN}
     assert seen <= named
-    asked = [by_id[image_id] for image_id in sorted({image_id for pair in named for image_id in pair})]
-    found = {(pair.first.image_id, pair.second.image_id) for pair in find_duplicates(asked, RunContext())}
+    requested = [by_id[image_id] for image_id in sorted({image_id for pair in named for image_id in pair})]
+    found = {(pair.first.image_id, pair.second.image_id) for pair in find_duplicates(requested, RunContext())}
     assert found == seen

@@ -1,4 +1,4 @@
-"""Patient data as the input of networks: what each encoding gives, fitted on the training rows alone."""
+"""Patient data as inputs of networks: encodings fitted on the training rows only."""
 
 from __future__ import annotations
 
@@ -122,21 +122,21 @@ def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() 
 
 
 @pytest.mark.parametrize(
-    ("known", "asked", "expected"),
+    ("known", "requested", "expected"),
     [
         pytest.param(["40", "40"], "80", 1.0, id="all alike: by how large they are"),
         pytest.param(["0", "0"], "0.5", 0.5, id="all zero"),
         pytest.param(["0", "2"], "1e30", 10.0, id="no farther than ten"),
     ],
 )
-def test_a_standardised_number_stays_in_bounds(known: list[str], asked: str, expected: float) -> None:
+def test_a_standardised_number_stays_in_bounds(known: list[str], requested: str, expected: float) -> None:
     choices = TabularConfig(numbers=(NumberColumn(name="naevi"),), words=())
     encoding = fit_encoding([{"naevi": text} for text in known], choices)
-    assert encode_rows([{"naevi": asked}], encoding).continuous.tolist() == [[expected]]
+    assert encode_rows([{"naevi": requested}], encoding).continuous.tolist() == [[expected]]
 
 
 @pytest.mark.parametrize("age", ["540", "-1", "old"])
-def test_what_cannot_be_is_not_known(age: str) -> None:
+def test_impossible_numbers_are_unknown(age: str) -> None:
     encoding = fit_encoding([{"age": "40"}, {"age": "60"}], TabularConfig(words=()))
     values = read_table_values([{"age": age}, {"age": "120"}], encoding)
     assert values.known[:, 0].tolist() == [False, True]
@@ -198,14 +198,14 @@ def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices
 
 @settings(max_examples=30)
 @given(st.permutations(ROWS), st.lists(st.sampled_from([{"age": "99", "sex": "x", "site": "y"}, {}]), max_size=4))
-def test_what_is_not_learnt_from_has_no_say(train: list[dict[str, str]], others: list[dict[str, str]]) -> None:
+def test_untrained_columns_have_no_effect(train: list[dict[str, str]], others: list[dict[str, str]]) -> None:
     """Fitted on the rows of the training split of a table, whatever the other rows are and wherever they stand."""
     table = [*({**row, "split": "val"} for row in others), *({**row, "split": "train"} for row in train)]
     choices = choose_encodings(["age", "sex", "site"], ROWS, "integer")
     assert fit_encoding([row for row in table if row["split"] == "train"], choices) == fit_encoding(ROWS, choices)
 
 
-def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
+def test_an_untrained_column_does_not_contribute() -> None:
     encoding = fit_encoding([{"age": "", "sex": "unknown", "site": "torso"}] * 3, TabularConfig())
     assert find_untrained_columns(encoding) == ("age", "sex")
     found = encode_rows([{"age": "50", "sex": "male"}, {}], encoding)
@@ -223,8 +223,8 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
         *("bcc_nod", "melanocytic", "atypia", "mel_ulcer", "md5hash", "case_id", "CI_name", "split_of_the_list"),
     ],
 )
-def test_what_gives_the_answer_away_is_refused(name: str) -> None:
-    with pytest.raises(DataSetError, match=f"the column '{name}' .* Take it off the list"):
+def test_columns_with_the_diagnosis_are_refused(name: str) -> None:
+    with pytest.raises(DataSetError, match=f"the column '{name}' .* Remove it from the list"):
         fit_encoding([{name: "x"}], TabularConfig(numbers=(), words=(WordColumn(name=name),)))
 
 
@@ -245,7 +245,7 @@ def test_what_gives_the_answer_away_is_refused(name: str) -> None:
         ("mel_mit", "metastasis", False),
     ],
 )
-def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, refused: bool) -> None:
+def test_ineligible_columns_depend_on_the_target(name: str, target: str, refused: bool) -> None:
     assert bool(explain_ineligible(name, target)) == refused
 
 
@@ -269,19 +269,19 @@ def test_columns_that_can_be_ticked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         pytest.param([], "found none", id="no row"),
         pytest.param([{"age": "5", "site": ""}], "no column 'sex'; it has age, site", id="no such column"),
     ],
 )
-def test_what_cannot_be_fitted_says_why(rows: list[dict[str, str]], said: str) -> None:
-    with pytest.raises(DataSetError, match=said):
+def test_columns_that_cannot_be_fitted_raise(rows: list[dict[str, str]], message: str) -> None:
+    with pytest.raises(DataSetError, match=message):
         fit_encoding(rows, TabularConfig())
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"numbers": [{"name": "age", "encoding": "one_hot"}]}, "needs at least one"),
         ({"numbers": [{"name": "age", "encoding": "one_hot", "edges": [5, 5]}]}, "expected each above the one before"),
@@ -290,8 +290,8 @@ def test_what_cannot_be_fitted_says_why(rows: list[dict[str, str]], said: str) -
         ({"words": [{"name": "age"}]}, "age: named twice"),
     ],
 )
-def test_choices_that_do_not_fit_together(given: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_choices_that_do_not_fit_together(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         TabularConfig.parse(given, "a recipe")
 
 
@@ -305,7 +305,7 @@ def test_choices_follow_the_schema_and_the_style() -> None:
         assert {column.encoding for column in found.words} == {style}
     bins = choose_encodings(["age", "patient_rank"], rows, "one_hot").numbers
     assert [column.edges for column in bins] == [BIN_EDGES["age"], (2.75, 5.5, 8.25)]
-    with pytest.raises(DataSetError, match="no column was named"):
+    with pytest.raises(DataSetError, match="no input column was named"):
         choose_encodings([], rows)
 
 

@@ -83,7 +83,7 @@ CASES = [
         {"Lokalisation": "linker Oberschenkel"},
         {"site": "lower extremity"} | {"sub_site": "thigh", "laterality": "left"},
     ),
-    Case("a word of nobody", {"site": "Glabella"}, {"site_as_given": "Glabella"}, unmapped={"site": {"Glabella": 1}}),
+    Case("an unknown word", {"site": "Glabella"}, {"site_as_given": "Glabella"}, unmapped={"site": {"Glabella": 1}}),
     Case("a decimal comma", {"diameter_1": "2,5"}, {"diameter_1_mm": "2.5"}),
     Case("a unit of its own", {"mel_thick": "0.3 mm", "Age (months)": "18 months"}, {"depth_mm": "0.3", "age": "1.5"}),
     Case(
@@ -98,7 +98,7 @@ CASES = [
         {"diameter_1_mm_as_given": "80 cm"},
         impossible={"diameter_1_mm": {"80 cm": 1}},
     ),
-    Case("an age above which nobody is told apart", {"age_approx": "85+"}, {"age": "85"}),
+    Case("an age cap", {"age_approx": "85+"}, {"age": "85"}),
     Case("what a pathologist does not find", {"ulceration": "Not identified"}, {"ulceration": "0"}),
     Case(
         "a side is no place",
@@ -122,15 +122,15 @@ CASES = [
         {"mitoses_per_mm2_as_given": "<1/mm^2"},
         unmapped={"mitoses_per_mm2": {"<1/mm^2": 1}},
     ),
-    Case("nobody knows", {"sex": "unknown", "age": "NA", "patient_id": "n/a", "diagnosis": "unk"}, {}),
+    Case("unknown values", {"sex": "unknown", "age": "NA", "patient_id": "n/a", "diagnosis": "unk"}, {}),
     Case(
         "two columns of one kind",
         {"age": "50", "age_approx": "45"},
         {"age": "50", "age_approx": "45"},
-        disagreements=("age_approx says otherwise than age",),
+        disagreements=("age_approx contradicts age",),
     ),
     Case("two columns that agree", {"age": "50", "age_approx": "50.0"}, {"age": "50"}),
-    Case("the first says nothing", {"age": "", "age_approx": "45"}, {"age": "45"}),
+    Case("the first is empty", {"age": "", "age_approx": "45"}, {"age": "45"}),
     Case("a subtype", {"diagnosis": "Dysplastic nevus"}, {**NEVUS, "diagnosis_detail": "dysplastic nevus"}),
     Case(
         "a subtype in another column",
@@ -155,16 +155,16 @@ CASES = [
         "no melanoma is benign",
         {"melanoma": "1", "benign_malignant": "benign"},
         {"melanoma": "1", "target": "0"},
-        disagreements=("target says otherwise than melanoma",),
+        disagreements=("target contradicts melanoma",),
     ),
     Case("a label that is a number", {"label": "1"}, {"label": "1"}),
     Case("a label that is a word", {"label": "psoriasis"}, {"diagnosis": "psoriasis", "target": "0", "melanoma": "0"}),
-    Case("a label of nobody", {"label": "type A"}, {"label": "type A"}, unmapped={"label": {"type A": 1}}),
+    Case("an unknown label", {"label": "type A"}, {"label": "type A"}, unmapped={"label": {"type A": 1}}),
     Case(
         "a class that contradicts the diagnosis",
         {"class": "malignant", "dx": "NV"},
         {"class": "malignant", **NEVUS},
-        disagreements=("class says otherwise than diagnosis",),
+        disagreements=("class contradicts diagnosis",),
     ),
     Case(
         "a class that the diagnosis implies", {"class": "benign", "diagnosis_1": "NV"}, {**NEVUS, "diagnosis_1": "NV"}
@@ -179,7 +179,7 @@ CASES = [
         "a row's own target counts",
         {"diagnosis": "actinic keratosis", "target": "1"},
         {"diagnosis": "actinic keratosis", "target": "1", "melanoma": "0"},
-        disagreements=("target says otherwise than the diagnosis",),
+        disagreements=("target contradicts the diagnosis",),
     ),
     Case(
         "a path of words whose last one is not known",
@@ -211,7 +211,7 @@ CASES = [
             "sub_site": "scalp",
             "region": "forehead",
         },
-        disagreements=("dx says otherwise than diagnosis", "region says otherwise than site"),
+        disagreements=("dx contradicts diagnosis", "region contradicts site"),
     ),
     Case("what was not understood once", {"sex_as_given": "weiblich"}, {"sex": "female"}),
     Case("a depth of each reader", {"depth_mm_reader_2": "1,2"}, {"depth_mm_reader_2": "1.2"}),
@@ -228,7 +228,7 @@ def test_rows(case: Case) -> None:
     assert tuple(found.report.disagreements) == case.disagreements
 
 
-def test_the_report_says_what_to_look_at() -> None:
+def test_the_report_lists_what_to_review() -> None:
     rows = [
         {"image": "a", "sex": "x", "note": "", "region": "arm"},
         {"image": "a.jpg", "sex": "x", "note": "", "region": "leg"},
@@ -241,20 +241,20 @@ def test_the_report_says_what_to_look_at() -> None:
     assert report.known["site"] == 3
     assert list(report.describe_findings()) == [
         ("sex", "3 cells are not understood and kept in sex_as_given: 'x' (2), 'o' (1); rows a, a, b"),
-        ("image_id", "1 id stands in several rows: 'a' (2)"),
-        ("note", "no row says anything in this column"),
+        ("image_id", "1 id occurs in several rows: 'a' (2)"),
+        ("note", "no row has a value in this column"),
     ]
 
 
-def test_an_id_that_names_a_place_outside_is_reported_when_it_is_changed() -> None:
+def test_an_id_with_an_outside_path_is_changed_and_reported() -> None:
     given = ("../../evil", "/etc/passwd.png", "C:\\x\\y.jpg", "a/b.jpg", "c.jpg", "d")
     found = harmonize_rows([{"image": name} for name in given])
     assert [row["image_id"] for row in found.rows] == ["evil", "passwd", "y", "b", "c", "d"]
     assert found.report.renamed == {"../../evil": "evil", "/etc/passwd.png": "passwd", "C:\\x\\y.jpg": "y"}
-    ((about, said),) = found.report.describe_findings()
+    ((about, message),) = found.report.describe_findings()
     assert about == "image_id"
-    assert said.startswith("3 ids were changed, because an id must not name a path")
-    assert "'../../evil' is now 'evil'" in said
+    assert message.startswith("3 ids were changed, because an id must not name a path")
+    assert "'../../evil' is now 'evil'" in message
 
 
 def test_where_a_file_lies_is_no_id_that_was_changed() -> None:
@@ -265,8 +265,8 @@ def test_where_a_file_lies_is_no_id_that_was_changed() -> None:
 def test_rows_without_an_id_are_named_by_their_number() -> None:
     report = harmonize_rows([{"age": age} for age in ("40", "430", "-1", "999", "555")]).report
     assert report.rows_of == {"unmapped": {}, "impossible": {"age": ("2", "3", "4")}}
-    ((_, said), *_) = report.describe_findings()
-    assert said.endswith("; rows 2, 3, 4 and 1 more")
+    ((_, message), *_) = report.describe_findings()
+    assert message.endswith("; rows 2, 3, 4 and 1 more")
 
 
 TEXTS = st.sampled_from(

@@ -1,4 +1,4 @@
-"""A mapping says what the columns and words of a table mean; a guess is made by names, else by what the cells say."""
+"""Mappings of columns and words, suggested by names and by the words of a column."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_columns_and_words_are_exchanged() -> None:
     assert MINE.apply(row) == {"image_id": "a", "diagnosis": "melanoma", "camera": "X"}
 
 
-def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -> None:
+def test_of_two_columns_mapped_to_one_the_first_value_counts() -> None:
     mapping = TableMapping(columns={"a": "site", "b": "site"})
     assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "ear"}) == {"site": "ear"}
     assert mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear", "b": "nose"}
@@ -50,7 +50,7 @@ def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:
     assert read_mapping(tmp_path / "mine.toml") == MINE
 
 
-def test_a_mapping_that_says_something_else_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_mapping_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[column]\na = 'b'\n")
     with pytest.raises(ConfigError, match=r"unknown key .column. .known: columns, words"):
         read_mapping(tmp_path / "mine.toml")
@@ -72,7 +72,7 @@ def test_a_column_of_files_names_the_images() -> None:
     }
 
 
-def test_numbers_alone_say_nothing() -> None:
+def test_numbers_suggest_no_column() -> None:
     assert suggest_mapping(("x",), [{"x": "1"}, {"x": "2,5"}]).columns == {}
 
 
@@ -84,7 +84,7 @@ def test_each_of_ours_is_guessed_once() -> None:
     assert suggest_mapping(("age", "age_approx"), []).columns == {"age": "age"}
 
 
-def test_a_column_that_says_next_to_nothing_comes_after_one_that_does() -> None:
+def test_nearly_empty_columns_are_suggested_last() -> None:
     rows = [{"dx": "nevus" if n == 0 else "", "Befund": "Melanom", "Bildname": f"b{n}.jpg"} for n in range(30)]
     found = suggest_mapping(["dx", "Befund", "Bildname"], rows)
     assert found.columns == {"Befund": "diagnosis", "Bildname": "image_id"}

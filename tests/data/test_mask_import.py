@@ -1,4 +1,4 @@
-"""Masks made elsewhere become a data set: what matches is taken, what does not is named."""
+"""Import of masks made elsewhere: matching masks are imported, others are reported."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_folder_of_pictures(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one_mask=square(9), TWO=square(8), four=square(7))
     report = bring(masks, reviewer="B", modality="dermoscopic")
     assert report.added == ["one", "two"]
-    assert report.faults == [("four.png", "belongs to no photograph: none of that name was found")]
+    assert report.faults == [("four.png", "no photograph of that name was found")]
     assert report.without_mask == ["three.png"]
     samples = select_for_split(read_dataset(tmp_path / "out"))
     assert [(s.image_id, s.review, s.modality) for s in samples] == [
@@ -102,7 +102,7 @@ def test_again_is_no_change_and_a_reviewed_mask_is_kept(bring: Import, tmp_path:
     assert Corrections(tmp_path / "out").undo() == "two"
 
 
-def test_what_nobody_reviewed_is_taken_anew(bring: Import, tmp_path: Path) -> None:
+def test_unreviewed_masks_are_replaced(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(9))
     bring(masks, review="unreviewed")
     assert bring(masks).added == ["one"]
@@ -177,7 +177,8 @@ def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(40, (80, 120)), two=square(8, (60, 60)), three=square(9, (60, 40)))
     faults = dict(bring(masks).faults)
     assert (
-        faults["one.png"] == "its mask is for 120 x 80 pixels, the upright photograph has 60 x 40: --resize scales it"
+        faults["one.png"]
+        == "its mask is for 120 x 80 pixels, the upright photograph has 60 x 40: scale it with --resize"
     )
     assert faults["two.jpg"].endswith("the upright photograph has 60 x 40")
     assert faults["three.png"].endswith("(turned by its EXIF orientation?)")
@@ -191,7 +192,7 @@ def test_polygons_are_scaled_before_they_are_drawn(bring: Import, tmp_path: Path
     masks = coco(tmp_path / "c.json", ("one.png", "lesion", [0, 0, 41, 0, 41, 21, 0, 21]), height=80, width=120)
     assert bring(masks, resize=True).resized == 1
     mask = read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)
-    assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centres lie on them
+    assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centers lie on them
     assert mask[:10, :20].all()
 
 
@@ -210,7 +211,7 @@ def test_photographs_of_one_name_or_one_content(tmp_path: Path, images: Path, br
     assert report.added == ["copy"]
     faults = dict(report.faults)
     assert "two.jpg: rename one of them" in faults["two.png"]
-    assert faults["one.png"] == "shows the same pixels as another photograph: one mask each is taken"
+    assert faults["one.png"] == "shows the same pixels as another photograph: only one mask is imported"
 
 
 def test_masks_beside_their_photographs(tmp_path: Path, images: Path, bring: Import) -> None:
@@ -238,7 +239,7 @@ def test_the_first_of_contradicting_rows_counts_and_both_are_reported(tmp_path: 
         ("C", "50"),
     ]
     assert ("patient_id", "1 row contradicts another of the same image: the first counts") in notes
-    assert ("image_id", "left out of the table: 1 image without a mask here") in notes
+    assert ("image_id", "rows not used: 1 image without a mask") in notes
 
 
 def test_the_upright_photograph_counts_and_nothing_of_its_metadata_stays(tmp_path: Path, bring: Import) -> None:
@@ -258,7 +259,7 @@ def test_no_photographs(tmp_path: Path, bring: Import, images: Path) -> None:
     for path in list(images.rglob("*.*")):
         path.unlink()
     masks_of(images, one=square(9))
-    with pytest.raises(InputError, match="holds no photograph beside the masks"):
+    with pytest.raises(InputError, match="contains no photograph besides the masks"):
         bring(images)
 
 

@@ -1,4 +1,4 @@
-"""Masks of other programs: what is lesion is found, or the right reason says why not."""
+"""Lesion values in masks of other programs, and the reasons for refusing a mask."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_label_image_is_refused_until_its_values_are_explained(tmp_path: Path)
     assert np.array_equal(read_lesion_mask(path, path.name, "all"), TWO > 0)
     assert np.array_equal(read_lesion_mask(path, path.name, "keep"), TWO)
     assert np.array_equal(read_lesion_mask(path, path.name, ("mole",), {"mole": 2}), TWO == 2)
-    with pytest.raises(DataSetError, match="'wart' is no value of a mask"):
+    with pytest.raises(DataSetError, match="'wart' is not a value of a mask"):
         read_lesion_mask(path, path.name, ("wart",), {"mole": 2})
 
 
@@ -93,7 +93,7 @@ def test_probabilities_and_negative_values_are_no_mask(tmp_path: Path, values: n
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("all", "all"), ("keep", "keep"), ("1, 2", ("1", "2"))])
-def test_what_a_user_says_of_values(text: str | None, expected: object) -> None:
+def test_lesion_values_are_parsed(text: str | None, expected: object) -> None:
     assert parse_values(text) == expected
 
 
@@ -144,11 +144,9 @@ def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str
 def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path) -> None:
     (nnunet / "metadata.csv").write_text("image_id,patient_id\nq1,p1\nq2,p2\n")
     options = MaskImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
-    with pytest.raises(
-        InputError, match="rows for q1, q2, but for none of the 3 photographs with a mask, such as a_0000"
-    ):
+    with pytest.raises(InputError, match="rows for q1, q2, but none for the 3 photographs with a mask, such as a_0000"):
         import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
-    with pytest.raises(DataSetError, match="rows for q1, q2, but for none of the 4 images, such as a, b, c and 1 more"):
+    with pytest.raises(DataSetError, match="rows for q1, q2, but none for the 4 images, such as a, b, c and 1 more"):
         import_source(find_source("folder"), nnunet, tmp_path / "set", run=RunContext())
 
 
@@ -185,7 +183,7 @@ def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels
     with pytest.raises(DataSetError, match=r"2 of 3 masks are .*\(b\.png, c\.png\).* 0, 1, 2, 4: name") as e:
         bring(None)
     assert "keep" not in str(e.value)
-    with pytest.raises(DataSetError, match="'wart' is no value"):
+    with pytest.raises(DataSetError, match="'wart' is not a value"):
         bring(["wart"])
     assert not out.exists()
     assert bring(["1"]) == ["a", "b", "c"]
@@ -198,7 +196,7 @@ def test_an_import_of_a_folder_with_label_images_leaves_nothing(
     labels: Path, tmp_path: Path, values: tuple[str, ...] | None
 ) -> None:
     options = SourceImportOptions(no_patients=True, values=values)
-    with pytest.raises(DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|no value of a mask"):
+    with pytest.raises(DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|not a value of a mask"):
         import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
     named = SourceImportOptions(no_patients=True, values=("1",))
@@ -240,10 +238,10 @@ def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str)
     assert (found.added, found.faults, found.without_mask) == (["x"], [], [])
 
 
-def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
+def test_a_mask_with_a_huge_declared_size_is_refused_before_decoding(tmp_path: Path, monkeypatch) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
-    monkeypatch.setattr("napari_melanoma.data.source_import.lesion_mask", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("napari_melanoma.data.source_import.read_lesion_mask", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(DataSetError, match="its mask 120 x 80"):
         options = SourceImportOptions(no_patients=True)
         import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())

@@ -1,4 +1,4 @@
-"""A data set that is being gathered belongs to one command until it is complete, or discarded."""
+"""A data set being gathered belongs to one command until it is complete or discarded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A packed row is the mapping that it was made of."""
+"""Packed rows equal the mapping that they were made from."""
 
 from __future__ import annotations
 

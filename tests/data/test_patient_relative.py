@@ -1,4 +1,4 @@
-"""The odd one out among a patient's lesions: found where it is known, and by that patient's rows alone."""
+"""Patient-relative features find the unusual lesion, from that patient's rows only."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_figures_are_those_that_the_definition_gives() -> None:
     [
         pytest.param([1, 1, 1, 5], [0, 0, 0, 4 / 1.2533], id="a MAD of 0 gives way to the mean deviation"),
         pytest.param([0.3, 0.1 + 0.2, 0.3], [0, 0, 0], id="rounding is no difference"),
-        pytest.param([1, 2, math.nan], [math.nan] * 3, id="two say nothing"),
+        pytest.param([1, 2, math.nan], [math.nan] * 3, id="two give nan"),
         pytest.param([1, 2, 3, math.nan], [-1 / 1.4826, 0, 1 / 1.4826, math.nan], id="what is not known stays so"),
         pytest.param([], [], id="no lesion"),
     ],
@@ -68,7 +68,7 @@ def test_robust_z(values: list[float], expected: list[float]) -> None:
         pytest.param(patient("p", ALIKE[:2]) + patient("p", ALIKE[2:], modality="macroscopic"), id="two modalities"),
     ],
 )
-def test_fewer_than_three_lesions_say_nothing(rows: list[dict[str, object]]) -> None:
+def test_fewer_than_three_lesions_give_nan(rows: list[dict[str, object]]) -> None:
     for row in measure_patient_relative(rows, MEASURED, np.ones((len(rows), 2))):
         row.pop("patient_lesions")
         assert all(math.isnan(value) for value in row.values())
@@ -102,7 +102,7 @@ cells = st.one_of(st.just(""), st.floats(-1e6, 1e6))
 @example([("b", "", 0.0, ""), ("b", "", 0.0, ""), ("b", "", 1.0, ""), ("b", "", 5.0, "")])
 @example([("b", "", "", 0.0), ("b", "", "", 0.0), ("b", "", "", 1.0), ("b", "", "", 5.0)])
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2"]), cells, cells), max_size=15))
-def test_other_patients_and_the_order_say_nothing(drawn: list[tuple[str, str, float | str, float | str]]) -> None:
+def test_other_patients_and_the_order_have_no_effect(drawn: list[tuple[str, str, float | str, float | str]]) -> None:
     rows = [
         {"patient_id": who, "lesion_id": lesion, "asymmetry": first, "area_mm2": second}
         for who, lesion, first, second in drawn

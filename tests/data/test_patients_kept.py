@@ -1,4 +1,4 @@
-"""No patient is lost on import: odd column names are understood or named, and a set without patients is confirmed."""
+"""Patients on import: unusual column names are recognized or reported, missing patients must be confirmed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_without_patients_nothing_is_written_until_that_is_confirmed(photographs
         bring(photographs)
     assert not (photographs.parent / "set").exists()
     report = bring(photographs, no_patients=True)
-    assert any(about == "patient_id" and "both training and test set" in said for about, said in report.notes)
+    assert any(about == "patient_id" and "both training and test set" in message for about, message in report.notes)
 
 
 def test_a_column_that_may_be_the_patient_is_named_in_the_error(photographs: Path) -> None:
@@ -100,11 +100,11 @@ def test_a_column_that_may_be_the_patient_is_named_in_the_error(photographs: Pat
         folder_in(photographs)
 
 
-def test_unknown_columns_are_named_with_the_nearest_known_one(photographs: Path) -> None:
+def test_unknown_columns_are_listed_with_the_most_similar_known_one(photographs: Path) -> None:
     odd = photographs.parent / "odd.csv"
     odd.write_text("image,patient,Gendr,shoe\n" + "\n".join(f"{name},P,f,42" for name in NAMES), encoding="utf-8")
     notes = dict(masks_in(photographs, metadata=odd).notes)
-    assert "The nearest known column is sex" in notes["Gendr"]
+    assert "The most similar known column is sex" in notes["Gendr"]
     assert notes["columns"] == "not recognized and left out: shoe"
 
 
@@ -132,7 +132,7 @@ def test_probable_leaks_are_found_by_the_check(tmp_path: Path, header: str, cell
     (tmp_path / "dataset.csv").write_text(f"image_id,{header},split\n" + "\n".join(rows), encoding="utf-8")
     faults = dict(check_data(tmp_path / "dataset.csv", run=RunContext()).faults)
     assert "probable patient leak" in faults[about]
-    assert "5 patients, of whom 5 are in several splits" in faults[about]
+    assert "5 patients, 5 of them in several splits" in faults[about]
 
 
 @pytest.mark.parametrize("names", [[f"ISIC_{n:07}" for n in range(40)], [f"IMD{n:03}" for n in range(40)]])
@@ -141,7 +141,7 @@ def test_running_numbers_are_no_patients(tmp_path: Path, names: list[str]) -> No
     (tmp_path / "dataset.csv").write_text("image_id,split\n" + "\n".join(rows), encoding="utf-8")
     check = check_data(tmp_path / "dataset.csv", run=RunContext())
     assert check.faults == []
-    assert not any("patients" in said for _, said in check.notes)
+    assert not any("patients" in message for _, message in check.notes)
 
 
 @pytest.mark.parametrize("name", ["patienten.csv", "Liste 2024.xlsx", "sub/fotos.tsv"])
@@ -159,10 +159,10 @@ def test_a_table_without_a_column_for_the_images_is_named_too(photographs: Path)
     with pytest.raises(DataSetError, match=r"metadata\.csv was not read.*column that names the images"):
         folder_in(photographs)
     notes = folder_in(photographs, no_patients=True).notes
-    assert any(about == "metadata.csv" and "found PatNr, Alter" in said for about, said in notes)
+    assert any(about == "metadata.csv" and "found PatNr, Alter" in message for about, message in notes)
 
 
-def test_a_table_beside_the_photographs_is_named_by_import_masks(photographs: Path) -> None:
+def test_import_masks_suggests_a_table_next_to_the_photographs(photographs: Path) -> None:
     table(photographs / "patienten.csv", "PatNr")
     with pytest.raises(DataSetError, match=r"patienten\.csv was not read.*--metadata FILE"):
         masks_in(photographs)

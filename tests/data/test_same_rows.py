@@ -1,4 +1,4 @@
-"""Rows about one image become one: completed from each other, exact words before vague ones, contradictions listed."""
+"""Rows about one image are merged: completed, the most specific words first, contradictions listed."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_rows_are_united(rows: list[dict[str, str]], expected: dict[str, str], c
     assert [one.column for one in conflicts] == columns
 
 
-def test_a_conflict_says_who_said_what() -> None:
+def test_a_conflict_names_both_sources() -> None:
     _, conflicts = merge_rows(origins({}, {"age": "50"}, {"age": "55"}))
     assert conflicts == [MergeConflict("ISIC_0000001", "age", "50", "set1", "55", "set2")]
 

@@ -1,4 +1,4 @@
-"""Files as people download them: archives, folders of any name, masks beside images."""
+"""Downloaded files: archives, folders of any name, masks next to images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_outer_folder_does_not_make_everything_a_mask(names: tuple[str, str],
 
 def test_masks_alone_are_no_images(tmp_path: Path) -> None:
     folder = laid_out(dict.fromkeys(("masks/x.png", "masks/y.png"), PICTURE), tmp_path)
-    with pytest.raises(DataSetError, match="does not hold"):
+    with pytest.raises(DataSetError, match="does not contain"):
         find_source("folder").read_folder(folder)
 
 
@@ -60,14 +60,14 @@ def patched(path: Path, local: int, central: int, value: int) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("fields", "said"), [((6, 8, 1), "encrypted"), ((8, 10, 9), "compression")])
-def test_an_archive_that_cannot_be_read_here_is_said(fields: tuple[int, int, int], said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fields", "message"), [((6, 8, 1), "encrypted"), ((8, 10, 9), "compression")])
+def test_an_unsupported_archive_is_an_error(fields: tuple[int, int, int], message: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("x.jpg", PICTURE)
     patched(tmp_path / "images.zip", *fields)
     (record,) = find_source("folder").read_folder(tmp_path).records
     assert record.image is not None
-    with pytest.raises(InputError, match=rf"images\.zip cannot be read here: .*{said}.*Unpack it into a folder"):
+    with pytest.raises(InputError, match=rf"images\.zip cannot be read here: .*{message}.*Unpack it into a folder"):
         record.image.read()
 
 

@@ -1,4 +1,4 @@
-"""Tables of sets without their images: every row is a record, in the set's own words, and nothing of it is lost."""
+"""Tables of sets without images: every row is a record, without loss of information."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_table_may_be_packed_and_named_itself(name: str, tmp_path: Path) -> No
         assert record.values["label"] == "melanoma"
 
 
-def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
+def test_values_of_two_rows_about_one_image_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age,dx\nx,50,nv\nx,51,\ny,60,mel\n")
     (tmp_path / "b.csv").write_text("filename,sex,dx\nx.jpg,f,mel\nx.jpg,f,bcc\nx.jpg,,mel\n")
     found = find_source("table").read_folder(tmp_path)
@@ -60,18 +60,18 @@ def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
         "y": {"age": "60", "dx": "mel"},
     }
     assert [about for about, _ in found.notes] == ["age", "dx"]
-    said = "1 row contradicts another of the same image: the first counts, the other is in other_age"
-    assert found.notes[0][1] == said
+    message = "1 row contradicts another of the same image: the first counts, the other is in other_age"
+    assert found.notes[0][1] == message
 
 
-def test_rows_that_name_no_image_are_said(tmp_path: Path) -> None:
+def test_rows_without_an_image_are_noted(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age\nx,50\n,60\n , \n")
     found = find_source("table").read_folder(tmp_path)
     assert [record.image_id for record in found.records] == ["x"]
     assert found.notes == [("image_id", "1 row names no image: left out")]
 
 
-def test_a_split_that_somebody_drew_is_none_of_the_set(tmp_path: Path) -> None:
+def test_a_split_of_a_label_list_is_renamed(tmp_path: Path) -> None:
     (tmp_path / "ISIC_2024_label_list_2.csv").write_text("image,binary_label,split\nISIC_0000001.jpg,0,test\n")
     (record,) = find_source("isic2024").read_folder(tmp_path).records
     assert record.values == {"modality": "tbp_tile", "binary_label": "0", "split_of_the_list": "test"}
@@ -105,13 +105,13 @@ def test_a_text_is_a_table_only_where_it_is_named(tmp_path: Path) -> None:
     assert [record.image_id for record in find_source("table").read_folder(tmp_path / "b.txt").records] == ["y"]
 
 
-def test_a_table_that_names_no_image_is_said(tmp_path: Path) -> None:
+def test_a_table_without_an_image_column_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("age\n50\n")
-    with pytest.raises(DataSetError, match="where it has another name, say so with --map"):
+    with pytest.raises(DataSetError, match="if it has another name, map it with --map"):
         find_source("table").read_folder(tmp_path)
 
 
-def test_a_damaged_table_is_said(tmp_path: Path) -> None:
+def test_a_damaged_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "fitzpatrick17k.csv.gz").write_bytes(gzip.compress(b"md5hash\n" * 99)[:-20])
     with pytest.raises(InputError, match=r"cannot read .*fitzpatrick17k\.csv\.gz"):
         find_source("fitzpatrick17k").read_folder(tmp_path)
@@ -154,7 +154,7 @@ def dicom(path: Path, **elements: object) -> None:
     dcmwrite(path, dataset, enforce_file_format=True)
 
 
-def test_dicom_headers_become_rows_that_name_nobody(tmp_path: Path) -> None:
+def test_dicom_headers_become_rows_without_names(tmp_path: Path) -> None:
     person = {"PatientID": "4711", "PatientName": "Doe^Jane", "PatientBirthDate": "19750101", "StudyDate": "20200601"}
     dicom(tmp_path / "in/Doe/IM1.dcm", Rows=4, Modality="XC", PatientSex="F", BodyPartExamined="FOREARM", **person)
     dicom(tmp_path / "in/Doe/IM2", Rows=4, PixelSpacing=[0.05, 0.04], **person)
@@ -173,7 +173,7 @@ def test_dicom_headers_become_rows_that_name_nobody(tmp_path: Path) -> None:
     }
     assert (second["mpp_x"], second["mpp_y"]) == ("40", "50")
     written = " ".join([record.image_id + str(record.values) for record in found.records])
-    assert not [said for said in ("Doe", "4711", "1975", "2020", "IM1", "1.2.3") if said in written]
+    assert not [message for message in ("Doe", "4711", "1975", "2020", "IM1", "1.2.3") if message in written]
     assert [about for about, _ in found.notes] == ["broken.dcm"]
 
 
@@ -181,5 +181,5 @@ def test_an_id_that_leads_out_is_changed_and_reported(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age\n../../evil,50\nb,40\n")
     found = find_source("table").read_folder(tmp_path)
     assert [record.image_id for record in found.records] == ["b", "evil"]
-    ((about, said),) = found.notes
-    assert (about, "'../../evil' is now 'evil'" in said) == ("image_id", True)
+    ((about, message),) = found.notes
+    assert (about, "'../../evil' is now 'evil'" in message) == ("image_id", True)

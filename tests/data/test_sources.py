@@ -1,4 +1,4 @@
-"""The public sets: each is found in its official layout, made up small here, with its words brought to ours."""
+"""Public sets are found in their official layout (small imitations), and their words are harmonized."""
 
 from __future__ import annotations
 
@@ -472,13 +472,13 @@ def test_a_missing_set_is_named_with_where_to_get_it(name: str, tmp_path: Path) 
     spec = find_source(name).spec
     with pytest.raises(DataSetError) as caught:
         find_source(name).read_folder(tmp_path)
-    said = str(caught.value)
+    message = str(caught.value)
     for part in (spec.title, spec.layout.splitlines()[0], "notes.txt (1 files)", spec.url, spec.licence):
-        assert part in said
+        assert part in message
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
-def test_what_a_set_says_of_itself_is_complete(name: str) -> None:
+def test_source_descriptions_are_complete(name: str) -> None:
     spec = list_sources()[name].spec
     assert spec.name == name
     assert spec.url in describe_access(spec)
@@ -495,13 +495,13 @@ def test_a_part_of_a_set_is_enough(tmp_path: Path) -> None:
     assert [record.image_id for record in found.records if record.image is None] == ["ISIC_0000001"]
 
 
-def test_a_damaged_archive_and_an_unknown_name_are_said(tmp_path: Path) -> None:
+def test_a_damaged_archive_and_an_unknown_name_are_errors(tmp_path: Path) -> None:
     (tmp_path / "ISIC2018_Task1-2_Training_Input.zip").write_bytes(b"half a download")
     with pytest.raises(InputError, match=r"Training_Input\.zip cannot be read.*Download it again"):
         find_source("isic2018").read_folder(tmp_path)
     with pytest.raises(InputError, match=r"no source named 'isic' \(known: cptac-cm, dermofit, dicom"):
         find_source("isic")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         find_source("ph2").read_folder(tmp_path / "nowhere")
 
 
@@ -515,7 +515,7 @@ def test_blank_lines_in_a_table_are_passed_over(tmp_path: Path) -> None:
     assert found == {"ISIC_0000000": "0", "ISIC_0000002": "1", "ISIC_0000003": "1"}
 
 
-def test_a_record_is_what_its_finder_says(tmp_path: Path) -> None:
+def test_a_record_matches_its_source(tmp_path: Path) -> None:
     image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
     image.save(tmp_path / "only.png")
     (record,) = find_source("folder").read_folder(tmp_path).records
@@ -540,7 +540,7 @@ def test_public_sets_are_known_by_whole_words(name: str, source: str | None) -> 
     assert guess_source(name) == source
 
 
-def test_a_set_that_is_known_by_its_folder_is_known_by_its_own_name() -> None:
+def test_a_source_guessed_from_a_folder_is_also_found_by_name() -> None:
     known = [source.spec for source in list_sources().values() if source.spec.folders]
     assert [spec.name for spec in known if guess_source(spec.name) != spec.name] == []
     assert {spec.name for spec in known} >= {"dermofit", "ham10000", "isic2016", "isic2018", "ph2", "smartskins"}

@@ -1,4 +1,4 @@
-"""The parts of a run: every split goes where it is said, and who is held out once stays held out."""
+"""Splits of a run: rows follow their split, and test groups never change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def groups(part: Iterable[Sample]) -> set[str]:
     return {sample.group for sample in part}
 
 
-def test_rows_with_a_split_go_where_it_says() -> None:
+def test_rows_follow_their_split() -> None:
     found = samples(20, "train") + samples(7, "val", domain="b") + samples(5, "test", domain="c")
     parts = split_trainable(found, Rules(), 0)
     assert groups(parts.test) == {f"b/p{n}" for n in range(7)}
@@ -42,7 +42,7 @@ def test_rows_with_a_split_go_where_it_says() -> None:
     assert len(parts.validation) == 2
 
 
-def test_all_learns_from_everything() -> None:
+def test_split_all_trains_on_everything() -> None:
     found = samples(10, "val") + samples(10, "", domain="b")
     parts = split_trainable(found, Rules(split="all"), 0)
     assert (len(parts.training), len(parts.validation), parts.test) == (18, 2, [])
@@ -62,7 +62,7 @@ def test_too_few_groups_leave_parts_empty(count: int, sizes: tuple[int, int, int
 
 
 @given(st.integers(3, 60), st.data(), st.integers(0, 5), st.integers(0, 5))
-def test_who_comes_goes_or_is_rejected_moves_nobody_else(
+def test_added_removed_or_rejected_rows_move_no_other_group(
     count: int, data: st.DataObject, seed: int, later: int
 ) -> None:
     """Rows of any number of patients rejected, others accepted again, others deleted, in any order of the table."""
@@ -78,10 +78,10 @@ def test_who_comes_goes_or_is_rejected_moves_nobody_else(
         assert not learnt & judged, "a later model must not be judged on what its parent has learnt"
         assert not groups(first.test) & groups(then.training + then.validation)
     else:
-        assert len(learnt & judged) <= 1, "only where the hash holds nobody out, one group stands in"
+        assert len(learnt & judged) <= 1, "only if the hash holds out no group, one is chosen"
 
 
-def test_a_patient_with_images_in_two_splits_is_not_learnt() -> None:
+def test_a_patient_in_two_splits_is_not_trained_on() -> None:
     """Some rows of a patient name a split and others do not; another patient is in both named splits."""
     found = [
         *samples(12, "train"),
@@ -108,7 +108,7 @@ def test_no_patient_is_on_two_sides(count: int, each: int, held_out: float, tuni
     )
 
 
-def test_the_share_held_out_is_near_the_one_asked_for() -> None:
+def test_the_held_out_share_is_near_the_requested_one() -> None:
     assert len(split_trainable(samples(2000), Rules(held_out_fraction=0.3), 0).test) == pytest.approx(600, abs=60)
 
 
@@ -118,12 +118,12 @@ def test_of_three_groups_one_is_held_out_whatever_their_names() -> None:
     assert [len(split_trainable(samples(n), rules, 0).test) for n in range(1, 6)] == [0, 0, 1, 1, 1]
 
 
-def test_the_order_of_the_table_says_nothing() -> None:
+def test_the_order_of_the_table_has_no_effect() -> None:
     found = samples(40)
     assert groups(split_trainable(found, Rules(), 0).test) == groups(split_trainable(found[::-1], Rules(), 0).test)
 
 
-def test_nothing_asked_for_holds_nothing_out() -> None:
+def test_a_fraction_of_zero_holds_nothing_out() -> None:
     assert split_trainable(samples(50), Rules(held_out_fraction=0.0), 0).test == []
 
 
@@ -163,8 +163,8 @@ def test_every_group_is_in_one_fold_whatever_the_order(drawn: list[tuple[int, st
 @given(st.lists(st.sampled_from("abc"), min_size=5, max_size=80))
 def test_folds_of_single_images_are_as_even_as_can_be(classes: list[str]) -> None:
     found = assign_folds([f"i{n}" for n in range(len(classes))], classes, 5, 0)
-    for wanted in ("a", "b", "c", "abc"):
-        sizes = [sum(f == fold and c in wanted for f, c in zip(found, classes, strict=True)) for fold in range(5)]
+    for expected in ("a", "b", "c", "abc"):
+        sizes = [sum(f == fold and c in expected for f, c in zip(found, classes, strict=True)) for fold in range(5)]
         assert max(sizes) - min(sizes) <= 1
 
 
@@ -179,7 +179,7 @@ def test_patients_with_many_images_are_dealt_first_and_the_rare_class_reaches_ev
     assert assign_folds(groups, classes, 5, 1) != found
 
 
-def test_who_has_a_fold_keeps_it_when_others_come() -> None:
+def test_groups_keep_their_fold_when_rows_are_added() -> None:
     groups, classes = [f"p{n}" for n in range(20)], ["a"] * 20
     kept = dict(zip(groups, assign_folds(groups, classes, 4, 0), strict=True))
     more = [*groups, *(f"q{n}" for n in range(8))]

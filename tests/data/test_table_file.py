@@ -1,4 +1,4 @@
-"""The table of a data set: what somebody wrote comes back as it was, whatever is changed beside it."""
+"""The table of a data set keeps the text of all cells that are not changed."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), FAULTS, ids=[said for _, said in FAULTS])
-def test_what_is_no_table(tmp_path: Path, text: bytes, said: str) -> None:
-    with pytest.raises(DataSetError, match=said):
+@pytest.mark.parametrize(("text", "message"), FAULTS, ids=[message for _, message in FAULTS])
+def test_what_is_no_table(tmp_path: Path, text: bytes, message: str) -> None:
+    with pytest.raises(DataSetError, match=message):
         make(tmp_path / "t.csv", text)
 
 

@@ -1,4 +1,4 @@
-"""The page on the table lists the columns and places that there are, and its example runs."""
+"""The documentation lists all columns and words of the table, and its example runs."""
 
 from __future__ import annotations
 

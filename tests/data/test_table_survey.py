@@ -1,4 +1,4 @@
-"""What is seen of a table before it is taken: its columns, guesses, and the words of all its rows."""
+"""Preview and survey of a table before its import."""
 
 from __future__ import annotations
 

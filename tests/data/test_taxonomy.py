@@ -100,19 +100,19 @@ def test_a_taxonomy_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        ("theirs,ours,source,language\nlinks,left,,\nlinks,right,,\n", "two things of 'links': left and right"),
-        ("theirs,ours,source,language\noben,up,,\n", "'up' for 'oben': side.csv has no such word"),
+        ("theirs,ours,source,language\nlinks,left,,\nlinks,right,,\n", "'links' twice: as left and right"),
+        ("theirs,ours,source,language\noben,up,,\n", "'oben' as 'up', which side.csv does not have"),
     ],
 )
-def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, said: str) -> None:
+def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, message: str) -> None:
     (tmp_path / "side.csv").write_text("word,parent,title\nleft,,\nright,,\n")
     (tmp_path / "side_words.csv").write_text(words)
     (tmp_path / "unknown_words.csv").write_text("theirs,ours,source,language\nunk,unknown,,\n")
     monkeypatch.setattr(module, "TAXONOMY_FOLDER", tmp_path)
     monkeypatch.setattr(module, "list_taxonomies", lambda: ("side",))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         module.load_taxonomy.__wrapped__("side")
 
 
@@ -164,11 +164,11 @@ JOINED = [
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), JOINED)
-def test_places_that_several_columns_say(first: BodySite, second: BodySite, expected: BodySite | None) -> None:
+def test_body_sites_from_several_columns(first: BodySite, second: BodySite, expected: BodySite | None) -> None:
     assert merge_body_sites(first, second) == expected
 
 
-TOLD = [
+TRANSLATED = [
     ("mel", Diagnosis("melanoma", "", "1", "1")),
     ("lentigo maligna", Diagnosis("melanoma", "lentigo maligna", "1", "1")),
     ("dysplastic nevus", Diagnosis("nevus", "dysplastic nevus", "0", "0")),
@@ -186,7 +186,7 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), TOLD, ids=[text for text, _ in TOLD])
+@pytest.mark.parametrize(("text", "expected"), TRANSLATED, ids=[text for text, _ in TRANSLATED])
 def test_what_follows_from_a_diagnosis(text: str, expected: Diagnosis) -> None:
     assert expand_diagnosis(translate_diagnosis(text) or "") == expected
 
@@ -204,11 +204,11 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "said"), VALUES)
-def test_what_may_stand_in_a_cell(name: str, text: str, said: str) -> None:
+@pytest.mark.parametrize(("name", "text", "message"), VALUES)
+def test_what_may_stand_in_a_cell(name: str, text: str, message: str) -> None:
     column = find_column(name)
     assert column is not None
-    assert check_value(column, text) == said
+    assert check_value(column, text) == message
 
 
 def test_columns_of_others_are_none_of_ours() -> None:

@@ -1,4 +1,4 @@
-"""The list of images that a model was trained on: what it recognizes, what it keeps to itself, what it refuses."""
+"""The list of training images: what it recognizes, keeps private and refuses."""
 
 from __future__ import annotations
 
@@ -134,15 +134,15 @@ def test_a_slide_is_recognized_by_half_of_its_tiles_and_not_by_bare_glass(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"", "cannot read"), (b"\xff" * 100, "cannot read"), (None, "expected format 1, found 2")],
 )
-def test_a_damaged_list_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_a_damaged_list_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     from safetensors.numpy import save
 
     path = tmp_path / FILE_NAME
     path.write_bytes(save({"pixels": np.zeros(1, np.uint64)}, {"format": "2"}) if content is None else content)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         TrainingImages.read(path)
 
 

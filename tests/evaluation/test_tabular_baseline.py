@@ -64,7 +64,7 @@ def test_rows_without_an_answer_are_counted_and_words_will_do(table: Path) -> No
         (("eyes",), "melanoma", 4, "no column 'eyes'"),
         (("age",), "cancer", 4, "no column 'cancer'"),
         (("age",), "melanoma", 500, "500 folds"),
-        ((), "melanoma", 4, "no column was named"),
+        ((), "melanoma", 4, "no input column was named"),
     ],
 )
 def test_what_cannot_be_done_is_said(table: Path, columns: tuple[str, ...], target: str, count: int, said: str) -> None:
@@ -88,5 +88,5 @@ def test_faulty_rows_and_impossible_cells_are_reported(table: Path) -> None:
     faulty, cells = found.notes
     assert "repeats image_id i4" in faulty
     assert cells == (
-        "2 of 238 rows hold no possible number in 'age', which counts as unknown: '430' (1), 'old' (1) (i1, i2)."
+        "2 of 238 rows hold no valid number in 'age', which counts as unknown: '430' (1), 'old' (1) (i1, i2)."
     )

@@ -1,4 +1,4 @@
-"""A reliability diagram joins and shows in full what rests on enough images, and the rest faintly by itself."""
+"""A reliability diagram shows bins of few images faintly and unconnected."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_points_of_few_images_are_faint_and_not_joined() -> None:
 
 def test_a_figure_of_twenty_images_joins_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    said = random.random(20)
-    bins = reliability_curve(said, random.random(20) < said)
+    message = random.random(20)
+    bins = reliability_curve(message, random.random(20) < message)
     assert bins.count.max() == 2
-    plot_reliability(bins, said, tmp_path / "reliability.png")
+    plot_reliability(bins, message, tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").stat().st_size > 1000

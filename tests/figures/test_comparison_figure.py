@@ -1,4 +1,4 @@
-"""The figure of a comparison: its legend lies on no image."""
+"""The legend of the comparison figure covers no image."""
 
 from __future__ import annotations
 

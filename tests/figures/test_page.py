@@ -1,4 +1,4 @@
-"""Pages that share one style: complete, escaped, and each with what is its own on top."""
+"""HTML pages share one style, are complete and escaped."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
     assert ('<p class="notice">beware</p>' in page) is (kind == "evaluation")
 
 
-def test_an_evaluation_says_what_comes_next(tmp_path: Path) -> None:
+def test_an_evaluation_page_lists_next_steps(tmp_path: Path) -> None:
     write_evaluation_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
     assert "<p>Look &amp; see.</p>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_a_reproduction_says_what_its_pictures_leave_out_and_what_comes_next(tmp_path: Path) -> None:
+def test_a_reproduction_page_lists_omissions_and_next_steps(tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(b"dot")
     picture = ReportPicture("Dots", tmp_path / "dot.png", "Not drawn: A & B.")
     write_reproduction(
@@ -66,9 +66,7 @@ def test_a_reproduction_says_what_its_pictures_leave_out_and_what_comes_next(tmp
 
 
 @pytest.mark.parametrize("advice", ADVICE)
-def test_a_comparison_says_which_model_to_keep_what_comes_next_and_fits_a_narrow_window(
-    advice: str, tmp_path: Path
-) -> None:
+def test_a_comparison_page_recommends_a_model_and_fits_a_narrow_window(advice: str, tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(b"dot")
     rows = [("all", "80", "JA", "0.856", "0.563", "-0.293 (-0.366 to -0.225)")]
     write_comparison(

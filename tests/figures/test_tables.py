@@ -1,4 +1,4 @@
-"""Tables as text: what stands in a cell stays in it, in Markdown and in HTML."""
+"""Tables as Markdown and HTML: the content of a cell stays in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAIRS = ReportTable(
 )
 
 
-def test_a_heading_over_two_columns_says_whose_each_is() -> None:
+def test_a_heading_spans_its_columns() -> None:
     assert "| Row | JA, paper | JA, ours |" in PAIRS.to_markdown()
     head = '<tr><th rowspan="2">Row</th><th class="group" colspan="2">JA</th></tr>'
     assert f'{head}<tr><th class="number">paper</th><th class="number">ours</th></tr>' in PAIRS.to_html()

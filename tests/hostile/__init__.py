@@ -1,1 +1,1 @@
-"""Hostile and unusual inputs, generated from seeds, and an oracle that knows what must come of each."""
+"""Hostile and unusual inputs, generated from seeds, and an oracle that judges their results."""

@@ -1,4 +1,4 @@
-"""Model bundles from elsewhere: weights that are not finite, lying headers, wrong shapes, names that leave, pickles."""
+"""Model bundles: non-finite weights, false headers, wrong shapes, paths outside the folder, pickles."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def bundle(box: Sandbox, tensors: dict[str, np.ndarray] | None = None, **config:
     """Write a bundle."""
     from safetensors.numpy import save
 
-    said = {"format_version": 1, "name": "tiny", "title": "Tiny", "architecture": ARCHITECTURE, "options": OPTIONS}
+    values = {"format_version": 1, "name": "tiny", "title": "Tiny", "architecture": ARCHITECTURE, "options": OPTIONS}
     folder = box.inputs / "tiny"
-    written(folder / "config.json", json.dumps({**said, "input_size": 64, **config}).encode("utf-8", "surrogatepass"))
+    written(folder / "config.json", json.dumps({**values, "input_size": 64, **config}).encode("utf-8", "surrogatepass"))
     written(folder / "model.safetensors", save(tensors or weights()))
     written(folder / "README.md", "# Tiny ä\n".encode())
     return folder
@@ -56,7 +56,7 @@ def loaded(folder: Path, rng: Generator, alone: bool = False) -> Case:
         shutil.rmtree(user_models_folder(), ignore_errors=True)
         before = {one.name for one in list_bundles()}
         try:
-            said = verb("models", "import", folder, "--json", process=process)
+            message = verb("models", "import", folder, "--json", process=process)
         except Refused:
             if {one.name for one in list_bundles()} != before:
                 raise RuntimeError("refused, but it is in the list of models") from None
@@ -69,9 +69,9 @@ def loaded(folder: Path, rng: Generator, alone: bool = False) -> Case:
         finite = all(
             bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()
         )
-        return "" if finite and said else "weights that are no numbers were loaded"
+        return "" if finite and message else "weights that are no numbers were loaded"
 
-    return Case(act, "tiny", lambda said: said, seconds=3)
+    return Case(act, "tiny", lambda message: message, seconds=3)
 
 
 def load_alone(folder: Path) -> None:

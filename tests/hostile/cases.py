@@ -1,4 +1,4 @@
-"""Cases: ``case.json`` with wrong types, paths that leave, deep nesting, cut off; foreign ids; links."""
+"""Cases: ``case.json`` with wrong types, paths outside the folder, deep nesting or truncation; foreign ids; links."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def content(rng: Generator, box: Sandbox) -> dict[str, Any]:
     images = [{"id": f"I{n}", "path": f"photo{n}.png", "modality": "dermoscopic"} for n in (1, 2)]
     lesion = {"id": "L1", "label": "left arm ä", "diagnosis": "nevus", "images": [images[0]]}
     patient = {"patient_id": "P-1", "age": int(rng.integers(1, 99)), "sex": "female"}
-    said = {"version": "1.0", "patient": patient, "lesions": [lesion], "images": [images[1]]}
-    return said | {"lesions_numbered": 1, "images_numbered": 2}
+    message = {"version": "1.0", "patient": patient, "lesions": [lesion], "images": [images[1]]}
+    return message | {"lesions_numbered": 1, "images_numbered": 2}
 
 
-def stored(box: Sandbox, said: Any, raw: bytes | None = None) -> Path:
-    text = raw if raw is not None else json.dumps(said).encode("utf-8", "surrogatepass")
+def stored(box: Sandbox, message: Any, raw: bytes | None = None) -> Path:
+    text = raw if raw is not None else json.dumps(message).encode("utf-8", "surrogatepass")
     return written(box.inputs / "case" / "case.json", text).parent
 
 
@@ -61,10 +61,10 @@ def read(folder: Path) -> Callable[[], Any]:
 
 def legal(rng: Generator, box: Sandbox) -> Case:
     """Odd texts, keys of a newer version; opened for writing, saved, and read again: nothing is lost."""
-    said = content(rng, box)
-    said["patient"]["note"] = str(rng.choice(["ä\n病", "=1+1", "\t", "a" * 5000, '"quotes"']))
-    said["lesions"][0]["future_key"] = {"deep": [1, 2, {"x": None}]}
-    folder = stored(box, said, (b"\xef\xbb\xbf" if rng.random() < 0.2 else b"") + json.dumps(said).encode())
+    message = content(rng, box)
+    message["patient"]["note"] = str(rng.choice(["ä\n病", "=1+1", "\t", "a" * 5000, '"quotes"']))
+    message["lesions"][0]["future_key"] = {"deep": [1, 2, {"x": None}]}
+    folder = stored(box, message, (b"\xef\xbb\xbf" if rng.random() < 0.2 else b"") + json.dumps(message).encode())
     box.release()
 
     def act() -> Any:
@@ -76,7 +76,7 @@ def legal(rng: Generator, box: Sandbox) -> Case:
         return json.loads((folder / "case.json").read_text(encoding="utf-8"))
 
     def check(found: Any) -> str:
-        same = found["patient"] == said["patient"] and found["lesions"][0]["future_key"] == {
+        same = found["patient"] == message["patient"] and found["lesions"][0]["future_key"] == {
             "deep": [1, 2, {"x": None}]
         }
         return "" if same and found["lesions"][1]["label"] == "second" else "the saved case is another"
@@ -85,11 +85,11 @@ def legal(rng: Generator, box: Sandbox) -> Case:
 
 
 def wrong_types(rng: Generator, box: Sandbox) -> Case:
-    said = content(rng, box)
-    places = list(_places(said))
+    message = content(rng, box)
+    places = list(_places(message))
     container, key = places[int(rng.integers(len(places)))]
     container[key] = WRONG[int(rng.integers(len(WRONG)))]
-    folder = stored(box, said)
+    folder = stored(box, message)
     return Case(read(folder), "case", anything)
 
 
@@ -120,8 +120,8 @@ def broken(rng: Generator, box: Sandbox) -> Case:
 
 
 def newer(rng: Generator, box: Sandbox) -> Case:
-    said = content(rng, box) | {"version": f"{int(rng.integers(2, 10**6))}.0"}
-    return Case(read(stored(box, said)), "case.json")
+    message = content(rng, box) | {"version": f"{int(rng.integers(2, 10**6))}.0"}
+    return Case(read(stored(box, message)), "case.json")
 
 
 def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
@@ -129,8 +129,8 @@ def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
 
     Corrections, results and risks belong to the case folder: a path that leaves it is refused.
     """
-    said = content(rng, box)
-    image = said["lesions"][0]["images"][0]
+    message = content(rng, box)
+    image = message["lesions"][0]["images"][0]
     path = outside(rng, box, ".png")
     kind = str(rng.choice(["correction", "results", "risk"]))
     inner = {
@@ -139,7 +139,7 @@ def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
         "risk": {"path": path, "verdict": "low", "probability": 0.1},
     }[kind]
     image[kind] = inner
-    folder = stored(box, said)
+    folder = stored(box, message)
 
     def act() -> str:
         try:
@@ -152,14 +152,14 @@ def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
 
 def foreign_ids(rng: Generator, box: Sandbox) -> Case:
     """Ids that name files of the case folder."""
-    said = content(rng, box)
+    message = content(rng, box)
     bad = ["../L1", "L1/../..", "con", "", "L1\n", "x" * 300, "I1", "L 1", "/etc", "..", "L1\x00", "ä"]
     chosen = bad[int(rng.integers(len(bad)))]
-    place = [said["lesions"][0], said["lesions"][0]["images"][0], said["images"][0]][int(rng.integers(3))]
+    place = [message["lesions"][0], message["lesions"][0]["images"][0], message["images"][0]][int(rng.integers(3))]
     place["id"] = chosen
     if rng.random() < 0.3:
-        said["images"][0]["id"] = said["lesions"][0]["images"][0]["id"]
-    folder = stored(box, said)
+        message["images"][0]["id"] = message["lesions"][0]["images"][0]["id"]
+    folder = stored(box, message)
 
     def check(found: Any) -> str:
         names = [lesion.id for lesion in found.lesions] + [image.id for _, image in found.each_image()]
@@ -172,8 +172,8 @@ def foreign_ids(rng: Generator, box: Sandbox) -> Case:
 
 def links(rng: Generator, box: Sandbox) -> Case:
     """``case.json`` or a folder of the case is a link to a place outside: nothing there is changed."""
-    said = content(rng, box)
-    folder = stored(box, said)
+    message = content(rng, box)
+    folder = stored(box, message)
     if not hasattr(os, "symlink"):
         return Case(read(folder), "case", anything)
     (folder / "corrections").symlink_to(box.canaries, target_is_directory=True)

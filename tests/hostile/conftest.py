@@ -1,4 +1,4 @@
-"""Lets tests import the generators as `scripts/hostile.py` does: from the package `hostile`."""
+"""Makes the generators importable as in `scripts/hostile.py`: from the package `hostile`."""
 
 import sys
 from pathlib import Path

@@ -199,7 +199,7 @@ def slides_with_wrong_elements(rng: Generator, box: Sandbox) -> Case:
         else int(rng.choice([0, 1, 65535]))
     )
     slide(box.inputs / "dicom-slide", rgb, compressed, lambda made: setattr(made, key, value))
-    # A smaller matrix that a file claims cannot be told from the truth.
+    # A smaller declared matrix cannot be detected.
     return judged(box, rgb, compressed, undecidable=key.startswith("Total"))
 
 

@@ -1,4 +1,4 @@
-"""GeoJSON: outlines as QuPath and others write them, and what no program should have written."""
+"""GeoJSON: outlines as written by QuPath and others, and invalid ones."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def ring(rng: Generator, points: int = 12, center: float = 500.0) -> list[list[f
 
 
 def feature(coordinates: Any, kind: str = "Polygon", **properties: Any) -> dict[str, Any]:
-    said = {"objectType": "annotation", "classification": {"name": "Tumor", "color": [200, 0, 0]}, **properties}
-    return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": said}
+    values = {"objectType": "annotation", "classification": {"name": "Tumor", "color": [200, 0, 0]}, **properties}
+    return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": values}
 
 
 def collection(*features: Any) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def rings_equal(expected: list[list[list[list[float]]]]) -> Callable[[Any], str]
             return f"{len(polygons)} polygons, not {len(expected)}"
         for polygon, rings in zip(polygons, expected, strict=True):
             got = [polygon.outer, *polygon.holes]
-            wanted = [[(y, x) for x, y, *_ in one[:-1]] for one in rings]
-            if [len(one) for one in got] != [len(one) for one in wanted]:
+            target = [[(y, x) for x, y, *_ in one[:-1]] for one in rings]
+            if [len(one) for one in got] != [len(one) for one in target]:
                 return "rings have another number of points"
-            if any(not np.allclose(a, b, atol=1e-3) for a, b in zip(got, wanted, strict=True)):
+            if any(not np.allclose(a, b, atol=1e-3) for a, b in zip(got, target, strict=True)):
                 return "points have moved"
         return ""
 

@@ -1,4 +1,4 @@
-"""The jobs that write: what each is given, its command, and what of its output must be the same after any kill."""
+"""Jobs that write files: inputs, command, and the part of the output that must be equal after any kill."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Job:
     kept: tuple[str, ...]
 
     def command(self, inputs: Path, out: Path) -> list[str]:
-        """The words of the command; a training that was begun goes on as its last line says."""
+        """The words of the command; an interrupted training is resumed."""
         begun = self.words.startswith("train") and (out / "config.toml").exists()
         words = "train --config OUT/config.toml --out OUT --resume" if begun else self.words
         places = {"IN": str(inputs), "OUT": str(out)}
@@ -133,7 +133,7 @@ def reference(name: str) -> tuple[dict[str, str], float, Path]:
     started = time.monotonic()
     life = Life(job.command(folder / "in", folder / "out"), folder)
     if life.end() != 0:
-        raise RuntimeError(f"'{name}' fails undisturbed: {life.said()}")
+        raise RuntimeError(f"'{name}' fails undisturbed: {life.message()}")
     return kept_of(job, folder / "out"), time.monotonic() - started, folder / "in"
 
 
@@ -164,7 +164,7 @@ class Life:
         self.process.kill()
         self.process.join()
 
-    def said(self) -> str:
+    def message(self) -> str:
         return self._output.read_text(encoding="utf-8", errors="replace")[-1500:]
 
 
@@ -189,12 +189,12 @@ def wrong_in(name: str, out: Path) -> str:
     expected, found = reference(name)[0], kept_of(JOBS[name], out)
     gone, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     other = sorted(path for path in expected.keys() & found.keys() if expected[path] != found[path])
-    said = [
+    message = [
         f"{what}: {', '.join(paths[:3])}"
         for what, paths in (("lost", gone), ("added", more), ("different", other))
         if paths
     ]
-    return "; ".join(said)
+    return "; ".join(message)
 
 
 def setting(name: str, box: Sandbox) -> tuple[Path, Path]:

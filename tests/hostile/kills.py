@@ -1,4 +1,4 @@
-"""SIGKILL at a random moment of every job: the same command then ends with what an undisturbed run gives."""
+"""SIGKILL at a random moment of every job: the repeated command ends with the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def killed(name: str, rng: Generator, box: Sandbox) -> Case:
             return wrong_in(name, out)
         life = Life(JOBS[name].command(inputs, out), box.outputs.parent)
         code = life.end()
-        if code != 0 or FORESEEN.search(life.said()):
-            return f"the command again ended with {code}: {life.said()}"
+        if code != 0 or FORESEEN.search(life.message()):
+            return f"the command again ended with {code}: {life.message()}"
         return wrong_in(name, out)
 
-    return Case(act, "", lambda said: said, refusable=False, seconds=600, megabytes=4000)
+    return Case(act, "", lambda message: message, refusable=False, seconds=600, megabytes=4000)
 
 
 FAULTS: dict[str, Callable[[Generator, Sandbox], Case]] = {name: partial(killed, name) for name in JOBS}

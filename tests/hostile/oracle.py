@@ -1,4 +1,4 @@
-"""What must come of a case, and the judgment: refused well, accepted and right, undecidable, or wrong."""
+"""The expected result of a case, and the judgment: refused well, accepted and right, undecidable, or wrong."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Refused(Exception):  # noqa: N818 - reads as what it is where it is raised
 class Case:
     """One input: what the product is asked to do with it, and what may come of it.
 
-    ``right`` says of a result what is wrong with it, "" where nothing is; without it, no result is right.
-    ``name`` must occur in a refusal. ``undecidable``: damage that no reader can tell from another valid file, so that
+    ``right`` returns what is wrong with a result, "" where nothing is; without it, no result is right.
+    ``name`` must occur in a refusal. ``undecidable``: damage that looks like another valid file, so that
     a result that differs from the original is neither right nor a fault of the reader.
     """
 
@@ -60,7 +60,7 @@ class Verdict:
 
 
 def judge(case: Case) -> Verdict:
-    """Do what the case asks, and judge it; the sandbox is judged by whoever made it."""
+    """Run the case and judge it; the sandbox is judged by the caller."""
     memory = _Memory()
     started = time.process_time()
     try:
@@ -98,7 +98,7 @@ def _of_error(case: Case, error: Exception, seconds: float) -> Verdict:
     if not isinstance(error, MelanomaError | Refused):
         return Verdict(WRONG, f"unexpected {type(error).__name__}: {_line(text)}", trace)
     if FORESEEN.search(text):
-        return Verdict(WRONG, f"an error that nobody foresaw reached the user: {_line(text)}", trace)
+        return Verdict(WRONG, f"an unexpected error reached the user: {_line(text)}", trace)
     if not case.refusable:
         return Verdict(WRONG, f"false refusal: {_line(text)}", trace)
     if _plain(case.name) not in _plain(text):
@@ -109,7 +109,7 @@ def _of_error(case: Case, error: Exception, seconds: float) -> Verdict:
 
 
 def verb(*arguments: object, process: bool = False) -> str:
-    """Run a verb of the command line in this process, or as a user does; give what it says or raise ``Refused``."""
+    """Run a command in this process, or as a user does; return its output or raise ``Refused``."""
     words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in arguments]
     if process:
         code, output, errors = run_command(words)

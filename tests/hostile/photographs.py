@@ -1,4 +1,4 @@
-"""Photographs in every format that is read, and ways to damage them; pure functions of a random generator."""
+"""Photographs in all supported formats, and ways to damage them; pure functions of a random generator."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KINDS = (
     *_PILLOW, "jpeg gray", "jpeg cmyk", "jpeg no end", "png gray", "png 16", "heic", *_TIFF,
     "dicom", "dicom jpeg", "dicom jpeg2000", "dicom rle",
 )  # fmt: skip
-# No checksum, and every value is a color: what is zeroed, swapped or flipped in them cannot be told from a picture.
+# No checksum, and every value is a color: zeroed, swapped or flipped bytes are undetectable.
 UNCHECKED = ("bmp", "tiff", "tiff strips", "dicom")
 
 

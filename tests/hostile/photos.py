@@ -1,4 +1,4 @@
-"""Photographs: odd ones that are legal, damaged ones, and files that are none."""
+"""Photographs: unusual valid ones, damaged ones, and files of other types."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def no_image(rng: Generator, box: Sandbox) -> Case:
 
 
 def batches(rng: Generator, box: Sandbox) -> Case:
-    """The verb over a folder with good and damaged files: the damaged ones fail alone, and each row says the truth."""
+    """The command with intact and damaged files: only the damaged ones fail, and each row is correct."""
     good = {f"good{n}": scene(rng) for n in range(2)}
     for name, rgb in good.items():
         written(box.inputs / f"{name}.png", encoded("png", rgb, rng))
@@ -281,10 +281,10 @@ def batches(rng: Generator, box: Sandbox) -> Case:
             states = {name: rows.get(name, {}).get("status") for name in (*good, "bad")}
             if states["bad"] == "failed" and "failed" not in (states["good0"], states["good1"]) and len(rows) == 3:
                 return _masks(box.outputs, good)
-            return f"the table says {states}"
+            return f"the table contains {states}"
         return "exit code 0 with a damaged photograph"
 
-    return Case(act, "bad", lambda said: said, seconds=60, megabytes=2500)
+    return Case(act, "bad", lambda message: message, seconds=60, megabytes=2500)
 
 
 def _masks(out: Path, good: dict[str, np.ndarray]) -> str:

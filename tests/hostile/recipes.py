@@ -1,4 +1,4 @@
-"""Recipes as TOML: deep, huge, of wrong types, with unknown names, with paths outside; legal ones in odd clothes."""
+"""TOML recipes: deep, huge, of wrong types, with unknown names or outside paths; unusual valid ones."""
 
 from __future__ import annotations
 

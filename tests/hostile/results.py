@@ -1,4 +1,4 @@
-"""Result folders that are stale, cut off, or point elsewhere: never believed, never a reason to write elsewhere."""
+"""Result folders that are outdated, truncated, or point elsewhere: never trusted, and never followed for writing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def copied(box: Sandbox) -> Path:
 
 
 def again(box: Sandbox, *options: object) -> Case:
-    """The same command again: it ends with the result that a fresh folder gets, or says why not."""
+    """The repeated command gives the result of a fresh folder, or an error."""
 
     def act() -> np.ndarray:
         verb("lesion", box.inputs, "--out", box.outputs, *options)
@@ -53,12 +53,12 @@ def again(box: Sandbox, *options: object) -> Case:
 
 def wrong_result(rng: Generator, box: Sandbox) -> Case:
     folder = copied(box)
-    said = json.loads((folder / "result.json").read_text())
-    places = list(_places(said))
+    content = json.loads((folder / "result.json").read_text())
+    places = list(_places(content))
     for _ in range(int(rng.integers(1, 4))):
         container, key = places[int(rng.integers(len(places)))]
         container[key] = WRONG[int(rng.integers(len(WRONG)))]
-    written(folder / "result.json", json.dumps(said).encode("utf-8", "surrogatepass"))
+    written(folder / "result.json", json.dumps(content).encode("utf-8", "surrogatepass"))
     return again(box)
 
 
@@ -108,19 +108,25 @@ def stale(rng: Generator, box: Sandbox) -> Case:
         sizes = {Image.open(path).size for path in box.outputs.glob("photo*/mask.png")}
         return "" if (rgb.shape[1], rgb.shape[0]) in sizes else f"masks of {sizes}, {len(before)} bytes before"
 
-    return Case(act, "", lambda said: said, seconds=60, megabytes=2500)
+    return Case(act, "", lambda message: message, seconds=60, megabytes=2500)
 
 
 def slide_results(rng: Generator, box: Sandbox) -> Case:
-    """``export`` and ``readings`` over folders that say they are results of slides."""
+    """``export`` and ``readings`` with folders that claim to be results of slides."""
     folder = box.inputs / "results" / "section"
-    said: dict[str, Any] = {
+    record: dict[str, Any] = {
         "slide": "../../victim/photo.png",
         "path": str(box.canaries / "photo.png"),
         "lesions": [],
         "version": 1,
     }
-    kinds = [json.dumps(said).encode(), b"[" * 100_000, b"{}", b"null", json.dumps(said | {"slide": WRONG[3]}).encode()]
+    kinds = [
+        json.dumps(record).encode(),
+        b"[" * 100_000,
+        b"{}",
+        b"null",
+        json.dumps(record | {"slide": WRONG[3]}).encode(),
+    ]
     written(folder / "result.json", kinds[int(rng.integers(len(kinds)))])
     written(folder / "result.zarr" / ".zgroup", kinds[1] if rng.random() < 0.5 else b'{"zarr_format": 2}')
     written(folder / "lesions.geojson", kinds[int(rng.integers(len(kinds)))])

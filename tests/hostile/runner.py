@@ -1,4 +1,4 @@
-"""The runner: generates cases, has two worker processes judge them, restarts a worker that dies, prints the table."""
+"""The runner: generates cases, judges them in two worker processes, restarts a crashed worker, prints the table."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def planned(families: list[str], count: int, seed: int) -> list[Name]:
     names = []
     for family in families:
         faults = list(faults_of(family))
-        wanted = max(len(faults), round(count * SHARES[family] / total))
-        names += [Name(family, faults[n % len(faults)], seed + n // len(faults)) for n in range(wanted)]
+        size = max(len(faults), round(count * SHARES[family] / total))
+        names += [Name(family, faults[n % len(faults)], seed + n // len(faults)) for n in range(size)]
     jobs = [name for name in names if name.family in JOBS]  # the long ones first, so that no worker waits at the end
     return [*jobs, *(name for name in names if name.family not in JOBS)]
 
@@ -251,14 +251,14 @@ def _replay(name: Name, root: Path) -> int:
 
 
 def _run(given: argparse.Namespace, root: Path) -> int:
-    wanted = given.only or [family for family in SHARES if not (given.without_jobs and family in JOBS)]
-    families = list(dict.fromkeys(one.partition(":")[0] for one in wanted))
-    chosen = {one for one in wanted if ":" in one}
+    selected = given.only or [family for family in SHARES if not (given.without_jobs and family in JOBS)]
+    families = list(dict.fromkeys(one.partition(":")[0] for one in selected))
+    chosen = {one for one in selected if ":" in one}
     sandbox.point_home_at(root)
     tempfile.tempdir = None
     outcomes: Counter[tuple[str, str, str]] = Counter()
     names = planned(families, given.count, given.seed)
-    names = [name for name in names if name.family in wanted or f"{name.family}:{name.fault}" in chosen]
+    names = [name for name in names if name.family in selected or f"{name.family}:{name.fault}" in chosen]
     started = time.monotonic()
     for name, verdict in run_all(names, given.workers, root):
         outcomes[name.family, name.fault, verdict.outcome] += 1

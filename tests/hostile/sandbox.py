@@ -1,4 +1,4 @@
-"""A folder for one input with canaries around it, and a watch on every file that the process opens or changes."""
+"""A folder for one input with canaries around it, and an audit of all files that the process opens or changes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Sandbox:
         tempfile.tempdir = None
 
     def findings(self) -> list[str]:
-        """Say what is not as it should be; a case may allow changes below ``inputs`` itself."""
+        """Describe violations; a case may allow changes below ``inputs``."""
         after = self._state()
         changed = sorted(
             path for path in self._before.keys() | after.keys() if self._before.get(path) != after.get(path)
@@ -128,9 +128,9 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
 
 def _writes(arguments: tuple[object, ...]) -> bool:
     mode, flags = arguments[1], arguments[2]
-    wanted = flags if isinstance(flags, int) else 0
+    requested = flags if isinstance(flags, int) else 0
     return (isinstance(mode, str) and any(letter in mode for letter in "wax+")) or bool(
-        wanted & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        requested & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     )
 
 

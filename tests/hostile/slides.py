@@ -1,4 +1,4 @@
-"""Slides as TIFF pyramids: legal variants, cut and patched files, lying tags, chains of directories that never end."""
+"""TIFF pyramids: unusual valid ones, truncated and patched files, false tags, endless chains of directories."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pyramid(path: Path, rgb: np.ndarray, rng: Generator, **how: object) -> Path:
 
 
 def read(path: Path) -> Callable[[], np.ndarray]:
-    """Ask the product for every tile of level 0; what it says is damaged is marked as such."""
+    """Request every tile of level 0; tiles reported as damaged are marked."""
 
     def act() -> np.ndarray:
         from napari_melanoma.core.geometry import Box
@@ -65,7 +65,7 @@ def read(path: Path) -> Callable[[], np.ndarray]:
 
 
 def right_but_for_damage(rgb: np.ndarray, tolerance: float = 1.0, gaps: bool = False) -> Callable[[np.ndarray], str]:
-    """Every tile is as it was, or said to be damaged; ``gaps``: or white, where the file has no such tile."""
+    """Every tile is intact or reported as damaged; ``gaps``: or white, where the file has no such tile."""
 
     def check(found: np.ndarray) -> str:
         if found.shape != rgb.shape:
@@ -81,7 +81,7 @@ def right_but_for_damage(rgb: np.ndarray, tolerance: float = 1.0, gaps: bool = F
 def complete(rgb: np.ndarray, tolerance: float = 1.0) -> Callable[[np.ndarray], str]:
     """All of it is as it was."""
     return lambda found: (
-        "parts were said to be damaged" if (found == DAMAGED).any() else right_but_for_damage(rgb, tolerance)(found)
+        "parts were reported as damaged" if (found == DAMAGED).any() else right_but_for_damage(rgb, tolerance)(found)
     )
 
 
@@ -145,7 +145,7 @@ def cut_jpeg_tiles(rng: Generator, box: Sandbox) -> Case:
     content = bytearray(path.read_bytes())
     for tile in rng.choice(len(offsets), max(1, len(offsets) // 3), replace=False):
         scan, end = content.index(b"\xff\xda", offsets[tile]) + 14, offsets[tile] + counts[tile]
-        start = int(rng.uniform(scan, max(scan, end - 80)))  # what a few zeros stand for cannot be told
+        start = int(rng.uniform(scan, max(scan, end - 80)))  # the effect of a few zeros is undefined
         content[start:end] = bytes(end - start) if rng.random() < 0.5 else b"\xff\xd9".ljust(end - start, b"\0")
     written(path, bytes(content))
     return Case(read(path), path.name, right_but_for_damage(sound), seconds=5)
@@ -177,7 +177,7 @@ def lying_tags(rng: Generator, box: Sandbox) -> Case:
 
 
 def giant_size(rng: Generator, box: Sandbox) -> Case:
-    """Ten tiles that are said to be a slide of billions of pixels: nothing but the tiles there may be shown as good."""
+    """Ten tiles declared as a slide of billions of pixels: only existing tiles may be shown as intact."""
     rgb = tissue(rng)
     path = pyramid(box.inputs / "giant.tif", rgb, rng, compression="zlib")
     for tag in (256, 257):
@@ -223,7 +223,7 @@ def long_chain(rng: Generator, box: Sandbox) -> Case:
 
 
 def absurd_scale(rng: Generator, box: Sandbox) -> Case:
-    """A scale that no slide has is not taken, and that is said."""
+    """An impossible scale is not used, and is reported."""
     rgb = tissue(rng)
     written_um = float(rng.choice([1e-4, 1e-3, 150.0, 5000.0]))
     path = pyramid(box.inputs / "scale.tif", rgb, rng, resolution=(1e4 / written_um, 1e4 / written_um))

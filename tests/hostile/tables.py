@@ -1,4 +1,4 @@
-"""Data sets and tables: paths and ids that leave, formulas, odd encodings, and rows that contradict themselves."""
+"""Data sets and tables: outside paths and ids, formulas, unusual encodings, and contradictory rows."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def rows_and_files(expected: list[dict[str, str]], box: Sandbox) -> Callable[[li
 
     def check(found: list[dict[str, str]]) -> str:
         ours = [row for row in found if not row["image_id"].startswith("other")]
-        wanted = sorted(tuple(_plain(row[key]) for key in kept) for row in expected)
+        target = sorted(tuple(_plain(row[key]) for key in kept) for row in expected)
         got = sorted(tuple(_plain(row[key]) for key in kept) for row in ours)
-        if wanted != got:
-            return f"rows came out as {got[:3]}, not {wanted[:3]}"
+        if target != got:
+            return f"rows came out as {got[:3]}, not {target[:3]}"
         names = [path.name for path in (box.outputs / "merged" / "images").iterdir()]
         if any(map(is_unsafe, names)):
             return f"an unsafe name of a file: {next(filter(is_unsafe, names))!r}"
@@ -241,9 +241,9 @@ def formulas(rng: Generator, box: Sandbox) -> Case:
     """A cell that a spreadsheet would run: what we write must not begin like a formula, and reads back as it was."""
     rows = data_set(box.inputs / "first", rng)
     column = str(rng.choice(["patient_id", "lesion_id", "diagnosis", "operator note"]))
-    said = str(rng.choice(FORMULAS))
+    message = str(rng.choice(FORMULAS))
     rows = [{**row, column: row.get(column, "")} for row in rows]
-    rows[1][column] = said
+    rows[1][column] = message
     act = merged(box, rng, rows)
 
     def check(found: list[dict[str, str]]) -> str:
@@ -275,7 +275,7 @@ def broken_tables(rng: Generator, box: Sandbox) -> Case:
 
 
 def contradictions(rng: Generator, box: Sandbox) -> Case:
-    """``data check`` says that a patient is in both splits, that a label is none, that an age cannot be."""
+    """``data check`` reports a patient in both splits, an unknown label and an impossible age."""
     rows = data_set(box.inputs / "first", rng, 4)
     kind = str(rng.choice(["patient", "diagnosis", "age", "sex", "mask"]))
     if kind == "patient":
@@ -286,7 +286,7 @@ def contradictions(rng: Generator, box: Sandbox) -> Case:
     else:
         rows[1][kind] = {"diagnosis": "melanooma!", "age": str(rng.choice(["-5", "1e9", "old"])), "sex": "17"}[kind]
     write(box.inputs / "first", rows)
-    told = {"patient": "P-7", "mask": "im1", "diagnosis": "melanooma", "age": rows[1]["age"], "sex": "17"}[kind]
+    reported = {"patient": "P-7", "mask": "im1", "diagnosis": "melanooma", "age": rows[1]["age"], "sex": "17"}[kind]
 
     def act() -> str:
         try:
@@ -294,7 +294,9 @@ def contradictions(rng: Generator, box: Sandbox) -> Case:
         except Refused as refusal:
             return str(refusal)
 
-    return Case(act, "first", lambda said: "" if told in said else f"'{told}' is not mentioned", seconds=20)
+    return Case(
+        act, "first", lambda message: "" if reported in message else f"'{reported}' is not mentioned", seconds=20
+    )
 
 
 def mask_imports(rng: Generator, box: Sandbox) -> Case:

@@ -1,4 +1,4 @@
-"""DICOM slides that OpenSlide would crash on, or take gigabytes for, are refused before it reads them."""
+"""DICOM slides that would crash OpenSlide, or take gigabytes, are refused before it reads them."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def test_frames_in_an_order_that_crashes_openslide_are_refused(tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"NumberOfFrames": 2**31 - 1}, "states 2,147,483,647 frames, but has only"),
         ({"Rows": 65535, "Columns": 65535}, "states frames of 65,535 x 65,535 pixels"),
     ],
 )
-def test_absurd_frames_are_refused_before_memory_is_taken(tmp_path: Path, values: dict[str, int], said: str) -> None:
+def test_absurd_frames_are_refused_before_memory_is_taken(tmp_path: Path, values: dict[str, int], message: str) -> None:
     def change(made: object) -> None:
         for name, value in values.items():
             setattr(made, name, value)
 
     path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False, change=change)
-    with pytest.raises(UnreadableImage, match=said):
+    with pytest.raises(UnreadableImage, match=message):
         open_slide(path.parent)
 
 
@@ -68,7 +68,7 @@ def test_a_frame_at_the_largest_number_does_not_hide_the_next(tmp_path: Path) ->
         open_slide(path.parent)
 
 
-def test_a_file_beside_a_slide_that_cannot_be_opened_does_not_matter(tmp_path: Path, monkeypatch) -> None:
+def test_an_unreadable_file_next_to_a_slide_is_ignored(tmp_path: Path, monkeypatch) -> None:
     path = dicom.slide(tmp_path / "slide", TISSUE, compressed=False)
     (path.parent / "of_others.dcm").write_bytes(b"")
 
@@ -82,7 +82,7 @@ def test_a_file_beside_a_slide_that_cannot_be_opened_does_not_matter(tmp_path: P
         slide.read_region(0, Box(0, 0, 400, 300))
 
 
-def test_a_damaged_file_is_not_judged_by_the_one_beside_it(tmp_path: Path) -> None:
+def test_a_damaged_file_does_not_use_its_neighbor(tmp_path: Path) -> None:
     def change(made: Dataset) -> None:
         made.Rows = made.Columns = 65535
 

@@ -1,4 +1,4 @@
-"""The short form of `make hostile`: each fault class of each family once, in processes that may crash."""
+"""The short form of `make hostile`: each fault of each family once, in separate processes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def test_nothing_goes_wrong(family: str) -> None:
 
 def test_a_case_is_the_same_whenever_it_is_replayed() -> None:
     command = [sys.executable, str(SCRIPT), "--replay", "recipes:wrong_values:7"]
-    said = [subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout for _ in range(2)]
-    assert said[0].splitlines()[0] == said[1].splitlines()[0]
-    assert said[0].startswith("recipes:wrong_values:7: refused well")
+    message = [
+        subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout for _ in range(2)
+    ]
+    assert message[0].splitlines()[0] == message[1].splitlines()[0]
+    assert message[0].startswith("recipes:wrong_values:7: refused well")
 
 
 def test_a_wrong_outcome_ends_with_exit_code_1(tmp_path: Path) -> None:

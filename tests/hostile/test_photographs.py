@@ -1,4 +1,4 @@
-"""No damaged photograph is read as if it were whole: damage is generated, and the clean pixels are the oracle."""
+"""No damaged photograph is read as intact: damage is generated, and the original pixels are the oracle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(content: bytes, folder: Path) -> Photograph | None:
     path.write_bytes(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what libraries say of broken metadata
+            warnings.simplefilter("ignore")  # warnings of libraries about broken metadata
             return read_photograph(path, accept_damaged=True)
     except UnreadableImage:
         return None
@@ -53,7 +53,7 @@ def wrong(found: Photograph, clean: np.ndarray) -> float:
 
 
 def is_told(kind: str, damage: str) -> bool:
-    """Whether damage of a kind can be told from a picture in this format."""
+    """Whether a kind of damage is detectable in this format."""
     if kind in CHECKSUMS:
         return True
     return damage in (LOSSES[1:] if kind in hostile.UNCHECKED else LOSSES)
@@ -120,18 +120,18 @@ from pathlib import Path
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io import dicom, pillow_images, tiff
-process, said = psutil.Process(), {}
+process, outcomes = psutil.Process(), {}
 for name in sys.argv[1:]:
     before = process.memory_info().rss
     try:
         read_photograph(Path(name), accept_damaged=True)
-        said[name] = "read"
+        outcomes[name] = "read"
     except UnreadableImage as error:
-        said[name] = str(error)
+        outcomes[name] = str(error)
     after = process.memory_info()
-    said[name] = [said[name], max(after.rss, getattr(after, "peak_wset", 0)) - before]
+    outcomes[name] = [outcomes[name], max(after.rss, getattr(after, "peak_wset", 0)) - before]
 peak = process.memory_info().rss if sys.platform == "win32" else __import__("resource").getrusage(0).ru_maxrss
-print(json.dumps([said, peak]))
+print(json.dumps([outcomes, peak]))
 """
 
 
@@ -175,7 +175,7 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_pat
             names.append(str(path))
     ran = subprocess.run([sys.executable, "-c", CLAIMS, *names], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
-    said, _ = json.loads(ran.stdout.splitlines()[-1])
-    for name, (words, more) in said.items():
+    results, _ = json.loads(ran.stdout.splitlines()[-1])
+    for name, (words, more) in results.items():
         assert "claims" in words or "pixels" in words, (name, words)
         assert more < 60e6, (name, more)

@@ -1,4 +1,4 @@
-"""Requests to the worker: lines that are no requests, arguments that cannot be; the worker answers and lives on."""
+"""Requests to the worker: invalid lines and arguments; the worker replies and continues."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(events: list[dict[str, Any]], foreseen: bool = True) -> str:
     if not events or events[-1].get("id") != 99 or events[-1].get("kind") != "failed":
         return f"the request after it was not answered: {str(events[-1:])[:200]}"
     odd = [event for event in events if foreseen and FORESEEN.search(str(event.get("message", "")))]
-    return f"an error that nobody foresaw: {odd[0]['message'][:200]}" if odd else ""
+    return f"an unexpected error: {odd[0]['message'][:200]}" if odd else ""
 
 
 def malformed_lines(rng: Generator, box: Sandbox) -> Case:

@@ -1,4 +1,4 @@
-"""Two processes on one output folder: the second is refused while the first works, and one ends as if alone."""
+"""Two processes with one output folder: the second is refused, and the first ends as if alone."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def both(name: str, rng: Generator, box: Sandbox) -> Case:
             time.sleep(0.005)
         second = Life(JOBS[name].command(inputs, out), box.outputs.parent)
         codes = [first.end(), second.end()]
-        said = [first.said(), second.said()]
-        for code, text in zip(codes, said, strict=True):
+        messages = [first.message(), second.message()]
+        for code, text in zip(codes, messages, strict=True):
             if code not in (0, 1, 2) or FORESEEN.search(text):
                 return f"a process ended with {code}: {text}"
         if 0 not in codes:
-            return f"both were refused: {said[0][-300:]} / {said[1][-300:]}"
+            return f"both were refused: {messages[0][-300:]} / {messages[1][-300:]}"
         return wrong_in(name, out)
 
-    return Case(act, "", lambda said: said, refusable=False, seconds=600, megabytes=4000)
+    return Case(act, "", lambda message: message, refusable=False, seconds=600, megabytes=4000)
 
 
 FAULTS: dict[str, Callable[[Generator, Sandbox], Case]] = {name: partial(both, name) for name in JOBS}

@@ -1,4 +1,4 @@
-"""Slides as OME-Zarr folders: legal variants, lost and damaged chunks, wrong metadata, links and paths that leave."""
+"""OME-Zarr slides: unusual valid ones, lost and damaged chunks, wrong metadata, links and outside paths."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def image(folder: Path, rgb: np.ndarray, rng: Generator, chunk: int = 128) -> Pa
         datasets.append({"path": str(index), "coordinateTransformations": scale})
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     version = "0.5" if new else "0.4"
-    said = {
+    message = {
         "multiscales": [{"axes": [{"name": "c", "type": "channel"}, *axes], "datasets": datasets, "version": version}]
     }
-    group.attrs.update({"ome": said} if new else said)
+    group.attrs.update({"ome": message} if new else message)
     return folder
 
 
@@ -66,7 +66,7 @@ def legal(rng: Generator, box: Sandbox) -> Case:
 
 
 def unwritten_chunks(rng: Generator, box: Sandbox) -> Case:
-    """A chunk that is not there stands for the fill value: legal in Zarr, so it is shown as that or as damaged."""
+    """A missing chunk means the fill value, which is valid in Zarr: it is shown as that or as damaged."""
     folder, rgb = drawn(rng, box)
     for path in rng.choice(chunks_of(folder), 2):
         Path(path).unlink(missing_ok=True)
@@ -134,14 +134,14 @@ def paths_that_leave(rng: Generator, box: Sandbox) -> Case:
             str(box.canaries / "other.zarr" / "0"),
             "./../slide.ome.zarr/../0",
         ]
-        said = values.get("attributes", values)
-        said.get("ome", said)["multiscales"][0]["datasets"][0]["path"] = outside[int(rng.integers(3))]
+        message = values.get("attributes", values)
+        message.get("ome", message)["multiscales"][0]["datasets"][0]["path"] = outside[int(rng.integers(3))]
         written(path, json.dumps(values).encode())
     return Case(read(folder), folder.name, right_but_for_damage(rgb))
 
 
 def giant_shape(rng: Generator, box: Sandbox) -> Case:
-    """A few chunks that are said to be an array of trillions of pixels."""
+    """A few chunks declared as an array of trillions of pixels."""
     folder, _ = drawn(rng, box)
     path = next(p for p in metadata_of(folder) if p.parent.name == "0")
     values = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""CIELAB, the six colours and the contrast, on colours whose answer is known."""
+"""CIELAB, the six colors and the contrast, on known colors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tint of the light is taken out, whatever it was, and white light changes nothing."""
+"""Any tint of the light is corrected, and white light changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_white_light_changes_nothing(power: float) -> None:
 
 
 @given(light=st.tuples(*[st.floats(0.6, 1.6)] * 3), power=st.sampled_from([1.0, 6.0]))
-def test_a_tint_is_taken_out(light: tuple[float, float, float], power: float) -> None:
+def test_a_tint_is_corrected(light: tuple[float, float, float], power: float) -> None:
     tinted = np.rint(GREYS * light).astype(np.uint8)
     found = shades_of_gray(tinted, power).astype(int)
     assert np.abs(found - found.mean(2, keepdims=True)).max() <= 3
@@ -34,7 +34,7 @@ def test_the_mean_of_grey_world_is_that_of_a_hand_computed_table() -> None:
     assert illuminant_gains(rgb, 1.0) == pytest.approx(brightness / np.array([120, 60, 40]))
 
 
-def test_what_shines_is_not_asked_unless_there_is_nothing_else() -> None:
+def test_clipped_pixels_are_ignored_unless_all_are_clipped() -> None:
     rgb = np.full((10, 10, 3), (100, 80, 60), np.uint8)
     expected = illuminant_gains(rgb)
     rgb[:9] = 255

@@ -1,4 +1,4 @@
-"""Polygons around masks, and the drawing on the photograph."""
+"""Contours of masks, and overlays on photographs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_overlay_is_seen_on_every_skin(skin: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("shape", "width_px", "expected"), [((250, 300), None, 1), ((2000, 2100), None, 8), ((250, 300), 5, 5)]
 )
-def test_the_line_is_as_wide_as_the_image_asks(shape: tuple[int, int], width_px: int | None, expected: int) -> None:
+def test_the_line_width_follows_the_image_size(shape: tuple[int, int], width_px: int | None, expected: int) -> None:
     mask = np.zeros(shape, bool)
     mask[50:200, 50:200] = True
     drawing = draw_overlay(np.zeros((*shape, 3), np.uint8), mask, width_px)

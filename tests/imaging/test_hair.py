@@ -1,4 +1,4 @@
-"""Hairs are found and taken out, lesions and spots stay; on phantoms whose hairs are known, and on drawn lines."""
+"""Hairs are detected and removed, lesions and spots are kept; on phantoms with known hairs, and on lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drawn(dark: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_a_line_is_found_and_taken_out(name: str) -> None:
+def test_a_line_is_detected_and_removed(name: str) -> None:
     rgb = drawn(LINES[name])
     found = hair_mask(rgb)
     inside = LINES[name].copy()
@@ -108,7 +108,7 @@ def test_where_nothing_is_known_nothing_is_filled() -> None:
     assert np.array_equal(fill_holes_from_surroundings(rgb, np.ones((40, 50), bool)), rgb)
 
 
-def test_hairs_found_in_a_small_copy_are_taken_out_of_the_picture() -> None:
+def test_hairs_found_in_a_small_copy_are_removed_from_the_image() -> None:
     rgb = drawn(LINES["slanting"])
     small = hair_mask(rgb[::2, ::2])
     inside = LINES["slanting"].copy()

@@ -1,4 +1,4 @@
-"""The circle that a dermoscope shows on black, and that what is seen in it is judged without the black."""
+"""The illuminated circle of a dermatoscope on black, and the modality inside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RADII = (0.7, 0.85, 1.0, 1.15)  # in halves of the shorter side
 
 
 def distance(shape: tuple[int, int], centre: tuple[float, float] = (0.5, 0.5)) -> NDArray[np.float64]:
-    """Distance from a centre, in halves of the shorter side."""
+    """Distance from a center, in halves of the shorter side."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     return np.hypot(rows - centre[0] * shape[0], columns - centre[1] * shape[1]) / (min(shape) / 2)
 

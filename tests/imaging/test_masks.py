@@ -1,4 +1,4 @@
-"""Boxes, holes and parts of masks, on drawings whose answer is known."""
+"""Boxes, holes and components of masks, on shapes with known results."""
 
 from __future__ import annotations
 

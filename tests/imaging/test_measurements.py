@@ -1,4 +1,4 @@
-"""The whole list of measurements: names, order, units and what happens at the edges."""
+"""The list of measurements: names, order, units and edge cases."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_notches_raise_irregularity_and_lower_solidity() -> None:
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any), st.booleans())
-def test_whatever_the_mask_the_numbers_are_finite_or_say_why(mask: np.ndarray, scaled: bool) -> None:
+def test_measurements_are_finite_or_documented_nan(mask: np.ndarray, scaled: bool) -> None:
     found = measure_lesion(mask, photograph(mask), PixelSize(10, 15) if scaled else None)
     unknown = {name for name, value in found.items() if not math.isfinite(value)}
     assert unknown <= MAY_BE_NAN

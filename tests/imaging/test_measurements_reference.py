@@ -1,4 +1,4 @@
-"""The page that explains the measurements names all of them, and the reference colours as they are."""
+"""The documentation lists all measurements and the reference colors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kind of photograph a picture is taken for, and when somebody is told."""
+"""Recognition of the modality, and its warnings."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 BOTH = ("dermoscopic", "macroscopic")
-NEITHER_SAID = "looks like no photograph of a skin lesion"
-MISMATCH_SAID = "looks like a macroscopic photograph, and the model was trained on dermoscopic ones alone"
+NEITHER_SAID = "does not look like a photograph of a skin lesion"
+MISMATCH_SAID = "looks like a macroscopic photograph, and the model was trained on dermoscopic photographs only"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a photograph looks like, the model's kinds, the kind stated in its file, and what is said."""
+    """The estimate, the model's modalities, the modality stated in the file, and the warning."""
 
     name: str
     looks: ModalityEstimate
     modalities: tuple[str, ...]
     stated: str | None
-    said: str
+    message: str
 
 
 CASES = [
@@ -45,10 +45,10 @@ CASES = [
     Case("another kind, unsure", ModalityEstimate("macroscopic", 0.6), ("dermoscopic",), None, ""),
     Case("no photograph of skin", ModalityEstimate("neither", 0.95), BOTH, None, NEITHER_SAID),
     Case("no photograph of skin, unsure", ModalityEstimate("neither", 0.6), BOTH, None, ""),
-    Case("the model does not say", ModalityEstimate("macroscopic", 0.99), (), None, ""),
-    Case("the file says that they match", ModalityEstimate("neither", 0.99), BOTH, "dermoscopic", ""),
+    Case("the model has no modality", ModalityEstimate("macroscopic", 0.99), (), None, ""),
+    Case("the file states a matching modality", ModalityEstimate("neither", 0.99), BOTH, "dermoscopic", ""),
     Case(
-        "the file says another kind",
+        "the file states another modality",
         ModalityEstimate("dermoscopic", 0.5),
         BOTH,
         "tbp_tile",
@@ -60,8 +60,8 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_warning(case: Case) -> None:
     warning = modality_warning(case.looks, case.modalities, case.stated)
-    assert case.said in warning
-    assert bool(warning) == bool(case.said)
+    assert case.message in warning
+    assert bool(warning) == bool(case.message)
 
 
 def noise(side: int) -> NDArray[np.uint8]:
@@ -94,7 +94,7 @@ def test_other_photographs_are_neither(name: str) -> None:
 
 @pytest.mark.parametrize("modality", BOTH)
 @pytest.mark.parametrize("seed", [1000, 1001])
-def test_nobody_is_warned_of_the_sample_lesions(modality: str, seed: int) -> None:
+def test_the_sample_lesions_cause_no_warning(modality: str, seed: int) -> None:
     found = recognize_modality(lesion_phantom(LesionPhantomConfig(seed=seed, modality=modality)).rgb)
     assert modality_warning(found, BOTH) == ""
 

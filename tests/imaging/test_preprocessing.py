@@ -1,4 +1,4 @@
-"""One way from a photograph to a network's input: nothing by default, and the same for sizes that differ."""
+"""Preprocessing for networks: none by default, and equal for different input sizes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_images_kept_at_another_size_are_treated_alike() -> None:
     assert np.abs(used.astype(int) - fit_input(rgb, 96)).mean() > 4
 
 
-def test_a_mark_tells_apart_what_is_done_and_nothing_else() -> None:
+def test_the_cache_key_changes_with_effective_settings_only() -> None:
     hair = PreprocessingConfig(remove_hair=True)
     marks = {
         hair.cache_key,
@@ -42,7 +42,7 @@ def test_a_mark_tells_apart_what_is_done_and_nothing_else() -> None:
     }
     assert len(marks) == 6
     assert PreprocessingConfig(remove_hair=True, grey_power=3).cache_key == hair.cache_key  # no light is corrected
-    assert BOTH.description == "dark hairs removed, light corrected by shades of grey with power 6"
+    assert BOTH.description == "dark hairs removed, light corrected by shades of gray with power 6"
 
 
 def test_no_detail_is_lost_where_the_network_sees_more_than_the_working_size() -> None:

@@ -1,4 +1,4 @@
-"""Random walks whose answer is known in closed form, or from a dense solution."""
+"""Random walks with closed-form or dense solutions."""
 
 from __future__ import annotations
 

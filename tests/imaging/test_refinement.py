@@ -1,4 +1,4 @@
-"""Choosing, filling and smoothing, on drawings whose answer is known."""
+"""Selecting, filling and smoothing masks, on shapes with known results."""
 
 from __future__ import annotations
 

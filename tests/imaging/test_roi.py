@@ -1,4 +1,4 @@
-"""Where the square lies and what is in it, on drawings whose answer is known."""
+"""Position and content of the square region of interest, on shapes with known results."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_what_lies_outside_the_photograph_is_black() -> None:
 
 
 @pytest.mark.parametrize("side", [8, 224, 300])
-def test_the_roi_has_the_side_asked_for_and_no_aliasing(side: int) -> None:
+def test_the_roi_has_the_requested_side_and_no_aliasing(side: int) -> None:
     rgb = np.zeros((1200, 1300, 3), np.uint8)
     rgb[::2] = 255
     roi = extract_roi(rgb, np.ones((1200, 1300), bool), RoiConfig(side_px=side, margin=0))

@@ -1,4 +1,4 @@
-"""Strokes on lesions whose truth is known: what is missed comes in, what is wrong goes out, the rest stays."""
+"""Scribbles on lesions with known truth: missing parts are added, wrong ones removed, the rest is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lengths, axes, folding and roughness of shapes whose truth is known from geometry."""
+"""Lengths, axes, asymmetry and roughness of geometric shapes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ellipse(a: float, b: float, degrees: float = 0, spacing: tuple[float, float]
 
 
 def rectangle(length: float, width: float, degrees: float) -> np.ndarray:
-    """A rectangle turned about its centre."""
+    """A rectangle turned about its center."""
     half = math.hypot(length, width) / 2 + 3
     row, column = np.mgrid[-half : half + 1, -half : half + 1] + 0.2
     turn = math.radians(degrees)

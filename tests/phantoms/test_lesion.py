@@ -1,4 +1,4 @@
-"""The phantom lesion keeps what it promises: exact truth, one image a seed, elements that do not disturb each other."""
+"""The phantom lesion: exact truth, reproducible, and independent elements."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_the_mask_has_the_area_of_the_outline(
 
 @pytest.mark.parametrize("lesions", [0, 1, 2, 5])
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_there_are_as_many_lesions_as_asked_for(modality: str, lesions: int) -> None:
+def test_there_are_as_many_lesions_as_requested(modality: str, lesions: int) -> None:
     for seed in range(4):
         result = phantom(seed=seed, modality=modality, lesions=lesions)
         assert label(result.mask, np.ones((3, 3)))[1] == lesions
@@ -228,7 +228,7 @@ def test_the_parameters_survive_json(modality: str) -> None:
     assert json.loads(json.dumps(parameters)) == parameters
 
 
-def test_given_values_are_the_ones_used_and_told() -> None:
+def test_given_values_are_used_and_listed() -> None:
     values = {"lesion": {"darkness": 0.7, "structure": "globules"}, "artefacts": {"hairs": 3}, "camera": {"cast": 0.2}}
     parameters = phantom(seed=3, skin_type=4, field_mm=13.0, **values).parameters
     assert (parameters["skin_type"], parameters["field_mm"]) == (4, 13.0)

@@ -1,4 +1,4 @@
-"""A phantom on disk: image, mask and truth under the names that scripts rely on."""
+"""A phantom on disk: image, mask and truth with fixed names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_image_mask_and_truth_are_written_and_read_back(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "new" / "lesion-7.truth.json").read_text("utf-8")) == phantom.parameters
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(SaveError, match="cannot write"):
         save_lesion_phantom(lesion_phantom(LesionPhantomConfig(size=(16, 16))), tmp_path / "taken", "x")

@@ -1,4 +1,4 @@
-"""The parts of a phantom: textures fixed in mm, cells, outlines, colours, strokes and named streams."""
+"""Building blocks of a phantom: textures in mm, cells, outlines, colors, strokes and named streams."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_cells_are_those_of_the_nearest_centres() -> None:
     assert 0.4 < np.median(spacing) < 1.2
 
 
-def test_cells_looked_up_on_a_coarser_grid_are_nearly_the_same() -> None:
+def test_cells_on_a_coarser_grid_are_nearly_equal() -> None:
     fine, coarse = (
         make_cell_pattern(Plane.from_size(size, 6.0), random_stream(3, "cells"), 1.0, 0.36, 0.1)
         for size in ((600, 900), (60, 90))

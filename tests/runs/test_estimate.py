@@ -167,7 +167,7 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         estimate_run(recipe, run=run)
     gone = recipe.data.model_copy(update={"datasets": (str(tmp_path / "gone"),)})
-    with pytest.raises(DataSetError, match="is no data set"):
+    with pytest.raises(DataSetError, match="is not a data set"):
         estimate_run(recipe.model_copy(update={"data": gone}), run=RunContext())
 
 

@@ -141,7 +141,7 @@ def test_what_is_no_option(options: dict[str, Any], said: str) -> None:
     ("options", "said"),
     [
         ({"lernrate": [1]}, "unknown key 'lernrate'"),
-        ({"loss": ["ce", "guess"]}, "there is none of that name"),
+        ({"loss": ["ce", "guess"]}, "no such name"),
         ({"model.architecture": ["guess"]}, "trial 1 of the search .model.architecture = guess."),
         ({"model.options.decoder": [1]}, "unknown key 'decoder'"),
         ({"epochs.length": [1]}, "'epochs' of the recipe is no table"),

@@ -390,6 +390,6 @@ def test_a_slide_unlike_what_the_model_learnt_from_is_said(shared_data: Path, tm
     outcome = analyze_slide(path, tmp_path / "out", SlideOptions(model="tile-demo"), RunContext())
     codes = [one["code"] for one in outcome.content["validity"]["reasons"]]
     assert codes == ["demonstration", "out_of_distribution"]
-    assert outcome.content["validity"]["headline"].startswith("Not valid: says nothing about a real patient.")
+    assert outcome.content["validity"]["headline"].startswith("Not valid: not applicable to real patients.")
     assert outcome.content["tiles_failed"] == 0
     assert outcome.content["mpp"] == pytest.approx([0.499, 0.499])

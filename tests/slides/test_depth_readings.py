@@ -57,7 +57,7 @@ def test_what_another_window_wrote_is_put_aside_and_said(tmp_path: Path) -> None
     assert load_depth(folder).depth.fingerprint
     write_depth(folder, SlideDepthReadings(readings=(reading("B", 2.0), reading("C", 3.0))))
     second = save_depth(folder, slide, first.depth, first.stamp)
-    assert "written by somebody else" in second.notes[0]
+    assert "changed by another program" in second.notes[0]
     (aside,) = folder.glob("depth-*.json")
     assert [one["reader"] for one in json.loads(aside.read_text())["readings"]] == ["B", "C"]
     assert read_depth(folder).reading_by("A").mm == 1.0
@@ -163,5 +163,5 @@ def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> No
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match=r"holds no depth\.json"):
         collect_readings([tmp_path / "nothing"])
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         collect_readings([tmp_path / "gone"])

@@ -151,7 +151,7 @@ def test_regions_are_kept_as_they_are_and_found_with_their_slide(tmp_path, slide
     save_regions(folder, slide_path, (other,), load_regions(folder).stamp)
     assert load_regions(folder).regions == (other,)
     late = save_regions(folder, slide_path, (), None)
-    assert "somebody else" in late.notes[0]
+    assert "changed by another program" in late.notes[0]
     assert len(list(folder.glob("regions-*.geojson"))) == 1
 
 

@@ -136,7 +136,7 @@ def test_cells_that_count_as_unknown_are_reported(asked: TrainRecipe, data: Path
     bad = {3: "430", 4: "old"}
     edit(data, lambda place, row: {**{k: v for k, v in row.items() if k != "age"}, name: bad.get(place, row["age"])})
     (notice,) = [text for text in check_data(asked, RunContext()).warnings if "'age'" in text]
-    assert notice.startswith("2 of 36 rows hold no possible number in 'age', which counts as unknown: '430' (1), 'old'")
+    assert notice.startswith("2 of 36 rows hold no valid number in 'age', which counts as unknown: '430' (1), 'old'")
     classes = prepare(asked, tmp_path / "run").classes
     assert classes is not None
     assert classes.encoding is not None

@@ -191,7 +191,7 @@ def leave_no_mask(data: Path) -> None:
         (leave_one_patient, "all 20 images of the training and validation sets are of one patient"),
         (leave_one_image, "the training set has 1 images and the validation set 0"),
         (leave_no_mask, "the training set has 0 images"),
-        (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is not there"),
+        (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is missing"),
     ],
 )
 @pytest.mark.parametrize("step", ["check", "prepare"])
@@ -215,7 +215,7 @@ def test_faulty_data_is_reported_first(
 def test_base_data_that_is_not_there_is_reported(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
 ) -> None:
-    with pytest.raises(DataSetError, match=r"data\.base: .* is no data set.*leave data\.base empty"):
+    with pytest.raises(DataSetError, match=r"data\.base: .* is not a data set.*leave data\.base empty"):
         check_data(change(of_data, data={"base": (str(tmp_path / "nowhere"),)}), RunContext())
     edit_table(base := draw(tmp_path / "base", count=8), lambda row: {**row, "split": "test"})
     with pytest.raises(DataSetError, match=r"data\.base: found no image with a mask in the split 'train'"):

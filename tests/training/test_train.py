@@ -194,7 +194,7 @@ def test_a_step_that_cannot_be_shared_out_is_reported_before_anything_is_written
 
 def test_faulty_data_is_reported_before_anything_is_written(recipe: TrainRecipe, tmp_path: Path) -> None:
     data = recipe.data.model_copy(update={"datasets": (str(tmp_path / "nowhere"),)})
-    with pytest.raises(DataSetError, match="no data set"):
+    with pytest.raises(DataSetError, match="not a data set"):
         train(recipe.model_copy(update={"data": data}), tmp_path / "run", resume=False, run=RunContext())
     assert not (tmp_path / "run").exists()
 

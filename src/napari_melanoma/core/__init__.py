@@ -1,1 +1,1 @@
-"""What every other layer stands on: errors, configuration, progress, units and files."""
+"""Foundations without dependencies on other layers: errors, configuration, progress, units and files."""

@@ -1,4 +1,4 @@
-"""Frozen configuration models, and folders of which each file is a choice."""
+"""Frozen configuration models, and options found as modules of a package."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema, ErrorDetails
 
-SCHEMA_FAULTS = ("extra_forbidden", "missing")  # faults that are no value's
+SCHEMA_FAULTS = ("extra_forbidden", "missing")  # faults that do not concern a value
 RANGE_FAULTS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 LIMIT_TEXTS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-MAX_FAULTS = 50  # that a message names
-KNOWN_PREFIX = "(known: "  # said once, however many keys are unknown in a place
+MAX_FAULTS = 50  # faults that a message lists
+KNOWN_PREFIX = "(known: "  # listed once, however many keys are unknown
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 class Config(BaseModel):
-    """Base of every configuration: a value that cannot change, refuses unknown keys and compares by content."""
+    """Base of every configuration: frozen, compared by content, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @field_validator("*", mode="before")
     @classmethod
     def _check_no_boolean_number(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse true and false where a number is expected, which pydantic takes for 1 and 0."""
+        """Raise for true and false where a number is expected, which pydantic takes for 1 and 0."""
         if isinstance(value, bool | list | tuple | dict):
             annotation = cls.model_fields[str(info.field_name)].annotation
             if _is_boolean_for_number(value, [annotation]):
                 from pydantic_core import PydanticCustomError
 
-                said = "expected a number" if isinstance(value, bool) else "expected numbers, not true or false"
-                raise PydanticCustomError("number_type", said)
+                message = "expected a number" if isinstance(value, bool) else "expected numbers, not true or false"
+                raise PydanticCustomError("number_type", message)
         return value
 
     @classmethod
@@ -52,7 +52,7 @@ class Config(BaseModel):
         """Build the configuration from plain values."""
         try:
             return cls.model_validate(values)
-        except ConfigError as error:  # of a part that has a configuration of its own, such as a network's options
+        except ConfigError as error:  # from a nested configuration, such as a network's options
             raise ConfigError(f"{where}: {error}", error.faults) from None
         except ValidationError as error:
             found = error.errors(include_url=False)
@@ -63,21 +63,21 @@ class Config(BaseModel):
 
 
 def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool:
-    """Whether true or false stands where a number is expected, also as an item of a collection."""
+    """Whether a boolean is given where a number is expected, also as an item of a collection."""
     if not isinstance(value, bool | list | tuple | dict):
         return False
     kinds = [kind for annotation in annotations for kind in _union_types(annotation)]
     if isinstance(value, bool):
         return bool not in kinds and (int in kinds or float in kinds)
     if isinstance(value, dict):
-        of_values = [get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, Mapping)]
-        return any(_is_boolean_for_number(item, of_values) for item in value.values())
-    of_items = [part for kind in kinds if get_origin(kind) not in (dict, Mapping) for part in get_args(kind)]
-    return any(_is_boolean_for_number(item, of_items) for item in value)
+        value_types = [get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, Mapping)]
+        return any(_is_boolean_for_number(item, value_types) for item in value.values())
+    item_types = [part for kind in kinds if get_origin(kind) not in (dict, Mapping) for part in get_args(kind)]
+    return any(_is_boolean_for_number(item, item_types) for item in value)
 
 
 def _union_types(annotation: object) -> Iterator[object]:
-    """The types that an annotation is made of, without those of the items of a collection."""
+    """Yield the types that an annotation consists of, without those of the items of a collection."""
     if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
             yield from _union_types(part)
@@ -88,7 +88,7 @@ def _union_types(annotation: object) -> Iterator[object]:
 
 
 class OneOf:
-    """Marks a text that must be one of the names that are found when asked, such as those of a folder of modules.
+    """Mark a text as one of a set of names that is evaluated when needed, such as the modules of a folder.
 
     Written ``Annotated[str, OneOf(names)]``; a form offers the names as a choice.
     """
@@ -99,7 +99,7 @@ class OneOf:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is allowed now, in the order found."""
+        """The allowed names, in the order found."""
         return tuple(self._names())
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -112,13 +112,13 @@ class OneOf:
 
         if name not in self.names:
             known = ", ".join(self.names)
-            raise PydanticCustomError("one_of", "there is none of that name (known: {known})", {"known": known})
+            raise PydanticCustomError("one_of", "no such name (known: {known})", {"known": known})
         return name
 
 
 @dataclass(frozen=True)
 class OptionsOf:
-    """Marks a table of options whose keys depend on a name that another field of the same configuration holds.
+    """Mark a table of options whose keys depend on a name in another field of the same configuration.
 
     Written ``Annotated[dict[str, Any], OptionsOf("architecture", config_of)]``; a form shows the fields of the
     configuration that belongs to the name.
@@ -130,31 +130,31 @@ class OptionsOf:
 
 @dataclass(frozen=True)
 class Computed:
-    """Marks a field that the program fills in itself, such as sizes that follow from data; a form does not show it."""
+    """Mark a field that the program fills in, such as sizes that follow from data; forms do not show it."""
 
 
 def computed_fields(config: type[BaseModel]) -> set[str]:
-    """Name the fields that nobody is asked for, as the program fills them in itself."""
+    """Return the names of the fields that the program fills in."""
     fields = config.model_fields.items()
     return {name for name, info in fields if any(isinstance(item, Computed) for item in info.metadata)}
 
 
 def _summarize_faults(found: list[ErrorDetails], model: type[Config]) -> str:
-    """Describe the faults of a configuration, each key once; of a file that is something else, the first ones."""
+    """Describe the faults of a configuration, each key once; at most ``MAX_FAULTS``."""
     faults: dict[str, list[str]] = {}
     listed: set[str] = set()
     for fault in found[:MAX_FAULTS]:
-        key, said = _describe_fault(fault, model)
-        repeated = said.startswith(KNOWN_PREFIX) and said in listed
-        listed.add(said)
-        faults.setdefault(key, []).append("" if repeated else said)
-    described = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
+        key, message = _describe_fault(fault, model)
+        repeated = message.startswith(KNOWN_PREFIX) and message in listed
+        listed.add(message)
+        faults.setdefault(key, []).append("" if repeated else message)
+    described = "; ".join(f"{key} {' or '.join(dict.fromkeys(messages))}".strip() for key, messages in faults.items())
     more = len(found) - MAX_FAULTS
     return f"{described}; and {more} more" if more > 0 else described
 
 
 def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
-    """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
+    """Describe one fault of a configuration: the key and what was found, and what is wrong or allowed."""
     location = _location(fault)
     key = shorten(".".join(str(part) for part in location)) or "(top)"
     if fault["type"] == "extra_forbidden":
@@ -166,14 +166,14 @@ def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]
 
 
 def _to_fault(fault: ErrorDetails, model: type[Config]) -> ConfigFault:
-    """Keep what is wrong with a value."""
+    """Convert a fault of pydantic."""
     return ConfigFault(
         ".".join(str(part) for part in _location(fault)), fault["input"], _describe_expected(fault, model)
     )
 
 
 def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
-    """Say what was expected: of a number out of range both ends, of which pydantic says the one that was met."""
+    """Describe what was expected; for a number out of range both limits, of which pydantic names one."""
     location = _location(fault)
     limits: dict[str, object] = {}
     if fault["type"] in RANGE_FAULTS and location:
@@ -188,24 +188,24 @@ def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _type_metadata(kind: object) -> list[object]:
-    """What marks the parts of a type, such as the limits of ``Annotated[int, Field(ge=1)] | None``."""
+    """Collect the metadata of a type and its parts, such as the limits of ``Annotated[int, Field(ge=1)] | None``."""
     fields = list(getattr(kind, "__metadata__", ()))
     found = [mark for field in fields for mark in (*getattr(field, "metadata", ()), field)]
     return found + [mark for part in get_args(kind) if part not in fields for mark in _type_metadata(part)]
 
 
 def _location(fault: ErrorDetails) -> tuple[int | str, ...]:
-    """Where a fault lies, as keys and places."""
+    """Location of a fault as keys and indices."""
     return tuple(part for part in fault["loc"] if not _names_a_type(part))
 
 
 def _names_a_type(part: int | str) -> bool:
-    """Tell the alternatives of a union, which pydantic puts into a location, from the names of fields."""
+    """Whether a part of a location is an alternative of a union, which pydantic adds, rather than a field."""
     return isinstance(part, str) and (part.startswith(("constrained-", "literal[")) or part in ("int", "float", "str"))
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    """Fields of the nested model at ``location``, also where there may be none; empty where no one is certain."""
+    """Fields of the nested model at ``location``, also if optional; empty where it is ambiguous."""
     for part in location:
         field = model.model_fields.get(str(part))
         annotation = field.annotation if field else None
@@ -236,10 +236,7 @@ def write_toml(path: Path, config: Config) -> None:
 
 
 def import_submodules(package: str, path: Iterable[str], *required: str) -> Iterator[ModuleType]:
-    """Import the modules of a package; those whose name begins with ``_`` hold what several share and are passed over.
-
-    In alphabetical order.
-    """
+    """Import the modules of a package in alphabetical order; those with a name starting with ``_`` are skipped."""
     for found in pkgutil.iter_modules(path):
         if found.name.startswith("_"):
             continue
@@ -248,6 +245,6 @@ def import_submodules(package: str, path: Iterable[str], *required: str) -> Iter
         if missing:
             raise ConfigError(
                 f"{module.__file__} is listed as one of {package}, but has no {' and no '.join(missing)}. Add what is "
-                "missing, or begin the name of the file with '_' if it only holds what others share."
+                "missing, or begin the file name with '_' if the module only has code that others share."
             )
         yield module

@@ -1,9 +1,9 @@
-"""The one place that writes and reads CSV: no text cell is written that a spreadsheet program would run as a formula.
+"""Write and read CSV safely: no cell is written that a spreadsheet program would execute as a formula.
 
 A text that begins like a formula (``=``, ``+``, ``-``, ``@`` or their full-width forms, also after white space and
 invisible characters; a tab or a line end) gets an apostrophe in front, as OWASP recommends. So does a text that begins
-with apostrophes and would be taken for such a cell: ``plain_cell(safe_cell(text)) == text`` for every text. A cell that
-is a number as a whole is left alone.
+with apostrophes and would be read as such a cell: ``unescape_cell(escape_cell(text)) == text`` for every text. A cell
+that is a number is not changed.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ class _TextSink(Protocol):
 
 
 def escape_cell(text: str) -> str:
-    """Give a text as it is written into a table."""
+    """Return a text as it is written into a table."""
     return text if not text or text[0].isalnum() or not _is_marked(text) else FORMULA_MARK + text
 
 
 def unescape_cell(text: str) -> str:
-    """Give the text that ``safe_cell`` was given; cells that it did not mark are as they stand."""
+    """Return the text before ``escape_cell``; other cells are unchanged."""
     return text[1:] if text[:1] == FORMULA_MARK and _is_marked(text[1:]) else text
 
 
 def _is_marked(text: str) -> bool:
-    """Whether a text gets a mark: it begins like a formula, or like a text that got one."""
+    """Whether a text is escaped: it begins like a formula, or like an escaped text."""
     return _FORMULA.match(text) is not None and _NUMBER.fullmatch(text) is None
 
 
 def _may_hold_formula(cells: Sequence[object]) -> bool:
-    """Whether any cell begins like a formula; one search a row, as most tables have none."""
+    """Whether any cell begins like a formula; one search per row, as most tables have none."""
     return _FORMULA_IN_ROW.search("\x1f" + "\x1f".join([cell for cell in cells if isinstance(cell, str)])) is not None
 
 
 class CsvWriter:
-    """Write rows of CSV; numbers stay numbers, texts go through ``safe_cell``."""
+    """Write rows of CSV; numbers are written as such, texts are escaped."""
 
     def __init__(self, file: _TextSink, separator: str = ",", line_end: str = "\n") -> None:
         self._file, self._line_end = file, line_end
@@ -67,17 +67,17 @@ class CsvWriter:
             self.write_row(cells)
 
     def write_dicts(self, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-        """Write a header, and rows that name the columns of their cells; a column that is not there is empty."""
+        """Write a header, and rows as mappings; a missing column is left empty."""
         self.write_row(columns)
         self.write_rows([row.get(column) for column in columns] for row in rows)
 
     def write(self, line: str) -> None:
-        """Take a line from ``csv``."""
+        """Write a line of ``csv``."""
         self._file.write(line.removesuffix("\r\n") + self._line_end)
 
 
 class CsvReader(Iterator[list[str]]):
-    """Read rows of CSV; gives the texts that ``CsvWriter`` was given."""
+    """Read rows of CSV, unescaped."""
 
     def __init__(self, lines: Iterable[str], separator: str = ",", *, strict: bool = False) -> None:
         self._csv = csv.reader(lines, delimiter=separator, strict=strict)
@@ -85,12 +85,12 @@ class CsvReader(Iterator[list[str]]):
 
     @property
     def line_num(self) -> int:
-        """How many lines were read."""
+        """Number of lines read."""
         return self._csv.line_num
 
     @property
     def is_safe(self) -> bool:
-        """Whether the row that was read last is written as ``CsvWriter`` writes it, as far as formulas go."""
+        """Whether the last row is escaped as ``CsvWriter`` would write it."""
         return not _may_hold_formula(self._cells) or all(
             escape_cell(unescape_cell(cell)) == cell for cell in self._cells
         )
@@ -98,12 +98,12 @@ class CsvReader(Iterator[list[str]]):
     def __next__(self) -> list[str]:
         """Read a row."""
         self._cells = cells = next(self._csv)
-        # One search a row, as few have an apostrophe: to look at each cell of 400,000 rows takes seconds.
+        # One search per row, as few have an apostrophe: checking each cell of 400,000 rows takes seconds.
         return [unescape_cell(cell) for cell in cells] if FORMULA_MARK in "".join(cells) else cells
 
 
 def read_csv_dicts(lines: Iterable[str], *, strict: bool = False) -> csv.DictReader[str]:
     """Read rows of CSV with a header as dicts, a missing cell as ""; otherwise as ``CsvReader``."""
     rows: csv.DictReader[str] = csv.DictReader((), restval="")
-    rows.reader = CsvReader(lines, strict=strict)  # type: ignore[assignment] # csv asks it for no more than this
+    rows.reader = CsvReader(lines, strict=strict)  # type: ignore[assignment] # csv uses nothing else of it
     return rows

@@ -1,4 +1,4 @@
-"""The errors a person may meet; each message says what was expected, what was found and what to do."""
+"""Errors shown to users; each message states what was expected, what was found and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ConfigFault(NamedTuple):
-    """What is wrong with one value of a configuration: its key with dots, the value, and what was expected instead."""
+    """A fault of one value of a configuration: its key with dots, the value, and what was expected."""
 
     key: str
     found: object
@@ -14,7 +14,7 @@ class ConfigFault(NamedTuple):
 
 
 class MelanomaError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of all errors that this package raises deliberately."""
 
 
 class ConfigError(MelanomaError):
@@ -26,10 +26,10 @@ class ConfigError(MelanomaError):
 
 
 class InputError(MelanomaError):
-    """A path that the user named cannot serve as input: missing, unreadable, empty or of another kind."""
+    """A path given by the user cannot be used as input: missing, unreadable, empty or of another kind."""
 
 
-class MalformedFile(InputError, ValueError):  # noqa: N818 - reads as what it is at the place it is raised
+class MalformedFile(InputError, ValueError):  # noqa: N818 - the name describes the state
     """A file is not valid JSON or TOML, or exceeds the limits of size, depth or numbers."""
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -40,12 +40,12 @@ class MalformedFile(InputError, ValueError):  # noqa: N818 - reads as what it is
         return str(self.args[0])
 
 
-class UnreadableImage(InputError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A file is no image that can be decoded: truncated, empty, of another format or out of bounds."""
+class UnreadableImage(InputError):  # noqa: N818 - the name describes the state
+    """A file is not an image that can be decoded: truncated, empty, of another format or too large."""
 
 
 class DamagedImage(UnreadableImage):
-    """A part of an image is missing or corrupt; the rest can be opened where a user accepts that."""
+    """A part of an image is missing or corrupt; the rest can be opened if the user accepts that."""
 
     def __init__(self, message: str, damage: str = "") -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class DamagedImage(UnreadableImage):
 
 
 class DataSetError(InputError):
-    """A data set does not follow its contract: a missing column, image or mask, or sizes that differ."""
+    """A data set is invalid: a missing column, image or mask, or sizes that differ."""
 
 
 class BundleError(MelanomaError):
@@ -61,50 +61,47 @@ class BundleError(MelanomaError):
 
 
 class SaveError(MelanomaError):
-    """A result could not be written; nothing half-written is left behind."""
+    """A result could not be written; no partial file remains."""
 
 
-class DiskFull(SaveError):  # noqa: N818 - reads as what it is at the place it is raised
-    """No space is left where a result was to be written: whatever comes next there will not be written either."""
+class DiskFull(SaveError):  # noqa: N818 - the name describes the state
+    """The disk is full; further results there cannot be written either."""
 
 
-class CaseChanged(SaveError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A case is not what was read: another program changed its file or moved its folder."""
+class CaseChanged(SaveError):  # noqa: N818 - the name describes the state
+    """A case changed on disk: another program changed its file or moved its folder."""
 
 
-class ScaleMissing(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A measurement in physical units was asked for where no pixel size is known."""
+class ScaleMissing(MelanomaError):  # noqa: N818 - the name describes the state
+    """A measurement in physical units was requested without a known pixel size."""
 
 
 class RunError(MelanomaError):
-    """A training run cannot start, go on or be resumed as asked."""
+    """A training run cannot start, continue or be resumed as requested."""
 
 
-class ResultsMismatch(RunError):  # noqa: N818 - a state, as its siblings
-    """What is there was made of something else, or in another way; it stays as it is."""
+class ResultsMismatch(RunError):  # noqa: N818 - the name describes the state
+    """Existing results were made from other inputs or in another way; they are kept."""
 
 
 class TrainingError(MelanomaError):
-    """A training run came to a bad end by itself: numbers that are none, memory, a device, a lost process."""
+    """A training run failed: invalid numbers, memory, a device, a lost process."""
 
 
-class TrainingDiverged(TrainingError):  # noqa: N818 - reads as what it is at the place it is raised
-    """The numbers of a training are none any more; every process of the run comes to this at the same batch."""
+class TrainingDiverged(TrainingError):  # noqa: N818 - the name describes the state
+    """The numbers of a training became invalid; every process of the run detects it at the same batch."""
 
 
-class WorkerTerminated(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
-    """The process that answers the docks ended while an answer was awaited."""
+class WorkerTerminated(MelanomaError):  # noqa: N818 - the name describes the state
+    """The worker process of the docks ended during a request."""
 
 
 class ClusterError(MelanomaError):
-    """The processes or machines that should share the work cannot be reached, were lost, or are not those expected."""
+    """Processes or machines of a cluster cannot be reached, were lost, or are not the expected ones."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Describe an error on one line: our own by its message, that of a library by its type as well.
-
-    What a person reads in a table or a status line.
-    """
+    """Describe an error on one line for a table or a status line: our own by its message, others with their type."""
     text = " ".join(str(error).split())
     if isinstance(error, MelanomaError):
         return text

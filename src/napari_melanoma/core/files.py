@@ -1,4 +1,4 @@
-"""Writing files atomically, naming temporary files, and removing those that an ended process left."""
+"""Write files atomically, name temporary files, and remove those left by ended processes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,38 @@ from typing import Any, BinaryIO
 
 from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 
-# Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
+# Windows refuses to rename a file that is open, such as in a reader or a virus scanner.
 FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 RENAME_TIMEOUT_S, RENAME_RETRY_S = 1.0, 0.02
+REPLACED_SUFFIX = ".old"  # suffix of a folder that was renamed before its replacement
+MAX_NAME_BYTES = 120  # bytes of the name that are kept; file systems allow 255
+MIN_AGE_S = 86_400.0  # age at which a file without a known owner, or with a reused process number, counts as left over
+_OWNED = re.compile(
+    r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
+    r"(?P<suffix>\.\w{1,12})?",
+    re.DOTALL,
+)
+# Names before 0.2, without an owner: a file has a suffix that we write, eight digits alone are a date.
+_OLD_FILE = re.compile(
+    r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}\."
+    r"(json|jsonl|geojson|csv|toml|png|npy|npz|safetensors|ckpt|tiff?|md|txt|html|pdf|xlsx|dcm|parquet|partial)",
+    re.DOTALL,
+)
+_OLD_HIDDEN = re.compile(r"\.[0-9a-f]{32}\.png")  # of a correction
+_OLD_FOLDER = re.compile(r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}", re.DOTALL)
+_OLD_REPLACED = re.compile(_OLD_FOLDER.pattern + r"\.old", re.DOTALL)
+_swept: set[Path] = set()
+LINUX_ID = Path("/etc/machine-id")
+SAME_PROCESS_S = 2.0  # largest difference between two readings of a process's start: the clock's whole seconds
+PID_SPACE = Path("/proc/self/ns/pid")  # a container has its own process numbers
+FileStamp = tuple[int, int]
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on leaving, it becomes ``path``, or vanishes if something failed.
+    """Yield a temporary path in the same folder and with the same suffix, which is renamed to ``path`` at the end.
 
-    A path in the same folder, with the same suffix.
+    After an error it is removed.
     """
     temporary = temporary_name(path, path.suffix)
     sweep_once(path.parent)
@@ -52,9 +74,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; on leaving, it takes the place of ``path``, or vanishes if something failed.
+    """Yield an empty temporary folder next to ``path``, which replaces it at the end.
 
-    Yields an empty folder beside it.
+    After an error it is removed.
     """
     temporary, replaced = temporary_name(path), temporary_name(path, REPLACED_SUFFIX)
     sweep_once(path.parent)
@@ -76,8 +98,11 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(
-            text, encoding="utf-8", errors="backslashreplace", newline="\n"
-        )  # of names that are no UTF-8
+            text,
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",  # names may not be UTF-8
+        )
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
@@ -86,9 +111,9 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON 
 
 
 def save_error(path: Path, error: OSError) -> SaveError:
-    """Turn an error of the file system into one that a person can act on.
+    """Translate an error of the file system into one with the reason and what to do.
 
-    With the reason and what to do, ``DiskFull`` where that is it; the caller raises it.
+    ``DiskFull`` where the disk is full; the caller raises it.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
@@ -98,7 +123,7 @@ def save_error(path: Path, error: OSError) -> SaveError:
 
 
 def rename_with_retry(rename: Callable[[], object]) -> None:
-    """Rename, and on Windows again for about a second while somebody has the file open."""
+    """Rename; on Windows, retry for about a second while the file is open elsewhere."""
     until = time.monotonic() + RENAME_TIMEOUT_S
     while True:
         try:
@@ -112,10 +137,7 @@ def rename_with_retry(rename: Callable[[], object]) -> None:
 
 
 def replace_non_finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Replace numbers that JSON does not know, not-a-number and infinities, by ``None``, all the way down.
-
-    Returns the same with ``None`` in their place and tuples as lists.
-    """
+    """Replace not-a-number and infinities, which JSON does not have, by ``None`` recursively; tuples become lists."""
     if isinstance(value, dict):
         return {key: replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -126,9 +148,9 @@ def replace_non_finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can h
 
 
 def check_name(path: Path) -> None:
-    """Refuse a file whose name cannot be written into a table, a JSON file or a page.
+    """Raise for a file whose name cannot be written into a table, a JSON file or a page.
 
-    ``path``: python carries bytes of a name that are not UTF-8 as lone surrogates.
+    ``path``: Python represents bytes of a name that are not UTF-8 as lone surrogates.
     """
     try:
         str(path).encode()
@@ -140,7 +162,7 @@ def check_name(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file of a folder to read its bytes; a pipe, which would wait for a writer for ever, is an error."""
+    """Open a file of a folder for reading; raises for a pipe, which would wait for a writer forever."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
@@ -148,73 +170,50 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def normalize_name(name: str) -> str:
-    """Give a name without what some file systems do not tell apart: case, and how letters are composed."""
+    """Normalize what some file systems do not distinguish: case, and composition of letters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _check_not_file(path: Path) -> None:
-    """Raise where a folder is to replace something that is none: a file of the user's is not ours to remove."""
+    """Raise where a folder would replace a file, which is the user's."""
     if not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "a file of that name is in the way")
+        raise NotADirectoryError(errno.ENOTDIR, "a file of that name exists")
 
 
 def _restore(path: Path, replaced: Path) -> None:
-    """Remove what was replaced, or put it back where the replacement did not arrive."""
-    with suppress(OSError):  # the error that is under way says more than a second one
+    """Remove a replaced folder, or restore it where the replacement failed."""
+    with suppress(OSError):  # the current error matters more
         if path.exists():
             discard(replaced)
         elif replaced.exists():
             rename_with_retry(lambda: replaced.rename(path))
 
 
-REPLACED_SUFFIX = ".old"  # suffix of a folder that was moved aside for the one that replaces it
-MAX_NAME_BYTES = 120  # bytes of the name that are kept; file systems allow 255
-MIN_AGE_S = 86_400.0  # after which what tells no owner, or whose owner's number was given again, counts as left behind
-_OWNED = re.compile(
-    r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
-    r"(?P<suffix>\.\w{1,12})?",
-    re.DOTALL,
-)
-# Names before 0.2, without an owner: a file has a suffix that we write, eight digits alone are a date.
-_OLD_FILE = re.compile(
-    r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}\."
-    r"(json|jsonl|geojson|csv|toml|png|npy|npz|safetensors|ckpt|tiff?|md|txt|html|pdf|xlsx|dcm|parquet|partial)",
-    re.DOTALL,
-)
-_OLD_HIDDEN = re.compile(r"\.[0-9a-f]{32}\.png")  # of a correction
-_OLD_FOLDER = re.compile(r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}", re.DOTALL)
-_OLD_REPLACED = re.compile(_OLD_FOLDER.pattern + r"\.old", re.DOTALL)
-_swept: set[Path] = set()
-
-
 def temporary_name(path: Path, suffix: str = "") -> Path:
-    """Make a hidden name that no one else has, in the same folder, which carries this process as its owner."""
+    """Make a unique hidden name in the same folder, with a mark of this process as its owner."""
     return path.with_name(f".{_shorten_name(path.name)}.{_owner_mark(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def temporary_prefix(purpose: str) -> str:
-    """Make a prefix for ``tempfile``, and remove what killed processes left of this purpose.
-
-    Of a folder among the temporary files of the system, which the caller makes and removes.
-    """
+    """Make a prefix for temporary folders of ``tempfile``, and remove those left by killed processes."""
     prefix = f"napari-melanoma-{purpose}"
     remove_leftovers(Path(tempfile.gettempdir()), prefix)
     return f"{prefix}.{_owner_mark(os.getpid())}-"
 
 
 def sweep_once(folder: Path) -> None:
-    """Remove what killed processes left in a folder, the first time that this process writes there."""
+    """Remove files left in a folder by killed processes, the first time that this process writes there."""
     if folder not in _swept:
         _swept.add(folder)
         remove_leftovers(folder)
 
 
 def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> None:
-    """Remove temporary files and folders whose process has ended; never those of another machine.
+    """Remove temporary files and folders of ended processes, except those of another machine.
 
-    What a killed process had moved aside for its replacement returns to its place where that is empty.
+    A folder that a killed process renamed for its replacement is restored if its name is free.
     """
-    with suppress(OSError):  # no such folder, or closed to us: whoever writes there will be told
+    with suppress(OSError):  # no such folder, or no access: writing there will report it
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(prefix or ".")]
         for path in (folder / name for name in names):
@@ -223,16 +222,16 @@ def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> 
 
 
 def discard(path: Path) -> None:
-    """Remove a temporary file or folder if it is still there."""
+    """Remove a temporary file or folder if it still exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(OSError):  # the folder may have gone, or may be closed to us
+        with suppress(OSError):  # the folder may not exist or be accessible
             path.unlink(missing_ok=True)
 
 
 def _is_leftover(path: Path, *, alone: bool) -> bool:
-    """Whether a name is one of ours and its owner has ended."""
+    """Whether a name is that of a temporary file whose owner has ended."""
     found = _OWNED.fullmatch(path.name)
     if found is None:
         return _had_no_owner(path, alone=alone) and (alone or _is_old(path))
@@ -243,20 +242,20 @@ def _is_leftover(path: Path, *, alone: bool) -> bool:
 
 
 def _had_no_owner(path: Path, *, alone: bool) -> bool:
-    """Whether a name is one that earlier versions gave."""
+    """Whether a name has the form of earlier versions, without an owner."""
     if path.is_dir() and not path.is_symlink():
-        # One that was moved aside may be all that is left of a result: in a run folder it is made again.
+        # A renamed folder may be the only copy of a result; in a run folder it can be made again.
         return bool(_OLD_FOLDER.fullmatch(path.name) or (alone and _OLD_REPLACED.fullmatch(path.name)))
     return bool(_OLD_FILE.fullmatch(path.name) or _OLD_HIDDEN.fullmatch(path.name))
 
 
 def _restore_or_discard(path: Path) -> None:
-    """Remove what was left, or put it back where its replacement did not arrive."""
+    """Remove a left-over file, or restore it where its replacement failed."""
     found = _OWNED.fullmatch(path.name)
     if found and found["suffix"] == REPLACED_SUFFIX:
         target = path.with_name(found["name"])
         if not target.exists():
-            if _shorten_name(found["name"], MAX_NAME_BYTES - 4) == found["name"]:  # else the name may have been cut
+            if _shorten_name(found["name"], MAX_NAME_BYTES - 4) == found["name"]:  # else the name may be shortened
                 with suppress(OSError):
                     path.rename(target)
             return
@@ -271,42 +270,34 @@ def _is_old(path: Path) -> bool:
 
 
 def _shorten_name(name: str, most: int = MAX_NAME_BYTES) -> str:
-    """Shorten a name to so many bytes, between characters."""
+    """Shorten a name to a number of bytes, between characters."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= most else encoded[:most].decode("utf-8", "ignore")
 
 
 def _owner_mark(pid: int) -> str:
-    """Mark of a process of this machine; of one number there may be another tomorrow, with another start."""
+    """Mark of a process of this machine; with its start, as process numbers are reused."""
     return f"tmp-{_machine_mark()}-{pid}-{int(process_start(pid)):x}"
 
 
 @cache
 def _machine_mark() -> str:
-    """Mark of this machine; of copies of one machine, which share its mark, the names differ."""
+    """Mark of this machine; includes its name, as copies of a machine share the mark."""
     return hashlib.sha256(f"{machine_id()} {socket.gethostname()}".encode()).hexdigest()[:16]
-
-
-LINUX_ID = Path("/etc/machine-id")
-SAME_PROCESS_S = 2.0  # how far two readings of one process's start may lie apart: the clock's whole seconds
-PID_SPACE = Path("/proc/self/ns/pid")  # a container numbers its processes anew
 
 
 @cache
 def machine_id() -> str:
-    """Give the mark of this machine, and of this container where it is one.
+    """Return the mark of this machine, and of this container, as sixteen hexadecimal digits.
 
-    Sixteen hexadecimal digits; of the machine's name where its system keeps no mark.
+    From the machine's name where its system has no mark.
     """
     mark = _system_id() or socket.gethostname()
     return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
 
 
 def process_start(pid: int) -> float:
-    """Return when a process of this machine started.
-
-    Seconds since the epoch; now where it has ended already.
-    """
+    """Return when a process of this machine started, in seconds since the epoch; now if it has ended already."""
     import psutil
 
     try:
@@ -318,7 +309,7 @@ def process_start(pid: int) -> float:
 def has_ended(pid: int, start: float) -> bool | None:
     """Return whether a process of this machine has ended; a zombie has.
 
-    None where another process seems to have its number now; a clock that was set gives the same picture.
+    None where another process seems to have its number; a changed clock has the same effect.
     """
     import psutil
 
@@ -328,13 +319,13 @@ def has_ended(pid: int, start: float) -> bool | None:
             return None
         return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.AccessDenied:
-        return False  # it is there, and another user's
+        return False  # it exists and belongs to another user
     except psutil.Error:
         return True
 
 
 def _system_id() -> str:
-    """What the system keeps as its own mark; empty where it keeps none."""
+    """Mark of the system; empty where it has none."""
     if sys.platform == "win32":
         import winreg
 
@@ -353,22 +344,13 @@ def _system_id() -> str:
 
 
 def platform_uuid(output: str) -> str:
-    """Find the mark of a Mac in what ``ioreg`` tells.
-
-    Empty where there is none.
-    """
+    """Find the mark of a Mac in the output of ``ioreg``; empty where there is none."""
     found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', output)
     return found[1] if found else ""
 
 
-FileStamp = tuple[int, int]
-
-
 def file_stamp(path: Path) -> FileStamp | None:
-    """Tell a file from a later one of the same name.
-
-    Its time and size; None where there is none.
-    """
+    """Return time and size of a file, which identify its version; None where there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -377,26 +359,23 @@ def file_stamp(path: Path) -> FileStamp | None:
 
 
 def back_up_if_changed(path: Path, known: FileStamp | None) -> tuple[str, ...]:
-    """Make room for a file, and keep what somebody else has written there meanwhile.
+    """Back up a file that another program has written since ``known``.
 
-    What was put aside, in words; empty where there is nothing of others.
+    Returns a message; empty where nothing was backed up.
     """
-    there = file_stamp(path)
-    if there is None or there == known:
+    current = file_stamp(path)
+    if current is None or current == known:
         return ()
-    return (f"{path.name} was written by somebody else meanwhile: that is kept as {back_up_file(path).name}",)
+    return (f"{path.name} was changed by another program. That version is backed up as {back_up_file(path).name}",)
 
 
 def back_up_file(path: Path) -> Path:
-    """Give a file another name beside its own, one that no other file has.
-
-    Its new name: the old one with the time of day, and a number where several are put aside within a second.
-    """
+    """Rename a file to a free name with the time of day (and a number if needed), and return the new path."""
     stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
-    aside = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())
+    backup = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())
     try:
-        path.replace(aside)
+        path.replace(backup)
     except OSError as error:
-        raise save_error(aside, error) from error
-    return aside
+        raise save_error(backup, error) from error
+    return backup

@@ -1,4 +1,4 @@
-"""Counts and durations in words."""
+"""Counts, names and durations for messages."""
 
 from __future__ import annotations
 
@@ -8,28 +8,19 @@ MAX_NAMED = 3  # names that a message lists
 
 
 def format_count(count: int, what: str) -> str:
-    """Count something.
-
-    Such as ``1 image`` or ``2 images``.
-    """
+    """Format a count: ``1 image``, ``2 images``."""
     plural = "es" if what.endswith("s") else "s"
     return f"{count:,} {what}{'' if count == 1 else plural}"
 
 
 def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
-    """Name a few of many.
-
-    Such as ``a, b, c and 4 more``.
-    """
+    """List the first of several names: ``a, b, c and 4 more``."""
     first = ", ".join(str(name) for name in list(names)[:max_names])
     return f"{first} and {len(names) - max_names} more" if len(names) > max_names else first
 
 
 def format_duration(seconds: float) -> str:
-    """Say how long something takes.
-
-    In seconds, minutes or hours.
-    """
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

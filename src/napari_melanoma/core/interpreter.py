@@ -1,4 +1,4 @@
-"""Which Python starts our child processes: asked by the docks for the worker and by whoever launches a run."""
+"""The Python interpreter that starts child processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def python_executable() -> str:
-    """Find the Python that runs this program; inside an application bundle ``sys.executable`` may be napari itself."""
+    """Find the Python interpreter; in an application bundle ``sys.executable`` may be napari itself."""
     here = Path(sys.executable)
     if here.stem.lower().startswith("python") and here.stem.lower() != "pythonw":
         return sys.executable

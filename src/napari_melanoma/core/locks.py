@@ -1,4 +1,4 @@
-"""Who works in a folder: a lock that ends with its process, and signs of life for whoever watches from elsewhere."""
+"""Locks of folders that end with their process, and heartbeats for observers on other machines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OUTPUT_LOCK_FILE = ".output.lock"
 
 
 @contextmanager
-def hold_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a folder, which is made where it is missing."""
+def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a folder, which is created where it is missing."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=patience_s, thread_local=False)  # another thread may be the one that lets go
+    lock = FileLock(path, timeout=timeout_s, thread_local=False)  # another thread may release it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -37,7 +37,7 @@ def hold_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
     except OSError as error:
         raise save_error(path.parent, error) from error
     try:
-        with _holder_recorded(path) if not patience_s else nullcontext():  # what is held for a moment needs no name
+        with _holder_recorded(path) if not timeout_s else nullcontext():  # a lock held for a moment needs no record
             remove_leftovers(path.parent)
             yield
     finally:
@@ -46,7 +46,7 @@ def hold_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def hold_output_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of results while they are written; a folder that stays empty is removed again."""
+    """Hold the lock of a folder of results while they are written; an empty folder is removed again."""
     lock = folder / OUTPUT_LOCK_FILE
     try:
         with hold_lock(lock):
@@ -56,15 +56,12 @@ def hold_output_lock(folder: Path) -> Iterator[None]:
                 with suppress(OSError):  # Windows removes it on release
                     lock.unlink(missing_ok=True)
     finally:
-        with suppress(OSError):  # it is not empty: the usual case
+        with suppress(OSError):  # usually it is not empty
             folder.rmdir()
 
 
 def lock_holder(path: Path) -> dict[str, Any]:
-    """Return who holds a lock, as that process noted it.
-
-    Returns ``user``, ``host``, ``pid`` and ``since``; empty where that is not known.
-    """
+    """Return the recorded holder of a lock: ``user``, ``host``, ``pid`` and ``since``; empty if unknown."""
     try:
         found = read_object(_holder_path(path))
         return {"pid": int(found["pid"]), **{key: str(found[key]) for key in ("user", "host", "since")}}
@@ -73,30 +70,27 @@ def lock_holder(path: Path) -> dict[str, Any]:
 
 
 def describe_lock_holder(path: Path) -> str:
-    """Return who holds a lock, for a message.
-
-    Process, user, machine and time.
-    """
+    """Describe the holder of a lock for a message: process, user, machine and time."""
     found = lock_holder(path)
     if not found:
-        return "which one is not known"
+        return "which one is unknown"
     return f"process {found['pid']} of {found['user'] or 'a user'} on {found['host']}, since {found['since']}"
 
 
 @contextmanager
 def _holder_recorded(path: Path) -> Iterator[None]:
-    """Note who holds a lock beside it, where a process that is refused can read it: Windows locks the file itself."""
+    """Record the holder in a separate file for processes that are refused: Windows locks the lock file itself."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container without a user
         user = ""
     since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    with suppress(SaveError):  # the lock holds without it
+    with suppress(SaveError):  # the lock works without it
         write_json(_holder_path(path), {"user": user, "host": platform.node(), "pid": os.getpid(), "since": since})
     try:
         yield
     finally:
-        with suppress(OSError):  # on a share that went away; the lock goes with the process
+        with suppress(OSError):  # on a lost network share; the lock ends with the process
             _holder_path(path).unlink(missing_ok=True)
 
 
@@ -105,10 +99,7 @@ def _holder_path(path: Path) -> Path:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether a lock is held; writes nothing.
-
-    False where there is no such file, or it cannot be opened.
-    """
+    """Whether a lock is held; writes nothing. False where the file does not exist or cannot be opened."""
     from filelock import FileLock, Timeout
 
     if not path.exists():
@@ -118,13 +109,13 @@ def is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # whoever writes there will be told
+    except OSError:  # writing there will report it
         return False
 
 
 @contextmanager
 def heartbeat(path: Path) -> Iterator[None]:
-    """Touch a file now and then: whoever watches from another machine sees nothing else of a run that is paused."""
+    """Touch a file regularly: on other machines this is the only sign that a paused run is alive."""
     done = threading.Event()
 
     def beat() -> None:
@@ -132,7 +123,7 @@ def heartbeat(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 os.utime(path)
 
-    heart = threading.Thread(target=beat, daemon=True, name="signs of life")
+    heart = threading.Thread(target=beat, daemon=True, name="heartbeat")
     heart.start()
     try:
         yield

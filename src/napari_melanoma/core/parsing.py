@@ -1,7 +1,7 @@
-"""The one place that parses JSON and TOML from files: within limits, and with every failure as one error.
+"""Parse JSON and TOML from files: within limits, and with a single type of error.
 
 Python's parsers raise ``RecursionError`` on deep nesting and ``ValueError`` on long integers, accept NaN, duplicate
-keys and lone surrogates, and return nesting on which our own recursive functions fail later. A test holds that no
+keys and lone surrogates, and return nesting on which our own recursive functions fail later. A test checks that no
 other module calls them.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 from napari_melanoma.core.errors import MalformedFile
 
 MAX_JSON_BYTES = 256 * 1024**2
-MAX_TOML_BYTES = 256 * 1024  # of a recipe or options; tomllib takes up to a second for it
-MAX_DEPTH = 100  # levels; QuPath's objects with children take two a generation
+MAX_TOML_BYTES = 256 * 1024  # for a recipe or options; tomllib takes up to a second for it
+MAX_DEPTH = 100  # levels; QuPath's objects with children take two per generation
 LARGEST_INTEGER = 2**64
 _SUSPECT_NUMBER = re.compile(r"\d{19}|\d[eE]\+?\d{3}")
 _SUSPECT_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
@@ -32,10 +32,10 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, *, allow_nan: bool = 
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object."""
+    """Read a JSON file that contains an object."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise _malformed(str(path), f"it holds a {type(content).__name__}, expected an object with keys and values")
+        raise _malformed(str(path), f"it contains a {type(content).__name__}, expected an object with keys and values")
     return content
 
 
@@ -52,10 +52,10 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
         content = json.loads(text, object_pairs_hook=_unique_keys, **strict)
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(content)
-        if _SUSPECT_TEXT.search(text):  # the bytes of a file name that is not UTF-8 are carried so, others are damage
+        if _SUSPECT_TEXT.search(text):  # surrogates of file names that are not UTF-8 are valid, others are damage
             json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise _malformed(where, "a text in it holds half of a surrogate pair, which is no character") from None
+        raise _malformed(where, "a text in it contains half of a surrogate pair, which is not a character") from None
     except RecursionError:
         raise _malformed(where, f"it is nested more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
@@ -90,7 +90,7 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def parse_error_reason(error: Exception) -> str:
-    """Return why a file could not be read, for a message that names the file itself."""
+    """Return why a file could not be read, for a message that names the file."""
     if isinstance(error, MalformedFile):
         return error.reason
     if isinstance(error, OSError) and error.strerror:
@@ -102,11 +102,11 @@ def _malformed(where: str, reason: str) -> MalformedFile:
     return MalformedFile(f"cannot read {where}: {reason}. Restore the file from a backup, or create it again.", reason)
 
 
-def _read(path: Path, most_bytes: int) -> bytes:
+def _read(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise _malformed(str(path), _too_large(most_bytes))
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise _malformed(str(path), _too_large(max_bytes))
     return content
 
 
@@ -118,7 +118,7 @@ def _decoded(text: str | bytes, where: str) -> str:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its keys and values, each key once."""
+    """Make an object of its keys and values; raises for a repeated key."""
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()
@@ -159,7 +159,7 @@ def _check_depth(content: Any) -> None:  # noqa: ANN401 - whatever JSON or TOML 
 
 
 def _check_dots(text: str) -> None:
-    """Raise ``RecursionError`` for a dotted key of too many parts: tomllib takes minutes for one of 400,000."""
+    """Raise ``RecursionError`` for a dotted key of too many parts: tomllib takes minutes for 400,000."""
     length = 0
     for part in _QUOTED.sub("q", text).split("."):
         length = length + 1 if _KEY.fullmatch(part) else 0
@@ -176,21 +176,18 @@ def _check_integers(content: Any) -> None:  # noqa: ANN401 - whatever TOML can h
             _check_integers(item)
 
 
-def _too_large(most_bytes: int) -> str:
-    return f"it has more than {most_bytes // 1024} KiB, which is too large for such a file"
+def _too_large(max_bytes: int) -> str:
+    return f"it has more than {max_bytes // 1024} KiB, which is too large for this type of file"
 
 
 def _not_valid_reason(kind: str, text: str, error: ValueError) -> str:
-    """Reason of a parser's error, in a length that a person reads."""
-    said = "it is empty" if not text.strip() else shorten(str(error))
-    if "integer string conversion" in said:  # Python's own words name a function of sys
-        said = "an integer has more than 64 bits"
-    return f"it is not valid {kind}: {said}"
+    """Describe a parser's error in limited length."""
+    message = "it is empty" if not text.strip() else shorten(str(error))
+    if "integer string conversion" in message:  # Python's message names a function of sys
+        message = "an integer has more than 64 bits"
+    return f"it is not valid {kind}: {message}"
 
 
 def shorten(text: str, max_length: int = _LONGEST_REASON) -> str:
-    """Cut a text from outside to a length that fits a message.
-
-    Returns the text, with three dots where it was cut.
-    """
+    """Shorten a text from a file to a length that fits a message, with three dots where it is cut."""
     return text if len(text) <= max_length else f"{text[:max_length]}..."

@@ -1,4 +1,4 @@
-"""Paths and file names that come out of files: resolved, checked and made safe."""
+"""Resolve and check paths and file names from files."""
 
 from __future__ import annotations
 
@@ -16,31 +16,39 @@ from pathlib import Path
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import normalize_name
 
-MAX_NAMED = 3  # files outside that a message names
+MAX_NAMED = 3  # files that a message lists
+MAX_NAME_LENGTH = 64
+MAX_NAME_BYTES = 150  # of UTF-8: file systems allow 255, and suffixes and temporary names are added
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])\s*(\..*)?", re.IGNORECASE)
+_FORBIDDEN = frozenset('<>:"/\\|?*')
+# Control and bidirectional characters, surrogates, private, unassigned.
+_INVISIBLE_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_DIGITS = 24  # of a digest: two texts with the same one cannot be found
+_DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnsafePath(InputError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A path that a file names leads out of the folder of that file, or is no path; the message says how."""
+    """A path in a file leads out of the folder of that file, or is invalid; the message describes how."""
 
 
 @dataclass
 class OutsidePaths:
-    """Files that lie outside the folder of the file that names them, where the user allowed it."""
+    """Files outside the folder of the file that names them, which the user allowed."""
 
     folder: Path
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
-        """Count one, and keep its name if it is among the first."""
+        """Count a file, and keep the first names."""
         self.count += 1
         if len(self.first) < MAX_NAMED:
             self.first.append(text)
 
     def __str__(self) -> str:
-        """Say how many, and name the first."""
+        """Describe their number and the first names."""
         more = f" and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
         verb = "file lies" if self.count == 1 else "files lie"
         return f"{self.count} {verb} outside {self.folder}: {', '.join(self.first)}{more}"
@@ -48,7 +56,7 @@ class OutsidePaths:
 
 @dataclass(frozen=True)
 class _AllowedPaths:
-    """What the user allowed: files anywhere, or in other folders that the user named too."""
+    """Files that the user allowed: anywhere, or in further folders."""
 
     anywhere: bool = False
     folders: tuple[Path, ...] = ()
@@ -61,30 +69,32 @@ _trusted: set[Path] = set()
 
 
 def trust_folder(folder: Path) -> None:
-    """Let the data set in a folder name files outside it until this process ends, as the user confirmed."""
+    """Allow the data set in a folder to name files outside it until this process ends, as confirmed by the user."""
     _trusted.add(Path(os.path.realpath(folder)))
 
 
 def is_trusted(folder: Path) -> bool:
-    """Whether the user confirmed that a data set names files outside its folder."""
+    """Whether the user confirmed that a data set may name files outside its folder."""
     return Path(os.path.realpath(folder)) in _trusted
 
 
 @contextmanager
 def allow_outside_files(report: Callable[[OutsidePaths], None] | None = None) -> Iterator[None]:
-    """Let data sets name files outside their folders, as the user asked; in this thread, until the end of the block."""
+    """Allow data sets to name files outside their folders, in this thread, until the end of the block."""
     with _allow_paths(_AllowedPaths(anywhere=True, report=report)):
         yield
 
 
 @contextmanager
 def allow_folders(folders: Iterable[Path]) -> Iterator[None]:
-    """Let data sets name files in further folders, which the user named too, until the end of the block.
+    """Allow data sets to name files in further folders that the user gave, until the end of the block.
 
-    Such are the tables that a reproduction writes over the images of the user's data sets.
+    Used for tables of a reproduction, which refer to images of the user's data sets.
     """
-    before = _allowed.get()
-    with _allow_paths(replace(before, folders=(*before.folders, *(Path(os.path.realpath(path)) for path in folders)))):
+    previous = _allowed.get()
+    with _allow_paths(
+        replace(previous, folders=(*previous.folders, *(Path(os.path.realpath(path)) for path in folders)))
+    ):
         yield
 
 
@@ -98,7 +108,7 @@ def _allow_paths(allowed: _AllowedPaths) -> Iterator[None]:
 
 
 class PathResolver:
-    """Follows the paths that one file names."""
+    """Resolve the paths in one file."""
 
     def __init__(self, folder: Path, *, allow_outside: bool | None = None) -> None:
         self.folder = folder
@@ -107,31 +117,28 @@ class PathResolver:
         self._others = allowed.folders
         self._real = Path(os.path.realpath(folder))
         self.allow_outside = allowed.anywhere or (allow_outside is None and self._real in _trusted)
-        self._inside: dict[Path, bool] = {}  # folders that were followed: 400,000 images lie in a few
+        self._inside: dict[Path, bool] = {}  # resolved folders: 400,000 images lie in a few
 
     def resolve(self, text: str) -> Path:
-        """Follow a path; nothing is opened, and it may name nothing that is there.
-
-        Below ``folder``, unless it may lie outside.
-        """
+        """Resolve a path, which need not exist; raises where it leads out of the folder without permission."""
         if _CONTROL.search(text):
             raise UnsafePath("has a control character")
         path = self.folder / text
-        said = _describe_invalid_path(text)
-        if said and not self.allow_outside and not (self._others and self.contains(path)):
-            raise UnsafePath(said)
+        problem = _describe_invalid_path(text)
+        if problem and not self.allow_outside and not (self._others and self.contains(path)):
+            raise UnsafePath(problem)
         return self.check(path)
 
     def check(self, path: Path) -> Path:
-        """Check a file that was found in the folder, such as by listing it."""
+        """Check a file found in the folder, such as by listing it."""
         if not self.contains(path):
             if not self.allow_outside:
-                raise UnsafePath("is a link, or lies behind one, that leads out of the folder")
+                raise UnsafePath("is or contains a link that leads out of the folder")
             self.outside.add(str(path.absolute()))
         return path
 
     def contains(self, path: Path) -> bool:
-        """Whether a path lies in the folder, or in another one that is allowed, also after all links are followed."""
+        """Whether a path is in the folder, or in another allowed one, also after all links are resolved."""
         parent, name = path.parent, path.name
         if name in ("", ".."):
             return self._is_inside(path)
@@ -141,7 +148,7 @@ class PathResolver:
         return inside and (not _may_be_link(path) or self._is_inside(path))
 
     def report_outside(self) -> None:
-        """Let the user know what lay outside; to be called once all paths were followed."""
+        """Report the files outside; call it after all paths were resolved."""
         report = _allowed.get().report
         if self.outside.count and report is not None:
             report(self.outside)
@@ -149,13 +156,13 @@ class PathResolver:
     def _is_inside(self, path: Path) -> bool:
         try:
             real = Path(os.path.realpath(path))
-        except ValueError:  # such as half of a character, which no file name has
+        except ValueError:  # such as half of a surrogate pair, which no file name has
             return False
         return real.is_relative_to(self._real) or any(map(real.is_relative_to, self._others))
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; ``Path.is_file`` raises where a name is too long or a folder is closed."""
+    """Whether a file exists; ``Path.is_file`` raises for a long name or a folder without access."""
     try:
         return path.is_file()
     except OSError:
@@ -163,18 +170,18 @@ def is_file(path: Path) -> bool:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path lies in a folder, also after all links are followed."""
+    """Whether a path is in a folder, also after all links are resolved."""
     return PathResolver(folder, allow_outside=False).contains(path)
 
 
 def _describe_invalid_path(text: str) -> str:
-    """Why a text is no path inside a folder, whatever lies on the disk; "" where it may be one."""
+    """Explain why a text is not a path inside a folder; "" where it may be one."""
     if "\\" in text:
         return "has a backslash: write '/' on every system"
     if text.startswith("/"):
         return "is absolute"
     if _DRIVE.match(text):
-        return "begins with a drive"
+        return "begins with a drive letter"
     if ".." in text.split("/"):
         return "has '..' in it"
     if os.name == "nt" and any(map(is_device_name, text.split("/"))):
@@ -183,37 +190,20 @@ def _describe_invalid_path(text: str) -> str:
 
 
 def _may_be_link(path: Path) -> bool:
-    """Whether a file is a link or, on Windows, anything else that may stand for another one."""
+    """Whether a file is a link or, on Windows, another reparse point."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
     except ValueError:
         return True
-    return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_reparse_tag", 0))
-
-
-MAX_NAME_LENGTH = 64
-MAX_NAME_BYTES = 150  # of UTF-8: file systems allow 255, and suffixes and temporary names come on top
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])\s*(\..*)?", re.IGNORECASE)
-_FORBIDDEN = frozenset('<>:"/\\|?*')
-_INVISIBLE_CATEGORIES = (
-    "Cc",
-    "Cf",
-    "Cs",
-    "Co",
-    "Cn",
-    "Zl",
-    "Zp",
-)  # control and bidi characters, surrogates, private, unassigned
-_DIGITS = 24  # of a digest: nobody finds two texts with one
-_DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}")
+    return stat.S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0))
 
 
 def describe_invalid_id(text: str) -> str:
-    """Say why a text cannot be the id of an image or the like, which may only be of one line and name no path.
+    """Explain why a text cannot be an id (one line, no path), such as ``"has a '/'"``; "" where it can.
 
-    Such as ``"has a '/'"``; "" where it can. Other ids that are no file names are fine: ``file_name`` maps them.
+    Ids that are not valid file names are allowed: ``id_to_file_name`` maps them.
     """
     if not text.strip(" ."):
         return "is empty or consists of dots"
@@ -222,19 +212,19 @@ def describe_invalid_id(text: str) -> str:
         return f"has a '{found}'"
     unseen = "" if text.isprintable() else next(filter(_is_invisible, text), "")
     if unseen:
-        return f"has a character that is not shown (U+{ord(unseen):04X})"
+        return f"has a character that is invisible (U+{ord(unseen):04X})"
     if len(text.encode("utf-8", "surrogatepass")) > 255:
         return "is longer than 255 bytes"
     return ""
 
 
 def is_device_name(name: str) -> bool:
-    """Say whether Windows takes the name of a file for a device, such as ``con`` or ``LPT1.png``."""
+    """Whether Windows takes a file name for a device, such as ``con`` or ``LPT1.png``."""
     return _RESERVED.fullmatch(name) is not None
 
 
 def is_file_name(text: str) -> bool:
-    """Say whether a text is a file name as it stands, without a suffix, on every system."""
+    """Whether a text is a valid file name (without suffix) on every system."""
     return (
         0 < len(text.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES
         and text[0] not in " .-~"
@@ -249,16 +239,17 @@ def is_file_name(text: str) -> bool:
 def id_to_file_name(text: str) -> str:
     """Turn an id into a file name without suffix; different ids have different names.
 
-    Returns the same where it is a file name already, else what can be read of it with a digest of the whole. Names that
-    differ in case alone are one file on Windows and macOS: use ``file_names`` for the ids of a data set.
+    Valid names are unchanged, others get a digest. Names that differ in case only are the same file on Windows and
+    macOS: use ``ids_to_file_names`` for the ids of a data set.
     """
     return text if is_file_name(text) and not _DIGEST.fullmatch(text[-_DIGITS - 1 :]) else _with_digest(text)
 
 
 def ids_to_file_names(texts: Iterable[str]) -> dict[str, str]:
-    """Turn the ids of one set into file names of which no two are the same file anywhere.
+    """Turn the ids of one set into file names that are distinct on every system.
 
-    Id to name, as ``file_name`` gives it; of several that a file system may not tell apart, the first keeps it.
+    Maps ids to names as ``id_to_file_name`` does; of several that a file system may not distinguish, the first keeps
+    its name.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -271,9 +262,9 @@ def ids_to_file_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def safe_name(name: str) -> str:
-    """Turn a name into one that is a file name on every system; different names may become the same.
+    """Turn a text into a valid file name on every system; different texts may get the same name.
 
-    1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; no hidden file, no option, no device and no formula.
+    1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; not a hidden file, option, device or formula.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:MAX_NAME_LENGTH].strip("._-")
@@ -281,10 +272,7 @@ def safe_name(name: str) -> str:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """Number a name until it is free.
-
-    Returns ``name``, or ``name-2``, ``name-3`` ...
-    """
+    """Return ``name``, or the first free of ``name-2``, ``name-3`` ..."""
     number, free = 1, name
     while free.lower() in taken:
         number += 1
@@ -293,11 +281,11 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    """Whether nothing is shown for a character, or it changes how others are shown."""
+    """Whether a character is invisible, or changes how others are displayed."""
     return unicodedata.category(character) in _INVISIBLE_CATEGORIES
 
 
 def _with_digest(text: str) -> str:
-    """What can be read of a text, and a digest of all of it; no other name ends so."""
+    """Append a digest to the readable part of a text; no other name ends so."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
     return f"{safe_name(text)}~{digest}"

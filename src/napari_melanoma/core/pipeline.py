@@ -1,4 +1,4 @@
-"""Files read in threads, and stages that work ahead of each other by a bounded amount."""
+"""Map functions in threads, with bounded read-ahead."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from typing import Any, TypeVar
 from napari_melanoma.core.context import RunContext
 
 POLL_S = 0.1
+MAX_THREADS = 16  # more do not speed up a disk
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def zero_weight(item: object) -> int:
-    """Weigh an item that takes no memory worth counting."""
+    """Return 0 for an item of negligible size."""
     return 0
 
 
 @dataclass(frozen=True)
 class StageLimit:
-    """How many photographs a stage may hold: fewer of large ones, so that memory stays bounded.
+    """How many photographs a stage may hold: fewer if they are large, so that memory is bounded.
 
-    ``weigh``: says how many bytes an item takes, before anything is done with it.
+    ``weigh``: returns the size of an item in bytes before it is processed.
     """
 
     max_items: int
@@ -31,10 +34,7 @@ class StageLimit:
     weigh: Callable[[Any], int] = zero_weight
 
     def has_room(self, size: int, held: Collection[int]) -> bool:
-        """Say whether one more item may enter.
-
-        ``size``: what it takes, in bytes. True for any item where there is none yet.
-        """
+        """Whether one more item of ``size`` bytes may enter; always true for the first."""
         return not held or (len(held) < self.max_items and sum(held) + size <= self.limit_bytes)
 
 
@@ -45,12 +45,10 @@ def map_ahead(
     limit: StageLimit,
     run: RunContext,
 ) -> Iterator[Result]:
-    """Apply a function in the threads of a pool, in order, holding at most as many items as there is room for.
+    """Map a function in the threads of a pool, in order, holding at most as many items as the limit allows.
 
-    Stages are chained by passing one as the ``items`` of the next. Nothing waits for anything but a future, so a stage
-    that fails raises where its result is asked for, and none can wait for ever.
-
-    Yields the results, in the order of the items.
+    Stages are chained by passing one as the ``items`` of the next. An error is raised where its result is due; no stage
+    can wait forever. Yields the results in the order of the items.
     """
     pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:
@@ -65,20 +63,15 @@ def map_ahead(
 
 
 def _wait_for_result(future: Future[Result], run: RunContext) -> Result:
-    """Wait for a result in short naps: on Windows a lock that is waited for cannot be interrupted."""
+    """Wait for a result in short intervals: on Windows a waiting lock cannot be interrupted."""
     while True:
         run.check()
         if wait([future], timeout=POLL_S).done:
             return future.result()
 
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-MAX_THREADS = 16  # a disk serves no more at once
-
-
 def usable_cores() -> int:
-    """Count the cores that this process may use, which a cluster or a container limits."""
+    """Count the cores available to this process, which a cluster or a container may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
@@ -87,7 +80,7 @@ def usable_cores() -> int:
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], run: RunContext
 ) -> Iterator[tuple[Item, Result]]:
-    """Apply a function to items in threads, a few ahead, and give the results in the items' order."""
+    """Map a function to items in threads, a few ahead, and yield the results in the items' order."""
     threads = min(MAX_THREADS, usable_cores() + 1)
     ahead: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="reading") as pool:

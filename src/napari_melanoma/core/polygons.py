@@ -1,4 +1,4 @@
-"""Polygons on a slide: areas with holes, their repair and their union."""
+"""Polygons on a slide: areas with holes, their repair, clipping and union."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Edges = NDArray[np.float64]  # (edge, end, 2), ends as (row, column)
 
 Ring = tuple[tuple[float, float], ...]
+Point = tuple[float, float]
+Cuts = dict[int, list[tuple[float, Point]]]
+SIDE_OFFSET = 1e-6  # of the length of an edge
+SLIVER = 1e-9  # square pixels left by rounding
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,12 @@ class Polygon:
 
     @property
     def area(self) -> float:
-        """What the outer ring encloses without the holes, in square pixels."""
+        """Area of the outer ring without the holes, in square pixels."""
         return abs(signed_area(self.outer)) - sum(abs(signed_area(hole)) for hole in self.holes)
 
     @property
     def box(self) -> Box:
-        """Smallest box of whole pixels around it."""
+        """Smallest box of whole pixels around the polygon."""
         vertices = as_array(self.outer)
         top, left = np.floor(vertices.min(axis=0)).astype(int)
         bottom, right = np.ceil(vertices.max(axis=0)).astype(int)
@@ -51,15 +55,12 @@ class Polygon:
 
 
 def as_array(ring: Ring) -> NDArray[np.float64]:
-    """Give a ring as an array.
-
-    ``ring``: vertices (row, column). Returns float64 (vertex, 2).
-    """
+    """Convert a ring of vertices (row, column) to an array, float64 (vertex, 2)."""
     return np.array(ring, np.float64).reshape(-1, 2)
 
 
 def as_ring(vertices: NDArray[np.floating]) -> Ring:
-    """Give the vertices of an array as a ring; a last vertex that repeats the first is dropped.
+    """Convert an array of vertices to a ring; a last vertex that repeats the first is dropped.
 
     ``vertices``: (vertex, 2) as (row, column).
     """
@@ -68,38 +69,29 @@ def as_ring(vertices: NDArray[np.floating]) -> Ring:
 
 
 def signed_area(ring: Ring) -> float:
-    """Area that a ring encloses (Gauss's formula), positive where it runs clockwise on a screen, rows downwards.
+    """Return the area of a ring (shoelace formula), positive if it is clockwise on a screen with rows downwards.
 
-    ``ring``: vertices (row, column). In square pixels.
+    ``ring``: vertices (row, column). Returns square pixels.
     """
     vertices = as_array(ring)
-    vertices = vertices - vertices[:1]  # far from the origin the products would lose digits
+    vertices = vertices - vertices[:1]  # far from the origin the products would lose precision
     following = np.roll(vertices, -1, axis=0)
     return float(np.sum(vertices[:, 1] * following[:, 0] - vertices[:, 0] * following[:, 1])) / 2
 
 
 def joint_box(polygons: tuple[Polygon, ...]) -> Box:
-    """Smallest box of whole pixels around several polygons.
-
-    In pixels.
-    """
+    """Return the smallest box of whole pixels around several polygons."""
     boxes = [polygon.box for polygon in polygons]
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
     return Box(top, left, bottom - top, right - left)
 
 
-SIDE_OFFSET = 1e-6  # of the length of an edge
-SLIVER = 1e-9  # square pixels that rounding may leave
-Point = tuple[float, float]
-Cuts = dict[int, list[tuple[float, Point]]]
-
-
 def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
-    """Take an area apart whose rings cross or touch themselves, by the rule of the winding number.
+    """Split an area whose rings cross or touch themselves, by the winding number.
 
-    A figure of eight becomes two areas; what a ring goes around twice in the same sense is there once, what it goes
-    around in both senses is a hole.
+    A figure of eight becomes two areas; a region surrounded twice in the same direction counts once, in both directions
+    it is a hole.
 
     Returns the same polygon where nothing crosses; empty where nothing is enclosed.
     """
@@ -108,7 +100,7 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
         return (polygon,)
     outer = [ring for ring in parts[0] if signed_area(ring) > 0]
     holes = [ring for ring in parts[0] if signed_area(ring) < 0]
-    # The edge of a hole that somebody drew encloses it whatever its sense; what it encloses is no hole but the hole.
+    # The ring of a hole encloses it in either direction; a region that it encloses twice belongs to the hole.
     holes += [ring for rings, drawn in zip(parts[1:], polygon.holes, strict=True) for ring in _edges(rings, drawn)]
     own: dict[Ring, list[Ring]] = {ring: [] for ring in outer}
     for hole in holes:
@@ -119,10 +111,10 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
 
 
 def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
-    """Cut off what lies outside a slide (Sutherland and Hodgman 1974, doi:10.1145/360767.360802).
+    """Clip a polygon to a slide (Sutherland and Hodgman 1974, doi:10.1145/360767.360802).
 
-    ``polygon``: in pixels. ``size``: height and width of the slide in pixels. Returns the same polygon where it lies
-    within; None where nothing of it does.
+    ``polygon``: in pixels. ``size``: height and width of the slide in pixels. Returns the same polygon if it is inside;
+    None if it is outside.
     """
     vertices = as_array(polygon.outer)
     if (vertices >= 0).all() and (vertices <= size).all():
@@ -134,7 +126,7 @@ def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
 
 
 def ring_contains(ring: Ring, point: Point) -> bool:
-    """Say whether a point lies within a ring: a ray to the right of it crosses an odd number of edges.
+    """Whether a point is inside a ring: a ray to the right of it crosses an odd number of edges.
 
     ``ring``: vertices (row, column). ``point``: (row, column).
     """
@@ -147,12 +139,12 @@ def ring_contains(ring: Ring, point: Point) -> bool:
 
 
 def _edges(rings: list[Ring], drawn: Ring) -> list[Ring]:
-    """Of a ring that was taken apart, those that enclose something; of a sound one, itself."""
+    """Return the parts of a split ring that enclose an area; an unsplit ring itself."""
     return rings if rings == [drawn] else [ring for ring in rings if signed_area(ring) > 0]
 
 
 def _lies_in(ring: Ring, around: Ring) -> bool:
-    """Whether a ring lies within another that it does not cross; they may share vertices."""
+    """Whether a ring is inside another that it does not cross; they may share vertices."""
     corners = set(around)
     start, end = ring[0], ring[1]
     own = next((point for point in ring if point not in corners), None)
@@ -160,7 +152,7 @@ def _lies_in(ring: Ring, around: Ring) -> bool:
 
 
 def _simple_rings(ring: Ring) -> list[Ring]:
-    """The edge of what a ring winds around: outer rings clockwise on a screen, holes not; a sound ring as it is."""
+    """Split a ring into simple rings: outer ones clockwise on a screen, holes not; a valid ring is unchanged."""
     cuts = _crossings(ring)
     if not cuts and len(set(ring)) == len(ring):
         return [ring] if signed_area(ring) else []
@@ -180,17 +172,16 @@ def _simple_rings(ring: Ring) -> list[Ring]:
 
 
 def _windings(ring: NDArray[np.float64], pieces: NDArray[np.float64]) -> tuple[list[int], list[int]]:
-    """How often a ring winds around the points beside the middle of each of its pieces, on their left and right."""
+    """Winding numbers of the points next to the middle of each piece, on its left and right."""
     step = pieces[:, 1] - pieces[:, 0]
-    aside = np.stack(
-        [step[:, 1], -step[:, 0]], axis=1
-    )  # rows count downwards: clockwise on a screen has it on the right
-    middle, aside = pieces.mean(axis=1), aside * SIDE_OFFSET
-    return _winding_numbers(ring, middle - aside), _winding_numbers(ring, middle + aside)
+    # Rows count downwards: a clockwise ring on a screen has its inside on the right.
+    offset = np.stack([step[:, 1], -step[:, 0]], axis=1) * SIDE_OFFSET
+    middle = pieces.mean(axis=1)
+    return _winding_numbers(ring, middle - offset), _winding_numbers(ring, middle + offset)
 
 
 def _winding_numbers(ring: NDArray[np.float64], points: NDArray[np.float64]) -> list[int]:
-    """How often a ring winds around points: edges to the right that lead down, less those that lead up."""
+    """Winding numbers of points: edges to the right that lead down, minus those that lead up."""
     start, end = ring, np.roll(ring, -1, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = (end[:, 1] - start[:, 1]) / (end[:, 0] - start[:, 0])
@@ -203,7 +194,7 @@ def _winding_numbers(ring: NDArray[np.float64], points: NDArray[np.float64]) -> 
 
 
 def _lines(following: dict[Point, list[Point]]) -> Iterator[list[Point]]:
-    """Closed lines of edges; where several go on from a point, the one that keeps to the same area."""
+    """Closed lines of edges; at a branch, the edge that stays with the same area."""
     for start in list(following):
         while following.get(start):
             line = [start, following[start].pop()]
@@ -215,14 +206,14 @@ def _lines(following: dict[Point, list[Point]]) -> Iterator[list[Point]]:
 
 
 def _turn(before: Point, at: Point, after: Point) -> float:
-    """By which angle one turns to the right, rows counted downwards."""
+    """Angle of a turn to the right, rows counted downwards."""
     first, second = (at[0] - before[0], at[1] - before[1]), (after[0] - at[0], after[1] - at[1])
     across = first[1] * second[0] - first[0] * second[1]
     return math.atan2(across, first[0] * second[0] + first[1] * second[1])
 
 
 def _split_at_repeated_points(line: list[Point]) -> Iterator[Ring]:
-    """Part a line that comes back to a point into rings that do not."""
+    """Split a line that returns to a point into rings that do not."""
     path: list[Point] = []
     for point in line:
         if point in path:
@@ -235,7 +226,7 @@ def _split_at_repeated_points(line: list[Point]) -> Iterator[Ring]:
 
 
 def _with_cuts(ring: Ring, cuts: Cuts) -> Iterator[Point]:
-    """Vertices of a ring, with the points where an edge is crossed in their order."""
+    """Vertices of a ring, with the crossings of each edge inserted in order."""
     for index, point in enumerate(ring):
         yield point
         for _, cut in sorted(cuts.get(index, ())):
@@ -243,7 +234,7 @@ def _with_cuts(ring: Ring, cuts: Cuts) -> Iterator[Point]:
 
 
 def _crossings(ring: Ring) -> Cuts:
-    """Where edges of a ring cross each other: for each edge, how far along it and the point."""
+    """Crossings of the edges of a ring: for each edge, how far along it and the point."""
     start = as_array(ring)
     step = np.roll(start, -1, axis=0) - start
     low = np.minimum(start, start + step)
@@ -265,22 +256,22 @@ def _crossings(ring: Ring) -> Cuts:
 def _find_crossings(
     start: NDArray[np.float64], step: NDArray[np.float64], edge: int, others: NDArray[np.intp]
 ) -> list[tuple[int, float, float]]:
-    """Edges that cross one, in the inside of both, with how far along each."""
+    """Edges that cross one in the interior of both, and how far along each."""
     if not len(others):
         return []
     between = start[others] - start[edge]
-    theirs, mine = step[others], step[edge]
-    area = mine[0] * theirs[:, 1] - mine[1] * theirs[:, 0]
+    other_steps, own_step = step[others], step[edge]
+    area = own_step[0] * other_steps[:, 1] - own_step[1] * other_steps[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        along = (between[:, 0] * theirs[:, 1] - between[:, 1] * theirs[:, 0]) / area
-        across = (between[:, 0] * mine[1] - between[:, 1] * mine[0]) / area
+        along = (between[:, 0] * other_steps[:, 1] - between[:, 1] * other_steps[:, 0]) / area
+        across = (between[:, 0] * own_step[1] - between[:, 1] * own_step[0]) / area
     inside = (along > 0) & (along < 1) & (across > 0) & (across < 1)
     rows = zip(others[inside].tolist(), along[inside].tolist(), across[inside].tolist(), strict=True)
     return list(rows)
 
 
 def _clipped_ring(ring: Ring, size: tuple[int, int]) -> Ring:
-    """Cut a ring at the four sides of a slide, one after the other."""
+    """Clip a ring at the four sides of a slide, one after the other."""
     points: Sequence[Point] = ring
     for axis, bound, sign in ((0, 0, 1), (0, size[0], -1), (1, 0, 1), (1, size[1], -1)):
         points = _cut_at_line(points, axis, float(bound), sign)
@@ -288,7 +279,7 @@ def _clipped_ring(ring: Ring, size: tuple[int, int]) -> Ring:
 
 
 def _cut_at_line(points: Sequence[Point], axis: int, bound: float, sign: int) -> list[Point]:
-    """Keep what lies on one side of a line along an axis."""
+    """Keep the points on one side of a line along an axis."""
     kept: list[Point] = []
     for before, point in zip((*points[-1:], *points[:-1]), points, strict=True):
         was, now = sign * (before[axis] - bound) >= 0, sign * (point[axis] - bound) >= 0
@@ -302,12 +293,10 @@ def _cut_at_line(points: Sequence[Point], axis: int, bound: float, sign: int) ->
 
 
 def joint_area(polygons: Sequence[Polygon]) -> float:
-    """Give what several areas cover together; what lies in more than one of them counts once.
+    """Return the area of a union, in square pixels; 0 without any polygon.
 
-    Between two rows at which no edge begins, ends or meets one of another area, what is covered is as long as in the
-    middle between them, on the average: so the sum over these strips is exact.
-
-    In square pixels; 0 without any.
+    The rows are divided where an edge begins, ends or crosses one of another area. Within such a strip the covered
+    length is linear, so its middle row gives the exact area.
     """
     edges = [_covering_edges(polygon) for polygon in polygons]
     meetings = [_crossing_rows(one, other) for one, other in combinations(edges, 2)]
@@ -316,13 +305,13 @@ def joint_area(polygons: Sequence[Polygon]) -> float:
 
 
 def _covering_edges(polygon: Polygon) -> Edges:
-    """All edges of an area, those of its holes too."""
+    """All edges of an area, including those of its holes."""
     rings = [as_array(ring) for ring in polygon.rings]
     return np.concatenate([np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings])
 
 
 def _crossing_rows(one: Edges, other: Edges) -> NDArray[np.float64]:
-    """Rows at which edges of two areas cross."""
+    """Rows in which edges of two areas cross."""
     start, step = one[:, None, 0], (one[:, 1] - one[:, 0])[:, None]
     away, stride = other[None, :, 0] - start, (other[:, 1] - other[:, 0])[None]
     slant = _cross(step, stride)
@@ -340,7 +329,7 @@ def _cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _covered_length(edges: Sequence[Edges], row: float) -> float:
-    """How long the parts of a row are that lie in any of the areas."""
+    """Length of a row that is covered by any of the areas."""
     spans = np.concatenate([_spans(one, row) for one in edges])
     spans = spans[np.argsort(spans[:, 0])]
     reach = np.maximum.accumulate(spans[:, 1])
@@ -349,7 +338,7 @@ def _covered_length(edges: Sequence[Edges], row: float) -> float:
 
 
 def _spans(edges: Edges, row: float) -> NDArray[np.float64]:
-    """Where a row is in one area: (span, 2), first and last column; the row goes through no vertex."""
+    """Spans of a row inside one area: (span, 2), first and last column; the row contains no vertex."""
     (top, left), (bottom, right) = edges[:, 0].T, edges[:, 1].T
     hit = (top > row) != (bottom > row)
     share = (row - top[hit]) / (bottom[hit] - top[hit])

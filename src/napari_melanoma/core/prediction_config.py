@@ -1,4 +1,4 @@
-"""What a bundle and a recipe state about a prediction: input, classes, table, depth and tile."""
+"""Configuration of predictions in bundles and recipes: input, classes, table, depth and tile."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 
-DEPTH_COLUMN = "depth_mm"  # the column of the harmonised table
+DEPTH_COLUMN = "depth_mm"  # the column of the harmonized table
 T_EDGES = (0.75, 1.05, 2.05, 4.05)  # mm: where T1a, T1b, T2, T3 and T4 meet, to the nearest 0.1 mm (AJCC, 8th edition)
 
 
 class DepthScale(Config):
-    """Between millimetres and the numbers that a network learns: 0 is the mean of training cases, 1 their spread."""
+    """Scale between millimeters and network outputs: 0 is the mean of training cases, 1 their standard deviation."""
 
-    log: bool = Field(False, description="of log(1 + mm), so that an error counts relative to the depth")
-    mean: float = Field(0.0, description="of the training cases, on that scale")
-    std: float = Field(1.0, gt=0, description="of the training cases, on that scale")
+    log: bool = Field(False, description="use log(1 + mm), so that errors are relative to the depth")
+    mean: float = Field(0.0, description="mean of the training cases, on that scale")
+    std: float = Field(1.0, gt=0, description="standard deviation of the training cases, on that scale")
 
 
 class DepthInputConfig(Config):
-    """Where a network finds a measured depth among its inputs: standardised, and behind it 1 where it is not known."""
+    """Input of a measured depth to a network: standardized, followed by an input that is 1 if it is unknown."""
 
-    place: int = Field(ge=0, description="of the number among the continuous inputs")
-    mean: float = Field(description="mm, subtracted before")
-    std: float = Field(gt=0, description="mm, divided by before")
+    place: int = Field(ge=0, description="index of the depth among the continuous inputs")
+    mean: float = Field(description="mm, subtracted from the depth")
+    std: float = Field(gt=0, description="mm, by which the difference is divided")
 
 
 class DepthOutputConfig(Config):
-    """The depth that a bundle tells of a picture: on which scale, and how well on images that it did not learn."""
+    """The depth that a bundle predicts: its scale, and its error on images that it was not trained on."""
 
-    column: str = Field(DEPTH_COLUMN, min_length=1, description="of the table, that it learnt to tell")
+    column: str = Field(DEPTH_COLUMN, min_length=1, description="column of the table that is predicted")
     scale: DepthScale = DepthScale()
-    images: int = Field(0, ge=0, description="of the tuning images, how many have a depth")
+    images: int = Field(0, ge=0, description="number of validation images with a depth")
     mae_mm: float | None = Field(None, ge=0, description="mean absolute error on these; none: too few")
-    pearson: float | None = Field(None, ge=-1, le=1, description="correlation with what was measured")
+    pearson: float | None = Field(None, ge=-1, le=1, description="correlation with the measured depth")
     margin: float | None = Field(
-        None, ge=0, description="half of the interval on the scale, in units of its own spread where it tells one"
+        None, ge=0, description="half of the interval on the scale, in units of the predicted spread if there is one"
     )
-    coverage: float = Field(0.9, gt=0, lt=1, description="how often the interval shall hold the true depth")
+    coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the interval")
 
 
 DepthSource = Literal["predicted", "measured", "none"]
@@ -49,90 +49,90 @@ DepthEncoding = Literal["number", "one_hot", "both"]
 
 
 class EncoderConfig(Config):
-    """Which network made the embeddings, with which weights, and what was done to the tiles before."""
+    """The network of the embeddings, its weights, and the preprocessing of the tiles."""
 
-    name: str = Field(min_length=1, description="as --model of slide takes it")
-    fingerprint: str = Field(min_length=1, description="of its weights: SHA-256, or where they are published")
+    name: str = Field(min_length=1, description="name for --model of slide")
+    fingerprint: str = Field(min_length=1, description="of its weights: SHA-256, or their address")
     features: int = Field(ge=1, description="length of an embedding")
-    licence: str = Field("unknown", description="of its weights, which binds whoever uses them")
-    stain: str = Field("none", description="how the colours of the tiles were normalised")
+    licence: str = Field("unknown", description="licence of its weights")
+    stain: str = Field("none", description="stain normalization of the tiles")
 
 
-PREPROCESSING_VERSION = (
-    2  # raised when the same settings come to give other pixels, so that those that are kept are not taken for them
-)
+PREPROCESSING_VERSION = 2  # raised when the same settings give other pixels, so that cached ones are not reused
 
 
 class PreprocessingConfig(Config):
-    """What is done to photographs before a network sees them; nothing by default.
+    """Preprocessing of photographs before a network; none by default.
 
-    A model is told apart by it as by its input size: it is fed in use as it was fed when it learnt.
+    It is part of a model like its input size: predictions use the preprocessing of the training.
     """
 
-    remove_hair: bool = Field(False, description="take dark hairs out of the picture, as DullRazor does")
-    color_constancy: bool = Field(False, description="take the tint of the light out (shades of grey)")
-    grey_power: float = Field(6.0, ge=1, le=64, description="1: the mean is grey; the larger, the more the brightest")
+    remove_hair: bool = Field(False, description="remove dark hairs, as DullRazor does")
+    color_constancy: bool = Field(False, description="correct the color of the light (shades of gray)")
+    grey_power: float = Field(
+        6.0, ge=1, le=64, description="1: the mean is gray; larger values weight bright pixels more"
+    )
     working_size: int = Field(
         512,
         ge=128,
         le=2048,
-        description="side in pixels of the square that hairs are sought and the light is judged in",
+        description="side in pixels of the square in which hairs are detected and the light is estimated",
     )
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is done at all."""
+        """Whether any step is enabled."""
         return self.remove_hair or self.color_constancy
 
     @property
     def description(self) -> str:
-        """What is done, for people; empty where it is nothing."""
+        """The enabled steps in words; empty if none."""
         done = ["dark hairs removed"] if self.remove_hair else []
-        done += [f"light corrected by shades of grey with power {self.grey_power:g}"] if self.color_constancy else []
+        done += [f"light corrected by shades of gray with power {self.grey_power:g}"] if self.color_constancy else []
         return ", ".join(done)
 
     @property
     def cache_key(self) -> str:
-        """Short text that tells settings apart by what they do; empty where they do nothing."""
+        """Short text that identifies effective settings; empty if none is enabled."""
         if not self.is_on:
             return ""
         unused = {"grey_power"} if not self.color_constancy else set()
-        does = [*sorted(self.model_dump(exclude=unused).items()), PREPROCESSING_VERSION]
-        return hashlib.sha256(repr(does).encode()).hexdigest()[:12]
+        effective = [*sorted(self.model_dump(exclude=unused).items()), PREPROCESSING_VERSION]
+        return hashlib.sha256(repr(effective).encode()).hexdigest()[:12]
 
 
 NO_PREPROCESSING = PreprocessingConfig()
-UNKNOWN = "unknown"  # the word for what is not known; an empty cell means the same
+UNKNOWN = "unknown"  # value of unknown cells; an empty cell means the same
 MAX_EMBEDDING_WIDTH = 600  # values of one embedding
-MAX_DEVIATIONS = 10.0  # standard deviations: a number that lies farther from the mean counts as one that lies so far
+MAX_DEVIATIONS = 10.0  # standard deviations to which numbers are clipped
 
 
 class TabularColumn(Config):
-    """What columns of either kind have."""
+    """Options of columns of either kind."""
 
     name: str = Field(min_length=1, description="column of the table")
-    indicator: bool = Field(False, description="one more input: 1 where it is not known, else 0")
+    indicator: bool = Field(False, description="one more input: 1 if unknown, else 0")
 
 
 class NumberColumn(TabularColumn):
-    """How a column of numbers, such as the age, becomes inputs of a network.
+    """How a column of numbers, such as the age, is encoded as inputs of a network.
 
-    ``missing`` says what stands for a number that is not known. ``median``: that of the training rows.
-    ``category_average``: the mean of the training rows with the same word in the column ``by``. ``zero``: the number 0;
-    of bins none, of integers 0. ``unknown``: a code of its own, which is a bin, the integer 0 or, for a standardised
-    number, the mean together with an input that says so.
+    ``missing`` is the replacement of an unknown number. ``median``: that of the training rows. ``category_average``:
+    the mean of the training rows with the same word in the column ``by``. ``zero``: the number 0; no bin; the integer
+    0. ``unknown``: its own code, which is a bin, the integer 0 or, for a standardized number, the mean together with an
+    indicator input.
     """
 
     encoding: Literal["standardised", "one_hot", "integer"] = Field(
         "standardised",
-        description="standardised: mean 0, standard deviation 1; one_hot: one input for each bin between the edges; "
-        "integer: place among the values seen, from 1, over their number, and 0 for empty",
+        description="standardized: mean 0, standard deviation 1; one_hot: one input for each bin between the edges; "
+        "integer: rank among the training values, from 1, divided by their number, and 0 for empty",
     )
     missing: Literal["median", "category_average", "unknown", "zero"] = Field(
-        "median", description="what stands for a number that is not known"
+        "median", description="replacement of an unknown number"
     )
-    by: str = Field("", description="column of words whose averages stand for what is not known")
-    edges: tuple[float, ...] = Field((), description="where the bins meet; a number on an edge is in the upper bin")
+    by: str = Field("", description="column of words whose averages replace unknown numbers")
+    edges: tuple[float, ...] = Field((), description="limits between the bins; a number on an edge is in the upper bin")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -146,11 +146,10 @@ class NumberColumn(TabularColumn):
 
 
 class WordColumn(TabularColumn):
-    """How a column of words, such as the site, becomes inputs of a network.
+    """How a column of words, such as the site, is encoded as inputs of a network.
 
-    ``missing`` says what stands for a word that is not known, or that no training row had. ``unknown``: a code of its
-    own. ``zero``: nothing, that is zeros in every input; of an embedding, whose index is 0 either way, a vector of
-    zeros that is not learnt.
+    ``missing`` is the encoding of a word that is unknown, or not in the training rows. ``unknown``: its own code.
+    ``zero``: zeros in every input; of an embedding, whose index is 0 either way, a vector of zeros that is not trained.
     """
 
     encoding: Literal["embedding", "one_hot", "integer"] = Field(
@@ -158,12 +157,12 @@ class WordColumn(TabularColumn):
         description="embedding: an index from 1; one_hot: one input for each word; integer: the index over the number "
         "of words, and 0 for empty",
     )
-    missing: Literal["unknown", "zero"] = Field("unknown", description="what stands for a word that is not known")
-    min_count: int = Field(1, ge=1, description="words of fewer training rows are taken as not known")
+    missing: Literal["unknown", "zero"] = Field("unknown", description="encoding of an unknown word")
+    min_count: int = Field(1, ge=1, description="words of fewer training rows are encoded as unknown")
 
 
 class TabularConfig(Config):
-    """Which columns a network gets, and how; by default those of P1: median for the age, an unknown code for words."""
+    """Columns and encodings that a network uses; by default those of P1: median age, an unknown code for words."""
 
     numbers: tuple[NumberColumn, ...] = (NumberColumn(name="age"),)
     words: tuple[WordColumn, ...] = (WordColumn(name="sex"), WordColumn(name="site"))
@@ -175,13 +174,13 @@ class TabularConfig(Config):
 
 
 class FittedNumbers(NumberColumn):
-    """A column of numbers with what the training rows say of it."""
+    """A column of numbers with the statistics of the training rows."""
 
     known: int = Field(0, ge=0, description="training rows in which it is known")
     mean: float = 0.0
-    std: float = Field(1.0, gt=0, description="standard deviation; where all are the same, how large they are, or 1")
+    std: float = Field(1.0, gt=0, description="standard deviation; if all are equal, their absolute value, or 1")
     median: float = 0.0
-    levels: tuple[float, ...] = Field((), description="of the encoding integer: the values seen, ascending")
+    levels: tuple[float, ...] = Field((), description="of the encoding integer: the training values, ascending")
     averages: dict[str, float] = Field(default_factory=dict, description="mean for each word of the column by")
 
     @property
@@ -197,19 +196,19 @@ class FittedNumbers(NumberColumn):
 
     @property
     def has_indicator(self) -> bool:
-        """Whether one of the inputs says that the number is not known."""
+        """Whether one of the inputs indicates an unknown number."""
         return self.indicator or (self.missing == "unknown" and self.encoding == "standardised")
 
 
 class FittedWords(WordColumn):
-    """A column of words with those that the training rows have; the first has the index 1."""
+    """A column of words with those of the training rows; the first has the index 1."""
 
     known: int = Field(0, ge=0, description="training rows in which it is known")
     words: tuple[str, ...] = ()
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """Name of each continuous input in words; an embedding has none but the indicator."""
+        """Name of each continuous input in words; an embedding has only the indicator."""
         found = [f"{self.name}: {word}" for word in self.words] if self.encoding == "one_hot" else []
         own = [f"{self.name}: {UNKNOWN}"] if self.encoding == "one_hot" and self.missing == "unknown" else []
         whole = [self.name] if self.encoding == "integer" else []
@@ -217,12 +216,12 @@ class FittedWords(WordColumn):
 
     @property
     def cardinality(self) -> int:
-        """How many indices there are, 0 for unknown among them."""
+        """Number of indices, including 0 for unknown."""
         return 1 + len(self.words)
 
     @property
     def width(self) -> int:
-        """Length of the embedding that is suggested, by the rule of fastai's tabular model, which P1 uses."""
+        """Suggested length of the embedding, by the rule of fastai's tabular model, which P1 uses."""
         return min(MAX_EMBEDDING_WIDTH, round(1.6 * self.cardinality**0.56))
 
 
@@ -234,12 +233,12 @@ class TabularInput(NamedTuple):
 
 
 class TabularShape(Config):
-    """How many inputs a network gets from a table; the default is none."""
+    """Number of inputs of a network from a table; none by default."""
 
     continuous: int = Field(0, ge=0, description="inputs that are numbers")
     cardinalities: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="indices of each embedding")
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="length of each embedding")
-    silent: tuple[bool, ...] = Field((), description="embeddings whose index 0 is zeros, not learnt; empty: none is")
+    silent: tuple[bool, ...] = Field((), description="embeddings whose index 0 is zeros, not trained; empty: none")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -250,12 +249,12 @@ class TabularShape(Config):
 
     @property
     def width(self) -> int:
-        """Length of the vector that the table becomes; 0 where nothing comes from it."""
+        """Length of the vector of the table; 0 without inputs from it."""
         return self.continuous + sum(self.widths)
 
 
 class TabularEncoding(Config):
-    """How rows of a table become the inputs of one network; fitted on its training rows, carried by its bundle."""
+    """Encoding of table rows as inputs of one network; fitted on its training rows, stored in its bundle."""
 
     version: Literal[1] = 1
     numbers: tuple[FittedNumbers, ...] = ()
@@ -269,7 +268,7 @@ class TabularEncoding(Config):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Columns of the table, numbers before words: what a person fills in, and what an explanation speaks of."""
+        """Columns of the table, numbers before words: those that a user fills in and that explanations refer to."""
         return tuple(column.name for column in self.columns)
 
     @property
@@ -289,7 +288,7 @@ class TabularEncoding(Config):
 
     @property
     def shape(self) -> TabularShape:
-        """What a network must know of its inputs from the table."""
+        """The sizes that a network needs for its inputs from the table."""
         return TabularShape(
             continuous=len(self.continuous),
             cardinalities=tuple(column.cardinality for column in self.embedded),
@@ -298,13 +297,13 @@ class TabularEncoding(Config):
         )
 
 
-def _indicator_title(name: str, there: bool) -> tuple[str, ...]:
-    """Name of the input that says that a column is not known."""
-    return (f"{name} not known",) if there else ()
+def _indicator_title(name: str, present: bool) -> tuple[str, ...]:
+    """Name of the input that indicates an unknown value."""
+    return (f"{name} not known",) if present else ()
 
 
 def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, ...]) -> None:
-    """Refuse a column that is named twice, and an average by a column that is not there."""
+    """Raise for a column that is named twice, and for an average by a column that does not exist."""
     columns: list[TabularColumn] = [*numbers, *words]
     names = [column.name for column in columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -316,43 +315,43 @@ def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, .
 
 
 class RoiConfig(Config):
-    """How the square is cut: margin, what happens to the skin around the lesion, and the side of the result."""
+    """How the region of interest is cut out: margin, skin around the lesion, and side of the result."""
 
     margin: float = Field(
         0.1, ge=0, le=2, description="added on each side, as a fraction of the longer side of the bounding box"
     )
-    background: Literal["zero", "keep"] = Field("zero", description="pixels outside the mask: black, or as they are")
+    background: Literal["zero", "keep"] = Field("zero", description="pixels outside the mask: black, or kept")
     side_px: int = Field(224, ge=8, le=4096, description="side of the square after resizing, in pixels")
 
 
 class ViewConfig(Config):
-    """What a classifier sees of a photograph, before it is fitted to the network's input."""
+    """The part of a photograph that a classifier uses, before it is scaled to the network's input."""
 
     region: Literal["roi", "photograph"] = Field(
-        "roi", description="roi: the square around the mask; photograph: all of it, squeezed, no mask needed"
+        "roi", description="roi: the square around the mask; photograph: all of it, scaled to a square, without a mask"
     )
     margin: float = Field(0.1, ge=0, le=2, description="of the roi, as a fraction of the longer side of the lesion")
-    background: Literal["zero", "keep"] = Field("keep", description="skin around the lesion: black, or as it is")
+    background: Literal["zero", "keep"] = Field("keep", description="skin around the lesion: black, or kept")
 
     def roi(self, side_px: int) -> RoiConfig:
-        """Say how the square is cut for an input of that side.
-
-        ``side_px``: in pixels.
-        """
+        """Return the configuration of the region of interest for an input of ``side_px`` pixels."""
         return RoiConfig(margin=self.margin, background=self.background, side_px=side_px)
 
 
 Interval = tuple[float, float]
-SetRule = Literal[
-    "lac", "aps", "class_conditional"
-]  # how a set of classes is made; analysis.conformal says what each is
+SCALE_TOLERANCE = 0.05  # share by which the scale of tiles may differ
+SetRule = Literal["lac", "aps", "class_conditional"]  # construction of a prediction set, see analysis.conformal
 
 
 class OperatingPoint(Config):
-    """Where probabilities are cut in two: the sensitivity that was asked for, and what was found there."""
+    """The decision threshold: the sensitivity that it was chosen for, and its measured performance."""
 
-    asked: float = Field(gt=0, lt=1, description="sensitivity that was asked for")
-    cut: float = Field(ge=0, le=1, description="calibrated probability at or above which the positive class is said")
+    asked: float = Field(gt=0, lt=1, description="target sensitivity")
+    cut: float = Field(
+        ge=0,
+        le=1,
+        description="decision threshold: calibrated probability at or above which the positive class is predicted",
+    )
     sensitivity: float = Field(ge=0, le=1)
     sensitivity_interval: Interval = Field(description="95 %")
     specificity: float = Field(ge=0, le=1)
@@ -360,70 +359,68 @@ class OperatingPoint(Config):
 
 
 class AgeGroup(Config):
-    """How often it was right about people of some ages, at the operating point, on images that it had not seen."""
+    """Performance at the operating point in one age group, on images that it was not trained on."""
 
     at_least: float = Field(ge=0, description="years")
     below: float | None = Field(None, gt=0, description="years; none: no upper end")
     images: int = Field(ge=1)
-    positives: int = Field(ge=0, description="how many of the images were of the positive class")
+    positives: int = Field(ge=0, description="images of the positive class")
     sensitivity: float = Field(ge=0, le=1)
     sensitivity_interval: Interval = Field(description="95 %")
     specificity: float = Field(ge=0, le=1)
     specificity_interval: Interval = Field(description="95 %")
 
     def contains(self, age: float) -> bool:
-        """Say whether an age is one of these.
-
-        ``age``: years; not a number where it is not known. False where it is not known.
-        """
+        """Whether an age in years is in this group; False if it is not a number (unknown)."""
         return age >= self.at_least and (self.below is None or age < self.below)
 
 
 class ClassifierConfig(Config):
-    """How a classifying bundle is fed and how its answers are read."""
+    """Inputs of a classifying bundle, and calibration of its predictions."""
 
-    positive: str = Field("melanoma", min_length=1, description="the class that the operating point is about")
+    positive: str = Field("melanoma", min_length=1, description="positive class of the operating point")
     view: ViewConfig = ViewConfig()
-    mirrored: bool = Field(False, description="its logits are means over the view and the view's three mirror images")
+    mirrored: bool = Field(
+        False, description="test-time augmentation: logits are means over the view and its three flips"
+    )
     temperature: float = Field(1.0, gt=0, description="logits are divided by it before softmax")
     bias: tuple[float, ...] = Field(
-        (), description="added to the divided logits, one a class; what class weights or sampling moved; none: zeros"
+        (),
+        description="added to the divided logits, one per class; corrects for class weights or sampling; none: zeros",
     )
     set_rule: SetRule = Field(
-        "class_conditional", description="by which the set of classes is made: each class covered as often as asked"
+        "class_conditional",
+        description="construction of the prediction set; class_conditional: target coverage in each class",
     )
-    operating_point: OperatingPoint | None = Field(None, description="none: it was never chosen")
+    operating_point: OperatingPoint | None = Field(None, description="none: not chosen")
     ages: tuple[AgeGroup, ...] = Field(
-        (), description="at the operating point by the patient's age, cross-validated; none: it was never measured"
+        (), description="at the operating point by the patient's age, cross-validated; none: not measured"
     )
-    coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
+    coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the prediction set")
     prevalence: float | None = Field(
-        None, gt=0, lt=1, description="share of the positive class where it was calibrated"
+        None, gt=0, lt=1, description="share of the positive class in the calibration data"
     )
-    depth: DepthOutputConfig | None = Field(None, description="of one that tells a depth beside the class")
+    depth: DepthOutputConfig | None = Field(None, description="of a model that predicts a depth besides the class")
     unlike: float | None = Field(
-        None, gt=0, description="distance of embeddings from which a picture is unlike those it was trained on"
+        None, gt=0, description="distance of embeddings above which an image is out of distribution"
     )
-
-
-SCALE_TOLERANCE = 0.05  # share by which the scale of tiles may differ
 
 
 class TileConfig(Config):
-    """At which physical scale a model looks at a slide: a square tile of so many pixels at so many micrometres each."""
+    """The physical scale of a model for slides: a square tile with its side in pixels and micrometers per pixel."""
 
-    mpp: float = Field(gt=0, le=100, description="micrometres per pixel of the tiles that it was trained on")
+    mpp: float = Field(gt=0, le=100, description="micrometers per pixel of the tiles that it was trained on")
     side_px: int = Field(ge=32, le=2048, description="side of these tiles in pixels")
 
     def differs(self, mpp: tuple[float, float] | None) -> bool:
-        """Say whether tiles of a slide are of another scale.
+        """Whether the scale of tiles differs.
 
-        ``mpp``: micrometres per pixel down and across, as a network sees it; None where nobody knows. True from 5 % on:
-        tiles have whole pixels of a level, so that slides differ a little.
+        ``mpp``: micrometers per pixel down and across of the network's input; None if unknown. True from 5 % on: tiles
+        have whole pixels of a level, so that slides differ slightly.
         """
         return mpp is not None and any(abs(one / self.mpp - 1) > SCALE_TOLERANCE for one in mpp)
 
     @property
     def side_um(self) -> float:
-        """Side of a tile in micrometres."""
+        """Side of a tile in micrometers."""
         return self.mpp * self.side_px

@@ -1,4 +1,4 @@
-"""Child processes: started detached, identified, ended, and queued behind one another."""
+"""Child processes: start them detached, identify and end them, and queue runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunCommand, RunFolder
 
 PROCESS_FILE = "process.json"
-REMOTE_SILENCE_S = 600.0  # a run on another machine that has been silent for longer counts as gone
+REMOTE_SILENCE_S = 600.0  # a run on another machine without a heartbeat for longer counts as lost
+POLL_S = 0.5
+OUTPUT_FILE = "output.txt"
+EXIT_TIMEOUT_S = 30.0  # from the final event of a process to its end: it releases memory, workers and folder
+KILL_TIMEOUT_S = 5.0  # that a killed process takes at most
+FINAL_EVENTS = ("cancelled", "failed", "finished")
+log = logging.getLogger(__name__)
+_started: list[subprocess.Popen[bytes]] = []  # kept until they end: a process that is never polled stays a zombie
 
 
 @dataclass(frozen=True)
 class ProcessStamp:
-    """A process that cannot be mistaken for a later one of the same number: ``created`` tells them apart."""
+    """A process, identified by number and start: a later one of the same number has another ``created``."""
 
     pid: int
     created: float
@@ -39,7 +46,7 @@ class ProcessStamp:
 
     @classmethod
     def create(cls, pid: int | None = None) -> Self:
-        """Stamp a process of this machine."""
+        """Make the stamp of a process of this machine."""
         number = os.getpid() if pid is None else pid
         return cls(
             number,
@@ -51,10 +58,7 @@ class ProcessStamp:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read the stamp of a run folder.
-
-        None where there is none, or half of one.
-        """
+        """Read the stamp of a run folder; None where there is none, or an incomplete one."""
         try:
             values = read_json(path)
             pid, created, host = int(values["pid"]), float(values["created"]), str(values["host"])
@@ -68,31 +72,31 @@ class ProcessStamp:
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether it belongs to this machine, by its mark rather than by its name, which may have changed since."""
+        """Whether it belongs to this machine, by the machine's mark, as its name may have changed."""
         return self.machine == machine_id() if self.machine else self.host == socket.gethostname()
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there and can still do something; a zombie cannot. Asked on its own machine."""
+        """Whether the process exists and is not a zombie; only valid on its own machine."""
         return has_ended(self.pid, self.created) is False
 
 
 def is_run_alive(run: Path) -> bool:
-    """Say whether the process of a run is at work, or waits for its turn.
+    """Whether the process of a run is working or waiting for its turn.
 
-    On another machine than this one: whether it has given a sign of life in the last ten minutes; it gives one every
-    minute, also while it is paused or waits.
+    On another machine: whether it had a heartbeat in the last ten minutes; there is one every minute, also while the
+    run is paused or waits.
     """
     stamp = ProcessStamp.read(run / PROCESS_FILE)
     if stamp is None:
         return False
     if stamp.is_on_this_machine and (stamp.alive or stamp.host == socket.gethostname()):
         return stamp.alive
-    return time.time() - _last_activity(run) < REMOTE_SILENCE_S  # also where two machines were copied with their mark
+    return time.time() - _last_activity(run) < REMOTE_SILENCE_S  # also for copies of a machine with its mark
 
 
 def lower_priority() -> None:
-    """Let this process stand back behind the viewer and whatever else a person is waiting for."""
+    """Run this process at low priority."""
     process = psutil.Process()
     if sys.platform == "win32":
         process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
@@ -101,20 +105,16 @@ def lower_priority() -> None:
 
 
 def _last_activity(run: Path) -> float:
-    """When a run last wrote something of itself."""
+    """Time at which a run last wrote an event or heartbeat."""
     try:
         return (run / "events.jsonl").stat().st_mtime
     except OSError:
         return 0.0
 
 
-POLL_S = 0.5
-log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
 class QueueTicket:
-    """The place of the run in the folder ``run`` in the queue: a file named by its number, held until the run ends."""
+    """The position of a run in the queue: a file named by its number, which exists until the run ends."""
 
     path: Path
     stamp: ProcessStamp
@@ -122,12 +122,12 @@ class QueueTicket:
 
     @property
     def number(self) -> int:
-        """Lower goes first."""
+        """Number of the ticket; lower numbers go first."""
         return int(self.path.stem)
 
 
 def queue_folder() -> Path:
-    """Folder of the tickets of this user on this machine; a home that several machines share has one for each."""
+    """Folder of the tickets of this user; one for each machine, as several may share a home."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "queue" / machine_id()
@@ -135,12 +135,12 @@ def queue_folder() -> Path:
 
 @contextmanager
 def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
-    """Wait until no earlier run of this user is at work on this machine, and hold the turn meanwhile.
+    """Wait until no earlier run of this user is working on this machine, and hold the turn meanwhile.
 
-    Tells ``queued`` events with the ``position`` (how many are before it) and the name of one that is ``paused``, hears
-    a wish to cancel. A ticket whose process has gone is skipped.
+    Writes ``queued`` events with the ``position`` (runs before it) and the name of a ``paused`` one, and checks for a
+    cancellation. A ticket of an ended process is skipped.
 
-    ``sleep``: waits for so many seconds.
+    ``sleep``: waits for a number of seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
     ticket = draw_ticket(out, ProcessStamp.create())
@@ -152,7 +152,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
 
 
 def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
-    """Take the next number for a run; one that was drawn for it already, by whoever launched it, is kept."""
+    """Draw the next number for a run; a number drawn at its launch is kept."""
     from filelock import FileLock
 
     folder, run = queue_folder(), str(out.absolute())
@@ -170,10 +170,7 @@ def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
 
 
 def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
-    """List the tickets that go before one; those of processes that have gone are removed.
-
-    Returns the one at work first.
-    """
+    """List the tickets before one, the working run first; those of ended processes are removed."""
     before = []
     for ticket in _tickets(folder):
         if ticket.number >= number:
@@ -181,20 +178,20 @@ def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
         if ticket.stamp.alive:
             before.append(ticket)
         else:
-            log.info("the process of %s has gone without giving its turn back", ticket.run)
+            log.info("the process of %s ended without releasing its turn", ticket.run)
             ticket.path.unlink(missing_ok=True)
     return before
 
 
 def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:
-    """Wait for the tickets before this one."""
-    told = None
+    """Wait for earlier tickets."""
+    reported = None
     while before := tickets_before(ticket.path.parent, ticket.number):
         paused = next(
             (Path(other.run).name for other in before if RunFolder(Path(other.run)).read_command() == "pause"), None
         )
-        if (len(before), paused) != told:
-            told = len(before), paused
+        if (len(before), paused) != reported:
+            reported = len(before), paused
             folder.append_event("queued", position=len(before), paused=paused)
             others = "1 other run" if len(before) == 1 else f"{len(before)} other runs"
             held = f"; {paused} is paused" if paused else ""
@@ -205,7 +202,7 @@ def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callab
 
 
 def _tickets(folder: Path) -> list[QueueTicket]:
-    """Every ticket that can be read, the lowest number first."""
+    """Every readable ticket, the lowest number first."""
     found = []
     for path in sorted(folder.glob("[0-9]*.json")):
         stamp = ProcessStamp.read(path)
@@ -218,26 +215,19 @@ def _run_name(path: Path) -> str:
     """Name of the run of a ticket."""
     try:
         return str(read_json(path)["run"])
-    except (OSError, ValueError, KeyError, TypeError):  # it has just been given back
+    except (OSError, ValueError, KeyError, TypeError):  # just removed
         return ""
 
 
-OUTPUT_FILE = "output.txt"
-EXIT_TIMEOUT_S = 30.0  # between the last word of a process and its end: it lets go of memory, workers and folder
-KILL_TIMEOUT_S = 5.0  # that a killed process takes at most
-FINAL_EVENTS = ("cancelled", "failed", "finished")
-_started: list[subprocess.Popen[bytes]] = []  # kept until they end: one that nobody asked after stays a zombie
-
-
 def wait_until_ended(run: Path) -> bool:
-    """Wait until the process of a run has ended, where the run has said its last word; half a minute at most.
+    """Wait until the process of a run has ended, after its final event; half a minute at most.
 
-    Whether no process works on it any more; False at once for a run that is not ending.
+    Returns whether it has ended; False at once for a run without a final event.
     """
     until = time.monotonic() + EXIT_TIMEOUT_S
     if is_run_alive(run):
-        told = RunFolder(run).read_events()
-        if not told or told[-1].get("kind") not in FINAL_EVENTS:
+        events = RunFolder(run).read_events()
+        if not events or events[-1].get("kind") not in FINAL_EVENTS:
             return False
     while is_run_alive(run):
         if time.monotonic() > until:
@@ -247,15 +237,15 @@ def wait_until_ended(run: Path) -> bool:
 
 
 def send_command(run: Path, command: RunCommand) -> None:
-    """Tell a run to go on, pause or end; it acts within a batch."""
+    """Request that a run continues, pauses or ends; it reacts within a batch."""
     RunFolder(run).write_command(command)
 
 
 def send_command_or_stop(run: Path, command: RunCommand) -> None:
-    """Ask a training run to go on, pause or end; one that still loads or waits ends at once."""
+    """Request that a training run continues, pauses or ends; one that still loads or waits is ended at once."""
     folder = RunFolder(run)
     folder.write_command(command)
-    # Asked again once it has ended: it may have come to its last word meanwhile.
+    # Checked again after its end: it may have written its final event meanwhile.
     if command == "cancel" and folder.is_launching and end_process(run) and folder.is_launching:
         folder.append_final_event("cancelled")
 
@@ -263,12 +253,12 @@ def send_command_or_stop(run: Path, command: RunCommand) -> None:
 def end_process(folder: Path) -> bool:
     """Kill the process of a run on this machine.
 
-    Whether it ended; False where it is on another machine, had ended before, or could not be killed.
+    Returns whether it ended; False if it is on another machine, had ended before, or could not be killed.
     """
     stamp = ProcessStamp.read(folder / PROCESS_FILE)
     if stamp is None or not stamp.is_on_this_machine or not stamp.alive:
         return False
-    with suppress(psutil.Error):  # it has ended by itself meanwhile
+    with suppress(psutil.Error):  # it ended meanwhile
         process = psutil.Process(stamp.pid)
         process.kill()
         process.wait(KILL_TIMEOUT_S)
@@ -276,27 +266,29 @@ def end_process(folder: Path) -> bool:
 
 
 def reap_children() -> None:
-    """Take leave of our children that have ended, so that they do not stay in the table of processes."""
+    """Poll ended child processes, so that they do not remain as zombies."""
     _started[:] = [child for child in _started if child.poll() is None]
 
 
 def spawn_detached(arguments: list[str], output: Path) -> ProcessStamp:
-    """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end."""
+    """Start a process that is independent of this one: of its terminal, its pipes and its end."""
     reap_children()
-    with output.open("ab") as log:
-        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-        log.flush()
-        apart: dict[str, Any] = {"start_new_session": True}
+    with output.open("ab") as log_file:
+        log_file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        log_file.flush()
+        detached: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
-            apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-        child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **apart)
+            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+        child = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, **detached
+        )
     _started.append(child)
     return ProcessStamp.create(child.pid)
 
 
 @atexit.register
 def _detach_children() -> None:
-    """Leave to themselves the children that are to outlive us; without this, each is warned of."""
+    """Leave running children alone at exit; otherwise Python warns of each."""
     reap_children()
     for child in _started:
         child.returncode = 0

@@ -1,4 +1,4 @@
-"""What produced a result: versions, machine and a fingerprint of the input, without naming a person or a path."""
+"""Origin of a result: versions, machine and a fingerprint of the input, without names of persons or paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "torch", "torchvision", 
 
 
 def collect_provenance() -> dict[str, object]:
-    """Describe the software and machine at hand; reads package metadata only, so nothing heavy is imported.
+    """Describe software and machine; reads package metadata only, without heavy imports.
 
     Returns ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
     """
@@ -41,7 +41,7 @@ def array_fingerprint(array: NDArray) -> str:
     return digest.hexdigest()
 
 
-@cache  # reading metadata takes 5 ms, and a batch asks for every photograph
+@cache  # reading metadata takes 5 ms, and a batch needs it for every photograph
 def _installed(name: str) -> str | None:
     """Version of an installed package, or None."""
     from importlib.metadata import PackageNotFoundError, version

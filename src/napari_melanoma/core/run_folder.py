@@ -1,4 +1,4 @@
-"""The run folder: what a training run writes as it goes, and the one file through which it is told what to do."""
+"""The run folder: the files that a training run writes, and the one that controls it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LIFECYCLE_EVENTS = ("launched", "started", "cancelled", "failed", "finished")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and habits of one run folder: ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
+    """Paths and files of one run folder: ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The recipe that the run follows."""
+        """The recipe of the run."""
         return self.path / "config.toml"
 
     @property
@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def start_weights(self) -> Path:
-        """Weights that the run started from, where its recipe blends them with what was learnt."""
+        """Weights that the run started from, if its recipe interpolates weights."""
         return self.path / "start.safetensors"
 
     @property
@@ -59,32 +59,32 @@ class RunFolder:
 
     @property
     def bundle(self) -> Path:
-        """The model that a finished run leaves."""
+        """The model of a finished run."""
         return self.path / "bundle"
 
     @property
     def data(self) -> Path:
-        """Table of the images of the run and the part that each plays."""
+        """Table of the images of the run and their splits."""
         return self.path / "data.csv"
 
     @property
     def samples(self) -> Path:
-        """Folder of the predictions drawn at the start and after each epoch."""
+        """Folder of the predictions shown at the start and after each epoch."""
         return self.path / "samples"
 
     @property
     def comparison(self) -> Path:
-        """Folder of what the gate found: the new model against the one it started from."""
+        """Folder of the comparison of the new model with the one it started from."""
         return self.path / "comparison"
 
     @property
     def evaluation(self) -> Path:
-        """Folder of what was found on the images that were held out, where there is no model to compare with."""
+        """Folder of the evaluation on the test set, if there is no model to compare with."""
         return self.path / "evaluation"
 
     @property
     def events(self) -> Path:
-        """What happened, a line an event."""
+        """The events of the run, one per line."""
         return self.path / "events.jsonl"
 
     def append_event(self, kind: str, **values: object) -> None:
@@ -93,16 +93,13 @@ class RunFolder:
         _append(self.events, line + "\n")
 
     def append_final_event(self, kind: str, **values: object) -> None:
-        """Append the event that ends a run, on a full disk too: room for it was set aside when the run began."""
+        """Append the event that ends a run, on a full disk too: space for it was reserved when the run began."""
         with suppress(OSError):
             (self.path / ".reserve").unlink(missing_ok=True)
         self.append_event(kind, **values)
 
     def read_events(self) -> list[dict[str, object]]:
-        """Read all events that were written to their end.
-
-        In their order; empty where there are none.
-        """
+        """Read all complete events in their order; empty where there are none."""
         events = []
         with suppress(OSError):
             for line in self.events.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -121,7 +118,7 @@ class RunFolder:
         _append(path, text.getvalue())
 
     def repair(self) -> None:
-        """Cut off the incomplete last line and the temporary files of a killed process; only the lock's owner may."""
+        """Remove incomplete last lines and temporary files of a killed process; needs the lock."""
         for path in (self.events, self.path / "metrics.csv"):
             if path.exists():
                 _drop_incomplete_line(path)
@@ -129,7 +126,7 @@ class RunFolder:
             remove_leftovers(folder, alone=True)
 
     def drop_metrics_from(self, epoch: int) -> None:
-        """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat."""
+        """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run will repeat."""
         path = self.path / "metrics.csv"
         if path.exists():
             header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
@@ -137,41 +134,38 @@ class RunFolder:
             write_text(path, "".join(f"{row}\n" for row in (header, *kept) if row))
 
     def read_command(self) -> RunCommand:
-        """Read what the user wishes of the run from ``control.json``.
-
-        Returns ``"run"`` where the file is missing or is being written.
-        """
+        """Read the user's command for the run from ``control.json``; ``"run"`` where it is missing or being written."""
         try:
-            wish = read_json(self.path / "control.json")["wish"]
+            command = read_json(self.path / "control.json")["wish"]
         except (OSError, ValueError, KeyError, TypeError):
             return "run"
-        return cast("RunCommand", wish) if wish in get_args(RunCommand) else "run"
+        return cast("RunCommand", command) if command in get_args(RunCommand) else "run"
 
     def write_command(self, command: RunCommand) -> None:
-        """Write a wish for the run to follow."""
+        """Write a command for the run."""
         write_json(self.path / "control.json", {"wish": command})
 
     @property
     def is_launching(self) -> bool:
-        """Whether a process was launched for this folder that has not begun its work yet."""
+        """Whether a process was launched for this folder and has not begun its work."""
         kinds = [event.get("kind") for event in self.read_events()]
         return next((kind for kind in reversed(kinds) if kind in LIFECYCLE_EVENTS), None) == "launched"
 
     @property
     def is_owned(self) -> bool:
-        """Whether a process works in this folder now, on whatever machine."""
+        """Whether a process works in this folder, on any machine."""
         return is_locked(self.path / ".lock")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Work in this folder alone: lock it, give signs of life, and set room aside for the last words.
+        """Lock the folder, write heartbeats, and reserve disk space for the final event.
 
-        While the lock is held; it ends with the process too.
+        The lock also ends with the process.
         """
         reserve = self.path / ".reserve"
         with hold_lock(self.path / ".lock"), heartbeat(self.events):
             try:
-                reserve.write_bytes(os.urandom(RESERVED_BYTES))  # bytes that no file system folds away
+                reserve.write_bytes(os.urandom(RESERVED_BYTES))  # bytes that no file system compresses
                 yield
             finally:
                 with suppress(OSError):
@@ -179,9 +173,9 @@ class RunFolder:
 
     @contextmanager
     def log_to_file(self) -> Iterator[None]:
-        """Keep what this package logs meanwhile in ``log.txt``, after what is there already."""
+        """Append the log of this package to ``log.txt`` during the block."""
         logger = logging.getLogger("napari_melanoma")
-        before = logger.level
+        previous = logger.level
         handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
@@ -189,13 +183,13 @@ class RunFolder:
         try:
             yield
         finally:
-            logger.setLevel(before)
+            logger.setLevel(previous)
             logger.removeHandler(handler)
             handler.close()
 
 
 def _epoch(row: str, header: str) -> float:
-    """Epoch of a row of ``metrics.csv``, its first column; infinite where the row was cut off by a crash."""
+    """Epoch of a row of ``metrics.csv``, its first column; infinite for a truncated row."""
     complete = row.count(",") == header.count(",")
     try:
         return float(row.split(",", 1)[0]) if complete else math.inf
@@ -204,23 +198,23 @@ def _epoch(row: str, header: str) -> float:
 
 
 def _append(path: Path, text: str) -> None:
-    """Append whole lines; where the disk refuses some of it, nothing of it stays."""
+    """Append complete lines, or nothing if the disk refuses some of it."""
     try:
         with path.open("ab") as file:
-            before = file.seek(0, os.SEEK_END)
+            size = file.seek(0, os.SEEK_END)
             try:
                 file.write(text.encode())
                 file.flush()
             except OSError:
-                with suppress(OSError):  # the first fault says more
-                    file.truncate(before)
+                with suppress(OSError):  # the first error matters more
+                    file.truncate(size)
                 raise
     except OSError as error:
         raise save_error(path, error) from error
 
 
 def _drop_incomplete_line(path: Path) -> None:
-    """Remove what stands after the last end of line."""
+    """Remove text after the last end of line."""
     try:
         with path.open("rb+") as file:
             content = file.read()
@@ -230,7 +224,7 @@ def _drop_incomplete_line(path: Path) -> None:
 
 
 class RunFolderContext(RunContext):
-    """A run context that also hears a wish written into the run folder: to stop, or to hold for a while."""
+    """A run context that also follows the command in the run folder: to stop or to pause."""
 
     def __init__(self, run: RunContext, folder: RunFolder) -> None:
         super().__init__(run.report)
@@ -239,23 +233,20 @@ class RunFolderContext(RunContext):
 
     @property
     def cancelled(self) -> bool:
-        """Whether a stop was asked for here, or further out by whoever started the run."""
+        """Whether a stop was requested here or by the outer context."""
         return super().cancelled or self._outer.cancelled
 
     @property
     def is_pause_requested(self) -> bool:
-        """Whether a pause is wished."""
+        """Whether a pause was requested."""
         return self.read_command() == "pause"
 
     def read_command(self) -> RunCommand:
-        """Read what is wished of the run, by the program or through the folder.
-
-        Returns ``"run"``, ``"pause"`` or ``"cancel"``.
-        """
+        """Return the command for the run from the program or the folder: ``"run"``, ``"pause"`` or ``"cancel"``."""
         return "cancel" if self.cancelled else self._folder.read_command()
 
     def check(self) -> None:
-        """Hold while a pause is wished; raise ``Cancelled`` if a stop was asked for."""
+        """Wait while a pause is requested; raise ``Cancelled`` if a stop was requested."""
         if self.read_command() == "pause":
             self._folder.append_event("paused")
             while self.read_command() == "pause":
@@ -268,11 +259,8 @@ class RunFolderContext(RunContext):
 
 
 class SecondaryRunContext(RunFolderContext):
-    """A context for a process beside the one that owns the run folder: it leaves the folder's wishes to that one."""
+    """A context for a second process of a run: commands in the run folder are left to the process that owns it."""
 
     def read_command(self) -> RunCommand:
-        """Read what the program wishes of this process.
-
-        Returns ``"run"`` or ``"cancel"``.
-        """
+        """Return the command of the program for this process: ``"run"`` or ``"cancel"``."""
         return "cancel" if self.cancelled else "run"

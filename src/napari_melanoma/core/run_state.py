@@ -1,4 +1,4 @@
-"""The state of a run, from the events in its folder."""
+"""Determine the state of a run from the events in its folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPAWN_S = 10.0  # a system under load takes a while to start a process
 
 
 class RunState(StrEnum):
-    """Where a run stands; ``lost``: its process has gone without a last word."""
+    """State of a run; ``lost``: its process ended without a final event."""
 
     queued = "queued"
     starting = "starting"
@@ -34,12 +34,12 @@ class RunState(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether a process works on it or waits for its turn."""
+        """Whether a process is working on it or waiting for its turn."""
         return self in _ACTIVE
 
     @property
     def resumable(self) -> bool:
-        """Whether it makes sense to offer to go on."""
+        """Whether the run can be resumed."""
         return self in (RunState.cancelled, RunState.failed, RunState.lost)
 
 
@@ -50,12 +50,12 @@ RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued"
 
 
 class RunEventReader:
-    """Reads what a run has told since it was last asked.
+    """Read the new events of a run at each poll.
 
     Parameters
     ----------
     path : pathlib.Path
-        The run folder; it need not have any events yet.
+        The run folder; it may have no events yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,13 +63,10 @@ class RunEventReader:
         self._offset = 0
 
     def poll(self) -> list[dict[str, Any]]:
-        """Read the events that are new.
+        """Read the new events.
 
-        Returns
-        -------
-        list of dict
-            At most 4 MB of them; a last line that is still being written comes the next time. From the beginning
-            where the file has been replaced by a shorter one.
+        Returns ------- list of dict At most 4 MB of them; an incomplete last line is returned by a later call. From the
+        beginning if the file was replaced by a shorter one.
         """
         try:
             with self._path.open("rb") as events:
@@ -101,7 +98,7 @@ def read_last_events(path: Path) -> list[dict[str, Any]]:
 
 
 def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
-    """Say where a run stands, from its last word and whether its process is there.
+    """Determine the state of a run from its last event and whether its process exists.
 
     Parameters
     ----------
@@ -110,27 +107,27 @@ def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunSta
     events : list of dict
         The last ones.
     at_work : bool
-        Whether its process is there.
+        Whether its process exists.
 
     Returns
     -------
     RunState
-        Where it stands.
+        The state.
     """
-    word = _last_state_event(events)
-    if word in FINAL_STATES:
-        return FINAL_STATES[word]
+    kind = _last_state_event(events)
+    if kind in FINAL_STATES:
+        return FINAL_STATES[kind]
     if at_work:
         if RunFolder(path).read_command() == "cancel":
             return RunState.cancelling
-        return STATE_BY_EVENT.get(word, RunState.running) if word else RunState.starting
-    if word == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - _event_time(events[-1]) < SPAWN_S:
+        return STATE_BY_EVENT.get(kind, RunState.running) if kind else RunState.starting
+    if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - _event_time(events[-1]) < SPAWN_S:
         return RunState.starting
-    return RunState.failed if word == "launched" else RunState.lost  # failed: it never got as far as saying a word
+    return RunState.failed if kind == "launched" else RunState.lost  # failed: it never wrote an event
 
 
 def _read_first_and_last(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
-    """When the first event was, and the last events."""
+    """Time of the first event, and the last events."""
     try:
         with path.open("rb") as events:
             head = events.read(HEAD_BYTES)
@@ -147,7 +144,7 @@ def _read_first_and_last(path: Path) -> tuple[float | None, list[dict[str, Any]]
 
 
 def _parse_events(lines: bytes) -> list[dict[str, Any]]:
-    """Events of whole lines; what is no event is passed over."""
+    """Parse the events of complete lines; other lines are skipped."""
     events = []
     for line in lines.splitlines():
         try:
@@ -160,14 +157,13 @@ def _parse_events(lines: bytes) -> list[dict[str, Any]]:
 
 
 def _event_time(event: dict[str, Any]) -> float:
-    """Time of an event."""
     time_ = event.get("time")
     return float(time_) if isinstance(time_, int | float) else 0.0
 
 
 def _last_state_event(events: list[dict[str, Any]]) -> str:
-    """Kind of the last event that says where the run stands."""
-    words = (event["kind"] for event in reversed(events))
+    """Kind of the last event that determines the state."""
+    kinds = (event["kind"] for event in reversed(events))
     return next(
-        (word for word in words if word in FINAL_STATES or word in STATE_BY_EVENT or word in RUNNING_EVENTS), ""
+        (kind for kind in kinds if kind in FINAL_STATES or kind in STATE_BY_EVENT or kind in RUNNING_EVENTS), ""
     )

@@ -1,7 +1,7 @@
-"""Whether a prediction is valid for its input: one policy for photographs, slides, depth and risk.
+"""Validity of a prediction for its input: one policy for photographs, slides, depth and risk.
 
-A prediction that is not valid never has a reassuring headline, whatever its number is: the headline says why it is not
-valid, and the number is shown on request only.
+A prediction that is not valid never has a reassuring headline, whatever its value: the headline gives the reason, and
+the value is shown on request only.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ Code = Literal[
 ]
 CODES: tuple[Code, ...] = get_args(Code)  # the first of them that holds is in the headline
 NOT_VALID = "Not valid"
-NO_PHOTOGRAPH = "neither"  # the kind of ``imaging.modality`` for what is no photograph of skin
+NO_PHOTOGRAPH = "neither"  # class of ``imaging.modality`` for images that do not show skin
 SCALE_CAUTION, SCALE_INVALID, SCALE_REFUSED = 1.15, 1.5, 4.0  # factors; models are trained with a variation of 10 %
 FIELD_CAUTION, FIELD_INVALID = 0.9, 0.5  # shares of the width that the model expects to see
-DETAIL_INVALID = 0.25  # pixels for each pixel that the network sees
-FAILED_INVALID = 0.05  # share of tiles that cannot be read: what is looked for may lie in them
+DETAIL_INVALID = 0.25  # pixels for each pixel of the network's input
+FAILED_INVALID = 0.05  # share of unreadable tiles: findings may be missed
 SYNTHETIC_INVALID = 0.5  # share of synthetic images in the training
 COVERAGE_CAUTION = 0.8  # below it a prediction set rules out the true class too often
 
 
 @dataclass(frozen=True)
 class ScaleMatch:
-    """Micrometres per pixel as the network sees them (None: unknown), and those that it was trained at.
+    """Micrometers per pixel of the network's input (None: unknown), and those of the training.
 
-    ``accepted`` says that a user asked for a prediction although the scale is far off.
+    ``accepted``: a user requested a prediction although the scale is far off.
     """
 
     found_um: float | None
@@ -57,14 +57,14 @@ class ScaleMatch:
 
     @property
     def factor(self) -> float:
-        """How many times too coarse or too fine; 1 where it is right or unknown."""
+        """Factor by which the image is too coarse or too fine; 1 if correct or unknown."""
         if self.found_um is None:
             return 1.0
         return max(self.found_um / self.expected_um, self.expected_um / self.found_um)
 
 
 def is_scale_refused(scale: ScaleMatch) -> bool:
-    """Say whether tiles show something else entirely than what a model was trained on.
+    """Whether the scale of tiles is so far off that a model is not applied.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def is_scale_refused(scale: ScaleMatch) -> bool:
 
 
 class ValidityReason(Config):
-    """One reason against a prediction: a code for programs, and a sentence for people, its consequence first."""
+    """One reason against a prediction: a code, and a sentence for users that starts with the consequence."""
 
     code: str = Field(min_length=1)
     severity: Severity = "invalid"
@@ -90,7 +90,7 @@ class ValidityReason(Config):
 class Validity(Config):
     """Whether a prediction is valid, and the reasons against it, the most important one first.
 
-    ``demonstration`` says that a demonstration model was applied to a synthetic input, which it was made for.
+    ``demonstration``: a demonstration model was applied to a synthetic input, for which it was made.
     """
 
     reasons: tuple[ValidityReason, ...] = ()
@@ -98,36 +98,36 @@ class Validity(Config):
 
     @property
     def valid(self) -> bool:
-        """Whether the prediction may be shown with a headline of its own."""
+        """Whether the prediction may be shown with its own headline."""
         return not self._reasons_of("invalid")
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What to know of a prediction that is valid, a sentence each."""
+        """Cautions for a valid prediction, a sentence each."""
         return tuple(_sentence(one.text) for one in self._reasons_of("caution"))
 
     @property
     def other_reasons(self) -> tuple[str, ...]:
-        """What else speaks against a prediction, beside the reason in its headline, a sentence each."""
+        """Further reasons against a prediction besides that in its headline, a sentence each."""
         return tuple(_sentence(one.text) for one in (*self._reasons_of("invalid")[1:], *self._reasons_of("caution")))
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Of all reasons."""
+        """Codes of all reasons."""
         return tuple(one.code for one in self.reasons)
 
     def headline(self, statement: str) -> str:
-        """Give the first line of a prediction.
+        """Return the first line of a prediction.
 
         Parameters
         ----------
         statement : str
-            What the prediction says where it is valid.
+            Headline of the prediction if it is valid.
 
         Returns
         -------
         str
-            That, or why it is not valid.
+            The statement, or why the prediction is not valid.
         """
         invalid = self._reasons_of("invalid")
         if invalid:
@@ -135,12 +135,12 @@ class Validity(Config):
         return f"Demonstration model: {statement}" if self.demonstration and statement else statement
 
     def with_reasons(self, *others: Validity) -> Validity:
-        """Join the reasons of several inputs or steps that one prediction rests on.
+        """Join the reasons of several inputs or steps of one prediction.
 
         Parameters
         ----------
         *others : Validity
-            Of the other ones.
+            The validity of the other inputs or steps.
 
         Returns
         -------
@@ -154,23 +154,23 @@ class Validity(Config):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values.
+        """Return plain values.
 
         Returns
         -------
         dict
-            ``valid``, ``headline`` (empty where the prediction is valid), ``demonstration`` and ``reasons``.
+            ``valid``, ``headline`` (empty if the prediction is valid), ``demonstration`` and ``reasons``.
         """
         return {"valid": self.valid, "headline": self.headline(""), **self.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, values: object) -> Self | None:
-        """Read what ``to_json`` gave.
+        """Read values of ``to_json``.
 
         Parameters
         ----------
         values : object
-            Whatever a file holds.
+            Values from a file.
 
         Returns
         -------
@@ -185,7 +185,7 @@ class Validity(Config):
             return None
 
     def to_columns(self) -> dict[str, object]:
-        """Give the columns of a table.
+        """Return the columns of a table.
 
         Returns
         -------
@@ -200,38 +200,38 @@ class Validity(Config):
 
 @dataclass(frozen=True)
 class ValidityInputs:
-    """What is known of a model and an input; None where it does not apply or is unknown.
+    """Properties of a model and an input; None where not applicable or unknown.
 
     Attributes
     ----------
     model : str
         Name of the model.
     demonstration : bool
-        Whether its bundle says that it is a demonstration.
+        Whether its bundle is marked as a demonstration.
     synthetic_share : float
-        Of the images that it was trained on.
+        Share of synthetic images in its training data.
     synthetic_input : bool
-        Whether the input carries the mark of this program's phantoms.
+        Whether the input is marked as a phantom of this program.
     modality, modalities : str, tuple of str
         Of the input, as stated or recognized, and those that the model was trained on.
     modality_certain : bool
         Whether it was stated, or recognized with certainty.
     scale : ScaleMatch, optional
-        Of models that work at one physical scale.
+        For models that work at one physical scale.
     field_mm, model_field_mm : float, optional
         Width of the tissue in view, and the width that the model expects.
     detail : float, optional
-        Pixels of the input for each pixel that the network sees.
+        Pixels of the input for each pixel of the network's input.
     distance, limit : float, optional
-        Measure of how far the input is from the training data, and the limit above which it is out of distribution.
+        Distance of the input from the training data, and the limit above which it is out of distribution.
     damage : str, optional
         What is missing of a damaged file that was accepted.
     failed_share : float
-        Of the tiles, those that could not be read.
+        Share of the tiles that could not be read.
     calibrated : bool, optional
         Whether the error of the prediction was measured; None for outputs that have no calibration.
     coverage : float, optional
-        Of the prediction set.
+        Coverage of the prediction set.
     """
 
     model: str
@@ -279,7 +279,7 @@ class ValidityInputs:
         if self.demonstration or share >= 1:
             yield _invalid(
                 "demonstration",
-                f"says nothing about a real patient. '{self.model}' is a demonstration, trained on synthetic data only",
+                f"not applicable to real patients. '{self.model}' is a demonstration, trained on synthetic data only",
             )
         elif share > 0:
             text = f"{100 * share:.0f} % of the data that '{self.model}' was trained on are synthetic"
@@ -290,7 +290,7 @@ class ValidityInputs:
         if self.damage:
             yield _invalid("damaged", f"a part of the image is missing. {self.damage.rstrip('.')}")
         if self.failed_share > 0:
-            text = f"{100 * self.failed_share:.2g} % of the tiles could not be read, and may hold what is looked for"
+            text = f"{100 * self.failed_share:.2g} % of the tiles could not be read, and findings in them are missed"
             severity: Severity = "invalid" if self.failed_share > FAILED_INVALID else "caution"
             yield ValidityReason(code="damaged", severity=severity, text=text)
 
@@ -301,7 +301,7 @@ class ValidityInputs:
             trained = " and ".join(map(_modality_name, self.modalities))
             yield _invalid(
                 "modality",
-                f"'{self.model}' cannot judge {_input_name(self.modality)}. It was trained on {trained} images only",
+                f"'{self.model}' cannot assess {_input_name(self.modality)}. It was trained on {trained} images only",
             )
         elif not self.modality_certain:
             text = "the modality of the image is not certain"
@@ -325,10 +325,10 @@ class ValidityInputs:
             yield ValidityReason(code="scale", severity=severity, text=text)
 
     def _check_field(self) -> Iterable[ValidityReason]:
-        wide, wanted = self.field_mm, self.model_field_mm
-        if wide is not None and wanted and wide < FIELD_CAUTION * wanted:
-            text = f"the image is too small. It shows {wide:.2g} mm, and '{self.model}' needs {wanted:.2g} mm"
-            severity: Severity = "invalid" if wide < FIELD_INVALID * wanted else "caution"
+        found, expected = self.field_mm, self.model_field_mm
+        if found is not None and expected and found < FIELD_CAUTION * expected:
+            text = f"the image is too small. It shows {found:.2g} mm, and '{self.model}' needs {expected:.2g} mm"
+            severity: Severity = "invalid" if found < FIELD_INVALID * expected else "caution"
             yield ValidityReason(code="field_of_view", severity=severity, text=text)
         if self.detail is not None and self.detail < DETAIL_INVALID:
             yield _invalid("resolution", "the lesion has too few pixels. Take the photograph closer, or larger")
@@ -358,10 +358,10 @@ def _invalid(code: Code, text: str) -> ValidityReason:
 
 
 def _sort_reasons(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
-    """Each reason once, those that make a prediction invalid first, then by code."""
-    places: dict[str, int] = {code: place for place, code in enumerate(CODES)}
+    """Sort reasons: each once, those that make a prediction invalid first, then by code."""
+    ranks: dict[str, int] = {code: rank for rank, code in enumerate(CODES)}
     return tuple(
-        sorted(dict.fromkeys(reasons), key=lambda one: (one.severity == "caution", places.get(one.code, len(places))))
+        sorted(dict.fromkeys(reasons), key=lambda one: (one.severity == "caution", ranks.get(one.code, len(ranks))))
     )
 
 

@@ -20,13 +20,14 @@ from napari_melanoma.io.slide_store import CHUNK, SlideResult, file_errors_trans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TILES_PER_CHUNK = 8192  # tiles that are looked at together: 32 MB of 1024 features
-MAX_CHUNKS = 64  # of the store that one sample is drawn from, about a megabyte each
+TILES_PER_CHUNK = 8192  # tiles read at once: 32 MB of 1024 features
+MAX_CHUNKS = 64  # chunks of the store that one sample is drawn from, about a megabyte each
+ATTENTION = "attention"
 
 
 @dataclass(frozen=True)
 class BagKind:
-    """What embeddings must share to be of one kind: the encoder, and the tiles that it saw."""
+    """What comparable embeddings share: the encoder, and the scale and size of its tiles."""
 
     encoder: EncoderConfig
     tile: TileConfig
@@ -35,7 +36,7 @@ class BagKind:
 class Bag:
     """The embeddings of the tiles of one slide.
 
-    ``mpp``: micrometres per pixel, down and across, at which the encoder saw the tiles of this slide.
+    ``mpp``: micrometers per pixel, down and across, at which the encoder read the tiles of this slide.
     """
 
     def __init__(self, folder: Path, result: SlideResult, kind: BagKind, mpp: tuple[float, float] | None) -> None:
@@ -52,7 +53,7 @@ class Bag:
         result = SlideResult.open(folder)
         if result.spec.kind != "embedding":
             raise InputError(
-                f"{folder} holds results of {result.spec.kind}, expected embeddings of tiles. Analyse the slide with "
+                f"{folder} contains {result.spec.kind} results, expected embeddings of tiles. Analyze the slide with "
                 "an encoder into another folder: napari-melanoma slide SLIDE --out DIR --model ENCODER."
             )
         content = read_slide_result(folder)
@@ -60,15 +61,15 @@ class Bag:
         waiting = int((result.state == WAITING).sum())
         if waiting or not content:
             raise InputError(
-                f"{folder} is not finished: {waiting} of {len(found.grid_positions)} tiles wait. Run the same analysis again; "
-                "it goes on."
+                f"{folder} is not finished: {waiting} of {len(found.grid_positions)} tiles are not done. Run the same "
+                "analysis again to continue it."
             )
         if not len(found):
-            raise InputError(f"{folder} holds no tile that could be read. Analyse the slide again with --force.")
+            raise InputError(f"{folder} has no readable tile. Analyze the slide again with --force.")
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Open it again in another process, such as one that reads ahead."""
+        """Reopen the bag in another process, such as one that reads ahead."""
         return type(self).open, (self.folder,)
 
     def __len__(self) -> int:
@@ -77,13 +78,13 @@ class Bag:
 
     @property
     def tile_positions(self) -> NDArray[np.int32]:
-        """Row and column of each tile that has an embedding, in the order of the pieces: int32 (tile, 2)."""
+        """Row and column of each tile that has an embedding, in the order of the store: int32 (tile, 2)."""
         return self.grid_positions[self._is_done]
 
     def iter_embeddings(self, size: int = TILES_PER_CHUNK) -> Iterator[NDArray[np.float32]]:
-        """Read all embeddings, some at a time.
+        """Read all embeddings in chunks.
 
-        Yields float32 (tile, feature), tiles that could not be read left out; never empty.
+        Yields float32 (tile, feature), never empty; tiles that could not be read are left out.
         """
         for first in range(0, len(self._is_done), size):
             known = self._is_done[first : first + size]
@@ -91,12 +92,10 @@ class Bag:
                 yield self._result.embedding(slice(first, first + size))[known].astype(np.float32)
 
     def sample_embeddings(self, count: int, seed: int) -> NDArray[np.float32]:
-        """Read some of the embeddings, drawn without replacement.
+        """Read a random sample of the embeddings, without replacement.
 
-        Of a large store some chunks are drawn first, so that a sample never costs reading all of it; each tile is as
-        likely as any other.
-
-        Returns float32 (tile, feature).
+        Of a large store some chunks are drawn first, so that a sample does not read all of it; each tile is equally
+        likely. Returns float32 (tile, feature).
         """
         known = np.flatnonzero(self._is_done)
         if len(known) <= count:
@@ -113,10 +112,10 @@ class Bag:
         return np.concatenate(parts).astype(np.float32)
 
     def fingerprint(self) -> str:
-        """Give a value that changes with the slide, the encoder, the settings, and which tiles there are.
+        """Return a value that changes with the slide, the encoder, the settings and the tiles.
 
-        SHA-256 in hexadecimal digits, of what the store says of itself, its tiles and its first embeddings: those alone
-        would take minutes for many slides, and follow from the rest.
+        SHA-256, hexadecimal, of the store's settings, tile grid and first 256 embeddings: hashing all would take
+        minutes for many slides.
         """
         found = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
         found.update(self.grid_positions.tobytes())
@@ -126,13 +125,13 @@ class Bag:
 
 
 def _read_mpp(content: dict[str, Any]) -> tuple[float, float] | None:
-    """Scale of the tiles, down and across; None where nobody says."""
-    said = content.get("tile_mpp")
-    return (float(said[0]), float(said[1])) if isinstance(said, list) and len(said) == 2 else None
+    """Micrometers per pixel of the tiles, down and across; None if unknown."""
+    values = content.get("tile_mpp")
+    return (float(values[0]), float(values[1])) if isinstance(values, list) and len(values) == 2 else None
 
 
 def _read_kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
-    """What embeddings a store holds, as it says itself."""
+    """Read from a store which embeddings it contains."""
     spec, model = result.spec, content.get("model") or {}
     settings, side = spec.settings, spec.tile_px
     stated = settings["tile_um"] / side if settings.get("tile_um") else settings.get("tile_mpp")
@@ -147,19 +146,16 @@ def _read_kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
     return BagKind(encoder, TileConfig(mpp=mpp, side_px=side))
 
 
-ATTENTION = "attention"
-
-
-def write_attention(result: SlideResult, places: NDArray[np.int32], weights: NDArray[np.floating]) -> None:
+def write_attention(result: SlideResult, positions: NDArray[np.int32], weights: NDArray[np.floating]) -> None:
     """Write the weights of tiles as a grid, ``attention``: float32 (row, column), NaN where no tile has an embedding.
 
-    ``places``: int32 (tile, 2): row and column. ``weights``: float (tile,), adding up to 1.
+    ``positions``: int32 (tile, 2): row and column. ``weights``: float (tile,), adding up to 1.
     """
     import zarr
 
     shape = (result.spec.rows, result.spec.columns)
     grid = np.full(shape, np.nan, np.float32)
-    grid[places[:, 0], places[:, 1]] = weights
+    grid[positions[:, 0], positions[:, 1]] = weights
     with file_errors_translated(result.path):
         group = zarr.open_group(store=result.path, mode="r+")
         group.create_array(
@@ -176,7 +172,7 @@ def write_attention(result: SlideResult, places: NDArray[np.int32], weights: NDA
 def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
     """Read the weights of tiles.
 
-    Returns float32 (row, column); None where no model of whole slides has answered from these embeddings.
+    Returns float32 (row, column); None where no model of whole slides was applied to these embeddings.
     """
     try:
         return np.asarray(result.array(ATTENTION)[:], np.float32)
@@ -185,10 +181,10 @@ def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
 
 
 def normalize_attention(attention: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bring weights to what can be seen: 1 for the tile with the greatest.
+    """Scale weights to [0, 1] for display: 1 for the tile with the greatest.
 
-    ``attention``: float32 (row, column), NaN where there is none. Returns the same in [0, 1]: of a hundred thousand
-    tiles each weighs a hundred-thousandth.
+    ``attention``: float32 (row, column), NaN where there is none. Without it each of a hundred thousand tiles weighs a
+    hundred-thousandth.
     """
     known = np.isfinite(attention)
     return attention / attention[known].max() if known.any() else attention

@@ -1,10 +1,9 @@
-"""Check a data set or a table before training."""
+"""Checks of a data set or a table before training."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Mapping as Mapped
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,14 +33,21 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.io.tables import iterate_rows
 
-NO_REVIEW = "not asked"
+NO_REVIEW = "not reviewed"
 MASK_VALUE = 255  # of a mask of one lesion
 MAX_NAMED = 5  # rows without an image that a note names
+NO_VALUE = "(none)"
+ROWS_PER_REPORT = 5000  # rows between two progress reports
+MAX_NAMED_ROWS = 3  # patients or rows that a note names
+PREVIEW_ROWS = 500  # rows from which samples and guesses are taken
+MAX_SAMPLES = 4
+ROWS_PER_UPDATE = 2000  # rows between two progress reports
+Finding = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """What the files of one image say; ``digest`` is the fingerprint of its pixels, "" where it cannot be read.
+    """What was found in the files of one image; ``digest`` is the fingerprint of its pixels, "" if it cannot be read.
 
     ``labels`` are the values of a mask that is a label image of several classes.
     """
@@ -56,10 +62,10 @@ class ImageCheck:
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What is in a data set; ``faults`` and ``notes`` each with the image, group or column they are about.
+    """Counts, faults and notes of a data set; each fault and note names the image, group or column it is about.
 
     ``rows`` counts those of the table, ``images`` those that name an image. Sides are in pixels, ``lesion_percent`` is
-    of the image's area; both are the smallest, median and largest, empty where no file could be read.
+    of the image's area; both are smallest, median and largest, and empty where no file could be read.
     """
 
     rows: int
@@ -78,19 +84,16 @@ class DataCheck:
 
 
 def check_data(folder: Path, *, run: RunContext) -> DataCheck:
-    """Read every file of a data set.
-
-    Counts, faults and notes.
-    """
+    """Read every file of a data set, and return counts, faults and notes."""
     table = TableChecker()
     if folder.is_file():
         return _check_table(folder, table, run)
     samples, faults, bare = _read_entries(folder, table, run)
-    looked = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
-    faults += [(one.sample.image_id, one.fault) for one in looked if one.fault]
-    parted, beside = _find_similar_images(looked, run)
-    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(looked), *parted]
-    sides = [one.shape for one in looked if one.shape]
+    checks = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
+    faults += [(one.sample.image_id, one.fault) for one in checks if one.fault]
+    parted, beside = _find_similar_images(checks, run)
+    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(checks), *parted]
+    sides = [one.shape for one in checks if one.shape]
     rows = table.report.rows
     return DataCheck(
         rows=rows,
@@ -104,12 +107,12 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         shorter_side_px=tuple(int(side) for side in _min_median_max([min(shape) for shape in sides])),
         longer_side_px=tuple(int(side) for side in _min_median_max([max(shape) for shape in sides])),
         lesion_percent=_min_median_max(
-            [100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]
+            [100 * one.lesion_fraction for one in checks if one.lesion_fraction is not None]
         ),
         faults=faults,
         notes=[
-            *_note_label_images(looked),
-            *_find_unusual_masks(looked),
+            *_note_label_images(checks),
+            *_find_unusual_masks(checks),
             *beside,
             *_note_unlisted_files(folder, samples),
             *_note_missing_images(bare),
@@ -119,7 +122,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
 
 
 def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
-    """Look a table over that lies nowhere near its images."""
+    """Check a table that is not in a data set folder."""
     for _ in iter_checked_rows(path, table, run):
         pass
     return DataCheck(
@@ -140,7 +143,7 @@ def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
 
 
 def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[list[Sample], list[Finding], list[str]]:
-    """The images of a data set, what is wrong with its rows, and the rows that say that they have no image."""
+    """Read the rows of a data set: samples, faults, and the ids of rows that are marked as having no image."""
     samples: list[Sample] = []
     faults: list[Finding] = []
     bare: list[str] = []
@@ -160,7 +163,6 @@ def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[l
 
 
 def _note_missing_images(bare: Sequence[str]) -> Iterator[Finding]:
-    """Rows whose image the data set does not hold."""
     if bare:
         yield (
             "path",
@@ -181,24 +183,23 @@ def _check_image(sample: Sample) -> ImageCheck:
     except UnreadableImage as error:
         return ImageCheck(sample, fault=str(error))
     if mask.shape != shape:
-        said = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
-        return ImageCheck(sample, digest, shape, fault=said)
+        fault = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
+        return ImageCheck(sample, digest, shape, fault=fault)
     return ImageCheck(sample, digest, shape, None if labels else float(mask.mean()), labels=labels)
 
 
 def _read_label_values(sample: Sample) -> tuple[int, ...]:
-    """Values of a mask that is a label image of several classes; none of a mask of one lesion, which has 255 or 1."""
+    """Values of a mask that is a label image of several classes; empty for a mask of one lesion (255 or 1)."""
     assert sample.mask is not None
     try:
         values = np.flatnonzero(np.bincount(read_labels(sample.mask).ravel(), minlength=MASK_VALUE + 1))
-    except UnreadableImage:  # such as a JPEG, which read_mask takes
+    except UnreadableImage:  # such as a JPEG, which read_mask accepts
         return ()
     return tuple(values.tolist()) if values[-1] not in (0, 1, MASK_VALUE) else ()
 
 
-def _note_label_images(looked: Sequence[ImageCheck]) -> list[tuple[str, str]]:
-    """Say that masks are label images, where some are."""
-    found = [one for one in looked if one.labels]
+def _note_label_images(checks: Sequence[ImageCheck]) -> list[tuple[str, str]]:
+    found = [one for one in checks if one.labels]
     if not found:
         return []
     values = ", ".join(map(str, sorted({value for one in found for value in one.labels})))
@@ -206,78 +207,73 @@ def _note_label_images(looked: Sequence[ImageCheck]) -> list[tuple[str, str]]:
 
 
 def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
-    """Rows that nobody learns from because their review is misspelt."""
+    """Find rows that are never trained on because their review is misspelled."""
     for sample in samples:
         if sample.review is not None and sample.review not in REVIEWS:
             yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
 
 
-def _find_identical_images(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
-    """Images that show the same pixels and could be parted by a split."""
+def _find_identical_images(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
+    """Find images with the same pixels that a split could separate."""
     first: dict[str, Sample] = {}
-    for one in looked:
+    for one in checks:
         other = first.setdefault(one.digest, one.sample) if one.digest else one.sample
         if other.group != one.sample.group:
-            said = f"shows the same pixels as {other.image_id}: keep one, or name it in near_duplicate_of"
-            yield one.sample.image_id, said
+            message = f"shows the same pixels as {other.image_id}: keep one, or name it in near_duplicate_of"
+            yield one.sample.image_id, message
 
 
 def _find_similar_images(
-    looked: Sequence[ImageCheck], run: RunContext
+    checks: Sequence[ImageCheck], run: RunContext
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Images that show the same picture with other pixels: those that a split has parted, and those that one could."""
-    readable = {id(one.sample): one.digest for one in looked if one.digest}
-    found = find_duplicates([one.sample for one in looked if one.digest], run)
-    parted, beside = [], []
-    for pair in found:
-        if pair.same_group or readable[id(pair.first)] == readable[id(pair.second)]:
+    """Find images that show the same picture with other pixels: those in different splits, and those in one or none."""
+    digests = {id(one.sample): one.digest for one in checks if one.digest}
+    duplicates = find_duplicates([one.sample for one in checks if one.digest], run)
+    leaking, similar = [], []
+    for pair in duplicates:
+        if pair.same_group or digests[id(pair.first)] == digests[id(pair.second)]:
             continue
-        said = f"shows the same picture as {pair.first.image_id}"
+        message = f"shows the same picture as {pair.first.image_id}"
         if pair.leaks:
             splits = f"{pair.second.split} and {pair.first.split}"
-            parted.append((pair.second.image_id, f"{said}, but is in another split ({splits}): give both the same one"))
+            leaking.append((pair.second.image_id, f"{message}, but is in another split ({splits}): use one split"))
         else:
-            beside.append((pair.second.image_id, f"{said} (likeness {pair.likeness:.2f})"))
-    return parted, beside
+            similar.append((pair.second.image_id, f"{message} (likeness {pair.likeness:.2f})"))
+    return leaking, similar
 
 
-def _find_unusual_masks(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
-    """Masks that may be meant so, and may be a mistake."""
-    if any(one.labels for one in looked):  # of several classes: nothing but the first one is no mistake
+def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
+    """Find masks that are empty or cover the whole image, which may be a mistake."""
+    if any(one.labels for one in checks):  # of several classes: an image of background only is valid
         return
-    for one in looked:
+    for one in checks:
         if one.lesion_fraction in (0.0, 1.0):
-            yield one.sample.image_id, "its mask is empty" if one.lesion_fraction == 0 else "its mask covers everything"
+            yield (
+                one.sample.image_id,
+                "its mask is empty" if one.lesion_fraction == 0 else "its mask covers the whole image",
+            )
 
 
 def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
-    """Files that no row names: older masks that undo may need, or what a crash left."""
+    """Count files that no row names: older masks that undo may need, or what a crash left behind."""
     named = {path for sample in samples for path in (sample.image, sample.mask) if path}
     for part in ("images", "masks"):
         files = (path for path in (folder / part).glob("*") if path.is_file() and not path.name.startswith("."))
         unnamed = sum(path not in named for path in files)
         if unnamed:
-            yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} that no row names"
+            yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
 
 
 def _count_values(values: Iterable[str]) -> dict[str, int]:
-    """How often each occurs, the most frequent first."""
     return dict(Counter(values).most_common())
 
 
 def _min_median_max(values: Sequence[float]) -> tuple[float, ...]:
-    """Smallest, median and largest."""
     return tuple(float(np.quantile(values, q)) for q in (0.0, 0.5, 1.0)) if values else ()
 
 
-NO_VALUE = "(none)"
-ROWS_PER_REPORT = 5000  # rows between two reports
-MAX_NAMED_ROWS = 3  # patients or rows that a note names
-Finding = tuple[str, str]
-
-
 class TableChecker:
-    """Looks at rows that go by; a large table need not be in memory."""
+    """Check rows as they are read; a large table need not be in memory."""
 
     def __init__(self) -> None:
         self._harmonizer = Harmonizer()
@@ -294,29 +290,26 @@ class TableChecker:
 
     @property
     def splits(self) -> dict[str, int]:
-        """How many rows each split has, the most frequent first."""
+        """Number of rows of each split, the most frequent first."""
         return dict(self._splits.most_common())
 
     @property
     def diagnoses(self) -> dict[str, int]:
-        """How many rows each diagnosis has, in our words, the most frequent first."""
+        """Number of rows of each harmonized diagnosis, the most frequent first."""
         return dict(self._diagnoses.most_common())
 
     @property
     def report(self) -> HarmonizeReport:
-        """What harmonising the rows would meet."""
+        """What harmonizing the rows would report."""
         return self._harmonizer.make_report()
 
     @property
     def groups(self) -> int:
-        """How many patients, lesions or pictures there are that must stay on one side of a split."""
+        """Number of patients, lesions or pictures that must stay in one split."""
         return len(self._groups)
 
     def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
-        """Look at a row.
-
-        Returns the row in our columns and words, without what was set aside.
-        """
+        """Check a row, and return it harmonized, without the columns that were set aside."""
         found = self._harmonizer.harmonize_row(
             {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
         )
@@ -339,64 +332,55 @@ class TableChecker:
         return found
 
     def _count_set_aside(self, column: str, text: str) -> bool:
-        """Count what an earlier look did not understand and set aside: it is worth knowing, and no fault any more."""
+        """Count a value that an earlier import set aside: it is noted, but no longer a fault."""
         if text and column.endswith(AS_GIVEN_SUFFIX):
             self._set_aside[column][text] += 1
         return column.endswith(AS_GIVEN_SUFFIX)
 
     def faults(self) -> Iterator[Finding]:
-        """Say what is wrong.
-
-        A patient, lesion or column, and a sentence.
-        """
-        for what, of_group in (("split", self._groups), ("fold", self._folds)):
-            for group, parts in of_group.items():
+        """Yield what is wrong: a patient, lesion or column, and a sentence."""
+        for what, parts_of in (("split", self._groups), ("fold", self._folds)):
+            for group, parts in parts_of.items():
                 if len(named := parts - {NO_VALUE}) > 1:
                     yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
         for image, other in self._duplicate_of.items():
             splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
             if len({*splits}) > 1:
                 yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
-        yield from ((about, said) for about, said, leaks in self._leak_detector.describe_findings() if leaks)
+        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)
         report = self.report
         if report.duplicates:
-            yield "image_id", f"each row needs an id of its own; found several times: {list_counts(report.duplicates)}"
+            yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
         for column, values in report.impossible.items():
-            yield (
-                column,
-                f"impossible in {_describe_row_count(sum(values.values()))}: {report.list_cells('impossible', column)}",
-            )
+            rows = _describe_row_count(sum(values.values()))
+            yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"
 
     def notes(self) -> Iterator[Finding]:
-        """Say what is worth knowing.
-
-        A column, and a sentence.
-        """
-        yield from ((about, said) for about, said, leaks in self._leak_detector.describe_findings() if not leaks)
+        """Yield what a user should know: a column, and a sentence."""
+        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if not leaks)
         if (lacking := self._without_patient) and self._named_patients:
-            lack = f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({format_names(lacking)})"
+            total = len(lacking) + self._named_patients
+            lack = f"{len(lacking)} of {total} rows name no patient ({format_names(lacking)})"
             yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
         report = self.report
         if partly := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
             yield (
                 "split",
-                f"said of some rows and not of others, {_describe_groups(partly)}: data split gives these the same one",
+                f"missing in some rows {_describe_groups(partly)}: data split assigns them the split of the others",
             )
         for column, words in report.unmapped.items():
-            yield (
-                column,
-                f"not understood in {_describe_row_count(sum(words.values()))}: {report.list_cells('unmapped', column)}",
-            )
+            rows = _describe_row_count(sum(words.values()))
+            yield column, f"not understood in {rows}: {report.list_cells('unmapped', column)}"
         for column, texts in self._set_aside.items():
             yield column, f"set aside in {_describe_row_count(texts.total())}: {list_counts(texts)}"
-        for said, rows in report.disagreements.items():
-            yield "columns", f"{said} in {_describe_row_count(rows)}"
+        for message, count in report.disagreements.items():
+            yield "columns", f"{message} in {_describe_row_count(count)}"
         if report.empty:
-            yield "columns", f"no row says anything in {', '.join(report.empty)}"
+            yield "columns", f"no row has a value in {', '.join(report.empty)}"
 
 
 def iter_checked_rows(table: Path, check: TableChecker, run: RunContext) -> Iterator[dict[str, str]]:
-    """Look at the rows of a table alone."""
+    """Yield the rows of a table harmonized while checking them."""
     for count, row in enumerate(iter_table_rows(table), start=1):
         if count % ROWS_PER_REPORT == 0:
             run.check()
@@ -405,33 +389,27 @@ def iter_checked_rows(table: Path, check: TableChecker, run: RunContext) -> Iter
 
 
 def _describe_groups(groups: Sequence[str]) -> str:
-    """Of whom something is said, a few by name."""
+    """Count the groups that a note is about, and name a few."""
     many = len(groups) > MAX_NAMED_ROWS
     named = f"such as {', '.join(groups[:MAX_NAMED_ROWS])}" if many else ", ".join(groups)
     return f"of {len(groups)} patients, lesions or pictures {named}" if len(groups) > 1 else f"of {named}"
 
 
 def _describe_row_count(count: int) -> str:
-    """So many rows."""
     return f"{count} row{'s' if count > 1 else ''}"
-
-
-PREVIEW_ROWS = 500  # rows from which samples and guesses are taken
-MAX_SAMPLES = 4
-ROWS_PER_UPDATE = 2000  # rows between two reports
 
 
 @dataclass(frozen=True)
 class TablePreview:
-    """The beginning of a table."""
+    """The header, sample values and suggested mapping of the beginning of a table."""
 
     path: Path
-    samples: Mapped[str, tuple[str, ...]]
+    samples: Mapping[str, tuple[str, ...]]
     guess: TableMapping
 
 
 def preview_table(path: Path) -> TablePreview:
-    """Look at the beginning of a table."""
+    """Read the beginning of a table."""
     rows = list(islice(iterate_rows(path), PREVIEW_ROWS))
     if not rows:
         raise DataSetError(f"{path} has no rows: expected a header and at least one row below it.")
@@ -444,11 +422,11 @@ def preview_table(path: Path) -> TablePreview:
 
 
 def survey_table(path: Path, mapping: TableMapping, source: str = "", *, run: RunContext) -> HarmonizeReport:
-    """Read a whole table as it would be taken, and say what was not understood."""
-    at_work = Harmonizer(source)
+    """Harmonize a whole table without storing it, and report what was not understood."""
+    harmonizer = Harmonizer(source)
     for number, row in enumerate(iterate_rows(path), start=1):
-        at_work.harmonize_row(mapping.apply(row))
+        harmonizer.harmonize_row(mapping.apply(row))
         if number % ROWS_PER_UPDATE == 0:
             run.check()
-            run.report(Progress(number, None, "reading the table"))
-    return at_work.make_report()
+            run.report(Progress(number, None, "Reading the table"))
+    return harmonizer.make_report()

@@ -1,4 +1,4 @@
-"""The corrections data set: masks that users corrected, stored with their history."""
+"""The data set of corrections: masks that users corrected, with the history of changes."""
 
 from __future__ import annotations
 
@@ -35,15 +35,19 @@ COLUMNS = (
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
 MIN_BATCH_SIZE = 20  # photographs at least between two writings of the table
+FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
+TRAIN, VAL = "train", "val"
+TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4  # training patients: the 4th, 9th, 14th ... patient is in validation
+Row = dict[str, str]
 
 
 class Corrections:
-    """A data set folder that grows by a row a reviewed photograph; several windows may add to it at once.
+    """A data set folder with a row for each reviewed photograph; several windows may add to it at once.
 
     Parameters
     ----------
     folder : pathlib.Path, optional
-        The data set, made with the first row; ``corrections_folder()`` by default.
+            The data set, created with the first row; ``corrections_folder()`` by default.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -52,7 +56,7 @@ class Corrections:
         self._log = ChangeLog(self.folder / "history.jsonl")
 
     def rows(self) -> list[Row]:
-        """Give the rows, in the order of the table.
+        """Return the rows, in the order of the table.
 
         Returns
         -------
@@ -72,7 +76,7 @@ class Corrections:
         Parameters
         ----------
         image_sha256 : str
-            ``core.provenance.fingerprint`` of its uint8 (row, column, channel).
+                ``core.provenance.array_fingerprint`` of its uint8 (row, column, channel).
 
         Returns
         -------
@@ -110,7 +114,7 @@ class Corrections:
         Parameters
         ----------
         correction : Correction
-            What to store.
+            The photograph and its mask.
 
         Returns
         -------
@@ -120,21 +124,21 @@ class Corrections:
         Raises
         ------
         SaveError
-            Where it cannot be written; the data set is as it was.
+            Where it cannot be written; the data set is unchanged.
         DataSetError
-            Where the table that is there cannot be read; nothing is written then.
+            Where the existing table cannot be read; nothing is written then.
         """
         return self.add_all([correction])[0]
 
     def add_all(self, corrections: Iterable[Correction], *, run: RunContext | None = None) -> list[str]:
-        """Add several photographs; what was added before an error or a stop stays.
+        """Add several photographs; those added before an error or a stop are kept.
 
         Parameters
         ----------
         corrections : iterable of Correction
             Taken one by one, so a generator keeps one photograph in memory.
         run : RunContext, optional
-            Asked before each whether to go on.
+            Checked before each photograph for a request to stop.
 
         Returns
         -------
@@ -146,27 +150,27 @@ class Corrections:
         SaveError
             Where one cannot be written.
         DataSetError
-            Where the table that is there cannot be read; nothing is written then.
+            Where the existing table cannot be read; nothing is written then.
         Cancelled
             Where the user stopped it.
         """
         added: list[str] = []
-        waiting: list[PreparedCorrection] = []
+        pending: list[PreparedCorrection] = []
         try:
             for correction in corrections:
                 if run is not None:
                     run.check()
-                waiting.append(PreparedCorrection.prepare(correction, self.folder, is_known=self._has_photograph))
-                # As many as all before together: the table, which is written as a whole, is written few times.
-                if len(waiting) >= max(MIN_BATCH_SIZE, len(added)):
-                    full, waiting = waiting, []
+                pending.append(PreparedCorrection.prepare(correction, self.folder, is_known=self._has_photograph))
+                # Batches double in size: the table is always written completely, so it should be written few times.
+                if len(pending) >= max(MIN_BATCH_SIZE, len(added)):
+                    full, pending = pending, []
                     added += self._store_all(full)
         finally:
-            added += self._store_all(waiting)  # also what was ready before a stop or an error
+            added += self._store_all(pending)  # also those prepared before a stop or an error
         return added
 
     def remove(self, image_id: str) -> bool:
-        """Take a row out of the data set; its files stay, so that ``undo`` can bring it back.
+        """Remove a row from the data set; its files are kept, so that ``undo`` can restore it.
 
         Parameters
         ----------
@@ -176,12 +180,12 @@ class Corrections:
         Returns
         -------
         bool
-            Whether there was one.
+            Whether the row existed.
 
         Raises
         ------
         SaveError
-            Where the table cannot be written; it is as it was.
+            Where the table cannot be written; it is unchanged.
         DataSetError
             Where it cannot be read.
         """
@@ -194,17 +198,17 @@ class Corrections:
         return number is not None
 
     def undo(self) -> str | None:
-        """Take the last change back, whichever window or session made it.
+        """Revert the last change, from any window or session.
 
         Returns
         -------
         str or None
-            The ``image_id`` that it was about; None where there is nothing to take back.
+            The ``image_id`` of the change; None where there is nothing to revert.
 
         Raises
         ------
         SaveError
-            Where the table cannot be written; it is as it was.
+            Where the table cannot be written; it is unchanged.
         DataSetError
             Where it cannot be read.
         """
@@ -224,7 +228,7 @@ class Corrections:
         return None
 
     def _store_all(self, batch: list[PreparedCorrection]) -> list[str]:
-        """Put what is prepared into the table; nobody else writes for that moment."""
+        """Write prepared corrections into the table, under its lock."""
         try:
             if not batch:
                 return []
@@ -235,12 +239,12 @@ class Corrections:
                 one.discard()
 
     def _has_photograph(self, digest: str) -> bool:
-        """Whether a photograph is there; also says at once where the table cannot be read."""
+        """Whether a photograph is stored already; raises at once if the table cannot be read."""
         row = self.find_row(digest)
         return row is not None and find_stored_file(self.folder, row["path"]) is not None
 
     def _store(self, draft: _TableDraft, prepared: PreparedCorrection) -> str:
-        """Give the files of a correction their places and put its row into the draft."""
+        """Move the files of a correction into the data set, and add its row to the draft."""
         number = draft.by_digest.get(prepared.values["image_sha256"])
         before = None if number is None else draft.table.row(number)
         image_id = before["image_id"] if before else free_name(safe_name(prepared.name), draft.ids)
@@ -251,12 +255,12 @@ class Corrections:
         }
         values = {**dict.fromkeys(stale, ""), **prepared.values, "image_id": image_id}
         values["split"] = draft.splits.choose_split({**(before or {}), **values}, before)
-        with remove_on_error([]) as fresh:
-            image = StoredImage(self.folder, safe_name(image_id), before or {}, fresh)
+        with remove_on_error([]) as new_files:
+            image = StoredImage(self.folder, safe_name(image_id), before or {}, new_files)
             values["path"] = image.store_photograph(prepared.files.get("path"))
             for column in ("mask_path", "prediction_path"):
                 values[column] = image.store_mask(column, prepared.files.get(column))
-        draft.new_files += fresh
+        draft.new_files += new_files
         table = draft.table.with_columns(tuple(values))
         if number is None:
             number = len(table.records)
@@ -268,7 +272,7 @@ class Corrections:
 
     @contextmanager
     def _edit_table(self) -> Iterator[_TableDraft]:
-        """Keep other writers out, give the table to change, and write it at the end, also after an error."""
+        """Lock the table, yield a draft, and write it at the end, also after an error."""
         with self._table.lock():
             draft = _TableDraft(self._table.read())
             try:
@@ -277,27 +281,27 @@ class Corrections:
                 self._commit(draft)
 
     def _commit(self, draft: _TableDraft) -> None:
-        """Write what has changed: the history first, so that no change escapes undo, then the table."""
-        changes, draft.changes, fresh, draft.new_files = draft.changes, [], draft.new_files, []
+        """Write changes: the history first, so that every change can be undone, then the table."""
+        changes, draft.changes, new_files, draft.new_files = draft.changes, [], draft.new_files, []
         if changes:
-            with remove_on_error(fresh):
+            with remove_on_error(new_files):
                 self._log.append(changes)
                 self._table.save(draft.table)
 
     def _delete_new_files(self, change: CorrectionChange, table: TableFile) -> None:
-        """Delete the files that came with a change that was taken back; a photograph must not stay unasked."""
+        """Delete the files of a reverted change: a photograph must not be kept without consent."""
         before, after = change.before or {}, change.after or {}
         for column in FILE_FOLDERS:
             path = after.get(column)
             if path and path != before.get(column) and path not in table.index_by(column):
-                file = find_stored_file(self.folder, path)  # the history may come from anybody
-                with suppress(OSError):  # it does no harm where it stays
+                file = find_stored_file(self.folder, path)  # the history file is not trusted
+                with suppress(OSError):  # a remaining file is harmless
                     if file is not None and file.parent.name == FILE_FOLDERS[column]:
                         file.unlink()
 
 
 class _TableDraft:
-    """A table that is being changed; the changes, and the files written for them, that it does not name yet on disk."""
+    """A table being edited, with its pending changes and the new files that they name."""
 
     def __init__(self, index: TableIndex) -> None:
         self.table = index.table
@@ -308,11 +312,10 @@ class _TableDraft:
 
     @cached_property
     def splits(self) -> PatientSplits:
-        """Splits of the patients."""
         return PatientSplits(self.table.rows())
 
     def apply_change(self, change: CorrectionChange, table: TableFile) -> None:
-        """Take up a change of the table, unless it changes nothing."""
+        """Apply a change of the table, unless it changes nothing."""
         if not change.changed_columns:
             return
         self.changes.append(change)
@@ -324,13 +327,13 @@ class _TableDraft:
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
 
     def find_row(self, row: Row) -> int | None:
-        """Number of the row of the same photograph."""
+        """Index of the row of the same photograph."""
         digest = row.get("image_sha256", "")
         return self.by_digest.get(digest) if digest else self.by_id.get(row.get("image_id", ""))
 
 
 def _revert_change(table: TableFile, change: CorrectionChange, number: int | None) -> TableFile:
-    """Give the table as it was before a change."""
+    """Return the table with a change reverted."""
     if number is None:
         return table.insert_row(change.position, change.before or {})
     if change.before is None:
@@ -338,7 +341,7 @@ def _revert_change(table: TableFile, change: CorrectionChange, number: int | Non
     return table.update_row(number, change.reverted_cells(table.row(number)))
 
 
-# Columns of the harmonized table that a correction may bring along, beside those that each has.
+# Columns of the harmonized table that a correction may contain in addition to its own.
 _CLINICAL = (
     *("age", "sex", "site", "sub_site", "laterality", "fitzpatrick", "ethnicity", "personal_history", "family_history"),
     *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
@@ -349,12 +352,12 @@ CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CL
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """One photograph with the mask that a person stands for (or rejects), and the model's own mask.
+    """One photograph with the mask that a user accepted, corrected or rejected, and the model's mask.
 
     ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
-    size. A diagnosis, patient, lesion or modality of None leaves what the data set says already; "" empties it. Of
-    ``source``, the file the photograph came from, only the name is kept. ``clinical`` holds further columns of the
-    harmonized table, of those in ``CLINICAL``: also what was not understood there, in ``<column>_as_given``.
+    size. A diagnosis, patient, lesion or modality of None keeps the value of the data set; "" clears it. Of ``source``,
+    the file of the photograph, only the name is stored. ``clinical`` contains further columns of the harmonized table
+    (those in ``CLINICAL``), including values that were not understood, in ``<column>_as_given``.
     """
 
     name: str
@@ -374,7 +377,7 @@ class Correction:
     damage: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no data set could hold."""
+        """Raise for shapes and states that a data set cannot store."""
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
             raise DataSetError(f"'{self.name}' is {self.rgb.dtype} {self.rgb.shape}: expected uint8 (row, column, 3).")
         for what, mask in (("mask", self.mask), ("prediction", self.prediction)):
@@ -384,14 +387,11 @@ class Correction:
                     "expected one size."
                 )
         if self.review not in REVIEWS:
-            raise DataSetError(f"'{self.review}' is no review state: expected {', '.join(REVIEWS)}.")
+            raise DataSetError(f"'{self.review}' is not a review state: expected {', '.join(REVIEWS)}.")
 
 
 def make_table_cells(correction: Correction) -> dict[str, str]:
-    """Give the cells of the table that follow from a correction alone.
-
-    Column name to text; those that it leaves as they are, are missing.
-    """
+    """Return the cells that follow from a correction alone; columns that keep their value are missing."""
     given = {
         "patient_id": correction.patient_id,
         "lesion_id": correction.lesion_id,
@@ -411,14 +411,11 @@ def make_table_cells(correction: Correction) -> dict[str, str]:
     }
 
 
-FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
-
-
 @dataclass(frozen=True)
 class PreparedCorrection:
-    """A correction whose pixels are in files already, under hidden names: a rename brings it into the data set.
+    """A correction whose pixels are written to hidden files, which a rename moves into the data set.
 
-    ``values`` are the cells that it gives its row, ``files`` the hidden file of each column of ``FILES`` that has one.
+    ``values`` are the cells of its row, ``files`` the hidden file of each column of ``FILE_FOLDERS`` that has one.
     """
 
     name: str
@@ -427,10 +424,10 @@ class PreparedCorrection:
 
     @classmethod
     def prepare(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
-        """Write the files of a correction; nobody need be kept out meanwhile.
+        """Write the files of a correction; needs no lock.
 
-        ``is_known``: takes the digest of the pixels; says whether the photograph is there, so that it need not be
-        written. Its files are removed with ``discard``, unless they have found their places.
+        ``is_known``: whether the photograph with this digest is stored already, so that it is not written again.
+        ``discard`` removes files that were not moved into the data set.
         """
         digest = array_fingerprint(correction.rgb)
         prepared = cls(correction.name, {**make_table_cells(correction), "image_sha256": digest}, {})
@@ -452,15 +449,15 @@ class PreparedCorrection:
         return prepared
 
     def discard(self) -> None:
-        """Remove the files that have found no place."""
+        """Remove the files that were not moved into the data set."""
         for path in self.files.values():
-            with suppress(OSError):  # it does no harm where it stays
+            with suppress(OSError):  # a remaining file is harmless
                 path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """The files of one image: ``before`` is its row, empty for a new one; what is added is noted in ``fresh``."""
+    """The files of one image: ``before`` is its previous row, empty for a new one; added files go to ``new_files``."""
 
     folder: Path
     name: str
@@ -468,31 +465,28 @@ class StoredImage:
     new_files: list[Path]
 
     def store_photograph(self, hidden: Path | None) -> str:
-        """Take the photograph over unless it is there."""
+        """Move the photograph into the data set unless it is stored already."""
         path = self.before.get("path", "")
         if find_stored_file(self.folder, path) is not None:
             return path
         if hidden is None:
-            raise SaveError(f"cannot write {self.folder}: another window took the photograph out. Do the same again.")
+            raise SaveError(f"cannot write {self.folder}: another window removed the photograph. Try again.")
         return self._move_to_free_name("path", hidden)
 
     def store_mask(self, column: str, hidden: Path | None) -> str:
-        """Take a mask over unless the row has the same one.
-
-        Its path in the folder; "" for none.
-        """
+        """Move a mask into the data set unless the row has the same one; returns its path, "" for none."""
         if hidden is None:
             return ""
         path = self.before.get(column, "")
         file = find_stored_file(self.folder, path)
         if file is not None:
-            with suppress(UnreadableImage):  # what cannot be read is replaced
+            with suppress(UnreadableImage):  # an unreadable mask is replaced
                 if np.array_equal(read_mask(file), read_mask(hidden)):
                     return path
         return self._move_to_free_name(column, hidden)
 
     def _move_to_free_name(self, column: str, hidden: Path) -> str:
-        """Give a file a name that is not there yet: ``name.png``, ``name@2.png`` ... (no name of ours has an @)."""
+        """Move a file to the first free name: ``name.png``, ``name@2.png`` ... (image ids contain no @)."""
         parent, number = self.folder / FILE_FOLDERS[column], 1
         path = parent / f"{self.name}.png"
         while path.exists():
@@ -507,7 +501,7 @@ class StoredImage:
 
 
 def find_stored_file(folder: Path, path: str) -> Path | None:
-    """Find a file that a row names; None where it is not there or not of this data set."""
+    """Find a file named in a row; None where it does not exist or is not in this data set."""
     try:
         file = PathResolver(folder, allow_outside=False).resolve(path) if path else None
     except UnsafePath:
@@ -517,22 +511,19 @@ def find_stored_file(folder: Path, path: str) -> Path | None:
 
 @contextmanager
 def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
-    """Remove files again if what they were written for does not come about."""
+    """Remove new files again where storing them fails."""
     try:
         yield new_files
     except BaseException:
         for path in new_files:
-            with suppress(OSError):  # the error that is under way says more
+            with suppress(OSError):  # the current error matters more
                 path.unlink(missing_ok=True)
         raise
 
 
-Row = dict[str, str]
-
-
 @dataclass(frozen=True)
 class CorrectionChange:
-    """A row before and after a change; None where there was or is none. ``position`` is its number in the table."""
+    """A row before and after a change; None where it did not exist or was removed. ``position`` is its row index."""
 
     image_id: str
     before: Row | None
@@ -546,12 +537,10 @@ class CorrectionChange:
         return {column for column in {**before, **after} if before.get(column) != after.get(column)}
 
     def is_applied_to(self, row: Row | None) -> bool:
-        """Whether a row of the table shows that the change has happened and is still there.
+        """Whether a row shows that the change was applied and not overwritten.
 
-        A crash between the history and the table leaves a change that never happened; a row that somebody deleted in
-        a spreadsheet is not brought back.
-
-        False where there is nothing to take back.
+        After a crash the history may contain a change that was not applied; a row deleted in a spreadsheet is not
+        restored.
         """
         if row is None or self.after is None:
             return row is None and self.after is None
@@ -559,7 +548,7 @@ class CorrectionChange:
         return self.before is None or any(row.get(column) == after.get(column) for column in self.changed_columns)
 
     def reverted_cells(self, row: Row) -> Row:
-        """Cells of a row as they were before; what somebody edited by hand since then is left."""
+        """Cells of a row before the change; cells edited by hand since then are left out."""
         before, after = self.before or {}, self.after or {}
         return {
             column: before.get(column, "")
@@ -569,36 +558,33 @@ class CorrectionChange:
 
 
 class ChangeLog:
-    """The file ``history.jsonl``; a line that a crash cut off is passed over."""
+    """The file ``history.jsonl``; a line truncated by a crash is skipped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, changes: Iterable[CorrectionChange]) -> None:
-        """Add changes that are about to happen."""
+        """Append changes before they are applied."""
         self._write({"change": asdict(change)} for change in changes)
 
     def record_undo(self, change: CorrectionChange) -> None:
-        """Note that the last change was taken back."""
+        """Record that the last change was reverted."""
         self._write([{"undone": change.image_id}])
 
     def find_last_change(self) -> CorrectionChange | None:
-        """Give the last change that was not taken back.
-
-        None where there is none.
-        """
-        taken_back = 0
+        """Return the last change that was not reverted; None where there is none."""
+        reverted = 0
         for entry in self._iter_backwards():
             if "undone" in entry:
-                taken_back += 1
-            elif taken_back:
-                taken_back -= 1
+                reverted += 1
+            elif reverted:
+                reverted -= 1
             else:
                 return CorrectionChange(**entry["change"])
         return None
 
     def _iter_backwards(self) -> Iterator[dict[str, Any]]:
-        """Every whole line, the last one first."""
+        """Yield every complete line, the last one first."""
         if not self.path.is_file():
             return
         for line in reversed(self.path.read_bytes().split(b"\n")):
@@ -610,34 +596,27 @@ class ChangeLog:
                 yield entry
 
     def _write(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Append lines, after the end of one that was cut off."""
+        """Append lines; a truncated last line is ended first."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         lines = [json.dumps({"time": time, **entry}) for entry in entries]
         try:
             with self.path.open("ab+") as file:
                 size = file.seek(0, 2)
-                cut_off = size > 0 and (file.seek(size - 1), file.read(1))[1] != b"\n"
-                file.write(("\n" * cut_off + "".join(f"{line}\n" for line in lines)).encode())
+                truncated = size > 0 and (file.seek(size - 1), file.read(1))[1] != b"\n"
+                file.write(("\n" * truncated + "".join(f"{line}\n" for line in lines)).encode())
         except OSError as error:
             raise save_error(self.path, error) from error
 
 
 def corrections_folder() -> Path:
-    """Folder of the user's corrections; it need not exist."""
+    """Return the folder of the user's corrections, which need not exist."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-melanoma", appauthor=False) / "corrections"
 
 
-TRAIN, VAL = "train", "val"
-TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = (
-    3,
-    4,
-)  # patients who are learnt from: the 4th, the 9th, the 14th ... patient judges
-
-
 class PatientSplits:
-    """The splits of the patients of a table, by whatever name keeps their images together."""
+    """The splits of the patients of a table; a patient is any group of images that must stay together."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._split_of_group: dict[str, str] = {}
@@ -646,17 +625,16 @@ class PatientSplits:
             self.add_row(row)
 
     def add_row(self, row: Row) -> None:
-        """Take up a row of the table."""
         owner, split = get_group_id(row), row.get("split", "")
         if not self._split_of_group.get(owner) and split in (TRAIN, VAL):
             self._train_before_next_val = TRAIN_BETWEEN_VAL if split == VAL else self._train_before_next_val - 1
         self._split_of_group[owner] = self._split_of_group.get(owner) or split
 
     def choose_split(self, row: Row, before: Row | None) -> str:
-        """Choose the split of a row that is written.
+        """Choose the split of a row.
 
-        What the row has, or what its patient has where that is another than before; of a new patient ``"train"``, or
-        ``"val"`` for about every fifth. A patient whose images name no split (an older table) stays without.
+        Rows keep their split unless their patient changes to one with another split; a new patient gets ``"train"``, or
+        ``"val"`` for about every fifth. A patient without a split (an older table) stays without one.
         """
         owner = get_group_id(row)
         if before is not None:

@@ -1,4 +1,4 @@
-"""What is in a data set or in several, told from their tables and the heads of their files; no pixel is decoded."""
+"""Content of data sets, from their tables and the headers of their files; no pixel is decoded."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ COUNTED = (
     "review",
 )
 DESCRIBED = ("patient_id", "lesion_id", "age", "diameter_1_mm", *COUNTED)
-MAX_VALUES = 20  # values of a column that are told
+MAX_VALUES = 20  # values of a column listed in the report
 NO_SPLIT, UNKNOWN_LABEL = "(none)", "(not known)"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One row of a data set in our columns: where it comes from, what stays together, and its files.
+    """One harmonized row of a data set: origin, group and files.
 
-    ``source`` is what the row says, or the name of its folder; ``group`` names the patient, lesion or image that must
+    ``source`` is that of the row, else the name of its folder; ``group`` names the patient, lesion or image that must
     not be in two splits.
     """
 
@@ -51,13 +51,13 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class DataSetReport:
-    """What is in a data set.
+    """Content of a data set.
 
-    ``rows`` are all of its table, ``images`` those with a file; ``counts`` gives for each column how often each value
-    occurs, the most frequent first; ``missing`` how many rows say nothing there; ``by_split`` the diagnoses of each
-    split; ``age`` and ``megapixels`` the smallest, median and largest, empty where none is known; ``largest_group`` how
-    many images the patient with the most has; ``in_two_splits`` names groups that are in several; ``faults`` what could
-    not be read; ``origin`` what ``source.json`` says of source and licence.
+    ``rows`` counts all of its table, ``images`` those with a file; ``counts`` gives for each column how often each
+    value occurs, the most frequent first; ``missing`` how many rows have no value there; ``by_split`` the diagnoses of
+    each split; ``age`` and ``megapixels`` the smallest, median and largest, empty where none is known;
+    ``largest_group`` the number of images of the largest group; ``in_two_splits`` names groups in several splits;
+    ``faults`` what could not be read; ``origin`` source and licence from ``source.json``.
     """
 
     name: str
@@ -79,29 +79,23 @@ class DataSetReport:
 
 
 def describe_dataset(folder: Path, *, run: RunContext) -> DataSetReport:
-    """Describe a data set.
-
-    In our columns, whatever the table calls them.
-    """
+    """Describe a data set, harmonized."""
     rows, faults = read_report_rows([folder], run=run)
     images = [row.image for row in run.track(rows, "Reading sizes") if row.image is not None]
     return describe_rows(folder.name, rows, [read_image_size(image) for image in images], faults, read_origin(folder))
 
 
 def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[ReportRow], list[str]]:
-    """Read the rows of data sets in our columns, those without an image too.
-
-    In their order.
-    """
+    """Read the rows of data sets harmonized and in their order, also those without an image."""
     check_dataset_names(folders)
     rows: list[ReportRow] = []
     faults: list[str] = []
     for folder in folders:
-        at_work = Harmonizer()
+        harmonizer = Harmonizer()
         for entry in iter_entries(folder):
             run.check()
             if isinstance(entry, DatasetEntry):
-                rows.append(_make_row(entry, at_work.harmonize_row(entry.row), folder.name))
+                rows.append(_make_row(entry, harmonizer.harmonize_row(entry.row), folder.name))
             else:
                 faults.append(str(entry))
     if not rows:
@@ -118,7 +112,7 @@ def describe_rows(
     faults: Sequence[str] = (),
     origin: Mapping[str, object] | None = None,
 ) -> DataSetReport:
-    """Count what rows say."""
+    """Count the values of rows."""
     values = [row.values for row in rows]
     splits: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -146,10 +140,7 @@ def describe_rows(
 
 
 def read_origin(folder: Path) -> dict[str, object]:
-    """Read what a data set says of where it comes from.
-
-    Content of ``source.json``; empty where there is none.
-    """
+    """Read the origin of a data set from ``source.json``; empty where there is none."""
     try:
         found = read_json(folder / "source.json")
     except (OSError, ValueError):
@@ -190,7 +181,6 @@ def format_markdown(report: DataSetReport) -> str:
 
 
 def _make_row(entry: DatasetEntry, values: dict[str, str], folder: str) -> ReportRow:
-    """One row, with what it belongs to."""
     kept = {name: value for name, value in values.items() if value}
     source = kept.get("source") or folder
     group = f"{folder}/{get_group_id({**entry.row, **kept})}"
@@ -198,7 +188,7 @@ def _make_row(entry: DatasetEntry, values: dict[str, str], folder: str) -> Repor
 
 
 def _format_cross_table(report: DataSetReport) -> list[str]:
-    """Diagnoses by split, where there are splits."""
+    """Table of diagnoses by split; empty without splits."""
     splits = list(report.by_split)
     if splits == [NO_SPLIT]:
         return []
@@ -208,7 +198,7 @@ def _format_cross_table(report: DataSetReport) -> list[str]:
 
 
 def _count_by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:
-    """Diagnoses of each split."""
+    """Count the diagnoses of each split."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         found[row.get("split") or NO_SPLIT][row.get("diagnosis", UNKNOWN_LABEL)] += 1
@@ -216,10 +206,9 @@ def _count_by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, in
 
 
 def _count_values(values: Iterable[str]) -> dict[str, int]:
-    """How often each value occurs that says something, the most frequent first."""
+    """Count how often each value occurs, the most frequent first; empty cells are not counted."""
     return dict(Counter(value for value in values if value).most_common())
 
 
 def _min_median_max(values: Sequence[float]) -> tuple[float, ...]:
-    """Smallest, median and largest."""
     return (min(values), median(values), max(values)) if values else ()

@@ -1,8 +1,8 @@
-"""How far data sets can be told apart: a classifier guesses the source of an image, judged on patients it has not seen.
+"""Domain shift between data sets: how well a classifier separates their images, cross-validated by patient.
 
-An area under the ROC curve (AUC) of 0.5 says that the sources look alike in what was measured, 1 that they never do;
-the classifier's advantage over guessing is the proxy of the distance between domains of Ben-David et al. 2010
-(doi:10.1007/s10994-009-5152-4). It is asked for each family of features by itself, so that one sees on what it rests.
+An area under the ROC curve (AUC) of 0.5 means that the sources are indistinguishable by the features, 1 that they are
+separable. The classifier's advantage over guessing is the proxy distance between domains of Ben-David et al. 2010
+(doi:10.1007/s10994-009-5152-4). It is measured for each family of features and for all together.
 """
 
 from __future__ import annotations
@@ -34,16 +34,15 @@ class AucInterval:
     high: float
 
     def __str__(self) -> str:
-        """Say it as a table does."""
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True)
 class DomainShift:
-    """How well two sources are told apart: AUC by family of features and with all, and the features that matter most.
+    """How well two sources are separated: AUC for each family of features and for all, and for single features.
 
-    ``rests_on`` gives for each feature the AUC by that feature alone, whichever way it points; the largest first. With
-    many features that tell the same, no single one is missed, so this says more than what happens without it.
+    ``rests_on`` gives the AUC of each feature alone (at least 0.5, whichever its direction), the largest first. With
+    many correlated features, dropping a single one changes little, so this shows more than an ablation.
     """
 
     first: str
@@ -54,7 +53,7 @@ class DomainShift:
 
     @property
     def family(self) -> str:
-        """The first family of features that both sources have: by it pairs are put in order."""
+        """The first family of features that both sources have; pairs are sorted by it."""
         return next(iter(self.auc))
 
 
@@ -64,11 +63,11 @@ def measure_domain_shifts(
     groups: Sequence[str],
     seed: int = 0,
 ) -> tuple[list[DomainShift], list[str]]:
-    """Tell the sources apart, two by two, or each from all others where they are many.
+    """Measure how well sources are separated: in pairs, or each from all others where there are many.
 
-    ``families``: name of a family to its features, each float (image,) with NaN where it is not known. Those that are
-    compared by the first family first, of these the pair that is told apart best. Sources that have too few patients,
-    in words.
+    ``families``: name of a family to its features, each float (image,) with NaN where unknown. Returns the shifts,
+    those with the first family first and the best separated first, and descriptions of the sources with too few
+    patients.
     """
     names, members = np.asarray(sources), np.asarray(groups)
     known = list(dict.fromkeys(sources))
@@ -88,10 +87,10 @@ def measure_domain_shifts(
 
 
 def bootstrap_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> AucInterval:
-    """Area under the ROC curve with a bootstrap interval over groups, drawn among those of each class by itself.
+    """Area under the ROC curve with a bootstrap interval over groups, drawn within each class.
 
-    ``scores``: float (image,): higher where ``truth`` is believed. ``truth``: bool (image,). ``groups``: (image,): the
-    patient of each; one in both classes is drawn in each of them by itself.
+    ``scores``: float (image,): higher where ``truth`` is predicted. ``truth``: bool (image,). ``groups``: (image,): the
+    patient of each; a patient in both classes is drawn in each of them independently.
     """
     rng = np.random.default_rng(seed)
     _, index = np.unique(np.char.add(truth.astype("U1"), groups.astype(str)), return_inverse=True)
@@ -109,7 +108,7 @@ def bootstrap_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups:
 
 
 def _weighted_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
-    """Weighted share of pairs in the right order, ties as one half."""
+    """Weighted share of correctly ordered pairs, ties as one half."""
     _, level = np.unique(scores, return_inverse=True)
     right = np.bincount(level, weights * truth)
     wrong = np.bincount(level, weights * ~truth)
@@ -125,23 +124,23 @@ def _measure_shift(
     groups: NDArray,
     seed: int,
 ) -> DomainShift:
-    """Tell one source from another with each family, and with all."""
+    """Separate one source from another with each family, and with all."""
     usable = {family: _select_features(found, truth, groups) for family, found in families.items()}
     usable = {family: found for family, found in usable.items() if found}
-    together = {name: values for found in usable.values() for name, values in found.items()}
+    combined = {name: values for found in usable.values() for name, values in found.items()}
     auc = {}
-    for family, found in (*usable.items(), (ALL_FEATURES, together)):
+    for family, found in (*usable.items(), (ALL_FEATURES, combined)):
         table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
-        known = np.isfinite(table).any(axis=1)  # an image that is not there would be told by what is put in its place
+        known = np.isfinite(table).any(axis=1)  # an image without any value would be recognized by the imputed ones
         sides = (truth[known], groups[known])
         auc[family] = bootstrap_auc(_out_of_fold_scores(table[known], *sides, seed), *sides, seed)
-    alone = {name: _single_feature_auc(values, truth) for name, values in together.items()}
+    alone = {name: _single_feature_auc(values, truth) for name, values in combined.items()}
     rests_on = tuple(sorted(alone.items(), key=lambda item: -item[1]))
     return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, rests_on)
 
 
 def _single_feature_auc(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """AUC of one feature where it is known, whichever way it points."""
+    """AUC of one feature where it is known; at least 0.5, whichever its direction."""
     known = np.isfinite(values)
     found = _weighted_auc(values[known], truth[known], np.ones(int(known.sum())))
     return max(found, 1 - found)
@@ -150,7 +149,7 @@ def _single_feature_auc(values: NDArray[np.float64], truth: NDArray[np.bool_]) -
 def _select_features(
     found: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_], groups: NDArray
 ) -> dict[str, NDArray[np.float64]]:
-    """Features that enough patients of both sources have and that are not the same for every image."""
+    """Select features that enough patients of both sources have and that vary."""
     return {
         name: values
         for name, values in found.items()
@@ -162,7 +161,7 @@ def _select_features(
 def _out_of_fold_scores(
     table: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int
 ) -> NDArray[np.float64]:
-    """Scores of a logistic regression for images of patients that it has not seen."""
+    """Cross-validated scores of a logistic regression, folds split by patient."""
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
@@ -170,11 +169,11 @@ def _out_of_fold_scores(
     from sklearn.preprocessing import StandardScaler
 
     scores = np.zeros(len(truth))
-    for learn, judge in StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed).split(table, truth, groups):
+    for training, test in StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed).split(table, truth, groups):
         model = make_pipeline(
             SimpleImputer(strategy="median", keep_empty_features=True),
             StandardScaler(),
             LogisticRegression(class_weight="balanced", max_iter=1000),
-        ).fit(table[learn], truth[learn])
-        scores[judge] = model.decision_function(table[judge])
+        ).fit(table[training], truth[training])
+        scores[test] = model.decision_function(table[test])
     return scores

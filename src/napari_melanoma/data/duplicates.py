@@ -1,4 +1,4 @@
-"""Images that show the same picture, found by perceptual hashes and the pattern of the skin."""
+"""Search for images that show the same picture, by perceptual hashes and the correlation of their fine structure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,35 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+THUMBNAIL_PX = 32
+FREQUENCIES = 11
+BANDS = 15
+MAX_HAMMING_DISTANCE = 24  # bits: the worst of 14 pairs in ISIC 2017 that a person took for the same picture has 23
+MIN_LIKENESS = 0.77  # of those 14 the least alike has 0.80, of 367 other pairs within the radius the most alike 0.74
+MIN_UNSHIFTED_LIKENESS = 0.45  # without a shift; those 14 have 0.56 and more
+MAX_SHIFT_PX = 3
+MIN_GRAY_DEVIATION = 2.0  # gray levels: a thumbnail that varies less is taken as empty
+# Share of equal neighbors: 0.35 at most in 2,300 photographs, 0.97 in synthetic spots on an even background.
+MAX_EQUAL_NEIGHBORS = 0.6
+_BLUR_PX, _CONTRAST_PX = 2.0, 4.0
+_TILE, _CHUNK = 256, 20_000
+CACHE_FORMAT = 3
+CACHE_SCHEMA = f"""
+PRAGMA journal_mode = TRUNCATE;
+CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, used INTEGER, look BLOB) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_day ON looks (used);
+PRAGMA user_version = {CACHE_FORMAT};
+"""
+KEEP_DAYS = 30  # as long as the decoded images of a training
+DAY_S = 86400
+LOCK_TIMEOUT_S = 10.0
+FILES_PER_BATCH = 256  # files stored in one transaction; a canceled search keeps what it has read
+_READ_PX = 96
+
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two images that show the same picture; ``likeness`` is 1 for copies and goes down to ``data.duplicates.LIKE``."""
+    """Two images that show the same picture; ``likeness`` is 1 for copies and at least ``MIN_LIKENESS``."""
 
     first: Sample
     second: Sample
@@ -36,32 +61,31 @@ class Duplicate:
 
     @property
     def same_group(self) -> bool:
-        """Whether the table keeps them together anyway."""
+        """Whether both belong to the same group."""
         return self.first.group == self.second.group
 
     @property
     def leaks(self) -> bool:
-        """Whether they are in different splits; an image that has none yet is in no other."""
+        """Whether both are in a split, and in different ones."""
         return bool(self.first.split and self.second.split) and self.first.split != self.second.split
 
 
 def find_duplicates(
     samples: Sequence[Sample], run: RunContext, *, across: Sequence[int] | None = None, use_cache: bool = True
 ) -> list[Duplicate]:
-    """Find the images that show the same picture; files that cannot be read are passed over.
+    """Find the images that show the same picture; files that cannot be read are skipped.
 
-    In the order of the samples, the first of the two before the second.
+    Sorted by the order of the samples; the earlier sample is ``first``.
     """
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache).thumbnails
-    found = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
-    return [Duplicate(samples[one.first], samples[one.second], one.likeness) for one in sorted(found)]
+    pairs = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
+    return [Duplicate(samples[pair.first], samples[pair.second], pair.likeness) for pair in sorted(pairs)]
 
 
 def merge_groups(samples: Sequence[Sample], duplicates: Sequence[Duplicate]) -> list[str]:
-    """Give groups that keep the same pictures together too.
+    """Merge groups that share a picture.
 
-    A group for each sample: its own, or, where one of the group shows the same picture as one of another group, the
-    alphabetically first of all that hang together so.
+    Returns a group for each sample: its own, or the alphabetically first of all groups connected by duplicates.
     """
     parent = {sample.group: sample.group for sample in samples}
 
@@ -77,23 +101,8 @@ def merge_groups(samples: Sequence[Sample], duplicates: Sequence[Duplicate]) -> 
     return [root(sample.group) for sample in samples]
 
 
-THUMBNAIL_PX = 32
-FREQUENCIES = 11
-BANDS = 15
-MAX_HAMMING_DISTANCE = 24  # bits: the worst of 14 pairs in ISIC 2017 that a person took for the same picture has 23
-MIN_LIKENESS = 0.77  # of those 14 the least alike has 0.80, of 367 other pairs within the radius the most alike 0.74
-MIN_UNSHIFTED_LIKENESS = 0.45  # without a shift; those 14 have 0.56 and more
-MAX_SHIFT_PX = 3
-MIN_GRAY_DEVIATION = 2.0  # grey levels: a thumbnail that varies less shows nothing
-MAX_EQUAL_NEIGHBORS = (
-    0.6  # of neighbours equal: 0.35 at most in 2,300 photographs, 0.97 in drawings of a spot on even ground
-)
-_BLUR_PX, _CONTRAST_PX = 2.0, 4.0
-_TILE, _CHUNK = 256, 20_000
-
-
 class SimilarPair(NamedTuple):
-    """Two images that show the same picture: their numbers, the smaller first, and how alike they are, up to 1."""
+    """Two images that show the same picture: their indices, the smaller first, and their likeness, 1 at most."""
 
     first: int
     second: int
@@ -103,20 +112,20 @@ class SimilarPair(NamedTuple):
 def compute_hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Compute perceptual hashes.
 
-    ``thumbnails``: uint8 (image, row=32, column=32), grey. Returns uint8 (image, band=15): 120 bits each, high and low
+    ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns uint8 (image, band=15): 120 bits each, high and low
     frequencies spread over the bands.
     """
     from scipy.fft import dctn
 
     rows, columns = np.indices((FREQUENCIES, FREQUENCIES))
-    chosen = [place for place in np.lexsort((rows.ravel(), (rows**2 + columns**2).ravel())) if place]  # 0 is the mean
+    chosen = [index for index in np.lexsort((rows.ravel(), (rows**2 + columns**2).ravel())) if index]  # 0 is the mean
     spread = np.asarray(chosen).reshape(-1, BANDS).T.ravel()
-    found = np.empty((len(thumbnails), BANDS), np.uint8)
+    hashes = np.empty((len(thumbnails), BANDS), np.uint8)
     for start in range(0, len(thumbnails), _CHUNK):
         waves = dctn(thumbnails[start : start + _CHUNK].astype(np.float32), axes=(1, 2), norm="ortho")
         low = waves[:, :FREQUENCIES, :FREQUENCIES].reshape(len(waves), -1)
-        found[start : start + _CHUNK] = np.packbits(low[:, spread] > 0, axis=1)
-    return found
+        hashes[start : start + _CHUNK] = np.packbits(low[:, spread] > 0, axis=1)
+    return hashes
 
 
 def find_close_pairs(
@@ -128,9 +137,9 @@ def find_close_pairs(
 ) -> Iterator[NDArray[np.int32]]:
     """Find pairs of hashes that differ in few bits.
 
-    ``codes``: uint8 (image, band), as ``hashes`` gives them. ``part``: int (image,): only hashes of different parts are
-    compared. Yields int32 (pair, 2): numbers of images, the smaller first; each pair once. All that differ in fewer
-    bits than there are bands, and nearly all others within the radius.
+    ``codes``: uint8 (image, band), from ``compute_hashes``. ``part``: int (image,): only hashes of different parts are
+    compared. Yields int32 (pair, 2): indices of images, the smaller first, each pair once. Finds all pairs that differ
+    in fewer bits than there are bands, and nearly all others within the radius.
     """
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
@@ -145,7 +154,7 @@ def find_close_pairs(
                 known = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)  # an earlier band had it
                 if not known.all():
                     yield np.sort(pairs[~known], axis=1).astype(np.int32)
-        run.report(Progress(band + 1, bands, "Comparing the pictures"))
+        run.report(Progress(band + 1, bands, "Comparing images"))
 
 
 def find_similar_pairs(
@@ -153,25 +162,26 @@ def find_similar_pairs(
 ) -> Iterator[SimilarPair]:
     """Find images that show the same picture.
 
-    ``thumbnails``: uint8 (image, row=32, column=32), grey; those without anything to see are left out. ``part``: int
-    (image,): only images of different parts are compared. In no order, each pair once.
+    ``thumbnails``: uint8 (image, row=32, column=32), gray; those without texture are skipped. ``part``: int (image,):
+    only images of different parts are compared. Yields each pair once, unordered.
     """
     if len(thumbnails) < 2:
         return
-    seen = np.flatnonzero(has_texture(thumbnails))
-    patterns = _normalize_patterns(thumbnails[seen])
-    for pairs in find_close_pairs(compute_hashes(thumbnails[seen]), part=None if part is None else part[seen], run=run):
+    textured = np.flatnonzero(has_texture(thumbnails))
+    patterns = _normalize_patterns(thumbnails[textured])
+    codes = compute_hashes(thumbnails[textured])
+    for pairs in find_close_pairs(codes, part=None if part is None else part[textured], run=run):
         for start in range(0, len(pairs), _CHUNK):
             run.check()
             first, second = pairs[start : start + _CHUNK].T
-            for place, value in _correlate_pairs(patterns, first, second):
-                yield SimilarPair(int(seen[first[place]]), int(seen[second[place]]), value)
+            for index, likeness in _correlate_pairs(patterns, first, second):
+                yield SimilarPair(int(textured[first[index]]), int(textured[second[index]]), likeness)
 
 
 def has_texture(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Say which thumbnails show something besides even areas: two drawings of a spot say nothing about each other.
+    """Select the thumbnails with enough texture to be compared: two synthetic spots on even skin are not duplicates.
 
-    ``thumbnails``: uint8 (image, row=32, column=32), grey. Returns bool (image,).
+    ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns bool (image,).
     """
     varied = thumbnails.reshape(len(thumbnails), -1).std(1) >= MIN_GRAY_DEVIATION
     along = (thumbnails[:, :, 1:] == thumbnails[:, :, :-1]).mean((1, 2))
@@ -190,9 +200,9 @@ def _compare_bucket(
     for rows, columns in _comparison_blocks(members, part):
         run.check()
         near = _count_bits(halves[rows, None, 0] ^ halves[None, columns, 0]) <= radius
-        places = np.flatnonzero(np.triu(near, 1) if rows is columns else near)
-        if len(places):
-            one, two = rows[places // len(columns)], columns[places % len(columns)]
+        indices = np.flatnonzero(np.triu(near, 1) if rows is columns else near)
+        if len(indices):
+            one, two = rows[indices // len(columns)], columns[indices % len(columns)]
             differ = halves[one] ^ halves[two]
             close = _count_bits(differ[:, 0]) + _count_bits(differ[:, 1]) <= radius
             if close.any():
@@ -202,22 +212,22 @@ def _compare_bucket(
 def _comparison_blocks(
     members: NDArray[np.integer], part: NDArray[np.integer] | None
 ) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer]]]:
-    """Rows and columns of what is to be compared: each pair once, the same array twice on the diagonal."""
+    """Yield the blocks of row and column indices to compare: each pair once, the same array twice on the diagonal."""
 
-    def cut(some: NDArray[np.integer]) -> list[NDArray[np.integer]]:
+    def split_into_tiles(some: NDArray[np.integer]) -> list[NDArray[np.integer]]:
         return [some[start : start + _TILE] for start in range(0, len(some), _TILE)]
 
     if part is None:
-        yield from combinations_with_replacement(cut(members), 2)
+        yield from combinations_with_replacement(split_into_tiles(members), 2)
         return
     ordered = members[np.argsort(part[members], kind="stable")]
     ends = np.flatnonzero(np.diff(part[ordered])) + 1
     for start, end in pairwise((0, *ends)):
-        yield from product(cut(ordered[start:end]), cut(ordered[end:]))
+        yield from product(split_into_tiles(ordered[start:end]), split_into_tiles(ordered[end:]))
 
 
 def _count_bits(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Count the bits that are set; numpy has a function for it from version 2 on."""
+    """Count the set bits; numpy has a function for it from version 2 on."""
     if hasattr(np, "bitwise_count"):
         return np.bitwise_count(words)
     parts = np.ascontiguousarray(words).view(np.uint16).reshape(*words.shape, 4)
@@ -226,7 +236,6 @@ def _count_bits(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
 
 @cache
 def _bit_counts() -> NDArray[np.uint8]:
-    """How many bits each number of 16 bits has."""
     return np.asarray([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 
@@ -235,58 +244,44 @@ def _normalize_patterns(thumbnails: NDArray[np.uint8]) -> NDArray[np.float16]:
     from scipy.ndimage import gaussian_filter
 
     fade = np.sqrt(np.hanning(THUMBNAIL_PX + 2)[1:-1])
-    found = np.empty(thumbnails.shape, np.float16)
+    patterns = np.empty(thumbnails.shape, np.float16)
     for start in range(0, len(thumbnails), _CHUNK):
-        grey = thumbnails[start : start + _CHUNK].astype(np.float32)
-        fine = grey - gaussian_filter(grey, (0, _BLUR_PX, _BLUR_PX))
+        gray = thumbnails[start : start + _CHUNK].astype(np.float32)
+        fine = gray - gaussian_filter(gray, (0, _BLUR_PX, _BLUR_PX))
         fine /= np.sqrt(gaussian_filter(fine**2, (0, _CONTRAST_PX, _CONTRAST_PX)) + 1)
         fine *= np.outer(fade, fade)
         fine /= np.linalg.norm(fine, axis=(1, 2), keepdims=True) + 1e-6
-        found[start : start + _CHUNK] = fine
-    return found
+        patterns[start : start + _CHUNK] = fine
+    return patterns
 
 
 def _correlate_pairs(
     patterns: NDArray[np.float16], first: NDArray[np.integer], second: NDArray[np.integer]
 ) -> Iterator[tuple[int, float]]:
-    """Correlate pairs of patterns; gives places and likeness of those that show the same."""
+    """Correlate pairs of patterns; yields the index and likeness of those that show the same picture."""
     from scipy.fft import irfft2, rfft2
 
     one, other = patterns[first].astype(np.float32), patterns[second].astype(np.float32)
-    hopeful = np.flatnonzero(np.einsum("ijk,ijk->i", one, other) >= MIN_UNSHIFTED_LIKENESS)
-    if not len(hopeful):
+    candidates = np.flatnonzero(np.einsum("ijk,ijk->i", one, other) >= MIN_UNSHIFTED_LIKENESS)
+    if not len(candidates):
         return
-    correlation = irfft2(rfft2(one[hopeful]) * np.conj(rfft2(other[hopeful])))
+    correlation = irfft2(rfft2(one[candidates]) * np.conj(rfft2(other[candidates])))
     near = np.r_[-MAX_SHIFT_PX : MAX_SHIFT_PX + 1]
     best = correlation[:, near[:, None], near].max(axis=(1, 2))
-    for place in np.flatnonzero(best >= MIN_LIKENESS):
-        yield int(hopeful[place]), float(min(1.0, best[place]))
-
-
-CACHE_FORMAT = 3
-CACHE_SCHEMA = f"""
-PRAGMA journal_mode = TRUNCATE;
-CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, used INTEGER, look BLOB) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_day ON looks (used);
-PRAGMA user_version = {CACHE_FORMAT};
-"""
-KEEP_DAYS = 30  # as long as the decoded images of a training
-DAY_S = 86400
-LOCK_TIMEOUT_S = 10.0
-FILES_PER_BATCH = 256  # files that are kept together; what is read when the user stops it is kept, too
-_READ_PX = 96
+    for index in np.flatnonzero(best >= MIN_LIKENESS):
+        yield int(candidates[index]), float(min(1.0, best[index]))
 
 
 @dataclass(frozen=True)
 class HashThumbnails:
-    """Thumbnails of files: uint8 (file, row, column), in the order asked for; zeros where ``faults`` names the file."""
+    """Thumbnails of files: uint8 (file, row, column), in their order; zeros for files in ``faults``."""
 
     thumbnails: NDArray[np.uint8]
     faults: dict[Path, str] = field(default_factory=dict)
 
 
 def load_hash_thumbnails(paths: Sequence[Path], run: RunContext, *, use_cache: bool = True) -> HashThumbnails:
-    """Read the thumbnails of image files, in threads; those of unchanged files are not read again."""
+    """Read the thumbnails of image files in threads; those of unchanged files come from the cache."""
     thumbnails = np.zeros((len(paths), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     faults: dict[Path, str] = {}
     with _open_cache(use_cache) as cache:
@@ -295,29 +290,30 @@ def load_hash_thumbnails(paths: Sequence[Path], run: RunContext, *, use_cache: b
             some = paths[start : start + FILES_PER_BATCH]
             keys = [_file_key(path) for path in some]
             known = cache.find(keys)
-            missing = [place for place, key in enumerate(keys) if key not in known]
+            missing = [index for index, key in enumerate(keys) if key not in known]
             read: dict[int, NDArray[np.uint8] | str] = {}
             try:
-                for place, (_, look) in zip(
-                    missing, map_in_threads(read_hash_thumbnail, [some[place] for place in missing], run), strict=True
+                for index, (_, thumbnail) in zip(
+                    missing, map_in_threads(read_hash_thumbnail, [some[index] for index in missing], run), strict=True
                 ):
-                    read[place] = look
+                    read[index] = thumbnail
             finally:
-                cache.save({keys[k]: look for k, look in read.items() if not isinstance(look, str)}, used=known)
-            for place, path in enumerate(some):
-                look = read[place] if place in read else known[keys[place]]
-                if isinstance(look, str):
-                    faults[path] = look
+                new = {keys[index]: thumbnail for index, thumbnail in read.items() if not isinstance(thumbnail, str)}
+                cache.save(new, used=known)
+            for index, path in enumerate(some):
+                thumbnail = read[index] if index in read else known[keys[index]]
+                if isinstance(thumbnail, str):
+                    faults[path] = thumbnail
                 else:
-                    thumbnails[start + place] = look
-            run.report(Progress(start + len(some), len(paths), "Looking for the same pictures"))
+                    thumbnails[start + index] = thumbnail
+            run.report(Progress(start + len(some), len(paths), "Searching for duplicate images"))
     return HashThumbnails(thumbnails, faults)
 
 
 def read_hash_thumbnail(path: Path) -> NDArray[np.uint8] | str:
     """Read one thumbnail.
 
-    Returns uint8 (row=32, column=32), grey, upright, squeezed to a square; or why the file cannot be read.
+    Returns uint8 (row=32, column=32), gray, upright, scaled to a square; or why the file cannot be read.
     """
     from napari_melanoma.io.thumbnails import read_thumbnail
 
@@ -330,7 +326,7 @@ def read_hash_thumbnail(path: Path) -> NDArray[np.uint8] | str:
 def make_hash_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Make the thumbnail of a photograph in memory.
 
-    ``rgb``: uint8 (row, column, channel=3), upright. Returns uint8 (row=32, column=32), gray, squeezed to a square.
+    ``rgb``: uint8 (row, column, channel=3), upright. Returns uint8 (row=32, column=32), gray, scaled to a square.
     """
     from PIL import Image
 
@@ -340,7 +336,7 @@ def make_hash_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class _ThumbnailCache:
-    """The cache while it is open: after the first fault nothing more is asked of it or written to it."""
+    """The open cache; it is not used any more after the first error."""
 
     def __init__(self, connection: sqlite3.Connection | None, writes: bool) -> None:
         self._connection = connection
@@ -348,34 +344,32 @@ class _ThumbnailCache:
         self.damaged = False
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
-        """Look thumbnails up."""
         marks = ", ".join("?" * len(keys))
         rows = self._execute(f"SELECT key, look FROM looks WHERE key IN ({marks})", [keys])
-        looks = ((key, np.frombuffer(look, np.uint8)) for key, look in rows)
-        return {key: look.reshape(THUMBNAIL_PX, THUMBNAIL_PX) for key, look in looks if look.size == THUMBNAIL_PX**2}
+        thumbnails = ((key, np.frombuffer(pixels, np.uint8)) for key, pixels in rows)
+        return {key: pixels.reshape(THUMBNAIL_PX, -1) for key, pixels in thumbnails if pixels.size == THUMBNAIL_PX**2}
 
     def save(self, found: Mapping[bytes, NDArray[np.uint8]], used: Iterable[bytes]) -> None:
-        """Keep thumbnails, and note the day on which others were used."""
+        """Store thumbnails, and the day on which others were used."""
         if not self._is_writable:
             return
         day = _today()
         self._execute("UPDATE looks SET used = ? WHERE key = ? AND used < ?", [(day, key, day) for key in used])
-        rows = [(key, day, look.tobytes()) for key, look in found.items()]
+        rows = [(key, day, thumbnail.tobytes()) for key, thumbnail in found.items()]
         self._execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?)", rows)
 
     def remove_expired(self) -> None:
-        """Remove what was not used for long, from the disk too."""
+        """Delete thumbnails that have not been used for long, from the disk too."""
         self._execute("PRAGMA secure_delete = ON", [()])
         self._execute("DELETE FROM looks WHERE used < ?", [(_today() - KEEP_DAYS,)])
 
     def close(self) -> None:
-        """Close the file."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _execute(self, statement: str, values: Sequence[Sequence[object]]) -> list[tuple[bytes, bytes]]:
-        """Run a statement once for each of the values, as one transaction; gives the rows of the last."""
+        """Run a statement once for each of the values in one transaction; returns the rows of the last."""
         import sqlite3
 
         if self._connection is None:
@@ -394,7 +388,7 @@ class _ThumbnailCache:
 
 @contextmanager
 def _open_cache(keep: bool) -> Iterator[_ThumbnailCache]:
-    """Open the cache: a damaged one is begun anew, one that another process locks is left alone."""
+    """Open the cache: a damaged one is deleted, a locked one is not used."""
     from platformdirs import user_cache_path
 
     path = user_cache_path("napari-melanoma", appauthor=False) / "looks.sqlite"
@@ -411,7 +405,7 @@ def _open_cache(keep: bool) -> Iterator[_ThumbnailCache]:
 
 
 def _open_writable(path: Path) -> _ThumbnailCache:
-    """Open the cache for writing; made where it is missing, and anew where it is damaged."""
+    """Open the cache for writing; a missing or damaged file is created."""
     import sqlite3
 
     for _ in range(2):
@@ -429,7 +423,6 @@ def _open_writable(path: Path) -> _ThumbnailCache:
 
 
 def _open_read_only(path: Path) -> _ThumbnailCache:
-    """Open the cache without a right to change it."""
     import sqlite3
 
     try:
@@ -440,7 +433,7 @@ def _open_read_only(path: Path) -> _ThumbnailCache:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open a database and make its table; one of another format loses what it has."""
+    """Open a database and create its table; one of another format is emptied."""
     import sqlite3
 
     connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
@@ -462,15 +455,15 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _today() -> int:
-    """The number of the day."""
+    """Days since 1970."""
     return int(time.time() // DAY_S)
 
 
 def _file_key(path: Path) -> bytes:
-    """What a file is known by: nobody reads its name from it; another one once the file changes."""
+    """Hash of path, size and time: changes with the file, and does not reveal its name."""
     try:
-        found = path.stat()
-        stamp = (found.st_size, found.st_mtime_ns)
+        status = path.stat()
+        stamp = (status.st_size, status.st_mtime_ns)
     except OSError:
         stamp = (0, 0)
     return hashlib.sha256(os.fsencode(path.absolute()) + f"\0{stamp}".encode()).digest()

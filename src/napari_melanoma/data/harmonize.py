@@ -1,4 +1,4 @@
-"""Harmonize a table: each row brought to our columns and words, with a report of what was not understood."""
+"""Harmonize a table: map each row to our columns and words, and report what was not understood."""
 
 from __future__ import annotations
 
@@ -46,11 +46,19 @@ from napari_melanoma.io.tables import iterate_rows
 SITE_COLUMNS = ("site", "sub_site", "laterality")
 DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail")
 MALIGNANCY_COLUMNS = ("target", "melanoma")
-TEXT_SEPARATOR = " // "  # between texts that are kept in one cell; no word has it, so that they mean nothing together
+TEXT_SEPARATOR = " // "  # joins original texts in one cell; no known word contains it
+MAX_LISTED_WORDS = 12  # words of one column that a message lists
+MAX_LISTED_ROWS = 3  # rows that a message lists
+MAPPING_ADVICE = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
+MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
+PARSER_CACHE_SIZE = 1 << 14  # results of a step: most columns have few different words
+ROWS_PER_REPORT = 5000  # rows between two progress reports
+FILE_COLUMNS = ("path", "mask_path")
+Row = Mapping[str, str]
 
 
 class TableCell(NamedTuple):
-    """A cell that says something: its column, its text, and what the column means."""
+    """A cell that is not empty: its column, its text, and what the column means."""
 
     column: str
     text: str
@@ -59,7 +67,7 @@ class TableCell(NamedTuple):
 
 @dataclass
 class HarmonizedCells:
-    """What some cells of a row say."""
+    """The outcome of parsing some cells of a row."""
 
     found: dict[str, str] = field(default_factory=dict)
     other: dict[str, str] = field(default_factory=dict)
@@ -67,7 +75,7 @@ class HarmonizedCells:
     disagreements: list[str] = field(default_factory=list)
 
     def add_unmapped(self, cell: TableCell, fault: str = "unmapped") -> None:
-        """Keep a cell as it is; a number in a column that may hold anything is no word that we should know."""
+        """Keep a cell unchanged; a number in a column outside the schema is not reported as an unknown word."""
         if not cell.meaning.words_only:
             self.faults.append((fault, cell.meaning.column_name, cell.text))
         elif parse_number(cell.text) is None:
@@ -75,22 +83,22 @@ class HarmonizedCells:
         self.add_original(cell)
 
     def add_disagreement(self, cell: TableCell) -> None:
-        """Keep a cell that says otherwise than a better one, under its own name where that is not ours."""
+        """Keep a cell that contradicts a preferred one; under its own name if that is not one of our columns."""
         other = cell.meaning.column_name if cell.column != cell.meaning.column_name else "another column"
-        self.disagreements.append(f"{cell.column} says otherwise than {other}")
+        self.disagreements.append(f"{cell.column} contradicts {other}")
         if find_column(cell.column):
             self.add_original(cell)
         else:
             self.other[cell.column] = cell.text
 
     def add_original(self, cell: TableCell) -> None:
-        """Keep a cell as it was given: beside our column, or under its own name where it may hold anything."""
+        """Keep the original of a cell: with a suffix of our column, or under its own name if the column is not ours."""
         if cell.meaning.words_only:
             self.other[cell.column] = cell.text
         elif not cell.meaning.keeps_original:
             name = cell.meaning.column_name + AS_GIVEN_SUFFIX
-            before = [self.other[name]] if name in self.other else []
-            texts = TEXT_SEPARATOR.join((*before, cell.text)).split(TEXT_SEPARATOR)
+            earlier = [self.other[name]] if name in self.other else []
+            texts = TEXT_SEPARATOR.join((*earlier, cell.text)).split(TEXT_SEPARATOR)
             self.other[name] = TEXT_SEPARATOR.join(dict.fromkeys(texts))
 
 
@@ -98,22 +106,19 @@ CellParser = Callable[[Iterable[TableCell], str], HarmonizedCells]
 
 
 def find_parser(column_name: str) -> tuple[str, CellParser]:
-    """Say which step a column of ours belongs to.
+    """Return the key and function of the parsing step of a column.
 
-    Takes the cells, those of our first column first and of one column the best first, and the source.
+    The function gets the cells, in the order of our columns and the preferred first, and the source.
     """
     if column_name in SITE_COLUMNS:
-        return "place", parse_site_cells
+        return "site", parse_site_cells
     if column_name in DIAGNOSIS_COLUMNS or column_name in MALIGNANCY_COLUMNS:
         return "diagnosis", parse_diagnosis_cells
     return column_name, parse_column_cells
 
 
 def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Understand cells that mean one column of ours.
-
-    Returns the first that says something counts.
-    """
+    """Parse cells that map to one of our columns; the first non-empty value counts."""
     outcome = HarmonizedCells()
     for cell in cells:
         column = find_column(cell.meaning.column_name)
@@ -127,7 +132,7 @@ def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCel
 
 
 def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Understand site, place within it and side, each of which may be said with the others."""
+    """Parse body site, sub-site and side, each of which may be given together with the others."""
     outcome, known = HarmonizedCells(), NO_SITE
     for cell in cells:
         found = parse_body_site(cell.text, source)
@@ -142,9 +147,9 @@ def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells
 
 
 def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Understand class and subtype, and what follows from them for malignancy where the row does not say it.
+    """Parse class and subtype, and derive malignancy where the row does not give it.
 
-    Returns the most exact diagnosis that does not contradict the first one.
+    The most specific diagnosis that does not contradict the first one counts.
     """
     given = list(cells)
     outcome = parse_column_cells((cell for cell in given if cell.meaning.column_name in MALIGNANCY_COLUMNS), source)
@@ -155,7 +160,7 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
         word = None if TEXT_SEPARATOR in cell.text else translate_diagnosis(cell.text, source)
         exact = word is not None and is_exact_diagnosis(cell.text, source)
         if not exact:
-            outcome.add_unmapped(cell)  # and kept: what is understood of it may count all the same
+            outcome.add_unmapped(cell)  # kept, although the part that was understood may count
         unsure = unsure or word is None
         if word is None or word == UNKNOWN or (best and words.is_within(best, word)):
             continue
@@ -166,7 +171,9 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
         elif exact and not (
             cell.meaning.keeps_original and expand_diagnosis(word).diagnosis == expand_diagnosis(best).diagnosis
         ):
-            against.append(cell)  # not two subtypes of one class, such as in situ and superficial spreading
+            against.append(
+                cell
+            )  # two subtypes of one class, such as in situ and superficial spreading, do not contradict
     _add_unused_words(outcome, best, vague, against, source)
     _fill_diagnosis(
         outcome,
@@ -177,7 +184,7 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
 
 
 def _merge_vague_diagnoses(words: Sequence[Diagnosis]) -> Diagnosis:
-    """What words that are less than a diagnosis say together of malignancy; nothing where they differ."""
+    """Malignancy that words above the level of a diagnosis imply together; empty where they differ."""
     targets = {word.target for word in words}
     melanomas = {word.melanoma for word in words if word.melanoma}
     return Diagnosis(target=targets.pop(), melanoma="".join(melanomas)) if len(targets) == 1 else Diagnosis()
@@ -190,7 +197,7 @@ def _add_unused_words(
     against: Iterable[TableCell],
     source: str,
 ) -> None:
-    """Keep words that contradict the diagnosis, and those that are less than one where there is none."""
+    """Keep words that contradict the diagnosis, and unspecific words where there is no diagnosis."""
     for cell in against:
         outcome.add_disagreement(cell)
     for cell, word in vague:
@@ -203,30 +210,24 @@ def _add_unused_words(
 
 
 def _fill_diagnosis(outcome: HarmonizedCells, known: Diagnosis, vaguely: Diagnosis) -> None:
-    """Fill in what a diagnosis says; a row's own word on malignancy comes first, vague words last."""
+    """Fill in what a diagnosis implies; malignancy given in the row comes first, unspecific words last."""
     found = outcome.found
     found |= {"diagnosis": known.diagnosis} if known.diagnosis else {}
     found |= {"diagnosis_detail": known.detail} if known.detail else {}
     for column, value in (("melanoma", known.melanoma), ("target", known.target)):
         if value and found.setdefault(column, value) != value:
-            outcome.disagreements.append(f"{column} says otherwise than the diagnosis")
+            outcome.disagreements.append(f"{column} contradicts the diagnosis")
     if target := "1" if found.get("melanoma") == "1" else vaguely.target:
         found.setdefault("target", target)
-    if found.get("melanoma") == "1" and found.get("target") == "0" and not known.diagnosis:  # else said above
-        outcome.disagreements.append("target says otherwise than melanoma")
+    if found.get("melanoma") == "1" and found.get("target") == "0" and not known.diagnosis:  # else reported above
+        outcome.disagreements.append("target contradicts melanoma")
     if found.get("target") == "0" or (vaguely.melanoma == "0" and found.get("target") == vaguely.target):
         found.setdefault("melanoma", "0")
 
 
-MAX_LISTED_WORDS = 12  # words of one column that a line names
-MAX_LISTED_ROWS = 3  # rows that a line names
-MAPPING_ADVICE = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
-MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
-
-
 @dataclass(frozen=True)
 class HarmonizeReport:
-    """What was met in a table."""
+    """The outcome of harmonizing a table."""
 
     rows: int = 0
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -242,37 +243,31 @@ class HarmonizeReport:
 
     @property
     def unrecognized(self) -> dict[str, str]:
-        """Columns with an unknown name, each with the column of ours that is nearest, "" where none is similar."""
+        """Columns with an unknown name and the most similar column of ours; "" where none is similar."""
         own = [
             name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN_SUFFIX)
         ]
-        return {name: suggest_column(name) if place < MAX_COMPARED else "" for place, name in enumerate(own)}
+        return {name: suggest_column(name) if index < MAX_COMPARED else "" for index, name in enumerate(own)}
 
     def describe_unrecognized(
         self,
-        fate: str = "kept under its own name, where nothing reads it",
+        fate: str = "kept under its own name and not used",
         advice_template: str = MAPPING_ADVICE,
         similar_only: bool = False,
     ) -> Iterator[tuple[str, str]]:
-        """Name the columns that are not recognized, with the nearest known one and how to map them.
-
-        A column, and a sentence on it.
-        """
+        """Describe unrecognized columns, the most similar known one and how to map it: a column, and a sentence."""
         others = []
         for theirs, ours in self.unrecognized.items():
             if ours and ours not in self.known:
                 advice = advice_template.format(key=quote_toml_key(theirs), ours=ours)
-                yield theirs, f"not recognized, so it is {fate}. The nearest known column is {ours}: {advice}"
+                yield theirs, f"not recognized, so it is {fate}. The most similar known column is {ours}: {advice}"
             else:
                 others.append(theirs)
         if others and not similar_only:
             yield "columns", f"not recognized and {fate}: {format_names(others, MAX_LISTED_WORDS)}"
 
     def describe_findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
-        """Describe what a user should review.
-
-        A column, and a sentence on it.
-        """
+        """Describe what a user should review: a column, and a sentence."""
         for fault, meaning in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
                 kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column)
@@ -285,16 +280,14 @@ class HarmonizeReport:
         if self.renamed:
             yield "image_id", describe_renamed(self.renamed)
         if self.duplicates:
-            ids = f"{len(self.duplicates)} ids stand" if len(self.duplicates) > 1 else "1 id stands"
+            count = len(self.duplicates)
+            ids = f"{count} ids occur" if count > 1 else "1 id occurs"
             yield "image_id", f"{ids} in several rows: {list_counts(self.duplicates)}"
         for column in self.empty:
-            yield column, "no row says anything in this column"
+            yield column, "no row has a value in this column"
 
     def list_cells(self, fault: str, column: str) -> str:
-        """List the cells of a column that were not understood, and the first rows that they are in.
-
-        Such as ``'430' (1), '-5' (1); rows a, b``.
-        """
+        """List cells that were not understood, and their first rows: ``'430' (1), '-5' (1); rows a, b``."""
         words, rows = getattr(self, fault)[column], self.rows_of.get(fault, {}).get(column, ())
         if not rows:
             return list_counts(words)
@@ -304,10 +297,7 @@ class HarmonizeReport:
 
 
 def describe_renamed(renamed: Mapping[str, str]) -> str:
-    """Describe ids that were changed.
-
-    How many, and the first of them.
-    """
+    """Describe changed ids: their number, and the first of them."""
     shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MAX_LISTED_ROWS])
     more = f" and {len(renamed) - MAX_LISTED_ROWS} more" if len(renamed) > MAX_LISTED_ROWS else ""
     ids = "1 id was" if len(renamed) == 1 else f"{len(renamed)} ids were"
@@ -315,22 +305,18 @@ def describe_renamed(renamed: Mapping[str, str]) -> str:
 
 
 def quote_toml_key(name: str) -> str:
-    """Write the name of a column as a key of TOML."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def list_counts(counts: Mapping[str, int], max_listed: int = MAX_LISTED_WORDS) -> str:
-    """Name what was counted, the most frequent first.
-
-    Such as ``'Hallux' (3), 'Glabella' (1) and 5 more``.
-    """
+    """List counted words, the most frequent first: ``'Hallux' (3), 'Glabella' (1) and 5 more``."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     more = f" and {len(ordered) - max_listed} more" if len(ordered) > max_listed else ""
     return ", ".join(f"'{word}' ({count})" for word, count in ordered[:max_listed]) + more
 
 
 class HarmonizeTally:
-    """Counts while rows go by; ``report`` gives what there is so far."""
+    """Collect the report while rows are harmonized."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -370,11 +356,11 @@ class HarmonizeTally:
         self._disagreements.update(disagreements)
 
     def add_renamed(self, given: str, found: str) -> None:
-        """Note an id that was changed."""
+        """Record a changed id."""
         self._renamed[given] = found
 
     def make_report(self) -> HarmonizeReport:
-        """Give what was counted."""
+        """Return the report so far."""
         return HarmonizeReport(
             rows=self.rows,
             columns={theirs: ours for theirs, ours in self.columns.items() if ours},
@@ -393,52 +379,41 @@ class HarmonizeTally:
         )
 
     def _is_empty_column(self, theirs: str, ours: tuple[str, ...]) -> bool:
-        """Whether no row says anything in a column, or all say that nobody knows."""
-        said = (theirs, *ours, *(f"{column}{AS_GIVEN_SUFFIX}" for column in ours))
+        """Whether a column is empty, or unknown, in all rows."""
+        names = (theirs, *ours, *(f"{column}{AS_GIVEN_SUFFIX}" for column in ours))
         return theirs not in self._columns_with_values or (
-            bool(ours) and not any(column in self._known for column in said)
+            bool(ours) and not any(column in self._known for column in names)
         )
 
 
 def _describe_cell_count(words: Mapping[str, int]) -> str:
-    """How many cells are meant."""
     count = sum(words.values())
     return f"{count} cell{'s are' if count > 1 else ' is'}"
 
 
-PARSER_CACHE_SIZE = 1 << 14  # answers of a step: most columns have few different words
-Row = Mapping[str, str]
-
-
 @dataclass(frozen=True)
 class HarmonizedTable:
-    """Rows in our columns and words, in their order, and what was met on the way.
-
-    Cells that say nothing are left out of a row.
-    """
+    """Harmonized rows in their order, and the report; empty cells are left out of a row."""
 
     rows: list[dict[str, str]]
     report: HarmonizeReport
 
 
 def harmonize_rows(rows: Iterable[Row], source: str = "") -> HarmonizedTable:
-    """Bring rows to our columns and words.
-
-    A row for each, in their order.
-    """
-    at_work = Harmonizer(source)
-    return HarmonizedTable([at_work.harmonize_row(row) for row in rows], at_work.make_report())
+    """Harmonize rows, in their order."""
+    harmonizer = Harmonizer(source)
+    return HarmonizedTable([harmonizer.harmonize_row(row) for row in rows], harmonizer.make_report())
 
 
 class _ParsingStep(NamedTuple):
-    """Columns of a table that are understood together, and what understands their texts."""
+    """Columns of a table that are parsed together, and their parser."""
 
     columns: tuple[str, ...]
     parse: Callable[[tuple[str, ...]], HarmonizedCells]
 
 
 class _ColumnPlan(NamedTuple):
-    """What the columns of a table mean: what stays, what names the image, and the steps of the others."""
+    """The role of each column of a table: kept unchanged, naming the image, or parsed in a step."""
 
     unchanged: tuple[str, ...]
     id_columns: tuple[str, ...]
@@ -446,7 +421,7 @@ class _ColumnPlan(NamedTuple):
 
 
 class Harmonizer:
-    """Harmonises rows that come one by one, so that a large table need not be in memory."""
+    """Harmonize rows one by one, so that a large table need not be in memory."""
 
     def __init__(self, source: str = "") -> None:
         self.source = source
@@ -454,24 +429,21 @@ class Harmonizer:
         self._plans: dict[tuple[tuple[str, ...], str], _ColumnPlan] = {}
 
     def make_report(self) -> HarmonizeReport:
-        """Say what was met so far."""
+        """Return the report so far."""
         return self._tally.make_report()
 
     def harmonize_row(self, row: Row) -> dict[str, str]:
-        """Bring a row to our columns and words.
-
-        Ours first, then the others; cells that say nothing are left out.
-        """
+        """Harmonize a row: our columns first, then the others; empty cells are left out."""
         given = {name: text for name, cell in row.items() if (text := cell.strip())}
-        source = "" if given.get("source") else self.source  # a row that names its source was harmonised before
-        stays, ids, steps = self._plan_columns(tuple(row), source)
+        source = "" if given.get("source") else self.source  # a row that names its source was harmonized before
+        unchanged, ids, steps = self._plan_columns(tuple(row), source)
         found: dict[str, str] = {}
         other: dict[str, str] = {}
         faults: list[tuple[str, str, str]] = []
-        for columns, answer in steps:
+        for columns, parse in steps:
             texts = tuple([given.get(column, "") for column in columns])
             if any(texts):
-                outcome = answer(texts)
+                outcome = parse(texts)
                 found |= outcome.found
                 if outcome.other or outcome.disagreements or outcome.faults:
                     other |= outcome.other
@@ -479,46 +451,45 @@ class Harmonizer:
                     self._tally.count_disagreements(outcome.disagreements)
         if self.source:
             found.setdefault("source", self.source)
-        found |= {column: given[column] for column in stays if column in given}
+        found |= {column: given[column] for column in unchanged if column in given}
         found |= other
         self._note_renamed([given[column] for column in ids if column in given], found.get("image_id", ""))
         self._tally.add_row(given, found, faults)
         return found
 
     def _note_renamed(self, texts: Iterable[str], image_id: str) -> None:
-        """Note an id that named a place outside its folder, and of which the last part is left."""
+        """Record an id that was reduced to its last part because it named a path outside its folder."""
         for text in texts:
             if escapes_folder(text) and image_id == strip_image_suffix(text) != text:
                 self._tally.add_renamed(text, image_id)
 
     def list_unchanged_columns(self, row: Row) -> tuple[str, ...]:
-        """Say which columns stay under their own names.
-
-        In their order.
-        """
+        """Return the columns that keep their own names, in their order."""
         return self._plan_columns(tuple(row), "" if row.get("source", "").strip() else self.source).unchanged
 
     def _plan_columns(self, names: tuple[str, ...], source: str) -> _ColumnPlan:
-        """What the columns mean; found out once for rows with the same columns."""
+        """Plan the roles of columns; cached for rows with the same columns."""
         key = (names, source)
         if key not in self._plans:
-            meant = {name: find_column_meanings(name, source) for name in names}
+            meanings = {name: find_column_meanings(name, source) for name in names}
             self._tally.columns.update(
-                {name: tuple(meaning.column_name for meaning in means) for name, means in meant.items()}
+                {name: tuple(meaning.column_name for meaning in found) for name, found in meanings.items()}
             )
-            stays = [
-                name for name, means in meant.items() if not means or any(meaning.keeps_original for meaning in means)
+            unchanged = [
+                name
+                for name, found in meanings.items()
+                if not found or any(meaning.keeps_original for meaning in found)
             ]
-            ids = [name for name, means in meant.items() if any(meaning.column_name == "image_id" for meaning in means)]
-            self._plans[key] = _ColumnPlan(tuple(stays), tuple(ids), tuple(_make_steps(meant, source)))
+            ids = [name for name, found in meanings.items() if any(one.column_name == "image_id" for one in found)]
+            self._plans[key] = _ColumnPlan(tuple(unchanged), tuple(ids), tuple(_make_steps(meanings, source)))
         return self._plans[key]
 
 
-def _make_steps(meant: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> Iterable[_ParsingStep]:
-    """The steps for the columns of a table, in the order of the schema."""
-    pairs = [(name, meaning) for name, means in meant.items() for meaning in means]
-    order = {name: place for place, name in enumerate(COLUMN_NAMES)}
-    # Our own columns first: what is understood ends there, and has to come first the next time too.
+def _make_steps(meanings: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> Iterable[_ParsingStep]:
+    """Plan the parsing steps of a table, in the order of the schema."""
+    pairs = [(name, meaning) for name, found in meanings.items() for meaning in found]
+    order = {name: index for index, name in enumerate(COLUMN_NAMES)}
+    # Our own columns first: they contain the harmonized values, which must win when a table is harmonized again.
     pairs.sort(
         key=lambda pair: (
             pair[1].rank > 0,
@@ -534,55 +505,51 @@ def _make_steps(meant: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> 
 
 
 def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingStep:
-    """One step, which remembers its answers."""
-    understand = find_parser(group[0][1].column_name)[1]
+    """Make one step; its results are cached."""
+    parse_cells = find_parser(group[0][1].column_name)[1]
 
     @lru_cache(maxsize=PARSER_CACHE_SIZE)
-    def answer(texts: tuple[str, ...]) -> HarmonizedCells:
-        told = ((name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
-        return understand(
-            (TableCell(name, append_unit(text, meaning.unit), meaning) for name, text, meaning in told), source
+    def parse(texts: tuple[str, ...]) -> HarmonizedCells:
+        cells = ((name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
+        return parse_cells(
+            (TableCell(name, append_unit(text, meaning.unit), meaning) for name, text, meaning in cells), source
         )
 
-    return _ParsingStep(tuple(name for name, _ in group), answer)
-
-
-ROWS_PER_REPORT = 5000  # rows between two reports
-FILE_COLUMNS = ("path", "mask_path")
+    return _ParsingStep(tuple(name for name, _ in group), parse)
 
 
 class HarmonizeOptions(Config):
-    """What a table is, where it does not say so itself."""
+    """What a table is, where it cannot be detected."""
 
     source: str = Field("", description="name of the public set that the table belongs to; some words differ by set")
     mapping: TableMapping = Field(
-        TableMapping(), description="what its columns and words mean, where they are nobody else's"
+        TableMapping(), description="meaning of columns and words that are not known otherwise"
     )
 
 
 def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: RunContext) -> HarmonizeReport:
-    """Bring a table to our columns and words; its rows stay in their order, and none is left out."""
+    """Harmonize a table; all rows are kept, in their order."""
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
-    harmoniser = Harmonizer(options.source)
+    harmonizer = Harmonizer(options.source)
     written = _RowBuffer()
     moved = _relative_folder(out.resolve().parent, table.resolve().parent)
     for row in _iter_mapped_rows(table, options.mapping, run):
-        found = harmoniser.harmonize_row(row)
+        found = harmonizer.harmonize_row(row)
         for column in FILE_COLUMNS if moved != "." else ():
             if found.get(column) and not Path(found[column]).is_absolute():
                 found[column] = Path(os.path.normpath(Path(moved, found[column]))).as_posix()
         if not written.count:
-            written.add_columns((*COLUMN_NAMES, *harmoniser.list_unchanged_columns(row)))
+            written.add_columns((*COLUMN_NAMES, *harmonizer.list_unchanged_columns(row)))
         written.add(found)
     if not written.count:
         raise DataSetError(f"{table} needs at least one row below its header; found none.")
     written.write(out)
-    return harmoniser.make_report()
+    return harmonizer.make_report()
 
 
 def _relative_folder(start: Path, goal: Path) -> str:
-    """How one gets from one folder to another."""
+    """Path from one folder to another."""
     try:
         return os.path.relpath(goal, start)
     except ValueError:  # another drive of Windows
@@ -590,53 +557,51 @@ def _relative_folder(start: Path, goal: Path) -> str:
 
 
 def _iter_mapped_rows(table: Path, mapping: TableMapping, run: RunContext) -> Iterator[dict[str, str]]:
-    """The rows of a table under the names that the mapping gives."""
+    """Yield the rows of a table with the mapping applied."""
     mapped = bool(mapping.columns or mapping.words)
     for count, row in enumerate(iterate_rows(table), start=1):
         if count % ROWS_PER_REPORT == 0:
             run.check()
-            run.report(Progress(count, None, "Harmonising rows"))
+            run.report(Progress(count, None, "Harmonizing rows"))
         yield mapping.apply(row) if mapped else row
 
 
 class _CsvRecords(list[str]):
-    """Where a writer of CSV puts its lines."""
+    """A list that a CSV writer writes its lines to."""
 
     write = list.append
 
 
 class _RowBuffer:
-    """Rows as text, which is a tenth of what they take as values; a column that a later row adds comes last."""
+    """Rows as text, a tenth of their size as values; columns first seen in a later row come last."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self._records = _CsvRecords()
         self._widths: list[int] = []
         self._table = CsvWriter(self._records, line_end="")
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
         return len(self._records)
 
     def add_columns(self, columns: Iterable[str]) -> None:
-        """Name the columns that come first."""
-        self._places = {column: place for place, column in enumerate(dict.fromkeys(columns))}
+        """Set the first columns."""
+        self._positions = {column: index for index, column in enumerate(dict.fromkeys(columns))}
 
     def add(self, row: dict[str, str]) -> None:
-        """Add a row."""
-        places = self._places
-        if not row.keys() <= places.keys():
+        positions = self._positions
+        if not row.keys() <= positions.keys():
             for column in row:
-                places.setdefault(column, len(places))
-        self._table.write_row(map(row.get, places, repeat("")))
-        self._widths.append(len(places))
+                positions.setdefault(column, len(positions))
+        self._table.write_row(map(row.get, positions, repeat("")))
+        self._widths.append(len(positions))
 
     def write(self, path: Path) -> None:
-        """Write all rows, the earlier ones with empty cells for columns that came later."""
+        """Write all rows; earlier rows get empty cells for columns added later."""
         header = _CsvRecords()
-        CsvWriter(header, line_end="").write_row(self._places)
-        width = len(self._places)
+        CsvWriter(header, line_end="").write_row(self._positions)
+        width = len(self._positions)
         with (
             atomic_file(path) as temporary,
             temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,

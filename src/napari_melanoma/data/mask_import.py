@@ -1,4 +1,4 @@
-"""Bring masks that were made elsewhere into a data set: match, draw, unite and store them, and say what did not fit."""
+"""Import masks that were made elsewhere into a data set: match, draw, unite and store them, and report the rest."""
 
 from __future__ import annotations
 
@@ -42,36 +42,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
-_SAME_ASPECT = 0.01
+_SAME_ASPECT = 0.01  # relative difference of aspect ratios
 
 
 class MaskImportOptions(Config):
-    """How masks made elsewhere are taken."""
+    """How masks made elsewhere are imported."""
 
-    format: MaskFormat | None = Field(None, description="told by the content by default")
-    classes: tuple[str, ...] = Field((), description="objects of these classes are taken; all by default")
+    format: MaskFormat | None = Field(None, description="detected from the content by default")
+    classes: tuple[str, ...] = Field((), description="import only objects of these classes; all by default")
     class_is_diagnosis: bool = Field(False, description="the class of the objects is the diagnosis of the image")
     resize: bool = Field(False, description="scale masks of another size, where the aspect ratio is the same")
-    replace: bool = Field(False, description="let a mask replace one that was accepted or corrected in the data set")
-    review: Review = Field("accepted", description="review state that they get")
-    reviewer: str = Field("", description="who drew or checked them")
-    modality: Modality | None = Field(None, description="of all the photographs")
+    replace: bool = Field(False, description="replace masks that were accepted or corrected in the data set")
+    review: Review = Field("accepted", description="review state of the imported masks")
+    reviewer: str = Field("", description="name of the person who drew or checked the masks")
+    modality: Modality | None = Field(None, description="modality of all photographs")
     metadata: Path | None = Field(None, description="table with image_id, patient_id, diagnosis and any other columns")
-    mapping: TableMapping = Field(TableMapping(), description="what the columns and words of the table mean")
-    no_patients: bool = Field(False, description="the user has confirmed that nothing names the patients")
+    mapping: TableMapping = Field(TableMapping(), description="meaning of the columns and words of the table")
+    no_patients: bool = Field(False, description="the user has confirmed that the patients are unknown")
     values: tuple[str, ...] | Literal["all"] | None = Field(
-        None, description="what is lesion in masks with several values; refused by default"
+        None, description="values that mark the lesion in masks with several values; without it these masks are refused"
     )
 
 
 @dataclass
 class MaskImportReport:
-    """What an import did: ``added`` image ids, and everything that did not fit, each with its reason.
+    """The outcome of an import: the ids ``added``, and everything that was not imported, each with its reason.
 
-    ``faults`` are masks that could not be taken, by image or mask; ``kept`` are images whose mask in the data set a
-    person has reviewed already; ``without_mask`` are photographs that no mask belongs to; ``left_out`` counts objects
-    that enclose nothing or are of other classes; ``points_cut_off`` lay outside their image; ``notes`` are what was
-    noticed about the table of metadata.
+    ``faults`` are masks that could not be imported, by image or mask; ``kept`` are images whose mask in the data set
+    was reviewed already; ``without_mask`` are photographs without a mask; ``left_out`` counts objects without area or
+    of other classes; ``points_cut_off`` counts points outside their image; ``notes`` describe problems of the metadata
+    table.
     """
 
     added: list[str] = field(default_factory=list)
@@ -87,10 +87,10 @@ class MaskImportReport:
 def import_masks(
     masks: Path, images: Path, out: Path, options: MaskImportOptions, *, run: RunContext
 ) -> MaskImportReport:
-    """Bring masks that were made elsewhere into a data set.
+    """Import masks that were made elsewhere into a data set.
 
     The data set is one of corrections (``data.corrections``): photographs are stored upright as PNG without metadata,
-    one that is in it already is updated, and each can be taken back.
+    those in it already are updated, and each import can be undone.
     """
     run.report(Progress(0, None, "Reading the masks"))
     objects, left_out = read_masks(masks, options.format)
@@ -98,7 +98,7 @@ def import_masks(
     pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, ImageFileArea)}
     paths = [path for path in find_photographs([images]) if path.resolve() not in pictures]
     if not paths:
-        raise InputError(f"{images} holds no photograph beside the masks. Name the folder of the photographs.")
+        raise InputError(f"{images} contains no photograph besides the masks. Name the folder of the photographs.")
     matched = _match_photographs(_select_classes(objects, options, report), paths, report)
     used = {path for path, _ in matched}
     report.without_mask = [path.name for path in paths if path not in used]
@@ -110,9 +110,9 @@ def import_masks(
     return report
 
 
-def _list_tables(*places: Path) -> list[str]:
-    """List the tables beside photographs and masks, for the user who has named none."""
-    folders = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
+def _list_tables(*paths: Path) -> list[str]:
+    """List the tables next to photographs and masks, to suggest them to a user who has named none."""
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in paths)
     return [
         str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES
     ]
@@ -121,11 +121,11 @@ def _list_tables(*places: Path) -> list[str]:
 def _read_metadata(
     options: MaskImportOptions, paths: Iterable[Path], tables: list[str], report: MaskImportReport
 ) -> dict[str, dict[str, str]]:
-    """Rows of the table of metadata by the photographs' stems; refuses photographs whose patients no row names."""
-    harmoniser, known, differ = Harmonizer(), dict[str, dict[str, str]](), Counter[str]()
+    """Read the metadata by photograph stem; raises for photographs whose patients no row names."""
+    harmonizer, known, differ = Harmonizer(), dict[str, dict[str, str]](), Counter[str]()
     if options.metadata is not None:
         for given in iterate_rows(options.metadata):
-            row = harmoniser.harmonize_row(options.mapping.apply(given))
+            row = harmonizer.harmonize_row(options.mapping.apply(given))
             if "image_id" in row:
                 differ.update(fill_gaps(known.setdefault(row["image_id"], row), row))
         if not known:
@@ -133,21 +133,23 @@ def _read_metadata(
                 f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
                 "Add that column."
             )
-    met, names = harmoniser.make_report(), sorted(path.stem for path in paths)
+    report_of_table, names = harmonizer.make_report(), sorted(path.stem for path in paths)
     found = _match_rows(names, known)
     if known and names and not found:
         raise InputError(
-            f"{options.metadata} has rows for {format_names(list(known))}, but for none of the {len(names)} photographs "
-            f"with a mask, such as {format_names(names)}. Expected the photographs' names, with or without suffix, in the "
-            "column that names the images."
+            f"{options.metadata} has rows for {format_names(list(known))}, but none for the {len(names)} photographs "
+            f"with a mask, such as {format_names(names)}. Expected the photographs' names, with or without suffix, in "
+            "the column that names the images."
         )
     named = sum("patient_id" in row for row in found.values())
     how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
-    report.notes += check_patients_named(named, len(names), met, options.no_patients, unread=tables, how=how)
-    report.notes += [*met.describe_unrecognized("left out"), *met.describe_findings(kept_in={"diagnosis": "diagnosis"})]
+    patients = check_patients_named(named, len(names), report_of_table, options.no_patients, unread=tables, how=how)
+    report.notes += patients
+    report.notes += report_of_table.describe_unrecognized("left out")
+    report.notes += report_of_table.describe_findings(kept_in={"diagnosis": "diagnosis"})
     report.notes += [(column, describe_contradictions(count)) for column, count in differ.items()]
     if others := len(known) - len({row["image_id"] for row in found.values()}):
-        report.notes.append(("image_id", f"left out of the table: {format_count(others, 'image')} without a mask here"))
+        report.notes.append(("image_id", f"rows not used: {format_count(others, 'image')} without a mask"))
     lacking = [name for name in names if name not in found] if known else []
     if lacking:
         report.notes.append(("image_id", f"the table has no row for {format_names(lacking)}"))
@@ -155,7 +157,7 @@ def _read_metadata(
 
 
 def _match_rows(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Find the row of each photograph: by its name, whatever the case, or by that of its nnU-Net case."""
+    """Find the row of each photograph: by its name, ignoring case, or by that of its nnU-Net case."""
     folded = {name.casefold(): row for name, row in known.items()}
     found = {
         name: next((row for row in (known.get(name), *map(folded.get, _name_keys(name))) if row is not None), None)
@@ -169,7 +171,7 @@ def _name_keys(name: str) -> tuple[str, str]:
 
 
 def _add_metadata(correction: Correction, row: dict[str, str]) -> Correction:
-    """Add to a correction what a table knows of the photograph."""
+    """Add the metadata of a photograph to its correction."""
     return replace(
         correction,
         patient_id=row.get("patient_id") or None,
@@ -183,7 +185,7 @@ def _add_metadata(correction: Correction, row: dict[str, str]) -> Correction:
 def _select_classes(
     objects: Sequence[MaskObject], options: MaskImportOptions, report: MaskImportReport
 ) -> list[MaskObject]:
-    """Keep the objects of the classes that were asked for."""
+    """Keep the objects of the requested classes."""
     if not options.classes:
         return list(objects)
     kept = [one for one in objects if one.label in options.classes]
@@ -197,7 +199,7 @@ def _select_classes(
 def _match_photographs(
     objects: Sequence[MaskObject], paths: Sequence[Path], report: MaskImportReport
 ) -> list[tuple[Path, list[MaskObject]]]:
-    """Photographs with their objects; masks that belong to none, or to more than one, are faults."""
+    """Match photographs and objects; masks that belong to none, or to more than one, are faults."""
     names, found = ImageNames(paths), defaultdict(list)
     unmatched: dict[str, str] = {}
     for one in objects:
@@ -207,13 +209,13 @@ def _match_photographs(
         elif candidates:
             unmatched[one.image] = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
         else:
-            unmatched[one.image] = "belongs to no photograph: none of that name was found"
+            unmatched[one.image] = "no photograph of that name was found"
     report.faults += unmatched.items()
     return [(path, found[path]) for path in paths if path in found]
 
 
 def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: MaskImportOptions, run: RunContext) -> None:
-    """Refuse label images whose values the user has not explained, before the first mask is stored."""
+    """Raise for label images whose lesion values are not given, before the first mask is stored."""
     pictures = [
         (path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, ImageFileArea)
     ]
@@ -224,9 +226,9 @@ def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: MaskImp
         return
     refused: dict[str, LabelImageError] = {}
     for path, area, size in run.track(pictures, "Checking masks"):
-        of_photograph = read_image_size(path)
-        if not options.resize and of_photograph and sorted(size or of_photograph) != sorted(of_photograph):
-            continue  # refused later, and not decoded: it may claim to be huge
+        photograph_size = read_image_size(path)
+        if not options.resize and photograph_size and sorted(size or photograph_size) != sorted(photograph_size):
+            continue  # refused later, and not decoded: its header may declare a huge size
         try:
             read_lesion_mask(area.path, area.path.name, None, area.class_names)
         except LabelImageError as error:
@@ -244,12 +246,12 @@ def _make_corrections(
     report: MaskImportReport,
     run: RunContext,
 ) -> Iterator[Correction]:
-    """Read each photograph and draw its mask; what does not fit is noted instead."""
+    """Read each photograph and draw its mask; problems go to the report."""
     seen: set[str] = set()
     for path, objects in run.track(matched, "Importing masks"):
         try:
             photograph = read_photograph(path)
-        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this photograph; the others go on
+        except Exception as error:  # noqa: BLE001 - any error of a library concerns this photograph alone
             report.faults.append((path.name, describe_error(error)))
             continue
         digest = array_fingerprint(photograph.rgb)
@@ -259,7 +261,7 @@ def _make_corrections(
             continue
         try:
             if digest in seen:
-                raise DataSetError("shows the same pixels as another photograph: one mask each is taken")
+                raise DataSetError("shows the same pixels as another photograph: only one mask is imported")
             correction = _make_correction(photograph, path, objects, options, report)
         except DataSetError as error:
             report.faults.append((path.name, str(error)))
@@ -299,18 +301,18 @@ def _make_correction(
 
 
 def _draw_mask(one: MaskObject, shape: Size, options: MaskImportOptions, report: MaskImportReport) -> NDArray[np.bool_]:
-    """Draw one object on a photograph, where it was outlined on one of that size."""
+    """Draw one object on a photograph, scaled where it was outlined on another size."""
     size = one.size or shape
     if isinstance(one.area, ImageFileArea):
         one = replace(one, area=replace(one.area, lesion_values=options.values))
     if size != shape:
-        said = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
+        problem = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
         aspect = (size[0] * shape[1]) / (size[1] * shape[0])
         if abs(aspect - 1) > _SAME_ASPECT:
             turned = " (turned by its EXIF orientation?)" if size == shape[::-1] else ""
-            raise DataSetError(f"{said}{turned}")
+            raise DataSetError(f"{problem}{turned}")
         if not options.resize:
-            raise DataSetError(f"{said}: --resize scales it")
+            raise DataSetError(f"{problem}: scale it with --resize")
         report.resized += 1
     report.points_cut_off += one.area.count_points_outside(size)
     return one.area.draw(size, shape)

@@ -1,4 +1,4 @@
-"""Several data sets merged into one."""
+"""Merge several data sets into one."""
 
 from __future__ import annotations
 
@@ -40,17 +40,25 @@ from napari_melanoma.io.discovery import is_image_file
 from napari_melanoma.io.results import write_table
 
 DATASET_COLUMNS = ("image_id", "path", "mask_path", "source", "near_duplicate_of", "split", "review")
-COLUMN_FAMILIES = (  # who is contradicted in one of these is believed in none
+COLUMN_FAMILIES = (  # a row that contradicts the preferred one in one of these columns supplies none of them
     ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma"),
     ("site", "sub_site", "laterality"),
 )
 ALSO_IN = "also_in"
+FILE_COLUMNS = ("path", "mask_path")
+NO_IMAGE = {"path": ""}
+FILLED_COLUMNS = (
+    *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
+    *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
+)
+CONFLICT_COLUMNS = ("image_id", "column", "taken", "taken_from", "other", "other_from")
+PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "likeness", "same_group")
 Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A row with its name and data set; of several about one image the one of the highest ``rank`` is preferred."""
+    """A row with its image id and data set; of several rows about one image that of highest ``rank`` is preferred."""
 
     row: PackedRow
     data_set: str
@@ -60,7 +68,7 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class MergeConflict:
-    """That two data sets say different things of one image: what was taken and what was not."""
+    """A value that differs between data sets for one image: which was taken, and which was not."""
 
     image_id: str
     column: str
@@ -71,23 +79,20 @@ class MergeConflict:
 
 
 def identify_image(image_id: str, source: str) -> str:
-    """Say which image a row is about."""
+    """Return a key for the image: its published id, or source and id."""
     found = _published_id_pattern().fullmatch(image_id)
     return next(filter(None, found.groups())).lower() if found else f"{source}/{image_id}"
 
 
 @cache
 def _published_id_pattern() -> re.Pattern[str]:
-    """Names that one archive alone gives; a group inside is what tells images apart."""
+    """Ids that only one archive assigns; a group in a pattern is the part that identifies the image."""
     patterns = dict.fromkeys(source.spec.ids for source in list_sources().values() if source.spec.ids)
     return re.compile("|".join(one if re.compile(one).groups else f"({one})" for one in patterns), re.IGNORECASE)
 
 
 def group_by_image(origins: Sequence[DatasetRow]) -> list[list[DatasetRow]]:
-    """Put the rows of each image together.
-
-    In the order of the first row of each; the preferred one of each image first.
-    """
+    """Group rows by image, in the order of the first row of each; the preferred row of each image comes first."""
     groups: dict[str, list[DatasetRow]] = {}
     for origin in origins:
         name = identify_image(origin.image_id, origin.row.get("source", origin.data_set))
@@ -101,15 +106,15 @@ def group_by_image(origins: Sequence[DatasetRow]) -> list[list[DatasetRow]]:
 
 
 def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
-    """Make one row of those that are about one image.
+    """Merge the rows about one image into one.
 
-    What the preferred one says, and what it leaves open or says less exactly from the others in their order; of a row
-    that contradicts it in the diagnosis nothing that follows from a diagnosis is taken, and likewise of the site.
-    ``also_in`` names the other data sets. Where another row contradicts what was taken.
+    Takes the values of the preferred row; what it leaves empty or gives less exactly comes from the others, in their
+    order. A row that contradicts the preferred one in the diagnosis supplies no diagnosis column, and likewise for the
+    site. ``also_in`` names the other data sets. Returns the row and the conflicts.
     """
     first, *others = group
     row, conflicts = unpack_row(first.row), list[MergeConflict]()
-    said_by = dict.fromkeys(row, first.data_set)
+    origins = dict.fromkeys(row, first.data_set)
     for other in others:
         differ = {
             c: text for c, text in unpack_row(other.row).items() if c not in DATASET_COLUMNS and text != row.get(c)
@@ -121,24 +126,20 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
                 refused |= better.keys() & set(family)
         for column, agreed in better.items():
             if column in refused:
-                taken = (row.get(column, ""), said_by.get(column, ""))
+                taken = (row.get(column, ""), origins.get(column, ""))
                 conflicts.append(MergeConflict(first.image_id, column, *taken, differ[column], other.data_set))
             elif agreed and agreed != row.get(column):
-                row[column], said_by[column] = agreed, other.data_set
+                row[column], origins[column] = agreed, other.data_set
     return row | ({ALSO_IN: " ".join(other.data_set for other in others)} if others else {}), conflicts
 
 
 def tabulate_conflicts(conflicts: Iterable[MergeConflict]) -> Iterator[dict[str, object]]:
-    """Write conflicts as rows of a table."""
     for one in conflicts:
         yield {column: getattr(one, column) for column in CONFLICT_COLUMNS}
 
 
-CONFLICT_COLUMNS = ("image_id", "column", "taken", "taken_from", "other", "other_from")
-
-
 def _merge_values(column: str, one: str, other: str) -> str | None:
-    """The better of two values that do not contradict each other: the more exact one; None where they do."""
+    """Return the more exact of two values that do not contradict each other; None where they do."""
     if not one or one == UNKNOWN:
         return other
     if not other or other == UNKNOWN:
@@ -148,7 +149,7 @@ def _merge_values(column: str, one: str, other: str) -> str | None:
 
 @cache
 def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
-    """How two values of a column are compared."""
+    """Select how two values of a column are compared."""
     known = find_column(column)
     if known is not None and known.kind == "number":
         return _compare_numbers
@@ -159,35 +160,29 @@ def _choose_comparison(column: str) -> Callable[[str, str], str | None]:
 
 
 def _compare_numbers(one: str, other: str) -> str | None:
-    """A number that is written in two ways."""
+    """Compare two numbers, which may be written differently."""
     try:
         return one if float(one) == float(other) else None
     except ValueError:
         return None
 
 
-FILE_COLUMNS = ("path", "mask_path")
-NO_IMAGE = {"path": ""}
-FILLED_COLUMNS = (
-    *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
-    *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
-)
-
-
 class MergeOptions(Config):
     """How data sets are merged."""
 
-    keep_duplicates: bool = Field(False, description="take a picture from each data set that has it")
+    keep_duplicates: bool = Field(
+        False, description="keep a picture that several data sets contain once from each of them"
+    )
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge did.
+    """The outcome of a merge.
 
-    ``rows`` counts what was taken of each data set, ``images`` those that have an image; ``left_out`` are
-    the pairs of the same picture of which the second was left out; ``joined`` rows were joined to another one about
-    the same image, ``conflicts`` are what they contradict each other in. ``notes`` say what was not understood, and in
-    which data set.
+    ``rows`` counts the rows taken from each data set, ``images`` those with an image; ``left_out`` are the pairs of
+    duplicates of which the second was left out; ``joined`` counts the rows that were joined to another row about the
+    same image, ``conflicts`` are the values in which they differ. ``notes`` list what was not understood, with its data
+    set.
     """
 
     rows: dict[str, int]
@@ -199,18 +194,17 @@ class MergeReport:
 
 
 def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *, run: RunContext) -> MergeReport:
-    """Merge data sets into a new one; the old ones stay as they are.
+    """Merge data sets into a new one; the originals are not changed.
 
-    Rows are brought to our columns and words. Rows of several data sets about one image, told by the name that its
-    archive gave it, become one: that which has the image, else that of the data set named first, is completed from the
-    others. What they contradict each other in is listed in ``conflicts.csv``.
+    Columns and words are harmonized. Rows of several data sets about one image (by the name that its archive gave it)
+    become one: the row with the image, else that of the data set named first, is completed from the others. Values that
+    differ are listed in ``conflicts.csv``.
 
-    Of a picture that several of them have, one is taken: the one that is kept back the most (``test`` before ``val``
-    before ``train``), so that nothing that is judged on is learnt from; else the one with a mask; else that of the data
-    set named first. What its row does not know is filled in from the others, and what they contradict it in is listed
-    too. The pairs are listed in ``left_out.csv``.
-    Images of one name in several data sets get the data set's name before theirs. Patients and lesions keep their
-    names: where two data sets use one, their images stay on one side of a split.
+    Of a picture in several data sets one copy is kept: that of the most protected split (``test`` before ``val`` before
+    ``train``), so that no test image is trained on; else the one with a mask; else that of the data set named first.
+    Its empty fields are filled in from the others, and contradictions are listed too. The pairs are listed in
+    ``left_out.csv``. Images of one name in several data sets get the data set's name as a prefix. Patients and lesions
+    keep their names: where two data sets share one, their images stay in the same split.
     """
     check_dataset_names(folders)
     if len({folder.resolve() for folder in folders}) < 2:
@@ -220,10 +214,10 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     samples = {key: sample for one in read for key, sample in one.samples.items()}
     groups = [[origin] for origin in origins] if options.keep_duplicates else group_by_image(origins)
     merged, conflicts = _merge_groups(groups, samples)
-    with assemble_folder(out) as place:
-        left_out = (
-            [] if options.keep_duplicates else _choose_left_out([one.sample for one in merged if one.sample], run)
-        )
+    with assemble_folder(out) as gathering:
+        left_out = []
+        if not options.keep_duplicates:
+            left_out = _choose_left_out([one.sample for one in merged if one.sample], run)
         taken, otherwise = _drop_duplicates(merged, left_out)
         report = MergeReport(
             rows=dict(Counter(one.first.data_set for one in taken)),
@@ -233,31 +227,31 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
             conflicts=[*conflicts, *otherwise],
             notes=[note for one in read for note in one.describe_findings()],
         )
-        _write_dataset(place, taken, report, run)
+        _write_dataset(gathering, taken, report, run)
     return report
 
 
-def _write_dataset(place: Path, taken: Sequence[_MergedRow], report: MergeReport, run: RunContext) -> None:
+def _write_dataset(folder: Path, taken: Sequence[_MergedRow], report: MergeReport, run: RunContext) -> None:
     """Copy the images and write the tables."""
     names = _assign_names(taken)
     files = ids_to_file_names(names)
     shown = [(one, one.sample, files[name]) for one, name in zip(taken, names, strict=True) if one.sample is not None]
     for _, sample, name in run.track(shown, "Copying images"):
-        _copy_files(sample, name, place)
+        _copy_files(sample, name, folder)
     _rename_rows(taken, names)
-    # Beside rows that say that they have no image, and where an id is no file name, the table names the files.
+    # Paths are written where some rows have no image, or where an id is not a valid file name.
     for one, sample, name in shown if len(shown) < len(taken) or any(map(str.__ne__, files, files.values())) else ():
         one.row = PackedRow({**unpack_row(one.row), **_target_paths(sample, name)})
-    write_dataset_table(place / "dataset.csv", [one.row for one in taken])
-    write_table(place / "left_out.csv", [tabulate_duplicate(pair) for pair in report.left_out], PAIR_COLUMNS)
-    write_table(place / "conflicts.csv", list(tabulate_conflicts(report.conflicts)), CONFLICT_COLUMNS)
+    write_dataset_table(folder / "dataset.csv", [one.row for one in taken])
+    write_table(folder / "left_out.csv", [tabulate_duplicate(pair) for pair in report.left_out], PAIR_COLUMNS)
+    write_table(folder / "conflicts.csv", list(tabulate_conflicts(report.conflicts)), CONFLICT_COLUMNS)
     counts = {"merged_from": report.rows, "rows": len(taken), "images": len(shown)}
-    write_json(place / "source.json", {**counts, "merged_with": collect_provenance()})
+    write_json(folder / "source.json", {**counts, "merged_with": collect_provenance()})
 
 
 @dataclass
 class _MergedRow:
-    """The rows about one image made into one; ``first`` is the preferred one, whose image it has if any has one."""
+    """The merged row of one image; ``first`` is the preferred original row, whose image is used if there is one."""
 
     first: DatasetRow
     members: Sequence[DatasetRow]
@@ -266,7 +260,7 @@ class _MergedRow:
 
 
 class _DatasetReader:
-    """The rows of a data set in our columns and words, and the samples of those that have an image."""
+    """Read the rows of a data set harmonized, and the samples of those with an image."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.folder = folder
@@ -275,13 +269,11 @@ class _DatasetReader:
         self._harmonizer = Harmonizer()
 
     def describe_findings(self) -> list[tuple[str, str]]:
-        """Say what was not understood in the rows that were read."""
-        return [
-            (f"{self.folder.name}/{about}", said) for about, said in self._harmonizer.make_report().describe_findings()
-        ]
+        """Describe what was not understood in the rows read so far."""
+        findings = self._harmonizer.make_report().describe_findings()
+        return [(f"{self.folder.name}/{about}", message) for about, message in findings]
 
     def iter_rows(self, run: RunContext) -> Iterator[DatasetRow]:
-        """Read the rows."""
         entries = run.track(iter_entries(self.folder), f"Reading {self.folder.name}")
         for number, entry in enumerate(entries, start=1):
             if isinstance(entry, DataSetError):
@@ -299,18 +291,18 @@ class _DatasetReader:
             yield origin
 
     def _check_is_image(self, entry: DatasetEntry, number: int) -> None:
-        """Raise where a row names a file that is no image: nothing else is copied."""
+        """Raise where a row names a file that is not an image: other files are not copied."""
         for column, path in (("path", entry.image), ("mask_path", entry.mask)):
             if path is not None and not is_image_file(path):
                 value = entry.row.get(column) or str(path.relative_to(self.folder))
-                advice = "Only images are copied, whose suffix and content are of one: correct the row."
-                raise row_error(find_table(self.folder), number, column, value, "is no image", advice)
+                advice = "Only image files are copied (by suffix and content): correct the row."
+                raise row_error(find_table(self.folder), number, column, value, "is not an image", advice)
 
 
 def _merge_groups(
     groups: Iterable[Sequence[DatasetRow]], samples: Mapping[int, Sample]
 ) -> tuple[list[_MergedRow], list[MergeConflict]]:
-    """Make one of the rows of each image; its split is the one that is kept back the most."""
+    """Merge the rows of each image; the most protected split of them is kept."""
     merged, conflicts = [], list[MergeConflict]()
     for group in groups:
         first, sample = group[0], samples.get(id(group[0]))
@@ -328,34 +320,30 @@ def _merge_groups(
 def _drop_duplicates(
     merged: Sequence[_MergedRow], left_out: Sequence[Duplicate]
 ) -> tuple[list[_MergedRow], list[MergeConflict]]:
-    """Leave out what shows the same picture as another one, which is let know what it knew and stands for it."""
-    of = {id(one.sample): one for one in merged if one.sample}
+    """Leave out duplicates, and fill empty fields of the image that is kept from them."""
+    rows = {id(one.sample): one for one in merged if one.sample}
     conflicts: list[MergeConflict] = []
     for pair in left_out:
-        taken, gone = of[id(pair.first)], of[id(pair.second)]
-        knew = PackedRow({column: text for column, text in unpack_row(gone.row).items() if column in FILLED_COLUMNS})
-        row, found = merge_rows([replace(taken.first, row=taken.row), replace(gone.first, row=knew)])
-        taken.row = PackedRow(
-            {**unpack_row(taken.row), **{column: row[column] for column in FILLED_COLUMNS if column in row}}
-        )
-        taken.members = [*taken.members, *gone.members]
+        kept, dropped = rows[id(pair.first)], rows[id(pair.second)]
+        values = PackedRow({c: text for c, text in unpack_row(dropped.row).items() if c in FILLED_COLUMNS})
+        row, found = merge_rows([replace(kept.first, row=kept.row), replace(dropped.first, row=values)])
+        filled = {column: row[column] for column in FILLED_COLUMNS if column in row}
+        kept.row = PackedRow({**unpack_row(kept.row), **filled})
+        kept.members = [*kept.members, *dropped.members]
         conflicts += found
-    dropped = {id(pair.second) for pair in left_out}
-    return [one for one in merged if one.sample is None or id(one.sample) not in dropped], conflicts
-
-
-PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "likeness", "same_group")
+    left_out_samples = {id(pair.second) for pair in left_out}
+    return [one for one in merged if one.sample is None or id(one.sample) not in left_out_samples], conflicts
 
 
 def tabulate_duplicate(pair: Duplicate) -> dict[str, object]:
-    """Describe two images that show the same picture, for a table."""
+    """Describe two images that show the same picture as a row of a table."""
     one, two = pair.first, pair.second
     values = (one.domain, one.image_id, one.split, two.domain, two.image_id, two.split)
     return dict(zip(PAIR_COLUMNS, (*values, round(pair.likeness, 3), pair.same_group), strict=True))
 
 
 def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplicate]:
-    """Pairs of data sets that show the same picture: which one is taken, then which one is left out for it."""
+    """Find duplicates across data sets: ``first`` of each pair is kept, ``second`` is left out."""
     order = {domain: number for number, domain in enumerate(dict.fromkeys(sample.domain for sample in samples))}
     numbers = [order[sample.domain] for sample in samples]
     found = find_duplicates(samples, run, across=numbers)
@@ -367,17 +355,17 @@ def _choose_left_out(samples: Sequence[Sample], run: RunContext) -> list[Duplica
     for pair in sorted(found, key=lambda pair: max(rank(pair.first), rank(pair.second)), reverse=True):
         first, second = sorted((pair.first, pair.second), key=rank, reverse=True)
         pairs.append(Duplicate(first, second, pair.likeness))
-    gone: set[int] = set()
+    removed: set[int] = set()
     kept = []
-    for pair in pairs:  # the best ones first: one that is gone already takes no other with it
-        if id(pair.first) not in gone and id(pair.second) not in gone:
-            gone.add(id(pair.second))
+    for pair in pairs:  # best first: an image that is removed already does not replace others
+        if removed.isdisjoint((id(pair.first), id(pair.second))):
+            removed.add(id(pair.second))
             kept.append(pair)
     return kept
 
 
 def _assign_names(merged: Sequence[_MergedRow]) -> list[str]:
-    """A name for each image; where data sets share one, with the data set's before it."""
+    """Name each image; the data set's name is put before an id that several data sets share."""
     domains: dict[str, set[str]] = defaultdict(set)
     for one in merged:
         domains[normalize_name(one.first.image_id)].add(one.first.data_set)
@@ -393,35 +381,35 @@ def _assign_names(merged: Sequence[_MergedRow]) -> list[str]:
 
 
 def _rename_rows(merged: Sequence[_MergedRow], names: Sequence[str]) -> None:
-    """Write the names of images as they are called now, those that ``near_duplicate_of`` names too."""
+    """Write the new names of images into their rows, ``near_duplicate_of`` included."""
     named = list(zip(merged, names, strict=True))
-    called = {(origin.data_set, origin.image_id): name for one, name in named for origin in one.members}
+    new_names = {(origin.data_set, origin.image_id): name for one, name in named for origin in one.members}
     for one, name in named:
-        said = next((origin for origin in one.members if "near_duplicate_of" in origin.row), None)
-        if said is None and name == one.first.image_id:
+        origin = next((origin for origin in one.members if "near_duplicate_of" in origin.row), None)
+        if origin is None and name == one.first.image_id:
             continue
         row = {**unpack_row(one.row), "image_id": name}
-        if said is not None:
-            near = said.row["near_duplicate_of"]
-            near = called.get((said.data_set, near), near)
+        if origin is not None:
+            near = origin.row["near_duplicate_of"]
+            near = new_names.get((origin.data_set, near), near)
             row["near_duplicate_of"] = "" if near == name else near
         one.row = PackedRow(row)
 
 
 def _target_paths(sample: Sample, name: str) -> dict[str, str]:
-    """Where an image and its mask go, from the table."""
-    found = {"path": f"images/{name}{sample.image.suffix.lower()}"}
-    return found if sample.mask is None else found | {"mask_path": f"masks/{name}{sample.mask.suffix.lower()}"}
+    """Paths of an image and its mask, relative to the table."""
+    paths = {"path": f"images/{name}{sample.image.suffix.lower()}"}
+    return paths if sample.mask is None else paths | {"mask_path": f"masks/{name}{sample.mask.suffix.lower()}"}
 
 
-def _copy_files(sample: Sample, name: str, place: Path) -> None:
-    """Copy an image and its mask, unless an earlier try has."""
+def _copy_files(sample: Sample, name: str, folder: Path) -> None:
+    """Copy an image and its mask, unless an earlier attempt has."""
     for source, goal in zip((sample.image, sample.mask), _target_paths(sample, name).values(), strict=False):
         assert source is not None
-        target = place / goal
-        there = target.stat() if target.exists() else None
-        wanted = source.stat()
-        if there is None or (there.st_size, there.st_mtime_ns) != (wanted.st_size, wanted.st_mtime_ns):
+        target = folder / goal
+        existing = target.stat() if target.exists() else None
+        original = source.stat()
+        if existing is None or (existing.st_size, existing.st_mtime_ns) != (original.st_size, original.st_mtime_ns):
             temporary = temporary_name(target, target.suffix)
             sweep_once(target.parent)
             try:

@@ -1,4 +1,4 @@
-"""The report of data sets: its figures, words and HTML page."""
+"""The HTML report of data sets: measurements, figures and texts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ nav a { margin-right: 1rem; }
 
 @dataclass(frozen=True)
 class DataPageSection:
-    """One part of the page: what it says, its figure, and tables, which are folded away where there is a figure."""
+    """One section of the page: text, figure, and tables, which are collapsed where there is a figure."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class DataPageSection:
 
 @dataclass(frozen=True)
 class DataPage:
-    """What the page says: title, facts in one line, what to beware of, what to know first, its parts, small print."""
+    """Content of the page: title, facts in one line, warnings, summary, sections, notes."""
 
     title: str
     facts: str
@@ -97,25 +97,48 @@ class DataPage:
 
 
 def write_data_page(page: DataPage, path: Path) -> None:
-    """Write the page with its figures inside."""
+    """Write the page with its figures embedded."""
     parts = [{**vars(part), "picture": part.figure and png_uri(part.figure)} for part in page.parts]
     write_html(path, PAGE_TEMPLATE, **{**vars(page), "parts": parts})
 
 
-# Okabe and Ito's colours, which colour-blind eyes tell apart, and two of Tol's; grey for what is not known.
+# The color-blind safe palette of Okabe and Ito, and two colors of Tol's; gray for unknown.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
 GRAY = "#c9ccd0"
 WIDTH = 9.0  # inches
-MAX_WORDS = 9  # of one column; the rarer ones are taken together
+MAX_WORDS = 9  # of one column; the rarer ones are combined
 OTHERS_LABEL = "others"
 MIN_AGES = 10
 AGE_BINS = np.arange(0, 101, 10)
+MAX_NAMED = 20  # pairs and groups that are listed one by one
+STRONG_SHIFT_AUC, MODERATE_SHIFT_AUC = 0.95, 0.7  # areas under the curve: separable nearly always, and often
+BOX_PLOT_HELP = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
+THUMBNAIL_PX = 256
+IMAGES_AT_ONCE = 64  # images between two checks for a request to stop
+MIN_WORD_COUNT = 20  # rows with a word, below which it is not a feature
+COLOR_FEATURES = {
+    "lightness_50": "lightness",
+    "lightness_deviation": "contrast",
+    "green_red_50": "green to red",
+    "blue_yellow_50": "blue to yellow",
+    "chroma_mean": "colorfulness",
+    "ring4_lightness": "lightness of the corners",
+    "ring4_dark": "dark corners",
+    "steps1_mean": "fine structure",
+    "steps8_mean": "coarse structure",
+}
+"""Interpretable features of ``imaging.modality``, and their names on the page."""
+IMAGE, FILE, TABLE, MISSING = "colors and structure", "size and sharpness", "table", "missing values of the table"
+NUMBER_COLUMNS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
+WORD_COLUMNS = ("sex", "site", "diagnosis")
+Features = dict[str, dict[str, "NDArray[np.float64]"]]
+"""Family to its features, each float (row,) with NaN if unknown."""
 
 
 def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Draw how much of each column is known, source by source.
+    """Draw the completeness of each column, source by source.
 
-    ``known``: source to column to the share of its rows that say something, 0 to 1.
+    ``known``: source to column to the share of its rows with a value, 0 to 1.
     """
     sources = list(known)
     columns = list(known[sources[0]])
@@ -124,8 +147,8 @@ def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> N
     axes = figure.subplots()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        said = "" if share == 0 else f"{100 * share:.0f}" if share in (0, 1) or share >= 0.01 else "<1"
-        axes.text(column, row, said, ha="center", va="center", fontsize=8, color="white" if share > 0.6 else "#1c1f23")
+        text = "" if share == 0 else f"{100 * share:.0f}" if share in (0, 1) or share >= 0.01 else "<1"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if share > 0.6 else "#1c1f23")
     axes.set_yticks(range(len(sources)), sources)
     axes.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns], rotation=40, ha="right")
     axes.tick_params(length=0)
@@ -134,7 +157,7 @@ def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> N
 
 
 def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
-    """Draw how the rows of each source, or of each of its splits, divide among words, as one bar each."""
+    """Draw the distribution of words in each source, or each of its splits, as one stacked bar each."""
     totals: dict[str, int] = {}
     for found in counts.values():
         for word, count in found.items():
@@ -143,7 +166,7 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
     shown = words[:MAX_WORDS] if len(words) > MAX_WORDS + 1 else words
     figure = _new_figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
     axes = figure.subplots()
-    for place, found in enumerate(counts.values()):
+    for position, found in enumerate(counts.values()):
         left, total = 0.0, sum(found.values())
         rest = sum(count for word, count in found.items() if word and word not in shown)
         for word, count in [
@@ -151,12 +174,12 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
             (OTHERS_LABEL, rest),
             ("", found.get("", 0)),
         ]:
-            colour = _choose_color(word, shown)
-            axes.barh(place, count / total, left=left, color=colour, edgecolor="white", linewidth=0.5, height=0.7)
+            color = _choose_color(word, shown)
+            axes.barh(position, count / total, left=left, color=color, edgecolor="white", linewidth=0.5, height=0.7)
             left += count / total
     handles = [_legend_entry(_choose_color(word, shown), word) for word in shown]
     handles += [_legend_entry(_choose_color(OTHERS_LABEL, shown), OTHERS_LABEL)] * (len(shown) < len(words))
-    handles += [_legend_entry(GRAY, "not known")] * ("" in totals)
+    handles += [_legend_entry(GRAY, "unknown")] * ("" in totals)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     axes.set_yticks(range(len(counts)), [f"{name}\n(n = {sum(found.values())})" for name, found in counts.items()])
     axes.invert_yaxis()
@@ -168,7 +191,7 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
 
 
 def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw the ages of each source, as shares of ten years."""
+    """Draw the ages of each source, as shares of decades."""
     known = {source: values for source, values in ages.items() if len(values) >= MIN_AGES}
     figure = _new_figure(3.2)
     axes = figure.subplots()
@@ -177,7 +200,7 @@ def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
         style = ("-", "--", ":", "-.")[number // len(COLORS) % 4]
         label = f"{source} (n = {len(values)}, median {np.median(values):.0f})"
         axes.stairs(shares, AGE_BINS, color=COLORS[number % len(COLORS)], linewidth=2, linestyle=style, label=label)
-    axes.set(xlabel="age in years", ylabel="share of the rows", xlim=(0, 100))
+    axes.set(xlabel="age in years", ylabel="share of rows", xlim=(0, 100))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside right upper")
@@ -185,13 +208,13 @@ def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
 
 
 def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence[str], path: Path) -> None:
-    """Draw how each feature is distributed in each source, side by side: median, quartiles, 5th and 95th percentile.
+    """Draw the distribution of each feature in each source: median, quartiles, 5th and 95th percentile.
 
-    ``features``: name to values, float (image,); NaN where they are not known.
+    ``features``: name to values, float (image,); NaN if unknown.
     """
     names = np.asarray(sources)
     known = np.any([np.isfinite(values) for values in features.values()], axis=0)
-    order = list(dict.fromkeys(names[known].tolist()))  # a set of which there is only a table has no look
+    order = list(dict.fromkeys(names[known].tolist()))  # a set without images has no features
     columns = 3
     rows = -(-len(features) // columns)
     figure = _new_figure(rows * (0.75 + 0.24 * len(order)))
@@ -200,13 +223,13 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
         axes.set_visible(False)
     for number, (axes, (feature, values)) in enumerate(zip(grid.flat, features.items(), strict=False)):
         parts = [values[(names == source) & np.isfinite(values)] for source in order]
-        drawn = [(place, part) for place, part in enumerate(parts) if len(part)]
-        for place, part in drawn:
+        drawn = [(position, part) for position, part in enumerate(parts) if len(part)]
+        for position, part in drawn:
             low, first, middle, third, high = np.percentile(part, [5, 25, 50, 75, 95])
-            colour = COLORS[place % len(COLORS)]
-            axes.plot([low, high], [place, place], color=colour, linewidth=1.2)
-            axes.plot([first, third], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
-            axes.plot([middle], [place], "|", color="#1c1f23", markersize=11, markeredgewidth=1.6)
+            color = COLORS[position % len(COLORS)]
+            axes.plot([low, high], [position, position], color=color, linewidth=1.2)
+            axes.plot([first, third], [position, position], color=color, linewidth=7, solid_capstyle="butt")
+            axes.plot([middle], [position], "|", color="#1c1f23", markersize=11, markeredgewidth=1.6)
         axes.set_title(feature, fontsize=9, loc="left")
         axes.set_yticks(range(len(order)), order if number % columns == 0 else [""] * len(order), fontsize=8)
         axes.set_ylim(len(order) - 0.5, -0.5)
@@ -217,7 +240,7 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
 
 
 def draw_feature_importance(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
-    """Draw on which features it rests that sources are told apart, one panel a pair."""
+    """Draw the features that separate sources best, one panel a pair."""
     columns = min(2, len(rests_on))
     rows = -(-len(rests_on) // columns)
     figure = _new_figure(rows * (0.8 + 0.22 * most))
@@ -231,45 +254,38 @@ def draw_feature_importance(rests_on: Mapping[str, Sequence[tuple[str, float]]],
         axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
         axes.set_ylim(most - 0.5, -0.5)
         axes.set_title(pair, fontsize=9, loc="left")
-        axes.set_xlabel("AUC by this feature alone (0.5 is a guess)", fontsize=8)
+        axes.set_xlabel("AUC of this feature alone (0.5 is chance)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
 def _new_figure(height: float) -> Figure:
-    """An empty figure of the page's width."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH, max(1.8, height)), layout="constrained")
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without the name of the program that drew it."""
+    """Write a figure as PNG, without software metadata."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
 def _choose_color(word: str, shown: Sequence[str]) -> str:
-    """Colour of a word: of the rarest taken together a dark grey, of what is not known a light one."""
+    """Color of a word; dark gray for combined rare words, light gray for unknown."""
     if word == OTHERS_LABEL:
         return "#7d848c"
     return COLORS[shown.index(word) % len(COLORS)] if word else GRAY
 
 
-def _legend_entry(colour: str, label: str) -> object:
-    """An entry of a legend."""
+def _legend_entry(color: str, label: str) -> object:
     from matplotlib.patches import Patch
 
-    return Patch(color=colour, label=label)
-
-
-MAX_NAMED = 20  # pairs and groups that are told one by one
-STRONG_SHIFT_AUC, MODERATE_SHIFT_AUC = 0.95, 0.7  # areas under the curve: told apart nearly always, and often
-BOX_PLOT_HELP = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
+    return Patch(color=color, label=label)
 
 
 def build_page(report: DataSourcesReport, folder: Path) -> DataPage:
-    """Put a report into words, and draw its figures."""
+    """Write the texts of a report, and draw its figures."""
     whole = report.whole
     parts = (
         _sources_section,
@@ -292,53 +308,53 @@ def build_page(report: DataSourcesReport, folder: Path) -> DataPage:
 
 
 def _describe_comparability(report: DataSourcesReport) -> str:
-    """What to know first: whether the sources can be taken for one."""
+    """Summarize whether the sources are comparable."""
     if len(report.sources) < 2:
-        return "One source: there is nothing to compare. Name several data sets to see how they differ."
+        return "One source: nothing to compare. Name several data sets to see how they differ."
     if not report.shifts:
-        return "The sources have too few patients, lesions or images to say how far they can be told apart."
+        return "The sources have too few patients, lesions or images to measure how well they can be separated."
     most = report.shifts[0]
     least = [shift for shift in report.shifts if shift.family == most.family][-1]
-    said = f"{_pair_cells(most)} are told apart with an AUC of {most.auc[most.family]} by {most.family} alone. "
+    text = f"{_pair_cells(most)} are separated with an AUC of {most.auc[most.family]} by {most.family} alone. "
     if least is not most:
-        said += f"The most alike are {_pair_cells(least)}, with {least.auc[least.family]}. "
-    return said + _interpret_auc(most.auc[most.family].value)
+        text += f"The most similar sources are {_pair_cells(least)} ({least.auc[least.family]}). "
+    return text + _interpret_auc(most.auc[most.family].value)
 
 
 def _interpret_auc(auc: float) -> str:
-    """What an area under the curve means for training and evaluation."""
+    """Explain an area under the curve for training and evaluation."""
     if auc >= STRONG_SHIFT_AUC:
         return (
-            "A model may learn the source instead of the disease where classes differ between them: judge each apart."
+            "Where classes differ between sources, a model may learn the source instead of the disease: evaluate each "
+            "source separately."
         )
     if auc >= MODERATE_SHIFT_AUC:
-        return "They differ in part: judge each apart, and look at the features that tell them apart."
-    return "They look alike in what was measured."
+        return "The sources differ in part: evaluate each separately, and check the features that separate them."
+    return "The sources are similar in the measured features."
 
 
 def _list_warnings(report: DataSourcesReport) -> list[str]:
-    """What to beware of."""
-    whole, said = report.whole, []
+    whole, warnings = report.whole, []
     if whole.in_two_splits:
-        said.append(
+        warnings.append(
             f"{len(whole.in_two_splits)} of the patients, lesions or pictures are in several splits, such as "
-            f"{whole.in_two_splits[0]}: what is judged on was learnt from. "
+            f"{whole.in_two_splits[0]}: test images were trained on. "
             "'napari-melanoma data split --replace' keeps them together."
         )
     if leaks := sum(pair.leaks for pair in report.duplicates or ()):
-        said.append(
-            f"{format_count(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
+        warnings.append(
+            f"{format_count(leaks, 'pair')} of the same picture in two splits: test images were trained on. "
             "'napari-melanoma data split --replace' keeps them together."
         )
     if whole.faults:
-        said.append(f"{format_count(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
+        warnings.append(f"{format_count(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
     if whole.rows > whole.images:
-        said.append(f"{format_count(whole.rows - whole.images, 'row')} without an image.")
-    return said
+        warnings.append(f"{format_count(whole.rows - whole.images, 'row')} without an image.")
+    return warnings
 
 
 def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """Where the rows come from."""
+    """Counts of each source."""
     rows = [_source_row(name, found) for name, found in report.sources.items()]
     if len(rows) > 1:
         rows.append(_source_row("all", report.whole))
@@ -347,7 +363,6 @@ def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPa
 
 
 def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
-    """Counts of one source."""
     target = found.counts["target"]
     known = sum(target.values())
     malignant = f"{target.get('1', 0)} of {known} ({target.get('1', 0) / known:.0%})" if known else ""
@@ -356,14 +371,14 @@ def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
 
 
 def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """What is known, source by source."""
-    asked = [column for column in DESCRIBED if column not in ("source", "review")]
-    known = {n: {c: 1 - found.missing[c] / found.rows for c in asked} for n, found in report.sources.items()}
+    """Completeness of columns by source."""
+    columns = [column for column in DESCRIBED if column not in ("source", "review")]
+    known = {n: {c: 1 - found.missing[c] / found.rows for c in columns} for n, found in report.sources.items()}
     path = folder / "known.png"
     draw_completeness(known, path)
-    rows = tuple((c, *(str(found.missing[c]) for found in report.sources.values())) for c in asked)
-    table = ReportTable("Rows that say nothing, by column", ("column", *report.sources), rows)
-    yield DataPageSection("What is known", ("Per cent of the rows that say something.",), path, (table,))
+    rows = tuple((c, *(str(found.missing[c]) for found in report.sources.values())) for c in columns)
+    table = ReportTable("Rows without a value, by column", ("column", *report.sources), rows)
+    yield DataPageSection("Completeness", ("Percentage of rows with a value.",), path, (table,))
 
 
 def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
@@ -405,7 +420,7 @@ def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
 
 
 def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """How images and files are distributed, side by side."""
+    """Distributions of image and file properties."""
     shown = {name: values for family in list(report.features)[:2] for name, values in report.features[family].items()}
     shown = {name: values for name, values in shown.items() if (values == values).any()}
     if shown:
@@ -413,19 +428,19 @@ def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataP
         draw_features(shown, [row.source for row in report.sampled_rows], path)
         count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
         drawn = f"Of {count} images, drawn at random from each source. {BOX_PLOT_HELP}"
-        yield DataPageSection("How the images differ", (drawn,), path)
+        yield DataPageSection("Image properties", (drawn,), path)
 
 
 def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """How well the sources are told apart, and by what."""
+    """How well sources are separated, and by which features."""
     if not report.shifts:
         return
     lines = [
-        "A linear classifier guesses the source of an image of a patient that it has not seen. An area under the curve "
-        "(AUC) of 0.5 is a guess, 1 is always right. In brackets the 95 % interval.",
+        "A linear classifier predicts the source of images of patients that it was not trained on. An area under the "
+        "curve (AUC) of 0.5 is chance, 1 is perfect separation. The 95 % interval is in brackets.",
     ]
     if report.too_small:
-        lines.append(f"Too few to be judged: {', '.join(report.too_small)}.")
+        lines.append(f"Too few patients: {', '.join(report.too_small)}.")
     path = folder / "domain_shift.png"
     draw_feature_importance({_pair_cells(shift): shift.rests_on for shift in report.shifts}, path)
     families = [name for name in (*report.features, ALL_FEATURES) if any(name in shift.auc for shift in report.shifts)]
@@ -434,36 +449,33 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
         for shift in report.shifts
     )
     columns = ("sources", "images", "against", *families)
-    note = f"Logistic regression, 5 folds that keep patients together, intervals by a bootstrap over patients. {_explain_dash()}"
-    yield DataPageSection(
-        "How well sources are told apart", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),)
+    note = (
+        "Logistic regression, 5 folds split by patient, intervals by bootstrap over patients. A dash means that one of "
+        "the sources has no data."
     )
     yield DataPageSection(
-        "On what it rests",
-        ("The features that tell the most by themselves: AUC by each alone, whichever way it points.",),
+        "Separation of sources", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),)
+    )
+    yield DataPageSection(
+        "Features that separate sources",
+        ("AUC of single features, at least 0.5 whichever their direction.",),
         path,
     )
 
 
-def _explain_dash() -> str:
-    """What a dash in that table means."""
-    return "A dash says that one of the sources knows nothing there."
-
-
 def _pair_cells(shift: DomainShift) -> str:
-    """Name two sources."""
     return f"{shift.first} and {shift.second}"
 
 
 def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """Pictures that occur twice."""
+    """Duplicate pictures."""
     if report.duplicates is None:
         return
     pairs = report.duplicates
     across = sum(pair.first.domain != pair.second.domain for pair in pairs)
     apart = sum(not pair.same_group for pair in pairs)
     line = f"{format_count(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
-    line += f"under different names of patient or lesion, {sum(pair.leaks for pair in pairs)} in two splits."
+    line += f"with different patient or lesion ids, {sum(pair.leaks for pair in pairs)} in two splits."
     rows = tuple(
         (
             f"{p.first.domain}/{p.first.image_id}",
@@ -474,17 +486,16 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Dat
         for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:MAX_NAMED]
     )
     notes = (f"The first {MAX_NAMED}; all are in report.json.",) if len(pairs) > MAX_NAMED else ()
-    tables = (ReportTable("Pairs", ("image", "the same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
-    yield DataPageSection("The same pictures", (line,), None, tables)
+    tables = (ReportTable("Pairs", ("image", "same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
+    yield DataPageSection("Duplicate images", (line,), None, tables)
 
 
 def _describe_splits(one: str, other: str) -> str:
-    """Splits of two images."""
     return one if one == other else f"{one or 'none'} and {other or 'none'}"
 
 
 def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
-    """Words of each source in a column, with their counts."""
+    """Count the words of a column by source."""
     bars: dict[str, Counter[str]] = {}
     for row in rows:
         bars.setdefault(row.source, Counter())[row.values.get(column, "")] += 1
@@ -492,52 +503,30 @@ def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counte
 
 
 def _counts_table(title: str, bars: dict[str, Counter[str]]) -> ReportTable:
-    """The counts behind bars, a row a word."""
+    """Table of the counts in a bar chart, a row a word."""
     words = Counter[str]()
     for found in bars.values():
         words.update(found)
     ordered = [word for word, _ in words.most_common() if word] + [""] * ("" in words)
-    rows = tuple((word or "not known", *(str(found.get(word, 0)) for found in bars.values())) for word in ordered)
+    rows = tuple((word or "unknown", *(str(found.get(word, 0)) for found in bars.values())) for word in ordered)
     return ReportTable(title, ("", *bars), rows)
 
 
-THUMBNAIL_PX = 256
-IMAGES_AT_ONCE = 64  # images between two looks at the wish to stop
-MIN_WORD_COUNT = 20  # rows with a word, below which it is no feature
-COLOR_FEATURES = {
-    "lightness_50": "lightness",
-    "lightness_deviation": "contrast",
-    "green_red_50": "green to red",
-    "blue_yellow_50": "blue to yellow",
-    "chroma_mean": "colourfulness",
-    "ring4_lightness": "lightness of the corners",
-    "ring4_dark": "dark corners",
-    "steps1_mean": "fine structure",
-    "steps8_mean": "coarse structure",
-}
-"""Features of ``imaging.modality`` that a person can picture, and what they are called on the page."""
-IMAGE, FILE, TABLE, MISSING = "colours and structure", "size and sharpness", "table", "what the table leaves out"
-NUMBER_COLUMNS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
-WORD_COLUMNS = ("sex", "site", "diagnosis")
-Features = dict[str, dict[str, "NDArray[np.float64]"]]
-"""Family to the features in it, each float (row,) with NaN where it is not known."""
-
-
 class DataReportOptions(Config):
-    """How a report is made."""
+    """Options of a data report."""
 
-    images: int = Field(400, ge=20, description="images of each source that are looked at, drawn by the seed")
-    duplicates: bool = Field(True, description="look for pictures that occur twice")
-    seed: int = Field(0, ge=0, description="of the draws, folds and intervals")
+    images: int = Field(400, ge=20, description="images of each source that are measured, chosen at random")
+    duplicates: bool = Field(True, description="search for duplicate pictures")
+    seed: int = Field(0, ge=0, description="seed of the random choice, folds and intervals")
 
 
 @dataclass(frozen=True)
 class DataSourcesReport:
-    """What is in data sets, and how their sources differ.
+    """Content of data sets, and differences between their sources.
 
-    ``whole`` describes all rows, ``sources`` those of each; ``looked_at`` are the rows whose images were measured and
-    ``features`` what was found, row by row; ``shifts`` how well sources are told apart, ``too_small`` those that could
-    not be; ``duplicates`` are pictures that occur twice, ``None`` where they were not looked for.
+    ``whole`` describes all rows, ``sources`` those of each; ``sampled_rows`` are the rows whose images were measured
+    and ``features`` the results, row by row; ``shifts`` how well sources are separated, ``too_small`` those with too
+    few patients; ``duplicates`` are pairs of duplicate pictures, ``None`` where they were not searched for.
     """
 
     whole: DataSetReport
@@ -551,18 +540,15 @@ class DataSourcesReport:
 
 
 def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run: RunContext) -> DataSourcesReport:
-    """Look data sets over.
-
-    Nothing is written.
-    """
+    """Analyze data sets; nothing is written."""
     rows, faults = read_report_rows(folders, run=run)
     by_source: dict[str, list[ReportRow]] = defaultdict(list)
     for row in rows:
         by_source[row.source].append(row)
-    looked_at = _sample_rows(by_source, options)
-    features, sizes = measure_features(looked_at, run)
+    sampled = _sample_rows(by_source, options)
+    features, sizes = measure_features(sampled, run)
     shifts, too_small = measure_domain_shifts(
-        features, [row.source for row in looked_at], [row.group for row in looked_at], options.seed
+        features, [row.source for row in sampled], [row.group for row in sampled], options.seed
     )
     name = ", ".join(folder.name for folder in folders)
     origin = read_origin(folders[0]) if len(folders) == 1 else {}
@@ -571,7 +557,7 @@ def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run
         whole=whole,
         sources={source: describe_rows(source, members) for source, members in by_source.items()},
         rows=rows,
-        sampled_rows=looked_at,
+        sampled_rows=sampled,
         features=features,
         shifts=shifts,
         too_small=too_small,
@@ -580,7 +566,7 @@ def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run
 
 
 def write_report(report: DataSourcesReport, out: Path) -> Path:
-    """Write the page, its figures and the numbers behind it."""
+    """Write the page, its figures and the numbers."""
     values = {
         "format_version": 1,
         "all": _to_json(report.whole),
@@ -596,9 +582,9 @@ def write_report(report: DataSourcesReport, out: Path) -> Path:
 
 
 def measure_features(rows: Sequence[ReportRow], run: RunContext) -> tuple[Features, list[tuple[int, int]]]:
-    """Measure what sources may differ in: images, files, and what the table says and leaves out.
+    """Measure images, files, table values and their completeness, by family.
 
-    By family; those of images are NaN where a row has none or it cannot be read.
+    Features of images are NaN where a row has none or it cannot be read.
     """
     found: list[dict[str, float]] = []
     with ThreadPoolExecutor(thread_name_prefix="measuring") as pool:
@@ -616,7 +602,7 @@ def measure_features(rows: Sequence[ReportRow], run: RunContext) -> tuple[Featur
 
 
 def _sample_rows(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOptions) -> list[ReportRow]:
-    """Rows that are looked at: of each source so many, with an image where there are any."""
+    """Sample rows of each source, with an image where there are any."""
     chosen: list[ReportRow] = []
     for members in by_source.values():
         with_image = [row for row in members if row.image is not None] or list(members)
@@ -626,7 +612,7 @@ def _sample_rows(by_source: Mapping[str, Sequence[ReportRow]], options: DataRepo
 
 
 def _measure_image(image: Path | None) -> dict[str, float]:
-    """What one image and its file say; empty where there is none, or it cannot be read."""
+    """Measure one image and its file; empty where it is missing or cannot be read."""
     from napari_melanoma.imaging.modality import appearance_features
 
     if image is None:
@@ -634,54 +620,55 @@ def _measure_image(image: Path | None) -> dict[str, float]:
     try:
         rgb = read_thumbnail(image, THUMBNAIL_PX)
         width, height = read_image_size(image) or rgb.shape[1::-1]
-        looks = appearance_features(rgb)
+        appearance = appearance_features(rgb)
     except UnreadableImage:
         return {}
-    grey = rgb.mean(axis=2)
-    edges = np.abs(4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
+    gray = rgb.mean(axis=2)
+    edges = np.abs(4 * gray[1:-1, 1:-1] - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:])
     return {
-        **{name: looks[key] for key, name in COLOR_FEATURES.items()},
+        **{name: appearance[key] for key, name in COLOR_FEATURES.items()},
         "width": width,
         "height": height,
         "megapixels": width * height / 1e6,
         "width to height": width / height,
-        "sharpness": float(edges.mean() / (grey.std() + 1)),
+        "sharpness": float(edges.mean() / (gray.std() + 1)),
         "bytes per pixel": image.stat().st_size / (width * height),
     }
 
 
 def _to_columns(found: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Measurements as columns."""
     return {name: np.array([one.get(name, np.nan) for one in found]) for name in names}
 
 
 def _table_features(rows: Sequence[ReportRow]) -> Features:
-    """What the table says as numbers, and whether it says it; a word that is rare is no feature."""
+    """Values of the table as numbers, and whether they are known; rare words are left out."""
     values = [row.values for row in rows]
-    said = {title: _parse_numbers([row.get(column, "") for row in values]) for column, title in NUMBER_COLUMNS.items()}
-    missing = {f"{title} known": np.isfinite(column).astype(float) for title, column in said.items()}
+    features = {
+        title: _parse_numbers([row.get(column, "") for row in values]) for column, title in NUMBER_COLUMNS.items()
+    }
+    missing = {f"{title} known": np.isfinite(column).astype(float) for title, column in features.items()}
     for column in WORD_COLUMNS:
         words = np.array([row.get(column, "") for row in values])
         missing[f"{column} known"] = (words != "").astype(float)
         for word in np.unique(words[words != ""]):
             if (words == word).sum() >= MIN_WORD_COUNT:
-                said[f"{column} {word}"] = np.where(words == "", np.nan, words == word)
-    return {TABLE: said, MISSING: missing}
+                features[f"{column} {word}"] = np.where(words == "", np.nan, words == word)
+    return {TABLE: features, MISSING: missing}
 
 
 def _parse_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Numbers of a column; NaN where there is none."""
+    """Parse a column of numbers; NaN where a cell is none."""
     found = np.full(len(texts), np.nan)
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         try:
-            found[place] = float(text)
+            found[index] = float(text)
         except ValueError:
             continue
     return found
 
 
 def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
-    """Rows with an image as the search for the same pictures takes them."""
+    """Rows with an image as samples for the search for duplicates."""
     return [
         Sample(row.values["image_id"], row.image, None, row.group, row.values.get("split", ""), row.source)
         for row in rows
@@ -690,12 +677,11 @@ def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
 
 
 def _to_json(found: DataSetReport) -> dict[str, object]:
-    """A description for JSON; what is missing as a list, so that no count stands under the name of a patient's id."""
+    """Report for JSON; missing values as a list, as counts keyed by ``patient_id`` would look like patient data."""
     missing = [{"column": column, "rows": count} for column, count in found.missing.items()]
     return {**asdict(found), "missing": missing}
 
 
 def _describe_duplicate(pair: Duplicate) -> dict[str, object]:
-    """Two images that show the same, by their names."""
     first, second = (f"{one.domain}/{one.image_id}" for one in (pair.first, pair.second))
     return {"first": first, "second": second, "likeness": pair.likeness, "in_two_splits": pair.leaks}

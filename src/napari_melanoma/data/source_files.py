@@ -1,4 +1,4 @@
-"""The files of a public set as it was downloaded: folders and zip archives side by side, seen as one tree."""
+"""The files of a public set as downloaded: folders and zip archives as one tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_NAMED = 6  # names that a message gives
 
 
 class ZipArchive:
-    """A zip file: open from the first reading on until it is closed; several threads may read at once."""
+    """A zip file, opened at the first reading and kept open until closed; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class ZipArchive:
         self._zip_file: zipfile.ZipFile | None = None
 
     def list_members(self) -> list[str]:
-        """List what is in it; it is closed again."""
+        """List the members; the file is closed again."""
         try:
             with self._translate_errors(), zipfile.ZipFile(self.path) as archive:
                 return [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -40,7 +40,6 @@ class ZipArchive:
             raise InputError(f"the archive {self.path} cannot be read: {error}. Download it again.") from error
 
     def read(self, member: str) -> bytes:
-        """Read a member."""
         with self._translate_errors():
             with self._lock:
                 archive = self._zip_file = self._zip_file or zipfile.ZipFile(self.path)
@@ -50,7 +49,7 @@ class ZipArchive:
                 raise zipfile.BadZipFile(str(error)) from error
 
     def close(self) -> None:
-        """Close it: as long as it is open, Windows lets nobody move or remove it."""
+        """Close the file: Windows cannot move or remove it while it is open."""
         with self._lock:
             if self._zip_file is not None:
                 self._zip_file.close()
@@ -58,7 +57,7 @@ class ZipArchive:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Say in words what Python's own reader of zip files cannot read: passwords, Deflate64 and the like."""
+        """Explain what Python's zip reader cannot read: passwords, Deflate64 and the like."""
         try:
             yield
         except RuntimeError as error:  # NotImplementedError is one
@@ -77,12 +76,12 @@ class SourceFile:
 
     @property
     def stem(self) -> str:
-        """Its name without folders and suffix."""
+        """File name without folders and suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
-        """Its suffix in lower case, such as ``.jpg``."""
+        """Suffix in lower case, such as ``.jpg``."""
         return PurePosixPath(self.name).suffix.lower()
 
     def read(self) -> bytes:
@@ -90,12 +89,12 @@ class SourceFile:
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
     def open(self) -> IO[bytes]:
-        """Open the file at its start, so that a head alone can be read; a member of an archive is read as a whole."""
+        """Open the file, so that only its header can be read; a member of an archive is read completely."""
         return Path(self.path).open("rb") if self.archive is None else io.BytesIO(self.read())
 
 
 class SourceTree:
-    """All files below a folder, those in zip archives included; hidden ones and what macOS adds are left out."""
+    """All files below a folder, including those in zip archives; hidden files and those added by macOS are left out."""
 
     def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: TableMapping | None = None) -> None:
         self.folder = folder
@@ -105,27 +104,25 @@ class SourceTree:
         self.unread: list[str] = []
 
     def filter_files(self, is_included: Callable[[SourceFile], bool]) -> SourceTree:
-        """Give a part of the tree."""
+        """Return a part of the tree."""
         part = SourceTree(filter(is_included, self.files), self.folder, self.mapping)
         part.notes, part.unread = self.notes, self.unread
         return part
 
     @classmethod
     def scan(cls, folder: Path, mapping: TableMapping | None = None) -> SourceTree:
-        """List a folder.
-
-        Nothing is unpacked; the heads of the archives are read.
-        """
+        """List a folder; of archives only the directories are read."""
         if folder.is_file():
             return cls(_expand_file(folder.parent, "", folder.name), folder, mapping)
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder. Name the folder that the set was downloaded or unpacked into.")
+            raise InputError(f"{folder} is not a folder. Name the folder that the set was downloaded or unpacked into.")
         return cls(_iter_files(folder), folder, mapping)
 
     def find_files(self, folders: str, names: str) -> dict[str, SourceFile]:
-        """Find files by where they lie and what they are called.
+        """Find files by folder and name.
 
-        Key to file, in order of the names; of several files with one key the first, plain files before archives.
+        Maps the key in the name to the file, in order of the names; of several with one key the first, plain files
+        first.
         """
         folder, name = re.compile(folders, re.IGNORECASE), re.compile(names, re.IGNORECASE)
         found: dict[str, SourceFile] = {}
@@ -137,15 +134,12 @@ class SourceTree:
         return found
 
     def read_text(self, names: str) -> str | None:
-        """Read a text file, such as a table.
-
-        Returns the content of the first one, None where there is none.
-        """
+        """Read the first text file of that name, such as a table; None where there is none."""
         file = next(iter(self.find_files("", f"({names})").values()), None)
         return None if file is None else decode_table(self.read_content(file))
 
     def read_content(self, file: SourceFile) -> bytes:
-        """Read one of its files that cannot be done without, such as a table."""
+        """Read a required file, such as a table; raises where that fails."""
         try:
             data = file.read()
             return gzip.decompress(data) if file.suffix == ".gz" else data
@@ -153,10 +147,7 @@ class SourceTree:
             raise InputError(f"{file.name} in {self.folder} cannot be read: {error}. Download it again.") from error
 
     def describe_contents(self) -> str:
-        """Say what there is, for a message about what is missing.
-
-        A few folders and files, or that there is nothing.
-        """
+        """Describe the content for a message: a few folders and files, or "no files"."""
         names: dict[str, None] = {}
         for file in self.files:
             parent = file.name.rpartition("/")[0]
@@ -171,17 +162,17 @@ def close_archives(files: Iterable[SourceFile]) -> None:
 
 
 def _iter_files(folder: Path) -> Iterator[SourceFile]:
-    """Walk a folder and the heads of its archives."""
+    """List a folder recursively, with its archives."""
     for parent, subfolders, names in os.walk(folder, onerror=_raise_unreadable_folder):
         subfolders[:] = [name for name in subfolders if _is_included(name)]
-        place = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if place == "." else f"{place}/"
+        subfolder = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if subfolder == "." else f"{subfolder}/"
         for name in filter(_is_included, names):
             yield from _expand_file(Path(parent), prefix, name)
 
 
 def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
-    """A file, or what an archive holds."""
+    """Yield a file, or the members of an archive."""
     if name.lower().endswith(".zip"):
         yield from _iter_members(Path(parent, name), f"{prefix}{name[:-4]}/")
     else:
@@ -189,7 +180,7 @@ def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
 
 
 def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
-    """List an archive; one that lies in it is named in what is seen, not looked into."""
+    """List an archive; archives in it are listed as files."""
     archive = ZipArchive(path)
     for member in archive.list_members():
         if all(_is_included(part) for part in member.split("/")):
@@ -197,12 +188,11 @@ def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
 
 
 def _is_included(name: str) -> bool:
-    """Whether a file or folder belongs to the set."""
     return not name.startswith(".") and name != "__MACOSX"
 
 
 def _raise_unreadable_folder(error: OSError) -> None:
-    """Stop at a folder that cannot be listed rather than pass over its images in silence."""
+    """Raise for a folder that cannot be listed, so that no image is missed silently."""
     raise InputError(
-        f"the folder {error.filename} cannot be read: {error.strerror}. Ask for permission to read it."
+        f"the folder {error.filename} cannot be read: {error.strerror}. Check its access rights."
     ) from error

@@ -1,6 +1,6 @@
-"""A public set into a data set of ours, file by file: it can be stopped, goes on, and is there whole or not at all.
+"""Import a public set as a data set: resumable, and complete or absent.
 
-Its tables are harmonised on the way. A table alone becomes a data set too, of rows without images.
+Tables are harmonized. A table without images becomes a data set of rows without images.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ READ_AHEAD = 32
 
 @dataclass
 class SourceImportReport:
-    """What an import did: how many images and masks it took, what could not be taken, and how many the set has.
+    """The outcome of an import: images and masks that were imported, and what was not.
 
-    ``found`` counts what the folder holds; ``expected`` what the complete set has, 0 where that is not fixed;
-    ``resumed`` those that an earlier try had taken; ``rows`` the rows of the table, more than ``images`` where a table
-    is all there was; ``left`` the rows of the set's tables whose images are not there although others are. ``notes``
-    say what was noticed about the tables: about what, and a sentence.
+    ``found`` counts the images in the folder; ``expected`` those of the complete set, 0 if not fixed; ``resumed`` those
+    imported by an earlier attempt; ``rows`` the rows of the table, more than ``images`` where there is only a table;
+    ``left`` the rows whose images are missing although others are present. ``notes`` are remarks on the tables: topic,
+    and a sentence.
     """
 
     found: int
@@ -73,9 +73,9 @@ class SourceImportReport:
 class SourceImportOptions:
     """How a set is read.
 
-    ``mapping`` says what the columns and words of its tables mean, where they are not the published ones;
-    ``no_patients`` that the user has confirmed that nothing names the patients of their own set; ``values`` which
-    values of a label image are lesion.
+    ``mapping`` maps the columns and words of its tables where they are not the published ones; ``no_patients``: the
+    user has confirmed that the patients of their own set are unknown; ``values``: values of a label image that mark the
+    lesion.
     """
 
     mapping: TableMapping = NO_MAPPING
@@ -91,12 +91,12 @@ def import_source(
     *,
     run: RunContext,
 ) -> SourceImportReport:
-    """Import a public set, or images or a table of one's own, into the new data set ``out``.
+    """Import a public set, or a user's own images or table, into the new data set ``out``.
 
-    Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder holds a table and no image, the
-    data set has rows without images (``path`` is empty). All is gathered in a hidden folder beside ``out``, which takes
-    its name once it is complete; the same command goes on after a stop or a crash. An image that cannot be read, or
-    whose mask cannot or has another size, is left out and named in the report.
+    Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder has a table and no image, the data
+    set has rows without images (``path`` is empty). All is collected in a hidden folder next to ``out``, which is
+    renamed once it is complete; the same command continues after a stop or a crash. An image that cannot be read, or
+    whose mask cannot be read or has another size, is left out and reported.
     """
     found = source.read_folder(folder, options.mapping)
     records, renamed = _assign_file_names(found.importable)
@@ -110,21 +110,22 @@ def import_source(
         report.notes += _check_patients(records, left, options.no_patients, found.unread, folder)
     masks = _MaskReading(options.values, read_nnunet_labels(folder) if folder.is_dir() else {})
     if isinstance(options.values, tuple):
-        resolve_class_values(options.values, masks.names)  # a name that stands for no value, before anything is copied
-    with assemble_folder(out, discard_on=_LabelImagesError) as place:
-        said = "" if options.values is None else f" {options.values}"
-        journal = _ImportJournal(place / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{said}")
+        resolve_class_values(options.values, masks.names)  # raises for an unknown name before anything is copied
+    with assemble_folder(out, discard_on=_LabelImagesError) as gathering:
+        values = "" if options.values is None else f" {options.values}"
+        journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{values}")
         try:
             taken = _import_records(records, masks, journal, report, run)
         finally:
             close_archives(file for record in records for file in (record.image, record.mask) if file)
         if not taken:
             raise DataSetError(_describe_failure(folder, report))
-        rows, met = _harmonize_records(source.spec, taken, run)
+        rows, harmonized = _harmonize_records(source.spec, taken, run)
         report.rows = len(rows)
-        report.notes += [*met.describe_unrecognized(similar_only=source.spec.public), *met.describe_findings()]
-        write_dataset_table(place / "dataset.csv", rows)
-        write_json(place / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": met.unmapped})
+        report.notes += harmonized.describe_unrecognized(similar_only=source.spec.public)
+        report.notes += harmonized.describe_findings()
+        write_dataset_table(gathering / "dataset.csv", rows)
+        write_json(gathering / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": harmonized.unmapped})
         journal.path.unlink()
     return report
 
@@ -136,12 +137,17 @@ def _check_patients(
     unread: Sequence[str],
     folder: Path,
 ) -> list[tuple[str, str]]:
-    """Refuse images that no patient is named for, before anything is copied."""
-    at_work = Harmonizer()
-    named = sum("patient_id" in at_work.harmonize_row(unpack_row(record.values)) for record in records)
-    if others and not named and not no_patients and "patient_id" in at_work.harmonize_row(unpack_row(others[0].values)):
+    """Raise where no patient is named for the images, before anything is copied."""
+    harmonizer = Harmonizer()
+    named = sum("patient_id" in harmonizer.harmonize_row(unpack_row(record.values)) for record in records)
+    if (
+        others
+        and not named
+        and not no_patients
+        and "patient_id" in harmonizer.harmonize_row(unpack_row(others[0].values))
+    ):
         raise DataSetError(
-            f"the tables in {folder} have rows for {format_names([one.image_id for one in others])}, but for none of the "
+            f"the tables in {folder} have rows for {format_names([one.image_id for one in others])}, but none for the "
             f"{len(records)} images, such as {format_names([one.image_id for one in records])}. Expected the images' "
             "names, with or without suffix, in the column that names them."
         )
@@ -149,11 +155,11 @@ def _check_patients(
         "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
         f"tables of any name with napari-melanoma data import table {folder}; it needs a column that names the images"
     )
-    return check_patients_named(named, len(records), at_work.make_report(), no_patients, unread=unread, how=how)
+    return check_patients_named(named, len(records), harmonizer.make_report(), no_patients, unread=unread, how=how)
 
 
 def _assign_file_names(records: Sequence[SourceRecord]) -> tuple[list[SourceRecord], dict[str, str]]:
-    """Give images ids that are file names, as archives and tables may name them anything; also gives those changed."""
+    """Give images ids that are valid file names; also returns the changed ids."""
     names = ids_to_file_names(
         one.image_id for one in records if one.image is not None or describe_invalid_id(one.image_id)
     )
@@ -166,19 +172,19 @@ def _assign_file_names(records: Sequence[SourceRecord]) -> tuple[list[SourceReco
 def _harmonize_records(
     spec: SourceSpec, records: Sequence[SourceRecord], run: RunContext
 ) -> tuple[list[PackedRow], HarmonizeReport]:
-    """The rows in our columns and words, and what was met on the way."""
-    at_work = Harmonizer(spec.name if spec.public else "")
+    """Harmonize the rows; also returns the report."""
+    harmonizer = Harmonizer(spec.name if spec.public else "")
     common = {"licence": spec.licence} if spec.public else {}
-    alone = {**common, "path": ""}
+    without_image = {**common, "path": ""}
     rows = []
-    for record in run.track(records, "Harmonising"):
-        row = at_work.harmonize_row({**unpack_row(record.values), "image_id": record.image_id})
-        rows.append(PackedRow(row, alone if record.image is None else common))
-    return rows, at_work.make_report()
+    for record in run.track(records, "Harmonizing rows"):
+        row = harmonizer.harmonize_row({**unpack_row(record.values), "image_id": record.image_id})
+        rows.append(PackedRow(row, without_image if record.image is None else common))
+    return rows, harmonizer.make_report()
 
 
 class _ImportJournal:
-    """Which images an import has taken, a line each; one of another set or folder counts for nothing."""
+    """The images that an import has finished, a line each; a journal of another set or folder is ignored."""
 
     def __init__(self, path: Path, about: str) -> None:
         self.path = path
@@ -187,18 +193,17 @@ class _ImportJournal:
         with suppress(FileNotFoundError, ValueError, TypeError):
             head, *lines = path.read_text(encoding="utf-8").splitlines()
             if parse_json(head, str(path)) == about:
-                for line in lines:  # the last one may be cut off
+                for line in lines:  # the last one may be truncated
                     image_id, mask = parse_json(line, str(path))
                     self.masks[image_id] = mask
 
     def contains(self, record: SourceRecord) -> bool:
-        """Whether an image was taken, and its files are still there."""
-        place = self.path.parent
-        return record.image_id in self.masks and _image_path(record, place).exists()
+        """Whether an image was imported and its file exists."""
+        return record.image_id in self.masks and _image_path(record, self.path.parent).exists()
 
     @contextmanager
     def open_for_writing(self) -> Iterator[Callable[[str, bool], None]]:
-        """Give a function that notes an image, and whether it has a mask."""
+        """Yield a function that records an image, and whether it has a mask."""
         with self.path.open("w", encoding="utf-8") as file:
             file.write(json.dumps(self._import_key) + "\n")
 
@@ -213,7 +218,7 @@ class _ImportJournal:
 
 @dataclass(frozen=True)
 class _ImportedRecord:
-    """What came of one record; ``fault`` is "" where it was taken."""
+    """The outcome of one record; ``fault`` is "" where it was imported."""
 
     record: SourceRecord
     fault: str = ""
@@ -221,11 +226,11 @@ class _ImportedRecord:
 
 
 class _LabelImagesError(DataSetError):
-    """Masks are label images, and the user has not named the values that are lesion."""
+    """Masks are label images, and the values that mark the lesion are not given."""
 
 
 class _MaskReading(NamedTuple):
-    """How the masks of a set are read: which values are lesion, and the names of nnU-Net's classes."""
+    """How the masks of a set are read: the values of the lesion, and the names of nnU-Net's classes."""
 
     values: LesionValues
     names: dict[str, int]
@@ -238,7 +243,7 @@ def _import_records(
     report: SourceImportReport,
     run: RunContext,
 ) -> list[SourceRecord]:
-    """Copy every image and mask that an earlier try has not copied, in threads."""
+    """Copy, in threads, every image and mask that an earlier attempt has not copied."""
     taken = {record.image_id: record for record in records if record.image is None or journal.contains(record)}
     rest = [record for record in records if record.image_id not in taken]
     report.resumed = sum(record.image is not None for record in taken.values())
@@ -246,7 +251,7 @@ def _import_records(
     undecided: dict[str, LabelImageError] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool, journal.open_for_writing() as note:
         work = map_ahead(
-            pool, partial(_import_record, place=journal.path.parent, masks=masks), rest, StageLimit(READ_AHEAD), run
+            pool, partial(_import_record, folder=journal.path.parent, masks=masks), rest, StageLimit(READ_AHEAD), run
         )
         for done, one in enumerate(work, start=1):
             if one.labels is not None and one.record.mask is not None:
@@ -264,14 +269,14 @@ def _import_records(
     return [record for record in records if record.image_id in taken]
 
 
-def _import_record(record: SourceRecord, place: Path, masks: _MaskReading) -> _ImportedRecord:
-    """Copy an image and draw its mask; or say why not."""
+def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _ImportedRecord:
+    """Copy an image and its mask; an error is returned as a fault."""
     assert record.image is not None
-    image = _image_path(record, place)
+    image = _image_path(record, folder)
     labels = None
     try:
         _write_atomically(image, record.image.read())
-        fault = _import_mask(record, image, place, masks)
+        fault = _import_mask(record, image, folder, masks)
     except SaveError:
         raise
     except DataSetError as error:
@@ -282,59 +287,59 @@ def _import_record(record: SourceRecord, place: Path, masks: _MaskReading) -> _I
         fault = f"cannot be read: {describe_error(error)}"
     if fault:
         image.unlink(missing_ok=True)
-    return _ImportedRecord(record, fault.replace(f"{place}{os.sep}", ""), labels)
+    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels)
 
 
-def _import_mask(record: SourceRecord, image: Path, place: Path, masks: _MaskReading) -> str:
-    """Check an image that was copied and write its mask; gives what is wrong, "" where nothing is."""
-    look = read_hash_thumbnail(image)
-    if isinstance(look, str):
-        return look
+def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
+    """Check a copied image and write its mask; returns the fault, "" where there is none."""
+    thumbnail = read_hash_thumbnail(image)
+    if isinstance(thumbnail, str):
+        return thumbnail
     damage = None if accepts_damaged() else find_damage(image)  # a thumbnail of a damaged JPEG can be read
     if damage:
         return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."
     if record.mask is None:
         return ""
-    drawn = place / "masks" / f".{record.image_id}{record.mask.suffix}"
-    _write_atomically(drawn, record.mask.read())
-    size, of_mask = read_image_size(image), read_image_size(drawn)
+    copy = folder / "masks" / f".{record.image_id}{record.mask.suffix}"
+    _write_atomically(copy, record.mask.read())
+    size, mask_size = read_image_size(image), read_image_size(copy)
     try:
-        if size and of_mask and of_mask not in (size, size[::-1]):  # before it is decoded: it may claim to be huge
-            return f"has {size[0]} x {size[1]} pixels, its mask {of_mask[0]} x {of_mask[1]}"
-        mask = read_lesion_mask(drawn, record.mask.name, masks.values, masks.names)
+        # compared before decoding: its header may declare a huge size
+        if size and mask_size and mask_size not in (size, size[::-1]):
+            return f"has {size[0]} x {size[1]} pixels, its mask {mask_size[0]} x {mask_size[1]}"
+        mask = read_lesion_mask(copy, record.mask.name, masks.values, masks.names)
     finally:
-        drawn.unlink()
-    if size not in (mask.shape, mask.shape[::-1]):  # an image may lie on its side until its EXIF is followed
-        said = f"has {size[0]} x {size[1]} pixels" if size else "states no size"
-        return f"{said}, its mask {mask.shape[1]} x {mask.shape[0]}"
+        copy.unlink()
+    if size not in (mask.shape, mask.shape[::-1]):  # EXIF orientation is not applied yet
+        image_size = f"has {size[0]} x {size[1]} pixels" if size else "has no known size"
+        return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}"
     write = write_mask if mask.dtype == bool else write_labels
-    write(place / "masks" / f"{record.image_id}.png", mask)
+    write(folder / "masks" / f"{record.image_id}.png", mask)
     return ""
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name first; without waiting for the disk, as the journal is no promise either."""
+    """Write a file under a temporary name first; without fsync, as the journal is not synced either."""
     temporary = temporary_name(path, path.suffix)
     sweep_once(path.parent)
     temporary.write_bytes(content)
     temporary.replace(path)
 
 
-def _image_path(record: SourceRecord, place: Path) -> Path:
-    """Where an image goes."""
-    return place / "images" / f"{record.image_id}{record.image.suffix if record.image else ''}"
+def _image_path(record: SourceRecord, folder: Path) -> Path:
+    return folder / "images" / f"{record.image_id}{record.image.suffix if record.image else ''}"
 
 
 def _describe_origin(source: DataSource, report: SourceImportReport) -> dict[str, object]:
-    """What ``source.json`` says of where the images come from."""
+    """Content of ``source.json``: the origin of the images."""
     spec = source.spec
-    said = {"source": spec.name, "title": spec.title, "licence": spec.licence, "url": spec.url}
+    origin = {"source": spec.name, "title": spec.title, "licence": spec.licence, "url": spec.url}
     counts = {"rows": report.rows, "images": report.images, "masks": report.masks}
     counts["images_of_the_complete_set"] = spec.images
-    return {**said, "reference": spec.reference, **counts, "imported_with": collect_provenance()}
+    return {**origin, "reference": spec.reference, **counts, "imported_with": collect_provenance()}
 
 
 def _describe_failure(folder: Path, report: SourceImportReport) -> str:
-    """Say that an import came to nothing, and why the first image could not be taken."""
+    """Describe a failed import with the fault of the first image."""
     name, fault = report.faults[0]
-    return f"none of the {report.found} images in {folder} could be taken. The first: {name} {fault}"
+    return f"none of the {report.found} images in {folder} could be imported. The first: {name} {fault}"

@@ -1,4 +1,4 @@
-"""The tables of a public set: their rows as they are, by image, and the records that rows and files make together."""
+"""Tables of a public set: their rows by image, and the records that combine rows and files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ MAX_LISTED = 12  # columns that a note names
 
 
 def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
-    """Read tables as they were published or sent.
+    """Read tables as published, in the order of their names.
 
-    Column name to text without surrounding white space, "" where there is nothing; of several tables in order of their
-    names.
+    Yields column name to text without surrounding white space, "" where a cell is empty.
     """
     for file in tree.find_files("", rf"({names})(?:\.gz)?").values():
         if file.archive is None:
@@ -37,32 +36,32 @@ def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
 def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows:
     """Read tables that name images.
 
-    Returns image, without the suffix of its file, to what is said of it in the tables' own columns and words; empty
-    where there is no table, or none with a column for images. Of rows that name one image the first counts; what
-    another says otherwise is kept in ``other_<column>``.
+    Returns image id (without suffix) to its row in the tables' own columns and words; empty where there is no table, or
+    none with a column for images. Of rows about one image the first counts; differing values of others are kept in
+    ``other_<column>``.
     """
     known: KnownRows = {}
-    otherwise: Counter[str] = Counter()
+    contradictions: Counter[str] = Counter()
     columns: dict[str, None] = {}
     renamed: dict[str, str] = {}
     nameless = 0
-    column_of = cache(_find_image_column)
+    image_column = cache(_find_image_column)
     for row in read_table_rows(tree, names):
         columns.update(dict.fromkeys(row))
-        column = column_of(tuple(row), source)
+        column = image_column(tuple(row), source)
         image = strip_image_suffix(given := row.get(column, ""))
         if escapes_folder(given) and image != given:
             renamed[given] = image
-        said = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
+        values = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
         if image in known:
             first = known[image].to_dict()
-            otherwise.update(fill_gaps(first, said))
+            contradictions.update(fill_gaps(first, values))
             known[image] = PackedRow(first)
         elif image:
-            known[image] = PackedRow(said)
+            known[image] = PackedRow(values)
         else:
-            nameless += bool(said)
-    for column, n in otherwise.items():
+            nameless += bool(values)
+    for column, n in contradictions.items():
         tree.notes.append((column, f"{describe_contradictions(n)}, the other is in other_{column}"))
     if renamed:
         tree.notes.append(("image_id", describe_renamed(renamed)))
@@ -84,7 +83,7 @@ def describe_contradictions(rows: int) -> str:
 
 
 def fill_gaps(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
-    """Fill the gaps of a row from another row of its image; what differs is kept in ``other_<column>``.
+    """Fill the gaps of a row from another row of its image; differing values are kept in ``other_<column>``.
 
     Returns the columns in which the two differ.
     """
@@ -103,10 +102,7 @@ def join_records(
     known: Mapping[str, PackedRow],
     common: Callable[[str], Mapping[str, str]] | Mapping[str, str],
 ) -> list[SourceRecord]:
-    """Put together what files and tables say of each image.
-
-    One for each image and for each row without one, in order of their names.
-    """
+    """Combine files and table rows into records: one for each image and each row without one, ordered by id."""
     values = common if callable(common) else lambda image_id: common
     empty = PackedRow({})
     return [
@@ -121,21 +117,21 @@ def join_records(
 
 
 def parse_one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
-    """Read a class that a table states with a column for each, such as ``MEL,NV,BCC`` with 1.0 in one of them.
+    """Read a class that a table gives in one column per class, such as ``MEL,NV,BCC`` with 1.0 in one of them.
 
-    Returns the word of the only column above one half; "" where there is none, or more than one.
+    Returns the class of the only column above one half; "" where there is none, or more than one.
     """
-    said = [word for column, word in classes.items() if _parse_float(row.get(column, "")) > 0.5]
-    return said[0] if len(said) == 1 else ""
+    found = [word for column, word in classes.items() if _parse_float(row.get(column, "")) > 0.5]
+    return found[0] if len(found) == 1 else ""
 
 
 def _parse_float(text: str) -> float:
-    """A number, 0 where it is none."""
+    """Parse a number; 0 where it is none."""
     return float(text) if re.fullmatch(r"\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.", text) else 0.0
 
 
 def _find_image_column(names: tuple[str, ...], source: str) -> str:
-    """The column that names images, "" where there is none."""
+    """Find the column that names images; "" where there is none."""
     ranked = [
         (meaning.rank, name)
         for name in names

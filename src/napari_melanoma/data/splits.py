@@ -1,4 +1,4 @@
-"""Splits that keep patients, lesions and equal pictures together."""
+"""Split data sets without separating the images of a patient, lesion or picture."""
 
 from __future__ import annotations
 
@@ -23,35 +23,45 @@ from napari_melanoma.data.table_cells import find_column_meanings, suggest_colum
 from napari_melanoma.data.table_file import TableFile
 
 ALL_SPLITS = "all"
-HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
+HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
 MIN_GROUPS = 3  # groups of a data set: one for each part
+SPLIT_RISK = "images of one patient may then be in both training and test set"
+MAX_NAMED = 3  # examples in a message
+TRAIN, VAL, TEST = "train", "val", "test"
+FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
+HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
+_LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
+_MIN_SHARED_SHARE = 0.2  # share of all rows below which common prefixes are chance
+_MAX_NAME_PARTS = 3  # last parts of a name that may distinguish the images of a patient
+_MAX_PREFIX_SHARE = 0.5  # share of all rows above which a common prefix belongs to the data set, not to a patient
+_DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?")
 
 
 class SplitRules(Protocol):
-    """What a recipe says about its parts; ``training.recipe.DataConfig`` is one."""
+    """The split options of a recipe; ``training.recipe.DataConfig`` has them."""
 
     @property
     def split(self) -> str:
-        """The split that is learnt from; ``"all"``: every image."""
+        """The split to train on; ``"all"``: every image."""
 
     @property
     def held_out_split(self) -> str:
-        """The split that the new model is judged on."""
+        """The split that the new model is tested on."""
 
     @property
     def held_out_fraction(self) -> float:
-        """Share of the groups of images without a split that is held out."""
+        """Share of the groups of images without a split that goes to the test set."""
 
     @property
     def tuning_fraction(self) -> float:
-        """Share of the groups to learn from that picks epoch and threshold instead."""
+        """Share of the training groups that goes to the validation set (epoch and threshold)."""
 
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """The images of a run: learnt from, steering (epoch, threshold), and unseen; no group is learnt and held out.
+    """Training, validation (epoch, threshold) and test images of a run; no group is both trained on and tested.
 
-    ``left_out`` are those that were to be learnt from, although others of their group are held out.
+    ``left_out`` are images to train on that were left out because their group is in the test set.
     """
 
     training: list[Sample]
@@ -61,15 +71,12 @@ class TrainingSplit:
 
 
 def get_diagnosis(sample: Sample) -> str:
-    """Give the class that a sample is of where a split is stratified.
-
-    Its diagnosis; "" where it is not known.
-    """
+    """Return the stratum of a sample: its diagnosis, "" if unknown."""
     return sample.diagnosis or ""
 
 
 def split_trainable(samples: Iterable[Sample], rules: SplitRules, seed: int) -> TrainingSplit:
-    """Split the images of a run into its parts, those that are not ``data.dataset.usable`` left out."""
+    """Split the trainable images of a run; others are left out."""
     return split_samples(select_trainable(samples), rules, seed)
 
 
@@ -78,114 +85,114 @@ def split_samples(
 ) -> TrainingSplit:
     """Split images into the parts of a run.
 
-    A row that names its split goes where it says: ``rules.split`` is learnt from, ``rules.held_out_split`` is held
-    out, any other is left alone. Rows without a split are held out by a hash of their group alone, never by the seed
-    or by what else is in the table, so that rows which come, go, or change their review move no other group. Only
-    where that holds none of three or more groups of a data set out, the one with the smallest hash is. A group of
-    which anything is held out is not learnt from. With the split ``"all"`` every image is learnt from.
+    A row with a split goes there: ``rules.split`` is trained on, ``rules.held_out_split`` is the test set, any other is
+    ignored. Rows without a split are held out by a hash of their group alone, independent of the seed and of other
+    rows, so that added, removed or newly reviewed rows move no other group. If this holds out none of three or more
+    groups of a data set, the group with the smallest hash is held out. A group with any image in the test set is not
+    trained on. With the split ``"all"`` every image is trained on.
 
-    Returns any part may be empty; whoever trains says what is too few.
+    Any part may be empty; the caller must check.
     """
     found = list(samples)
     if rules.split == ALL_SPLITS:
         return TrainingSplit(*hold_out(found, rules.tuning_fraction, seed, stratum), [])
-    aside = _choose_test_groups([s for s in found if not s.split], rules.held_out_fraction)
-    held_out = [s for s in found if (s.group in aside if not s.split else s.split == rules.held_out_split)]
-    unseen, judged = {s.group for s in held_out}, {id(s) for s in held_out}
-    named = [s for s in found if s.split in ("", rules.split) and id(s) not in judged]
-    learn, tuning = hold_out([s for s in named if s.group not in unseen], rules.tuning_fraction, seed, stratum)
-    return TrainingSplit(learn, tuning, held_out, tuple(s for s in named if s.group in unseen))
+    test_groups = _choose_test_groups([s for s in found if not s.split], rules.held_out_fraction)
+    test = [s for s in found if (s.group in test_groups if not s.split else s.split == rules.held_out_split)]
+    unseen, test_ids = {s.group for s in test}, {id(s) for s in test}
+    named = [s for s in found if s.split in ("", rules.split) and id(s) not in test_ids]
+    usable = [s for s in named if s.group not in unseen]
+    training, validation = hold_out(usable, rules.tuning_fraction, seed, stratum)
+    return TrainingSplit(training, validation, test, tuple(s for s in named if s.group in unseen))
 
 
 def hold_out(
     samples: Sequence[Sample], fraction: float, seed: int, stratum: Callable[[Sample], str] = get_diagnosis
 ) -> tuple[list[Sample], list[Sample]]:
-    """Set a share of the groups aside, spread over domains and diagnoses; at least one group where there are two.
+    """Hold out a share of the groups, stratified by domain and diagnosis; at least one group if there are two.
 
-    Which group goes where depends on its name and the seed, so that adding images moves few others.
+    The choice depends on the group's name and the seed, so that adding images moves few others.
 
-    ``fraction``: share of the groups that is set aside, 0 to 1.
+    ``fraction``: share of the groups that is held out, 0 to 1. Returns the remaining and the held-out samples.
     """
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for group, sample in {sample.group: sample for sample in reversed(samples)}.items():
         strata[sample.domain, stratum(sample)].append(group)
     groups = sum(map(len, strata.values()))
-    wanted = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
-    aside: set[str] = set()
-    for key, share in _apportion({key: len(names) for key, names in strata.items()}, wanted, str(seed)).items():
-        aside.update(sorted(strata[key], key=lambda group: _hash_to_unit_interval(str(seed), group))[:share])
+    target = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
+    held_out: set[str] = set()
+    for key, share in _apportion({key: len(names) for key, names in strata.items()}, target, str(seed)).items():
+        held_out.update(sorted(strata[key], key=lambda group: _hash_to_unit_interval(str(seed), group))[:share])
     return (
-        [sample for sample in samples if sample.group not in aside],
-        [sample for sample in samples if sample.group in aside],
+        [sample for sample in samples if sample.group not in held_out],
+        [sample for sample in samples if sample.group in held_out],
     )
 
 
 def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], str]) -> TrainingSplit:
-    """Tune on each class of which two groups or more are there: few regions make few groups, and chance misses some.
+    """Put each class with two groups or more into the validation set, which chance may not do if there are few groups.
 
-    Of a class that was learnt from alone, the group with the fewest images is tuned on instead. No class of the part to
-    learn from is lost.
+    A class found only in the training set gives its group with the fewest images, unless that would leave another class
+    without training images.
     """
-    learn, tuning = list(parts.training), list(parts.validation)
-    for name in sorted({get_class(sample) for sample in learn} - {get_class(sample) for sample in tuning} - {""}):
-        sizes = Counter(sample.group for sample in learn)
+    training, validation = list(parts.training), list(parts.validation)
+    missing = {get_class(sample) for sample in training} - {get_class(sample) for sample in validation} - {""}
+    for name in sorted(missing):
+        sizes = Counter(sample.group for sample in training)
         for group in sorted(
-            {sample.group for sample in learn if get_class(sample) == name}, key=lambda g: (sizes[g], g)
+            {sample.group for sample in training if get_class(sample) == name}, key=lambda g: (sizes[g], g)
         ):
-            left = [sample for sample in learn if sample.group != group]
-            if {get_class(sample) for sample in learn} <= {get_class(sample) for sample in left}:
-                tuning += [sample for sample in learn if sample.group == group]
-                learn = left
+            left = [sample for sample in training if sample.group != group]
+            if {get_class(sample) for sample in training} <= {get_class(sample) for sample in left}:
+                validation += [sample for sample in training if sample.group == group]
+                training = left
                 break
-    return replace(parts, training=learn, validation=tuning)
+    return replace(parts, training=training, validation=validation)
 
 
 def assign_folds(
     groups: Sequence[str], classes: Sequence[str], count: int, seed: int, kept: Mapping[str, int] | None = None
 ) -> list[int]:
-    """Deal images out to the folds of a cross-validation: each group in one, each class as evenly as groups allow.
+    """Assign images to cross-validation folds: each group to one, each class as evenly as the groups allow.
 
-    A group counts for the rarest class that it has. Those with the most images of a class are dealt first, each to the
-    fold that has the fewest images of that class, of these to the one with the fewest images. What is drawn depends on
-    names and the seed, not on the order of the table.
+    A group counts for its rarest class. Groups with the most images of a class come first, each goes to the fold with
+    the fewest images of that class, then with the fewest images. The result depends on names and the seed, not on the
+    order of the table.
 
     Returns the fold of each image, 0 to ``count`` - 1.
     """
-    has: dict[str, Counter[str]] = defaultdict(Counter)
+    class_counts: dict[str, Counter[str]] = defaultdict(Counter)
     for group, name in zip(groups, classes, strict=True):
-        has[group][name] += 1
-    if len(has) < count:
+        class_counts[group][name] += 1
+    if len(class_counts) < count:
         raise DataSetError(
-            f"{count} folds need as many patients, lesions or single images; found {len(has)}. Ask for fewer folds."
+            f"{count} folds need as many patients, lesions or single images; found {len(class_counts)}. "
+            "Choose fewer folds."
         )
     found, rarest, common = dict(kept or {}), find_rarest_classes(groups, classes), Counter(classes)
-    dealt = [Counter[str]() for _ in range(count)]
+    assigned = [Counter[str]() for _ in range(count)]
 
-    def turn(group: str) -> tuple[object, ...]:
-        """Who has a fold is first; then the rarest class, which has the least room to be evened out."""
+    def sort_key(group: str) -> tuple[object, ...]:
+        """Groups that keep their fold come first; then the rarest class, which is the hardest to balance."""
         rare = rarest[group]
         return (
             group not in found,
             common[rare],
             rare,
-            -has[group][rare],
-            -has[group].total(),
+            -class_counts[group][rare],
+            -class_counts[group].total(),
             _hash_to_unit_interval(str(seed), group),
         )
 
-    for group in sorted(has, key=turn):
+    for group in sorted(class_counts, key=sort_key):
         if group not in found:
             rare = rarest[group]
-            found[group] = min(range(count), key=lambda fold: (dealt[fold][rare], dealt[fold].total(), fold))
-        dealt[found[group]].update(has[group])
+            found[group] = min(range(count), key=lambda fold: (assigned[fold][rare], assigned[fold].total(), fold))
+        assigned[found[group]].update(class_counts[group])
     return [found[group] for group in groups]
 
 
 def find_rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Say which class each group counts for.
-
-    Group to the one of its classes that the fewest images have; of equals the first in the alphabet.
-    """
+    """Map each group to the rarest of its classes; of equally rare ones the alphabetically first."""
     common = Counter(classes)
     rarest: dict[str, str] = {}
     for group, name in zip(groups, classes, strict=True):
@@ -194,10 +201,7 @@ def find_rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[s
 
 
 def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Draw some of many images, group by group: the same ones each time, whatever else there is.
-
-    In the order of ``samples``.
-    """
+    """Choose some of many images, group by group, by a hash of their names; the order is kept."""
     first = sorted(
         samples,
         key=lambda sample: (
@@ -210,7 +214,7 @@ def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
-    """Groups that are held out, of each data set by itself."""
+    """Choose the groups of the test set, for each data set by itself."""
     domains: dict[str, dict[str, None]] = defaultdict(dict)
     for sample in samples:
         domains[sample.domain].setdefault(sample.group)
@@ -218,39 +222,30 @@ def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
 
 
 def _choose_test_groups_of_set(groups: Iterable[str], fraction: float) -> list[str]:
-    """Hold groups out by their hash; of three or more at least one, where any is asked for."""
+    """Choose groups by their hash; at least one of three or more, if the fraction is above 0."""
     draws = {group: _hash_to_unit_interval(HELD_OUT_SALT, group) for group in groups}
-    held = [group for group, draw in draws.items() if draw < fraction]
-    if not held and fraction > 0 and len(draws) >= MIN_GROUPS:
-        held = [min(draws, key=draws.__getitem__)]
-    return held
+    chosen = [group for group, draw in draws.items() if draw < fraction]
+    if not chosen and fraction > 0 and len(draws) >= MIN_GROUPS:
+        chosen = [min(draws, key=draws.__getitem__)]
+    return chosen
 
 
-def _apportion(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> dict[tuple[str, str], int]:
-    """Share ``wanted`` places out by size; what division leaves goes to the largest remainders."""
+def _apportion(sizes: dict[tuple[str, str], int], target: int, salt: str) -> dict[tuple[str, str], int]:
+    """Apportion ``target`` groups by size; the largest remainders get what division leaves."""
     total = sum(sizes.values())
-    exact = {key: wanted * size / total for key, size in sizes.items()}
+    exact = {key: target * size / total for key, size in sizes.items()}
     shares = {key: int(value) for key, value in exact.items()}
     by_remainder = sorted(
         sizes, key=lambda key: (shares[key] - exact[key], _hash_to_unit_interval(salt, "/".join(key)))
     )
-    for key in by_remainder[: wanted - sum(shares.values())]:
+    for key in by_remainder[: target - sum(shares.values())]:
         shares[key] += 1
     return shares
 
 
 def _hash_to_unit_interval(salt: str, name: str) -> float:
-    """Draw a number in [0, 1) that belongs to a name: the same on every machine and in every run."""
+    """Hash a name to a number in [0, 1): the same on every machine and in every run."""
     return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
-
-
-SPLIT_RISK = "images of one patient may then be in both training and test set"
-MAX_NAMED = 3  # examples in a message
-_LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
-_MIN_SHARED_SHARE = 0.2  # share of all rows below which common beginnings are chance
-_MAX_NAME_PARTS = 3  # last parts of a name that may tell the images of a patient apart
-_MAX_PREFIX_SHARE = 0.5  # share of all rows above which a common beginning is a prefix of the data set, and no patient
-_DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?")
 
 
 def check_patients_named(
@@ -262,9 +257,9 @@ def check_patients_named(
     unread: Sequence[str] = (),
     how: str = "",
 ) -> list[tuple[str, str]]:
-    """Refuse a data set in which no row names a patient, unless the user has confirmed it.
+    """Raise where no row names a patient, unless the user has confirmed it.
 
-    Notes: about what, and a sentence.
+    Returns notes: topic, and a sentence.
     """
     if 0 < named < images:
         return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]
@@ -281,13 +276,14 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
     listed = format_names(found, 12)
     if unread and not listed:
         return (
-            f"expected a table with a column that names the patient of each image; {format_names(unread)} was not read. "
-            f"Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm "
-            f"with {option}."
+            f"expected a table with a column that names the patient of each image; {format_names(unread)} was not "
+            f"read. Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, "
+            f"confirm with {option}."
         )
     likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
     if likely:
-        advice = f'if "{likely}" names the patient, map it with --map FILE ([columns] {quote_toml_key(likely)} = "patient_id")'
+        mapping = f'[columns] {quote_toml_key(likely)} = "patient_id"'
+        advice = f'if "{likely}" names the patient, map it with --map FILE ({mapping})'
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE"
     return (
@@ -297,10 +293,10 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
 
 
 class PatientLeakDetector:
-    """Finds patients who are probably in more than one split of a data set that does not name them.
+    """Find patients who are probably in more than one split of a data set that does not name them.
 
-    Two signs are looked for in rows without a ``patient_id``: a column with an unknown name that resembles that of a
-    patient, and image names that begin alike and differ in their last part (``P012_a``, ``P012_b``).
+    Rows without a ``patient_id`` are checked for an unrecognized column whose name resembles that of a patient column,
+    and for image names with a common prefix and different last parts (``P012_a``, ``P012_b``).
     """
 
     def __init__(self) -> None:
@@ -309,7 +305,6 @@ class PatientLeakDetector:
         self._like_patient: dict[str, bool] = {}
 
     def add_row(self, row: Mapping[str, str], found: Mapping[str, str]) -> None:
-        """Take a row up."""
         if found.get("patient_id"):
             return
         split = found.get("split", "")
@@ -322,35 +317,34 @@ class PatientLeakDetector:
                 self._columns[column][text].add(split)
 
     def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
-        """Describe what was found.
-
-        A column, and a sentence. Whether the patients are in several splits; else a later split may separate them.
-        """
-        for column, of_column in self._columns.items():
-            yield self._finding(column, f"the column {column}", of_column, f'map it to patient_id ("{column}")')
+        """Yield a column, a sentence, and whether the patients are in several splits (else a later split may do so)."""
+        for column, splits_of in self._columns.items():
+            yield self._finding(column, f"the column {column}", splits_of, f'map it to patient_id ("{column}")')
         owners = group_by_name(self._names)
         if owners and not self._columns:
-            of_names = {owner: {self._names[name] for name in names} for owner, names in owners.items()}
-            yield self._finding("image_id", "names that begin alike", of_names, "add a column patient_id")
+            splits_of_owner = {owner: {self._names[name] for name in names} for owner, names in owners.items()}
+            yield self._finding(
+                "image_id", "image names with a common prefix", splits_of_owner, "add a column patient_id"
+            )
 
     @staticmethod
     def _finding(about: str, what: str, owners: Mapping[str, set[str]], advice: str) -> tuple[str, str, bool]:
-        parted = sorted(owner for owner, splits in owners.items() if len(splits - {""}) > 1)
-        if not parted:
-            said = f"{what} suggest {len(owners)} patients, but patient_id is empty: {advice} before you split"
-            return about, said, False
-        said = (
-            f"probable patient leak: {what} suggest {len(owners)} patients, of whom {len(parted)} are in several splits"
+        leaking = sorted(owner for owner, splits in owners.items() if len(splits - {""}) > 1)
+        if not leaking:
+            message = f"{what} suggest {len(owners)} patients, but patient_id is empty: {advice} before you split"
+            return about, message, False
+        message = (
+            f"probable patient leak: {what} suggest {len(owners)} patients, {len(leaking)} of them in several splits"
         )
-        return about, f"{said} ({format_names(parted)}); {advice} and split again", True
+        return about, f"{message} ({format_names(leaking)}); {advice} and split again", True
 
 
 def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:
-    """Group image names that begin alike and differ in their last part or parts.
+    """Group image names with a common prefix and different last parts.
 
-    Beginning to the names that have it, at least two each; of several possible beginnings those that group the most
-    names. Empty where they group fewer than a fifth, or one groups more than half: then the names follow another rule
-    (a running number, a date).
+    Maps a prefix to its names, at least two each; of several possible prefixes those that group the most names. Empty
+    where they group fewer than a fifth, or one groups more than half: then the names follow another rule (a running
+    number, a date).
     """
     names = list(names)
     best: dict[str, list[str]] = {}
@@ -370,43 +364,38 @@ def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:
     return best
 
 
-TRAIN, VAL, TEST = "train", "val", "test"
-FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for what is judged on at the end
-HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
-
-
 class SplitOptions(Config):
     """How a data set is split."""
 
-    val: float = Field(0.1, ge=0, lt=1, description="share of the patients that a model is tuned or judged on")
-    test: float = Field(0.0, ge=0, lt=1, description="share of the patients that is kept apart to the end")
+    val: float = Field(0.1, ge=0, lt=1, description="share of the patients for validation")
+    test: float = Field(0.0, ge=0, lt=1, description="share of the patients for the test set")
     folds: int | None = Field(
-        None, ge=2, le=1000, description="deal what is not kept apart out to so many folds of a cross-validation"
+        None, ge=2, le=1000, description="number of cross-validation folds for images outside the test set"
     )
-    seed: int = Field(0, ge=0, description="another seed, another split")
-    replace: bool = Field(False, description="draw anew also for images that have a split")
-    look: bool = Field(True, description="look for images that show the same picture and keep them together")
+    seed: int = Field(0, ge=0, description="seed of the random choice")
+    replace: bool = Field(False, description="replace the split of images that have one")
+    look: bool = Field(True, description="search for images that show the same picture and keep them together")
 
     @model_validator(mode="after")
     def _check_training_share(self) -> SplitOptions:
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
         if self.folds and "val" in self.model_fields_set and self.val:
-            raise ValueError("with folds each of them is val in its turn: expected no val beside them. Leave val out")
+            raise ValueError("folds and val exclude each other: each fold serves as validation set once. Leave val out")
         return self
 
     @property
     def val_share(self) -> float:
-        """Share of the patients that is drawn to ``val``: none where there are folds."""
+        """Share of the patients assigned to ``val``: none where there are folds."""
         return 0.0 if self.folds else self.val
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split did: images of each split and diagnosis, groups of each split, images that got another split.
+    """The outcome of a split: images of each split and diagnosis, groups of each split, images whose split changed.
 
     ``duplicates`` are pairs of images of different groups that show the same picture and were kept together. ``folds``
-    are the images of each fold and diagnosis; empty where none were asked for.
+    are the images of each fold and diagnosis; empty without folds.
     """
 
     counts: dict[str, dict[str, int]]
@@ -417,72 +406,62 @@ class SplitReport:
 
 
 def held_back_rank(split: str) -> int:
-    """Say how far a split is kept away from learning.
-
-    3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for any other name and 0 for none.
-    """
+    """Rank a split by its protection: 3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for other names, 0 for none."""
     return HELD_BACK_RANKS.get(split, 2 if split else 0)
 
 
 def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
-    """Write the column ``split`` of a data set, and ``fold`` where folds are asked for.
+    """Write the column ``split`` of a data set, and ``fold`` if folds are requested.
 
-    All images of a patient (else lesion) get the same split, and so do those that show the same picture as one of
-    theirs, whether that is seen or ``near_duplicate_of`` says so. Each split has the diagnoses in the shares that all
-    have, each patient counted by the rarest of its images. A row without an image is split like the others, by what the
-    table says. Images that have a split keep it, and the others of their patient get the same; so it is with folds,
-    where the table has as many as are asked for.
+    All images of a patient (else lesion) get the same split, and so do duplicates, whether detected or listed in
+    ``near_duplicate_of``. Splits are stratified by diagnosis, each patient counted by the rarest diagnosis of its
+    images. Rows without an image are split by their table values. Images with a split keep it, and the other images of
+    their patient get the same; likewise for folds, if the table has the requested number.
     """
-    samples, seen = _read_samples(folder)
+    samples, with_image = _read_samples(folder)
     path = find_table(folder)
     table = TableFile.read(path).with_columns(("split",))
     rows = table.rows()
-    duplicates = [pair for pair in find_duplicates(seen, run) if not pair.same_group] if options.look else []
+    duplicates = [pair for pair in find_duplicates(with_image, run) if not pair.same_group] if options.look else []
     together = merge_groups(samples, [*duplicates, *_iter_listed_duplicates(samples, rows)])
-    stand_ins = _merge_groups(samples, together, rows)
-    splits = choose_splits(stand_ins, options)
+    merged = _merge_groups(samples, together, rows)
+    splits = choose_splits(merged, options)
     table = table.update_column("split", splits)
-    dealt: list[str] = []
+    folds: list[str] = []
     if options.folds:
-        before = [row.get(FOLD, "") for row in rows]
-        dealt = choose_folds(stand_ins, splits, before, options)
-        table = table.with_columns((FOLD,)).update_column(FOLD, dealt)
+        previous = [row.get(FOLD, "") for row in rows]
+        folds = choose_folds(merged, splits, previous, options)
+        table = table.with_columns((FOLD,)).update_column(FOLD, folds)
     table.write(path)
-    groups = Counter(split for _, split in {(s.group, split) for s, split in zip(stand_ins, splits, strict=True)})
+    groups = Counter(split for _, split in {(s.group, split) for s, split in zip(merged, splits, strict=True)})
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    return SplitReport(_count_parts(samples, splits), dict(groups), changed, duplicates, _count_parts(samples, dealt))
+    return SplitReport(_count_parts(samples, splits), dict(groups), changed, duplicates, _count_parts(samples, folds))
 
 
 def choose_folds(
-    samples: Sequence[Sample], splits: Sequence[str], before: Sequence[str], options: SplitOptions
+    samples: Sequence[Sample], splits: Sequence[str], previous: Sequence[str], options: SplitOptions
 ) -> list[str]:
-    """Choose a fold for each image that is not kept apart to the end.
-
-    Returns ``"1"``, ``"2"`` ..., or "" where the split of anything of the group is ``test``.
-    """
+    """Choose a fold, ``"1"``, ``"2"`` ..., for each image; "" where any image of its group is in the test set."""
     assert options.folds
-    apart = {sample.group for sample, split in zip(samples, splits, strict=True) if split == TEST}
-    places = [place for place, sample in enumerate(samples) if sample.group not in apart]
-    numbers = {before[place] for place in places} - {""}
+    test_groups = {sample.group for sample, split in zip(samples, splits, strict=True) if split == TEST}
+    indices = [index for index, sample in enumerate(samples) if sample.group not in test_groups]
+    numbers = {previous[index] for index in indices} - {""}
     names = [str(number) for number in range(1, options.folds + 1)]
     kept: dict[str, int] = {}
     if not options.replace and numbers == set(names):
-        for place in places:
-            if before[place]:
-                kept.setdefault(samples[place].group, int(before[place]) - 1)
-    some = [samples[place] for place in places]
-    dealt = assign_folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
+        for index in indices:
+            if previous[index]:
+                kept.setdefault(samples[index].group, int(previous[index]) - 1)
+    some = [samples[index] for index in indices]
+    folds = assign_folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
     found = [""] * len(samples)
-    for place, fold in zip(places, dealt, strict=True):
-        found[place] = names[fold]
+    for index, fold in zip(indices, folds, strict=True):
+        found[index] = names[fold]
     return found
 
 
 def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]:
-    """Choose a split for each image.
-
-    Returns ``train``, ``val``, ``test``, or what the group's images had.
-    """
+    """Choose a split for each image: ``train``, ``val``, ``test``, or the one that its group has already."""
     named: dict[str, str] = {}
     if not options.replace:
         for sample in samples:
@@ -494,32 +473,32 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
     if 0 < groups < needed:
         raise DataSetError(
             f"{groups} patients, lesions or single images have no split: expected at least {needed}, one for each "
-            "split. Add images, ask for fewer splits, or draw all anew."
+            "split. Add images, ask for fewer splits, or replace all splits."
         )
-    rest, judged = hold_out(free, options.test, options.seed)
-    _, tuned = hold_out(rest, options.val_share / (1 - options.test), options.seed)
-    drawn = {sample.group: TEST for sample in judged} | {sample.group: VAL for sample in tuned}
+    rest, test = hold_out(free, options.test, options.seed)
+    _, validation = hold_out(rest, options.val_share / (1 - options.test), options.seed)
+    chosen = {sample.group: TEST for sample in test} | {sample.group: VAL for sample in validation}
     if options.replace:
-        return [drawn.get(sample.group, TRAIN) for sample in samples]
-    return [sample.split or named.get(sample.group) or drawn.get(sample.group, TRAIN) for sample in samples]
+        return [chosen.get(sample.group, TRAIN) for sample in samples]
+    return [sample.split or named.get(sample.group) or chosen.get(sample.group, TRAIN) for sample in samples]
 
 
 def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
-    """All rows of a data set, and those whose image it holds; of the others nobody can see what they show."""
+    """Read all rows of a data set as samples, and those with an image, which can be compared."""
     samples: list[Sample] = []
-    seen: list[Sample] = []
+    with_image: list[Sample] = []
     for entry in iter_entries(folder):
         if isinstance(entry, DataSetError):
             raise entry
         sample = make_sample(replace(entry, image=entry.image or folder), folder)
         assert isinstance(sample, Sample)
         samples.append(sample)
-        seen += [sample] if entry.image else []
-    return samples, seen
+        with_image += [sample] if entry.image else []
+    return samples, with_image
 
 
 def _iter_listed_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
-    """Pairs that the table says show the same picture, whoever their patients and lesions are said to be."""
+    """Yield pairs listed in ``near_duplicate_of``, also of different patients and lesions."""
     named = {sample.image_id: sample for sample in samples}
     for sample, row in zip(samples, rows, strict=True):
         if other := named.get(row.get("near_duplicate_of", "")):
@@ -527,7 +506,7 @@ def _iter_listed_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[st
 
 
 def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Images of each part and diagnosis; images without a part are left out."""
+    """Count images by part and diagnosis; images without a part are left out."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for sample, part in zip(samples, parts, strict=bool(parts)):
         if part:
@@ -536,7 +515,7 @@ def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, d
 
 
 def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
-    """Samples with their wider group and with the rarest class of it; where no diagnosis is known, melanoma or not."""
+    """Return samples with their merged group and its rarest class; melanoma or not where no diagnosis is known."""
     classes = [
         sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
     ]

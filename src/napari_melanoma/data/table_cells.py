@@ -1,4 +1,4 @@
-"""Cells and columns of other tables in our words: numbers, sites, diagnoses, column names."""
+"""Parse cells and column names of other tables: numbers, body sites, diagnoses, columns."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ IMAGE_NAME = re.compile(
 )
 _ESCAPES_FOLDER = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.[/\\]")
 _NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)
-_FACTORS = {  # of a unit in the unit of the column
+_FACTORS = {  # factors from a unit to that of the column
     "years": {"year": 1.0, "month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25},
     "mm": {"mm": 1.0, "cm": 10.0, "um": 0.001},
     "µm": {"um": 1.0, "nm": 0.001, "mm": 1000.0},
     "1/mm²": {"mm2": 1.0},
 }
 _UNITS = {
-    # 85+ is 85: data sets cap the age at what few reach, and ISIC writes 85 for it
+    # 85+ is read as 85: data sets cap the age, and ISIC writes 85 for it
     "year": "+ y yr yrs year years yo jahr jahre j a an ans ano anos año años anno anni jaar",
     "month": "m mo mon month months monat monate mes meses mois mese mesi maand maanden",
     "week": "w week weeks woche wochen",
@@ -41,7 +41,7 @@ _UNIT = {spelling: unit for unit, spellings in _UNITS.items() for spelling in sp
 
 
 class CellValue(NamedTuple):
-    """What a cell says in our words, and where it cannot be taken, why: ``unmapped`` or ``impossible``."""
+    """The value of a cell in our words, or its fault: ``unmapped`` or ``impossible``."""
 
     value: str
     fault: str = ""
@@ -53,10 +53,7 @@ IMPOSSIBLE = CellValue("", "impossible")
 
 
 def parse_cell(column: Column, text: str, source: str = "") -> CellValue:
-    """Understand a cell.
-
-    Empty without a fault where it says that nobody knows.
-    """
+    """Parse a cell; empty without a fault where it means unknown."""
     if column.name == "image_id":
         return CellValue(strip_image_suffix(text))
     if column.kind == "text":
@@ -69,31 +66,31 @@ def parse_cell(column: Column, text: str, source: str = "") -> CellValue:
 
 
 def append_unit(text: str, unit: str) -> str:
-    """Write the unit that a column states behind a number that has none, so that it is not lost with the column.
+    """Append the unit of a column name to a bare number, so that it is not lost with the name.
 
-    Returns the text as it is where it is no bare number, or nobody knows such a unit.
+    Other texts, and numbers with an unknown unit, are returned unchanged.
     """
     return f"{text} {unit}" if unit.lower() in _UNIT and parse_number(text) is not None else text
 
 
 def is_convertible_unit(column: Column, unit: str) -> bool:
-    """Return whether numbers with this unit can be converted to that of the column."""
+    """Whether numbers with this unit can be converted to that of the column."""
     return bool(unit) and _unit_factor(column.unit, unit) is not None
 
 
 def strip_image_suffix(text: str) -> str:
-    """Name an image by its file."""
+    """Return the name of an image file without folders and suffix."""
     found = IMAGE_NAME.fullmatch(text)
     return found.group(1) if found else text
 
 
 def escapes_folder(text: str) -> bool:
-    """Return whether the name of an image is an absolute path, or one that leads out of its folder."""
+    """Whether the name of an image is an absolute path, or one that leads out of its folder."""
     return _ESCAPES_FOLDER.match(text) is not None
 
 
 def translate_word(words: Taxonomy, text: str, source: str = "") -> str | None:
-    """Look a word up, also where a spreadsheet has made ``3.0`` of ``3``."""
+    """Translate a word, also where a spreadsheet has turned ``3`` into ``3.0``."""
     found = words.translate(text, source)
     if found is None and (value := parse_number(text)) is not None and value.is_integer():
         return words.translate(f"{value:.0f}", source)
@@ -101,10 +98,7 @@ def translate_word(words: Taxonomy, text: str, source: str = "") -> str | None:
 
 
 def parse_number(text: str) -> float | None:
-    """Read a number with a point or a comma before its decimals.
-
-    None where it is none.
-    """
+    """Parse a number with a decimal point or comma; None where it is none."""
     if "," in text and "." in text:
         text = text.replace(".", "").replace(",", ".") if text.rfind(",") > text.rfind(".") else text.replace(",", "")
     try:
@@ -114,7 +108,7 @@ def parse_number(text: str) -> float | None:
 
 
 def _parse_number_cell(column: Column, text: str) -> CellValue:
-    """A number in the unit of its column, if it is possible."""
+    """Parse a number and convert it to the unit of its column, if it is possible."""
     if is_unknown_text(text):
         return EMPTY_VALUE
     match = _NUMBER.fullmatch(text)
@@ -126,17 +120,14 @@ def _parse_number_cell(column: Column, text: str) -> CellValue:
 
 
 def _unit_factor(unit: str, written: str | None) -> float | None:
-    """By what a number with this unit is multiplied, None where the unit does not fit."""
+    """Factor from a unit to that of the column; None where it does not fit."""
     if not written:
         return 1.0
     return _FACTORS.get(unit, {}).get(_UNIT.get(written.strip().lower(), ""))
 
 
 def is_unknown_text(text: str) -> bool:
-    """Say whether a text stands for what nobody knows.
-
-    True also for an empty one.
-    """
+    """Whether a text is empty or means unknown."""
     return not text[-1:].isdigit() and load_taxonomy("sex").translate(text) == UNKNOWN
 
 
@@ -147,11 +138,11 @@ FILLER_WORDS = frozenset(
     )
 )
 MIDDLE_WORDS = frozenset(("middle", "mid", "central", "center", "centre", "mitte", "mittig", "midden"))
-_ELIDED = re.compile(r"\b(?:l|d|all|dell|nell|sull)['’]", re.IGNORECASE)  # or the l of l'aine would mean left
+_ELIDED = re.compile(r"\b(?:l|d|all|dell|nell|sull)['’]", re.IGNORECASE)  # removed, as the l of l'aine would mean left
 
 
 class BodySite(NamedTuple):
-    """A place on the body; each part is "" where it is not said."""
+    """A location on the body; each part is "" where it is not given."""
 
     site: str = ""
     sub_site: str = ""
@@ -163,9 +154,9 @@ NO_SITE = BodySite()
 
 @lru_cache(maxsize=16384)
 def parse_body_site(text: str, source: str = "") -> BodySite | None:
-    """Understand a word for a place, such as ``left forearm`` or ``Torso Back Top Third``.
+    """Parse a body site, such as ``left forearm`` or ``Torso Back Top Third``.
 
-    Empty where it says that nobody knows, None where it is not understood.
+    Empty where it means unknown, None where it is not understood.
     """
     words = normalize_wording(_ELIDED.sub(" ", text))
     whole = _look_up_site(words, source)
@@ -186,10 +177,7 @@ def parse_body_site(text: str, source: str = "") -> BodySite | None:
 
 
 def merge_body_sites(first: BodySite, second: BodySite) -> BodySite | None:
-    """Add to a place what another column says of it.
-
-    Returns as exact as both together; None where they contradict each other, for then the first one holds.
-    """
+    """Combine two descriptions of a body site; None where they contradict each other."""
     sites = load_taxonomy("site")
     if first.site and second.site and not sites.is_within(second.site, first.site):
         if not sites.is_within(first.site, second.site) or second.sub_site:
@@ -203,7 +191,7 @@ def merge_body_sites(first: BodySite, second: BodySite) -> BodySite | None:
 
 
 def _look_up_site(word: str, source: str) -> BodySite | None:
-    """A word of the taxonomies; the most exact meaning counts."""
+    """Translate a word by the taxonomies; the most specific meaning counts."""
     sub_sites = load_taxonomy("sub_site")
     found = sub_sites.translate(word, source)
     if found and found != UNKNOWN:
@@ -213,9 +201,9 @@ def _look_up_site(word: str, source: str) -> BodySite | None:
 
 
 def _split_laterality(words: Iterable[str]) -> tuple[set[str], list[str]]:
-    """The sides that are named among some words, and the other words.
+    """Separate the words for a side from the other words.
 
-    Beside a place, ``middle`` and the like are passed over: of a finger or the back they do not mean the midline.
+    ``middle`` and the like are dropped: with a finger or the back they do not mean the midline.
     """
     sides, rest = set[str](), list[str]()
     for word in words:
@@ -231,9 +219,9 @@ MELANOMA = "melanoma"
 
 
 class Diagnosis(NamedTuple):
-    """A diagnosis in the columns of the table; each is "" where it is not said.
+    """A diagnosis in the columns of the table; each is "" where it is unknown.
 
-    ``group`` is a word that is less than a diagnosis, such as ``benign``.
+    ``group`` is a word above the level of a diagnosis, such as ``benign``.
     """
 
     diagnosis: str = ""
@@ -245,52 +233,43 @@ class Diagnosis(NamedTuple):
 
 @lru_cache(maxsize=16384)
 def translate_diagnosis(text: str, source: str = "") -> str | None:
-    """Look a diagnosis up.
-
-    A word of the taxonomy; ``unknown`` where nobody knows, None where it is not understood.
-    """
+    """Translate a diagnosis; ``unknown`` if it means unknown, None if it is not understood."""
     words = load_taxonomy("diagnosis")
     found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
     return next((word for word in found if word is not None), None)
 
 
 def is_exact_diagnosis(text: str, source: str = "") -> bool:
-    """Tell whether a diagnosis is understood as exactly as it is written.
-
-    False where the last part of a path is not known.
-    """
+    """Whether a diagnosis is completely understood; False where the last part of a path is unknown."""
     parts = [part for part in text.split("::") if part.strip()]
     return bool(parts) and load_taxonomy("diagnosis").translate(parts[-1], source) is not None
 
 
 @lru_cache(maxsize=4096)
 def expand_diagnosis(word: str) -> Diagnosis:
-    """Say what follows from a diagnosis.
-
-    Its class and, where the word is more exact, the word itself.
-    """
+    """Derive class, subtype and malignancy from a word of the taxonomy."""
     words = load_taxonomy("diagnosis")
     if word in ("", UNKNOWN):
         return Diagnosis()
     target = words.fact(word, "target")
-    surely_not = words.fact(word, "melanoma") or ("0" if target and not words.is_within(MELANOMA, word) else "")
-    melanoma = "1" if words.is_within(word, MELANOMA) else surely_not
+    excluded = words.fact(word, "melanoma") or ("0" if target and not words.is_within(MELANOMA, word) else "")
+    melanoma = "1" if words.is_within(word, MELANOMA) else excluded
     level = words.fact(word, "level")
     if level == "group":
         return Diagnosis(target=target, melanoma=melanoma, group=word)
-    above = next(up for up in words.iter_ancestors(word) if words.fact(up, "level") == "diagnosis")
-    return Diagnosis(above, word if word != above else "", target, melanoma)
+    parent = next(up for up in words.iter_ancestors(word) if words.fact(up, "level") == "diagnosis")
+    return Diagnosis(parent, word if word != parent else "", target, melanoma)
 
 
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
-_AS_GIVEN_RANK = 1_000_000  # the rank of what stood in a column once and was not understood then
+_AS_GIVEN_RANK = 1_000_000  # rank of original values that were not understood earlier
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
 _REPEATED = re.compile(r"(.)\1+")
 _DIGITS = re.compile(r"\D+")
-_MIN_SIMILARITY = 0.78  # least similarity of two names of which one may be a misspelling of the other
-_MIN_NAME_LETTERS = 4  # letters of a name that is compared by similarity: of shorter ones everything is similar
-_MIN_UNIT_LETTERS = 2  # letters of a unit without brackets: a last letter alone (Age_M) may mean anything
-# What a part of a name says, where the whole name is not known; the first that fits counts.
+_MIN_SIMILARITY = 0.78  # least similarity of a name to its misspelling
+_MIN_NAME_LETTERS = 4  # letters of a name that is compared by similarity: shorter names resemble too many others
+_MIN_UNIT_LETTERS = 2  # letters of a unit without brackets: a last letter alone (Age_M) is ambiguous
+# Meanings of parts of a name, where the whole name is unknown; the first match counts.
 _NAME_KEYWORDS = (
     ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
     ("lesion_id", {"lesion", "lesions"}),
@@ -303,17 +282,17 @@ _NAME_KEYWORDS = (
     ("age", {"age", "alter", "edad", "idade"}),
     ("sex", {"sex", "gender", "geschlecht", "sexo"}),
 )
-# Names of their own that resemble a known one (pt_age).
+# Names that resemble a known one (pt_age) but mean something else.
 _UNRELATED_NAMES = {"page", "pages", "stage", "staging"}
-# Of these nothing but the patient's name is meant by the word: "patient age" is no patient.
+# With these words "patient" does not mean the id: "patient age" is an age.
 _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weight", "name", "race", "ethnicity"}
 
 
 @dataclass(frozen=True)
 class ColumnMeaning:
-    """That a column of theirs means one of ours.
+    """One of our columns that a column of another table means.
 
-    ``unit``: what stands in brackets behind its name, such as ``cm``, in which its numbers are.
+    ``unit``: the unit in brackets in its name, such as ``cm``.
     """
 
     column_name: str
@@ -325,10 +304,7 @@ class ColumnMeaning:
 
 @lru_cache(maxsize=4096)
 def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ...]:
-    """Say what a column means.
-
-    Empty where it is a column of its own.
-    """
+    """Return the meanings of a column name; empty where it is unknown."""
     stripped = name.strip()
     if stripped.endswith(AS_GIVEN_SUFFIX) and find_column(stripped.removesuffix(AS_GIVEN_SUFFIX)):
         return (ColumnMeaning(stripped.removesuffix(AS_GIVEN_SUFFIX), _AS_GIVEN_RANK),)
@@ -337,14 +313,12 @@ def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ..
     if found := _look_up_meanings(stripped, source):
         return found
     bare, bracket = _IN_BRACKETS.sub("", stripped), _IN_BRACKETS.search(stripped)
-    return tuple(
-        _with_unit(meaning, bracket.group(1).strip()) for meaning in _look_up_meanings(bare, source) if bracket
-    )
+    return tuple(_with_unit(found, bracket.group(1).strip()) for found in _look_up_meanings(bare, source) if bracket)
 
 
 @lru_cache(maxsize=4096)
 def suggest_column(name: str) -> str:
-    """Find the column of ours that a column with an unknown name most probably is.
+    """Find the column of ours that an unknown name most probably means.
 
     Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" where no known name is similar.
     """
@@ -354,13 +328,15 @@ def suggest_column(name: str) -> str:
     if word in _UNRELATED_NAMES:
         return ""
     if len(word) >= _MIN_NAME_LETTERS:
-        same_number = [one for one in known if _DIGITS.sub("", one) == _DIGITS.sub("", word)]  # of two diameters
-        alike = get_close_matches(
+        same_number = [
+            one for one in known if _DIGITS.sub("", one) == _DIGITS.sub("", word)
+        ]  # keeps two diameters apart
+        similar = get_close_matches(
             word, [one for one in same_number if len(one) >= _MIN_NAME_LETTERS], n=1, cutoff=_MIN_SIMILARITY
         )
-        if alike:
-            return known[alike[0]]
-        once = _REPEATED.sub(r"\1", word)  # sexx: also of short names
+        if similar:
+            return known[similar[0]]
+        once = _REPEATED.sub(r"\1", word)  # sexx; also for short names
         if repeated := next((one for one in known if _REPEATED.sub(r"\1", one) == once), ""):
             return known[repeated]
     parts = set(normalize_wording(_CAMEL.sub(" ", bare)).split())
@@ -372,28 +348,27 @@ def suggest_column(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def parse_column_unit(name: str, column_name: str) -> str:
-    """Return the unit that a column's name states for the numbers in it.
+    """Return the unit in a column's name, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``.
 
-    ``name``: in the header of any table, such as ``Durchmesser (cm)``, ``diameter_cm`` or ``DurchmesserCm``. What is in
-    brackets, else the last word where it is a unit of that column; "" for columns of words.
+    The text in brackets, else the last word where it is a unit of that column; "" for columns of words.
     """
     column, stripped = find_column(column_name), name.strip()
     if not column or column.kind != "number" or stripped == column_name:
         return ""
     if bracket := _IN_BRACKETS.search(stripped):
         return bracket.group(1).strip()
-    *before, last = re.split(r"[\s_.-]+", _CAMEL.sub(" ", stripped))
-    return last if before and len(last) >= _MIN_UNIT_LETTERS and is_convertible_unit(column, last) else ""
+    *words, last = re.split(r"[\s_.-]+", _CAMEL.sub(" ", stripped))
+    return last if words and len(last) >= _MIN_UNIT_LETTERS and is_convertible_unit(column, last) else ""
 
 
 def _with_unit(meaning: ColumnMeaning, unit: str) -> ColumnMeaning:
-    """What a column means whose name states a unit; of words there is none."""
+    """Add the unit in a column's name to the meaning of a column of numbers."""
     column = find_column(meaning.column_name)
     return replace(meaning, unit=unit) if column and column.kind == "number" else meaning
 
 
 def _normalize_name(name: str) -> str:
-    """Write a name without case, accents and separators: PatNr, Pat-Nr and pat_nr are one name."""
+    """Normalize a name: PatNr, Pat-Nr and pat_nr are equal."""
     return _strip_separators(normalize_wording(name))
 
 
@@ -402,7 +377,7 @@ def _strip_separators(word: str) -> str:
 
 
 def _look_up_meanings(name: str, source: str) -> tuple[ColumnMeaning, ...]:
-    """What a column means to a source, else to anybody."""
+    """Look up the meanings of a name in one source, else in general."""
     known = _read_meanings()
     for spelling in normalized_spellings(name):
         word = _strip_separators(spelling)
@@ -412,10 +387,7 @@ def _look_up_meanings(name: str, source: str) -> tuple[ColumnMeaning, ...]:
 
 
 def list_known_names() -> dict[str, tuple[str, ...]]:
-    """List every name of a column that is understood.
-
-    Our column to the names of others, those of one source alone included.
-    """
+    """List all known column names: our column to the names of others, including those of a single source."""
     found: dict[str, list[str]] = defaultdict(list)
     for row in read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv"):
         found[row["ours"]].append(row["theirs"])
@@ -423,10 +395,7 @@ def list_known_names() -> dict[str, tuple[str, ...]]:
 
 
 def possible_columns(name: str) -> frozenset[str]:
-    """Say what a column may mean where nobody knows which set it is from.
-
-    Our columns that it is to anybody, or to one source alone.
-    """
+    """Return all our columns that a name may mean in any source."""
     word = _normalize_name(name)
     return frozenset(
         meaning.column_name for (_, known), means in _read_meanings().items() if known == word for meaning in means
@@ -435,7 +404,7 @@ def possible_columns(name: str) -> frozenset[str]:
 
 @cache
 def _read_meanings() -> dict[tuple[str, str], tuple[ColumnMeaning, ...]]:
-    """(Source, compact name) to what it means; our own names mean themselves."""
+    """Read the meanings by source and normalized name; our own names mean themselves."""
     found: dict[tuple[str, str], list[ColumnMeaning]] = defaultdict(list)
     for name in COLUMN_NAMES:
         found["", _normalize_name(name)].append(ColumnMeaning(name, 0))
@@ -445,4 +414,4 @@ def _read_meanings() -> dict[tuple[str, str], tuple[ColumnMeaning, ...]]:
             key = (row["source"], _strip_separators(spelling))
             if all(meaning.column_name != other.column_name for other in found[key]):
                 found[key].append(meaning)
-    return {key: tuple(meant) for key, meant in found.items()}
+    return {key: tuple(meanings) for key, meanings in found.items()}

@@ -1,4 +1,4 @@
-"""The table of a data set on disk, as spreadsheets leave it, and written by several windows."""
+"""The table of a data set on disk: reads what spreadsheets write, and locks it between several windows."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.io.tables import BYTE_ORDER_MARKS, decode_table, detect_dialect, detect_separator, iterate_rows
 
 KEY_COLUMN = "image_id"
+LOCK_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """How the text of a table is written: separator, line end, and whether a byte order mark stands before it."""
+    """How a table is written: separator, line end, and whether it begins with a byte order mark."""
 
     separator: str = ","
     line_end: str = "\n"
     byte_order_mark: bool = False
 
     def format_line(self, cells: list[str]) -> str:
-        """Write cells as one record, without its line end.
-
-        Quoted where needed.
-        """
+        """Format cells as one record, quoted where needed, without its line end."""
         text = io.StringIO()
         CsvWriter(text, self.separator, line_end="").write_row(cells)
         return text.getvalue()
@@ -39,7 +37,7 @@ class TableLayout:
 
 @dataclass(frozen=True)
 class TableRecord:
-    """One row: its text as it stands in the file, without the line end, and its cells."""
+    """One row: its text in the file, without the line end, and its cells."""
 
     text: str
     cells: list[str]
@@ -47,7 +45,7 @@ class TableRecord:
 
 @dataclass(frozen=True)
 class TableFile:
-    """The content of a table; it does not change, each change gives another one."""
+    """The content of a table; immutable: each change returns a new one."""
 
     columns: tuple[str, ...]
     records: tuple[TableRecord, ...]
@@ -56,18 +54,12 @@ class TableFile:
 
     @classmethod
     def empty(cls, columns: tuple[str, ...]) -> Self:
-        """Make a table without rows.
-
-        Comma-separated, line feeds, no byte order mark.
-        """
+        """Make a table without rows: comma-separated, line feeds, no byte order mark."""
         return cls(columns, (), TableLayout().format_line(list(columns)))
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a table.
-
-        Returns rows without any content, which spreadsheets leave at the end, are left out.
-        """
+        """Read a table; skips empty rows, which spreadsheets leave at the end."""
         try:
             raw = path.read_bytes()
             text = decode_table(raw)
@@ -82,7 +74,7 @@ class TableFile:
             found = ", ".join(header.cells) or "no rows"
             raise DataSetError(
                 f"{path} needs a column image_id and at least one row; found {found}. "
-                "'napari-melanoma data harmonise' makes other names of columns ours."
+                "'napari-melanoma data harmonise' renames columns to those of a data set."
             )
         return cls(tuple(header.cells), tuple(records[1:]), header.text, layout)
 
@@ -95,40 +87,28 @@ class TableFile:
 
     @cached_property
     def _column_positions(self) -> dict[str, int]:
-        """Where each column stands; of two with one name the first."""
+        """Index of each column; of two with one name the first."""
         return {column: self.columns.index(column) for column in self.columns}
 
     def rows(self) -> list[dict[str, str]]:
-        """Give every row.
-
-        Column name to text; "" where a cell is missing.
-        """
+        """Return every row: column name to text, "" where a cell is missing."""
         return [self.row(index) for index in range(len(self.records))]
 
     def row(self, index: int) -> dict[str, str]:
-        """Give one row.
-
-        Column name to text; "" where a cell is missing.
-        """
+        """Return one row: column name to text, "" where a cell is missing."""
         cells = self.records[index].cells
-        return {column: cells[place] if place < len(cells) else "" for column, place in self._column_positions.items()}
+        return {column: cells[i] if i < len(cells) else "" for column, i in self._column_positions.items()}
 
     def index_by(self, column: str) -> dict[str, int]:
-        """Say where each value of a column is found.
-
-        Value to number of the first row with it; "" is left out, and empty where there is no such column.
-        """
-        place = self._column_positions.get(column)
-        if place is None:
+        """Map each value of a column to the first row that has it; "" is left out."""
+        position = self._column_positions.get(column)
+        if position is None:
             return {}
-        found = ((record.cells[place], n) for n, record in enumerate(self.records) if place < len(record.cells))
+        found = ((record.cells[position], n) for n, record in enumerate(self.records) if position < len(record.cells))
         return {value: n for value, n in reversed(list(found)) if value}
 
     def with_columns(self, columns: tuple[str, ...]) -> Self:
-        """Append the columns that are missing.
-
-        Returns the same table where none is missing.
-        """
+        """Append the columns that are missing; returns the same table where none is."""
         added = [column for column in columns if column not in self._column_positions]
         if not added:
             return self
@@ -142,34 +122,31 @@ class TableFile:
         return replace(self, columns=(*self.columns, *added), records=records, header=header)
 
     def update_row(self, index: int, values: Mapping[str, str]) -> Self:
-        """Change cells of a row."""
+        """Change cells of one row."""
         return self._replace_records(index, index + 1, [self._update_record(list(self.records[index].cells), values)])
 
     def update_column(self, column: str, values: Sequence[str]) -> Self:
         """Change one column in all rows at once."""
-        place = self._column_positions[column]
+        position = self._column_positions[column]
         records = tuple(
             record
-            if place < len(record.cells) and record.cells[place] == value
+            if position < len(record.cells) and record.cells[position] == value
             else self._update_record(list(record.cells), {column: value})
             for record, value in zip(self.records, values, strict=True)
         )
         return replace(self, records=records)
 
     def insert_row(self, index: int, values: Mapping[str, str]) -> Self:
-        """Add a row."""
         return self._replace_records(index, index, [self._update_record([], values)])
 
     def remove_row(self, index: int) -> Self:
-        """Take a row out."""
         return self._replace_records(index, index + 1, [])
 
     def _replace_records(self, start: int, stop: int, records: list[TableRecord]) -> Self:
-        """Exchange some rows for others."""
         return replace(self, records=(*self.records[:start], *records, *self.records[stop:]))
 
     def _update_record(self, cells: list[str], values: Mapping[str, str]) -> TableRecord:
-        """A row with some cells exchanged."""
+        """Return a row with some cells replaced."""
         cells += [""] * (len(self.columns) - len(cells))
         for column, value in values.items():
             if column in self._column_positions:
@@ -178,26 +155,25 @@ class TableFile:
 
 
 def iter_table_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Read the table of a data set row by row, which a large one needs.
+    """Read the table of a data set row by row, for tables too large for the memory.
 
-    Column name to text without white space around it; "" where a cell is missing.
+    Yields column name to text without surrounding white space; "" where a cell is missing.
     """
     rows = iterate_rows(path, replace(detect_dialect(path), strict=False))
     first = next(rows, None)
     if first is None or KEY_COLUMN not in first:
-        TableFile.read(path)  # which says what is wrong with it
+        TableFile.read(path)  # raises with the reason
         return
     yield first
     yield from rows
 
 
 def _detect_line_end(lines: list[str]) -> str:
-    """How the first line ends."""
     return "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
 
 
 def _parse_records(lines: list[str], layout: TableLayout) -> list[TableRecord]:
-    """Parse lines to records, each with its own text; a quoted cell may hold line ends."""
+    """Parse lines into records, each with its own text; a quoted cell may contain line ends."""
     reader = CsvReader(lines, layout.separator)
     records, start = [], 0
     for cells in reader:
@@ -208,11 +184,8 @@ def _parse_records(lines: list[str], layout: TableLayout) -> list[TableRecord]:
     return records
 
 
-LOCK_TIMEOUT_S = 30.0
-
-
 class TableIndex:
-    """A table with the numbers of its rows by pixels (``by_digest``) and by name (``by_id``)."""
+    """A table with its row indices by pixel fingerprint (``by_digest``) and by name (``by_id``)."""
 
     def __init__(self, table: TableFile) -> None:
         self.table = table
@@ -221,7 +194,7 @@ class TableIndex:
 
 
 class SharedTable:
-    """The table of a folder and the lock beside it."""
+    """The table of a folder with its lock file."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path = path
@@ -229,20 +202,17 @@ class SharedTable:
         self._last_read: tuple[tuple[int, ...], TableIndex] | None = None
 
     def read(self) -> TableIndex:
-        """Read the table, unless it is the one that was read before.
-
-        Without rows where there is no file.
-        """
+        """Read the table, from memory if the file is unchanged; empty where there is no file."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return TableIndex(TableFile.empty(self._columns))
         except OSError as error:
             raise DataSetError(f"cannot read {self.path}: {error.strerror}. Ask for permission to read it.") from error
         read = self._last_read
-        if read is None or read[0] != _file_stamp(found):
+        if read is None or read[0] != _file_stamp(status):
             read = self._last_read = (
-                _file_stamp(found),
+                _file_stamp(status),
                 TableIndex(TableFile.read(self.path).with_columns(self._columns)),
             )
         return read[1]
@@ -252,21 +222,18 @@ class SharedTable:
         try:
             table.write(self.path)
         except SaveError as error:
-            if isinstance(error.__cause__, PermissionError):  # so Windows says of a file that a spreadsheet has open
+            if isinstance(error.__cause__, PermissionError):  # Windows raises it for a file open in a spreadsheet
                 raise SaveError(
                     f"cannot write {self.path}: it is open in another program, such as a spreadsheet, or there is no "
-                    "permission. Close it there and do the same again; nothing was changed."
+                    "permission. Close it there and try again; nothing was changed."
                 ) from error.__cause__
             raise
-        with suppress(OSError):  # then it is read anew
+        with suppress(OSError):  # then the next call reads it
             self._last_read = (_file_stamp(self.path.stat()), TableIndex(table))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers out, those of other processes too; the folder is made where it is missing.
-
-        While nobody else writes.
-        """
+        """Keep other writers out, also those of other processes; creates the folder where it is missing."""
         from filelock import FileLock, Timeout
 
         folder = self.path.parent
@@ -289,6 +256,6 @@ class SharedTable:
             lock.release()
 
 
-def _file_stamp(found: os.stat_result) -> tuple[int, ...]:
-    """What changes when somebody else writes the file."""
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _file_stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Values that change when another process writes the file."""
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,6 +1,6 @@
-"""The columns of the harmonised table: what each means, its unit, what may stand in it; the forms are built from this.
+"""The columns of the harmonized table: meaning, unit and allowed values; the forms are built from them.
 
-All cells are text; an empty one says that it is not known. ``docs/table.md`` lists these columns.
+All cells are text; an empty one means unknown. ``docs/table.md`` lists these columns.
 """
 
 from __future__ import annotations
@@ -36,72 +36,65 @@ COLUMNS: tuple[Column, ...] = (
     Column("lesion_id", "text", "Lesion", "Name of the lesion, unique within its patient."),
     Column("near_duplicate_of", "text", "Shows the same as", "An earlier image_id that shows the same picture."),
     Column("source", "text", "Source", "Name of the data set that the row comes from."),
-    Column("domain", "text", "Domain", "Name of what was recorded alike: a device, a clinic, a data set."),
-    Column("licence", "text", "Licence", "Under which the image may be used."),
-    Column("attribution", "text", "Attribution", "Whom to name when the image is used."),
+    Column("domain", "text", "Domain", "Name of the recording conditions: a device, a clinic, a data set."),
+    Column("licence", "text", "Licence", "Licence under which the image may be used."),
+    Column("attribution", "text", "Attribution", "Credit to give when the image is used."),
     Column("modality", "word", "Modality", "How the image was taken.", taxonomy="modality"),
     Column("diagnosis", "word", "Diagnosis", "The class of the lesion.", taxonomy="diagnosis"),
-    Column("diagnosis_detail", "word", "Subtype", "The diagnosis as exactly as it is known.", taxonomy="diagnosis"),
-    Column("diagnosis_by", "word", "Diagnosed by", "How the diagnosis was found.", taxonomy="diagnosis_by"),
+    Column("diagnosis_detail", "word", "Subtype", "The most specific known diagnosis.", taxonomy="diagnosis"),
+    Column("diagnosis_by", "word", "Diagnosed by", "How the diagnosis was made.", taxonomy="diagnosis_by"),
     Column(
         "target", "yes_no", "Malignant", "1 where the lesion is malignant, 0 where it is not.", taxonomy="malignancy"
     ),
     Column("melanoma", "yes_no", "Melanoma", "1 where the lesion is a melanoma of any kind, 0 where it is none."),
-    Column("age", "number", "Age", "Of the patient when the image was taken.", "years", 0, 120),
-    Column("sex", "word", "Sex", "Of the patient.", taxonomy="sex"),
-    Column("site", "word", "Body site", "Where on the body, in the words of the ISIC archive.", taxonomy="site"),
-    Column("sub_site", "word", "Place", "Where within the body site.", taxonomy="sub_site"),
+    Column("age", "number", "Age", "Age of the patient when the image was taken.", "years", 0, 120),
+    Column("sex", "word", "Sex", "Sex of the patient.", taxonomy="sex"),
+    Column("site", "word", "Body site", "Location on the body, in the terms of the ISIC archive.", taxonomy="site"),
+    Column("sub_site", "word", "Sub-site", "Location within the body site.", taxonomy="sub_site"),
     Column("laterality", "word", "Side", "Side of the patient's body.", taxonomy="laterality"),
-    Column("fitzpatrick", "word", "Skin type", "Fitzpatrick's type of the skin, 1 to 6.", taxonomy="fitzpatrick"),
+    Column("fitzpatrick", "word", "Skin type", "Fitzpatrick skin type, 1 to 6.", taxonomy="fitzpatrick"),
     Column("ethnicity", "text", "Ethnicity", "As the patient or the source states it."),
     Column("personal_history", "yes_no", "Earlier melanoma", "1 where the patient has had a melanoma before."),
-    Column("family_history", "yes_no", "Melanoma in family", "1 where a near relative has had a melanoma."),
+    Column("family_history", "yes_no", "Melanoma in family", "1 where a close relative has had a melanoma."),
     Column("diameter_1_mm", "number", "Diameter", "Longest diameter of the lesion.", "mm", 0.01, 500),
     Column("diameter_2_mm", "number", "Second diameter", "Diameter across the longest.", "mm", 0.01, 500),
     Column("mpp_x", "number", "Pixel width", "Width of a pixel.", "µm", 0.001, 5000),
     Column("mpp_y", "number", "Pixel height", "Height of a pixel.", "µm", 0.001, 5000),
     Column("depth_mm", "number", "Depth", "Breslow thickness: depth of invasion.", "mm", 0, 100),
     Column("ulceration", "yes_no", "Ulceration", "1 where the lesion is ulcerated."),
-    Column("mitoses_per_mm2", "number", "Mitoses", "Mitoses in a square millimetre.", "1/mm²", 0, 1000),
+    Column("mitoses_per_mm2", "number", "Mitoses", "Mitoses in a square millimeter.", "1/mm²", 0, 1000),
     Column("clark", "word", "Clark level", "Clark's level of invasion, 1 to 5.", taxonomy="clark"),
     Column("metastasis", "yes_no", "Metastasis", "1 where the melanoma has spread."),
     Column("split", "text", "Split", "What the row is used for: train, val or test."),
-    Column("review", "text", "Review", "What a person said of the mask: unreviewed, accepted, corrected, rejected."),
+    Column("review", "text", "Review", "Review state of the mask: unreviewed, accepted, corrected, rejected."),
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
-AS_GIVEN_SUFFIX = "_as_given"  # behind the name of a column: what stood there and could not be understood
+AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column: the original value that was not understood
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 
 def find_column(name: str) -> Column | None:
-    """Look a column up.
-
-    None where it is no column of the schema: a table may have such columns, they stay as they are.
-    """
+    """Find a column of the schema; None for other columns, which a table may have and which stay as they are."""
     if READER_COLUMN.fullmatch(name):
         reader = name.rpartition("_")[2]
-        said = f"Depth of invasion as reader {reader} measured it."
-        return replace(_BY_NAME["depth_mm"], name=name, title=f"Depth, reader {reader}", description=said)
+        description = f"Depth of invasion as reader {reader} measured it."
+        return replace(_BY_NAME["depth_mm"], name=name, title=f"Depth, reader {reader}", description=description)
     return _BY_NAME.get(name)
 
 
 def check_value(column: Column, text: str) -> str:
-    """Say what is wrong with a cell.
-
-    Returns "" where nothing is wrong, else what was expected and found.
-    """
-    said = text.strip()
-    if said in ("", UNKNOWN) or column.kind == "text":
+    """Check a cell; returns "" where it is valid, else what was expected and found."""
+    value = text.strip()
+    if value in ("", UNKNOWN) or column.kind == "text":
         return ""
     if column.kind == "number":
-        return _check_number_text(column, said)
+        return _check_number_text(column, value)
     words = load_taxonomy(column.taxonomy or "yes_no").words[:-1]
-    return "" if said in words else f"{column.title}: expected {_list_words(words)}; found '{said}'."
+    return "" if value in words else f"{column.title}: expected {_list_words(words)}; found '{value}'."
 
 
 def _check_number_text(column: Column, text: str) -> str:
-    """What is wrong with a number."""
     expected = f"{column.title}: expected a number{_describe_range(column)}"
     try:
         value = float(text)
@@ -113,7 +106,7 @@ def _check_number_text(column: Column, text: str) -> str:
 
 
 def _describe_range(column: Column) -> str:
-    """The numbers that are possible, in words."""
+    """Describe the possible numbers."""
     unit = f" {column.unit}" if column.unit else ""
     return (
         f" from {column.low:g} to {column.high:g}{unit}" if column.low is not None and column.high is not None else unit
@@ -121,6 +114,6 @@ def _describe_range(column: Column) -> str:
 
 
 def _list_words(words: tuple[str, ...], most: int = 12) -> str:
-    """Some words of a taxonomy."""
+    """List the first words of a taxonomy."""
     more = f" or another of {len(words)}" if len(words) > most else ""
     return ", ".join(words[:most]) + more

@@ -1,11 +1,11 @@
-"""The list of images that a model was trained and tuned on, as hashes, so that no model is judged on them unnoticed.
+"""List of the training and validation images of a model, as hashes, to detect a test on them.
 
-``training_images.safetensors`` lies beside the weights of a bundle. It holds no picture and no name: of each image the
-first 64 bits of SHA-256 of its upright 8-bit pixels, and of photographs also the 120-bit perceptual hash of
-``data.duplicates``, by which a copy of another size or compression is found; of each patient or lesion an HMAC of 64
-bits. The key of the HMAC is the one of the project (``privacy.pseudonyms``), which never leaves the computer: short
-patient ids could otherwise be found by trying all. Patients are therefore recognized only where the same key is; images
-are everywhere.
+``training_images.safetensors`` is part of a bundle. It contains no picture and no name: for each image the first 64
+bits of SHA-256 of its upright 8-bit pixels, and for photographs also the 120-bit perceptual hash of
+``data.duplicates``, which finds copies of another size or compression; for each patient or lesion an HMAC of 64 bits.
+The key of the HMAC is that of the project (``privacy.pseudonyms``), which never leaves the computer: short patient ids
+could otherwise be found by trying all. Patients are therefore recognized only where the key is the same; images are
+recognized everywhere.
 """
 
 from __future__ import annotations
@@ -47,16 +47,15 @@ PIXELS_KEY, HASHES_KEY, GROUPS_PREFIX = "pixels", "looks", "groups/"
 MAX_HASH_DISTANCE = (
     9  # of 3.9 million pairs of photographs 9 are as close, all copies; 98 % of re-encoded or resized copies are
 )
-MIN_SHARED_TILES = 0.5  # share of the tiles of a slide by which it is recognized: bare glass looks the same everywhere
+MIN_SHARED_TILES = 0.5  # share of listed tiles that identifies a slide: bare glass is the same everywhere
 MAX_BYTES = 200_000_000  # eight million photographs
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """Hashes of the images that a model was trained and tuned on, those of the models it comes from included.
+    """Hashes of the images that a model was trained and validated on, including those of the models it started from.
 
-    ``pixels``: uint64 (image,), ascending. ``looks``: uint8 (image, 15), perceptual hashes; of photographs with texture
-    alone.
+    ``pixels``: uint64 (image,), ascending. ``perceptual_hashes``: uint8 (image, 15), of photographs with texture only.
     """
 
     pixels: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -66,7 +65,7 @@ class TrainingImages:
     note: str = ""
 
     def __or__(self, other: TrainingImages) -> TrainingImages:
-        """Both lists as one."""
+        """Merge two lists."""
         none = np.zeros(0, np.uint64)
         return TrainingImages(
             np.union1d(self.pixels, other.pixels),
@@ -81,7 +80,7 @@ class TrainingImages:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images, and how many patients or lesions that are known by more than their image."""
+        """Number of images, and of patients or lesions with an id."""
         return {"images": len(self.pixels), "patients": sum(map(len, self.groups.values()))}
 
     def write(self, path: Path) -> None:
@@ -110,7 +109,7 @@ class TrainingImages:
                 about = file.metadata() or {}
                 if about.get("format") != FORMAT:
                     raise ValueError(f"expected format {FORMAT}, found {about.get('format')}")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - file is not a mapping
             unlisted = parse_json(about.get("unlisted", "[]"), path.name)
             return cls(
                 _check_digests(arrays.pop(PIXELS_KEY)),
@@ -129,7 +128,7 @@ DigestFunction = Callable[[Path], int | None]
 
 
 def hash_pixels(rgb: NDArray[np.uint8]) -> str:
-    """Hash decoded pixels, so that images are told apart whatever file format they are in.
+    """Hash decoded pixels, independent of the file format.
 
     ``rgb``: uint8 (row, column, channel), upright.
     """
@@ -139,15 +138,12 @@ def hash_pixels(rgb: NDArray[np.uint8]) -> str:
 
 
 def shorten_digest(digest: str) -> int:
-    """Give the 64 bits of a digest that are kept: of 400,000 images two agree by chance once in 200 million lists."""
+    """Return 64 bits of a digest: of 400,000 images two agree by chance once in 200 million lists."""
     return int(digest[:16], 16)
 
 
 def hash_image_file(path: Path) -> int | None:
-    """Read an image and hash its pixels.
-
-    None where it cannot be read, which is reported where it is analysed.
-    """
+    """Read an image and hash its pixels; None where it cannot be read, which the analysis reports."""
     from napari_melanoma.io.photographs import read_photograph
 
     try:
@@ -158,7 +154,7 @@ def hash_image_file(path: Path) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class HashedImages:
-    """Images to be compared with lists: 0 where one could not be read, ``textured`` says whose look can be compared."""
+    """Images to compare with lists: 0 if unreadable; ``has_texture`` marks perceptual hashes that can be compared."""
 
     samples: Sequence[Sample]
     pixels: NDArray[np.uint64]
@@ -174,30 +170,27 @@ def hash_images(
     known_digests: Mapping[Path, int] | None = None,
     perceptual: bool = True,
 ) -> HashedImages:
-    """Hash images in threads.
-
-    In the order of the samples.
-    """
-    there = known_digests or {}
+    """Hash images in threads, in the order of the samples."""
+    known = known_digests or {}
     pixels = np.zeros(len(samples), np.uint64)
     paths = [sample.image for sample in samples]
-    found = map_in_threads(lambda path: there[path] if path in there else digest(path), paths, run)
-    for place, (_, value) in enumerate(found):
-        pixels[place] = value or 0
-        run.report(Progress(place + 1, len(samples), "Comparing with the training images"))
+    found = map_in_threads(lambda path: known[path] if path in known else digest(path), paths, run)
+    for index, (_, value) in enumerate(found):
+        pixels[index] = value or 0
+        run.report(Progress(index + 1, len(samples), "Comparing with the training images"))
     photographs = np.array([perceptual and not sample.synthetic for sample in samples], bool)
-    codes, varied = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
+    codes, textured = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
     if photographs.any():
         chosen = np.flatnonzero(photographs)
-        thumbnails = load_hash_thumbnails([samples[place].image for place in chosen.tolist()], run).thumbnails
-        codes[chosen], varied[chosen] = compute_hashes(thumbnails), has_texture(thumbnails)
-    return HashedImages(samples, pixels, codes, varied)
+        thumbnails = load_hash_thumbnails([samples[index].image for index in chosen.tolist()], run).thumbnails
+        codes[chosen], textured[chosen] = compute_hashes(thumbnails), has_texture(thumbnails)
+    return HashedImages(samples, pixels, codes, textured)
 
 
 def hash_photograph(rgb: NDArray[np.uint8]) -> HashedImages:
     """Hash one photograph in memory.
 
-    ``rgb``: uint8 (row, column, channel=3), upright. Of one image, without a sample: for ``are_listed``.
+    ``rgb``: uint8 (row, column, channel=3), upright. The result has no sample; use it with ``find_trained_images``.
     """
     thumbnails = make_hash_thumbnail(rgb)[None]
     pixels = np.array([shorten_digest(hash_pixels(rgb))], np.uint64)
@@ -205,22 +198,16 @@ def hash_photograph(rgb: NDArray[np.uint8]) -> HashedImages:
 
 
 def make_training_images(hashed: HashedImages, *, key: str | None = None) -> TrainingImages:
-    """List images as those of a training.
-
-    Patients and lesions are in it where the table names them.
-    """
+    """Make the list of training images; patients and lesions are included where the table names them."""
     named = _list_named_groups(hashed.samples)
     groups = np.unique(np.array([_hash_group(group, key) for group in named], np.uint64))
-    looks = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
-    whose = {key or key_id(): groups} if named else {}
-    return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), looks, whose)
+    hashes = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
+    named_groups = {key or key_id(): groups} if named else {}
+    return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), hashes, named_groups)
 
 
 def find_trained_images(hashed: HashedImages, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:
-    """Find the images that a model was trained on.
-
-    Returns bool (image,).
-    """
+    """Find the images that a model was trained on: bool (image,)."""
     same = np.isin(hashed.pixels, listed.pixels) & (hashed.pixels > 0)
     if tiles:
         return same & _are_of_training_slides(hashed, same)
@@ -250,7 +237,7 @@ def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> ND
 
 
 def _are_of_training_slides(hashed: HashedImages, same: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say which tiles are of a slide of which half of the different tiles are listed."""
+    """Mark tiles of slides of which at least half of the distinct tiles are listed."""
     _, groups = np.unique([sample.group for sample in hashed.samples], return_inverse=True)
     different = np.unique(np.stack((groups.astype(np.uint64), hashed.pixels), axis=1), axis=0, return_index=True)[1]
     listed = np.bincount(groups[different], weights=same[different], minlength=groups.max(initial=-1) + 1)
@@ -258,12 +245,12 @@ def _are_of_training_slides(hashed: HashedImages, same: NDArray[np.bool_]) -> ND
 
 
 def _list_named_groups(samples: Iterable[Sample]) -> list[str]:
-    """Patients or lesions that the tables name; an image that stands for itself is known by its pixels."""
+    """List the patients or lesions that the tables name; other images are identified by their pixels."""
     return sorted({one.group for one in samples if one.group != f"{one.domain}/{one.image_id}"})
 
 
 def _hash_group(group: str, key: str | None) -> int:
-    """64 bits that stand for a patient or lesion of a data set."""
+    """64-bit hash of a patient or lesion of a data set."""
     if key == PUBLIC:
         text = f"{PUBLIC}\n{group}".encode("utf-8", "surrogatepass")
         return int.from_bytes(hmac.digest(PUBLIC.encode(), text, hashlib.sha256)[:8], "big")

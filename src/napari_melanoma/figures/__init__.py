@@ -1,1 +1,1 @@
-"""Figures drawn with matplotlib, and the HTML page that others fill."""
+"""Figures drawn with matplotlib, and the HTML page of reports."""

@@ -1,4 +1,4 @@
-"""Figures of a classifier: ROC and precision-recall curves, reliability, confusion, and what each column adds."""
+"""Figures of a classifier: ROC and precision-recall curves, reliability, confusion, and importance of columns."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.calibration import Reliability
 
 BLUE, ORANGE, GRAY = "#3b6fa0", "#d08000", "#999999"
-FEW_IMAGES = 10  # images of a bin: the share among fewer says next to nothing
+FEW_IMAGES = 10  # images of a bin: with fewer, the share is unreliable
 STYLES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True, eq=False)
 class ClassifierCurve:
-    """A curve with its name: float64 (point,) each, and the point of the cut, where there is one."""
+    """A named curve: float64 (point,) each, and its operating point, if any."""
 
     name: str
     x: NDArray[np.float64]
@@ -36,7 +36,7 @@ class ClassifierCurve:
 
 
 def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
-    """Draw ROC curves, each with its operating point."""
+    """Draw ROC curves with their operating points."""
     figure, axis = _create_square_axes()
     axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
     _plot_curves(axis, curves)
@@ -45,7 +45,7 @@ def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
 
 
 def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path: Path) -> None:
-    """Draw the precision over the sensitivity."""
+    """Draw precision-recall curves; the line is the share of the positive class."""
     figure, axis = _create_square_axes()
     axis.axhline(share, color=GRAY, linewidth=0.8)
     _plot_curves(axis, curves)
@@ -54,7 +54,7 @@ def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path:
 
 
 def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
-    """Draw what came against what was predicted, and below it how the probabilities are distributed.
+    """Draw a reliability diagram, and below it the distribution of the probabilities.
 
     ``scores``: probability of the positive class of every image, float64 (image,).
     """
@@ -64,7 +64,7 @@ def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     above.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
     plot_bins(above, bins, BLUE)
-    above.set(ylabel="share that came, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    above.set(ylabel="observed share, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.hist(scores, bins=np.linspace(0, 1, 41), color=BLUE)
     below.set(xlabel="probability", ylabel="images")
     for axis in (above, below):
@@ -73,7 +73,7 @@ def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
 
 
 def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
-    """Draw the points of a reliability diagram with their intervals; those of few images are faint and not joined."""
+    """Draw the points of a reliability diagram with intervals; those of few images are faint and not connected."""
     many = bins.count >= FEW_IMAGES
     for chosen, strength in ((many, 1.0), (~many, 0.35)):
         axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
@@ -83,9 +83,9 @@ def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
 
 
 def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
-    """Draw which class was said of which, as counts and shares of each true class.
+    """Draw a confusion matrix with counts and shares of each true class.
 
-    ``counts``: int64 (true class, said class).
+    ``counts``: int64 (true class, predicted class).
     """
     from matplotlib.figure import Figure
 
@@ -95,12 +95,12 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
-        colour = "white" if shares[row, column] > 0.55 else "#1c1f23"
+        color = "white" if shares[row, column] > 0.55 else "#1c1f23"
         text = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
-        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+        axis.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
     axis.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
     axis.set_yticks(range(len(classes)), classes)
-    axis.set(xlabel="said", ylabel="true")
+    axis.set(xlabel="predicted", ylabel="true")
     _save(figure, path)
 
 
@@ -123,7 +123,7 @@ def plot_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: f
 
 
 def _create_square_axes() -> tuple[Figure, Any]:
-    """A figure with one square axis of shares."""
+    """Create a figure with one square axis of shares."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 5.6), layout="constrained")
@@ -136,16 +136,15 @@ def _create_square_axes() -> tuple[Figure, Any]:
 
 
 def _plot_curves(axis: Any, curves: Sequence[ClassifierCurve]) -> None:  # noqa: ANN401
-    """Draw curves, told apart by colour and by line."""
+    """Draw curves, distinguished by color and line style."""
     for number, curve in enumerate(curves):
-        colour, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
-        axis.plot(curve.x, curve.y, style, color=colour, linewidth=1.6, label=curve.name)
+        color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+        axis.plot(curve.x, curve.y, style, color=color, linewidth=1.6, label=curve.name)
         if curve.operating_point is not None:
-            axis.plot(*([value] for value in curve.operating_point), "o", color=colour, markersize=6)
+            axis.plot(*([value] for value in curve.operating_point), "o", color=color, markersize=6)
     axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write a figure."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)

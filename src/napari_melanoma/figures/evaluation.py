@@ -1,4 +1,4 @@
-"""Figures of an evaluation, of a comparison of models and of two readers."""
+"""Figures of an evaluation, of comparisons of models and of agreement between readers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.agreement import BlandAltman
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)
-LEGEND = (("found", TRUE_POSITIVE), ("too much", FALSE_POSITIVE), ("missed", FALSE_NEGATIVE))
-STRENGTH = 0.5  # of the colours over the photograph
+LEGEND = (("true positive", TRUE_POSITIVE), ("false positive", FALSE_POSITIVE), ("false negative", FALSE_NEGATIVE))
+STRENGTH = 0.5  # opacity of the colors over the photograph
 CASES = ("best", "median", "worst")
-SHOWN_PX = 260  # of the longer side of a picture in a figure
+SHOWN_PX = 260  # longer side of an image in a figure
 MAX_BARS = 60
+BIAS_COLOR, GRAY = "#3b6fa0", "#8a9097"
+SHADE = 0.15
+SIDE_PX = 320
+# Distinguishable by brightness for color-blind users; the new model has the yellow of all contours.
+OLD, NEW, REFERENCE = (214, 72, 160), (255, 221, 0), (92, 219, 240)
+DARK = (25, 25, 25)
+BLUE, ORANGE = "#3b6fa0", "#d08000"
+COLORS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
 
 
 @dataclass(frozen=True)
 class EvaluatedCase:
-    """One image of an evaluation beside its masks: uint8 (row, column, channel) and two bool (row, column)."""
+    """One image of an evaluation with its masks: uint8 (row, column, channel) and two bool (row, column)."""
 
     name: str
     dice: float
@@ -37,10 +45,10 @@ class EvaluatedCase:
 
 
 def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Colour a mask against its reference as P4 does.
+    """Color a mask against its reference as P4 does.
 
-    ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column, channel): found rightly yellow, found
-    wrongly red, missed green, the rest black.
+    ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column, channel): true positive yellow, false
+    positive red, false negative green, the rest black.
     """
     picture = np.zeros((*mask.shape, 3), np.uint8)
     picture[mask & reference] = TRUE_POSITIVE
@@ -50,7 +58,7 @@ def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> N
 
 
 def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw how the Dice index is distributed in each part of the data."""
+    """Draw the distribution of the Dice index in each part of the data."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 1.2 + 1.1 * len(dice)), layout="constrained")
@@ -67,19 +75,19 @@ def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
 
 
 def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Lay the colours of ``comparison_image`` over the photograph, which stays visible, in grey where there is none.
+    """Draw the colors of ``comparison_image`` over the photograph in gray.
 
     ``rgb``: uint8 (row, column, channel=3). ``mask``, ``reference``: bool (row, column). Returns uint8 (row, column,
     channel=3).
     """
-    colours = comparison_image(mask, reference)
-    grey = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
+    colors = comparison_image(mask, reference)
+    gray = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
     inside = (mask | reference)[..., None]
-    return np.where(inside, (1 - STRENGTH) * grey + STRENGTH * colours, grey).astype(np.uint8)
+    return np.where(inside, (1 - STRENGTH) * gray + STRENGTH * colors, gray).astype(np.uint8)
 
 
 def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None:
-    """Draw chosen images, each beside its comparison with the reference, with a legend of the colours."""
+    """Draw selected images, each next to its comparison with the reference, with a legend of the colors."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -102,7 +110,7 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
 
 
 def plot_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
-    """Draw a metric of each subgroup with its interval, those of one kind together."""
+    """Draw a metric of each subgroup with its interval, grouped by attribute."""
     from matplotlib.figure import Figure
 
     shown = groups[:MAX_BARS]
@@ -110,9 +118,9 @@ def plot_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path)
     axis = figure.subplots()
     kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
     for row, (data, by, _, found) in enumerate(shown):
-        colour = (BLUE, ORANGE)[kinds.index((data, by)) % 2]
-        axis.plot([found.low, found.high], [row, row], color=colour, linewidth=1.5)
-        axis.plot([found.mean], [row], "o", color=colour, markersize=4)
+        color = (BLUE, ORANGE)[kinds.index((data, by)) % 2]
+        axis.plot([found.low, found.high], [row, row], color=color, linewidth=1.5)
+        axis.plot([found.mean], [row], "o", color=color, markersize=4)
     axis.set_yticks(range(len(shown)), [f"{data}, {by}: {value}" for data, by, value, _ in shown], fontsize=7)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.set_xlabel("Jaccard index, 95 % interval")
@@ -123,7 +131,7 @@ def plot_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path)
 
 
 def _plot_case(axes: Sequence[Any], item: EvaluatedCase, title: str) -> None:
-    """Draw a photograph and, beside it, its overlay."""
+    """Draw a photograph and its overlay side by side."""
     from PIL import Image
 
     overlay = overlay_image(item.rgb, item.mask, item.reference)
@@ -135,12 +143,8 @@ def _plot_case(axes: Sequence[Any], item: EvaluatedCase, title: str) -> None:
     axes[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
 
 
-BIAS_COLOR, GRAY = "#3b6fa0", "#8a9097"
-SHADE = 0.15
-
-
 def plot_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm") -> None:
-    """Draw differences over means, with bias and limits of agreement and the intervals of all three."""
+    """Draw a Bland-Altman plot with bias, limits of agreement and their intervals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.6), layout="constrained")
@@ -157,19 +161,12 @@ def plot_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, 
         axis.annotate(words, (1, one.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
     axis.plot(found.means, found.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
     axis.set(
-        xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} less {readers[0]} ({unit})"
+        xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} minus {readers[0]} ({unit})"
     )
     axis.set_title(f"{len(found.means)} slides; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
-
-
-SIDE_PX = 320
-# Told apart by colour-blind eyes too, by their brightness; the new one is the yellow of every contour of ours.
-OLD, NEW, REFERENCE = (214, 72, 160), (255, 221, 0), (92, 219, 240)
-DARK = (25, 25, 25)
-BLUE, ORANGE = "#3b6fa0", "#d08000"
 
 
 class Interval(Protocol):
@@ -189,7 +186,7 @@ class Interval(Protocol):
 
     @property
     def count(self) -> int:
-        """How many images are behind it."""
+        """Number of images."""
 
 
 def draw_contours(
@@ -210,17 +207,17 @@ def draw_contours(
     size = tuple(max(1, round(length * scale)) for length in rgb.shape[1::-1])
     image = Image.fromarray(np.ascontiguousarray(rgb)).resize((size[0], size[1]), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
-    for mask, colour, width in ((reference, REFERENCE, 1), (old, OLD, 2), (new, NEW, 2)):
+    for mask, color, width in ((reference, REFERENCE, 1), (old, OLD, 2), (new, NEW, 2)):
         lines = [[((c + 0.5) * scale - 0.5, (r + 0.5) * scale - 0.5) for r, c in line] for line in trace_contours(mask)]
         for line in lines:
             draw.line(line, fill=DARK, width=width + 2, joint="curve")
         for line in lines:
-            draw.line(line, fill=colour, width=width, joint="curve")
+            draw.line(line, fill=color, width=width, joint="curve")
     return np.array(image)
 
 
 def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Interval], path: Path) -> None:
-    """Draw each image's Jaccard index before and after, and the mean difference of each data set."""
+    """Draw each image's Jaccard index with both models, and the mean difference for each data set."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -234,7 +231,7 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
         )
     scatter.set(xlabel="Jaccard index, old model", ylabel="new model", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     scatter.set_aspect("equal")
-    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # within, it hides images
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # inside the axes it would hide points
     scatter.legend(fontsize=8, frameon=False, **above)
     for row, found in enumerate(intervals.values()):
         forest.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)
@@ -242,35 +239,32 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     forest.axvline(0, color="#999999", linewidth=0.8)
     forest.set_yticks(range(len(intervals)), [f"{name}\n(n = {found.count})" for name, found in intervals.items()])
     forest.set_ylim(len(intervals) - 0.5, -0.5)
-    forest.set_xlabel("new less old, Jaccard index, 95 % interval")
+    forest.set_xlabel("new minus old, Jaccard index, 95 % interval")
     forest.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
 
 
-COLORS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
-
-
 def plot_models(
     models: Sequence[tuple[str, Mapping[str, Interval], Mapping[str, Interval]]], metrics: Sequence[str], path: Path
 ) -> None:
-    """Draw how each model does and by how much it differs from the first."""
+    """Draw metrics of each model, and differences from the first."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 1.4 + 0.5 * len(models)), layout="constrained")
     values, changes = figure.subplots(1, 2, sharey=True)
     for number, metric in enumerate(metrics):
         offset = 0.22 * (number - (len(metrics) - 1) / 2)
-        colour = COLORS[number % len(COLORS)]
+        color = COLORS[number % len(COLORS)]
         for row, (_, found, difference) in enumerate(models):
             label = metric if row == 0 else None
-            _plot_estimate(values, found.get(metric), row + offset, colour, label)
-            _plot_estimate(changes, difference.get(metric), row + offset, colour, None)
+            _plot_estimate(values, found.get(metric), row + offset, color, label)
+            _plot_estimate(changes, difference.get(metric), row + offset, color, None)
     values.set_yticks(range(len(models)), [name for name, *_ in models])
     values.set_ylim(len(models) - 0.5, -0.5)
     values.set_xlabel("mean over images, 95 % interval")
     changes.axvline(0, color="#999999", linewidth=0.8)
-    changes.set_xlabel(f"less {models[0][0]}, paired, 95 % interval")
+    changes.set_xlabel(f"minus {models[0][0]}, paired, 95 % interval")
     for axis in (values, changes):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", color="#e4e4e0", linewidth=0.6)
@@ -279,8 +273,8 @@ def plot_models(
         figure.savefig(temporary, dpi=120)
 
 
-def _plot_estimate(axis: Any, found: Interval | None, row: float, colour: str, label: str | None) -> None:  # noqa: ANN401
+def _plot_estimate(axis: Any, found: Interval | None, row: float, color: str, label: str | None) -> None:  # noqa: ANN401
     """Draw one estimate with its interval."""
     if found is not None:
-        axis.plot([found.low, found.high], [row, row], color=colour, linewidth=1.8)
-        axis.plot([found.mean], [row], "o", color=colour, markersize=4, label=label)
+        axis.plot([found.low, found.high], [row, row], color=color, linewidth=1.8)
+        axis.plot([found.mean], [row], "o", color=color, markersize=4, label=label)

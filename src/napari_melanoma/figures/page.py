@@ -1,4 +1,4 @@
-"""What all HTML pages have in common, and tables as Markdown and HTML."""
+"""Base template of HTML reports, and tables as Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_melanoma.core.files import write_text
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-# A page extends "page" and fills the blocks; what it adds to the style comes last, and so wins.
+# A page extends "page" and fills the blocks; its style rules come last and take precedence.
 BASE = """<!doctype html>
 <html lang="en">
 <head>
@@ -49,7 +49,7 @@ td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
 
 
 def write_html(path: Path, template: str, **values: object) -> None:
-    """Fill a template and write it."""
+    """Render a template and write it."""
     from jinja2 import DictLoader, Environment
 
     pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
@@ -58,7 +58,7 @@ def write_html(path: Path, template: str, **values: object) -> None:
 
 
 def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """Write a table, which is escaped already."""
+    """Render a table as escaped HTML."""
     from markupsafe import Markup
 
     return Markup(html_table(columns, rows))
@@ -70,19 +70,19 @@ def png_uri(path: Path) -> str:
 
 
 def data_uri(content: bytes, media: str) -> str:
-    """Encode a picture as a data URI."""
+    """Encode an image as a data URI."""
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 NOTHING = "–"
-# A number, perhaps with a unit (8M, 12 %), a difference or a second one, perhaps with the interval in brackets.
+# A number, optionally with a unit (8M, 12 %), a difference or second number, and an interval in brackets.
 NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
-LONG = 60  # letters, from which on a text asks for a column wide enough to read it
+LONG = 60  # characters from which a text needs a wide column
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table as it is read: a title, columns, rows of text, and sentences above and below it."""
+    """A table of a report: a title, columns, rows of text, and sentences above and below it."""
 
     title: str
     columns: tuple[str, ...]
@@ -92,13 +92,13 @@ class ReportTable:
     introduction: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse rows of another width."""
+        """Raise for rows of another width."""
         wrong = [row for row in self.rows if len(row) != len(self.columns)]
         if wrong:
             raise ValueError(f"'{self.title}' has {len(self.columns)} columns, a row has {len(wrong[0])}: {wrong[0]}")
 
     def to_markdown(self) -> str:
-        """Write it as GitHub's Markdown."""
+        """Format as GitHub Markdown."""
         lines = [
             f"### {self.title}",
             "",
@@ -111,10 +111,7 @@ class ReportTable:
         return "\n".join(lines) + "\n"
 
     def to_html(self) -> str:
-        """Write it as HTML, its text escaped.
-
-        A heading, a ``table`` and a ``p`` for each sentence above and below it.
-        """
+        """Format as escaped HTML: a heading, a ``table``, and a ``p`` for each sentence above and below it."""
         title, table = html.escape(self.title), html_table(self.columns, self.rows, self.groups)
         return f"<h2>{title}</h2>\n{_paragraphs(self.introduction)}{table}{_paragraphs(self.notes)}"
 
@@ -125,27 +122,25 @@ class ReportTable:
 
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequence[str] = ()) -> str:
-    """Write a table as HTML, its text escaped, which scrolls by itself where the window is narrow.
+    """Format a table as escaped HTML, which scrolls horizontally in a narrow window.
 
-    Columns of numbers stand to the right, so that their digits stand below each other; an interval in brackets stays
-    together, and a column of sentences is wide enough to read them.
+    Columns of numbers are right-aligned; an interval in brackets is not broken, and a column of sentences is wide.
 
-    A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and headings
-    of several columns ``group``.
+    Returns a ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and
+    headings of several columns ``group``.
     """
-    kinds = [_cell_attribute([row[place] for row in rows]) for place in range(len(columns))]
+    kinds = [_cell_attribute([row[index] for row in rows]) for index in range(len(columns))]
     head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, kinds))
     body = "\n".join(f"<tr>{_html_cells(row, kinds)}</tr>" for row in rows)
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
 
 
 def _paragraphs(texts: Sequence[str]) -> str:
-    """Write sentences."""
     return "".join(f'<p class="quiet">{html.escape(text)}</p>\n' for text in texts)
 
 
 def _html_head(groups: Sequence[str], columns: Sequence[str], kinds: Sequence[str]) -> Iterator[str]:
-    """Write the rows of headings: one, or two where columns have a heading in common."""
+    """Yield the rows of headings: one, or two where columns share a heading."""
     named = list(zip(groups, columns, kinds, strict=True))
     if not any(groups):
         yield "".join(f"<th{kind}>{html.escape(name)}</th>" for _, name, kind in named)
@@ -162,25 +157,24 @@ def _html_head(groups: Sequence[str], columns: Sequence[str], kinds: Sequence[st
 
 
 def _cell_attribute(texts: Sequence[str]) -> str:
-    """Attribute of a column's cells, by what is in them."""
-    said = [text for text in texts if text not in ("", NOTHING)]
-    if said and all(NUMBER.fullmatch(text) for text in said):
+    """Attribute of a column's cells, by their content."""
+    filled = [text for text in texts if text not in ("", NOTHING)]
+    if filled and all(NUMBER.fullmatch(text) for text in filled):
         return ' class="number"'
-    return ' class="long"' if any(len(text) > LONG for text in said) else ""
+    return ' class="long"' if any(len(text) > LONG for text in filled) else ""
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    """Write a row; a bar inside a text would end its cell."""
+    """Format a row; a vertical bar in a text would end its cell."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") or NOTHING for cell in cells) + " |"
 
 
 def _html_cells(cells: Sequence[str], kinds: Sequence[str]) -> str:
-    """Write the cells of a row."""
     return "".join(f"<td{kind}>{_html_text(cell)}</td>" for cell, kind in zip(cells, kinds, strict=True))
 
 
 def _html_text(cell: str) -> str:
-    """Write the text of a cell; between a number and its interval the line may break, within the interval not."""
+    """Format the text of a cell; a line may break between a number and its interval, not within the interval."""
     found = NUMBER.fullmatch(cell)
     if found and found[2]:
         return f"{html.escape(found[1])} <span>{html.escape(found[2])}</span>"

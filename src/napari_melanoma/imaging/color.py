@@ -1,4 +1,4 @@
-"""The colors of a lesion in numbers, color constancy, and the illuminated circle of a dermatoscope."""
+"""Colors of a lesion: measurements, color constancy, and the illuminated circle of a dermatoscope."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 GRID_SIDE = 256
 MIN_COLOR_SHARE = 0.05
 RING_WIDTHS = (0.05, 0.25)
-# The six colours that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3).
-# The rule names them and gives no values: these sRGB values are this program's own.
+CLIPPED = 250  # of 255: clipped pixels show the limit of the camera, not the color of the light
+MIN_UNCLIPPED_SHARE = 0.05  # share of unclipped pixels below which all pixels are used
+MIN_LIGHT = 1.0  # of 255, for an empty channel
+DARK = 20.0  # CIELAB lightness below which there is almost no light
+EDGE = 0.25  # share of a side that may be dark: hairs and a lesion at the border are
+MAX_CUT_SIDE_SHARE = 0.5  # dark share of the first cropped side above which it is a black bar rather than a circle
+MIN_SIDE_SHARE = 0.25  # side that must be left, as a fraction of the photograph's
+ELLIPSE_MARGIN = 1.1  # radii from the center beyond which pixels count as outside of the circle
+MIN_BLACK_SHARE = 0.9  # dark share of the pixels outside of a circle
+# The six colors that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3).
+# The rule names them without values: these sRGB values are this program's own.
 ABCD_COLORS: dict[str, tuple[int, int, int]] = {
     "white": (235, 228, 222),
     "red": (190, 80, 75),
@@ -49,7 +58,7 @@ def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
     """Convert CIELAB under D65 to sRGB: the inverse of ``to_lab``.
 
-    Returns float32, same shape, from 0 to 1; colours that sRGB does not have are clipped.
+    Returns float32, same shape, from 0 to 1; colors outside sRGB are clipped.
     """
     y = (lab[..., 0] + 16) / 116
     compressed = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
@@ -59,9 +68,9 @@ def to_srgb(lab: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
-    """Share of pixels nearest to each of the six colours of the ABCD rule, by distance in CIELAB.
+    """Share of pixels nearest to each of the six colors of the ABCD rule, by distance in CIELAB.
 
-    ``lab``: float32, (pixel, channel=3), at least one. Colour to share; the shares add up to 1.
+    ``lab``: float32, (pixel, channel=3), at least one. Color to share; the shares add up to 1.
     """
     references = to_lab(np.array(list(ABCD_COLORS.values()), np.uint8))
     # |p - r|^2 without |p|^2, which is the same for every reference.
@@ -71,19 +80,20 @@ def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
 
 
 def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[str, float]:
-    """Colour variegation of a lesion and its contrast to the skin around it.
+    """Color variegation of a lesion and its contrast to the skin around it.
 
-    Lesion and surroundings are averaged down to at most 256 pixels a side first, so noise and hairs' edges weigh less.
+    Lesion and surroundings are first averaged down to at most 256 pixels a side, which reduces noise and edges of
+    hairs.
 
-    - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the colour
+    - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the color
       features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
-    - ``color_count``: how many of the six colours of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
+    - ``color_count``: number of the six colors of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
       1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
-    - ``color_difference``: CIE 1976 colour difference between the means of lesion and skin; skin is the ring from 5 %
+    - ``color_difference``: CIE 1976 color difference between the means of lesion and skin; skin is the ring from 5 %
       to 25 % of the equivalent diameter away from the lesion.
 
-    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Name to value;
-    ``color_difference`` is NaN where the lesion leaves no skin in view.
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns name to
+    value; ``color_difference`` is NaN where no skin is in view.
     """
     lesion, ring, lab = lesion_and_ring(mask, rgb)
     inside = lab[lesion]
@@ -106,7 +116,7 @@ def lesion_and_ring(
     """Find the lesion and the ring of skin around it on one grid, averaged down to at most 256 pixels a side.
 
     ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns bool
-    (row, column) of the grid; the ring lies 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
+    (row, column) of the grid; the ring is 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
     where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB.
     """
     from PIL import Image
@@ -125,19 +135,14 @@ def lesion_and_ring(
     return lesion, ring, to_lab(colors)
 
 
-CLIPPED = 250  # of 255: what shines tells the limit of the camera, not the colour of the light
-MIN_UNCLIPPED_SHARE = 0.05  # share of pixels that are not clipped; below it all of them are asked
-MIN_LIGHT = 1.0  # of 255, for a channel that is empty
-
-
 def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:
-    """Scale the channels so that the scene is grey in the mean of a power of its values.
+    """Scale the channels so that the scene is gray in the power mean of its values.
 
-    Power 1 takes the mean colour for that of the light (grey world), infinity the brightest (white patch): Finlayson
-    and Trezzi 2004, "Shades of gray and colour constancy". The default is that of Barata et al. 2015 for dermoscopy,
+    Power 1 takes the mean color as that of the light (gray world), infinity the brightest (white patch): Finlayson and
+    Trezzi 2004, "Shades of gray and color constancy". The default is that of Barata et al. 2015 for dermoscopy,
     doi:10.1109/JBHI.2014.2336473.
 
-    ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, alike.
+    ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, same shape.
     """
     return scale_channels(rgb, illuminant_gains(rgb, power))
 
@@ -145,42 +150,32 @@ def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
 def scale_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Multiply the channels.
 
-    ``rgb``: uint8 sRGB (row, column, channel). ``gains``: float64 (3,), as ``light_gains`` gives them. Returns uint8,
-    alike; what becomes brighter than white is white.
+    ``rgb``: uint8 sRGB (row, column, channel). ``gains``: float64 (3,), from ``illuminant_gains``. Returns uint8, same
+    shape; values above white are clipped.
     """
     table = np.rint(np.clip(np.arange(256)[:, None] * gains, 0, 255)).astype(np.uint8)
     return np.stack([table[rgb[..., channel], channel] for channel in range(3)], axis=-1)
 
 
 def illuminant_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
-    """Say by what each channel is to be multiplied to make the light white, at the same brightness.
+    """Calculate the factors of the channels that make the light white, at the same brightness.
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 where the light is white.
     """
-    seen = rgb.max(axis=2) < CLIPPED
-    pixels = rgb[seen] if seen.mean() >= MIN_UNCLIPPED_SHARE else rgb.reshape(-1, 3)
-    # From counts of the 256 values: the power is taken of few numbers.
+    unclipped = rgb.max(axis=2) < CLIPPED
+    pixels = rgb[unclipped] if unclipped.mean() >= MIN_UNCLIPPED_SHARE else rgb.reshape(-1, 3)
+    # From counts of the 256 values, so that the power is calculated for few numbers.
     counts = np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(3)])
     shares = counts / counts.sum(axis=1, keepdims=True)
     light = np.maximum((shares @ (np.arange(256) / 255) ** power) ** (1 / power), MIN_LIGHT / 255)
     return np.sqrt((light**2).mean()) / light
 
 
-DARK = 20.0  # CIELAB lightness below which there is next to no light
-EDGE = 0.25  # share of a side that may be dark: hairs and a lesion at the border are
-MAX_CUT_SIDE_SHARE = (
-    0.5  # share of the first side cut off from which it is no circle's: that of a black bar is all dark
-)
-MIN_SIDE_SHARE = 0.25  # side that must be left, as a fraction of the photograph's
-ELLIPSE_MARGIN = 1.1  # radii from the centre beyond which all is taken to be outside of the circle
-MIN_BLACK_SHARE = 0.9  # share of it that is dark outside of a circle
-
-
 def illuminated_rectangle(lightness: NDArray[np.float32]) -> tuple[slice, slice] | None:
-    """Find about the largest rectangle inside a lit circle on black, or inside an ellipse.
+    """Find approximately the largest rectangle inside an illuminated circle or ellipse on black.
 
     ``lightness``: float32 (row, column), CIELAB lightness, 0 to 100; some 64 x 64 pixels are enough. Returns rows and
-    columns of the rectangle. None where there is no such circle, or none that is worth looking at.
+    columns of the rectangle. None where there is no such circle, or it is too small.
     """
     dark = lightness < DARK
     part = _crop_dark_sides(dark)
@@ -188,7 +183,7 @@ def illuminated_rectangle(lightness: NDArray[np.float32]) -> tuple[slice, slice]
 
 
 def _crop_dark_sides(dark: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """Cut rows and columns off, the darkest first, until no side is dark."""
+    """Crop rows and columns, the darkest first, until no side is dark."""
     top, bottom, left, right = 0, dark.shape[0], 0, dark.shape[1]
     while bottom - top >= MIN_SIDE_SHARE * dark.shape[0] and right - left >= MIN_SIDE_SHARE * dark.shape[1]:
         part = dark[top:bottom, left:right]
@@ -202,7 +197,7 @@ def _crop_dark_sides(dark: NDArray[np.bool_]) -> tuple[slice, slice] | None:
 
 
 def _extends_beyond_sides(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
-    """Whether light goes on beyond the middle of each side, as it does in a circle."""
+    """Whether the light extends beyond the middle of each side, as in a circle."""
     rows, columns = part
     beyond = [dark[row, columns] for row in (rows.start - 1, rows.stop) if 0 <= row < dark.shape[0]]
     beyond += [dark[rows, column] for column in (columns.start - 1, columns.stop) if 0 <= column < dark.shape[1]]
@@ -210,7 +205,7 @@ def _extends_beyond_sides(dark: NDArray[np.bool_], part: tuple[slice, slice]) ->
 
 
 def _is_black_around(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
-    """Whether it is dark beyond the ellipse around the rectangle."""
+    """Whether it is dark outside the ellipse around the rectangle."""
     down, across = (
         (np.arange(length) - (side.start + side.stop - 1) / 2) / ((side.stop - side.start) / np.sqrt(2))
         for side, length in zip(part, dark.shape, strict=True)

@@ -1,4 +1,4 @@
-"""Dark hairs on skin: where they are, and the picture without them."""
+"""Detect and remove dark hairs on skin."""
 
 from __future__ import annotations
 
@@ -10,38 +10,36 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_HAIR_WIDTH = 13  # pixels, for a picture of 512; what is wider is no hair
+MAX_HAIR_WIDTH = 13  # pixels, in an image of 512; wider structures are not hairs
 MIN_CONTRAST = 24  # of 255, against the skin on both sides
-MIN_STRAIGHT_LENGTH = 35  # pixels that run straight on
-MIN_HAIR_LENGTH = 70  # pixels; what reaches no further is a crease, a crust or a vessel
+MIN_STRAIGHT_LENGTH = 35  # shortest straight run in pixels
+MIN_HAIR_LENGTH = 70  # pixels; shorter structures are creases, crusts or vessels
 DIRECTIONS = 16
 CLOSING_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 WORKING_SIDE = 512
-NEAR, MIN_HAIR_SHARE = 9, 0.02  # pixels of the first neighbourhood; share of it that must be known
+NEAR, MIN_HAIR_SHARE = 9, 0.02  # pixels of the first neighborhood; share of it that must be known
 EDGE = 2  # pixels of the soft border of a hair
-MAX_HAIR_SHARE = (
-    0.4  # share of a picture that can be hair; what finds more has found a pattern, and would leave little to fill from
-)
+MAX_HAIR_SHARE = 0.4  # largest share of hair; a larger mask shows a pattern, and would leave little to fill from
 
 
 def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take dark hairs out of a picture: what is under them is interpolated from the skin beside them.
+    """Remove dark hairs: pixels under them are interpolated from the skin next to them.
 
-    After DullRazor (Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6), with three changes: closing looks in four
-    directions, a hair is told from a spot or a pigment network by running straight on, and the gap is filled with the
-    mean of what lies around it instead of a line across it.
+    After DullRazor (Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6), with three changes: closing in four
+    directions, hairs are distinguished from spots and pigment networks by straight runs, and gaps are filled with the
+    mean of their surroundings instead of a line across.
 
-    ``rgb``: uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels. Returns uint8, alike; the
-    same values where there is no hair.
+    ``rgb``: uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels. Returns uint8, same shape;
+    the same values where there is no hair.
     """
     return inpaint_hair(rgb, hair_mask(rgb))
 
 
 def inpaint_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Take out hairs that were found, maybe in a copy of another size.
+    """Remove hairs with a given mask, which may be of another size.
 
-    ``rgb``: uint8 sRGB (row, column, channel). ``hair``: bool (row, column), of the whole picture at any size. Returns
-    uint8, alike; the picture itself where there is no hair, or more of it than a picture can have.
+    ``rgb``: uint8 sRGB (row, column, channel). ``hair``: bool (row, column), of the whole image at any size. Returns
+    uint8, same shape; the image itself without hair, or with more than ``MAX_HAIR_SHARE``.
     """
     if not 0 < hair.mean() <= MAX_HAIR_SHARE:
         return rgb
@@ -53,7 +51,7 @@ def inpaint_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.
 
 
 def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find dark hairs.
+    """Detect dark hairs.
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns bool (row, column), their soft borders included.
     """
@@ -70,17 +68,17 @@ def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def fill_holes_from_surroundings(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Fill holes with the mean of what lies around them; wider ones from further away.
+    """Fill holes with the mean of their surroundings; wider ones from further away.
 
-    ``rgb``: uint8 (row, column, channel). ``hole``: bool (row, column); where it is all of it there is nothing to fill
-    from, and nothing is done. Returns uint8, alike.
+    ``rgb``: uint8 (row, column, channel). ``hole``: bool (row, column); nothing is filled where it covers everything.
+    Returns uint8, same shape.
     """
     from scipy.ndimage import uniform_filter
 
     filled, open_ = rgb.copy(), hole
     known = (~hole).astype(np.float32)
     pixels = rgb * known[..., None]
-    size, whole = NEAR, 2 * max(hole.shape) + 1  # from any pixel the whole picture is seen
+    size, whole = NEAR, 2 * max(hole.shape) + 1  # covers the whole image from any pixel
     while open_.any() and known.any():
         size = min(size, whole)
         weight = uniform_filter(known, size, mode="nearest")
@@ -95,7 +93,7 @@ def fill_holes_from_surroundings(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]
 
 
 def _line_closing(planes: NDArray[np.uint8], step: tuple[int, int], length: int) -> NDArray[np.uint8]:
-    """Close planes (..., row, column) with a line of pixels that are a step apart."""
+    """Morphological closing of planes (..., row, column) with a line of pixels one step apart."""
     padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(length, length)] * 2, mode="edge")
     back = (-step[0], -step[1])
     closed = _accumulate_along_line(_accumulate_along_line(padded, step, length, np.maximum), back, length, np.minimum)
@@ -103,7 +101,7 @@ def _line_closing(planes: NDArray[np.uint8], step: tuple[int, int], length: int)
 
 
 def _accumulate_along_line(planes: NDArray, step: tuple[int, int], length: int, join: np.ufunc) -> NDArray:
-    """Join each pixel with those of a line that starts at it, in as many doublings as it takes."""
+    """Combine each pixel with those of a line that starts at it, by doubling."""
     joined, covered = planes, 1
     while covered < length:
         further = min(covered, length - covered)
@@ -113,12 +111,12 @@ def _accumulate_along_line(planes: NDArray, step: tuple[int, int], length: int, 
 
 
 def _shift(planes: NDArray, by: tuple[int, int]) -> NDArray:
-    """Give at each pixel what lies that far from it; round the border."""
+    """Shift planes cyclically."""
     return np.roll(planes, (-by[0], -by[1]), axis=(-2, -1))
 
 
 def _open_with_lines(mask: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
-    """Keep what lies on straight lines of set pixels: an opening with a line, in any of several directions."""
+    """Morphological opening with a line, in any of several directions."""
     padded = np.pad(mask, length)
     kept = np.zeros_like(padded)
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
@@ -129,7 +127,7 @@ def _open_with_lines(mask: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
 
 
 def _keep_long_parts(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
-    """Keep the connected parts whose bounding box has a diagonal of at least so many pixels."""
+    """Keep the connected parts whose bounding box has a diagonal of at least ``least`` pixels."""
     from scipy.ndimage import find_objects, label
 
     labels, count = label(mask, structure=np.ones((3, 3)))
@@ -140,16 +138,16 @@ def _keep_long_parts(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]
 
 
 def _combine_shifted(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np.ufunc) -> NDArray[np.bool_]:
-    """Join a mask with itself moved by each of some steps; outside of it nothing is set."""
+    """Combine a mask with shifted copies of itself; nothing is set outside of it."""
     joined, reach = mask.copy(), int(np.abs(steps).max())
-    padded = np.pad(mask, reach)  # moving is then a view, a third of the time that rolling takes
+    padded = np.pad(mask, reach)  # shifting is then a view, which takes a third of the time of rolling
     for row, column in (reach + steps).tolist():
         join(joined, padded[row : row + mask.shape[0], column : column + mask.shape[1]], out=joined)
     return joined
 
 
 def _dilate(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
-    """Grow a mask by so many pixels, as a square does."""
+    """Dilate a mask with a square."""
     padded = np.pad(mask, 2 * by)
     rows = _accumulate_along_line(padded, (1, 0), 2 * by + 1, np.logical_or)
     both = _accumulate_along_line(rows, (0, 1), 2 * by + 1, np.logical_or)

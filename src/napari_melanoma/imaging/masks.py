@@ -1,4 +1,4 @@
-"""Masks: bounding box, holes, contour and the square region of interest."""
+"""Masks: bounding box, holes, components, contours, overlays and the square region of interest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
-    """Smallest box that holds every pixel of a mask.
+    """Return the smallest box that contains every pixel of a mask.
 
     ``mask``: boolean, (row, column). None where the mask is empty.
     """
@@ -28,7 +28,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
 
 
 def grow_box(box: Box, margin: int, shape: tuple[int, int]) -> Box:
-    """Widen a box by a margin on every side, cut at the borders of the image.
+    """Enlarge a box by a margin on every side, cropped at the borders of the image.
 
     ``margin``: pixels added on each side.
     """
@@ -39,11 +39,11 @@ def grow_box(box: Box, margin: int, shape: tuple[int, int]) -> Box:
 
 
 def fill_mask_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill the holes of a mask: background that no path of edge neighbours joins to the outside.
+    """Fill the holes of a mask: background that no path of edge neighbors connects to the outside.
 
-    Labelling the background is several times faster than ``scipy.ndimage.binary_fill_holes``, which dilates repeatedly.
+    Labeling the background is several times faster than ``scipy.ndimage.binary_fill_holes``, which dilates repeatedly.
 
-    ``mask``: boolean, (row, column). Returns boolean, same shape; a notch open to the image's border is no hole.
+    ``mask``: boolean, (row, column). Returns boolean, same shape; a notch open to the image's border is not a hole.
     """
     from scipy import ndimage
 
@@ -54,9 +54,9 @@ def fill_mask_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def separate_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Give each part of a mask as a mask of its own, the largest first.
+    """Separate the components of a mask, the largest first.
 
-    ``mask``: boolean, (row, column). Each boolean, same shape; empty where the mask is.
+    ``mask``: boolean, (row, column). Returns boolean masks of the same shape; none for an empty mask.
     """
     labels, count = label_components(mask)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
@@ -64,9 +64,9 @@ def separate_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
 
 
 def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Number the parts of a mask; pixels that touch at a corner belong together.
+    """Label the components of a mask; pixels that touch at a corner belong together.
 
-    ``mask``: boolean, (row, column). Returns int32, (row, column); 0 is background, the parts count from 1.
+    ``mask``: boolean, (row, column). Returns int32, (row, column); 0 is background, components are numbered from 1.
     """
     from scipy import ndimage
 
@@ -82,15 +82,15 @@ ROUNDS = 16
 
 
 def trace_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
-    """Borders of the lesions and of their holes as closed polygons.
+    """Trace the borders of lesions and of their holes as closed polygons.
 
-    Marching squares between pixel centres (Lorensen and Cline 1987, doi:10.1145/37402.37422), then simplified such that
+    Marching squares between pixel centers (Lorensen and Cline 1987, doi:10.1145/37402.37422), then simplified such that
     no point of the exact border is further than 0.35 pixels from the polygon.
 
     ``mask``: boolean, (row, column). A lesion cut by the image's border is closed half a pixel outside the outermost
-    pixel centres, which is the edge of the image as napari draws it. Returns float32, each (vertex, 2) as (row, column)
-    with whole numbers at pixel centres; first vertex repeated at the end; longest polygon first. Empty where the mask
-    is.
+    pixel centers, which is the edge of the image as napari draws it. Returns float32, each (vertex, 2) as (row, column)
+    with whole numbers at pixel centers; first vertex repeated at the end; longest polygon first. Empty for an empty
+    mask.
     """
     from skimage.measure import find_contours
 
@@ -99,7 +99,7 @@ def trace_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
         return []
     part = np.pad(mask[box.slices], 1).astype(np.float32)
     origin = np.array([box.top - 1, box.left - 1], np.float32)
-    # Pixels that touch at a corner are one lesion here as in ``masks.components``.
+    # Pixels that touch at a corner are one lesion here as in ``label_components``.
     found = find_contours(part, 0.5, fully_connected="high")
     found.sort(key=len, reverse=True)
     return [(_simplify(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
@@ -111,9 +111,9 @@ def draw_overlay(
     width_px: int | None = None,
     color: tuple[int, int, int] = YELLOW,
 ) -> NDArray[np.uint8]:
-    """Draw the contour of a mask on its photograph: yellow between dark edges, so that it is seen on every skin.
+    """Draw the contour of a mask on its photograph: yellow between dark edges, visible on every skin.
 
-    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column). ``colour``: red, green, blue
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column). ``color``: red, green, blue
     of the line, 0 to 255; yellow by default. Returns uint8, same shape as the photograph; a copy.
     """
     from PIL import Image, ImageDraw
@@ -129,7 +129,7 @@ def draw_overlay(
 
 
 def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.uint8]:
-    """Mark a picture of a damaged photograph with a red frame and a word that stay with it wherever it is shown.
+    """Mark an image of a damaged photograph with a red frame and a label, which are part of the image.
 
     ``picture``: uint8, (row, column, channel=3). Returns uint8, same shape; a copy where it is marked.
     """
@@ -149,7 +149,7 @@ def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.ui
 
 
 def _simplify(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Leave out every other vertex, again and again, wherever the original stays within a tolerance of the chord.
+    """Leave out every other vertex repeatedly where the original stays within a tolerance of the chord.
 
     Works on all vertices at once, unlike ``skimage.measure.approximate_polygon``, which takes 10 times as long.
     """
@@ -170,21 +170,21 @@ def _simplify(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64
 
 @dataclass(frozen=True)
 class Roi:
-    """A square cut from a photograph: where it lies, and its pixels as uint8 (row, column, channel=3)."""
+    """A square cut from a photograph: its position, and its pixels as uint8 (row, column, channel=3)."""
 
     box: Box
     image: NDArray[np.uint8]
 
 
 def square_around(mask: NDArray[np.bool_], margin: float) -> Box | None:
-    """Smallest square around everything in a mask, with a margin.
+    """Return the smallest square around everything in a mask, with a margin.
 
-    The square is centred on the bounding box and moves inside where it would leave the image. Where the image is too
-    small for it, the margin shrinks first; only a lesion longer than the image's shorter side leaves a square that
-    reaches outside, equally far on both sides.
+    The square is centered on the bounding box and moved inside the image if needed. If the image is too small, the
+    margin shrinks first; only for a lesion longer than the image's shorter side the square extends outside, equally on
+    both sides.
 
-    ``mask``: boolean, (row, column); several lesions are taken together. A square of whole pixels that contains the
-    bounding box; None where the mask is empty.
+    ``mask``: boolean, (row, column); several lesions are taken together. Returns a square of whole pixels that contains
+    the bounding box; None for an empty mask.
     """
     lesion = bounding_box(mask)
     if lesion is None:
@@ -199,10 +199,10 @@ def square_around(mask: NDArray[np.bool_], margin: float) -> Box | None:
 def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConfig) -> Roi | None:
     """Cut the square around the lesion and resize it without aliasing, as in paper P2.
 
-    What lies outside the photograph is zero, also where the background is kept.
+    Pixels outside the photograph are zero, also if the background is kept.
 
     ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: boolean, (row, column); several lesions are taken
-    together. None where the mask is empty.
+    together. None for an empty mask.
     """
     from PIL import Image
 
@@ -210,10 +210,10 @@ def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConf
     if box is None:
         return None
     top, left = max(0, box.top), max(0, box.left)
-    seen = slice(top, box.top + box.height), slice(left, box.left + box.width)
-    part = rgb[seen]
+    visible = slice(top, box.top + box.height), slice(left, box.left + box.width)
+    part = rgb[visible]
     if config.background == "zero":
-        part = part * mask[seen][..., None]
+        part = part * mask[visible][..., None]
     square = np.zeros((box.height, box.width, 3), np.uint8)
     square[top - box.top :, left - box.left :][: part.shape[0], : part.shape[1]] = part
     size = (config.side_px, config.side_px)
@@ -222,7 +222,7 @@ def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConf
 
 
 def _square_start(start: int, length: int, side: int, available: int) -> int:
-    """First pixel of the square along one axis: centred on the lesion, then moved inside as far as it goes."""
+    """First pixel of the square along one axis: centered on the lesion, then moved inside as far as possible."""
     if side > available:
         return -((side - available) // 2)
     return min(max(0, start - (side - length) // 2), available - side)

@@ -1,4 +1,4 @@
-"""Measurements of a lesion: shape, symmetry, border, and the list that names and explains each number."""
+"""Measurements of a lesion: shape, symmetry and border, and the list of all measurements with explanations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number: its column in tables, a label and a unit (empty for a plain ratio), and one line that explains it."""
+    """A measurement: its column in tables, label, unit (empty for a ratio), and a short explanation."""
 
     name: str
     label: str
@@ -48,8 +48,8 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("color_std_l", "Variation of lightness", "", "Standard deviation of L* in the lesion"),
     Measurement("color_std_a", "Variation of red-green", "", "Standard deviation of a* in the lesion"),
     Measurement("color_std_b", "Variation of yellow-blue", "", "Standard deviation of b* in the lesion"),
-    Measurement("color_count", "Colours", "", "How many of the six ABCD colours cover at least 5 % of the lesion"),
-    Measurement("color_difference", "Contrast to the skin", "", "Colour difference (CIE 1976) to the skin around"),
+    Measurement("color_count", "Colors", "", "Number of the six ABCD colors that cover at least 5 % of the lesion"),
+    Measurement("color_difference", "Contrast to the skin", "", "Color difference (CIE 1976) to the skin around"),
     Measurement("area_mm2", "Area", "mm²", "Area of the mask"),
     Measurement("perimeter_mm", "Perimeter", "mm", "Length of the border, holes included (Crofton's formula)"),
     Measurement("equivalent_diameter_mm", "Equivalent diameter", "mm", "Diameter of the disk of the same area"),
@@ -62,10 +62,10 @@ MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in
 def measure_lesion(
     mask: NDArray[np.bool_], rgb: NDArray[np.uint8] | None, pixel_size: PixelSize | None
 ) -> dict[str, float]:
-    """Measure a lesion: the region properties and the ABCD family, each as ``MEASUREMENTS`` explains it.
+    """Measure a lesion: region properties and the ABCD family, each as explained in ``MEASUREMENTS``.
 
     All parts of the mask are measured together as one lesion. Where the pixel size is known, ratios and asymmetries are
-    taken in physical space, so that pixels that are not square do not distort them. With area A, perimeter P and convex
+    calculated in physical space, so that non-square pixels do not distort them. With area A, perimeter P and convex
     hull H, the ABCD family (Friedman, Rigel and Kopf 1985, doi:10.3322/canjclin.35.3.130) is
 
     - A: ``asymmetry_major``, ``asymmetry_minor``, see ``shape.asymmetry``;
@@ -77,9 +77,9 @@ def measure_lesion(
     - D: ``max_diameter``, see ``shape.lengths``.
 
     ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3), for the ``color_`` columns.
-    ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Column to value in the order of ``MEASUREMENT_COLUMNS``; empty
-    where the mask is. ``fractal_dimension`` is NaN for lesions under 32 pixels, ``color_difference`` where no skin is
-    in view; all others are finite.
+    ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Returns column to value in
+    the order of ``MEASUREMENT_COLUMNS``; empty for an empty mask. ``fractal_dimension`` is NaN for lesions under 32
+    pixels, ``color_difference`` where no skin is in view; all others are finite.
     """
     box = bounding_box(mask)
     if box is None:
@@ -97,7 +97,7 @@ def measure_lesion(
 
 
 def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
-    """Area and lengths under the names of a unit."""
+    """Area and lengths with column names for a unit."""
     return {
         f"area_{area_unit}": found.area,
         f"perimeter_{unit}": found.perimeter,
@@ -108,7 +108,7 @@ def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, f
 
 
 def _shape_measurements(mask: NDArray[np.bool_], found: MaskLengths, spacing: tuple[float, float]) -> dict[str, float]:
-    """Numbers without a unit."""
+    """Measurements without a unit."""
     principal = principal_axes(mask, spacing)
     minor = np.array([principal.major[1], -principal.major[0]])
     return {
@@ -124,21 +124,19 @@ def _shape_measurements(mask: NDArray[np.bool_], found: MaskLengths, spacing: tu
     }
 
 
-# Steps between neighbours along which the border is crossed: the axes, the diagonals and the knight's moves.
+# Steps between neighbors along which border crossings are counted: axes, diagonals and knight's moves.
 DIRECTIONS = ((0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2))
 FOLD_POINTS = 65_536
-MIN_BORDER_PX = 32  # a lesion's length below which too few sizes of box fit
-BORDER_SIDE_PX = (
-    512  # of a longer lesion every second, third ... pixel shows the border well enough for the smallest box
-)
-BOX_SHARES = 2 ** np.arange(2, 6.1, 0.5)  # the lesion's length over the side of a box
+MIN_BORDER_PX = 32  # length of a lesion below which too few box sizes fit
+BORDER_SIDE_PX = 512  # longer lesions are subsampled, which is accurate enough for the smallest box
+BOX_SHARES = 2 ** np.arange(2, 6.1, 0.5)  # length of the lesion divided by the side of a box
 OFFSETS, POINTS_A_BOX = 4, 32
 Spacing = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class MaskLengths:
-    """Area and lengths of a mask in the unit of the spacing that they were measured with."""
+    """Area and lengths of a mask in the unit of the pixel spacing."""
 
     area: float
     perimeter: float
@@ -162,12 +160,12 @@ class PrincipalAxes:
 def measure_lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> MaskLengths:
     """Measure area, perimeter, diameters and convex hull.
 
-    The convex hull runs through the midpoints of the pixels' outer edges, as the drawn contour does, so that it neither
+    The convex hull passes through the midpoints of the pixels' outer edges, as the contour does, so that it neither
     gains nor loses half a pixel; its longest chord is the maximum diameter (Feret), its narrowest pair of parallel
     tangents the minimum diameter.
 
-    ``mask``: boolean, (row, column), not empty; cropped or not. ``spacing``: height and width of a pixel. In the unit
-    of ``spacing``, the areas in its square.
+    ``mask``: boolean, (row, column), not empty; cropped or not. ``spacing``: height and width of a pixel. Returns
+    lengths in the unit of ``spacing``, areas in its square.
     """
     area = float(np.count_nonzero(mask) * spacing[0] * spacing[1])
     corners = _hull(mask) * spacing
@@ -188,18 +186,18 @@ def measure_lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> M
 
 
 def crofton_perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
-    """Length of the border, holes included, by Crofton's formula: half the mean number of crossings over all lines.
+    """Perimeter, holes included, by Crofton's formula: half the mean number of crossings over all lines.
 
-    Crossings are counted along eight directions, each weighted by the angle that it stands for (Legland, Kieu and
-    Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction comes
-    out within 1.6 %, on pixels of 1 : 2.5 within 4 %; counting pixel edges would be up to 41 % off.
+    Crossings are counted along eight directions, each weighted by the angle that it represents (Legland, Kieu and
+    Devaux 2007, doi:10.5566/ias.v26.p83-92, there with four). On square pixels a straight border of any direction is
+    accurate within 1.6 %, on pixels of 1 : 2.5 within 4 %; counting pixel edges would be up to 41 % off.
 
     ``mask``: boolean, (row, column). ``spacing``: height and width of a pixel.
     """
     padded = np.pad(mask, 2)
     rows, columns = padded.shape
     steps = np.array(DIRECTIONS) * spacing
-    # Columns run against the angle, so that the directions are in ascending order of it.
+    # The direction of columns makes the angles ascending.
     angles = np.arctan2(steps[:, 0], steps[:, 1])
     gaps = np.diff(np.append(angles, angles[0] + math.pi))
     weights = (gaps + np.roll(gaps, 1)) / 2
@@ -229,14 +227,14 @@ def principal_axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Pr
 def asymmetry(
     mask: NDArray[np.bool_], axis: NDArray[np.float64], found: PrincipalAxes, spacing: Spacing = (1.0, 1.0)
 ) -> float:
-    """Fold a mask over a line through its centroid: the share of it that falls on no lesion.
+    """Fold a mask over a line through its centroid: share of the area without a counterpart.
 
     The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart
     over the area of the lesion. 0 is mirror symmetry; 1 would be no overlap at all.
 
     ``mask``: boolean, (row, column), not empty. ``axis``: unit vector (row, column) along the line, in physical space.
-    ``spacing``: height and width of a pixel. Between 0 and 1. Large masks are sampled at about 65,000 points, small
-    ones at several points a pixel.
+    ``spacing``: height and width of a pixel. Returns a value between 0 and 1. Large masks are sampled at about 65,000
+    points, small ones at several points a pixel.
     """
     points = _samples(mask)
     away = points * spacing - found.centroid
@@ -248,7 +246,7 @@ def asymmetry(
 
 
 def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
-    """Box-counting dimension of the border, the roughness that Claridge et al. 1992 propose for melanoma.
+    """Box-counting dimension of the border, the roughness proposed by Claridge et al. 1992 for melanoma.
 
     Slope of log(boxes that the border meets) over log(1 / box side). The border is the line between the pixels
     (marching squares), not the pixels themselves, whose chain leaves out boxes of a few pixels and gives less than 1.
@@ -257,8 +255,8 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     (Foroutan-pour, Dutilleul and Smith 1999, doi:10.1016/S0096-3003(98)10096-6; Claridge:
     doi:10.1016/0141-5425(92)90057-R). 1 for a smooth border, 1.26 for a Koch snowflake.
 
-    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Between 1 and 2, as for every
-    closed line; NaN where the lesion is under 32 pixels long.
+    ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Returns a value between 1 and
+    2, as for every closed line; NaN for a lesion under 32 pixels long.
     """
     scale = np.divide(spacing, min(spacing))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -275,14 +273,14 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
 
 
 def _borders(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Closed lines between lesion and skin, each (point, 2) in pixels."""
+    """Trace closed lines between lesion and skin, each (point, 2) in pixels."""
     from skimage.measure import find_contours
 
     return find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
 
 
 def _shifted_grid_points(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDArray[np.float64]]:
-    """Points along lines, close to each other for a size of box, as seen from grids at several offsets."""
+    """Points along lines, dense enough for a box size, relative to grids at several offsets."""
     starts, ends = (np.concatenate([line[part] for line in lines]) for part in (np.s_[:-1], np.s_[1:]))
     counts = np.maximum(1, np.ceil(np.hypot(*(ends - starts).T) * POINTS_A_BOX / size)).astype(np.intp)
     share = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
@@ -294,7 +292,7 @@ def _shifted_grid_points(lines: Sequence[NDArray[np.float64]], size: float) -> I
 
 
 def _count_boxes(points: NDArray[np.floating], size: float) -> int:
-    """Number of boxes of a side that hold at least one of the points, none of which is negative."""
+    """Count the boxes that contain at least one of the points, none of which is negative."""
     rows, columns = (points // size).astype(np.int64).T
     met = np.zeros((rows.max() + 1, columns.max() + 1), bool)
     met[rows, columns] = True

@@ -1,4 +1,4 @@
-"""Dermoscopic, macroscopic or neither: recognized from the appearance of a photograph."""
+"""Recognize the modality of a photograph from its appearance: dermoscopic, macroscopic or neither."""
 
 from __future__ import annotations
 
@@ -22,25 +22,32 @@ if TYPE_CHECKING:
 ModalityKind = Literal["dermoscopic", "macroscopic", "neither"]
 MODALITY_KINDS: tuple[ModalityKind, ...] = get_args(ModalityKind)
 COEFFICIENTS = Path(__file__).with_name("modality.json")
-CERTAIN_FROM = 0.9  # from which probability on somebody is bothered with a warning
-MAX_DEVIATIONS = 4.0  # standard deviations at which a value is held: beyond them nothing was fitted
+CERTAIN_FROM = 0.9  # probability from which a warning is shown
+MAX_DEVIATIONS = 4.0  # standard deviations to which values are clipped, as in the fit
+SIDE = 64
+SUBSAMPLED_SIDE = 4 * SIDE
+RINGS = (0.0, 0.35, 0.7, 1.0, 1.2, 1.5)
+HUES = 8
+COLORLESS_CHROMA = 6.0  # CIELAB chroma below which a hue is random
+PERCENTILES = (5, 25, 50, 75, 95)
+CHANNELS = ("lightness", "green_red", "blue_yellow")
 
 
 @dataclass(frozen=True)
 class ModalityEstimate:
-    """What a picture looks like, and how probable that is among the three kinds."""
+    """The recognized modality of an image, and its probability."""
 
     kind: ModalityKind
     probability: float
 
     @property
     def is_certain(self) -> bool:
-        """Whether it is probable enough to say something about it."""
+        """Whether the probability is high enough for a warning."""
         return self.probability >= CERTAIN_FROM
 
 
 def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
-    """Say which kind of photograph a picture looks like.
+    """Recognize the modality of an image.
 
     ``rgb``: uint8 (row, column, channel=3), sRGB, of any size.
     """
@@ -51,39 +58,33 @@ def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
 
 
 def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> str | None:
-    """Give the kind of a photograph where it is certain.
-
-    Returns the stated kind, else the recognized one (``neither`` included); None where the check is not sure.
-    """
+    """Return the stated modality, else the recognized one (``neither`` included); None if it is uncertain."""
     return stated or (estimate.kind if estimate.is_certain else None)
 
 
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:
-    """Say in a sentence that a photograph and a model that outlines lesions do not go together.
-
-    Empty where nothing is odd, or where the check is not sure.
-    """
+    """Return a warning if photograph and segmentation model do not match; empty if they do, or if it is uncertain."""
     kind = certain_modality(estimate, stated)
     if kind == "neither":
-        return "This looks like no photograph of a skin lesion, so its mask may mean nothing."
+        return "This does not look like a photograph of a skin lesion: its mask may be meaningless."
     if kind is None or not modalities or kind in modalities:
         return ""
     seems = "is" if stated else "looks like"
     return (
         f"This {seems} a {kind.replace('_', ' ')} photograph, and the model was trained on {' and '.join(modalities)} "
-        "ones alone: check its mask with care, or choose a model for this kind."
+        "photographs only: check its mask carefully, or choose a model for this modality."
     )
 
 
 def _recognize_uncropped(rgb: NDArray[np.uint8]) -> ModalityEstimate:
-    """Say which kind a picture looks like, the black around it included."""
+    """Recognize the modality of an image including black borders."""
     probability = _probabilities(np.array(list(appearance_features(rgb).values())))
     best = int(probability.argmax())
     return ModalityEstimate(MODALITY_KINDS[best], float(probability[best]))
 
 
 def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probability of each kind, from the values of ``appearance`` in their order."""
+    """Probability of each modality, from the values of ``appearance_features`` in their order."""
     mean, deviation, weights, offset = _coefficients()
     scaled = np.clip((values - mean) / deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)
     scores = np.exp(scaled @ weights + offset - (scaled @ weights + offset).max())
@@ -92,26 +93,17 @@ def _probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @cache
 def _coefficients() -> tuple[NDArray[np.float64], ...]:
-    """Mean and deviation of each value, weights (value, kind), and offset of each kind."""
+    """Mean and deviation of each value, weights (value, modality), and offset of each modality."""
     fitted = read_json(COEFFICIENTS)
     rows = np.array(list(fitted["values"].values()))
     return rows[:, 0], rows[:, 1], rows[:, 2:], np.array(fitted["offset"])
 
 
-SIDE = 64
-SUBSAMPLED_SIDE = 4 * SIDE
-RINGS = (0.0, 0.35, 0.7, 1.0, 1.2, 1.5)
-HUES = 8
-COLORLESS_CHROMA = 6.0  # CIELAB chroma below which a hue is chance
-PERCENTILES = (5, 25, 50, 75, 95)
-CHANNELS = ("lightness", "green_red", "blue_yellow")
-
-
 def appearance_features(rgb: NDArray[np.uint8]) -> dict[str, float]:
-    """Describe a photograph in numbers.
+    """Describe the appearance of a photograph in numbers.
 
     ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns the same names in the same order for every
-    photograph. Colours are in CIELAB.
+    photograph. Colors are in CIELAB.
     """
     lab = to_lab(_shrink(rgb))
     found: dict[str, float] = {}
@@ -121,10 +113,10 @@ def appearance_features(rgb: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def crop_to_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Cut the black around a circle away, such as that of a dermoscope.
+    """Crop the black around an illuminated circle, such as that of a dermatoscope.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. A view of what is inside the circle. None where there is
-    no such circle.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size. Returns a view of the part inside the circle; None where
+    there is no such circle.
     """
     part = illuminated_rectangle(to_lab(_shrink(rgb))[..., 0])
     if part is None:
@@ -137,16 +129,16 @@ def crop_to_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 
 
 def _shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink to 64 x 64: first every n-th pixel, which costs nothing, then averaging over what is left."""
+    """Shrink to 64 x 64: first every n-th pixel, which is fast, then averaging."""
     step = max(1, min(rgb.shape[:2]) // SUBSAMPLED_SIDE)
     every = np.ascontiguousarray(rgb[::step, ::step])
-    from PIL import Image  # the docks import this module when they open
+    from PIL import Image  # lazy: the docks import this module when they open
 
     return np.asarray(Image.fromarray(every).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _percentile_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Say how each channel is distributed."""
+    """Distribution of each channel."""
     for index, channel in enumerate(CHANNELS):
         for level, value in zip(PERCENTILES, np.percentile(lab[..., index], PERCENTILES), strict=True):
             yield f"{channel}_{level}", float(value)
@@ -154,7 +146,7 @@ def _percentile_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]
 
 
 def _ring_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Say how colours change from the centre to the corners, where dermoscopes are dark and lesions are not."""
+    """Change of color from the center to the corners, where dermatoscopes are dark and lesions are not."""
     axis = (np.arange(SIDE) + 0.5) / (SIDE / 2) - 1
     radius = np.hypot(axis[:, None], axis[None, :])
     overall = lab.reshape(-1, 3).mean(axis=0)
@@ -167,20 +159,20 @@ def _ring_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
 
 
 def _hue_features(lab: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Say which hues occur and how colourful they are."""
+    """Frequency of hues, and chroma."""
     chroma = np.hypot(lab[..., 1], lab[..., 2])
     hue = np.arctan2(lab[..., 2], lab[..., 1])
     bins = ((hue / (2 * np.pi) * HUES) % HUES).astype(int)
-    colourful = chroma >= COLORLESS_CHROMA
+    colorful = chroma >= COLORLESS_CHROMA
     for number in range(HUES):
-        yield f"hue{number}", float((colourful & (bins == number)).mean())
-    yield "colourless", float(1 - colourful.mean())
+        yield f"hue{number}", float((colorful & (bins == number)).mean())
+    yield "colourless", float(1 - colorful.mean())
     yield "chroma_mean", float(chroma.mean())
     yield "chroma_deviation", float(chroma.std())
 
 
 def _texture_features(lightness: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
-    """Say how much changes at four scales, how much of it abruptly, and whether along rows and columns."""
+    """Gradients at four scales: their size, how many are abrupt, and alignment with rows and columns."""
     for size in (1, 2, 4, 8):
         side = SIDE // size
         coarse = lightness.reshape(side, size, side, size).mean(axis=(1, 3))

@@ -1,4 +1,4 @@
-"""A photograph as a network sees it: preprocessing and the views of a classifier."""
+"""Prepare a photograph for a network: preprocessing and the views of a classifier."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
-    """Prepare a photograph and fit it to the network's square.
+    """Preprocess a photograph and scale it to the network's square.
 
-    Hairs are sought, and the light is judged, in a square of ``config.working_size`` whatever ``side`` is: the images
-    that are learnt from are kept at another size than those that are answered, and both must be treated alike. What is
-    found there is done to the photograph at the larger of both sizes, so that no detail is lost.
+    Hairs are detected and the light is estimated in a square of ``config.working_size`` whatever ``side`` is, so that
+    cached training images of another size are treated like images for predictions. The corrections are applied at the
+    larger of both sizes, so that no detail is lost.
 
     ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``side``: of the square, in pixels. Returns uint8
     (side, side, channel).
@@ -43,9 +43,9 @@ def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: Preprocessi
 
 @dataclass(frozen=True)
 class ClassifierView:
-    """What is seen, uint8 (side, side, channel=3), and which box of the photograph it was made from.
+    """The input of a classifier, uint8 (side, side, channel=3), and the box of the photograph that it was made from.
 
-    The box may reach outside the photograph where the lesion is longer than its shorter side; what lies there is black.
+    The box may extend outside the photograph if the lesion is longer than its shorter side; pixels there are black.
     """
 
     box: Box
@@ -59,16 +59,15 @@ def crop_view(
     side: int,
     preprocessing: PreprocessingConfig,
 ) -> ClassifierView | None:
-    """Cut out what a classifier looks at, and fit it to its square.
+    """Cut out the view of a classifier, and scale it to its square.
 
-    ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column): the lesion. Not
-    looked at where the view is the whole photograph. ``side``: of the square, in pixels. None where there is no lesion
-    to cut around.
+    ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column): the lesion; not used
+    where the view is the whole photograph. ``side``: of the square, in pixels. None without a lesion.
     """
     if view.region == "photograph":
         return ClassifierView(Box(0, 0, rgb.shape[0], rgb.shape[1]), prepare_network_input(rgb, side, preprocessing))
     if mask is None:
         return None
-    cut_at = max(side, preprocessing.working_size) if preprocessing.is_on else side
-    roi = extract_roi(rgb, mask, view.roi(cut_at))
+    cut_side = max(side, preprocessing.working_size) if preprocessing.is_on else side
+    roi = extract_roi(rgb, mask, view.roi(cut_side))
     return None if roi is None else ClassifierView(roi.box, prepare_network_input(roi.image, side, preprocessing))

@@ -1,4 +1,4 @@
-"""From a probability to the one lesion that is meant: smoothing, choice of the contour and filling, as in P2."""
+"""Refine a probability map to the mask of one lesion: smoothing, choice of the contour and filling, as in P2."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 # A wide Gaussian is computed on a grid with this many pixels per sigma: the result is within 0.005 of the exact one.
 GRID_PER_SIGMA = 2.0
-SPECK_SHARE = 0.001  # of the image: a lesion is at least 3 % as wide as the image, in which it is what was photographed
+SPECK_SHARE = 0.001  # of the image: a photographed lesion is at least 3 % as wide as the image
 
 
 class RefinementConfig(Config):
-    """How a mask is cleaned: smoothing before the threshold, then which contours are kept, filled or not."""
+    """Cleaning of a mask: smoothing before the threshold, then which contours are kept, filled or not."""
 
     largest_only: bool = Field(True, description="keep one lesion: the largest, or the one that was clicked")
-    fill_holes: bool = Field(True, description="fill what the outer contour encloses")
+    fill_holes: bool = Field(True, description="fill holes inside the outer contour")
     smoothing: float = Field(
         0.004,
         ge=0,
@@ -33,12 +33,12 @@ class RefinementConfig(Config):
         0.01,
         ge=0,
         le=1,
-        description="parts smaller than this fraction of the largest lesion are specks, dropped where several are kept",
+        description="specks: parts smaller than this fraction of the largest lesion are dropped if several are kept",
     )
 
 
 def smooth_probability(probability: NDArray[np.float32], config: RefinementConfig) -> NDArray[np.float32]:
-    """Smooth a probability with a Gaussian, so that the threshold gives a border without pixel noise.
+    """Smooth a probability with a Gaussian, so that the thresholded border has no pixel noise.
 
     A wide Gaussian is computed on a coarser grid (averaged down, interpolated up), in a tenth of the time.
 
@@ -61,13 +61,13 @@ def smooth_probability(probability: NDArray[np.float32], config: RefinementConfi
 def refine_mask(
     mask: NDArray[np.bool_], config: RefinementConfig, chosen: tuple[int, int] | None = None
 ) -> NDArray[np.bool_]:
-    """Keep the contours that are meant and fill them, as paper P2 does: the largest contour, filled, the rest to zero.
+    """Keep the selected contours and fill them, as paper P2 does: the largest contour, filled, without the rest.
 
     Size is that of the filled contour. A lesion inside a hole of another belongs to the outer one.
 
     ``mask``: boolean, (row, column). ``chosen``: (row, column) of a click: the lesion there, or else the nearest one,
-    takes the place of the largest; specks count only where the click hits them. It has no effect where several lesions
-    are kept. Returns boolean, same shape; empty where the mask is.
+    is kept instead of the largest; specks only if the click hits them. It has no effect if several lesions are kept.
+    Returns boolean, same shape; empty for an empty mask.
     """
     refined = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)
@@ -92,10 +92,9 @@ def refine_mask(
 def find_other_lesions(
     mask: NDArray[np.bool_], chosen_mask: NDArray[np.bool_], config: RefinementConfig
 ) -> NDArray[np.bool_]:
-    """Find the lesions of a mask that another mask does not touch: those that were found and are not shown.
+    """Find the lesions of a mask that another mask does not touch, such as those that are not displayed.
 
-    ``mask``: boolean, (row, column), not refined. Returns boolean, same shape; each of its ``masks.components`` is a
-    lesion, filled.
+    ``mask``: boolean, (row, column), not refined. Returns boolean, same shape; each component is a lesion, filled.
     """
     found = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)
@@ -123,7 +122,7 @@ def _label_at(labels: NDArray[np.int32], lesions: NDArray[np.bool_], click: tupl
 
 
 def _smoothed_on_grid(probability: NDArray[np.float32], sigma: float, step: float) -> NDArray[np.float32]:
-    """Gaussian on a grid ``step`` times coarser; averaging down already blurs, so less is left to do."""
+    """Gaussian on a grid ``step`` times coarser; averaging down already blurs, so a smaller sigma remains."""
     from PIL import Image
     from scipy import ndimage
 
@@ -131,6 +130,6 @@ def _smoothed_on_grid(probability: NDArray[np.float32], sigma: float, step: floa
     coarse = (max(1, round(columns / step)), max(1, round(rows / step)))
     small = Image.fromarray(np.ascontiguousarray(probability)).resize(coarse, Image.Resampling.BILINEAR)
     # The triangle that averages has a variance of 1/6 in grid units; cubic interpolation adds none.
-    left = ((sigma / step) ** 2 - 1 / 6) ** 0.5
-    smooth = ndimage.gaussian_filter(np.asarray(small), left, mode="nearest", truncate=3)
+    remaining = ((sigma / step) ** 2 - 1 / 6) ** 0.5
+    smooth = ndimage.gaussian_filter(np.asarray(small), remaining, mode="nearest", truncate=3)
     return np.array(Image.fromarray(smooth).resize((columns, rows), Image.Resampling.BICUBIC))

@@ -1,4 +1,4 @@
-"""Redraw the border of a lesion from a few strokes, by random walks on the image grid."""
+"""Redraw the border of a lesion from scribbles, by random walks on the image grid."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 INSIDE = 1
 OUTSIDE = 2
 GRID_SIDE = 128
-# What the walk sees around mask and strokes: shares of their longer side and of the image's shorter side.
+# Margin around mask and strokes: shares of their longer side and of the image's shorter side.
 MARGIN = 0.25
 MARGIN_WITHOUT_MASK = 2.0
 IMAGE_MARGIN = 0.15
 SEED = 100.0
-# A walker forgets a stroke after about 1 / sqrt(strength) cells: 7 where colours agree with the mask, 50 where not.
+# A stroke reaches about 1 / sqrt(strength) cells: 7 where colors agree with the mask, 50 where not.
 STRONG_PRIOR = 1 / 7**2
 WEAK_PRIOR = 1 / 50**2
 LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
 LAB_BINS = np.array([25, 32, 32])
-# CIELAB units that a change from skin-like to lesion-like is worth as an edge.
+# CIELAB units by which a change from skin-like to lesion-like counts as an edge.
 LIKENESS_WEIGHT = 200.0
 
 
 @dataclass(frozen=True)
 class _ScribbleGrid:
-    """What is known on the coarse grid around lesion and strokes, each (row, column): all that the walk looks at."""
+    """Input of the random walk: the coarse grid around lesion and strokes, each array (row, column)."""
 
     lab: NDArray[np.float32]
     probability: NDArray[np.float32]
@@ -50,13 +50,12 @@ def redraw_border(
 ) -> NDArray[np.bool_]:
     """Redraw the border of a lesion so that it follows strokes drawn inside and outside.
 
-    Only strokes that contradict the mask change it, and only in one piece with them: an inside stroke adds what looks
-    like it and joins it, an outside stroke removes likewise. Random walks with priors (Grady 2005,
-    doi:10.1109/CVPR.2005.239) on a grid of at most 128 pixels a side decide where the new border runs: along edges of
-    colour, the more readily the less sure the network was. Away from the strokes the mask stays as it is, to the
-    pixel.
+    Only strokes that contradict the mask change it, and only in a region connected with them: an inside stroke adds
+    similar connected pixels, an outside stroke removes them. Random walks with priors (Grady 2005,
+    doi:10.1109/CVPR.2005.239) on a grid of at most 128 pixels a side determine the new border: along color edges, the
+    more so the less certain the network was. Away from the strokes the mask is unchanged, to the pixel.
 
-    ``probability``: the network's answer, float32 in [0, 1], (row, column). ``rgb``: photograph, uint8, (row, column,
+    ``probability``: the network's output, float32 in [0, 1], (row, column). ``rgb``: photograph, uint8, (row, column,
     channel=3). ``mask``: boolean, (row, column): the border to start from. ``scribbles``: uint8, (row, column): 0 no
     stroke, ``INSIDE`` or ``OUTSIDE``. Returns boolean, same shape: true on every inside stroke, false on every outside
     stroke; equal to ``mask`` where there are no strokes.
@@ -80,10 +79,10 @@ def redraw_border(
 
 
 def _walk_on_grid(grid: _ScribbleGrid) -> NDArray[np.float32]:
-    """Probability of lesion on the grid, strokes taken into account."""
-    likeness = _color_likelihood(grid)
-    features = np.concatenate([grid.lab, LIKENESS_WEIGHT * likeness[..., None]], axis=-1)
-    agreement = np.where(grid.mask, likeness, 1 - likeness)
+    """Probability of lesion on the grid, given the strokes."""
+    likelihood = _color_likelihood(grid)
+    features = np.concatenate([grid.lab, LIKENESS_WEIGHT * likelihood[..., None]], axis=-1)
+    agreement = np.where(grid.mask, likelihood, 1 - likelihood)
     certainty = np.abs(2 * grid.probability - 1)
     strength = WEAK_PRIOR + (STRONG_PRIOR - WEAK_PRIOR) * agreement**2 * np.maximum(certainty, 0.1)
     prior = grid.mask.astype(np.float32)
@@ -94,10 +93,10 @@ def _walk_on_grid(grid: _ScribbleGrid) -> NDArray[np.float32]:
 
 
 def _color_likelihood(grid: _ScribbleGrid) -> NDArray[np.float32]:
-    """How much more each colour belongs to the lesion than to the skin, in [0, 1]; 0.5 where nothing is known.
+    """Likelihood that each color belongs to the lesion rather than to the skin, in [0, 1]; 0.5 if unknown.
 
-    Each side's colours are half those of its strokes, half those of its part of the mask. A second round leaves out
-    what the first found on the wrong side, such as the half of a lesion that the network missed.
+    Each side's colors are weighted half from its strokes, half from its part of the mask. A second round leaves out
+    pixels that the first found on the wrong side, such as the part of a lesion that the network missed.
     """
     index = _color_bins(grid.lab)
     likeness = np.full(grid.mask.shape, 0.5, np.float32)
@@ -111,7 +110,7 @@ def _color_likelihood(grid: _ScribbleGrid) -> NDArray[np.float32]:
 def _density(
     index: NDArray[np.intp], region: NDArray[np.bool_], weight: NDArray[np.float32], strokes: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Smoothed share of each pixel's colour among the colours of a region and of strokes."""
+    """Smoothed share of each pixel's color among the colors of a region and of strokes."""
     from scipy import ndimage
 
     size = int(LAB_BINS.prod())
@@ -124,7 +123,7 @@ def _density(
 
 
 def _color_bins(lab: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Number of each pixel's cell in a coarse grid over CIELAB (4 units a side)."""
+    """Index of each pixel's cell in a coarse grid over CIELAB (4 units a side)."""
     low, high = LAB_RANGE
     cells = np.clip((lab - low) / (high - low) * LAB_BINS, 0, LAB_BINS - 1).astype(np.intp)
     return (cells[..., 0] * LAB_BINS[1] + cells[..., 1]) * LAB_BINS[2] + cells[..., 2]
@@ -137,7 +136,7 @@ def _to_grid(
     inside: NDArray[np.bool_],
     outside: NDArray[np.bool_],
 ) -> _ScribbleGrid:
-    """Average everything down to the grid; a cell that a stroke so much as touches belongs to it."""
+    """Average everything down to the grid; a cell touched by a stroke belongs to it."""
     from scipy import ndimage
 
     step = max(1.0, max(mask.shape) / GRID_SIDE)
@@ -153,7 +152,7 @@ def _to_grid(
 
 
 def _apply(mask: NDArray[np.bool_], walked: NDArray[np.float32], grid: _ScribbleGrid) -> None:
-    """Carry over to the full mask, in place, what changed on the grid in one piece with a stroke."""
+    """Apply to the full mask, in place, the changes on the grid that are connected with a stroke."""
     added = _parts_with_seed((walked > 0.5) & ~grid.mask, grid.inside)
     removed = _parts_with_seed((walked < 0.5) & grid.mask, grid.outside)
     fine = _resized(walked, mask.shape)
@@ -162,7 +161,7 @@ def _apply(mask: NDArray[np.bool_], walked: NDArray[np.float32], grid: _Scribble
 
 
 def _parts_with_seed(region: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Parts of a region that hold a seed."""
+    """Parts of a region that contain a seed."""
     labels, _ = label_components(region)
     return np.isin(labels, np.unique(labels[seeds & region])) & region
 
@@ -177,7 +176,7 @@ def _resized(values: NDArray, shape: tuple[int, ...]) -> NDArray:
 
 
 def edge_weights(features: NDArray[np.float32], floor: float = 1e-3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How easily a walker steps between neighbours: exp(-d^2 / 2 mean(d^2)) of the distance between their features.
+    """Edge weights between neighbors: exp(-d^2 / 2 mean(d^2)) of the distance between their features.
 
     ``features``: float32, (row, column, feature). Returns float32, (row - 1, column) and (row, column - 1): the step to
     the next row and to the next column.
@@ -193,11 +192,11 @@ def random_walk(
 ) -> NDArray[np.float32]:
     """Probability that a walker from each pixel ends inside: random walks with priors.
 
-    Minimises the sum over neighbours of w (x_i - x_j)^2 plus the sum over pixels of s (x_i - p_i)^2 (Grady 2005,
+    Minimizes the sum over neighbors of w (x_i - x_j)^2 plus the sum over pixels of s (x_i - p_i)^2 (Grady 2005,
     doi:10.1109/CVPR.2005.239), solved exactly. A seed is a pixel whose strength is far above 1.
 
-    ``down``, ``right``: float32, weights as ``edge_weights`` gives them. ``prior``: float32 in [0, 1], (row, column):
-    what is believed of each pixel. ``strength``: float32, positive, (row, column): how firmly. Returns float32 in [0,
+    ``down``, ``right``: float32, weights from ``edge_weights``. ``prior``: float32 in [0, 1], (row, column):
+    prior probability. ``strength``: float32, positive, (row, column): weight of the prior. Returns float32 in [0,
     1], (row, column).
     """
     from scipy import sparse
@@ -216,7 +215,7 @@ def random_walk(
         ),
         shape=(prior.size, prior.size),
     )
-    # Direct, not iterative: conjugate gradients spend their time in BLAS threads that wait for each other on a busy
+    # Direct, not iterative: conjugate gradients are slowed by BLAS threads that wait for each other on a busy
     # machine (2.3 s against 35 ms on 128 x 128).
     factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     solution = factors.solve((strength * prior).ravel().astype(np.float64))

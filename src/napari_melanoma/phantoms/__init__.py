@@ -1,1 +1,1 @@
-"""Synthetic lesions, slides and cohorts with known truth."""
+"""Synthetic lesions, slides and cohorts with known ground truth."""

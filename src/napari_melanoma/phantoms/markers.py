@@ -1,20 +1,24 @@
-"""By which marks a file is known as one of our phantoms; a file without them counts as real."""
+"""Recognition of phantom files by their marks; a file without marks counts as real."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 PHANTOM_DESCRIPTION = "napari-melanoma phantom slide"  # in the first page of a slide's TIFF
-TRUTH_SUFFIX, COHORT_FILE = ".truth.json", "cohort.json"  # beside a phantom; in the folder of a cohort
+TRUTH_SUFFIX, COHORT_FILE = ".truth.json", "cohort.json"  # next to a phantom; in the folder of a cohort
 
 
 def is_phantom(path: Path) -> bool:
-    """Say whether a file was drawn by ``napari-melanoma phantom``.
+    """Whether a file was made by ``napari-melanoma phantom``.
 
-    True where its TIFF says so, or the truth or the cohort that were written with it are still beside it.
+    Known from the description of its TIFF, or from the truth or cohort file next to it.
     """
-    beside = (path.with_name(f"{path.stem}{TRUTH_SUFFIX}"), path.parent / COHORT_FILE, path.parent.parent / COHORT_FILE)
-    return any(one.is_file() for one in beside) or _has_phantom_description(path)
+    companions = (
+        path.with_name(f"{path.stem}{TRUTH_SUFFIX}"),
+        path.parent / COHORT_FILE,
+        path.parent.parent / COHORT_FILE,
+    )
+    return any(one.is_file() for one in companions) or _has_phantom_description(path)
 
 
 def _has_phantom_description(path: Path) -> bool:

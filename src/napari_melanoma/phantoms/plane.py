@@ -15,7 +15,7 @@ from napari_melanoma.core.geometry import Box
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# A value for each pixel (row, column), or for each position along an axis; float32 wherever it is kept.
+# A value for each pixel (row, column), or for each position along an axis; stored as float32.
 Map = NDArray[np.floating[Any]]
 # Standard deviation along one axis of white noise under a cubic B-spline, averaged over the positions between nodes.
 _SPLINE_SD = math.sqrt(151 / 315)
@@ -23,7 +23,7 @@ _SPLINE_SD = math.sqrt(151 / 315)
 
 @dataclass(frozen=True)
 class Plane:
-    """Pixel centres in mm from the centre of the view: ``y`` (row,) down, ``x`` (column,) to the right.
+    """Pixel centers in mm from the center of the view: ``y`` (row,) down, ``x`` (column,) to the right.
 
     ``extent_mm`` is (height, width) of the whole view, also where the plane is a part of it.
     """
@@ -35,10 +35,10 @@ class Plane:
 
     @classmethod
     def from_size(cls, size: tuple[int, int], field_mm: float) -> Self:
-        """Plane of a whole image.
+        """Make the plane of a whole image.
 
         ``size``: height and width in pixels. ``field_mm``: width of the view, from the left edge of the first pixel to
-        the right edge of the last. With square pixels, its origin in the middle of the image.
+        the right edge of the last. Pixels are square, the origin is the middle of the image.
         """
         height, width = size
         pixel_mm = field_mm / width
@@ -51,26 +51,23 @@ class Plane:
         return len(self.y), len(self.x)
 
     def crop(self, box: Box) -> Self:
-        """Give a part of the plane; textures on it are those of the whole.
-
-        ``box``: which pixels.
-        """
+        """Return a part of the plane; textures on it are those of the whole."""
         rows, columns = box.slices
         return replace(self, y=self.y[rows], x=self.x[columns])
 
-    def box_around(self, centre_mm: tuple[float, float], reach_mm: float) -> Box:
-        """Find the pixels of a square.
+    def box_around(self, center_mm: tuple[float, float], reach_mm: float) -> Box:
+        """Find the pixels of the plane inside a square.
 
-        ``centre_mm``: its centre (y, x) in mm. Returns the pixels of the plane that lie in it; empty where none does.
+        ``center_mm``: its center (y, x) in mm. Returns an empty box where it contains none.
         """
-        top, bottom = np.searchsorted(self.y, (centre_mm[0] - reach_mm, centre_mm[0] + reach_mm))
-        left, right = np.searchsorted(self.x, (centre_mm[1] - reach_mm, centre_mm[1] + reach_mm))
+        top, bottom = np.searchsorted(self.y, (center_mm[0] - reach_mm, center_mm[0] + reach_mm))
+        left, right = np.searchsorted(self.x, (center_mm[1] - reach_mm, center_mm[1] + reach_mm))
         return Box(int(top), int(left), int(bottom - top), int(right - left))
 
     def to_pixels(self, points_mm: NDArray) -> NDArray:
-        """Express points in pixels.
+        """Convert points to pixels.
 
-        ``points_mm``: points (..., 2) as (y, x) in mm. Returns the same as (row, column), 0 being the centre of the
+        ``points_mm``: points (..., 2) as (y, x) in mm. Returns the same as (row, column), 0 being the center of the
         first pixel.
         """
         return (points_mm - np.array([self.y[0], self.x[0]])) / self.pixel_mm
@@ -102,10 +99,7 @@ def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: in
 
 
 def ramp(values: Map, start: float, end: float) -> Map:
-    """Rise smoothly (cubic) from 0 to 1, or fall where ``end`` is the smaller.
-
-    Of the same shape, 0 to 1.
-    """
+    """Smooth cubic ramp from 0 to 1; falls if ``end`` is the smaller."""
     share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
     return share * share * (3 - 2 * share)
 
@@ -113,7 +107,7 @@ def ramp(values: Map, start: float, end: float) -> Map:
 def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> csr_array:
     """Cubic B-spline weights (position, node) of a lattice that covers the extent.
 
-    Sparse, also because a dense product runs on all cores, which stalls where others use them.
+    Sparse, also because a dense product runs on all cores, which is slow on a busy machine.
     """
     from scipy.sparse import csr_array
 
@@ -128,6 +122,6 @@ def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> cs
 
 
 def random_stream(seed: int, *name: str | int) -> np.random.Generator:
-    """Give the random stream of one element."""
+    """Return the random stream of one element."""
     key = tuple(crc32(str(part).encode()) for part in name)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -143,7 +143,7 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str
 
     images = list(dict.fromkeys(name for pictures in rows.values() for name in pictures))
     figure = Figure(figsize=(1.4 * len(images) + 2.2, 1.35 * len(rows) + 0.5), layout="constrained")
-    figure.suptitle(f"{names}: yellow found, red too much, green missed", fontsize=9)
+    figure.suptitle(f"{names}: yellow true positive, red false positive, green false negative", fontsize=9)
     grid = figure.subplots(len(rows), len(images), squeeze=False)
     for line, (title, pictures) in zip(grid, rows.items(), strict=True):
         for axes, name in zip(line, images, strict=True):

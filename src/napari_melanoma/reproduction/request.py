@@ -175,7 +175,7 @@ def _assign_roles(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> l
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and _is_dataset(path))
     if not inside:
         raise InputError(
-            f"{folder} is no data set and holds none: no {' or '.join(TABLE_NAMES)} in it or one level below."
+            f"{folder} is not a data set and holds none: no {' or '.join(TABLE_NAMES)} in it or one level below."
         )
     notices = []
     for member in inside:

@@ -196,7 +196,7 @@ def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Seq
     for role, images in work.data.items():
         what = paper.roles[role]
         less = f" ({images.left_out} more were left out to keep to the time)" if images.left_out else ""
-        twice = f"{images.duplicates} left out as they show a picture that is there already"
+        twice = f"{images.duplicates} left out as they show a picture that already exists"
         said.append(
             f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images to learn "
             f"from and tune with{less}, {images.judged} held out, the same for every row"
@@ -243,7 +243,7 @@ def _about_folds(work: ReproductionContext) -> Iterator[str]:
     folds = work.paper.file.folds
     for role, images in work.crossed.items():
         what = work.paper.file.roles[role]
-        aside = [(images.duplicates, "show a picture that is there already"), (images.unanswered, "have no answer")]
+        aside = [(images.duplicates, "show a picture that already exists"), (images.unanswered, "have no answer")]
         left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
         yield (
             f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "

@@ -1,4 +1,4 @@
-"""Masks made elsewhere: what each format draws, what is left out, and one error for a file that is wrong."""
+"""Mask formats: what each draws, what is left out, and one error for a faulty file."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def exchanged(content: Any, place: tuple, value: Any) -> Any:
 
 @settings(max_examples=300)
 @given(st.data())
-def test_whatever_is_wrong_in_a_file_is_said_in_words(tmp_path_factory, data: st.DataObject) -> None:
+def test_every_fault_in_a_file_is_described(tmp_path_factory, data: st.DataObject) -> None:
     content = data.draw(st.sampled_from([case.content for case in CASES]), "content")
     place = data.draw(st.sampled_from(places(content)), "place")
     wrong = exchanged(content, place, data.draw(ANYTHING, "value"))
@@ -203,7 +203,7 @@ def test_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
     assert detect_format(tmp_path) == "png"
     objects, left_out = read_masks(tmp_path)
-    assert left_out == ["files that are no pictures (broken.png)"]
+    assert left_out == ["files that are not images (broken.png)"]
     assert {one.image: one.size for one in objects} == {"b_segmentation.png": SHAPE, "a.png": SHAPE}
     assert all(np.array_equal(one.area.draw(SHAPE, SHAPE), DRAWN) for one in objects)
 
@@ -219,23 +219,23 @@ LEFT_OUT = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), LEFT_OUT, ids=[said for _, said in LEFT_OUT])
-def test_what_encloses_nothing_is_left_out(content: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), LEFT_OUT, ids=[message for _, message in LEFT_OUT])
+def test_what_encloses_nothing_is_left_out(content: Any, message: str, tmp_path: Path) -> None:
     written(tmp_path, content, "a.json")
     kind = detect_format(tmp_path)
     whole = {"coco": coco([[4, 2, 14, 2, 14, 12]]), "labelme": labelme(SQUARE), "geojson": geojson("Polygon", [SQUARE])}
     written(tmp_path, whole[kind], "b.json")
     objects, left_out = read_masks(tmp_path, kind)
     assert len(objects) == 1
-    assert left_out == [said]
+    assert left_out == [message]
 
 
 WRONG = [
     ("{", "cannot be read as JSON"),
-    ({"a": 1}, "holds no masks that are known here"),
-    ([], "holds no masks that are known here"),
+    ({"a": 1}, "contains no masks in a supported format"),
+    ([], "contains no masks in a supported format"),
     ({"images": {}, "annotations": []}, "expected 'images' of type list, found dict"),
-    ({"images": [], "annotations": [{"image_id": 1}]}, "annotation 0 belongs to the image 1"),
+    ({"images": [], "annotations": [{"image_id": 1}]}, "annotation 0 refers to the image 1"),
     (coco([["x", 1, 2, 3, 4, 5]]), r"annotation 0: expected points as numbers \[x, y\]"),
     (coco([[1, 1, 2, 2, 3]]), "expected points as numbers"),
     (coco({"size": [20], "counts": [600]}), r"expected 'size' as \[rows, columns\]"),
@@ -245,7 +245,7 @@ WRONG = [
     (labelme("abc"), "shape 0: expected 'points' of type list, found str"),
     (labelme([[1, None], [2, 2], [3, 3]]), "expected points as numbers"),
     (labelme([[1, 1], [2, 2]], "mask"), "expected 'mask' of type str, found NoneType"),
-    (labelme([[1, 1], [2, 2]], "mask", mask="***"), "its mask is no base64 text"),
+    (labelme([[1, 1], [2, 2]], "mask", mask="***"), "its mask is not base64 text"),
     ({"shapes": [3]}, "expected 'points' of type list, found NoneType"),
     (geojson("Polygon", [[[1, 1], [2, float("inf")], [3, 3]]]), "Infinity is not a number"),
     (geojson("Polygon", [5]), "expected points as numbers"),
@@ -253,10 +253,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), WRONG, ids=[said[:40] for _, said in WRONG])
-def test_a_wrong_file_is_one_error(content: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_a_wrong_file_is_one_error(content: Any, message: str, tmp_path: Path) -> None:
     path = written(tmp_path, content)
-    with pytest.raises(DataSetError, match=said) as error:
+    with pytest.raises(DataSetError, match=message) as error:
         read_masks(path)
     assert "photo.json" in str(error.value)
 
@@ -264,24 +264,24 @@ def test_a_wrong_file_is_one_error(content: Any, said: str, tmp_path: Path) -> N
 DRAWN_WRONG = [
     (coco({"size": [20, 30], "counts": [5, 5]}), "add up to 10 pixels, but 20 rows of 30"),
     (coco({"size": [20, 30], "counts": [-5, 605]}), "add up to 600 pixels"),
-    (labelme([[1, 1], [2, 2]], "mask", mask="AAAA"), "is no PNG"),
+    (labelme([[1, 1], [2, 2]], "mask", mask="AAAA"), "is not a PNG"),
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), DRAWN_WRONG, ids=[said for _, said in DRAWN_WRONG])
-def test_what_is_wrong_only_when_it_is_drawn(content: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), DRAWN_WRONG, ids=[message for _, message in DRAWN_WRONG])
+def test_what_is_wrong_only_when_it_is_drawn(content: Any, message: str, tmp_path: Path) -> None:
     ((one,), _) = read_masks(written(tmp_path, content))
-    with pytest.raises(DataSetError, match=said):
+    with pytest.raises(DataSetError, match=message):
         one.area.draw(SHAPE, SHAPE)
 
 
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_masks(tmp_path / "none")
-    with pytest.raises(DataSetError, match="holds no masks that are known here"):
+    with pytest.raises(DataSetError, match="contains no masks in a supported format"):
         read_masks(tmp_path)
     written(tmp_path, labelme(SQUARE))
-    with pytest.raises(DataSetError, match="holds no mask in the format coco"):
+    with pytest.raises(DataSetError, match="contains no mask in the format coco"):
         read_masks(tmp_path, "coco")
 
 

@@ -1,4 +1,4 @@
-"""A cohort as a data set: complete, readable, resumable, and the same however many processes drew it."""
+"""A cohort as a data set: complete, readable, resumable, and independent of the number of processes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         mask = np.zeros((64, 64), bool)
         mask[8:24, 8:24] = patient.necrosis > 0
         place = {"top": 1, "left": 2, "side_px": 64, "mpp": 7.8125}
-        said = {
+        message = {
             "slide": {"look": "slate"},
             "patch": place,
             "depth_in_view": True,
             "necrosis_in_view_mm2": 0.1,
             "clark": 4,
         }
-        return CohortPatch(rgb, mask, ~mask, said)
+        return CohortPatch(rgb, mask, ~mask, message)
 
     monkeypatch.setattr(cohort, "draw_patch", draw)
     return drawn
@@ -92,14 +92,14 @@ def test_masks_and_truth_lie_beside_the_images_and_the_table_says_nothing_of_nec
     assert any(row["mask_path"] for row in rows)
 
 
-def test_the_law_is_told(drawn: Path) -> None:
+def test_the_law_is_documented(drawn: Path) -> None:
     known = json.loads((drawn / "cohort.json").read_text("utf-8"))
     assert CohortConfig.parse(known["config"], "the cohort") == CONFIG
     assert known["bayes_auc"]["all"] == pytest.approx(0.93, abs=0.01)
     assert known["law"]["site"]["palms/soles"] == 1.8
 
 
-def test_a_stop_keeps_what_is_done_and_the_same_call_goes_on(quick: list[str], tmp_path: Path) -> None:
+def test_a_stopped_cohort_is_resumed(quick: list[str], tmp_path: Path) -> None:
     out = tmp_path / "cohort"
 
     def stop_at_five(progress: Progress) -> None:
@@ -126,16 +126,16 @@ def test_another_cohort_is_not_mixed_into_one_that_was_begun(quick: list[str], t
     with pytest.raises(DataSetError, match="another cohort"):
         write_cohort(CONFIG.model_copy(update={"seed": 2}), tmp_path / "cohort")
     write_cohort(CONFIG, tmp_path / "cohort")
-    with pytest.raises(DataSetError, match="is there already"):
+    with pytest.raises(DataSetError, match="already exists"):
         write_cohort(CONFIG, tmp_path / "cohort")
 
 
-def test_whole_slides_of_those_kept_back_lie_beside_their_table(
+def test_whole_slides_of_test_patients_have_a_table(
     quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(patient: Patient, config: CohortConfig, place: Path) -> None:
-        (place / "slides").mkdir(exist_ok=True)
-        (place / "slides" / f"{patient.name}.tif").touch()
+    def write(patient: Patient, config: CohortConfig, folder: Path) -> None:
+        (folder / "slides").mkdir(exist_ok=True)
+        (folder / "slides" / f"{patient.name}.tif").touch()
 
     monkeypatch.setattr(cohort, "write_patient_slide", write)
     written = write_cohort(CONFIG.model_copy(update={"slides": 2}), tmp_path / "cohort")

@@ -1,4 +1,4 @@
-"""The law: each part of what is known has its share, and no part is as good as all of them; on tables alone."""
+"""The risk law: each kind of information contributes, and all together predict best; on tables only."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_answer_without_the_image_is_the_mean_over_what_it_may_show(facts: R
     )
 
 
-def test_what_the_image_shows_cannot_be_told_from_the_patient(facts: RiskFactors) -> None:
+def test_image_findings_are_independent_of_the_patient(facts: RiskFactors) -> None:
     parts = optimal_scores(facts)
     assert np.corrcoef(parts["patient"], parts["necrosis"])[0, 1] == pytest.approx(0, abs=0.01)
     assert np.corrcoef(parts["patient"], np.log(parts["depth"]))[0, 1] == pytest.approx(0, abs=0.01)

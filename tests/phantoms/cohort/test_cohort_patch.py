@@ -1,4 +1,4 @@
-"""Patches: where they lie on the slide, what is in view, and that they are what the slide shows."""
+"""Patches: position on the slide, visible area, and agreement with the slide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patients: balanced, divided without a leak, the same from the same seed; and a control with nothing to learn."""
+"""Patients: balanced, split without leaks, reproducible; and a control that cannot be predicted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_these_patients_follow_the_law(patients: tuple[Patient, ...]) -> None:
     assert chance[events].mean() == pytest.approx((chance**2).sum() / chance.sum(), abs=0.04)
 
 
-def test_the_control_has_the_same_patients_and_nothing_to_learn(patients: tuple[Patient, ...]) -> None:
+def test_the_control_has_the_same_patients_and_random_labels(patients: tuple[Patient, ...]) -> None:
     control = draw_patients(CONFIG.model_copy(update={"random_labels": True}))
     assert [replace(one, metastasis=True, probability=0) for one in control] == [
         replace(one, metastasis=True, probability=0) for one in patients
@@ -78,7 +78,7 @@ def test_the_control_has_the_same_patients_and_nothing_to_learn(patients: tuple[
     assert all(abs(area - 0.5) < 0.08 for area in areas(control).values())
 
 
-def test_those_kept_back_have_looks_that_training_never_sees(patients: tuple[Patient, ...]) -> None:
+def test_test_patients_have_looks_that_training_never_uses(patients: tuple[Patient, ...]) -> None:
     families = {(one.split, make_slide_config(one, CONFIG).family) for one in patients[:60]}
     assert families == {("train", "train"), ("test", "test")}
 

@@ -1,4 +1,4 @@
-"""Small plans that several files of tests look at; drawn at 1 micrometre per pixel, so that little is drawn."""
+"""Small plans shared by several test files, at 1 micrometer per pixel to keep them small."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def planned(**values: Any) -> PhantomSlidePlan:
 
 @pytest.fixture(scope="session")
 def plan() -> PhantomSlidePlan:
-    """A melanoma of 0.6 mm with an ulcer and a naevus, and all artefacts."""
+    """A melanoma of 0.6 mm with an ulcer and a nevus, and all artifacts."""
     return planned(
         seed=4,
         lesions={"breslow_mm": 0.6, "ulceration": True},

@@ -1,4 +1,4 @@
-"""Files: a pyramid that readers of slides understand, the truth beside it, nothing half-written."""
+"""Files: a pyramid for slide readers, its truth, and no partial files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_outlines_drawn_again_give_the_truth(written: SlidePhantomFiles) -> None
     assert differ.sum() < 0.005 * drawn.sum()
 
 
-def test_the_truth_tells_depth_area_and_every_parameter(written: SlidePhantomFiles) -> None:
+def test_the_truth_contains_depth_area_and_every_parameter(written: SlidePhantomFiles) -> None:
     known = json.loads(written.truth.read_text("utf-8"))
     assert known["breslow_mm"] == pytest.approx(0.4)
     assert SlidePhantomConfig.parse(known["config"], "the truth") == CONFIG
@@ -84,7 +84,7 @@ def test_the_same_configuration_gives_the_same_bytes(written: SlidePhantomFiles,
     assert again.image.read_bytes() == written.image.read_bytes()
 
 
-def test_a_stop_leaves_no_slide_behind_and_progress_says_how_long(tmp_path: Path) -> None:
+def test_a_stop_leaves_no_slide_and_progress_estimates_the_time(tmp_path: Path) -> None:
     reports: list[Progress] = []
 
     def stop_soon(progress: Progress) -> None:
@@ -99,7 +99,7 @@ def test_a_stop_leaves_no_slide_behind_and_progress_says_how_long(tmp_path: Path
     assert "left" in reports[0].message
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(SaveError, match="cannot write"):
         write_slide(CONFIG, tmp_path / "taken", "x")

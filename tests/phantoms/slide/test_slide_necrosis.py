@@ -1,4 +1,4 @@
-"""Necrosis: inside of the tumour, told in the truth, and without effect on anything but its own pixels."""
+"""Necrosis: inside the tumor, listed in the truth, and without effect on other pixels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .conftest import planned
 
 
 def dying(share: float, **lesions: Any) -> PhantomSlidePlan:
-    asked = {"breslow_mm": 0.9, "benign": 0, "necrosis": share, **lesions}
-    return planned(seed=3, lesions=asked, artefacts={"dust": 0})
+    requested = {"breslow_mm": 0.9, "benign": 0, "necrosis": share, **lesions}
+    return planned(seed=3, lesions=requested, artefacts={"dust": 0})
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def pair() -> tuple[PhantomSlidePlan, PhantomSlidePlan]:
     return dying(0.25), dying(0.0)
 
 
-def test_a_slide_has_none_unless_it_is_asked_for(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
+def test_a_slide_has_no_necrosis_by_default(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
     plain = planned(seed=3, lesions={"breslow_mm": 0.9, "benign": 0}, artefacts={"dust": 0})
     assert plain.config == pair[1].config
     (lesion,) = describe_slide_truth(plain)["sections"][0]["lesions"]
@@ -60,7 +60,7 @@ def test_only_its_own_pixels_change_and_they_turn_pale(pair: tuple[PhantomSlideP
     assert np.ptp(with_it[area].mean(axis=0)) > 20  # pink, not white
 
 
-def test_outlines_have_the_size_and_share_that_are_told(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
+def test_outlines_have_the_listed_size_and_share(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
     dead, _ = pair
     (lesion,) = describe_slide_truth(dead)["sections"][0]["lesions"]
     known = lesion["necrosis"]

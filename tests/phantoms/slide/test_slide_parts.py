@@ -1,4 +1,4 @@
-"""The parts that a slide is drawn from: polygons on pixels, hashed points, stamps."""
+"""Building blocks of a slide: polygons on pixels, hashed points, stamps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_pixel_is_inside_if_its_centre_is() -> None:
 
 
 @pytest.mark.parametrize("downsample", [1.0, 2.0, 3.7])
-def test_a_polygon_is_the_same_whichever_box_is_asked(downsample: float) -> None:
+def test_a_rasterized_polygon_is_independent_of_the_box(downsample: float) -> None:
     rng = np.random.default_rng(3)
     polygon = blob_outline(rng, (70.0, 60.0), (50.0, 40.0), 0.3)
     whole = filled(polygon, Box(0, 0, 130, 150), downsample)
@@ -48,7 +48,7 @@ def test_a_polygon_is_the_same_whichever_box_is_asked(downsample: float) -> None
         assert np.array_equal(whole[part.slices], filled(polygon, part, downsample))
 
 
-def test_a_polygon_fills_what_matplotlib_says_it_does() -> None:
+def test_a_polygon_fills_the_pixels_that_matplotlib_fills() -> None:
     from matplotlib.path import Path
 
     polygon = blob_outline(np.random.default_rng(5), (40.0, 30.0), (25.0, 20.0), 0.4)
@@ -96,7 +96,7 @@ def test_walking_around_an_outline_keeps_the_pitch() -> None:
     assert direction[0] == pytest.approx(0)
 
 
-def test_a_tube_is_as_wide_as_was_asked() -> None:
+def test_a_tube_has_the_requested_width() -> None:
     path = np.stack([np.linspace(0, 100, 50), np.zeros(50)], axis=1)
     assert polygon_area(tube_outline(path, np.full(50, 4.0))) == pytest.approx(800)
 
@@ -111,7 +111,7 @@ def test_nuclei_are_as_large_as_their_species() -> None:
     assert 20 < sizes["lymphocyte"] < 45
 
 
-def test_a_nucleus_lies_in_the_direction_that_is_asked() -> None:
+def test_a_nucleus_has_the_requested_direction() -> None:
     nuclei = make_stamp_bank("harbour", 0.5)
     side = 2 * nuclei.reach + 1
     for angle, axis in ((0.0, 1), (np.pi / 2, 0)):

@@ -1,4 +1,4 @@
-"""Plans: the depth is what was asked for, whatever the skin does; what does not fit is said."""
+"""Plans: the requested depth is exact for any skin; requests that do not fit raise an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_melanoma.phantoms.slide.shapes import SurfaceFrame
 class Case:
     name: str
     breslow_mm: float
-    asked: dict[str, Any] = field(default_factory=dict)
+    requested: dict[str, Any] = field(default_factory=dict)
 
 
 DEEP = {"size": (9216, 9216), "mpp": 1.0}
@@ -42,13 +42,13 @@ CASES = [
 
 
 def slide_of(case: Case, seed: int) -> SlidePhantomConfig:
-    asked = {"seed": seed, "size": (4096, 4096), **case.asked}
-    asked["lesions"] = {"breslow_mm": case.breslow_mm, **case.asked.get("lesions", {})}
-    return SlidePhantomConfig.parse(asked, case.name)
+    requested = {"seed": seed, "size": (4096, 4096), **case.requested}
+    requested["lesions"] = {"breslow_mm": case.breslow_mm, **case.requested.get("lesions", {})}
+    return SlidePhantomConfig.parse(requested, case.name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_thickest_place_is_as_thick_as_was_asked(case: Case) -> None:
+def test_the_thickest_part_has_the_requested_thickness(case: Case) -> None:
     for seed in range(4):
         plan = plan_slide(slide_of(case, seed))
         thickness = [lesion.breslow_um for section in plan.sections for lesion in section.lesions if lesion.breslow_um]
@@ -56,7 +56,7 @@ def test_the_thickest_place_is_as_thick_as_was_asked(case: Case) -> None:
         assert max(thickness) == pytest.approx(1000 * case.breslow_mm, abs=0.1)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "mpp" not in case.asked], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if "mpp" not in case.requested], ids=lambda case: case.name)
 def test_the_truth_holds_tumour_to_the_deepest_point_and_no_further(case: Case) -> None:
     plan = plan_slide(slide_of(case, 2))
     section = plan.sections[0]
@@ -84,7 +84,7 @@ def test_the_ends_of_the_line_of_measure_are_as_far_apart_as_the_lesion_is_thick
                 assert (lesion["breslow_mm"], len(ends)) == (None, 0)
 
 
-def test_an_oblique_cut_looks_thicker_than_the_tumour_is() -> None:
+def test_an_oblique_cut_increases_the_measured_thickness() -> None:
     config = SlidePhantomConfig.parse({"lesions": {"breslow_mm": 1.0}, "section": {"oblique_deg": 60}}, "a test")
     known = describe_slide_truth(plan_slide(config))
     assert known["breslow_mm"] == pytest.approx(1.0)
@@ -92,7 +92,7 @@ def test_an_oblique_cut_looks_thicker_than_the_tumour_is() -> None:
 
 
 @pytest.mark.parametrize("curvature", [0.0, 1.5e-4, -1.5e-4])
-def test_a_place_in_the_section_is_found_again_on_the_slide(curvature: float) -> None:
+def test_section_coordinates_survive_a_round_trip(curvature: float) -> None:
     frame = SurfaceFrame(4000.0, 900.0, 0.7, curvature)
     rng = np.random.default_rng(0)
     along, depth = rng.uniform(-3000, 3000, 500), rng.uniform(-200, 3000, 500)
@@ -101,21 +101,21 @@ def test_a_place_in_the_section_is_found_again_on_the_slide(curvature: float) ->
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("requested", "message"),
     [
         ({"size": (1024, 1024), "lesions": {"breslow_mm": 3.0}}, "Breslow thickness of 3.00 mm does not fit"),
         ({"size": (1024, 1024), "section": {"width_mm": 5.0}}, "does not fit into the 0.51 x 0.51 mm"),
         ({"size": (512, 512)}, "larger size, fewer sections"),
     ],
 )
-def test_what_does_not_fit_is_said(asked: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        plan_slide(SlidePhantomConfig.parse(asked, "a test"))
+def test_requests_that_do_not_fit_raise(requested: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan_slide(SlidePhantomConfig.parse(requested, "a test"))
 
 
-def test_a_lesion_at_the_end_of_the_section_is_said_to_be_cut() -> None:
-    asked = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.8, "benign": 0, "position": 0.0}}
-    (section,) = describe_slide_truth(plan_slide(SlidePhantomConfig.parse(asked, "a test")))["sections"]
+def test_a_lesion_at_the_end_of_the_section_is_marked_as_cut() -> None:
+    requested = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.8, "benign": 0, "position": 0.0}}
+    (section,) = describe_slide_truth(plan_slide(SlidePhantomConfig.parse(requested, "a test")))["sections"]
     assert [lesion["at_edge"] for lesion in section["lesions"]] == [True]
 
 
@@ -133,7 +133,7 @@ def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_f
         for other in test:
             assert one.nuclei != other.nuclei
             assert one.texture != other.texture
-            for dye in ("haematoxylin", "eosin"):
+            for dye in ("hematoxylin", "eosin"):
                 apart = np.degrees(np.arccos(np.dot(getattr(one.stain, dye), getattr(other.stain, dye))))
                 assert apart > 3, (one.name, other.name, dye)
 

@@ -1,4 +1,4 @@
-"""Pixels: the same whichever part is asked, and not to be told apart by colour alone."""
+"""Rendering is independent of the requested part, and tissue cannot be segmented by color alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def crop(image: np.ndarray, outer: Box, inner: Box) -> np.ndarray:
 @pytest.mark.parametrize(
     "box", [Box(256, 512, 1, 1), Box(250, 760, 20, 30), Box(490, 830, 40, 120), Box(300, 700, 300, 340)]
 )
-def test_the_same_pixels_whichever_box_is_asked(plan: PhantomSlidePlan, box: Box) -> None:
+def test_pixels_are_independent_of_the_box(plan: PhantomSlidePlan, box: Box) -> None:
     whole = render_region(plan, 0, Box(240, 500, 400, 560))
     again = render_region(plan_slide(plan.config), 0, box)
     assert np.array_equal(crop(whole, Box(240, 500, 400, 560), box), again)
@@ -115,7 +115,7 @@ def best_dice(values: np.ndarray, tumour: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def stained() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each look a slide: at 4 micrometres per pixel, and its truth."""
+    """Of each look a slide: at 4 micrometers per pixel, and its truth."""
     slides = []
     for seed, look in enumerate(LOOKS):
         plan = planned(seed=seed, look=look.name, size=(1536, 1536))

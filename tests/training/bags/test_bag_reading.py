@@ -66,9 +66,9 @@ def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"kind": "regression"}, "holds results of regression, expected embeddings"),
-        ({"done": 40}, "is not finished: 60 of 100 tiles wait"),
-        ({"failed": range(TILES)}, "holds no tile that could be read"),
+        ({"kind": "regression"}, "contains regression results, expected embeddings"),
+        ({"done": 40}, "is not finished: 60 of 100 tiles are not done"),
+        ({"failed": range(TILES)}, "has no readable tile"),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value),
 )

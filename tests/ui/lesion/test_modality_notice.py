@@ -19,6 +19,6 @@ def test_the_warning_is_visible_only_with_its_photograph(person):
     assert not notice.isVisibleTo(person.dock)
     person.analyses()
     assert notice.isVisibleTo(person.dock)
-    assert "looks like no photograph of a skin lesion" in person.finds(QLabel, "modality_warning").text()
+    assert "does not look like a photograph of a skin lesion" in person.finds(QLabel, "modality_warning").text()
     person.dock.picker.step(-1)
     assert not notice.isVisibleTo(person.dock)

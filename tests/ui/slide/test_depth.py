@@ -482,7 +482,7 @@ def test_a_file_that_another_window_wrote_is_kept_beside(measuring):
     path = person.dock.place.folder / "depth.json"
     path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
     picks(person, "depth_clark", 2)
-    person.until(lambda: "written by somebody else" in person.dock.status.text)
+    person.until(lambda: "changed by another program" in person.dock.status.text)
     assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
         "elsewhere"
     ]

@@ -248,7 +248,7 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
     goes_around(person, box(8, 8, 12, 12))
     assert len(kept(person)) == 2
     assert len(list(path.parent.glob("regions-*.geojson"))) == 1
-    assert "somebody else" in dock.status.text
+    assert "changed by another program" in dock.status.text
 
 
 def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(annotating, monkeypatch):

@@ -26,7 +26,7 @@ from .test_depth import page as depth_page
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|at 90 %|0\.08|0\.20", re.IGNORECASE)
 DEMO = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()
-HEADLINE = "Not valid: says nothing about a real patient."
+HEADLINE = "Not valid: not applicable to real patients."
 
 
 def visible(part) -> list[str]:

@@ -107,7 +107,7 @@ def test_what_gives_the_answer_away_cannot_be_ticked(shown: RecipeForm, patients
     leak = row(shown.classification_form, "diagnosis")
     assert not leak.flags() & Qt.ItemFlag.ItemIsEnabled
     assert leak.toolTip() == leak.text()
-    assert leak.text() == "diagnosis holds the answer, or was decided by whoever suspected it"
+    assert leak.text() == "diagnosis contains the diagnosis, or follows from a suspected diagnosis"
     assert not shown.classification_form.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
 
 
@@ -132,7 +132,7 @@ def test_a_recipe_of_segmentation_hides_it(shown: RecipeForm) -> None:
 
 
 def test_a_folder_that_is_gone_is_said(patients: Path) -> None:
-    with pytest.raises(DataSetError, match="is no data set"):
+    with pytest.raises(DataSetError, match="is not a data set"):
         read_table_columns([str(patients / "gone")], "melanoma", RunContext())
 
 

@@ -279,13 +279,13 @@ def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blob
     ready.until(lambda: "is not there" in ready.says("about blobs"))
     ready.waits()
     assert not ready.dock.start.isEnabled()
-    assert "no data set" not in ready.says("warning")
+    assert "not a data set" not in ready.says("warning")
 
 
 def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):
     (user / "holiday").mkdir()
     trainer.adds(user / "holiday")
-    assert "holiday is no data set: expected a table dataset.csv" in trainer.dock.status.text
+    assert "holiday is not a data set: expected a table dataset.csv" in trainer.dock.status.text
     assert [row.folder.name for row in trainer.dock.data.learn.rows] == ["corrections"]
 
 
@@ -473,7 +473,7 @@ def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
     folder = write_data_set(user / "broken", 12)
     (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
     trainer.adds(folder)
-    assert "the mask of 'b00' is not there" in trainer.dock.status.text
+    assert "the mask of 'b00' is missing" in trainer.dock.status.text
 
 
 @pytest.mark.parametrize(("name", "typed"), [("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")])

@@ -1,1 +1,1 @@
-"""What networks get from a table: an encoding fitted on training rows, and how odd a lesion is among its patient's."""
+"""Patient data as inputs of networks: fitted encodings, and comparison with other lesions of the same patient."""

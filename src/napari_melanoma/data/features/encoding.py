@@ -1,4 +1,4 @@
-"""Table columns as inputs of a network: choices, fitted encodings, and how cells are read."""
+"""Encode table columns as inputs of a network: choose columns, fit an encoding, read cells."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableValues:
-    """What rows say of the columns of an encoding, before anything is filled in.
+    """The values of rows in the columns of an encoding, before imputation.
 
-    ``numbers`` is float64 (row, column of numbers), in the units of the table, NaN where not known. ``codes`` is int64
-    (row, column of words), an index into its words from 1, 0 where not known. ``unseen`` counts, for each column, what
-    stands in a cell and is no number that can be, or no word that the training rows have.
+    ``numbers`` is float64 (row, column of numbers), in the units of the table, NaN if unknown. ``codes`` is int64 (row,
+    column of words), an index into its words from 1, 0 if unknown. ``unseen`` counts, for each column, cells with an
+    invalid number, or a word that the training rows do not have.
     """
 
     numbers: NDArray[np.float64]
@@ -53,24 +53,21 @@ class TableValues:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Bool (row, field): whether a row says anything of a column, in the order of ``TabularEncoding.fields``."""
+        """Bool (row, field): whether a row has a value in a column, in the order of ``TabularEncoding.fields``."""
         return np.concatenate([~np.isnan(self.numbers), self.codes > 0], axis=1)
 
     def drop_columns(self, dropped: NDArray[np.bool_]) -> Self:
-        """Take columns away from rows, as if their cells were empty.
+        """Remove columns from rows, as if their cells were empty.
 
         ``dropped``: bool (row, field) or (field,), in the order of ``TabularEncoding.fields``.
         """
-        gone = np.broadcast_to(dropped, (len(self), self.numbers.shape[1] + self.codes.shape[1]))
+        removed = np.broadcast_to(dropped, (len(self), self.numbers.shape[1] + self.codes.shape[1]))
         split = self.numbers.shape[1]
-        numbers = np.where(gone[:, :split], np.nan, self.numbers)
-        return replace(self, numbers=numbers, codes=np.where(gone[:, split:], 0, self.codes))
+        numbers = np.where(removed[:, :split], np.nan, self.numbers)
+        return replace(self, numbers=numbers, codes=np.where(removed[:, split:], 0, self.codes))
 
     def select_rows(self, indices: NDArray[np.integer]) -> Self:
-        """Take some rows, such as those of a batch.
-
-        ``places``: int (row,): which ones. In that order.
-        """
+        """Select rows by ``indices``, int (row,), such as those of a batch."""
         return replace(self, numbers=self.numbers[indices], codes=self.codes[indices])
 
 
@@ -88,47 +85,48 @@ class TabularInputs:
 
 
 def encode_rows(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
-    """Turn rows of a table into the inputs of a network, each row by itself."""
+    """Encode rows of a table as inputs of a network, each row independently."""
     return make_network_inputs(read_table_values(rows, encoding), encoding)
 
 
 def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
-    """Read what rows say of the columns of an encoding."""
+    """Read the values of rows in the columns of an encoding."""
     numbers = np.full((len(rows), len(encoding.numbers)), np.nan)
     codes = np.zeros((len(rows), len(encoding.words)), np.int64)
     unseen: dict[str, dict[str, int]] = {}
-    for place, number in enumerate(encoding.numbers):
+    for index, number in enumerate(encoding.numbers):
         cells = [row.get(number.name) for row in rows]
-        numbers[:, place] = [read_possible_number(cell, number.name) for cell in cells]
-        _count_unknown(unseen, number.name, cells, np.isnan(numbers[:, place]))
-    for place, column in enumerate(encoding.words):
+        numbers[:, index] = [read_possible_number(cell, number.name) for cell in cells]
+        _count_unknown(unseen, number.name, cells, np.isnan(numbers[:, index]))
+    for position, column in enumerate(encoding.words):
         indices = {word: index for index, word in enumerate(column.words, start=1)}
         cells = [row.get(column.name) for row in rows]
-        codes[:, place] = [indices.get(read_word(cell), 0) for cell in cells]
-        _count_unknown(unseen, column.name, cells, codes[:, place] == 0)
+        codes[:, position] = [indices.get(read_word(cell), 0) for cell in cells]
+        _count_unknown(unseen, column.name, cells, codes[:, position] == 0)
     return TableValues(numbers, codes, unseen)
 
 
 def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
-    """Fill in what is not known, and turn what rows say into the inputs of a network."""
-    blocks = [_number_inputs(values, encoding, place) for place in range(len(encoding.numbers))]
-    blocks += [_word_inputs(values.codes[:, place], column) for place, column in enumerate(encoding.words)]
-    embedded = [place for place, column in enumerate(encoding.words) if column.encoding == "embedding"]
+    """Impute unknown values, and encode the values as inputs of a network."""
+    blocks = [_number_inputs(values, encoding, index) for index in range(len(encoding.numbers))]
+    blocks += [_word_inputs(values.codes[:, index], column) for index, column in enumerate(encoding.words)]
+    embedded = [index for index, column in enumerate(encoding.words) if column.encoding == "embedding"]
     continuous = np.concatenate([np.zeros((len(values), 0)), *blocks], axis=1)
     return TabularInputs(continuous.astype(np.float32), values.codes[:, embedded], values.known)
 
 
 def drop_each_column(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
-    """Take each column away by itself, to ask what it adds to an answer."""
+    """Remove each column in turn, to measure its contribution to a prediction."""
     fields = encoding.fields
-    return {name: values.drop_columns(gone) for name, gone in zip(fields, np.eye(len(fields), dtype=bool), strict=True)}
+    removed = np.eye(len(fields), dtype=bool)
+    return {name: values.drop_columns(column) for name, column in zip(fields, removed, strict=True)}
 
 
 def to_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Give what rows say as one table, for what deals with gaps and categories itself, such as boosted trees.
+    """Return values as one table, for models that handle gaps and categories themselves, such as boosted trees.
 
-    Returns float64 (row, field): numbers as they are and indices of words, NaN where not known. Returns bool (field,):
-    whether a column holds indices.
+    Returns float64 (row, field): numbers as they are and indices of words, NaN if unknown; and bool (field,): whether a
+    column contains indices.
     """
     codes = np.where(values.codes > 0, values.codes, np.nan)
     kinds = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
@@ -136,10 +134,7 @@ def to_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool
 
 
 def read_possible_number(cell: object, name: str) -> float:
-    """Read a number of a column.
-
-    NaN where it is none, or impossible there, such as an age of 540 years.
-    """
+    """Read a number of a column; NaN where it is none, or impossible there, such as an age of 540 years."""
     value, column = read_number(cell), find_column(name)
     if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
         return value
@@ -149,15 +144,17 @@ def read_possible_number(cell: object, name: str) -> float:
 def _count_unknown(
     unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]
 ) -> None:
-    """Count what stands in cells and was not understood."""
-    found = Counter(str(cell).strip() for cell, gone in zip(cells, unknown, strict=True) if gone and read_word(cell))
+    """Count the cells that have a value but were not understood."""
+    found = Counter(
+        str(cell).strip() for cell, is_unknown in zip(cells, unknown, strict=True) if is_unknown and read_word(cell)
+    )
     if found:
         unseen[name] = dict(found.most_common())
 
 
-def _number_inputs(values: TableValues, encoding: TabularEncoding, place: int) -> NDArray[np.float64]:
+def _number_inputs(values: TableValues, encoding: TabularEncoding, index: int) -> NDArray[np.float64]:
     """Inputs of a column of numbers, float64 (row, input)."""
-    column, found = encoding.numbers[place], values.numbers[:, place]
+    column, found = encoding.numbers[index], values.numbers[:, index]
     unknown = np.isnan(found)
     filled = np.where(unknown, _impute(values, encoding, column), found)
     if column.encoding == "one_hot":
@@ -170,18 +167,18 @@ def _number_inputs(values: TableValues, encoding: TabularEncoding, place: int) -
 
 
 def _impute(values: TableValues, encoding: TabularEncoding, column: FittedNumbers) -> NDArray[np.float64]:
-    """What stands for a number that is not known, for each row."""
+    """Values that replace an unknown number, for each row."""
     if column.missing == "category_average":
-        place = [words.name for words in encoding.words].index(column.by)
-        words = encoding.words[place].words
+        index = [words.name for words in encoding.words].index(column.by)
+        words = encoding.words[index].words
         averages = np.array([column.mean, *(column.averages.get(word, column.mean) for word in words)])
-        return averages[values.codes[:, place]]
-    alike = {"median": column.median, "unknown": column.mean, "zero": 0.0}
-    return np.full(len(values), alike[column.missing])
+        return averages[values.codes[:, index]]
+    constants = {"median": column.median, "unknown": column.mean, "zero": 0.0}
+    return np.full(len(values), constants[column.missing])
 
 
 def _encode_bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers) -> NDArray[np.float64]:
-    """One input for each bin, and one for unknown where it has a code."""
+    """One input for each bin, and one for unknown where it has its own code."""
     count = len(column.edges) + 1
     bins = np.searchsorted(np.asarray(column.edges), filled, side="right")
     if column.missing in ("unknown", "zero"):
@@ -192,12 +189,12 @@ def _encode_bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column
 def _encode_ranks(
     filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers
 ) -> NDArray[np.float64]:
-    """Place among the values seen over their number; between two of them, in between."""
+    """Rank among the training values divided by their number; interpolated between them."""
     if not column.levels:
         return np.zeros(len(filled))
     count = len(column.levels)
-    places = np.interp(filled, column.levels, np.arange(1, count + 1) / count)
-    return np.where(unknown, 0.0, places) if column.missing in ("unknown", "zero") else places
+    ranks = np.interp(filled, column.levels, np.arange(1, count + 1) / count)
+    return np.where(unknown, 0.0, ranks) if column.missing in ("unknown", "zero") else ranks
 
 
 def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.float64]:
@@ -214,9 +211,9 @@ def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.fl
 
 
 def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "diagnosis") -> TabularEncoding:
-    """Fit an encoding.
+    """Fit an encoding, which a model bundle stores.
 
-    What a bundle carries. A column of which nothing is known gets ``known`` 0; it then says nothing.
+    A column without known values gets ``known`` 0 and does not contribute.
     """
     _check_fittable(rows, choices, target)
     words = tuple(_fit_words(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words)
@@ -225,22 +222,22 @@ def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "dia
 
 
 def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) -> None:
-    """Refuse what cannot be fitted, or must not."""
+    """Raise for columns that are missing or must not be an input."""
     if not rows:
-        raise DataSetError("an encoding of patient data needs rows to learn from, found none. Name another split.")
-    there = {name for row in rows for name in row}
+        raise DataSetError("an encoding of patient data needs training rows, found none. Name another split.")
+    present = {name for row in rows for name in row}
     columns: list[TabularColumn] = [*choices.numbers, *choices.words]
     for column in columns:
-        if said := explain_ineligible(column.name, target):
-            raise DataSetError(f"the column '{column.name}' {said}: it cannot be an input. Take it off the list.")
-        if column.name not in there:
+        if reason := explain_ineligible(column.name, target):
+            raise DataSetError(f"the column '{column.name}' cannot be an input: it {reason}. Remove it from the list.")
+        if column.name not in present:
             raise DataSetError(
-                f"the table has no column '{column.name}'; it has {', '.join(sorted(there))}. Name one of these."
+                f"the table has no column '{column.name}'; it has {', '.join(sorted(present))}. Name one of these."
             )
 
 
 def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
-    """Take the words that enough rows have, the most frequent first."""
+    """Fit the words that enough rows have, the most frequent first."""
     counts = Counter(word for word in found if word)
     enough = [word for word, count in counts.items() if count >= column.min_count]
     words = sorted(enough, key=lambda word: (-counts[word], word))
@@ -248,7 +245,7 @@ def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
 
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
-    """Take what is typical of the numbers that are known."""
+    """Fit the statistics of the known numbers."""
     values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
     known = values[~np.isnan(values)]
     if not known.size:
@@ -272,27 +269,21 @@ def _average_by_word(values: np.ndarray, words: Sequence[str]) -> dict[str, floa
 
 
 def _choice_fields(column: NumberColumn | WordColumn) -> dict[str, Any]:
-    """The choice, which the fitted column repeats."""
+    """The chosen options, which the fitted column repeats."""
     return column.model_dump()
 
 
 def find_untrained_columns(encoding: TabularEncoding) -> tuple[str, ...]:
-    """Name the columns of which no training row knew anything.
-
-    Returns their names; what is filled in there has no say.
-    """
+    """Name the columns without a known value in the training rows; their imputed values do not contribute."""
     return tuple(column.name for column in encoding.columns if not column.known)
 
 
 Row = Mapping[str, object]
-"""Column name to what is in the cell: text as tables have it, or a number; "", None or no such column: not known."""
+"""Column name to cell: text as in a table, or a number; "", None or a missing column: unknown."""
 
 
 def read_number(cell: object) -> float:
-    """Read a number.
-
-    NaN where it is none that can be counted with.
-    """
+    """Read a finite number; NaN where the cell is none."""
     try:
         value = float(str(cell))
     except ValueError:
@@ -301,27 +292,24 @@ def read_number(cell: object) -> float:
 
 
 def read_word(cell: object) -> str:
-    """Read a word.
-
-    Without spaces around it and in lower case; "" where it is not known.
-    """
+    """Read a word without surrounding spaces and in lower case; "" if unknown."""
     return "" if cell is None else _normalize_word(str(cell))
 
 
 @lru_cache(maxsize=4096)
 def _normalize_word(text: str) -> str:
-    """The word of a text; the cells of a column repeat a few."""
+    """Normalize the text of a cell; cached, as the cells of a column repeat a few."""
     word = text.strip()
     return "" if is_unknown_text(word) else word.casefold()
 
 
 def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
-    """Describe cells in columns of numbers that hold no number, or an impossible one."""
+    """Describe cells in columns of numbers that contain no number, or an impossible one."""
     for name in columns:
         cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if read_word(row.get(name))}
         bad = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
         if bad:
-            yield _describe_cells(name, bad, len(rows), "no possible number")
+            yield _describe_cells(name, bad, len(rows), "no valid number")
 
 
 def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
@@ -343,23 +331,23 @@ def _describe_cells(name: str, cells: Mapping[str, str], rows: int, why: str) ->
 
 
 EncodingStyle = Literal["embedding", "one_hot", "integer"]
-# P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
-# (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest 0.1 mm.
+# P3 encodes age and depth one-hot without naming bins. Decades, and the limits of T1a, T1b, T2, T3 and T4 (AJCC Cancer
+# Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest 0.1 mm.
 BIN_EDGES = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
 PROVENANCE_PATTERN = re.compile(
     r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
     r"|slide|level|[xy]_px|(width|height)_px|share"  # where a tile was cut, and how much of it is of its class
 )
-MAX_WORDS = 100  # different words: a column with more is a free text
-MAX_CODES = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
+MAX_WORDS = 100  # different words; a column with more is free text
+MAX_CODES = 10  # different whole numbers; a column outside the schema with fewer holds codes
 
 
 def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
-    """List the columns of a table that can be ticked.
+    """List the columns of a table that can be inputs, in the order of the table.
 
-    In the order of the table: those that do not give the answer away, know two different things at least, and repeat
-    their words, unlike a free text. ``source``, ``domain``, the size of the file and the like are left out: they tell
-    where an image is from, which a network takes for what it shows.
+    These have at least two different values, repeat their words (unlike free text), and do not contain the diagnosis.
+    ``source``, ``domain``, the size of the file and the like are left out: they identify where an image is from, which
+    a network can exploit instead of the image's content.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     allowed = [name for name in names if not (_shows_provenance(name) or explain_ineligible(name, target))]
@@ -367,23 +355,20 @@ def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tup
 
 
 def _shows_provenance(name: str) -> bool:
-    """Whether a column says where an image is from, under our name or another's."""
+    """Whether a column describes where an image is from, under our name or another."""
     return any(PROVENANCE_PATTERN.fullmatch(one) for one in (name, *possible_columns(name)))
 
 
 def _is_informative(name: str, rows: Sequence[Row]) -> bool:
-    """Whether a column has several words that come again, or several numbers."""
+    """Whether a column has several words that repeat, or several numbers."""
     words = {word for row in rows if (word := read_word(row.get(name)))}
     return len(words) > 1 and (len(words) <= MAX_WORDS or _is_number(name, rows))
 
 
 def choose_encodings(names: Sequence[str], rows: Sequence[Row], style: EncodingStyle = "embedding") -> TabularConfig:
-    """Choose how columns are encoded.
-
-    To fit, or to change first.
-    """
+    """Choose how columns are encoded; the result can be changed before fitting."""
     if not names:
-        raise DataSetError("no column was named that a network could learn from. Name some, such as age, sex and site.")
+        raise DataSetError("no input column was named. Name some, such as age, sex and site.")
     numbers = [name for name in names if _is_number(name, rows)]
     words = [WordColumn(name=name, encoding=style) for name in names if name not in numbers]
     return TabularConfig(
@@ -392,7 +377,7 @@ def choose_encodings(names: Sequence[str], rows: Sequence[Row], style: EncodingS
 
 
 def _is_number(name: str, rows: Sequence[Row]) -> bool:
-    """Whether a column holds numbers that can be counted with."""
+    """Whether a column contains numbers rather than codes."""
     known = find_column(name)
     if known is not None:
         return known.kind == "number"
@@ -403,7 +388,7 @@ def _is_number(name: str, rows: Sequence[Row]) -> bool:
 
 
 def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle) -> NumberColumn:
-    """Choose for a column of numbers."""
+    """Choose the encoding of a column of numbers."""
     if style == "integer":
         return NumberColumn(name=name, encoding="integer", missing="unknown")
     edges = (BIN_EDGES.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()
@@ -413,7 +398,7 @@ def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle
 
 
 def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
-    """Bounds of the quarters of the rows; fewer where many are equal, none where nothing is known."""
+    """Quartiles of the known numbers; fewer where many are equal, none where nothing is known."""
     found = np.array([read_number(row.get(name)) for row in rows])
     found = found[~np.isnan(found)]
     bounds = np.quantile(found, [0.25, 0.5, 0.75]).tolist() if found.size else []
@@ -421,13 +406,12 @@ def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
 
 
 def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
-    """Put the columns of a table of features behind those of a data set.
+    """Join a table of features to the rows of a data set, in their order.
 
-    A row for each, in their order; where both have a column, the data set's word counts. A row that was not measured
-    has its own columns alone.
+    Where both have a column, the data set's value counts. A row without features has its own columns only.
     """
     if not path.is_file():
-        raise DataSetError(f"there is no table {path} of what was measured. Run: napari-melanoma data features DATASET")
+        raise DataSetError(f"the table of features {path} does not exist. Run: napari-melanoma data features DATASET")
     measured = {row[KEY_COLUMN]: row for row in TableFile.read(path).rows()}
     return [{**measured.get(str(row.get(KEY_COLUMN)), {}), **row} for row in rows]
 
@@ -435,14 +419,14 @@ def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
 ID_COLUMNS = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
 BOOKKEEPING_COLUMNS = ("split", "fold", "review", "licence", "attribution", "copyright_license")
 DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
-# As sources call them (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) beside what the table
-# knows to mean a diagnosis: the answers of other models and of crowds, and what is filled in for one diagnosis alone.
+# Names in sources (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) besides those that map to
+# a diagnosis: outputs of other models and of crowds, and what is filled in for one diagnosis only.
 DIAGNOSIS_PATTERN = re.compile(
     r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
     r"|^(mel|bcc|scc|nevus)_|^melanocytic$|^atypia$|^derm_fib$"
 )
 ID_PATTERN = re.compile(r"(.*_)?(id|name)|mrn", re.IGNORECASE)
-OTHER_PREFIX = "other_"  # before the name of a column: what a second row of an image says there
+OTHER_PREFIX = "other_"  # prefix of a column: the value of a second row of the image
 POST_DIAGNOSIS_COLUMNS = (
     "depth_mm",
     "ulceration",
@@ -452,14 +436,11 @@ POST_DIAGNOSIS_COLUMNS = (
     "mel_thick_mm",
     "mel_mitotic_index",
 )
-DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
+DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # each determines the others
 
 
 def explain_ineligible(name: str, target: str = "diagnosis") -> str:
-    """Say why a column cannot be an input.
-
-    Returns "" where it can be one; else a clause that goes after the column's name.
-    """
+    """Explain why a column cannot be an input, as a clause that follows "it"; "" where it can be one."""
     column = name.removesuffix(AS_GIVEN_SUFFIX).removeprefix(OTHER_PREFIX)
     column = "depth_mm" if READER_COLUMN.fullmatch(column) else column
     return next(
@@ -469,15 +450,15 @@ def explain_ineligible(name: str, target: str = "diagnosis") -> str:
 
 
 def _explain_ineligible_meaning(column: str, target: str) -> str:
-    """Why a column of this meaning cannot be an input."""
+    """Explain why a column of this meaning cannot be an input."""
     if column in ID_COLUMNS or ID_PATTERN.fullmatch(column):
-        return "is a name, which says nothing of another patient"
+        return "is an identifier, which does not generalize to other patients"
     if column in BOOKKEEPING_COLUMNS or column.startswith("split_"):
-        return "says how a row is kept, not what is seen"
+        return "describes how the data are organized, not the lesion"
     if column == target or (column in DEPTH_COLUMNS and target in DEPTH_COLUMNS):
-        return "holds the answer"
+        return "contains the target"
     if target not in DIAGNOSIS_COLUMNS:
         return ""
     if column in DIAGNOSIS_COLUMNS or DIAGNOSIS_PATTERN.search(column.lower()):
-        return "holds the answer, or was decided by whoever suspected it"
-    return "is found only once the diagnosis is known" if column in POST_DIAGNOSIS_COLUMNS else ""
+        return "contains the diagnosis, or follows from a suspected diagnosis"
+    return "is known only once the diagnosis is known" if column in POST_DIAGNOSIS_COLUMNS else ""

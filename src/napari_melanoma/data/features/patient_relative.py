@@ -1,7 +1,7 @@
-"""How odd a lesion is among the other lesions of its patient: the sign of the ugly duckling, as columns of a table.
+"""How unusual a lesion is among the other lesions of its patient (the ugly duckling sign), as columns of a table.
 
-Moles of one person look alike, so the one that does not is looked at twice (Grob and Bonerandi 1998, The 'ugly
-duckling' sign, doi:10.1001/archderm.134.1.103). Everything here follows from one patient's rows alone.
+Nevi of one patient resemble each other; one that does not is suspicious (Grob and Bonerandi 1998, The 'ugly duckling'
+sign, doi:10.1001/archderm.134.1.103). All values follow from one patient's rows alone.
 """
 
 from __future__ import annotations
@@ -17,21 +17,18 @@ from napari_melanoma.data.features.encoding import Row, read_number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MIN_LESIONS = 3  # lesions of a patient: of two, neither is the odd one
-MAX_ROBUST_Z = 10.0  # a robust z of so much is as odd as odd gets; a few alike lesions would give any number
+MIN_LESIONS = 3  # lesions of a patient: of two, neither can be the outlier
+MAX_ROBUST_Z = 10.0  # limit of a robust z: a few similar lesions would give any number
 MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
-ROUNDING_TOLERANCE = 1e-9  # a spread of this share of the median is rounding
-DECIMALS = 9  # of distances that are ranked: lesions that are alike are so in whatever order they were summed up
+ROUNDING_TOLERANCE = 1e-9  # a spread below this share of the median is rounding error
+DECIMALS = 9  # distances are rounded before ranking: the order of summation changes them
 COUNT_COLUMN, DISTANCE_COLUMN, RANK_COLUMN = "patient_lesions", "patient_distance", "patient_rank"
 EMBEDDING_COLUMNS = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
-MAX_VALUES_AT_ONCE = 2**21  # numbers of the differences between lesions that are held at a time
+MAX_VALUES_AT_ONCE = 2**21  # differences between lesions in memory at a time
 
 
 def list_patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
-    """Name the columns that ``patient_relative`` gives.
-
-    In their order.
-    """
+    """Name the columns that ``measure_patient_relative`` returns, in their order."""
     names = tuple(f"patient_z_{name}" for name in measurements)
     return (COUNT_COLUMN, *names, DISTANCE_COLUMN, RANK_COLUMN, *(EMBEDDING_COLUMNS if embedded else ()))
 
@@ -39,24 +36,24 @@ def list_patient_columns(measurements: Sequence[str], *, embedded: bool = False)
 def measure_patient_relative(
     rows: Sequence[Row], measurements: Sequence[str], embeddings: NDArray[np.floating] | None = None
 ) -> list[dict[str, float]]:
-    """Say for each image how far its lesion lies from the other lesions of the same patient.
+    """Measure for each image how far its lesion lies from the other lesions of the same patient.
 
-    Lesions are compared within a patient and a modality. A lesion of several images counts once, with the median of
-    each measurement and the mean of the embeddings; an image without ``lesion_id`` is a lesion of its own.
+    Lesions are compared within a patient and a modality. A lesion with several images counts once, with the median of
+    each measurement and the mean of the embeddings; an image without ``lesion_id`` is its own lesion.
 
-    - ``patient_lesions``: how many lesions there are, this one included;
+    - ``patient_lesions``: number of lesions, this one included;
     - ``patient_z_<measurement>``: robust z (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers), which is
       (value - median) / (1.4826 MAD) of the patient's lesions, within -10 and 10; with a MAD of 0 the mean absolute
-      deviation times 1.2533 divides instead, and where all are alike it is 0;
+      deviation times 1.2533 divides instead, and where all are equal it is 0;
     - ``patient_distance``: mean distance to the other lesions, root mean square over these z;
-    - ``patient_rank``: 1 for the lesion that lies farthest away; equals share the smaller number;
+    - ``patient_rank``: 1 for the lesion that is farthest away; ties share the smaller number;
     - ``patient_embedding_distance``: mean cosine distance of the embedding to those of the others, its robust z among
       the patient's lesions, and its rank.
 
-    ``measurements``: columns to compare by. Lengths in pixels differ with the camera's distance: name those in mm, and
-    ratios. ``embeddings``: floating points (row, feature); a row of NaN where there is none. One for each row with the
-    names of ``patient_columns``. NaN where the patient is not known, has fewer than three lesions of which that is
-    known, or the lesion itself is not among them.
+    ``measurements``: columns to compare by. Lengths in pixels depend on the camera's distance: use those in mm, and
+    ratios. ``embeddings``: float (row, feature); a row of NaN where there is none. Returns a dict for each row with the
+    names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that value,
+    or the lesion has none.
     """
     values = np.array([[read_number(row.get(name)) for name in measurements] for row in rows])
     values = values.reshape(len(rows), len(measurements))
@@ -74,10 +71,10 @@ def measure_patient_relative(
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Say how far values lie from their median, in robust standard deviations.
+    """Measure how far values lie from their median, in robust standard deviations.
 
-    ``values``: float64 (lesion,), NaN where not known. Returns float64 (lesion,) within -10 and 10; NaN where not
-    known, and everywhere where fewer than three are known.
+    ``values``: float64 (lesion,), NaN if unknown. Returns float64 (lesion,) within -10 and 10; NaN where unknown, and
+    everywhere if fewer than three are known.
     """
     known = values[~np.isnan(values)]
     if len(known) < MIN_LESIONS:
@@ -92,18 +89,18 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _group_by_patient(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
-    """Places of the images of each lesion, for each patient and modality."""
+    """Row indices of the images of each lesion, for each patient and modality."""
     patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         patient, lesion = (str(row.get(name) or "").strip() for name in ("patient_id", "lesion_id"))
         if patient:
             of_patient = patients[patient, str(row.get("modality") or "")]
-            of_patient[("lesion", lesion) if lesion else ("image", place)].append(place)
+            of_patient[("lesion", lesion) if lesion else ("image", index)].append(index)
     return list(patients.values())
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median of what is known of each column of (image, column); NaN where nothing is."""
+    """Median of the known values of each column of (image, column); NaN where there is none."""
     if len(values) == 1:
         return values[0]
     known = [column[~np.isnan(column)] for column in values.T]
@@ -111,20 +108,20 @@ def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean of the embeddings (image, feature) that are there; NaN where none is."""
-    there = embeddings[~np.isnan(embeddings).any(axis=1)].astype(np.float64)
-    return there.mean(axis=0) if len(there) else np.full(embeddings.shape[1], np.nan)
+    """Mean of the known embeddings (image, feature); NaN where there is none."""
+    known = embeddings[~np.isnan(embeddings).any(axis=1)].astype(np.float64)
+    return known.mean(axis=0) if len(known) else np.full(embeddings.shape[1], np.nan)
 
 
 def _compare_measurements(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Robust z of each column, mean distance and rank of the lesions of a patient, (lesion, column)."""
+    """Robust z of each column, mean distance and rank of the lesions of a patient: (lesion, column)."""
     scaled = np.array([robust_z(column) for column in values.T]).reshape(values.shape[1], len(values)).T
     distance = _distances(scaled[:, ~np.isnan(scaled).all(axis=0)])
     return np.column_stack([scaled, distance, _ranks(distance)])
 
 
 def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean distance of each lesion of (lesion, column) to the others, over what two lesions both know."""
+    """Mean distance of each lesion of (lesion, column) to the others, over columns known for both."""
     count, width = scaled.shape
     if width == 0 or count < MIN_LESIONS:
         return np.full(count, np.nan)
@@ -137,25 +134,25 @@ def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         squares = np.where(both, differences, 0.0) ** 2
         shared = both.sum(axis=2)
         distances = np.sqrt(squares.sum(axis=2) / np.maximum(shared, 1))
-        others = (shared > 0).sum(axis=1) - 1  # a lesion shares with itself, and is not far from itself
+        others = (shared > 0).sum(axis=1) - 1  # without the lesion itself
         found[some] = np.where(others > 0, distances.sum(axis=1) / np.maximum(others, 1), np.nan)
     return found
 
 
 def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean cosine distance to the others, its robust z and its rank, (lesion, 3)."""
+    """Mean cosine distance to the others, its robust z and its rank: (lesion, 3)."""
     lengths = np.linalg.norm(embeddings, axis=1)
-    there = np.flatnonzero(lengths > 0)  # neither NaN nor nothing
+    known = np.flatnonzero(lengths > 0)  # neither NaN nor zero
     distance = np.full(len(embeddings), np.nan)
-    if len(there) >= MIN_LESIONS:
-        unit = embeddings[there] / lengths[there, None]
-        alike = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(there) - 1)
-        distance[there] = np.clip(1.0 - alike, 0.0, 2.0)
+    if len(known) >= MIN_LESIONS:
+        unit = embeddings[known] / lengths[known, None]
+        similarity = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(known) - 1)
+        distance[known] = np.clip(1.0 - similarity, 0.0, 2.0)
     return np.column_stack([distance, robust_z(distance), _ranks(distance)])
 
 
 def _ranks(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place of each by its distance, 1 for the largest; NaN where that is not known."""
+    """Rank by distance, 1 for the largest; NaN where unknown."""
     rounded = np.round(distance, DECIMALS)
     known = np.sort(rounded[~np.isnan(rounded)])
     ranks = 1.0 + len(known) - np.searchsorted(known, rounded, side="right")

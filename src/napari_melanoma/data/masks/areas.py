@@ -1,4 +1,4 @@
-"""Polygons, run lengths and pictures drawn as masks."""
+"""Areas of masks: polygons, run lengths and image files, drawn as arrays."""
 
 from __future__ import annotations
 
@@ -21,28 +21,22 @@ Size = tuple[int, int]
 
 
 class Area(Protocol):
-    """Something that can be drawn as a mask of a photograph."""
+    """An area that can be drawn as a mask of a photograph."""
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Draw the area.
-
-        Returns bool (row, column).
-        """
+        """Draw the area as bool (row, column)."""
 
     def count_points_outside(self, size: Size) -> int:
-        """Count the points of its outline that lie outside the image, where they are cut off.
-
-        0 where it has no points.
-        """
+        """Count the points of its outline outside the image, where they are cut off; 0 for other areas."""
 
 
 @dataclass(frozen=True)
 class MaskObject:
     """One outlined object of an image.
 
-    ``image`` is the image's file name or stem as the format has it; ``label`` the object's class and ``diagnosis``
-    what else the format says of it, "" where nothing; ``size`` rows and columns of the image it was outlined on, None
-    where the format does not say.
+    ``image`` is the image's file name or stem; ``label`` the object's class and ``diagnosis`` a diagnosis, "" where
+    there is none; ``size`` rows and columns of the image that it was outlined on, None where the format does not give
+    it.
     """
 
     image: str
@@ -54,9 +48,9 @@ class MaskObject:
 
 @dataclass(frozen=True, eq=False)
 class PolygonArea(Area):
-    """Polygons, united; each is its rings, the outer one and its holes: float64 (point, 2) in (row, column).
+    """The union of polygons; each is an outer ring and its holes: float64 (point, 2) in (row, column).
 
-    Coordinates are those of pixel edges, as COCO, labelme and QuPath count: the first pixel reaches from 0 to 1.
+    Coordinates refer to pixel edges, as in COCO, labelme and QuPath: the first pixel extends from 0 to 1.
     """
 
     polygons: Sequence[Sequence[NDArray[np.float64]]]
@@ -70,14 +64,14 @@ class PolygonArea(Area):
         return mask
 
     def count_points_outside(self, size: Size) -> int:
-        """Count the points outside, up to half a pixel being rounding."""
+        """Count the points outside; up to half a pixel is taken as rounding."""
         points = np.concatenate([ring for rings in self.polygons for ring in rings])
         return int(np.count_nonzero(((points < -0.5) | (points > np.add(size, 0.5))).any(axis=1)))
 
 
 @dataclass(frozen=True, eq=False)
 class RunLengthArea(Area):
-    """Runs of pixels outside and inside by turns, down the columns, as COCO has them."""
+    """Run lengths of pixels outside and inside alternately, column by column, as in COCO."""
 
     counts: Sequence[int]
     size: Size
@@ -87,13 +81,13 @@ class RunLengthArea(Area):
         return resize_mask(decode_run_lengths(self.counts, self.size), shape)
 
     def count_points_outside(self, size: Size) -> int:
-        """Runs have no points."""
+        """Return 0: runs have no points."""
         return 0
 
 
 @dataclass(frozen=True)
 class ImageFileArea(Area):
-    """A file with one value inside and 0 outside; of a label image ``lesion`` says which values count."""
+    """A file with one value inside and 0 outside; of a label image ``lesion_values`` are the values inside."""
 
     path: Path
     lesion_values: LesionValues = None
@@ -107,20 +101,20 @@ class ImageFileArea(Area):
             raise DataSetError(str(error)) from error
 
     def count_points_outside(self, size: Size) -> int:
-        """A picture has no points."""
+        """Return 0: an image has no points."""
         return 0
 
 
 @dataclass(frozen=True)
 class EncodedPatchArea(Area):
-    """An encoded picture of a part of the image whose first pixel is at ``top`` and ``left``, as labelme has them."""
+    """An encoded image of a part of the photograph, with its first pixel at ``top`` and ``left``, as in labelme."""
 
     encoded: bytes
     top: int
     left: int
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Decode the picture and put it in its place; what reaches out of the image is cut off."""
+        """Decode the image and paste it; pixels outside the photograph are cut off."""
         patch = self._decode()
         mask = np.zeros(size, bool)
         top, left = max(0, self.top), max(0, self.left)
@@ -132,18 +126,17 @@ class EncodedPatchArea(Area):
         return resize_mask(mask, shape)
 
     def count_points_outside(self, size: Size) -> int:
-        """A picture has no points."""
+        """Return 0: an image has no points."""
         return 0
 
     def _decode(self) -> NDArray[np.bool_]:
-        """The picture's own pixels."""
         from napari_melanoma.io.pillow_images import open_undamaged
 
         try:
             with open_undamaged(io.BytesIO(self.encoded), "PNG") as picture:
                 return np.asarray(picture.convert("L")) > 0
         except DAMAGE_ERRORS as error:
-            raise DataSetError(f"a mask inside the file is no PNG ({error}). Save the annotation again.") from error
+            raise DataSetError(f"a mask inside the file is not a PNG ({error}). Save the annotation again.") from error
 
 
 def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
@@ -160,13 +153,13 @@ def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
 
 
 def fill_rings(rings: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill what lies inside an odd number of rings.
+    """Fill the area inside an odd number of rings.
 
-    Each edge crosses some rows at a column; from there on, the row's pixels change sides. ``skimage.draw`` tests each
-    pixel against each edge instead: 600 points on 3000 x 2000 pixels take it 10 s, and this 0.06 s.
+    Each edge crosses some rows at a column, from which the row's pixels are toggled. ``skimage.draw`` tests each pixel
+    against each edge instead: 600 points on 3000 x 2000 pixels take 10 s, here 0.06 s.
 
-    ``rings``: float64 (point, 2) each, in (row, column) of pixel edges: the first pixel's centre is at (0.5, 0.5). They
-    are closed by themselves. Returns bool (row, column).
+    ``rings``: float64 (point, 2) each, in (row, column) of pixel edges: the first pixel's center is at (0.5, 0.5). They
+    are closed implicitly. Returns bool (row, column).
     """
     changes = np.zeros((shape[0], shape[1] + 1), bool)
     for ring in rings:
@@ -183,7 +176,7 @@ _FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 
 
 def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Turn run lengths into a mask.
+    """Decode run lengths.
 
     ``counts``: pixels outside, inside, outside ... Returns bool (row, column).
     """
@@ -197,10 +190,10 @@ def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[
 
 
 def decompress_run_lengths(text: str) -> list[int]:
-    """Read the text that COCO's tools make of run lengths.
+    """Decode the compressed run lengths of COCO's tools.
 
-    Each number is written in digits of five bits, the lowest first, from the character ``0`` on, with a sixth bit
-    where more follow; from the fourth one on, a number is what it differs by from the one before the last.
+    Each number is written in digits of five bits, the lowest first, as characters from ``0`` on, with a sixth bit if
+    more follow; from the fourth number on, the difference to the last but one is stored.
     """
     counts: list[int] = []
     value = shift = 0

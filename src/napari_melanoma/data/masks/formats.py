@@ -1,35 +1,363 @@
-"""Which formats of masks there are, and which one a path holds."""
+"""Read masks made elsewhere: image folders, COCO, labelme and GeoJSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.masks import coco, geojson, image_folder, labelme
-from napari_melanoma.data.masks.areas import MaskObject
-from napari_melanoma.data.masks.json_files import list_json_files, read_json
+import numpy as np
+
+from napari_melanoma.core import parsing
+from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile
+from napari_melanoma.data.masks.areas import (
+    Area,
+    EncodedPatchArea,
+    ImageFileArea,
+    MaskObject,
+    PolygonArea,
+    RunLengthArea,
+    Size,
+    decompress_run_lengths,
+)
+from napari_melanoma.data.masks.label_values import read_nnunet_labels, strip_mask_suffix
+from napari_melanoma.io.formats import MAX_PIXELS
+from napari_melanoma.io.photographs import read_image_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MaskFormat = Literal["png", "coco", "labelme", "geojson"]
 MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
+JSON_SUFFIXES = (".json", ".geojson")
+_MIN_POINTS = 3
+_MAX_BYTES = 2**30  # annotations of a large data set in one file
+_MAX_COORDINATE = 1e9  # pixels; larger values are invalid and would overflow
+_GEOJSON_TYPES = ("FeatureCollection", "Feature", "GeometryCollection", "Polygon", "MultiPolygon")
+_CIRCLE_POINTS = 360
+_SHAPE_TYPES = ("polygon", "rectangle", "circle", "mask")
+IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # folders of nnU-Net, next to imagesTr
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Read a JSON file."""
+    try:
+        return parsing.read_json(path, _MAX_BYTES)
+    except (OSError, MalformedFile) as error:
+        raise DataSetError(
+            f"{path} cannot be read as JSON ({parsing.parse_error_reason(error)}). Export the annotations again."
+        ) from error
+
+
+def list_json_files(path: Path) -> list[Path]:
+    """List the JSON files of a path, sorted; hidden ones are left out."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in JSON_SUFFIXES and not file.name.startswith(".")
+    )
+
+
+def get_value(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
+    """Return a value of an object; raises where it is missing or of another type."""
+    found = values.get(key) if isinstance(values, dict) else None
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+        names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise DataSetError(f"{where}: expected '{key}' of type {names}, found {type(found).__name__}.")
+    return found
+
+
+def parse_ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
+    """Read the points of an outline.
+
+    Returns float64 (point, 2) in (row, column); None where there are too few points for an area.
+    """
+    try:
+        if not isinstance(points, Sequence) or isinstance(points, str):
+            raise TypeError
+        flat = not points or isinstance(points[0], int | float)
+        array = np.asarray(points if flat else [point[:2] for point in points], np.float64).reshape(-1, 2)
+    except (TypeError, ValueError, LookupError, ArithmeticError):
+        array = np.full((1, 2), np.nan)
+    if not np.isfinite(array).all():
+        raise DataSetError(f"{where}: expected points as numbers [x, y], found {str(points)[:60]}.")
+    return np.clip(array[:, ::-1], -_MAX_COORDINATE, _MAX_COORDINATE) if len(array) >= _MIN_POINTS else None
+
+
+def parse_image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
+    """Return rows and columns of an image; None where they are no possible size of a photograph."""
+    are_sides = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (rows, columns))
+    return (rows, columns) if are_sides and rows * columns <= MAX_PIXELS else None
+
+
+def find_text(values: Any, *keys: str) -> str:  # noqa: ANN401
+    """Return the first text found under some keys, "" where there is none."""
+    found = [values.get(key) for key in keys] if isinstance(values, dict) else []
+    return next((str(one).strip() for one in found if isinstance(one, str | int) and not isinstance(one, bool)), "")
+
+
+def read_image_masks(path: Path) -> Iterator[MaskObject | str]:
+    """List the masks of a folder and its subfolders.
+
+    In a folder with photographs and masks (``x.jpg`` and ``x_mask.png``) only files with such a suffix are masks; in
+    the layout of nnU-Net, only those of ``labelsTr`` and the like.
+
+    Yields a mask, or the name of a file that was left out because it is not an image.
+    """
+    names = read_nnunet_labels(path if path.is_dir() else path.parent)
+    for file in _select_masks(list_image_files(path)):
+        stored = read_image_size(file)
+        if stored is None:
+            yield f"files that are not images ({file.name})"
+        else:
+            yield MaskObject(file.name, ImageFileArea(file, class_names=names), size=(stored[1], stored[0]))
+
+
+def list_image_files(path: Path) -> list[Path]:
+    """List the images of a path, sorted; hidden ones are left out."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")]
+
+
+def _select_masks(files: list[Path]) -> list[Path]:
+    """Leave out photographs where there are pairs like ``x.jpg`` and ``x_mask.png``, or folders of nnU-Net."""
+    labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
+    if labels and len(labels) < len(files):
+        return labels
+    named = [file for file in files if strip_mask_suffix(file.stem) != file.stem.casefold()]
+    photographs = {(file.parent, file.stem.casefold()) for file in files}
+    pairs = any((file.parent, strip_mask_suffix(file.stem)) in photographs for file in named)
+    return named if pairs else files
+
+
+def is_coco(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
+    """Whether JSON content is COCO: an object with images and annotations."""
+    return isinstance(content, dict) and "annotations" in content and "images" in content
+
+
+def read_coco(path: Path) -> Iterator[MaskObject | str]:
+    """Read the annotations of a COCO file, or of all files in a folder.
+
+    Yields an object, or the type of an annotation that was left out because it has no area.
+    """
+    for file in list_json_files(path):
+        content = read_json(file)
+        if is_coco(content):
+            yield from _read_coco_objects(content, file)
+
+
+def _read_coco_objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
+    """Yield the objects of one file."""
+    lists = {key: get_value(content, key, list, str(file)) for key in ("images", "annotations")}
+    names = {find_text(one, "id"): find_text(one, "name") for one in _as_list(content.get("categories"))}
+    images = {get_value(one, "id", (int, str), f"{file}: an image"): one for one in lists["images"]}
+    for number, one in enumerate(lists["annotations"]):
+        where = f"{file}: annotation {number}"
+        image = images.get(get_value(one, "image_id", (int, str), where))
+        if image is None:
+            raise DataSetError(f"{where} refers to the image {one['image_id']}, which is not in the file.")
+        area = _parse_segmentation(one.get("segmentation"), where)
+        if area is None:
+            yield "annotations without an outline"
+            continue
+        size = parse_image_size(image.get("height"), image.get("width"))
+        yield MaskObject(
+            image=get_value(image, "file_name", str, f"{file}: an image"),
+            area=area,
+            label=names.get(find_text(one, "category_id"), ""),
+            size=area.size if isinstance(area, RunLengthArea) else size,
+            diagnosis=_find_attribute_diagnosis(one) or _find_attribute_diagnosis(image),
+        )
+
+
+def _parse_segmentation(segmentation: Any, where: str) -> Area | None:  # noqa: ANN401
+    """Parse polygons or run lengths; None where there is no area."""
+    if isinstance(segmentation, dict):
+        stated = get_value(segmentation, "size", list, where)
+        counts = get_value(segmentation, "counts", (list, str), where)
+        size = parse_image_size(*stated) if len(stated) == 2 else None
+        if size is None:
+            raise DataSetError(f"{where}: expected 'size' as [rows, columns], found {stated}.")
+        try:
+            runs = decompress_run_lengths(counts) if isinstance(counts, str) else [int(count) for count in counts]
+        except (DataSetError, TypeError, ValueError, ArithmeticError) as error:
+            raise DataSetError(f"{where}: {error}") from error
+        return RunLengthArea(runs, size)
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    rings = [found for part in parts if (found := parse_ring(part, where)) is not None]
+    return PolygonArea([[one] for one in rings]) if rings else None
+
+
+def _as_list(found: Any) -> list[Any]:  # noqa: ANN401
+    """Return a list; empty for any other value."""
+    return found if isinstance(found, list) else []
+
+
+def _find_attribute_diagnosis(values: dict[str, Any]) -> str:
+    """Find a diagnosis in the attributes, where some tools store it."""
+    return find_text(values, "diagnosis") or find_text(values.get("attributes"), "diagnosis")
+
+
+def is_geojson(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
+    """Whether JSON content is GeoJSON: a feature, collection, polygon, or (older QuPath) a list of features."""
+    first = content[0] if isinstance(content, list) and content else content
+    return isinstance(first, dict) and first.get("type") in _GEOJSON_TYPES
+
+
+def read_geojson_masks(path: Path) -> Iterator[MaskObject | str]:
+    """Read the features of a GeoJSON file, or of all files in a folder.
+
+    The image is named by the property ``image``, ``file_name`` or ``image_id``, or else by the file's stem.
+
+    Yields an object, or the type of a geometry that was left out because it has no area.
+    """
+    for file in list_json_files(path):
+        content = read_json(file)
+        if is_geojson(content):
+            for number, feature in enumerate(_list_features(content, str(file))):
+                yield from _read_feature(feature, file, f"{file}: feature {number}")
+
+
+def _list_features(content: Any, where: str) -> list[Any]:  # noqa: ANN401
+    """List the features of a file; a bare geometry becomes one."""
+    if isinstance(content, list):
+        return content
+    if content["type"] == "FeatureCollection":
+        return get_value(content, "features", list, where)
+    return [content if content["type"] == "Feature" else {"geometry": content}]
+
+
+def _read_feature(feature: Any, file: Path, where: str) -> Iterator[MaskObject | str]:  # noqa: ANN401
+    """Yield the object of one feature."""
+    properties = feature.get("properties") if isinstance(feature, dict) else None
+    geometry = get_value(feature, "geometry", dict, where)
+    polygons, others = _read_polygons(geometry, where)
+    yield from others
+    if polygons:
+        yield MaskObject(
+            image=find_text(properties, "image", "file_name", "image_id") or file.stem,
+            area=PolygonArea(polygons),
+            label=_find_label(properties),
+            diagnosis=find_text(properties, "diagnosis"),
+        )
+
+
+def _read_polygons(geometry: Any, where: str) -> tuple[list[list[NDArray[np.float64]]], list[str]]:  # noqa: ANN401
+    """Read the polygons of a geometry, each a list of rings, and the types that were left out."""
+    kind = get_value(geometry, "type", str, where)
+    if kind == "GeometryCollection":
+        parts = [_read_polygons(part, where) for part in get_value(geometry, "geometries", list, where)]
+        return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
+    if kind not in ("Polygon", "MultiPolygon"):
+        return [], [f"geometries of type {kind}"]
+    coordinates = get_value(geometry, "coordinates", list, where)
+    polygons = []
+    for polygon in [coordinates] if kind == "Polygon" else coordinates:
+        rings = [parse_ring(part, where) for part in (polygon if isinstance(polygon, list) else [polygon])]
+        if rings and rings[0] is not None:
+            polygons.append([one for one in rings if one is not None])
+    return polygons, [] if polygons else [f"geometries of type {kind} with too few points"]
+
+
+def _find_label(properties: Any) -> str:  # noqa: ANN401
+    """Find the class of a feature, where QuPath or another tool stores it."""
+    classification = properties.get("classification") if isinstance(properties, dict) else None
+    return find_text(classification, "name") or find_text(properties, "label", "class", "classification", "name")
+
+
+def is_labelme(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
+    """Whether JSON content is labelme: an object with shapes."""
+    return isinstance(content, dict) and "shapes" in content
+
+
+def read_labelme(path: Path) -> Iterator[MaskObject | str]:
+    """Read the shapes of a labelme file, or of all files in a folder.
+
+    Yields an object, or the type of a shape that was left out because it has no area.
+    """
+    for file in list_json_files(path):
+        content = read_json(file)
+        if is_labelme(content):
+            yield from _read_labelme_objects(content, file)
+
+
+def _read_labelme_objects(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
+    """Yield the objects of one file."""
+    size = parse_image_size(content.get("imageHeight"), content.get("imageWidth"))
+    for number, shape in enumerate(get_value(content, "shapes", list, str(file))):
+        where = f"{file}: shape {number}"
+        kind = find_text(shape, "shape_type") or "polygon"
+        area = _parse_shape(shape, kind, where)
+        if area is None:
+            yield f"shapes of type {kind}" if kind not in _SHAPE_TYPES else f"shapes of type {kind} with too few points"
+            continue
+        yield MaskObject(
+            image=find_text(content, "imagePath") or file.stem,
+            area=area,
+            label=find_text(shape, "label"),
+            size=size,
+            diagnosis=_find_flag_diagnosis(shape.get("flags")) or _find_flag_diagnosis(content.get("flags")),
+        )
+
+
+def _parse_shape(shape: Any, kind: str, where: str) -> Area | None:  # noqa: ANN401
+    """Parse the area of a shape; None where it has none."""
+    if kind not in _SHAPE_TYPES:
+        return None
+    points = get_value(shape, "points", list, where)
+    if kind == "polygon":
+        outline = parse_ring(points, where)
+        return None if outline is None else PolygonArea([[outline]])
+    corners = parse_ring(
+        [*points, *points], where
+    )  # repeated, as parse_ring needs three points and checks that they are numbers
+    if corners is None or len(points) != 2:
+        return None
+    (top, left), (bottom, right) = corners[0], corners[1]
+    if kind == "rectangle":
+        return PolygonArea([[np.array([[top, left], [top, right], [bottom, right], [bottom, left]])]])
+    if kind == "circle":  # the center and a point on the border
+        angles = np.linspace(0, 2 * np.pi, _CIRCLE_POINTS, endpoint=False)
+        around = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        return PolygonArea([[corners[0] + np.hypot(bottom - top, right - left) * around]])
+    try:
+        encoded = base64.b64decode(get_value(shape, "mask", str, where), validate=True)
+    except binascii.Error as error:
+        raise DataSetError(f"{where}: its mask is not base64 text ({error}).") from error
+    return EncodedPatchArea(encoded, round(min(top, bottom)), round(min(left, right)))
+
+
+def _find_flag_diagnosis(flags: Any) -> str:  # noqa: ANN401
+    """Return the only flag that is set; labelme stores properties of the whole image as flags."""
+    if isinstance(flags, dict):
+        chosen = [name for name, is_set in flags.items() if is_set is True]
+        return find_text(flags, "diagnosis") or (chosen[0] if len(chosen) == 1 else "")
+    return ""
+
+
 _READERS: dict[MaskFormat, Callable[[Path], Iterator[MaskObject | str]]] = {
-    "png": image_folder.read_image_masks,
-    "coco": coco.read_coco,
-    "labelme": labelme.read_labelme,
-    "geojson": geojson.read_geojson_masks,
+    "png": read_image_masks,
+    "coco": read_coco,
+    "labelme": read_labelme,
+    "geojson": read_geojson_masks,
 }
 _DETECTORS: dict[MaskFormat, Callable[[object], bool]] = {
-    "coco": coco.is_coco,
-    "labelme": labelme.is_labelme,
-    "geojson": geojson.is_geojson,
+    "coco": is_coco,
+    "labelme": is_labelme,
+    "geojson": is_geojson,
 }
 
 
 def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[MaskObject], list[str]]:
-    """Read masks that were made elsewhere.
+    """Read masks that were made elsewhere, without drawing them.
 
-    Nothing is drawn yet. What kind of annotation was left out, once for each.
+    Also returns the types of annotations that were left out, one entry for each annotation.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
@@ -37,24 +365,24 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     objects = [one for one in found if isinstance(one, MaskObject)]
     if not objects:
         raise DataSetError(
-            f"{path} holds no mask{f' in the format {format_}' if format_ else ''}. Expected a folder of PNG files, or "
-            "JSON of COCO, labelme or GeoJSON; --format names one of them."
+            f"{path} contains no mask{f' in the format {format_}' if format_ else ''}. Expected a folder of PNG files, "
+            "or JSON of COCO, labelme or GeoJSON; --format names one of them."
         )
     return objects, [one for one in found if isinstance(one, str)]
 
 
 def detect_format(path: Path) -> MaskFormat:
-    """Tell which format a path holds."""
-    if not path.is_dir() and path.suffix.lower() in image_folder.SUFFIXES:
+    """Detect the format of a path."""
+    if not path.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES:
         return "png"
     for file in list_json_files(path):
         content = read_json(file)
-        format_ = next((name for name, recognises in _DETECTORS.items() if recognises(content)), None)
+        format_ = next((name for name, is_format in _DETECTORS.items() if is_format(content)), None)
         if format_:
             return format_
-    if path.is_dir() and image_folder.list_image_files(path):
+    if path.is_dir() and list_image_files(path):
         return "png"
     raise DataSetError(
-        f"{path} holds no masks that are known here: expected PNG files, or JSON of COCO, labelme or GeoJSON. "
+        f"{path} contains no masks in a supported format: expected PNG files, or JSON of COCO, labelme or GeoJSON. "
         "Export the masks as one of these."
     )

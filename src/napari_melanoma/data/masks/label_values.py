@@ -1,4 +1,4 @@
-"""Masks as other programs store them: which values are lesion, and which photograph a mask belongs to."""
+"""Pixel values of masks from other programs: which values are lesion, and which photograph a mask belongs to."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
 KEEP_ADVICE = ", or keep them as classes with --values keep"
 CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the objects of an image
-_MAX_SOFT_SHARE = 0.02  # share of pixels between black and white that soft edges or JPEG leave at most
+_MAX_SOFT_SHARE = 0.02  # largest share of pixels between black and white after smoothing or JPEG compression
 _GRAY_TOLERANCE = 24  # of black or white, out of 255
 _MAX_LISTED = 8  # values that an error lists
 
 
 class LabelImageError(DataSetError):
-    """A mask has several values, and the user has not named those that are lesion."""
+    """A mask has several values, and those of the lesion are not given."""
 
     def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
         self.values, self.names = tuple(values), names
@@ -41,7 +41,7 @@ def read_lesion_mask(
 ) -> NDArray:
     """Read which pixels of a mask that was made elsewhere are lesion.
 
-    ``path``: PNG, BMP, JPEG, WebP or TIFF of one value a pixel, or of colors. Returns bool (row, column); uint8 with
+    ``path``: PNG, BMP, JPEG, WebP or TIFF with one value or a color per pixel. Returns bool (row, column); uint8 with
     "keep".
     """
     values = read_mask_values(path)
@@ -64,7 +64,7 @@ def read_lesion_mask(
 def read_mask_values(path: Path) -> NDArray:
     """Read the values of a mask.
 
-    Non-negative integers (row, column): gray values or indices as stored; colors are numbered, black is 0.
+    Non-negative integers (row, column): gray values or indices as stored; colors are numbered from 1, black is 0.
     """
     try:
         with path.open("rb") as file:
@@ -92,11 +92,11 @@ def read_mask_values(path: Path) -> NDArray:
 def read_nnunet_labels(folder: Path) -> dict[str, int]:
     """Read the names of the classes of an nnU-Net data set.
 
-    Name to value, without the background; empty where there is no such file or it names none.
+    Name to value, without the background; empty where there is no such file or it has no names.
     """
-    for place in (folder, folder.parent):
+    for candidate in (folder, folder.parent):
         try:
-            labels = read_object(place / "dataset.json").get("labels")
+            labels = read_object(candidate / "dataset.json").get("labels")
         except (OSError, MelanomaError):
             continue
         if isinstance(labels, dict):
@@ -106,13 +106,13 @@ def read_nnunet_labels(folder: Path) -> dict[str, int]:
 
 
 def _has_two_colors(image: object) -> bool:
-    """Whether a picture with a palette, or of one bit, has two colors: then these count, not their indices."""
+    """Whether an image with a palette, or of one bit, has two colors: then the colors count, not their indices."""
     mode = getattr(image, "mode", "")
     return mode == "1" or (mode == "P" and len(image.getcolors() or ()) <= 2)  # type: ignore[attr-defined]
 
 
 def _number_colors(stored: NDArray) -> NDArray:
-    """Number the colors of a picture; leave single values as they are."""
+    """Number the colors of an image; single values are kept."""
     if stored.ndim == 3 and stored.shape[2] in (2, 4):
         stored = stored[..., :-1]  # opacity
     if stored.ndim == 3 and stored.shape[2] == 1:
@@ -147,23 +147,23 @@ def _as_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
 
 
 def _find_only_class(names: Mapping[str, int], found: NDArray) -> int | None:
-    """Return the only class that the names list, where the picture has no other."""
+    """Return the only class in ``names``, where the image has no other."""
     classes = [value for name, value in names.items() if name.lower() != "ignore"]
     return classes[0] if len(classes) == 1 and set(found.tolist()) <= {0, classes[0]} else None
 
 
 def resolve_class_values(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
-    """Return the values that numbers and names of classes stand for."""
+    """Return the values of class numbers and names."""
     return [_resolve_class_value(one, names) for one in lesion]
 
 
 def _resolve_class_value(value: str, names: Mapping[str, int]) -> int:
-    """Return the value that a number or a name stands for."""
+    """Return the value of a class number or name."""
     if value.isdigit():
         return int(value)
     if value not in names:
         known = f"; the classes are {', '.join(names)}" if names else ""
-        raise DataSetError(f"'{value}' is no value of a mask: expected numbers such as 1,2{known}")
+        raise DataSetError(f"'{value}' is not a value of a mask: expected numbers such as 1,2{known}")
     return names[value]
 
 
@@ -175,8 +175,8 @@ def _list_values(values: Sequence[int], names: Mapping[str, int]) -> str:
 
 def _naming_advice(keep: str = KEEP_ADVICE) -> str:
     return (
-        ": name those that are lesion with --values (such as --values 1,2)"
-        f"{',' if keep else ' or'} take every value but 0 with --values all{keep}"
+        ": name the values of the lesion with --values (such as --values 1,2)"
+        f"{',' if keep else ' or'} use every value except 0 with --values all{keep}"
     )
 
 
@@ -192,10 +192,7 @@ def describe_label_images(refused: Mapping[str, LabelImageError], masks: int, ke
 
 
 def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
-    """Read which values of masks are lesion.
-
-    None where the user has not said.
-    """
+    """Parse which values of masks are lesion; None where the user has not chosen."""
     if text == "keep" and not keep:
         raise InputError(
             "--values keep is not available here: this data set stores one lesion mask an image, not classes. Expected "
@@ -208,15 +205,12 @@ def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
     return tuple(one for one in given if one) or None
 
 
-NNUNET_IMAGE = "_0000"  # behind the name of an image's first (of a photograph: only) file; its labels lack it
+NNUNET_IMAGE = "_0000"  # suffix of an image's first file (of a photograph: the only one); labels do not have it
 _WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$")
 
 
 def strip_mask_suffix(stem: str) -> str:
-    """Give a stem without a last word that says it is of a mask.
-
-    Such as ``isic_0000001``, in lower case; the whole stem where there is no such word.
-    """
+    """Return a stem in lower case without a suffix for masks, such as ``isic_0000001``."""
     return _WORDS.sub("", stem.casefold()) or stem.casefold()
 
 
@@ -226,7 +220,7 @@ def nnunet_case_name(stem: str) -> str:
 
 
 class ImageNames:
-    """Photographs by what a mask may call them; letters' case does not count."""
+    """Photographs by the names that a mask may have; case is ignored."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -234,10 +228,7 @@ class ImageNames:
             self._by_stem[path.stem.casefold()].append(path)
 
     def find(self, name: str) -> list[Path]:
-        """Find the photographs that a name may mean.
-
-        One where it is clear; more where it is not, as of two folders with a photograph of that name each.
-        """
+        """Find the photographs that a name may mean; several if ambiguous, as with equal names in two folders."""
         named = PureWindowsPath(name.casefold())
         plain = strip_mask_suffix(named.stem)
         stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
@@ -249,7 +240,7 @@ class ImageNames:
 
 
 def _count_shared_parts(named: PureWindowsPath, path: Path) -> int:
-    """How many last parts of two paths are equal."""
+    """Count the equal last parts of two paths."""
     pairs = zip(reversed(named.parts), reversed(path.parts), strict=False)
     count = 0
     for one, other in pairs:

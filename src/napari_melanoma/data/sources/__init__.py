@@ -1,7 +1,6 @@
-"""The public sets: one file each, found by listing this folder; a file exports ``SPEC`` and ``find(tree)``.
+"""Public data sets that can be imported: one module each with ``SPEC`` and ``find(tree)``.
 
-A set is found as it was downloaded, unpacked or not, in its own columns and words; ``data.importing`` harmonises
-what is found and makes it a data set.
+A set is read as downloaded, unpacked or not, in its own columns and words; ``data.source_import`` harmonizes it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ NO_MAPPING = TableMapping()
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a set says of itself."""
+    """Description of a set."""
 
     name: str
     title: str
@@ -40,7 +39,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """One image of a set: its files, and what the set says of it in its own columns and words."""
+    """One image of a set: its files, and its values in the set's own columns and words."""
 
     image_id: str
     image: SourceFile | None
@@ -50,7 +49,7 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class SourceContents:
-    """What a folder holds of a set."""
+    """The content of a folder of a set."""
 
     records: list[SourceRecord]
     notes: list[tuple[str, str]]
@@ -58,22 +57,19 @@ class SourceContents:
 
     @property
     def importable(self) -> list[SourceRecord]:
-        """What an import takes: the images; all rows where a table is all there is."""
+        """The records to import: those with an image; all rows if there is only a table."""
         return [record for record in self.records if record.image is not None] or self.records
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A set that can be imported: what it says of itself and how its files are found."""
+    """A set that can be imported: its description, and how its files are found."""
 
     spec: SourceSpec
     find_records: Callable[[SourceTree], list[SourceRecord]]
 
     def read_folder(self, folder: Path, mapping: TableMapping = NO_MAPPING) -> SourceContents:
-        """Find the images of the set, and the rows of its tables.
-
-        Each id once; records without an image are rows of a table.
-        """
+        """Find the images of the set and the rows of its tables, each id once; ``image`` may be None."""
         tree = SourceTree.scan(folder, mapping)
         try:
             found = self.find_records(tree)
@@ -81,42 +77,33 @@ class DataSource:
             close_archives(tree.files)
         if not found:
             raise DataSetError(
-                f"{folder} does not hold {self.spec.title}. Expected:\n{_indent(self.spec.layout)}\n"
+                f"{folder} does not contain {self.spec.title}. Expected:\n{_indent(self.spec.layout)}\n"
                 f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
             )
         return SourceContents(found, tree.notes, tree.unread)
 
 
 def describe_access(spec: SourceSpec) -> str:
-    """Say where a set comes from and what may be done with it.
-
-    One or two sentences.
-    """
+    """Describe where to get a set, and its licence."""
     return f"Get {spec.title} from {spec.url} (licence: {spec.licence})."
 
 
 @cache
 def list_sources() -> dict[str, DataSource]:
-    """List the sets that can be imported.
-
-    By name, in alphabetical order.
-    """
+    """List the sets that can be imported by name, in alphabetical order."""
     modules = import_submodules(__name__, __path__, "SPEC", "find")
     found = {module.SPEC.name: DataSource(module.SPEC, module.find) for module in modules}
     return dict(sorted(found.items()))
 
 
 def guess_source(folder: str) -> str | None:
-    """Tell a set by the name of a folder, or as a paper writes it.
-
-    Returns the name that ``sources`` has for it; None where the folder's name does not tell.
-    """
+    """Guess a set from the name of a folder, or as a paper writes it; None where no set matches."""
     word, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
     return next((s.name for s in specs if s.folders and re.match(rf"({s.folders})(?![^\W_])", word)), None)
 
 
 def find_source(name: str) -> DataSource:
-    """Look a set up by its name."""
+    """Return a set by its name."""
     known = list_sources()
     if name not in known:
         raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")
@@ -124,5 +111,4 @@ def find_source(name: str) -> DataSource:
 
 
 def _indent(text: str) -> str:
-    """Set lines off from a sentence."""
     return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""Clinical tables of the GDC and its kin, in whatever form: what they say of a patient, and whether a tumour spread."""
+"""Clinical tables of the GDC and similar portals: facts of a patient, and whether the melanoma has metastasized."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_melanoma.io.tables import decode_table, parse_table_text
 Rows = Sequence[Mapping[str, str]]
 TABLES = r".+\.(?:tsv|csv|txt)"
 DAYS_PER_YEAR = 365.25
-# What stands where nobody knows: '-- of the GDC, [Not Available] of the biotab files, the words of the others.
+# Values that mean unknown: '-- of the GDC, [Not Available] of the biotab files, the words of the others.
 _MISSING = re.compile(
     r"'?--|\[.*\]|not (reported|available|applicable|evaluated|known|allowed to collect)|unknown|unspecified|na|nan",
     re.IGNORECASE,
@@ -60,10 +60,10 @@ _NO_SPREAD = re.compile(r"new primary|no metastasis", re.IGNORECASE)
 
 
 def read_patients(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]]]:
-    """Gather what all tables of a folder say of each patient.
+    """Read the rows of all tables of a folder by patient.
 
-    Patient to rows, in order of the tables' names, those about the primary tumour first; columns by their plain names
-    (``plain_name``), cells that say nothing left out.
+    Rows are in the order of the tables' names, those about the primary tumor first; columns without table names
+    (``strip_table_name``), empty cells left out.
     """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     name = re.compile(patient)
@@ -82,7 +82,7 @@ def read_patients(tree: SourceTree, patient: str) -> dict[str, list[dict[str, st
 
 
 def _read_rows(tree: SourceTree, file: SourceFile) -> Iterator[list[tuple[str, str]]]:
-    """Rows of a table, as plain names of columns and cells; lines that begin with # (cBioPortal) are no header."""
+    """Yield the rows of a table as column names and cells; lines that begin with # (cBioPortal) are skipped."""
     lines = decode_table(tree.read_content(file)).splitlines(keepends=True)
     text = "".join(line for line in lines if not line.startswith("#"))
     for row in parse_table_text(text, file.name) if text.strip() else ():
@@ -90,33 +90,34 @@ def _read_rows(tree: SourceTree, file: SourceFile) -> Iterator[list[tuple[str, s
 
 
 def strip_table_name(column: str) -> str:
-    """Give the name of a column without that of its table, in lower case."""
+    """Return the name of a column without that of its table, in lower case."""
     return _NODE.sub("", column.strip().lower().replace(" ", "_"))
 
 
 def extract_columns(rows: Rows) -> dict[str, str]:
-    """Say what is known of a patient, in our columns and the words of the tables.
+    """Return the known facts of a patient, in our columns and the words of the tables.
 
-    Column to text; what is not known is left out. A thickness of 0 is not one, and is left out too.
+    Unknown values are left out, and so is a thickness of 0, which is invalid.
     """
     found = {ours: _first_cell(rows, theirs)[1] for ours, theirs in _FACTS.items()}
     found["age"] = _parse_age(found["age"])
     if not _is_positive(found["depth_mm"]):
         found["depth_mm"] = ""
-    verdict, by = classify_spread(rows)
-    return {name: text for name, text in (found | {"metastasis": verdict, "metastasis_by": by}).items() if text}
+    spread, source_column = classify_spread(rows)
+    return {
+        name: text for name, text in (found | {"metastasis": spread, "metastasis_by": source_column}).items() if text
+    }
 
 
 def classify_spread(rows: Rows) -> tuple[str, str]:
-    """Say whether a melanoma has spread, to nodes, on the way to them or to organs, at diagnosis or later.
+    """Classify whether a melanoma has metastasized (nodal, in transit or distant), at diagnosis or later.
 
-    It has where the pathologic N is N1 to N3, the pathologic M is M1, the stage is III or IV, the specimen that was
-    submitted or another tumour of the patient is a metastasis, a site of distant metastasis is named, or an event in
-    the follow-up was a metastasis. It has not where nodes and organs were free (N0 and M0, or stage 0 to II) and the
-    follow-up says that no new tumour came, or a new primary alone. All else is not known: a recurrence that is called
-    locoregional among it.
+    Positive: pathologic N1 to N3, pathologic M1, stage III or IV, a submitted specimen or another tumor of the patient
+    that is a metastasis, a named site of distant metastasis, or a metastasis in the follow-up. Negative: N0 and M0, or
+    stage 0 to II, and a follow-up without a new tumor or with new primaries only. Anything else is unknown, such as a
+    recurrence called locoregional.
 
-    Returns ``"1"``, ``"0"`` or ``""``, and the column that says so.
+    Returns ``"1"``, ``"0"`` or ``""``, and the column that the result comes from.
     """
     for columns, pattern in (
         (_DISTANT, re.compile(r"p?M1.*", re.IGNORECASE)),
@@ -136,7 +137,7 @@ def classify_spread(rows: Rows) -> tuple[str, str]:
 
 
 def _is_free_at_diagnosis(rows: Rows) -> bool:
-    """Whether nodes and organs were free at diagnosis."""
+    """Whether nodes and organs were free of tumor at diagnosis."""
     nodes, organs = _first_cell(rows, _NODAL)[1].upper(), _first_cell(rows, _DISTANT)[1].upper()
     stage = _first_cell(rows, _FACTS["ajcc_stage"])[1]
     early = re.fullmatch(r"(stage )?(0|I{1,2}[ABC]?|I/II.*)", stage, re.IGNORECASE)
@@ -144,21 +145,21 @@ def _is_free_at_diagnosis(rows: Rows) -> bool:
 
 
 def _is_free_at_follow_up(rows: Rows) -> bool:
-    """Whether the follow-up says that no tumour came again, but for new primaries."""
-    said = [cell.lower() for _, cell in _iter_cells(rows, _PROGRESSION)]
+    """Whether the follow-up has no new tumor other than new primaries."""
+    progression = [cell.lower() for _, cell in _iter_cells(rows, _PROGRESSION)]
     events = [cell for _, cell in _iter_cells(rows, _EVENTS)]
-    came = any(not cell.startswith("no") for cell in said)
+    recurred = any(not cell.startswith("no") for cell in progression)
     new_primaries = bool(events) and all(_NO_SPREAD.search(cell) for cell in events)
-    return new_primaries or (bool(said) and not came and not events)
+    return new_primaries or (bool(progression) and not recurred and not events)
 
 
 def _iter_cells(rows: Rows, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Cells of some columns that say something, column by column."""
+    """Non-empty cells of some columns, column by column."""
     return ((column, row[column]) for column in columns for row in rows if row.get(column))
 
 
 def _first_cell(rows: Rows, columns: Sequence[str]) -> tuple[str, str]:
-    """The first such cell and its column."""
+    """The first non-empty cell and its column."""
     return next(_iter_cells(rows, columns), ("", ""))
 
 

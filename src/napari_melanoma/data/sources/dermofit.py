@@ -1,4 +1,4 @@
-"""Dermofit Image Library: macroscopic images, a folder for each of ten classes, in it one a lesion with its mask."""
+"""Dermofit Image Library: macroscopic images, a folder for each of ten classes with a folder for each lesion."""
 
 from __future__ import annotations
 
@@ -27,15 +27,12 @@ CLASS = re.compile(r"(?:^|/)(AK|BCC|DF|IEC|MEL|ML|PYO|SCC|SK|VASC)/", re.IGNOREC
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; the class is the folder, and it publishes no patient.
-
-    Empty where there are none.
-    """
+    """Find the images; the class is the folder, and the set has no patients."""
     within = tree.filter_files(lambda file: CLASS.search(file.name) is not None)
     records = pair_records(within, {}, {"modality": SPEC.modality})
     return [replace(record, values={**record.values, "diagnosis": _find_class(record)}) for record in records]
 
 
 def _find_class(record: SourceRecord) -> str:
-    """The innermost folder with the name of a class."""
+    """Return the innermost folder that is named after a class."""
     return str(CLASS.findall(record.image.name)[-1]) if record.image else ""

@@ -1,4 +1,4 @@
-"""DICOM files: a table of what their headers say; no tag that names the patient gets into it."""
+"""DICOM files: a table of their headers, without tags that identify the patient."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MAGIC, MAGIC_OFFSET = b"DICM", 128  # what makes a file without suffix a DICOM f
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the images and say what their headers do; files and patients get pseudonyms, names and dates are left out.
+    """Find the images and read their headers; files and patients get pseudonyms, names and dates are left out.
 
-    Returns rows without an image: a DICOM file would bring its patient's name along. Empty where there are none.
+    Returns rows without an image: a copied DICOM file would contain its patient's name.
     """
     found: dict[str, SourceRecord] = {}
     for file in tree.files:
@@ -40,7 +40,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _read_header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
-    """Read a header; a file that is none is passed over, one that should be is noted."""
+    """Read a header; other files are skipped, unreadable DICOM files are noted."""
     try:
         with file.open() as opened:
             opened.seek(MAGIC_OFFSET)
@@ -54,8 +54,8 @@ def _read_header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
 
 
 def _header_values(header: DicomHeader) -> dict[str, str]:
-    """What a header says, under the names that tables of DICOM tags use."""
-    said = {
+    """Values of a header, under the names that tables of DICOM tags use."""
+    values = {
         "patient_id": pseudonym(header.patient),
         "lesion_id": pseudonym(header.lesion, "lesion"),
         "modality": header.modality,
@@ -66,5 +66,5 @@ def _header_values(header: DicomHeader) -> dict[str, str]:
         "ethnicity": header.ethnicity,
     }
     if header.pixel_size is not None:
-        said |= {"mpp_x": f"{header.pixel_size.x_um:g}", "mpp_y": f"{header.pixel_size.y_um:g}"}
-    return {name: text for name, text in said.items() if text}
+        values |= {"mpp_x": f"{header.pixel_size.x_um:g}", "mpp_y": f"{header.pixel_size.y_um:g}"}
+    return {name: text for name, text in values.items() if text}

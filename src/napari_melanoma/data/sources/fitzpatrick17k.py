@@ -1,4 +1,4 @@
-"""Fitzpatrick17k: clinical photographs of two atlases with skin types; the table names where each lies on the web."""
+"""Fitzpatrick17k: clinical photographs of two atlases with skin types; the table has their web addresses."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ SPEC = SourceSpec(
     reference="Groh et al. 2021, arXiv:2104.09957",
     layout="""\
 fitzpatrick17k.csv or fitzpatrick17k.csv.gz (16577 rows)
-where you have fetched them, the images <md5hash>.jpg in any folder: the table says where each lies (url)""",
+optional: the images <md5hash>.jpg in any folder; the table has their addresses (url)""",
     images=16577,
     ids=r"[0-9a-f]{32}",
 )
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images and rows; its authors say that many labels are wrong (``qc``).
-
-    Empty where there are none.
-    """
+    """Find images and rows; according to its authors many labels are wrong (``qc``)."""
     known = read_image_rows(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
     images = tree.find_files("", r"([0-9a-f]{32})\.(?:jpe?g|png)")
     return join_records(images, {}, known, {"modality": SPEC.modality})

@@ -1,4 +1,4 @@
-"""Any folder of images, with masks and a table where it has them: for sets of one's own."""
+"""Any folder of images, optionally with masks and a table: for a user's own images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ SPEC = SourceSpec(
     layout="""\
 images (JPEG, PNG, TIFF, BMP, WebP) in folders of any name, or in zip files
 masks of the same name (PNG, TIFF, BMP, JPEG, WebP) in a folder with 'mask', 'segmentation' or 'ground truth' in its
-name (or 'labels' beside 'images'), or beside the images as <image>_mask.png, <image>_segmentation.png, <image>_gt.png,
-<image>_cp_masks.png (Cellpose); or the layout of nnU-Net: imagesTr/<image>_0000.png, labelsTr/<image>.png
-a table metadata.csv, dataset.csv, labels.csv or patients.csv with a column image_id, image, filename ... and, where it
-is known, patient_id""",
+name (or 'labels' next to 'images'), or next to the images as <image>_mask.png, <image>_segmentation.png,
+<image>_gt.png, <image>_cp_masks.png (Cellpose); or the layout of nnU-Net: imagesTr/<image>_0000.png,
+labelsTr/<image>.png
+a table metadata.csv, dataset.csv, labels.csv or patients.csv with a column image_id, image, filename ... and,
+if known, patient_id""",
     public=False,
 )
 TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv)"
@@ -30,10 +31,7 @@ WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; what the table says is kept, known columns under our names.
-
-    Empty where there are none.
-    """
+    """Find the images; columns of the table are kept, known ones under our names."""
     known = read_image_rows(tree, TABLES)
     for file in tree.files:
         if file.suffix in WORKBOOKS:

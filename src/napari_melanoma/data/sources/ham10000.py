@@ -28,10 +28,7 @@ MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; several may show one lesion (``lesion_id``), and none is in a split.
-
-    Empty where there are none.
-    """
+    """Find the images; several may show one lesion (``lesion_id``), and none has a split."""
     known = read_image_rows(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
     return join_records(
         tree.find_files(IMAGES, IMAGE_PATTERN), tree.find_files(MASKS, MASK_PATTERN), known, {"modality": SPEC.modality}

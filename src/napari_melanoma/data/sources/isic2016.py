@@ -1,4 +1,4 @@
-"""ISIC 2016 (ISBI challenge), part 1: dermoscopic images with masks; part 3 says which are malignant."""
+"""ISIC 2016 (ISBI challenge), part 1: dermoscopic images with masks; part 3 has the malignancy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPEC = SourceSpec(
     layout="""\
 ISBI2016_ISIC_Part1_Training_Data/ISIC_*.jpg (900), ISBI2016_ISIC_Part1_Test_Data (379)
 ISBI2016_ISIC_Part1_Training_GroundTruth/ISIC_*_Segmentation.png, ISBI2016_ISIC_Part1_Test_GroundTruth
-each a folder, or the zip file of that name; where they are there also
+each a folder, or the zip file of that name; optional:
 ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTruth.csv""",
     images=1279,
     ids=ID_PATTERN,
@@ -31,16 +31,13 @@ MALIGNANT = ("malignant", "1", "1.0")
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; of a benign one the challenge does not say what it is.
-
-    Empty where there are none.
-    """
+    """Find the images; the challenge does not publish the diagnosis of benign lesions."""
     known: dict[str, dict[str, str]] = {}
     for part, split in (("Training", "train"), ("Test", "test")):
         text = tree.read_text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
         rows = CsvReader((text or "").splitlines())  # without a header
         for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
-            said = {"diagnosis": "melanoma"} if malignant else {"target": "0"}
-            known[image_id.strip()] = {"melanoma": str(int(malignant)), **said, "split": split}
+            diagnosis = {"diagnosis": "melanoma"} if malignant else {"target": "0"}
+            known[image_id.strip()] = {"melanoma": str(int(malignant)), **diagnosis, "split": split}
     return find_challenge_records(tree, PARTS, SPEC, known)

@@ -1,4 +1,4 @@
-"""ISIC 2017, part 1: dermoscopic images with masks; part 3 gives the diagnosis, another table age and sex."""
+"""ISIC 2017, part 1: dermoscopic images with masks; part 3 has the diagnosis, another table age and sex."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEC = SourceSpec(
     layout="""\
 ISIC-2017_Training_Data/ISIC_*.jpg (2000), ISIC-2017_Validation_Data (150), ISIC-2017_Test_v2_Data (600)
 ISIC-2017_Training_Part1_GroundTruth/ISIC_*_segmentation.png, ISIC-2017_Validation_Part1_GroundTruth,
-ISIC-2017_Test_v2_Part1_GroundTruth; each a folder, or the zip file of that name; where they are there also
+ISIC-2017_Test_v2_Part1_GroundTruth; each a folder, or the zip file of that name; optional:
 ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv and those of the other parts""",
     images=2750,
     ids=ID_PATTERN,
@@ -33,16 +33,13 @@ PARTS = tuple(
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; ``nevus`` means, as in the challenge, neither melanoma nor seborrheic keratosis.
-
-    Empty where there are none.
-    """
+    """Find the images; ``nevus`` means, as in the challenge, neither melanoma nor seborrheic keratosis."""
     known: KnownRows = {}
     for split, name in NAMES:
         part = read_image_rows(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
         for row in read_table_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"):
             part[row["image_id"]] = PackedRow({**part.get(row["image_id"], {}), **_translate_columns(row)})
-        known |= {image_id: said.with_defaults({"split": split}) for image_id, said in part.items()}
+        known |= {image_id: row.with_defaults({"split": split}) for image_id, row in part.items()}
     return find_challenge_records(tree, PARTS, SPEC, known)
 
 

@@ -1,4 +1,4 @@
-"""ISIC 2018, task 1: dermoscopic images with masks, in the challenge's own three parts."""
+"""ISIC 2018, task 1: dermoscopic images with masks, in the three parts of the challenge."""
 
 from __future__ import annotations
 
@@ -29,8 +29,5 @@ PARTS = (
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; the challenge publishes no diagnosis for this task.
-
-    Empty where there are none.
-    """
+    """Find the images; the challenge publishes no diagnosis for this task."""
     return find_challenge_records(tree, PARTS, SPEC, {})

@@ -20,28 +20,25 @@ SPEC = SourceSpec(
     layout="""\
 ISIC_2019_Training_Input/ISIC_*.jpg (25331), a folder or the zip file of that name
 ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv
-where they are there also ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Test_GroundTruth.csv""",
+optional: ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Test_GroundTruth.csv""",
     images=25331,
     ids=ID_PATTERN,
 )
 PARTS = (("train", "Training"), ("test", "Test"))
 IMAGES = r"(?:^|/)ISIC_2019_(?:Training|Test)_Input(?:/|$)"
-STEM = IMAGE_PATTERN.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # as some of its images are called
-CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")}  # UNK is none
+STEM = IMAGE_PATTERN.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # the name of some images
+CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")}  # UNK is not a class
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images and rows; several images may show one lesion (``lesion_id``).
-
-    Empty where there are none.
-    """
+    """Find images and rows; several images may show one lesion (``lesion_id``)."""
     known: KnownRows = {}
     for split, part in PARTS:
         rows = read_image_rows(tree, rf"ISIC_2019_{part}_Metadata\.csv", SPEC.name)
         for row in read_table_rows(tree, rf"ISIC_2019_{part}_GroundTruth\.csv"):
             image_id, word = strip_image_suffix(row.get("image", "")), parse_one_hot(row, CLASSES)
             if image_id:
-                said = {"diagnosis": word} if word else {}
-                rows[image_id] = PackedRow({**rows.get(image_id, {}), **said})
+                diagnosis = {"diagnosis": word} if word else {}
+                rows[image_id] = PackedRow({**rows.get(image_id, {}), **diagnosis})
         known |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
     return join_records(tree.find_files(IMAGES, STEM), {}, known, {"modality": SPEC.modality})

@@ -1,4 +1,4 @@
-"""ISIC 2020 (SIIM-ISIC): dermoscopic images of 2,056 patients, with the table of those that show the same picture."""
+"""ISIC 2020 (SIIM-ISIC): dermoscopic images of 2,056 patients, with a table of duplicates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = SourceSpec(
     layout="""\
 ISIC_2020_Training_JPEG/train/ISIC_*.jpg (33126), ISIC_2020_Training_Input or train
 ISIC_2020_Training_GroundTruth_v2.csv, ISIC_2020_Training_GroundTruth.csv or train.csv
-where they are there also ISIC_2020_Training_Duplicates.csv and the test part, which has no labels:
+optional: ISIC_2020_Training_Duplicates.csv and the test part, which has no labels:
 ISIC_2020_Test_JPEG or test (10982), ISIC_2020_Test_Metadata.csv or test.csv
 each image folder a folder, or the zip file of that name""",
     images=33126,
@@ -31,10 +31,7 @@ PARTS = (
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images and rows; of two that show the same picture the later names the earlier.
-
-    Empty where there are none.
-    """
+    """Find images and rows; of duplicates the later image names the earlier one."""
     known: KnownRows = {}
     images: dict[str, SourceFile] = {}
     for split, tables, folders in PARTS:

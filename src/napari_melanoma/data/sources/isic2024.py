@@ -1,6 +1,6 @@
-"""ISIC 2024 (SLICE-3D): tiles of 15 mm cut from 3D total-body photographs, with what the camera measured of each.
+"""ISIC 2024 (SLICE-3D): tiles of 15 mm cut from 3D total-body photographs, with measurements of the camera.
 
-Built from the published names of columns and files; tried on the challenge's public test table and a list of labels.
+Based on the published names of columns and files; tested on the challenge's public test table and a list of labels.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SPEC = SourceSpec(
     layout="""\
 train-image/image/ISIC_*.jpg (401059), image or ISIC_2024_Training_Input; a folder, or the zip file of that name
 train-metadata.csv, or ISIC_2024_Training_GroundTruth.csv and ISIC_2024_Training_Supplement.csv
-where they are there also test-metadata.csv and lists of labels, ISIC_2024_label_list*.csv
-(train-image.hdf5 is not read: unpack train-image.zip; of the permissive part copyright_license says the licence)""",
+optional: test-metadata.csv and lists of labels, ISIC_2024_label_list*.csv
+(train-image.hdf5 is not read: unpack train-image.zip; copyright_license has the licence of the permissive part)""",
     images=401059,
     ids=ID_PATTERN,
 )
@@ -37,12 +37,10 @@ IMAGES = r"(?:^|/)(?:image|train-image|ISIC_2024_(?:Permissive_)?Training_Input)
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images and rows; ``lesion_id`` is known of few, ``patient_id`` of all in the full table.
+    """Find images and rows; ``lesion_id`` is known of few, ``patient_id`` of all in the full table.
 
-    The set has no splits of its own: what a list of labels calls so was drawn by whoever made the list, perhaps through
-    the images of one patient, and stays under another name.
-
-    Empty where there are none.
+    The set has no official splits: the split of a list of labels was made by the author of the list, possibly across
+    images of one patient, and is kept under another name.
     """
     known = read_image_rows(tree, "|".join(TABLES), SPEC.name)
     for image_id, row in known.items():

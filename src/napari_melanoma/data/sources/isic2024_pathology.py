@@ -1,4 +1,4 @@
-"""What a clinic that gave images to ISIC 2024 says of its biopsies: the organisers' example of such a table."""
+"""The pathology table of ISIC 2024: biopsy results of a contributing clinic, an example by the organizers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ ISIC_2024_ex_pathology_metadata.csv or another table *pathology*.csv with the co
 mel_thick, ulcer ...; it has no images""",
     images=103,
 )
-IDENTIFYING_COLUMNS = ("mrn", "biopsy_date")  # a person: the number of the record, the day
+IDENTIFYING_COLUMNS = ("mrn", "biopsy_date")  # identify a person: record number and day
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its rows, one a biopsy; the number of the record and the day of the biopsy are left out.
+    """Find the rows, one a biopsy; record number and day of the biopsy are left out.
 
-    A case may have several biopsies: it is their lesion.
-
-    Empty where there are none.
+    A case may have several biopsies and is used as the lesion.
     """
     found: dict[str, SourceRecord] = {}
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""Lesion size 2020: dermoscopic images of consecutive biopsies at one centre, with the diameter of each lesion."""
+"""Lesion size 2020: dermoscopic images of consecutive biopsies at one center, with the diameter of each lesion."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ SPEC = SourceSpec(
     modality="dermoscopic",
     reference="the collection of the ISIC archive of that name",
     layout="""\
-lesion-size-2020_metadata.csv, lesion-size-2020_data_joined.csv (1295 rows each; either will do)
-where you have them, the images ISIC_*.jpg in any folder""",
+lesion-size-2020_metadata.csv, lesion-size-2020_data_joined.csv (1295 rows each; one of them is enough)
+optional: the images ISIC_*.jpg in any folder""",
     images=1295,
     ids=ID_PATTERN,
 )
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images and rows; what its tables call a patient is the image again, so no patient is known.
-
-    Empty where there are none.
-    """
+    """Find images and rows; the patient of its tables repeats the image id, so it is left out."""
     known = read_image_rows(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
     for image_id, row in known.items():
         if row.get("patient_id") == image_id:

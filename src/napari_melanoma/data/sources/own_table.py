@@ -1,4 +1,4 @@
-"""Any table of one's own, a row an image or a lesion; a mapping says what its columns and words mean."""
+"""Any table of a user, a row an image or a lesion; a mapping explains its columns and words."""
 
 from __future__ import annotations
 
@@ -15,18 +15,15 @@ SPEC = SourceSpec(
     modality="",
     reference="",
     layout="""\
-one or several tables of any name, *.csv, *.tsv or *.tab (or one that you name itself), with a column that names images
-(image_id, filename ...); where it has another name, say so with --map FILE.toml
-where you have them, the images of those names in any folder, and masks as for 'folder'""",
+one or several tables of any name, *.csv, *.tsv or *.tab (or the path of one table), with a column that names images
+(image_id, filename ...); if it has another name, map it with --map FILE.toml
+optional: the images of those names in any folder, and masks as for 'folder'""",
     public=False,
 )
-TABLES = r".+\.(?:csv|tsv|tab)"  # a .txt beside them may be anything
+TABLES = r".+\.(?:csv|tsv|tab)"  # a .txt file may be anything
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the rows of all its tables, with their images where those are there.
-
-    Empty where there are none.
-    """
+    """Find the rows of all tables, with their images if present."""
     known = read_image_rows(tree, ".+" if len(tree.files) == 1 else TABLES)
     return pair_records(tree, known, {}) if known else []

@@ -1,4 +1,4 @@
-"""PAD-UFES-20: smartphone images with 22 columns of the patient; masks, which others drew, where a folder has them."""
+"""PAD-UFES-20: smartphone images with 22 clinical columns; masks by other authors, if present."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = SourceSpec(
     layout="""\
 images/imgs_part_1/PAT_*.png, imgs_part_2, imgs_part_3 (2298 together); each a folder, or the zip file of that name
 metadata.csv
-where you have them, masks/PAT_*.png or PAT_*_mask.png (the set itself has none)""",
+optional: masks/PAT_*.png or PAT_*_mask.png (the set itself has none)""",
     images=2298,
     ids=r"PAT_\d+_\d+_\d+",
     folders="pad[-_ ]?ufes([-_ ]?20)?|pad$",
@@ -29,10 +29,7 @@ MASKS = r"(?:^|/|[ _-])(?:lesion_)?masks?(?:/|$)"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; the patient is known, and a lesion's number is unique only within its patient.
-
-    Empty where there are none.
-    """
+    """Find the images; the patient is known, and a lesion's number is unique within its patient."""
     known = read_image_rows(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
     known = {image_id: row for image_id, row in known.items() if re.fullmatch(SPEC.ids, image_id)}
     plain = tree.filter_files(lambda file: "mask" not in file.name.lower())
@@ -41,6 +38,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _ids_from_name(image_id: str) -> dict[str, str]:
-    """What holds without the table: patient and lesion as the name of an image states them."""
+    """Values without a table: patient and lesion from the name of an image."""
     _, patient, lesion, _ = image_id.split("_")
     return {"modality": SPEC.modality, "patient_id": f"PAT_{patient}", "lesion_id": lesion}

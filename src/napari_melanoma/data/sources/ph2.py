@@ -35,10 +35,7 @@ CRITERIA = (
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its images; it publishes no patient, age, sex or split.
-
-    Empty where there are none.
-    """
+    """Find the images; the set has no patient, age, sex or split."""
     known = {image_id: PackedRow(row) for image_id, row in _parse_table(tree.read_text(r"PH2_dataset\.txt") or "")}
     masks = tree.find_files(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
     images = tree.find_files("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
@@ -46,7 +43,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _parse_table(text: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read the lines of the table: cells between single or double bars, the diagnosis and the colours as numbers."""
+    """Parse the lines of the table: cells between single or double bars, the diagnosis and the colors as numbers."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in re.split(r"\|+", line.strip().strip("|"))]
         if len(cells) < 10 or not cells[0].startswith("IMD"):

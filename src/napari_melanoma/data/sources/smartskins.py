@@ -1,8 +1,7 @@
-"""SMARTSKINS: smartphone images of melanocytic lesions, handed out by its makers after registration.
+"""SMARTSKINS: smartphone images of melanocytic lesions, distributed by its authors after registration.
 
-Its makers publish what is in the set, but not how its folders and files are called. So images and masks are told apart
-and paired by their names, and what was taken through a dermoscope is left out by the names of its folders; look at
-``data report`` after an import.
+The names of its folders and files are not published. Images and masks are therefore separated and paired by their
+names, and dermoscopic images are left out by the names of their folders; check with ``data report`` after an import.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SPEC = SourceSpec(
     layout="""\
 images of the smartphone (80 have a mask in the literature), in folders of any name
 masks of the same name in a folder with 'mask' or 'ground truth' in its name, or beside them as <image>_mask.png
-where it is there a table *.csv with a column image, image_id or filename; folders named after the dermoscope
+optional: a table *.csv with a column image, image_id or filename; folders named after the dermoscope
 (dermoscope, dermoscopy, DL3) are left out""",
     folders="smartskins",
 )
@@ -32,10 +31,7 @@ DERMOSCOPE = re.compile(r"dermosc|dermlite|(?:^|[ _/-])DL3", re.IGNORECASE)
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find its macroscopic images that have a mask.
-
-    Empty where no image has a mask.
-    """
+    """Find the macroscopic images that have a mask."""
     phone = tree.filter_files(lambda file: not DERMOSCOPE.search(file.name))
     known = read_image_rows(phone, r".+\.csv", SPEC.name)
     records = pair_records(phone, known, {"modality": SPEC.modality})

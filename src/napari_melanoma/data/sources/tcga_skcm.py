@@ -1,8 +1,8 @@
-"""TCGA-SKCM: slides of primary melanomas with the clinical tables of the GDC, of TCGA itself, Xena or cBioPortal.
+"""TCGA-SKCM: slides of primary melanomas with the clinical tables of the GDC, TCGA, Xena or cBioPortal.
 
-Columns were taken from the GDC data dictionary (``diagnosis``, ``pathology_detail``, ``follow_up``), from the table of
+Columns are those of the GDC data dictionary (``diagnosis``, ``pathology_detail``, ``follow_up``), of the table of
 clinical data elements of TCGA (CDE 2593055 Breslow depth, 2593051 Clark level, 3108478 ulceration, 3186135 mitoses) and
-from the biotab file ``nationwidechildrens.org_clinical_patient_skcm.txt``; barcodes from
+of the biotab file ``nationwidechildrens.org_clinical_patient_skcm.txt``; barcodes from
 https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/.
 """
 
@@ -24,8 +24,8 @@ SPEC = SourceSpec(
     layout="""\
 the clinical tables, unpacked: clinical.tsv, pathology_detail.tsv and follow_up.tsv of the GDC, or
 nationwidechildrens.org_clinical_patient_skcm.txt and ..._follow_up_*_skcm.txt, ..._nte_skcm.txt of TCGA,
-or TCGA-SKCM.GDC_phenotype.tsv of Xena, or data_clinical_patient.txt of cBioPortal (several may lie side by side)
-where you have them, the slides TCGA-*-DX*.<uuid>.svs in any folder""",
+or TCGA-SKCM.GDC_phenotype.tsv of Xena, or data_clinical_patient.txt of cBioPortal (several may be present)
+optional: the slides TCGA-*-DX*.<uuid>.svs in any folder""",
     ids=r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}-\d{2}[A-Z]-.+)",
     folders="tcga[-_ ]?skcm",
 )
@@ -35,13 +35,13 @@ _PRIMARY, _METASTASES, _DIAGNOSTIC = "01", ("06", "07"), "DX"
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
-    """Find the diagnostic slides of primary tumours and what is known of their patients, or the patients alone.
+    """Find the diagnostic slides of primary tumors and the facts of their patients, or the patients only.
 
-    A slide of a metastasis shows the answer, so it is left out; that it exists says that the melanoma has spread.
-    Frozen sections are left out too.
+    A slide of a metastasis is left out because it shows the outcome; its existence means that the melanoma has
+    metastasized. Frozen sections are left out too.
 
-    A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. A row a patient where the
-    folder holds no slides. Empty where there is no table.
+    One row a slide, named after its file, with the path in ``slide``; slides are not copied. One row a patient if the
+    folder has no slides. Empty without a table.
     """
     known = {patient: extract_columns(rows) for patient, rows in read_patients(tree, PATIENT).items()}
     slides = {file.stem: file for file in tree.files if file.suffix in (".svs", ".tif", ".tiff")}
@@ -57,7 +57,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _make_record(name: str, patient: str, known: dict[str, dict[str, str]], slide: str = "") -> SourceRecord:
-    """A row."""
     common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
     return SourceRecord(name, None, None, {**known.get(patient, {}), **common})
 
@@ -65,14 +64,14 @@ def _make_record(name: str, patient: str, known: dict[str, dict[str, str]], slid
 def _note_left_out(
     tree: SourceTree, read: dict[str, re.Match[str]], chosen: list[str], known: dict[str, dict[str, str]]
 ) -> None:
-    """Note which slides are left out, and which have no patient."""
+    """Note how many slides are left out, and how many have no patient."""
     metastases = sum(match[2] in _METASTASES for match in read.values())
     others = len(read) - len(chosen) - metastases
-    strangers = sum(read[stem][1] not in known for stem in chosen)
-    for count, said in (
-        (metastases, "of metastases: left out, for they show the answer"),
+    without_patient = sum(read[stem][1] not in known for stem in chosen)
+    for count, message in (
+        (metastases, "of metastases: left out because they show the outcome"),
         (others, "frozen or of other tissue: left out"),
-        (strangers, "of patients whom no table names: nothing is known of them"),
+        (without_patient, "of patients in no table: their clinical data are unknown"),
     ):
         if count:
-            tree.notes.append(("slides", f"{count} {said}"))
+            tree.notes.append(("slides", f"{count} {message}"))

@@ -1,8 +1,8 @@
-"""The words of the table: which there are, which is part of which, and what the words of others mean in them.
+"""Controlled vocabularies of the table: our words, their hierarchy, and the corresponding words of other sources.
 
-Each taxonomy is two tables beside this file that a person reads and corrects: ``<name>.csv`` has our words
-(``word``, ``parent``, ``title``, and what else is said of them), ``<name>_words.csv`` has those of others (``theirs``,
-``ours``; ``source`` where only one source means it so, ``language``). ``unknown`` is a word of every taxonomy.
+Each taxonomy is two tables in this folder, to be edited by hand: ``<name>.csv`` has our words (``word``, ``parent``,
+``title``, and further facts), ``<name>_words.csv`` those of others (``theirs``, ``ours``; ``source`` for a meaning in
+one source only, ``language``). ``unknown`` is a word of every taxonomy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from napari_melanoma.data.taxonomy.wording import normalize_wording, normalized_
 UNKNOWN = "unknown"
 TAXONOMY_FOLDER = Path(__file__).parent
 OWN_COLUMNS = ("word", "parent", "title")
-SUBTAXONOMIES = {"site": "sub_site"}  # a word of the taxonomy below means its parent in the one above
+SUBTAXONOMIES = {"site": "sub_site"}  # a word of the subtaxonomy means its parent in the other
 
 
 @dataclass(frozen=True)
 class TaxonomyWord:
-    """One of our words: the word above it ("" for none), what people read, and what else its row says."""
+    """One of our words: its parent ("" for none), displayed title, and further facts of its row."""
 
     word: str
     parent: str
@@ -34,7 +34,7 @@ class TaxonomyWord:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """Our words of one kind and what others say for them."""
+    """Our words for one column, and their translations from words of others."""
 
     name: str
     entries: Mapping[str, TaxonomyWord]
@@ -42,59 +42,43 @@ class Taxonomy:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All of them in the order in which people should read them; the last is ``unknown``."""
+        """All words in the order of display; the last is ``unknown``."""
         return tuple(self.entries)
 
     def parent(self, word: str) -> str:
-        """Name the word above one.
-
-        Returns "" where there is none above it.
-        """
+        """Return the parent of a word, "" where it has none."""
         return self.entries[word].parent
 
     def title(self, word: str) -> str:
-        """Say how people read a word."""
+        """Return the displayed title of a word."""
         return self.entries[word].title
 
     def fact(self, word: str, name: str) -> str:
-        """Say what else the table tells of a word.
-
-        Returns "" where it tells nothing.
-        """
+        """Return another fact of a word from the table, "" where there is none."""
         return self.entries[word].facts.get(name, "")
 
     def iter_ancestors(self, word: str) -> Iterator[str]:
-        """Go up from a word.
-
-        Yields the word, the one above it, and so on.
-        """
+        """Yield the word, its parent, and so on."""
         while word in self.entries:
             yield word
             word = self.parent(word)
 
     def is_within(self, word: str, above: str) -> bool:
-        """Tell whether a word is another one or lies below it.
-
-        True also where both are the same.
-        """
+        """Whether a word equals another one or is below it."""
         return above in self.iter_ancestors(word)
 
     def translate(self, foreign_word: str, source: str = "") -> str | None:
-        """Say a word of others in ours.
-
-        One of ``words``; ``unknown`` where they say that nobody knows, None where the word is not in the table.
-        """
+        """Translate a word of others; ``unknown`` if it means unknown, None if it is not in the table."""
         if not normalize_wording(foreign_word):
             return UNKNOWN
         words = normalized_spellings(foreign_word)
-        of_source = (self.translations.get((source, word)) for word in words) if source else ()
-        found = (*of_source, *(self.translations.get(("", word)) for word in words))
+        source_words = (self.translations.get((source, word)) for word in words) if source else ()
+        found = (*source_words, *(self.translations.get(("", word)) for word in words))
         return next((ours for ours in found if ours), None)
 
 
 @cache
 def load_taxonomy(name: str) -> Taxonomy:
-    """Read a taxonomy."""
     if name not in list_taxonomies():
         raise InputError(f"there is no taxonomy named '{name}' (known: {', '.join(list_taxonomies())}).")
     entries = {row["word"]: _make_word(row) for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}.csv")}
@@ -102,16 +86,13 @@ def load_taxonomy(name: str) -> Taxonomy:
     parents = next((load_taxonomy(above).entries for above, below in SUBTAXONOMIES.items() if below == name), entries)
     strange = [entry.word for entry in entries.values() if entry.parent and entry.parent not in parents]
     if strange:
-        raise InputError(f"the taxonomy {name} names parents that are not there, for: {', '.join(strange)}.")
+        raise InputError(f"the taxonomy {name} has words whose parents do not exist: {', '.join(strange)}.")
     return Taxonomy(name, entries, _read_translations(name, entries))
 
 
 @cache
 def list_taxonomies() -> tuple[str, ...]:
-    """Name the taxonomies.
-
-    In alphabetical order.
-    """
+    """List the taxonomies in alphabetical order."""
     return tuple(
         sorted(
             path.stem
@@ -122,38 +103,35 @@ def list_taxonomies() -> tuple[str, ...]:
 
 
 def read_taxonomy_rows(path: Path) -> list[dict[str, str]]:
-    """Read one of the tables of this folder.
-
-    Column to text, "" where a cell is missing.
-    """
+    """Read one of the tables of this folder: column to text, "" where a cell is missing."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [{key: (text or "").strip() for key, text in row.items()} for row in read_csv_dicts(file)]
 
 
 def _make_word(row: Mapping[str, str]) -> TaxonomyWord:
-    """A word of ours; without a title it is its own."""
+    """Make one of our words; the default title is the capitalized word."""
     word = row["word"]
     facts = {column: text for column, text in row.items() if column not in OWN_COLUMNS}
     return TaxonomyWord(word, row["parent"], row["title"] or word[:1].upper() + word[1:], facts)
 
 
 def _read_translations(name: str, entries: Mapping[str, TaxonomyWord]) -> dict[tuple[str, str], str]:
-    """Their words to ours; ours mean themselves, and the words of ``unknown`` belong to every taxonomy."""
+    """Map words of others to ours; includes our own words, and those of ``unknown``."""
     found: dict[tuple[str, str], str] = {}
     for row in _iter_translations(name):
         if row["ours"] not in entries:
             raise InputError(
-                f"{name}_words.csv says '{row['ours']}' for '{row['theirs']}': {name}.csv has no such word."
+                f"{name}_words.csv translates '{row['theirs']}' as '{row['ours']}', which {name}.csv does not have."
             )
         for word in normalized_spellings(row["theirs"]):
             ours = found.setdefault((row["source"], word), row["ours"])
             if ours != row["ours"]:
-                raise InputError(f"{name}_words.csv says two things of '{row['theirs']}': {ours} and {row['ours']}.")
+                raise InputError(f"{name}_words.csv translates '{row['theirs']}' twice: as {ours} and {row['ours']}.")
     return found | {("", normalize_wording(word)): word for word in entries}
 
 
 def _iter_translations(name: str) -> Iterator[dict[str, str]]:
-    """The words of others for a taxonomy, and those for the one below it."""
+    """Yield the translations of a taxonomy, and those of its subtaxonomy."""
     yield from read_taxonomy_rows(TAXONOMY_FOLDER / "unknown_words.csv")
     yield from read_taxonomy_rows(TAXONOMY_FOLDER / f"{name}_words.csv")
     if name in SUBTAXONOMIES:

@@ -1,4 +1,4 @@
-"""A synthetic cohort: patients with a phantom slide each, and a metastasis drawn from a law that is known."""
+"""A synthetic cohort: patients with a phantom slide each, and a metastasis by a known risk law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phantom cohort as a data set: patches, table and slides."""
+"""Write a phantom cohort as a data set: patches, tables and slides."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CohortFiles:
-    """What was written, and how many patients and slides there are."""
+    """The folder of a cohort, and the number of its patients and slides."""
 
     folder: Path
     patients: int
@@ -54,104 +54,100 @@ class CohortFiles:
 
 
 def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunContext | None = None) -> CohortFiles:
-    """Draw a cohort and write it as a data set.
+    """Generate a cohort and write it as a data set.
 
-    All is gathered in a hidden folder beside ``out``, which gets its name once everything is there; after a stop the
-    same call goes on with the patients that are missing.
-
-    Where they are.
+    All is gathered in a hidden folder next to ``out``, which is renamed once it is complete; after a stop the same call
+    continues with the missing patients.
     """
     run = run or RunContext()
     patients = draw_patients(config)
-    with assemble_folder(out) as place:
-        _write_or_check_config(config, place)
-        missing = [patient for patient in patients if not _image_path(place, patient).exists()]
+    with assemble_folder(out) as gathering:
+        _write_or_check_config(config, gathering)
+        missing = [patient for patient in patients if not _image_path(gathering, patient).exists()]
         total, done = len(patients), len(patients) - len(missing)
-        for _ in run_tasks(partial(write_patient, config=config, place=place), missing, processes, run):
+        for _ in run_tasks(partial(write_patient, config=config, folder=gathering), missing, processes, run):
             done += 1
-            run.report(Progress(done, total, "drawing patients"))
+            run.report(Progress(done, total, "Generating patients"))
         shown = _choose_slide_patients(config, patients)
-        unseen = [patient for patient in shown if not (place / "slides" / f"{patient.name}.tif").exists()]
+        remaining = [patient for patient in shown if not (gathering / "slides" / f"{patient.name}.tif").exists()]
         for number, _ in enumerate(
-            run_tasks(partial(write_patient_slide, config=config, place=place), unseen, processes, run)
+            run_tasks(partial(write_patient_slide, config=config, folder=gathering), remaining, processes, run)
         ):
-            run.report(Progress(number + 1, len(unseen), "drawing whole slides"))
-        _write_tables(config, patients, shown, place)
+            run.report(Progress(number + 1, len(remaining), "Generating whole slides"))
+        _write_tables(config, patients, shown, gathering)
     return CohortFiles(out, len(patients), len(shown))
 
 
-def write_patient(patient: Patient, config: CohortConfig, place: Path) -> None:
-    """Draw the patch of a patient and write it with its masks; the image last, for it says that all is there."""
+def write_patient(patient: Patient, config: CohortConfig, folder: Path) -> None:
+    """Generate the patch of a patient and write it with its masks; the image is last, as it marks completion."""
     from napari_melanoma.io.results import write_mask, write_rgb
 
     patch = draw_patch(patient, config)
-    write_json(place / "truth" / f"{patient.name}.json", patch.truth)
-    write_mask(place / "tumour" / f"{patient.name}.png", patch.tumor)
+    write_json(folder / "truth" / f"{patient.name}.json", patch.truth)
+    write_mask(folder / "tumour" / f"{patient.name}.png", patch.tumor)
     if patch.necrosis.any():
-        write_mask(_mask_path(place, patient), patch.necrosis)
-    write_rgb(_image_path(place, patient), patch.rgb)
+        write_mask(_mask_path(folder, patient), patch.necrosis)
+    write_rgb(_image_path(folder, patient), patch.rgb)
 
 
-def write_patient_slide(patient: Patient, config: CohortConfig, place: Path) -> None:
-    """Draw the whole slide of a patient, with its truth and outlines."""
+def write_patient_slide(patient: Patient, config: CohortConfig, folder: Path) -> None:
+    """Generate the whole slide of a patient, with its truth and outlines."""
     from napari_melanoma.phantoms.slide.files import write_slide
 
-    write_slide(make_slide_config(patient, config), place / "slides", patient.name)
+    write_slide(make_slide_config(patient, config), folder / "slides", patient.name)
 
 
-def _image_path(place: Path, patient: Patient) -> Path:
-    """Where a patch is."""
-    return place / "images" / f"{patient.name}.png"
+def _image_path(folder: Path, patient: Patient) -> Path:
+    return folder / "images" / f"{patient.name}.png"
 
 
-def _mask_path(place: Path, patient: Patient) -> Path:
-    """Where the outline of what decides is."""
-    return place / "masks" / f"{patient.name}.png"
+def _mask_path(folder: Path, patient: Patient) -> Path:
+    return folder / "masks" / f"{patient.name}.png"
 
 
-def _write_or_check_config(config: CohortConfig, place: Path) -> None:
-    """Note which cohort is gathered, or refuse to go on with another."""
-    path = place / "cohort.json"
-    asked = {"format": FORMAT, "config": config.model_dump(mode="json")}
+def _write_or_check_config(config: CohortConfig, folder: Path) -> None:
+    """Write the configuration of the cohort, or raise if the folder contains another cohort."""
+    path = folder / "cohort.json"
+    expected = {"format": FORMAT, "config": config.model_dump(mode="json")}
     if path.exists():
         known = read_json(path)
-        # More slides can be asked of the same patients.
+        # More slides of the same patients can be requested.
         same = known == {
             "format": FORMAT,
             "config": {**config.model_dump(mode="json"), "slides": known["config"]["slides"]},
         }
         if not same:
             raise DataSetError(
-                f"{place} holds the beginning of another cohort ({known['config']}). Ask for the same one to go on, "
-                "name another folder, or remove it."
+                f"{folder} contains the beginning of another cohort ({known['config']}). Request the same one to "
+                "continue, name another folder, or remove it."
             )
-    write_json(path, asked)
+    write_json(path, expected)
 
 
 def _choose_slide_patients(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Patient]:
-    """Those kept back who get a whole slide: the first with and the first without a metastasis in turn."""
+    """Select test patients for whole slides: the first with and the first without a metastasis in turn."""
     sides = [[one for one in patients if one.split == "test" and one.metastasis == event] for event in (True, False)]
     longest = max(map(len, sides))
     turns = [side[number] for number in range(longest) for side in sides if number < len(side)]
     return turns[: config.slides]
 
 
-def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: list[Patient], place: Path) -> None:
-    """Write what is known of all patients, and apart from that what nobody may learn from."""
-    truths = [read_json(place / "truth" / f"{patient.name}.json") for patient in patients]
+def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: list[Patient], folder: Path) -> None:
+    """Write the clinical data of all patients and, separately, the truth that must not be used for training."""
+    truths = [read_json(folder / "truth" / f"{patient.name}.json") for patient in patients]
     rows = [
-        _dataset_row(patient, truth, _mask_path(place, patient).exists())
+        _dataset_row(patient, truth, _mask_path(folder, patient).exists())
         for patient, truth in zip(patients, truths, strict=True)
     ]
-    write_dataset_table(place / "dataset.csv", rows)
-    _write_csv(place / "truth.csv", [_truth_row(one, truth) for one, truth in zip(patients, truths, strict=True)])
+    write_dataset_table(folder / "dataset.csv", rows)
+    _write_csv(folder / "truth.csv", [_truth_row(one, truth) for one, truth in zip(patients, truths, strict=True)])
     if shown:
         known = {row["image_id"]: row for row in rows}
         columns = ("image_id", "patient_id", *_CLINICAL_COLUMNS)
-        told = [{name: known[patient.name][name] for name in columns} for patient in shown]
-        _write_csv(place / "slides" / "patients.csv", told)
+        clinical = [{name: known[patient.name][name] for name in columns} for patient in shown]
+        _write_csv(folder / "slides" / "patients.csv", clinical)
     write_json(
-        place / "cohort.json",
+        folder / "cohort.json",
         {"format": FORMAT, "config": config.model_dump(mode="json"), **describe_cohort(config, patients)},
     )
 
@@ -160,7 +156,7 @@ _CLINICAL_COLUMNS = ("age", "sex", "site", "depth_mm", "ulceration", "mitoses_pe
 
 
 def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, str]:
-    """A row of ``dataset.csv``: what a clinic would know."""
+    """Row of ``dataset.csv``: what is clinically known."""
     mpp = f"{truth['patch']['mpp']:.6g}"
     return {
         "image_id": patient.name,
@@ -190,7 +186,7 @@ def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> di
 
 
 def _truth_row(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
-    """A row of ``truth.csv``: what only the law knows."""
+    """Row of ``truth.csv``: what is known from the risk law only."""
     return {
         "patient_id": patient.name,
         "split": patient.split,
@@ -202,7 +198,7 @@ def _truth_row(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
-    """Write a table whose rows all have the columns of the first."""
+    """Write a table with the columns of the first row."""
     found = list(rows)
     with (
         atomic_file(path) as temporary,
@@ -212,7 +208,7 @@ def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
 
 
 UM = 1000.0
-# Glass and keratin above the surface, and tissue below the deepest point, that are in view too.
+# Margins of the view: glass and keratin above the surface, and tissue below the deepest point.
 ABOVE_MM, BELOW_MM = 0.2, 0.05
 _BLOCK = 512
 _TUMOR = 3
@@ -229,10 +225,10 @@ class CohortPatch:
 
 
 def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
-    """Say which slide a patient has.
+    """Make the configuration of a patient's slide.
 
-    ``config``: says how fine the patches are; the slide's pixels are a whole part of theirs. One section with one
-    melanoma; of those who are kept back in a look that is never trained on.
+    ``config``: sets the resolution of the patches, which is a whole multiple of the slide's. One section with one
+    melanoma; slides of test patients have looks that are never trained on.
     """
     mpp = config.patch_mm * UM / config.patch_px / downsample_factor(config)
     depth_mm = max(4.0, patient.depth_mm / MAX_DEPTH_SHARE + 0.1)
@@ -255,18 +251,12 @@ def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomCon
 
 
 def downsample_factor(config: CohortConfig) -> int:
-    """Side of a pixel of the patch in pixels of the slide, which are at most a micrometre wide.
-
-    1 or more.
-    """
+    """Side of a patch pixel in slide pixels, which are at most a micrometer wide; 1 or more."""
     return int(np.ceil(config.patch_mm * UM / config.patch_px))
 
 
 def draw_patch(patient: Patient, config: CohortConfig) -> CohortPatch:
-    """Draw the patch of a patient.
-
-    With the truth of the slide, as JSON takes it.
-    """
+    """Generate the patch of a patient, with the truth of the slide as JSON values."""
     plan = plan_slide(make_slide_config(patient, config))
     known = describe_slide_truth(plan)
     box, fits = choose_patch_box(plan, config)
@@ -287,11 +277,11 @@ def draw_patch(patient: Patient, config: CohortConfig) -> CohortPatch:
 
 
 def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box, bool]:
-    """Choose what a patch shows.
+    """Choose the area of a patch.
 
-    Its upper edge lies 0.2 mm above the upper end of the line along which the thickness is measured, and the middle of
-    that line, as far down as it fits, lies in the middle of its columns. Of a melanoma thicker than fits (about 2.7 mm)
-    the surface and all below it that fits are in view, and the deepest point is not.
+    Its upper edge is 0.2 mm above the upper end of the line of measurement, and the middle of the visible part of that
+    line is in the middle of its columns. Of a melanoma too thick to fit (about 2.7 mm) the surface and all below it
+    that fits are in view, and the deepest point is not.
 
     Returns the box in pixels of the patch, counted from the slide's corner, and whether the deepest point is in view.
     """
@@ -302,13 +292,13 @@ def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box,
     (left, top), (right, bottom) = ends
     per_mm = config.patch_px / config.patch_mm
     room = config.patch_px - (ABOVE_MM + BELOW_MM) * per_mm
-    seen = min(1.0, room / (bottom - top))
-    column = left + seen * (right - left) / 2 - config.patch_px / 2
-    return Box(int(top - ABOVE_MM * per_mm), int(column), config.patch_px, config.patch_px), bool(seen == 1.0)
+    visible = min(1.0, room / (bottom - top))
+    column = left + visible * (right - left) / 2 - config.patch_px / 2
+    return Box(int(top - ABOVE_MM * per_mm), int(column), config.patch_px, config.patch_px), bool(visible == 1.0)
 
 
 def _render_box(plan: PhantomSlidePlan, box: Box) -> NDArray[np.uint8]:
-    """Pixels of the slide, in blocks: larger ones than those of a pyramid, for each is drawn once."""
+    """Render a part of the slide in blocks, larger than those of a pyramid as each is drawn once."""
     rgb = np.empty((box.height, box.width, 3), np.uint8)
     rgb[:] = plan.look.stain.glass
     for top in range(0, box.height, _BLOCK):
@@ -332,10 +322,7 @@ _POLL_INTERVAL_S = 0.5
 
 
 def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
-    """Do tasks that do not depend on each other, and tell of each when it is done.
-
-    Yields the tasks, in the order in which they are done.
-    """
+    """Run independent tasks in processes; yields each task when it is done."""
     if processes == 1 or len(tasks) < 2:
         for task in tasks:
             run.check()
@@ -353,34 +340,34 @@ def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: in
                 yield waiting.pop(future)
     except BrokenProcessPool as error:
         raise MelanomaError(
-            "a process that draws was ended from outside, by the system where memory is short. Run the same command "
-            "again to go on, with fewer --processes."
+            "a worker process was killed, probably by the system because memory is short. Run the same command "
+            "again to continue, with fewer --processes."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _initialize_worker() -> None:
-    """Leave Ctrl+C to the process that started this one, and let others have the machine first."""
+    """Ignore Ctrl+C, which the parent process handles, and run at low priority."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
 
 
 _PATCH_TEXT = (
-    "the upper edge lies 0.2 mm above the surface end of the line of measure, the middle of that line in the middle "
+    "the upper edge is 0.2 mm above the surface end of the line of measurement, the middle of that line in the middle "
     "column; of a melanoma too thick for 3 mm the deepest point is out of view (depth_in_view 0)"
 )
 _LOOKS_TEXT = (
-    "split train: looks of the family 'train'; split test: looks of the family 'test', which training never sees"
+    "split train: looks of the family 'train'; split test: looks of the family 'test', which are never trained on"
 )
 
 
 def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
-    """Tell how a cohort came about.
+    """Describe how a cohort was generated, as JSON values.
 
-    Of dicts, lists, strings and numbers. ``bayes_auc`` is what the best answers reach in a cohort without end, by what
-    they know; ``auc_of_these`` what they reach on these patients, ``auc_of_test`` on those kept back.
+    ``bayes_auc`` is the optimal AUC for an infinite cohort, by the available information; ``auc_of_these`` that for
+    these patients, ``auc_of_test`` for the test patients.
     """
     law = asdict(LAW) | {"site": dict(zip(SITES, LAW.site, strict=True)), "necrosis_from_mm": NECROTIC_FROM_MM}
     chance = 0.5 if config.random_labels else None
@@ -389,7 +376,7 @@ def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict
         "formula": "log odds = intercept + log_depth ln(depth_mm / 1.1) + ulceration [ulcerated] "
         "+ decade (age - 60) / 10 + male [male] + site [site] + necrosis [necrosis in the tumour]",
         "noise": "the label is drawn with that probability: logistic noise of standard deviation 1.81 on the log odds",
-        "labels": "shuffled within each fold and split: nothing can be learnt"
+        "labels": "shuffled within each fold and split: no prediction is possible"
         if config.random_labels
         else "drawn from the law",
         "bayes_auc": {name: chance or value for name, value in expected_aucs().items()},
@@ -400,14 +387,14 @@ def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict
         "files": {
             "masks": "necrosis, 0 and 255, of patients who have some in view",
             "tumour": "the tumour, 0 and 255",
-            "truth": "all that is true of each slide",
-            "truth.csv": "the law's probability and the necrosis of each patient; nothing may be learnt from it",
+            "truth": "ground truth of each slide",
+            "truth.csv": "the law's probability and the necrosis of each patient; not for training",
         },
     }
 
 
 def _optimal_aucs(patients: tuple[Patient, ...]) -> dict[str, float | None]:
-    """Areas under the curve of the best answers on some patients."""
+    """Optimal areas under the curve for some patients."""
     if not patients:
         return {}
     truth = np.array([patient.metastasis for patient in patients])

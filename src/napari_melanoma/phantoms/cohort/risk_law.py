@@ -1,4 +1,4 @@
-"""The law of the risk in a phantom cohort, and its patients."""
+"""Risk law of a phantom cohort, and its patients."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 SITES = ("head/neck", "upper extremity", "lower extremity", "anterior torso", "posterior torso", "palms/soles")
 _SITE_SHARES = (0.20, 0.19, 0.22, 0.13, 0.20, 0.06)
-# A thinner melanoma has no room for necrosis that could be seen.
+# A thinner melanoma has no space for visible necrosis.
 NECROTIC_FROM_MM = 0.5
 _DEPTHS_MM = 0.2, 6.0
 _TYPICAL_MM, _TYPICAL_AGE = 1.1, 60.0
-# Of an area under a curve that is told to three places.
+# Simulated patients: enough for three decimals of an area under the curve.
 _SIMULATED = 200_000
 
 
 @dataclass(frozen=True)
 class RiskFactors:
-    """What the law looks at, an array (patient,) of each; ``site`` is an index into ``SITES``."""
+    """Variables of the law, an array (patient,) each; ``site`` is an index into ``SITES``."""
 
     age: Floats
     male: Bools
@@ -38,11 +38,11 @@ class RiskFactors:
 
 @dataclass(frozen=True)
 class RiskLaw:
-    """A logistic law: the coefficients of the log odds of a metastasis.
+    """A logistic law: coefficients of the log odds of a metastasis.
 
-    ``log_depth`` counts per e-fold of the thickness against 1.1 mm, ``decade`` per ten years of age against 60. The
-    noise is that of the draw: of the logistic distribution, of standard deviation 1.81 in the unit of the log odds.
-    ``necrosis`` is how often a melanoma of at least 0.5 mm has some; a thinner one has none.
+    ``log_depth`` is per e-fold of the thickness relative to 1.1 mm, ``decade`` per ten years of age relative to 60. The
+    outcome is drawn with the probability, which equals logistic noise of standard deviation 1.81 on the log odds.
+    ``necrotic_share`` is the frequency of necrosis in a melanoma of at least 0.5 mm; a thinner one has none.
     """
 
     intercept: float = -2.5
@@ -55,33 +55,21 @@ class RiskLaw:
     necrotic_share: float = 0.6
 
     def patient_log_odds(self, facts: RiskFactors) -> Floats:
-        """Log odds that age, sex and site add.
-
-        Returns float64 (patient,).
-        """
+        """Log odds from age, sex and site, float64 (patient,)."""
         return self.decade * (facts.age - _TYPICAL_AGE) / 10 + self.male * facts.male + np.array(self.site)[facts.site]
 
     def tumor_log_odds(self, facts: RiskFactors) -> Floats:
-        """Log odds that thickness and ulceration add, with the intercept.
-
-        Returns float64 (patient,).
-        """
+        """Log odds from thickness and ulceration, with the intercept, float64 (patient,)."""
         return (
             self.intercept + self.log_depth * np.log(facts.depth_mm / _TYPICAL_MM) + self.ulceration * facts.ulcerated
         )
 
     def probability(self, facts: RiskFactors) -> Floats:
-        """Probability of a metastasis: the best answer that anybody could give.
-
-        Returns float64 (patient,).
-        """
+        """Probability of a metastasis, the optimal prediction, float64 (patient,)."""
         return logistic(self.patient_log_odds(facts) + self.tumor_log_odds(facts) + self.necrosis * facts.necrotic)
 
     def probability_without_image(self, facts: RiskFactors) -> Floats:
-        """Give the best answer of somebody who knows the table and has not seen the image.
-
-        Returns float64 (patient,): the mean over what the image might show.
-        """
+        """Optimal prediction from the table without the image, float64 (patient,): the mean over possible images."""
         known = self.patient_log_odds(facts) + self.tumor_log_odds(facts)
         chance = np.where(facts.depth_mm >= NECROTIC_FROM_MM, self.necrotic_share, 0.0)
         return (1 - chance) * logistic(known) + chance * logistic(known + self.necrosis)
@@ -96,11 +84,11 @@ def logistic(log_odds: Floats) -> Floats:
 
 
 def draw_risk_factors(rng: np.random.Generator, count: int, law: RiskLaw = LAW) -> RiskFactors:
-    """Draw patients; who they are, how thick the tumour is and what the image shows do not depend on each other.
+    """Draw patients; clinical data, thickness and image findings are independent, with two exceptions.
 
-    But for two things: a thick melanoma is ulcerated more often, and one below 0.5 mm has no necrosis.
+    Thick melanomas are ulcerated more often, and those below 0.5 mm have no necrosis.
 
-    Returns ages in whole years, thickness in hundredths of a millimetre.
+    Returns ages in whole years, thickness in hundredths of a millimeter.
     """
     age = np.rint(np.clip(rng.normal(_TYPICAL_AGE, 15, count), 18, 95))
     male = rng.random(count) < 0.54
@@ -112,17 +100,17 @@ def draw_risk_factors(rng: np.random.Generator, count: int, law: RiskLaw = LAW) 
 
 
 def optimal_scores(facts: RiskFactors, law: RiskLaw = LAW) -> dict[str, Floats]:
-    """Give the best answers that can be had from parts of what is known, each up to a rising function.
+    """Return optimal scores from parts of the information, each up to a monotonic function.
 
-    Returns float (patient,) by what is known: ``all``, ``table`` (all but the image), ``image`` (thickness, ulceration
-    and necrosis as the image shows them), ``tumour`` (thickness and ulceration), ``depth``, ``patient``, ``necrosis``.
+    Returns float (patient,) by information: ``all``, ``table`` (all but the image), ``image`` (thickness, ulceration
+    and necrosis as visible in the image), ``tumour`` (thickness and ulceration), ``depth``, ``patient``, ``necrosis``.
     """
-    tumour = law.tumor_log_odds(facts)
+    tumor = law.tumor_log_odds(facts)
     return {
         "all": law.probability(facts),
         "table": law.probability_without_image(facts),
-        "image": tumour + law.necrosis * facts.necrotic,
-        "tumour": tumour,
+        "image": tumor + law.necrosis * facts.necrotic,
+        "tumour": tumor,
         "depth": facts.depth_mm,
         "patient": law.patient_log_odds(facts),
         "necrosis": facts.necrotic.astype(float),
@@ -130,9 +118,9 @@ def optimal_scores(facts: RiskFactors, law: RiskLaw = LAW) -> dict[str, Floats]:
 
 
 def area_under_curve(scores: Floats, truth: Bools) -> float | None:
-    """Area under the ROC curve: how often one with the event is ranked before one without, ties counting half.
+    """Area under the ROC curve, ties counting half.
 
-    ``truth``: bool (patient,). Returns ``None`` where all are alike.
+    ``truth``: bool (patient,). Returns ``None`` for a single class.
     """
     _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[which]
@@ -142,10 +130,7 @@ def area_under_curve(scores: Floats, truth: Bools) -> float | None:
 
 
 def expected_aucs(law: RiskLaw = LAW, seed: int = 0) -> dict[str, float | None]:
-    """Areas under the curve that the best answers reach in a cohort without end.
-
-    By what is known, as ``answers`` has it.
-    """
+    """Areas under the curve of optimal scores for an infinite cohort, by information as in ``optimal_scores``."""
     rng = np.random.default_rng(seed)
     facts = draw_risk_factors(rng, _SIMULATED, law)
     truth = rng.random(_SIMULATED) < law.probability(facts)
@@ -153,7 +138,7 @@ def expected_aucs(law: RiskLaw = LAW, seed: int = 0) -> dict[str, float | None]:
 
 
 Ints = NDArray[np.integer[Any]]
-# Candidates for each place: half have a metastasis, and the surplus of either class is left out.
+# Candidates for each patient: about half have a metastasis, and the surplus of either class is left out.
 _CANDIDATES = 3
 
 
@@ -161,8 +146,8 @@ _CANDIDATES = 3
 class Patient:
     """One patient.
 
-    ``probability`` is the law's, ``necrosis`` the share of the tumour that has died, ``seed`` that of the slide,
-    ``fold`` from 1, and 0 for who is kept back.
+    ``probability`` is that of the law, ``necrosis`` the necrotic share of the tumor, ``seed`` that of the slide,
+    ``fold`` counts from 1, and is 0 for test patients.
     """
 
     name: str
@@ -183,8 +168,8 @@ class Patient:
 def draw_patients(config: CohortConfig) -> tuple[Patient, ...]:
     """Draw the patients of a cohort.
 
-    Half of them with a metastasis, in the whole, among those kept back and in each fold, as far as numbers allow. With
-    ``random_labels`` they are the same patients, and who has a metastasis is shuffled within each part.
+    Half of them have a metastasis: overall, in the test set and in each fold, as far as numbers allow. With
+    ``random_labels`` the patients are the same, and metastases are shuffled within each part.
     """
     found = _draw_balanced(config)
     patients = _assign_splits(config, found)
@@ -192,10 +177,7 @@ def draw_patients(config: CohortConfig) -> tuple[Patient, ...]:
 
 
 def collect_risk_factors(patients: tuple[Patient, ...]) -> RiskFactors:
-    """Gather what the law looks at.
-
-    In their order.
-    """
+    """Collect the variables of the law, in the order of the patients."""
     return RiskFactors(
         np.array([patient.age for patient in patients], float),
         np.array([patient.sex == "male" for patient in patients]),
@@ -207,7 +189,7 @@ def collect_risk_factors(patients: tuple[Patient, ...]) -> RiskFactors:
 
 
 def _draw_balanced(config: CohortConfig) -> list[Patient]:
-    """As many with as without a metastasis, in the order in which they were drawn."""
+    """Draw as many patients with as without a metastasis, in random order."""
     rng = random_stream(config.seed, "cohort")
     number = _CANDIDATES * config.count + 60
     facts = draw_risk_factors(rng, number)
@@ -223,7 +205,7 @@ def _draw_balanced(config: CohortConfig) -> list[Patient]:
     one = {field.name: getattr(facts, field.name) for field in fields(facts)}
     return [
         Patient(
-            name=f"phantom_{config.seed}_{place:05d}",
+            name=f"phantom_{config.seed}_{index:05d}",
             seed=int(seeds[number]),
             age=int(one["age"][number]),
             sex="male" if one["male"][number] else "female",
@@ -235,48 +217,50 @@ def _draw_balanced(config: CohortConfig) -> list[Patient]:
             probability=float(probability[number]),
             metastasis=bool(metastasis[number]),
         )
-        for place, number in enumerate(kept.tolist(), start=1)
+        for index, number in enumerate(kept.tolist(), start=1)
     ]
 
 
 def _assign_splits(config: CohortConfig, patients: list[Patient]) -> tuple[Patient, ...]:
-    """Keep a share of each class back, and deal the others out among the folds."""
+    """Assign a share of each class to the test set, and the others to folds."""
     rng = random_stream(config.seed, "splits")
     divided = list(patients)
-    dealt = 0
+    assigned = 0
     for event in (False, True):
-        own = rng.permutation([place for place, patient in enumerate(patients) if patient.metastasis == event]).tolist()
+        own = rng.permutation([index for index, patient in enumerate(patients) if patient.metastasis == event]).tolist()
         back = round(config.test_share * len(own))
-        for place in own[:back]:
-            divided[place] = replace(divided[place], split="test")
-        for place in own[back:]:
-            divided[place] = replace(divided[place], fold=1 + dealt % config.folds)
-            dealt += 1
+        for index in own[:back]:
+            divided[index] = replace(divided[index], split="test")
+        for index in own[back:]:
+            divided[index] = replace(divided[index], fold=1 + assigned % config.folds)
+            assigned += 1
     return tuple(divided)
 
 
 def _shuffle_labels(config: CohortConfig, patients: tuple[Patient, ...]) -> tuple[Patient, ...]:
-    """Shuffle who has a metastasis within each fold and among those kept back; nobody can do better than chance."""
+    """Shuffle metastases within each fold and the test set, so that no prediction is better than chance."""
     rng = random_stream(config.seed, "random labels")
     shuffled = list(patients)
     for fold in range(config.folds + 1):
-        own = [place for place, patient in enumerate(patients) if patient.fold == fold]
-        events = rng.permutation([patients[place].metastasis for place in own]).tolist()
-        for place, event in zip(own, events, strict=True):
-            shuffled[place] = replace(patients[place], metastasis=bool(event), probability=0.5)
+        own = [index for index, patient in enumerate(patients) if patient.fold == fold]
+        events = rng.permutation([patients[index].metastasis for index in own]).tolist()
+        for index, event in zip(own, events, strict=True):
+            shuffled[index] = replace(patients[index], metastasis=bool(event), probability=0.5)
     return tuple(shuffled)
 
 
 class CohortConfig(Config):
-    """Which cohort to draw; the same values give the same patients, images and labels."""
+    """Options of a cohort; equal values give the same patients, images and labels."""
 
-    seed: int = Field(0, ge=0, description="what all is drawn from")
+    seed: int = Field(0, ge=0, description="seed of all random choices")
     count: int = Field(400, ge=10, le=100_000, description="patients, half of them with a metastasis")
     random_labels: bool = Field(
-        False, description="shuffle who has a metastasis, so that nothing can be learnt: the control"
+        False, description="shuffle metastases, so that no prediction is possible: a negative control"
     )
     patch_px: int = Field(512, ge=64, le=3000, description="height and width of a patch in pixels")
     patch_mm: float = Field(3.0, ge=0.5, le=6.0, description="height and width of a patch in mm, as P3 cuts them")
-    test_share: float = Field(0.2, ge=0, le=0.8, description="of the patients, kept back, in looks never trained on")
-    folds: int = Field(5, ge=2, le=20, description="of the other patients, for a cross-validation")
-    slides: int = Field(0, ge=0, description="whole slides of so many patients who are kept back")
+    test_share: float = Field(
+        0.2, ge=0, le=0.8, description="share of patients for the test set, in looks never trained on"
+    )
+    folds: int = Field(5, ge=2, le=20, description="folds of the other patients for cross-validation")
+    slides: int = Field(0, ge=0, description="number of test patients with whole slides")

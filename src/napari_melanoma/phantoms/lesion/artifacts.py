@@ -1,4 +1,4 @@
-"""Hairs, gel bubbles, pen lines and rulers on a phantom photograph."""
+"""Artifacts of a phantom photograph: hairs, gel bubbles, pen lines and rulers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _INK = np.array([0.13, 0.06, 0.42], np.float32)
 
 
 def blend_color(light: Light, coverage: Map, color: NDArray) -> None:
-    """Lay a colour over the image.
+    """Blend a color over the image.
 
-    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``coverage``: share of the colour, 0 to 1,
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``coverage``: share of the color, 0 to 1,
     (row, column).
     """
-    seen = coverage > 0
-    under = light[seen]
-    light[seen] = under + coverage[seen][:, None] * (color.astype(np.float32) - under)
+    covered = coverage > 0
+    under = light[covered]
+    light[covered] = under + coverage[covered][:, None] * (color.astype(np.float32) - under)
 
 
 def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.random.Generator) -> None:
-    """Lay hairs on the skin: curved, tapered, mostly along one direction, some with a highlight.
+    """Draw hairs on the skin: curved, tapered, mostly along one direction, some with a highlight.
 
     ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
@@ -46,10 +46,10 @@ def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.ra
         start = int(rng.integers(4, 40))
         shiny = slice(start, start + int(rng.integers(6, 22)))
         draw_stroke(gloss, (curve + 0.4 * side)[shiny], 0.22 * half_width[shiny])
-    colour = _DARK_HAIR + fair * (_FAIR_HAIR - _DARK_HAIR)
+    color = _DARK_HAIR + fair * (_FAIR_HAIR - _DARK_HAIR)
     light *= 1 - np.float32(0.16) * shadow[..., None]
-    blend_color(light, np.float32(0.97) * hair, colour)
-    blend_color(light, np.float32(0.4) * gloss * hair, colour + 0.22)
+    blend_color(light, np.float32(0.97) * hair, color)
+    blend_color(light, np.float32(0.4) * gloss * hair, color + 0.22)
 
 
 def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
@@ -67,24 +67,24 @@ def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, 
 
 
 def add_bubbles(light: Light, plane: Plane, count: int, rng: np.random.Generator) -> None:
-    """Put bubbles of air into the gel, near each other: a bright rim, a darker ring within it, a glint.
+    """Draw air bubbles in the gel, close together: a bright rim, a darker ring within it, a glint.
 
     ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
     """
     home = (rng.random(2) - 0.5) * plane.extent_mm
     for _ in range(count):
         radius = float(np.clip(rng.lognormal(-1.25, 0.55), 0.08, 1.1))
-        centre = home + rng.normal(0, 2.6, 2)
+        center = home + rng.normal(0, 2.6, 2)
         glint = rng.uniform(0, 2 * math.pi)
-        box = plane.box_around((float(centre[0]), float(centre[1])), 1.3 * radius)
+        box = plane.box_around((float(center[0]), float(center[1])), 1.3 * radius)
         part = plane.crop(box)
         if box.height and box.width:
-            _bubble(light[box.slices], part, centre, radius, glint)
+            _bubble(light[box.slices], part, center, radius, glint)
 
 
-def _bubble(light: Light, part: Plane, centre: NDArray, radius: float, glint: float) -> None:
+def _bubble(light: Light, part: Plane, center: NDArray, radius: float, glint: float) -> None:
     """Draw one bubble on its part of the image."""
-    y, x = (part.y[:, None] - centre[0]) / radius, (part.x[None] - centre[1]) / radius
+    y, x = (part.y[:, None] - center[0]) / radius, (part.x[None] - center[1]) / radius
     r = np.hypot(y, x).astype(np.float32)
     soft = 0.8 * part.pixel_mm / radius
     rim = ramp(np.abs(r - 0.95), 0.05 + soft, 0.0)
@@ -137,9 +137,9 @@ _GLYPHS: dict[str, list[list[tuple[float, float]]]] = {
 
 @dataclass(frozen=True)
 class Ruler:
-    """Where the scale lies: its first tick (y, x) in mm from the centre, the direction of its ticks' row, their number.
+    """Position of the scale: its first tick (y, x) in mm from the center, the direction of its ticks, their number.
 
-    ``inward`` is the side of the row, +1 or -1 times the direction turned by 90 degrees, to which the ticks point.
+    ``inward`` is the side of the row, +1 or -1 times the direction turned by 90 degrees, towards which the ticks point.
     """
 
     first_mm: tuple[float, float]
@@ -158,24 +158,18 @@ class Ruler:
         return self.inward * np.array([math.cos(self.rotation), -math.sin(self.rotation)])
 
     def point_at(self, along_mm: float, across_mm: float) -> NDArray[np.float64]:
-        """Find a point on the ruler.
-
-        Returns (y, x) in mm from the centre of the view.
-        """
+        """Return a point of the ruler, (y, x) in mm from the center of the view."""
         return np.array(self.first_mm) + along_mm * self.along + across_mm * self.across
 
     def ends_mm(self) -> NDArray[np.float64]:
-        """Give the first and the last tick.
-
-        Returns (2, (y, x)) in mm from the centre of the view.
-        """
+        """Return the first and the last tick, (2, (y, x)) in mm from the center of the view."""
         return np.stack([self.point_at(0, 0), self.point_at(self.ticks - 1, 0)])
 
 
 def place_ruler(
     plane: Plane, modality: PhantomModality, outlines: Sequence[LesionOutline], rng: np.random.Generator
 ) -> Ruler:
-    """Choose the edge, upper or lower, that is further from the lesions, and lay the scale along it."""
+    """Place the scale along the edge, upper or lower, that is further from the lesions."""
     height, width = plane.extent_mm
     above = min((o.center_mm[0] - o.radius_mm for o in outlines), default=0.0) + height / 2
     below = height / 2 - max((o.center_mm[0] + o.radius_mm for o in outlines), default=0.0)
@@ -210,7 +204,7 @@ def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModalit
 
 
 def _draw_ticks(marks: Map, plane: Plane, ruler: Ruler, lengths: tuple[float, float, float], half: float) -> None:
-    """Draw the ticks; lengths in mm are those of each, each fifth and each tenth."""
+    """Draw the ticks; ``lengths`` in mm of each, each fifth and each tenth."""
     for tick in range(ruler.ticks):
         length = lengths[2] if tick % 10 == 0 else lengths[1] if tick % 5 == 0 else lengths[0]
         ends = np.stack([ruler.point_at(tick, 0), ruler.point_at(tick, length)])
@@ -218,7 +212,7 @@ def _draw_ticks(marks: Map, plane: Plane, ruler: Ruler, lengths: tuple[float, fl
 
 
 def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[float, float], width_mm: float) -> None:
-    """Write characters centred on a point of the ruler, readable from its lower side."""
+    """Draw characters centered on a point of the ruler, readable from its lower side."""
     down = np.array([ruler.along[1], -ruler.along[0]])
     corner = ruler.point_at(*at_mm) - width_mm * (down + ruler.along * (0.5 + 0.75 * (len(text) - 1)))
     for position, character in enumerate(text):
@@ -229,7 +223,7 @@ def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[f
 
 
 def _lay_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generator) -> None:
-    """Lay a white strip on the skin, from the ticks outwards, with a soft shadow along its edge."""
+    """Draw a white paper strip on the skin, from the ticks outwards, with a soft shadow along its edge."""
     y, x = plane.y[:, None] - ruler.first_mm[0], plane.x[None] - ruler.first_mm[1]
     inner = (y * ruler.across[0] + x * ruler.across[1]).astype(np.float32)
     paper = ramp(inner, 0.5 * plane.pixel_mm, -0.5 * plane.pixel_mm) * ramp(inner, -_STRIP_MM - 0.05, -_STRIP_MM)
@@ -239,11 +233,11 @@ def _lay_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generato
 
 
 def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
-    """Draw an anti-aliased line into a map of coverage, keeping what is already there where it covers more.
+    """Draw an anti-aliased line into a map of coverage, keeping larger values.
 
     ``coverage``: float32 (row, column), 0 to 1; changed in place. ``points``: corners of the line (n, 2) as (row,
-    column) of pixel centres; may leave the image. ``half_widths``: half the width in pixels at each corner, (n,). A
-    line thinner than a pixel gets fainter, not thinner.
+    column) of pixel centers; may be outside the image. ``half_widths``: half the width in pixels at each corner, (n,).
+    A line thinner than a pixel gets fainter, not thinner.
     """
     points, half_widths = _densify(points, half_widths)
     reach = math.ceil(float(half_widths.max()) + 0.5)

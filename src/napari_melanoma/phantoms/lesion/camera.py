@@ -1,4 +1,4 @@
-"""From a lit scene to the photograph: relief, light, vignette, aperture, white balance, blur and noise."""
+"""From the illuminated skin to the photograph: relief, light, vignette, aperture, white balance, blur and noise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APERTURE = 0.485
 
 
 def illuminate(tissue: SkinTissue, plane: Plane, traits: CameraTraits, modality: PhantomModality, seed: int) -> Light:
-    """Give the light that comes back from the skin, before anything lies on it.
+    """Calculate the light reflected by the skin, without artifacts.
 
     ``plane``: its pixels. Returns float32 linear sRGB (row, column, channel).
     """
@@ -32,7 +32,7 @@ def illuminate(tissue: SkinTissue, plane: Plane, traits: CameraTraits, modality:
 
 
 def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArray[np.uint8]:
-    """Take the photograph.
+    """Simulate the exposure of the photograph.
 
     ``light``: float32 linear sRGB (row, column, channel) of the scene in even light; changed in place. ``plane``: its
     pixels. Returns uint8 sRGB (row, column, channel).
@@ -47,7 +47,7 @@ def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArr
 
 
 def _veil_color(tissue: SkinTissue) -> NDArray[np.float32]:
-    """Colour of the veil, darker on darker skin."""
+    """Color of the veil, darker on darker skin."""
     melanin, blood = (np.full((1, 1), value, np.float32) for value in tissue.base)
     return VEIL * (np.float32(0.15) + np.float32(1.5) * reflectance(melanin, blood).mean())
 
@@ -89,7 +89,7 @@ def _aperture(plane: Plane) -> Map:
 
 
 def _blur(light: Light, sigma_px: float) -> Light:
-    """Blur; under 0.2 pixels there is nothing to see."""
+    """Blur; less than 0.2 pixels is skipped as invisible."""
     from scipy.ndimage import gaussian_filter
 
     if sigma_px < 0.2:
@@ -98,7 +98,7 @@ def _blur(light: Light, sigma_px: float) -> Light:
 
 
 def _add_noise(light: Light, amount: float, rng: np.random.Generator) -> Light:
-    """Noise that grows with the root of the light, mostly the same in the three channels."""
+    """Noise that grows with the square root of the light, mostly equal in the three channels."""
     if amount == 0:
         return light
     grain = rng.standard_normal(light.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The phantom lesion: a photograph drawn from a seed, with the exact mask and all parameters."""
+"""The phantom lesion: a synthetic photograph made from a seed, with its exact mask and all parameters."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ __all__ = ["LesionPhantom", "lesion_phantom", "lesion_phantoms"]
 class LesionPhantom:
     """A synthetic photograph and its truth.
 
-    ``rgb`` is uint8 sRGB (row, column, channel); ``mask`` is bool (row, column), true where the centre of the pixel
-    lies within the outline of a lesion; ``parameters`` is made of dicts, lists, strings and numbers alone.
+    ``rgb`` is uint8 sRGB (row, column, channel); ``mask`` is bool (row, column), true where the center of the pixel
+    is inside the outline of a lesion; ``parameters`` contains only dicts, lists, strings and numbers.
     """
 
     rgb: NDArray[np.uint8]
@@ -52,12 +52,12 @@ class LesionPhantom:
 
 
 def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
-    """Draw a phantom lesion.
+    """Make a phantom lesion.
 
     Parameters
     ----------
     config : LesionPhantomConfig, optional
-        What to draw; by default a dermoscopic lesion from seed 0.
+        Configuration; by default a dermoscopic lesion from seed 0.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
     Raises
     ------
     ConfigError
-        Where the lesions asked for do not fit into the view.
+        If the requested lesions do not fit into the view.
     """
     plan = plan_lesion_phantom(config or LesionPhantomConfig())
     tissue, mask = _grow_tissue(plan)
@@ -77,14 +77,14 @@ def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
 
 
 def lesion_phantoms(config: LesionPhantomConfig, count: int) -> Iterator[LesionPhantom]:
-    """Draw one phantom after the other, from the configuration's seed upwards.
+    """Make one phantom after the other, with increasing seeds.
 
     Parameters
     ----------
     config : LesionPhantomConfig
-        What to draw; its seed is the first.
+        Configuration; its seed is the first.
     count : int
-        How many.
+        Number of phantoms.
 
     Yields
     ------
@@ -96,7 +96,7 @@ def lesion_phantoms(config: LesionPhantomConfig, count: int) -> Iterator[LesionP
 
 
 def _grow_tissue(plan: LesionPhantomPlan) -> tuple[SkinTissue, NDArray[np.bool_]]:
-    """Make the skin and the lesions in it; the mask comes with them."""
+    """Generate the skin and its lesions, and their mask."""
     scene, config = plan.scene, plan.config
     tissue = SkinTissue.blank(plan.plane.shape, find_melanin(scene.angle, scene.blood), scene.blood)
     add_skin(tissue, plan.plane, plan.skin, config.modality, config.seed)
@@ -107,7 +107,7 @@ def _grow_tissue(plan: LesionPhantomPlan) -> tuple[SkinTissue, NDArray[np.bool_]
 
 
 def _take_photograph(plan: LesionPhantomPlan, tissue: SkinTissue) -> NDArray[np.uint8]:
-    """Look at the skin, lay the artefacts on it and take the picture."""
+    """Illuminate the skin, add artifacts and expose the photograph."""
     plane, seed, modality = plan.plane, plan.config.seed, plan.config.modality
     light = illuminate(tissue, plane, plan.camera, modality, seed)
     if plan.artefacts.ink and plan.lesions:
@@ -123,7 +123,7 @@ def _take_photograph(plan: LesionPhantomPlan, tissue: SkinTissue) -> NDArray[np.
 
 @dataclass(frozen=True)
 class LesionPhantomPlan:
-    """What will be drawn: the configuration with every open value chosen, and where each thing lies."""
+    """Everything to be drawn: the configuration with every random choice made, and all positions."""
 
     config: LesionPhantomConfig
     scene: SceneTraits
@@ -136,7 +136,7 @@ class LesionPhantomPlan:
 
 
 def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:
-    """Choose all that the configuration leaves open."""
+    """Choose all values that the configuration leaves open."""
     scene, artefacts = draw_scene_traits(config), draw_artifact_traits(config)
     plane = Plane.from_size(config.size, scene.field_mm)
     lesions = tuple(place_lesions(config, plane))
@@ -150,7 +150,7 @@ def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:
 
 
 def describe_truth(plan: LesionPhantomPlan, area_px: int) -> dict[str, Any]:
-    """Tell everything that was given or drawn, and what follows from it, in values that JSON can hold.
+    """Describe all parameters, given or random, and what follows from them, as JSON values.
 
     ``area_px``: pixels of the mask. Positions are (row, column) in pixels; other units are in the names.
     """
@@ -206,10 +206,7 @@ _TRIES = 200
 
 
 def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[LesionOutline, LesionTraits]]:
-    """Draw the lesions of a phantom and find a place for each.
-
-    Outline and traits of each lesion; no two come closer than their fading borders.
-    """
+    """Choose the lesions of a phantom and a position for each; fading borders do not overlap."""
     placed: list[tuple[LesionOutline, LesionTraits]] = []
     for index in range(config.lesions):
         traits = draw_lesion_traits(config, index, min(plane.extent_mm))
@@ -220,7 +217,7 @@ def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[Lesio
 def _place_lesion(
     config: LesionPhantomConfig, plane: Plane, index: int, traits: LesionTraits, others: Sequence[LesionOutline]
 ) -> tuple[LesionOutline, LesionTraits]:
-    """Find a place for one lesion; one whose size was left open shrinks until it fits."""
+    """Find a position for one lesion; if its size was left open, it shrinks until it fits."""
     rng = random_stream(config.seed, "lesion", index, "place")
     for _ in range(20):
         outline = draw_outline(traits, random_stream(config.seed, "lesion", index, "shape"))
@@ -233,14 +230,14 @@ def _place_lesion(
     height, width = plane.extent_mm
     raise ConfigError(
         f"{config.lesions} lesions of {traits.diameter_mm:.1f} mm do not fit apart from each other into a view of "
-        f"{width:.1f} x {height:.1f} mm. Ask for fewer or smaller ones, or for a wider field_mm."
+        f"{width:.1f} x {height:.1f} mm. Request fewer or smaller ones, or a wider field_mm."
     )
 
 
 def _candidate_centers(
     plane: Plane, outline: LesionOutline, traits: LesionTraits, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """Candidates for the centre (y, x) in mm, nearer to the middle at first."""
+    """Candidates for the center (y, x) in mm, those near the middle first."""
     if traits.centre is not None:
         at = [(share - 0.5) * extent for share, extent in zip(traits.centre, plane.extent_mm, strict=True)]
         return [(at[0], at[1])]
@@ -253,5 +250,5 @@ def _candidate_centers(
 
 
 def _is_clear_of(centre_mm: tuple[float, float], reach_mm: float, other: LesionOutline) -> bool:
-    """Whether a lesion at a point, its border included, keeps clear of another."""
+    """Whether a lesion at a point, including its border, does not overlap another."""
     return math.dist(centre_mm, other.center_mm) > reach_mm + other.radius_mm + 0.3

@@ -1,4 +1,4 @@
-"""Outline of a lesion: a closed curve whose area is known exactly, and how deep each pixel lies inside it."""
+"""Outline of a lesion: a closed curve with exactly known area, and the depth of each pixel inside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HARMONICS = 40
 class LesionOutline:
     """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians) and sheared.
 
-    ``radii`` (4096,) holds r over the mean radius, at equal steps of the angle, such that the enclosed area is
+    ``radii`` (4096,) contains r divided by the mean radius, at equal steps of the angle, such that the enclosed area is
     pi/4 * ``diameter_mm`` squared. ``shears`` (2, 2, waves) are cosine and sine amplitudes, over the diameter, of two
     shears, each along one axis by a smooth function of the other; a shear bends the curve and keeps the area.
     ``softness`` (4096,) is the local width of the fading border over its mean.
@@ -48,16 +48,16 @@ class LesionOutline:
 
     @cached_property
     def radius_mm(self) -> float:
-        """Radius of a disc around the centre that holds the curve."""
+        """Radius of a disk around the center that contains the curve."""
         bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
         return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
 
     def depth_maps(self, plane: Plane) -> tuple[Map, Map, Map]:
-        """Say how deep each pixel lies inside.
+        """Calculate how deep each pixel is inside the outline.
 
-        ``plane``: the pixels. Three float32 (row, column): depth in mm, positive inside and 0 on the curve (exact
-        there, and elsewhere to first order); the distance from the centre over that of the curve; the softness of the
-        border there.
+        ``plane``: the pixels. Returns three float32 (row, column): depth in mm, positive inside and 0 on the curve
+        (exact there, and elsewhere to first order); the distance from the center divided by that of the curve; the
+        softness of the
         """
         y, x = plane.y[:, None] - self.center_mm[0], plane.x[None] - self.center_mm[1]
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
@@ -95,7 +95,7 @@ class LesionOutline:
 
 
 def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> LesionOutline:
-    """Draw the outline of a lesion around the origin."""
+    """Generate the outline of a lesion around the origin."""
     order = np.arange(1, _HARMONICS + 1)
     waves = rng.standard_normal((2, _HARMONICS))
     rotation = rng.uniform(0, math.pi)

@@ -1,4 +1,4 @@
-"""Skin and the pigment of a lesion."""
+"""Phantom skin and the pigment of a lesion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FURROW_MM = 0.75
 
 
 def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: PhantomModality, seed: int) -> None:
-    """Add the texture of the skin to even skin.
+    """Add texture to even skin.
 
     ``plane``: its pixels.
     """
@@ -31,7 +31,7 @@ def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: Pha
 
 
 def _add_mottling(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
-    """Uneven pigment and blood, in patches of some millimetres and in fine grain."""
+    """Uneven pigment and blood, in patches of some millimeters and in fine grain."""
     amount = 0.25 + amount
     pigment = 0.07 * fractal(plane, rng, 2.2, 4) + 0.045 * noise(plane, rng, 0.12)
     tissue.melanin *= np.exp(np.float32(amount) * pigment)
@@ -42,7 +42,7 @@ def _add_mottling(tissue: SkinTissue, plane: Plane, amount: float, rng: np.rando
 def _add_furrows(
     tissue: SkinTissue, plane: Plane, amount: float, modality: PhantomModality, rng: np.random.Generator
 ) -> None:
-    """Furrows between the plateaus of the skin, and pores; they hold less pigment, and in a photograph have relief."""
+    """Furrows between the plateaus of the skin, and pores, with less pigment and (macroscopic) relief."""
     cells = make_cell_pattern(plane, rng, FURROW_MM, 0.36, 0.22)
     strength = np.float32(amount) * (0.75 + 0.25 * np.clip(noise(plane, rng, 4.0), -2, 2))
     furrow = ramp(cells.edge, 0.16, 0.0) * strength
@@ -69,7 +69,7 @@ def _add_freckles(tissue: SkinTissue, plane: Plane, amount: float, rng: np.rando
 
 
 def _add_redness(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random.Generator) -> None:
-    """Red areas without an edge."""
+    """Red areas without a sharp border."""
     area = ramp(fractal(plane, rng, 5.0, 2), 0.3, 2.4)
     tissue.blood += np.float32(0.42 * amount) * area
 
@@ -91,33 +91,27 @@ class SkinTissue:
 
     @classmethod
     def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> SkinTissue:
-        """Make even, flat skin.
-
-        Without veil or relief.
-        """
+        """Make even, flat skin without veil or relief."""
         flat = np.zeros(shape, np.float32)
         return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
 
     def crop(self, box: Box) -> SkinTissue:
-        """Give a view of a part; changes to it are changes to the whole.
-
-        ``box``: which pixels.
-        """
+        """Return a view of a part; changes to it change the whole."""
         part = box.slices
         return SkinTissue(self.melanin[part], self.blood[part], self.veil[part], self.relief_mm[part], self.base)
 
 
 # Rows of the lattice lie sqrt(3)/2 apart, every second one shifted by half a cell.
 _ROW = math.sqrt(3) / 2
-# Looking up cells is the dearest step: where pixels are finer than this share of a cell, it is done on a coarser grid.
+# Looking up cells is the slowest step: for pixels finer than this share of a cell a coarser grid is used.
 _SAMPLES_PER_CELL = 18
-# Rows at a time, so that what is worked on stays in the processor's cache.
+# Rows at a time, so that the data fit in the processor's cache.
 _STRIP = 24
 
 
 @dataclass(frozen=True)
 class CellPattern:
-    """Distances in cells to the nearest and to the second nearest centre, and a random value a cell; (row, column)."""
+    """Distances in cells to the nearest and second nearest center, and a random value per cell; (row, column)."""
 
     nearest: Map
     second: Map
@@ -125,17 +119,14 @@ class CellPattern:
 
     @property
     def edge(self) -> Map:
-        """Distance from the border between two cells, in cells: 0 on the border, about 0.5 at a centre."""
+        """Distance from the border between two cells, in cells: 0 on the border, about 0.5 at a center."""
         return (self.second - self.nearest) / 2
 
 
 def make_cell_pattern(
     plane: Plane, rng: np.random.Generator, cell_mm: float, jitter: float, warp_mm: float
 ) -> CellPattern:
-    """Look up a cellular pattern on a plane.
-
-    For each pixel.
-    """
+    """Make a cellular pattern on a plane."""
     reach = math.ceil((math.hypot(*plane.extent_mm) / 2 + 5 * warp_mm) / cell_mm) + 3
     lattice = _lattice(rng, reach, jitter)
     turn = rng.uniform(0, math.pi)
@@ -222,9 +213,9 @@ _SKIRT = 2.0
 
 @dataclass(frozen=True)
 class LesionPixelMaps:
-    """Where a lesion is, on its part of the plane, float32 (row, column).
+    """A lesion on its part of the plane, float32 (row, column).
 
-    ``share`` rises through the border from 0 to 1 and is 0.5 on the outline, ``middle`` falls from 1 at the centre to 0
+    ``share`` rises through the border from 0 to 1 and is 0.5 on the outline, ``middle`` falls from 1 at the center to 0
     at the outline, ``inside`` is the truth.
     """
 
@@ -238,7 +229,7 @@ def add_lesion(
 ) -> NDArray[np.bool_]:
     """Add one lesion to the skin.
 
-    ``plane``: its pixels. Returns bool (row, column): the pixels whose centre lies within the outline, where the border
+    ``plane``: its pixels. Returns bool (row, column): the pixels whose center is inside the outline, where the border
     has half its strength.
     """
     box = plane.box_around(outline.center_mm, outline.radius_mm + _SKIRT * 2 * traits.fade_mm)
@@ -255,7 +246,7 @@ def add_lesion(
 
 
 def _make_lesion_maps(plane: Plane, outline: LesionOutline, traits: LesionTraits) -> LesionPixelMaps:
-    """Place the outline on the plane."""
+    """Evaluate the outline on the plane."""
     depth, radius, softness = outline.depth_maps(plane)
     half = np.float32(traits.fade_mm) * np.clip(softness, 0.4, _SKIRT)
     return LesionPixelMaps(ramp(depth / half, -1, 1), 1 - np.clip(radius, 0, 1), depth > 0)
@@ -287,7 +278,7 @@ def _add_color(
 def _add_relief(
     patch: SkinTissue, plane: Plane, body: LesionPixelMaps, traits: LesionTraits, name: tuple[int, int]
 ) -> None:
-    """Let the lesion rise over the skin, a little bumpy."""
+    """Elevate the lesion above the skin, with small bumps."""
     bumps = 1 + np.float32(0.25) * noise(plane, _lesion_stream(name, "relief"), 0.5)
     height_mm = 0.05 * traits.height * traits.diameter_mm
     patch.relief_mm += np.float32(height_mm) * bumps * ramp(body.middle, 0, 0.5)

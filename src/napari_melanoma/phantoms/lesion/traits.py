@@ -1,4 +1,4 @@
-"""What a phantom lesion shows: options, random traits, and the optics of skin."""
+"""Options and random traits of a phantom lesion, and the optics of skin."""
 
 from __future__ import annotations
 
@@ -21,40 +21,41 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class PhantomLesionOptions(Config):
-    """How each lesion looks; ``None`` is drawn from the seed, for each lesion anew."""
+    """Appearance of each lesion; ``None`` is chosen at random, for each lesion independently."""
 
     diameter_mm: Annotated[float, Field(ge=0.5, le=60)] | None = Field(
-        None, description="diameter of the disc of equal area in mm"
+        None, description="diameter of the disk of equal area in mm"
     )
     centre: tuple[Share, Share] | None = Field(
-        None, description="centre of the first lesion as a fraction of height and width; it may reach out of the image"
+        None,
+        description="center of the first lesion as a fraction of height and width; it may extend outside the image",
     )
     elongation: Annotated[float, Field(ge=1, le=3)] | None = Field(None, description="longer over shorter axis")
-    irregularity: Share | None = Field(None, description="how ragged the border is: 0 an oval, 1 notched and lobed")
-    asymmetry: Share | None = Field(None, description="how unlike its halves are, in shape and in colour")
-    variegation: Share | None = Field(None, description="how many colours: 0 one brown, 1 tan to black, red and grey")
-    darkness: Share | None = Field(None, description="how much pigment: 0 a faint tan, 1 nearly black")
+    irregularity: Share | None = Field(None, description="irregularity of the border: 0 oval, 1 notched and lobed")
+    asymmetry: Share | None = Field(None, description="difference between its halves, in shape and in color")
+    variegation: Share | None = Field(None, description="number of colors: 0 one brown, 1 tan to black, red and gray")
+    darkness: Share | None = Field(None, description="amount of pigment: 0 faint tan, 1 nearly black")
     fade_mm: Annotated[float, Field(ge=0.02, le=3)] | None = Field(
         None, description="half of the width over which the border fades, in mm"
     )
-    structure: Structure | None = Field(None, description="the pattern of the pigment")
-    contrast: Share | None = Field(None, description="how clearly the pattern is seen")
+    structure: Structure | None = Field(None, description="pattern of the pigment")
+    contrast: Share | None = Field(None, description="contrast of the pattern")
     blotches: Share | None = Field(None, description="dark structureless areas")
     veil: Share | None = Field(None, description="a blue-white veil over a part")
-    height: Share | None = Field(None, description="how far it rises over the skin, seen where light is slanting")
+    height: Share | None = Field(None, description="elevation above the skin, visible in oblique light")
 
 
 class SkinOptions(Config):
-    """What the skin around the lesions shows; ``None`` is drawn from the seed."""
+    """Appearance of the skin around the lesions; ``None`` is chosen at random."""
 
     mottling: Share | None = Field(None, description="uneven pigment and blood")
     furrows: Share | None = Field(None, description="relief: furrows and pores")
-    freckles: Share | None = Field(None, description="small faint spots, which are no lesion")
-    redness: Share | None = Field(None, description="red areas, which are no lesion")
+    freckles: Share | None = Field(None, description="small faint spots, not lesions")
+    redness: Share | None = Field(None, description="red areas, not lesions")
 
 
 class ArtifactOptions(Config):
-    """What lies on the skin and is no lesion; ``None`` is drawn from the seed."""
+    """Objects on the skin that are not lesions; ``None`` is chosen at random."""
 
     hairs: Annotated[int, Field(ge=0, le=200)] | None = Field(None, description="number of hairs")
     ruler: bool | None = Field(None, description="a scale with a tick each mm")
@@ -63,29 +64,29 @@ class ArtifactOptions(Config):
 
 
 class CameraOptions(Config):
-    """How the picture was taken; ``None`` is drawn from the seed."""
+    """Properties of the exposure; ``None`` is chosen at random."""
 
-    aperture: bool | None = Field(None, description="black outside of the round field of the dermoscope")
-    vignette: Share | None = Field(None, description="how much darker the corners are")
-    gradient: Share | None = Field(None, description="how uneven the light is from side to side")
+    aperture: bool | None = Field(None, description="black outside of the round field of the dermatoscope")
+    vignette: Share | None = Field(None, description="darkening of the corners")
+    gradient: Share | None = Field(None, description="unevenness of the light from side to side")
     shine: Share | None = Field(None, description="specular reflections of the relief")
-    cast: Share | None = Field(None, description="how far the white balance is off")
+    cast: Share | None = Field(None, description="error of the white balance")
     blur_mm: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="sigma of the blur in mm on the skin")
     noise: Share | None = Field(None, description="noise of the sensor")
 
 
 class LesionPhantomConfig(Config):
-    """Which phantom lesion to draw; the same values give the same lesion, and ``None`` is drawn from the seed.
+    """Options of a phantom lesion; equal values give the same lesion, and ``None`` is chosen at random by the seed.
 
-    A size with the same ratio of height to width changes the resolution alone: the lesion stays what and where it is.
+    A size with the same ratio of height to width changes the resolution only: lesion and position are the same.
     """
 
-    seed: int = Field(0, ge=0, description="what all that is not given is drawn from")
+    seed: int = Field(0, ge=0, description="seed of all random choices")
     modality: PhantomModality = Field("dermoscopic", description="kind of photograph")
     size: tuple[Side, Side] = Field((450, 600), description="height and width in pixels")
     field_mm: Annotated[float, Field(ge=5, le=200)] | None = Field(None, description="width of the view in mm")
     skin_type: Annotated[int, Field(ge=1, le=6)] | None = Field(None, description="Fitzpatrick I to VI as 1 to 6")
-    lesions: int = Field(1, ge=0, le=12, description="how many lesions, 0 for none")
+    lesions: int = Field(1, ge=0, le=12, description="number of lesions")
     lesion: PhantomLesionOptions = PhantomLesionOptions()
     skin: SkinOptions = SkinOptions()
     artefacts: ArtifactOptions = ArtifactOptions()
@@ -94,18 +95,18 @@ class LesionPhantomConfig(Config):
 
 # Linear sRGB of skin without pigment or blood.
 DERMIS = np.array([0.80, 0.73, 0.68], np.float32)
-# Absorption per unit in red, green, blue: melanin falls smoothly with wavelength, haemoglobin has its bands in green
+# Absorption per unit in red, green, blue: melanin falls smoothly with wavelength, hemoglobin has its bands in green
 # and blue and is nearly clear in red (Jacques 2013, doi:10.1088/0031-9155/58/11/R37). The power law of that review is
-# flattened, as light that is absorbed less has travelled further; set so that types I to VI keep the hue of skin.
+# flattened, as light that is absorbed less has traveled further; set so that types I to VI keep the hue of skin.
 MELANIN = np.array([0.68, 1.00, 1.40], np.float32)
 BLOOD = np.array([0.20, 1.00, 0.82], np.float32)
-# Share of light that the uppermost layer returns before it meets pigment; it keeps dark skin from being too saturated.
+# Share of light that the uppermost layer returns before it meets pigment; it limits the saturation of dark skin.
 SURFACE = np.float32(0.010)
 # Linear sRGB of pigment seen through scattering dermis: the blue-white veil.
 VEIL = np.array([0.27, 0.31, 0.38], np.float32)
 # Individual typology angle in degrees, lower and upper end, for each of six classes from very light to dark: the limits
 # of Chardon et al. 1991 (doi:10.1111/j.1467-2494.1991.tb00561.x), extended to dark skin by Del Bino and Bernerd 2013
-# (doi:10.1111/bjd.12529). The angle measures colour, the Fitzpatrick type a reaction to the sun; the two classes go
+# (doi:10.1111/bjd.12529). The angle measures color, the Fitzpatrick type a reaction to the sun; the two classes go
 # together in the mean only.
 TYPE_ANGLES = {1: (57, 66), 2: (43, 53), 3: (30, 39), 4: (13, 25), 5: (-24, 4), 6: (-58, -36)}
 _TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -113,7 +114,7 @@ _WHITE = _TO_XYZ.sum(axis=1)
 
 
 def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
-    """Colour of skin.
+    """Color of skin.
 
     ``melanin``, ``blood``: optical density in green, natural logarithm, (row, column). Returns float32 linear sRGB
     (row, column, channel).
@@ -164,7 +165,7 @@ def _srgb_table(steps: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class SceneTraits:
-    """Width of the view, and the skin's type as Fitzpatrick 1 to 6, typology angle in degrees and blood (density)."""
+    """Width of the view, and the skin: Fitzpatrick type 1 to 6, typology angle in degrees and blood (density)."""
 
     field_mm: float
     skin_type: int
@@ -174,7 +175,7 @@ class SceneTraits:
 
 @dataclass(frozen=True)
 class LesionTraits:
-    """One lesion; the fields are those of ``LesionOptions``."""
+    """One lesion; the fields are those of ``PhantomLesionOptions``."""
 
     diameter_mm: float
     elongation: float
@@ -203,7 +204,7 @@ class SkinTraits:
 
 @dataclass(frozen=True)
 class ArtifactTraits:
-    """What lies on the skin; the fields are those of ``ArtefactOptions``."""
+    """Objects on the skin; the fields are those of ``ArtifactOptions``."""
 
     hairs: int
     ruler: bool
@@ -213,7 +214,7 @@ class ArtifactTraits:
 
 @dataclass(frozen=True)
 class CameraTraits:
-    """How the picture is taken; the fields are those of ``CameraOptions``."""
+    """Properties of the exposure; the fields are those of ``CameraOptions``."""
 
     aperture: bool
     vignette: float
@@ -225,10 +226,7 @@ class CameraTraits:
 
 
 def draw_scene_traits(config: LesionPhantomConfig) -> SceneTraits:
-    """Choose the view and the skin; where a diameter is given and the view is not, the view makes room for it.
-
-    Given or drawn.
-    """
+    """Choose the view and the skin; if a diameter is given without a view, the view is made wide enough."""
     rng = random_stream(config.seed, "scene")
     field_mm = rng.uniform(11, 20) if config.modality == "dermoscopic" else rng.uniform(24, 42)
     room = rng.uniform(1.9, 2.9) * max(1.0, config.size[1] / config.size[0])
@@ -242,10 +240,7 @@ def draw_scene_traits(config: LesionPhantomConfig) -> SceneTraits:
 
 
 def draw_lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> LesionTraits:
-    """Choose how a lesion looks.
-
-    Given or drawn.
-    """
+    """Choose the appearance of a lesion."""
     rng = random_stream(config.seed, "lesion", index, "traits")
     macroscopic = config.modality == "macroscopic"
     share = rng.uniform(0.2, 0.42) if macroscopic else rng.uniform(0.34, 0.62)
@@ -268,10 +263,7 @@ def draw_lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) 
 
 
 def draw_skin_traits(config: LesionPhantomConfig) -> SkinTraits:
-    """Choose what the skin around shows.
-
-    Given or drawn.
-    """
+    """Choose the appearance of the skin."""
     rng = random_stream(config.seed, "skin", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
@@ -284,10 +276,7 @@ def draw_skin_traits(config: LesionPhantomConfig) -> SkinTraits:
 
 
 def draw_artifact_traits(config: LesionPhantomConfig) -> ArtifactTraits:
-    """Choose what lies on the skin.
-
-    Given or drawn.
-    """
+    """Choose the objects on the skin."""
     rng = random_stream(config.seed, "artefacts", "traits")
     macroscopic = config.modality == "macroscopic"
     hairs, ruler, bubbles, ink = rng.random(4)
@@ -301,10 +290,7 @@ def draw_artifact_traits(config: LesionPhantomConfig) -> ArtifactTraits:
 
 
 def draw_camera_traits(config: LesionPhantomConfig) -> CameraTraits:
-    """Choose how the picture is taken.
-
-    Given or drawn.
-    """
+    """Choose the properties of the exposure."""
     rng = random_stream(config.seed, "camera", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
@@ -320,11 +306,11 @@ def draw_camera_traits(config: LesionPhantomConfig) -> CameraTraits:
 
 
 def _draw_optional(rng: np.random.Generator, chance: float) -> float:
-    """An amount that is 0 unless it happens; draws two numbers either way."""
+    """Amount of an optional trait, 0 if absent; always draws two random numbers."""
     happens, amount = rng.random(2)
     return float(0.25 + 0.75 * amount) if happens < chance else 0.0
 
 
 def _apply_options(options: Config, drawn: dict[str, Any]) -> dict[str, Any]:
-    """The drawn values, replaced by those that were given."""
+    """Replace random values by given ones."""
     return drawn | {key: value for key, value in options.model_dump().items() if value is not None}

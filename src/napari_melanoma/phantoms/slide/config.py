@@ -1,4 +1,4 @@
-"""Options of a phantom slide, and the kinds of pixels."""
+"""Options of a phantom slide, and the tissue labels of its pixels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class SlideLesionOptions(Config):
-    """Which lesions each section holds; ``None`` is drawn from the seed."""
+    """Lesions of each section; ``None`` is chosen at random by the seed."""
 
     malignant: int = Field(1, ge=0, le=4, description="invasive melanomas in each section")
-    benign: int = Field(1, ge=0, le=4, description="naevi in each section")
+    benign: int = Field(1, ge=0, le=4, description="nevi in each section")
     breslow_mm: Annotated[float, Field(ge=0.15, le=8)] | None = Field(
         None, description="Breslow thickness of the first melanoma in mm, from the granular layer or the ulcer's base"
     )
@@ -29,27 +29,27 @@ class SlideLesionOptions(Config):
     pigment: Share | None = Field(None, description="melanin in the cells: 0 none, 1 black")
     mitoses_per_mm2: Annotated[float, Field(ge=0, le=60)] | None = Field(None, description="mitoses in a melanoma")
     necrosis: float = Field(
-        0.0, ge=0, le=0.5, allow_inf_nan=False, description="share of each melanoma that has died, in pale ragged areas"
+        0.0, ge=0, le=0.5, allow_inf_nan=False, description="necrotic share of each melanoma, in pale ragged areas"
     )
     position: Share | None = Field(
-        None, description="of the first lesion along the section; at 0 and 1 it is cut by the section's end"
+        None, description="position of the first lesion along the section; at 0 and 1 it is cut by the section's end"
     )
 
 
 class SectionOptions(Config):
-    """The piece of skin; ``None`` is drawn from the seed."""
+    """The piece of skin; ``None`` is chosen at random by the seed."""
 
     width_mm: Annotated[float, Field(ge=0.3, le=60)] | None = Field(None, description="along the surface")
     depth_mm: Annotated[float, Field(ge=0.3, le=20)] | None = Field(None, description="from the surface down")
     curvature_per_mm: Annotated[float, Field(ge=-0.2, le=0.2)] | None = Field(
-        None, description="of the surface: above 0 it bulges, below 0 it is hollow"
+        None, description="curvature of the surface: convex above 0, concave below"
     )
     rotation_deg: Annotated[float, Field(ge=-180, le=180)] | None = Field(
-        None, description="of the section on the glass"
+        None, description="rotation of the section on the glass"
     )
-    oblique_deg: float = Field(0.0, ge=0, le=60, description="tilt of the cut, which makes all layers look thicker")
+    oblique_deg: float = Field(0.0, ge=0, le=60, description="tilt of the cut, which makes all layers appear thicker")
     follicles_per_mm: Annotated[float, Field(ge=0, le=3)] | None = Field(None, description="hair follicles")
-    elastosis: Share | None = Field(None, description="how much of the upper dermis is blue-grey by sun damage")
+    elastosis: Share | None = Field(None, description="share of the upper dermis that is blue-gray by sun damage")
     cellular: Annotated[float, Field(ge=0, le=2)] | None = Field(
         None, description="scar rich in cells, which stains as a melanoma does, as a share of the melanomas' area"
     )
@@ -57,24 +57,24 @@ class SectionOptions(Config):
 
 
 class SlideArtifactOptions(Config):
-    """What has gone wrong with the slide."""
+    """Artifacts of the slide."""
 
     pens: int = Field(0, ge=0, le=8, description="pen marks on the glass")
     folds: int = Field(0, ge=0, le=8, description="folds in each section")
     defocus: int = Field(0, ge=0, le=20, description="areas that are out of focus")
-    dust: Share = Field(0.3, description="specks and fibres on the glass")
+    dust: Share = Field(0.3, description="specks and fibers on the glass")
 
 
 class SlidePhantomConfig(Config):
-    """Which phantom slide to draw; the same values give the same slide, and ``None`` is drawn from the seed."""
+    """Options of a phantom slide; equal values give the same slide, and ``None`` is chosen at random by the seed."""
 
-    seed: int = Field(0, ge=0, description="what all that is not given is drawn from")
+    seed: int = Field(0, ge=0, description="seed of all random choices")
     size: tuple[Side, Side] = Field((8192, 8192), description="height and width in pixels")
-    mpp: float = Field(0.5, ge=0.2, le=1.0, description="micrometres per pixel")
-    family: LookFamily = Field("train", description="looks to draw from: those for training, or those kept for tests")
+    mpp: float = Field(0.5, ge=0.2, le=1.0, description="micrometers per pixel")
+    family: LookFamily = Field("train", description="looks to choose from: for training, or reserved for tests")
     look: Annotated[str, OneOf(look_names)] | None = Field(None, description="stain, texture and nuclei by name")
     stain_strength: float = Field(1.0, ge=0.2, le=1.6, description="1 is usual, 0.4 pale")
-    stain_variation: Share = Field(0.4, description="how far hue and strength wander from the look")
+    stain_variation: Share = Field(0.4, description="variation of hue and strength around the look")
     sections: int = Field(1, ge=0, le=24, description="pieces of skin; 0 is a blank slide")
     lesions: SlideLesionOptions = SlideLesionOptions()
     section: SectionOptions = SectionOptions()
@@ -82,16 +82,16 @@ class SlidePhantomConfig(Config):
     levels: Annotated[int, Field(ge=1, le=12)] | None = Field(
         None, description="levels of the pyramid, each half the one before; by default down to one tile"
     )
-    quality: int = Field(85, ge=30, le=100, description="of the JPEG tiles")
+    quality: int = Field(85, ge=30, le=100, description="quality of the JPEG tiles")
 
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
-# From here on a label is a nest of a lesion: LESION + its index in the section.
+# Labels from here on are nests of a lesion: this label + its index in the section.
 FIRST_LESION_LABEL = 32
 
 
 class TissueKind(IntEnum):
-    """Labels of pixels, in the order in which nothing is implied."""
+    """Labels of pixels; their order has no meaning."""
 
     GLASS = 0
     DERMIS = 1
@@ -115,12 +115,12 @@ class TissueKind(IntEnum):
 
 
 def _make_class_table() -> np.ndarray:
-    """Give the class of each label, uint8 (256,)."""
+    """Return the class of each label, uint8 (256,)."""
     classes = np.ones(256, np.uint8)
     classes[[TissueKind.GLASS, TissueKind.KERATIN, TissueKind.CRUST]] = 0
     classes[TissueKind.EPIDERMIS] = 2
     classes[FIRST_LESION_LABEL:] = 3
-    classes[TissueKind.NECROSIS] = 3  # dead tumour is tumour: it counts for the thickness
+    classes[TissueKind.NECROSIS] = 3  # necrotic tumor counts as tumor, also for the thickness
     return classes
 
 

@@ -1,4 +1,4 @@
-"""A phantom slide as files: the pyramid, its truth as JSON, and its outlines as GeoJSON."""
+"""Write a phantom slide: the pyramid, its truth as JSON, and its outlines as GeoJSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LAYERS = {
 
 @dataclass(frozen=True)
 class SlidePhantomFiles:
-    """What was written: the slide, its truth, its outlines."""
+    """The files of a slide: image, truth and outlines."""
 
     image: Path
     truth: Path
@@ -41,10 +41,7 @@ class SlidePhantomFiles:
 def write_slide(
     config: SlidePhantomConfig, folder: Path, name: str, run: RunContext | None = None
 ) -> SlidePhantomFiles:
-    """Draw a slide and write ``NAME.tif``, ``NAME.truth.json`` and ``NAME.geojson``; the slide last.
-
-    Where they are.
-    """
+    """Generate a slide and write ``NAME.tif``, ``NAME.truth.json`` and ``NAME.geojson``; the slide last."""
     from napari_melanoma.io.geojson import write_geojson
 
     plan = plan_slide(config)
@@ -57,10 +54,9 @@ def write_slide(
 
 
 def describe_slide_truth(plan: PhantomSlidePlan) -> dict[str, Any]:
-    """Tell all that is true of a slide.
+    """Describe the ground truth of a slide, as JSON values.
 
-    Of dicts, lists, strings and numbers. Positions are (row, column) in pixels of level 0, from the outer corner of the
-    first pixel.
+    Positions are (row, column) in pixels of level 0, from the outer corner of the first pixel.
     """
     sections = [_describe_section(plan, section) for section in plan.sections]
     malignant = [lesion for section in sections for lesion in section["lesions"] if lesion["class"] == "malignant"]
@@ -89,12 +85,12 @@ def describe_slide_truth(plan: PhantomSlidePlan) -> dict[str, Any]:
 
 
 def _to_pixels(points_um: Floats, mpp: float) -> list[list[float]]:
-    """Points (x, y) in micrometres as (row, column) in pixels."""
+    """Convert points (x, y) in micrometers to (row, column) in pixels."""
     return [[round(float(y) / mpp, 2), round(float(x) / mpp, 2)] for x, y in points_um]
 
 
-def _describe_spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - artefacts.Spots, named there
-    """Round places as centres and radii."""
+def _describe_spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - plan.Spots
+    """Describe round areas by centers and radii."""
     return [
         {"centre": [round(float(y / mpp), 1), round(float(x / mpp), 1)], "radius_px": round(float(r / mpp), 1)}
         for x, y, r in zip(spots.x, spots.y, spots.radius, strict=True)
@@ -102,7 +98,7 @@ def _describe_spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: AN
 
 
 def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str, Any]:
-    """What is true of a section."""
+    """Ground truth of a section."""
     mpp = plan.config.mpp
     top, left, bottom, right = section.box
     return {
@@ -119,7 +115,7 @@ def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str,
 
 
 def _describe_lesion(plan: PhantomSlidePlan, section: SectionPlan, lesion: PhantomLesion) -> dict[str, Any]:
-    """What is true of a lesion."""
+    """Ground truth of a lesion."""
     mpp, request = plan.config.mpp, lesion.request
     label = FIRST_LESION_LABEL + request.index
     own = [polygon for polygon, kind in zip(section.polygons, section.labels, strict=True) if kind == label]
@@ -149,7 +145,7 @@ def _describe_lesion(plan: PhantomSlidePlan, section: SectionPlan, lesion: Phant
 
 
 def _describe_necrosis(section: SectionPlan, lesion: PhantomLesion, mpp: float, whole_px: float) -> dict[str, Any]:
-    """Area, share of the lesion, and outlines (row, column) in pixels of what has died."""
+    """Area, share of the lesion, and outlines (row, column) in pixels of the necrosis."""
     dead = necrosis_outlines(section, lesion, mpp)
     size = sum(map(polygon_area, dead))
     return {
@@ -160,9 +156,9 @@ def _describe_necrosis(section: SectionPlan, lesion: PhantomLesion, mpp: float, 
 
 
 def necrosis_outlines(section: SectionPlan, lesion: PhantomLesion, mpp: float) -> list[Floats]:
-    """Give the outlines of a lesion's necrosis.
+    """Return the outlines of a lesion's necrosis.
 
-    ``mpp``: micrometres per pixel. Vertices (vertex, 2) as x, y in pixels of level 0.
+    ``mpp``: micrometers per pixel. Returns vertices (vertex, 2) as x, y in pixels of level 0.
     """
     return [section.frame.to_slide(*outline.T) / mpp for outline in lesion.necrosis]
 
@@ -179,7 +175,7 @@ def _touches_edge(section: SectionPlan, lesion: PhantomLesion) -> bool:
 
 
 def _clark_level(section: SectionPlan, lesion: PhantomLesion) -> int | None:
-    """Clark level by the layers that the deepest point has reached; 170 micrometres below the junction is reticular."""
+    """Clark level by the layers that the deepest point has reached; 170 micrometers below the junction is reticular."""
     if lesion.depth_line is None:
         return None
     along, deepest = np.array([lesion.depth_line[1][0]]), lesion.depth_line[1][1]
@@ -191,7 +187,7 @@ def _clark_level(section: SectionPlan, lesion: PhantomLesion) -> int | None:
 
 
 def make_annotations(plan: PhantomSlidePlan) -> list[Annotation]:
-    """Give the outlines of a slide for QuPath: tissue, keratin, epidermis of each section, and each lesion."""
+    """Make annotations for QuPath: tissue, keratin and epidermis of each section, and each lesion."""
     from napari_melanoma.io.geojson import Annotation
 
     found = []
@@ -217,7 +213,7 @@ def make_annotations(plan: PhantomSlidePlan) -> list[Annotation]:
 
 
 def _make_polygon(points: Floats) -> Polygon:
-    """Vertices (x, y) as an area."""
+    """Convert vertices (x, y) to a polygon."""
     from napari_melanoma.core.polygons import Polygon, as_ring
 
     return Polygon(as_ring(points[:, ::-1]))

@@ -44,7 +44,7 @@ class PlacedNuclei:
 
 
 def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
-    """Give all nuclei whose middle lies in a window."""
+    """Place all nuclei whose center is in a window."""
     present = set(window.present_labels)
     found = [_aligned_nuclei(window)]
     for kinds, place in NUCLEI_PLACERS:
@@ -57,7 +57,7 @@ def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
 
 
 def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[GridPoints, WindowPixels]:
-    """Points of a grid that lie on tissue of some kinds, and the pixels below them."""
+    """Points of a grid on tissue of some kinds, and the pixels below them."""
     x, y, half = window.x_um, window.y_um, window.mpp / 2
     points = grid.points(y[0] - half, x[0] - half, y[-1] + half, x[-1] + half)
     row, column = window.find_pixels(points.x, points.y)
@@ -74,7 +74,7 @@ def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[G
 def _select_nuclei(
     pixels: WindowPixels, keep: NDArray[np.bool_], species: NDArray[np.integer[Any]], angle: Floats, lot: Floats
 ) -> PlacedNuclei:
-    """Put together those that are kept."""
+    """Combine the selected nuclei."""
     stamps = choose_stamps(species[keep], angle[keep], lot[keep])
     return PlacedNuclei(pixels.row[keep], pixels.column[keep], stamps)
 
@@ -110,7 +110,7 @@ def _epidermal_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _dermal_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Fibroblasts along the fibres, and a few inflammatory cells."""
+    """Fibroblasts along the fibers, and a few inflammatory cells."""
     points, pixels = _grid_points(
         window, SPARSE, TissueKind.DERMIS, TissueKind.MUSCLE, TissueKind.NERVE, TissueKind.WALL
     )
@@ -165,7 +165,7 @@ def _sebocyte_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _lesion_nuclei(window: SectionWindow, label: int, lesion: PhantomLesion) -> PlacedNuclei:
-    """Cells of a lesion: even and maturing in a naevus; of all sizes, dark, dividing in a melanoma."""
+    """Cells of a lesion: even and maturing in a nevus; of all sizes, dark, dividing in a melanoma."""
     grid = PointGrid(lesion.cell_um, 0.36, 40 + lesion.request.index)
     points, pixels = _grid_points(window, grid, label)
     if not len(points.x):
@@ -221,10 +221,10 @@ NUCLEI_PLACERS = (
 
 
 def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDArray[np.uint8]:
-    """Say what the centre of each pixel of a box is.
+    """Label each pixel of a box by the tissue at its center.
 
-    ``box``: pixels, counted at the downsample. ``downsample``: side of such a pixel in pixels of level 0. Kinds and
-    lesions, uint8 (row, column).
+    ``box``: pixels, counted at the downsample. ``downsample``: side of such a pixel in pixels of level 0. Returns
+    tissue kinds and lesions, uint8 (row, column).
     """
     labels = np.zeros((box.height, box.width), np.uint8)
     top, left, bottom, right = section.boxes.T / downsample
@@ -234,7 +234,7 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
         part = rasterize_polygon(section.polygons[index], box, downsample)
         if part is not None:
             rows_columns, mask = part
-            if index and section.labels[index] != TissueKind.CRUST:  # all else is seen only where there is tissue
+            if index and section.labels[index] != TissueKind.CRUST:  # other structures are visible only on tissue
                 mask &= labels[rows_columns] != TissueKind.GLASS
             labels[rows_columns][mask] = section.labels[index]
     return labels
@@ -253,17 +253,17 @@ class SectionWindow:
 
     @cached_property
     def x_um(self) -> Floats:
-        """Centres of the columns, float64 (column,)."""
+        """Centers of the columns, float64 (column,)."""
         return (self.box.left + np.arange(self.box.width) + 0.5) * self.mpp
 
     @cached_property
     def y_um(self) -> Floats:
-        """Centres of the rows, float64 (row,)."""
+        """Centers of the rows, float64 (row,)."""
         return (self.box.top + np.arange(self.box.height) + 0.5) * self.mpp
 
     @property
     def textures(self) -> TextureSet:
-        """Those of the look."""
+        """Textures of the look."""
         return make_textures(self.look.name)
 
     @cached_property
@@ -272,10 +272,7 @@ class SectionWindow:
         return self.section.frame.to_section(self.x_um[None], self.y_um[:, None])
 
     def select_pixels(self, label: int) -> WindowPixels:
-        """Gather the pixels of a label.
-
-        Returns all of them, in reading order.
-        """
+        """Select all pixels of a label, in reading order."""
         index = np.flatnonzero(self.labels == label).astype(np.int32)
         along, depth = (part.ravel()[index] for part in self.section_coordinates)
         row, column = np.divmod(index, np.int32(self.box.width))
@@ -289,7 +286,7 @@ class SectionWindow:
     def find_pixels(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the pixels below positions.
 
-        ``x_um``, ``y_um``: micrometres (point,). Returns row and column of each, which may lie outside.
+        ``x_um``, ``y_um``: micrometers (point,). Returns row and column of each, which may lie outside.
         """
         row = np.floor(y_um / self.mpp).astype(np.int64) - self.box.top
         column = np.floor(x_um / self.mpp).astype(np.int64) - self.box.left
@@ -298,7 +295,7 @@ class SectionWindow:
 
 @dataclass(frozen=True)
 class WindowPixels:
-    """Some pixels of a window: rows, columns, and positions in the section in micrometres, float32 (pixel,)."""
+    """Some pixels of a window: rows, columns, and positions in the section in micrometers, float32 (pixel,)."""
 
     window: SectionWindow
     row: NDArray[np.integer[Any]]
@@ -324,18 +321,18 @@ class WindowPixels:
 
     @cached_property
     def cloud(self) -> Floats:
-        """What changes slowly over the tissue, with detail, 0 to 1."""
+        """Slowly varying texture with detail, 0 to 1."""
         return interpolate_texture(self.window.textures.clouds, self.along, self.depth, CLOUD_UM)
 
     @cached_property
     def patch(self) -> Floats:
-        """What changes very slowly and smoothly over the tissue, 0 to 1."""
+        """Very slowly varying, smooth texture, 0 to 1."""
         shift = np.float32(977 * self.window.section.index)
         return interpolate_texture(self.window.textures.patches, self.along + shift, self.depth, CLOUD_UM)
 
 
 HEMATOXYLIN, EOSIN, MELANIN, BLOOD = range(4)
-# Rows: haematoxylin, eosin, melanin, blood; columns: pixels.
+# Rows: hematoxylin, eosin, melanin, blood; columns: pixels.
 Dyes = Floats
 EPIDERMAL = PointGrid(10.5, 0.30, 11)
 FAT_CELLS = PointGrid(72.0, 0.30, 12)
@@ -345,14 +342,14 @@ SEPTA = PointGrid(95.0, 0.38, 15)
 
 
 def ramp(values: Floats, start: float, end: float) -> Floats:
-    """Rise straight from 0 to 1, or fall where ``end`` is the smaller."""
+    """Linear ramp from 0 to 1; falls if ``end`` is the smaller."""
     return np.clip((values - np.float32(start)) * np.float32(1 / (end - start)), 0, 1)
 
 
 def paint_ground(window: SectionWindow) -> Floats:
-    """Give the dyes on each pixel.
+    """Calculate the dyes of each pixel.
 
-    Returns float32 (4, row, column): haematoxylin, eosin, melanin, blood.
+    Returns float32 (4, row, column): hematoxylin, eosin, melanin, blood.
     """
     dyes = np.zeros((4, window.labels.size), np.float32)
     for label in window.present_labels:
@@ -366,7 +363,7 @@ def paint_ground(window: SectionWindow) -> Floats:
 
 
 def _combine_dyes(pixels: WindowPixels, hematoxylin: Floats | float, eosin: Floats | float) -> Dyes:
-    """Put dyes together, none of melanin and blood."""
+    """Combine dyes, without melanin and blood."""
     dyes = np.zeros((4, len(pixels.row)), np.float32)
     dyes[HEMATOXYLIN], dyes[EOSIN] = hematoxylin, eosin
     return dyes
@@ -378,7 +375,7 @@ def _grain(pixels: WindowPixels) -> Floats:
 
 
 def _dermis(pixels: WindowPixels) -> Dyes:
-    """Collagen: fine strands below the epidermis, thick bundles with gaps further down; blue-grey where sun-damaged."""
+    """Collagen: fine strands below the epidermis, thick bundles with gaps further down; blue-gray where sun-damaged."""
     look, style = pixels.window.textures, pixels.window.look.texture
     bent = pixels.depth + 100 * pixels.patch
     strands = sample_texture(look.strands, pixels.along, bent, FINE_UM)
@@ -497,7 +494,7 @@ def _infiltrate(pixels: WindowPixels) -> Dyes:
 
 
 def _stroma(pixels: WindowPixels) -> Dyes:
-    """Scar rich in cells: fine whorls, as blue as a tumour."""
+    """Scar rich in cells: fine whorls, as blue as a tumor."""
     whorl = pixels.depth + 90 * pixels.cloud
     strands = sample_texture(pixels.window.textures.strands, pixels.along + 60 * pixels.patch, whorl, FINE_UM)
     tone = 0.12 * (pixels.patch - 0.5)
@@ -511,7 +508,7 @@ def _crust(pixels: WindowPixels) -> Dyes:
 
 
 def _necrosis(pixels: WindowPixels) -> Dyes:
-    """Dead tumour: smudged pink without borders of cells, and dust of nuclei."""
+    """Dead tumor: smudged pink without borders of cells, and dust of nuclei."""
     grain = _grain(pixels)
     dust = ramp(grain, 0.88, 0.98) * ramp(pixels.cloud, 0.35, 0.75)
     return _combine_dyes(pixels, 0.02 + 0.30 * dust, 0.41 + 0.10 * grain + 0.14 * (pixels.cloud - 0.5))
@@ -575,7 +572,7 @@ def _add_collagen(pixels: WindowPixels, dyes: Dyes, lesion: PhantomLesion) -> No
 
 
 def _add_pigment(pixels: WindowPixels, dyes: Dyes, pigment: float, upper_only: bool) -> Dyes:
-    """Add melanin as dust and clumps, in a naevus towards the surface alone."""
+    """Add melanin as dust and clumps, in a nevus towards the surface alone."""
     if pigment > 0.08:
         fine = _grain(pixels)
         patchy = ramp(pixels.cloud + 0.5 * pixels.patch, 1.25 - 1.1 * pigment, 1.55 - 0.8 * pigment)

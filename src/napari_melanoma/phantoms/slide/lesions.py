@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class PhantomLesionRequest:
-    """What a lesion shall be; lengths in micrometres. ``depth_um`` is the Breslow thickness of a melanoma."""
+    """Requested properties of a lesion; lengths in micrometers. ``depth_um`` is the Breslow thickness of a melanoma."""
 
     kind: Literal["malignant", "benign"]
     index: int
@@ -32,8 +32,8 @@ class PhantomLesionRequest:
 class PhantomLesion:
     """A lesion: its nests (vertex, 2) in section coordinates, and where its thickness is measured.
 
-    ``measure`` holds the ends (along, depth) of the thickest place of a melanoma, from the granular layer or the
-    ulcer's base to the deepest point; ``None`` for a naevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
+    ``depth_line`` contains the ends (along, depth) of the thickest part of a melanoma, from the granular layer or the
+    ulcer's base to the deepest point; ``None`` for a nevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
     (pale, pink) to 1, ``desmoplastic`` the share that is poor in cells. The first ``bodies`` nests are the main mass
     of a melanoma; ``necrosis`` are outlines of what has died inside of them.
     """
@@ -50,14 +50,14 @@ class PhantomLesion:
 
     @property
     def breslow_um(self) -> float | None:
-        """Breslow thickness in micrometres."""
+        """Breslow thickness in micrometers."""
         return None if self.depth_line is None else self.depth_line[1][1] - self.depth_line[0][1]
 
 
 def grow_melanoma(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, request: PhantomLesionRequest
 ) -> tuple[SkinLayers, PhantomLesion]:
-    """Grow an invasive melanoma of exactly the thickness that is asked for.
+    """Generate an invasive melanoma of exactly the requested thickness.
 
     Returns the skin as the lesion changes it, and the lesion.
     """
@@ -114,7 +114,7 @@ def _add_ulcer(
     ulcer: tuple[float, float],
     request: PhantomLesionRequest,
 ) -> SkinLayers:
-    """Take the epidermis away, and lay a crust in its place."""
+    """Replace the epidermis by a crust."""
     along = layers.along
     middle, half = (ulcer[0] + ulcer[1]) / 2, (ulcer[1] - ulcer[0]) / 2
     rim = np.clip((1 - np.abs(along - middle) / half) / 0.45, 0, 1)
@@ -132,7 +132,7 @@ def _add_ulcer(
 def _lower_border(
     rng: np.random.Generator, healthy: SkinLayers, skin: SkinLayers, request: PhantomLesionRequest, depth_um: float
 ) -> Floats:
-    """Depth of the pushing border at each position, so that its thickest place is ``depth_um`` below the surface."""
+    """Depth of the pushing border at each position, so that its thickest part is ``depth_um`` below the surface."""
     t = _relative_position(healthy, request)
     roundness = rng.uniform(2.0, 3.2)
     lean = rng.uniform(-0.25, 0.25)
@@ -146,7 +146,7 @@ def _lower_border(
 
 
 def _body_outlines(skin: SkinLayers, lower: Floats) -> list[Floats]:
-    """Outlines between the junction and the lower border, wherever that lies deeper."""
+    """Outlines between the junction and the lower border, where that is deeper."""
     bodies = []
     thick = lower > skin.junction + 6
     edges = np.flatnonzero(np.diff(np.concatenate([[0], thick, [0]])))
@@ -170,7 +170,7 @@ def _deepest_value(layers: SkinLayers, depths: Floats, along: float, half: float
 def _deepest_nest(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest, room: float
 ) -> Floats:
-    """A nest below the body that reaches exactly the thickness asked for."""
+    """A nest below the body that reaches exactly the requested thickness."""
     radius = 0.36 * room
     at = float(skin.along[np.argmax(lower - skin.granular)])
     nest = blob_outline(rng, (at, 0.0), (radius * rng.uniform(1, 1.5), radius), 0.08)
@@ -181,7 +181,7 @@ def _deepest_nest(
 def _fringe_nests(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> list[Floats]:
-    """Nests that have left the body, none deeper than the thickness asked for, none touching another."""
+    """Nests separate from the body, none deeper than the requested thickness, none touching another."""
     nests: list[Floats] = []
     taken: list[tuple[float, float, float]] = []
     for _ in range(int(request.half_width_um / 13)):
@@ -203,7 +203,7 @@ def _fringe_nests(
 def _junctional_nests(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> list[Floats]:
-    """Nests in the epidermis: at the junction beside the body, single and higher up over it."""
+    """Nests in the epidermis: at the junction beside the body, single and higher up above it."""
     nests = []
     along = request.along - 1.4 * request.half_width_um
     while along < request.along + 1.4 * request.half_width_um:
@@ -245,7 +245,7 @@ def _breslow_line(skin: SkinLayers, nests: list[Floats]) -> tuple[Point, Point]:
 def grow_nevus(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, request: PhantomLesionRequest
 ) -> tuple[SkinLayers, PhantomLesion]:
-    """Grow a naevus: even nests at the tips of the ridges and below, smaller and smaller towards the depth.
+    """Generate a nevus: regular nests at the tips of the ridges and below, smaller with depth.
 
     Returns the skin as the lesion changes it, and the lesion.
     """
@@ -309,16 +309,16 @@ def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLe
     return nests
 
 
-# Half axes in micrometres: 150 to 500 across are seen at 6 micrometres per pixel.
+# Half axes in micrometers: 150 to 500 across are visible at 6 micrometers per pixel.
 _RADII = 75.0, 250.0
-# So much living tumour stays around it, and a body thinner than the last has no room for any.
+# Margins of viable tumor; a body thinner than the last value has no space for necrosis.
 _MARGIN_UM, _THINNEST_UM = 24.0, 90.0
 _TRIES = 500
 
 
 @dataclass(frozen=True)
 class _MelanomaBody:
-    """One body of a melanoma: its upper and lower border (position,) in micrometres."""
+    """One body of a melanoma: its upper and lower border (position,) in micrometers."""
 
     along: Floats
     upper: Floats
@@ -333,7 +333,7 @@ class _MelanomaBody:
 def add_necrosis(
     drawing: SectionDrawing, rng: np.random.Generator, lesion: PhantomLesion, share: float
 ) -> PhantomLesion:
-    """Let parts of a melanoma's bodies die, away from their borders, so that outline and thickness stay.
+    """Add necrosis to a melanoma's bodies, away from their borders, so that outline and thickness are unchanged.
 
     ``share``: of the area of its bodies, 0 to 1; what has no room is left out.
     """
@@ -365,14 +365,14 @@ def add_necrosis(
 
 
 def _parse_body(outline: Floats) -> _MelanomaBody:
-    """Take the outline of a body apart: the upper border, then the lower one backwards."""
+    """Split the outline of a body: the upper border, then the lower one backwards."""
     half = len(outline) // 2
     upper, lower = outline[:half], outline[half:][::-1]
     return _MelanomaBody(upper[:, 0], upper[:, 1], lower[:, 1])
 
 
 def _draw_ellipse(rng: np.random.Generator, body: _MelanomaBody, index: int) -> Floats:
-    """Middle (along, depth) and half axes of an area at a position of a body, of a height that has room there."""
+    """Middle (along, depth) and half axes of an area at a position of a body that fits there."""
     radius = rng.uniform(*_RADII)
     tall = min(radius * rng.uniform(0.6, 1.0), float(body.inner_height[index]) / 2)
     top, bottom = body.upper[index] + _MARGIN_UM + tall, body.lower[index] - _MARGIN_UM - tall
@@ -390,7 +390,7 @@ def _draw_ragged_outline(rng: np.random.Generator, ellipse: Floats) -> Floats:
 
 
 def _clip_to_body(body: _MelanomaBody, outline: Floats) -> Floats:
-    """Move what would leave the body back to its margin."""
+    """Move points outside the body back to its margin."""
     middle = int(np.searchsorted(body.along, outline[:, 0].mean()).clip(0, len(body.along) - 1))
     narrow = np.flatnonzero(body.inner_height < 4)
     first = narrow[narrow < middle].max(initial=-1) + 1

@@ -16,9 +16,9 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class PhantomStain:
-    """Optical densities (red, green, blue) of a unit of each dye, and the colour of bare glass.
+    """Optical densities (red, green, blue) of a unit of each dye, and the color of bare glass.
 
-    ``haematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1.
+    ``hematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1.
     """
 
     hematoxylin: Vector
@@ -32,10 +32,10 @@ class PhantomStain:
 
 @dataclass(frozen=True)
 class NucleusStyle:
-    """How nuclei are drawn.
+    """Rendering of nuclei.
 
-    ``grain`` is the size of chromatin clumps in micrometres, ``contrast`` how far they differ, ``rim`` how much darker
-    the membrane is, ``softness`` the width of the edge in micrometres, ``lobes`` the harmonics that bend the outline.
+    ``grain`` is the size of chromatin clumps in micrometers, ``contrast`` their variation, ``rim`` the darkening of
+    the membrane is, ``softness`` the width of the edge in micrometers, ``lobes`` the harmonics that bend the outline.
     """
 
     grain: float
@@ -49,9 +49,9 @@ class NucleusStyle:
 
 @dataclass(frozen=True)
 class TextureStyle:
-    """How fibres and cytoplasm are drawn.
+    """Rendering of fibers and cytoplasm.
 
-    ``bundle`` and ``length`` are the width and length of collagen bundles in micrometres, ``wave`` how far they
+    ``bundle`` and ``length`` are the width and length of collagen bundles in micrometers, ``wave`` how far they
     wander, ``cleft`` the share of white gaps, ``grain`` the roughness of cytoplasm, ``weave`` the layers of keratin.
     """
 
@@ -65,7 +65,7 @@ class TextureStyle:
 
 @dataclass(frozen=True)
 class SlideLook:
-    """One way in which a laboratory's slides look; ``family`` says whether it may be trained on."""
+    """The appearance of one laboratory's slides; ``family`` determines whether it may be used for training."""
 
     name: str
     family: Literal["train", "test"]
@@ -161,7 +161,7 @@ LOOKS = (
 
 
 def look_names() -> tuple[str, ...]:
-    """Names of all looks.
+    """Return the names of all looks.
 
     Those for training first.
     """
@@ -169,12 +169,12 @@ def look_names() -> tuple[str, ...]:
 
 
 def get_look(name: str) -> SlideLook:
-    """Give a look by its name."""
+    """Return a look by its name."""
     return next(look for look in LOOKS if look.name == name)
 
 
 def family_looks(family: Literal["train", "test"]) -> tuple[SlideLook, ...]:
-    """Give the looks of a family.
+    """Return the looks of a family.
 
     In their order.
     """
@@ -184,16 +184,16 @@ def family_looks(family: Literal["train", "test"]) -> tuple[SlideLook, ...]:
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 VARIANTS, TURNS = 14, 12
-# Half of the side of the largest stamp in micrometres.
+# Half of the side of the largest stamp in micrometers.
 REACH_UM = 13.0
 
 
 @dataclass(frozen=True)
 class NucleusType:
-    """How one kind of nucleus looks: half axes in micrometres, and amounts relative to a usual nucleus.
+    """Appearance of one kind of nucleus: half axes in micrometers, and amounts relative to a usual nucleus.
 
-    ``spread`` is the variation of size and shape, ``dark`` the haematoxylin, ``clumps`` how uneven the chromatin is,
-    ``nucleoli`` how many at most, ``halo`` the clear space around in micrometres, ``bend`` how irregular it is.
+    ``spread`` is the variation of size and shape, ``dark`` the hematoxylin, ``clumps`` how uneven the chromatin is,
+    ``nucleoli`` how many at most, ``halo`` the clear space around in micrometers, ``bend`` how irregular it is.
     """
 
     length: float
@@ -231,13 +231,13 @@ NUCLEUS_TYPE_INDEX = {name: number for number, name in enumerate(NUCLEUS_TYPES)}
 
 @dataclass(frozen=True)
 class StampBank:
-    """Stamps of all species: float32 (species, variant, turn, 2, side, side), haematoxylin and cleared space."""
+    """Stamps of all species: float32 (species, variant, turn, 2, side, side), hematoxylin and cleared space."""
 
     stamps: Floats
     reach: int
 
     def draw_nuclei(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
-        """Lay nuclei on a canvas; where they overlap the stronger one is seen.
+        """Draw nuclei on a canvas; where they overlap the stronger one is visible.
 
         ``canvas``: float32 (2, row, column), changed in place.
         """
@@ -263,7 +263,7 @@ def choose_stamps(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats)
 def make_stamp_bank(look_name: str, mpp: float) -> StampBank:
     """Draw all stamps of a look.
 
-    ``mpp``: micrometres per pixel.
+    ``mpp``: micrometers per pixel.
     """
     look = get_look(look_name)
     reach = int(np.ceil(REACH_UM / mpp))
@@ -327,7 +327,7 @@ def _draw_nucleolus(rng: np.random.Generator, half: tuple[float, float], x: Floa
 
 
 SIDE = 1024
-# Micrometres a texture pixel of what is fine, and of what changes slowly.
+# Micrometers per texture pixel of fine and of slowly varying textures.
 FINE_UM, CLOUD_UM = 0.6, 5.0
 
 
@@ -335,7 +335,7 @@ FINE_UM, CLOUD_UM = 0.6, 5.0
 class TextureSet:
     """Periodic float32 (SIDE, SIDE), each of values that are evenly spread from 0 to 1.
 
-    ``bundles`` and ``strands`` are fibres along the columns, thick and fine; ``weave`` the layers of keratin;
+    ``bundles`` and ``strands`` are fibers along the columns, thick and fine; ``weave`` the layers of keratin;
     ``grain`` fine and without direction; ``clouds`` changes slowly; ``patches`` slowly and elsewhere.
     """
 
@@ -348,9 +348,9 @@ class TextureSet:
 
 
 def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
-    """Look a texture up.
+    """Sample a texture at the nearest pixel.
 
-    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: where, in micrometres along its columns and rows, of any shape.
+    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: positions, in micrometers along its columns and rows, of any shape.
     ``pixel_um``: size of its pixels. Returns float32 of that shape; the texture goes on for ever.
     """
     scale = np.float32(1 / pixel_um)
@@ -360,9 +360,9 @@ def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Fl
 
 
 def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
-    """Look a texture up, between its pixels too.
+    """Sample a texture with interpolation.
 
-    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: where, in micrometres along its columns and rows, of any shape.
+    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: positions, in micrometers along its columns and rows, of any shape.
     ``pixel_um``: size of its pixels. Returns float32 of that shape, bilinear; the texture goes on for ever.
     """
     scale = np.float32(1 / pixel_um)
@@ -433,7 +433,7 @@ def _equalize(values: Floats) -> Floats:
 
 
 def _fiber_texture(rng: np.random.Generator, style: TextureStyle, width_um: float, length_um: float) -> Floats:
-    """Wavy fibres along the columns, two sets woven into each other."""
+    """Wavy fibers along the columns, two sets woven into each other."""
     wave = style.wave / FINE_UM * min(1.0, length_um / 60)
     rows, columns = np.indices((SIDE, SIDE))
     sets = []

@@ -1,4 +1,4 @@
-"""The plan of a phantom slide: sections, layout and artefacts, as pure geometry."""
+"""The plan of a phantom slide: sections, layout and artifacts, as pure geometry."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from napari_melanoma.phantoms.slide.tissue import SkinLayers, add_scars, fill_de
 
 MM = 1000.0
 _SMALLEST_UM = 300.0
-# A lesion may reach so deep into its section, as a share.
+# Largest depth of a lesion as a share of its section.
 MAX_DEPTH_SHARE = 0.75
 
 
 @dataclass(frozen=True)
 class LayoutCell:
-    """A part of the slide for one section, in micrometres."""
+    """A part of the slide for one section, in micrometers."""
 
     top: float
     left: float
@@ -56,7 +56,7 @@ class SectionSite:
 
 
 def lay_out_sections(config: SlidePhantomConfig) -> list[LayoutCell]:
-    """Divide the slide among its sections, in rows."""
+    """Divide the slide into cells for its sections, in rows."""
     height, width = (side * config.mpp for side in config.size)
     count = config.sections
     if not count:
@@ -72,7 +72,7 @@ def lay_out_sections(config: SlidePhantomConfig) -> list[LayoutCell]:
 
 
 def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: LayoutCell) -> SectionSite:
-    """Find the largest place for a section, or the one that is asked for."""
+    """Find the largest position for a section, or the requested one."""
     asked = config.section
     needed = (config.lesions.breslow_mm or 0) * MM / MAX_DEPTH_SHARE + 1
     if _section_height(needed) > cell.height:
@@ -96,21 +96,22 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
             break
     raise ConfigError(
         f"a section of {width / MM:.2f} x {depth / MM:.2f} mm does not fit into the {cell.width / MM:.2f} x "
-        f"{cell.height / MM:.2f} mm that the slide has for it: ask for a larger size, fewer sections, or another "
+        f"{cell.height / MM:.2f} mm that the slide has for it: choose a larger size, fewer sections, or another "
         "section.width_mm, depth_mm or rotation_deg."
     )
 
 
 def too_thick_error(breslow_um: float, depth_um: float) -> ConfigError:
-    """Say that a melanoma does not fit; the caller raises it."""
+    """Make the error that a melanoma does not fit; the caller raises it."""
     return ConfigError(
-        f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: ask for "
-        f"at most {0.85 * MAX_DEPTH_SHARE * depth_um / MM:.2f} mm, a larger size, fewer sections or a greater section.depth_mm."
+        f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: choose "
+        f"at most {0.85 * MAX_DEPTH_SHARE * depth_um / MM:.2f} mm, a larger size, fewer sections or a "
+        "greater section.depth_mm."
     )
 
 
 def _section_height(depth_um: float) -> float:
-    """Room that a straight section takes, from where a lesion lifts its surface to its uneven bottom."""
+    """Space for a straight section, from a surface raised by a lesion to its uneven bottom."""
     return 1.03 * depth_um + min(500.0, 0.12 * depth_um) + 80
 
 
@@ -131,13 +132,13 @@ def _center_site(site: SectionSite, cell: LayoutCell) -> SectionSite | None:
     return SectionSite(SurfaceFrame(float(x), float(y), frame.angle, frame.curvature), site.width_um, site.depth_um)
 
 
-# Nuclei that line an outline lie this far inside of it.
+# Distance of the nuclei that line an outline from it.
 _INSET_UM = 4.5
 
 
 @dataclass(frozen=True)
 class AlignedNuclei:
-    """Nuclei whose place was planned, sorted by ``y``: positions in micrometres on the slide, directions, species.
+    """Nuclei at planned positions, sorted by ``y``: positions in micrometers on the slide, directions, species.
 
     Each is drawn only where the pixel below it is of kind ``label``.
     """
@@ -151,7 +152,7 @@ class AlignedNuclei:
 
 @dataclass(frozen=True)
 class SectionPlan:
-    """All of one section.
+    """The plan of one section.
 
     ``polygons`` are (vertex, 2) as x, y in pixels of level 0, laid over each other in their order, each with a label;
     ``boxes`` (polygon, 4) their top, left, bottom, right.
@@ -170,23 +171,23 @@ class SectionPlan:
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom, right of what is seen of it in pixels of level 0: the tissue, and crusts on it."""
+        """Top, left, bottom, right of its visible part in pixels of level 0: the tissue, and crusts on it."""
         seen = np.array([index == 0 or label == TissueKind.CRUST for index, label in enumerate(self.labels)])
         top, left = self.boxes[seen, :2].min(axis=0)
         bottom, right = self.boxes[seen, 2:].max(axis=0)
         return float(top), float(left), float(bottom), float(right)
 
     def box_um(self, mpp: float) -> tuple[float, float, float, float]:
-        """Give the same in micrometres.
+        """Return the box in micrometers.
 
-        ``mpp``: micrometres per pixel. Top, left, bottom, right.
+        ``mpp``: micrometers per pixel. Top, left, bottom, right.
         """
         top, left, bottom, right = self.box
         return top * mpp, left * mpp, bottom * mpp, right * mpp
 
 
 def make_layer_outlines(rng: np.random.Generator, layers: SkinLayers) -> list[TissueOutline]:
-    """Turn the layers into outlines.
+    """Convert the layers to outlines.
 
     Tissue, fat, keratin, epidermis.
     """
@@ -222,9 +223,9 @@ def _tissue_outline(rng: np.random.Generator, layers: SkinLayers) -> Floats:
 def place_outlines(
     frame: SurfaceFrame, outlines: list[TissueOutline], mpp: float
 ) -> tuple[tuple[Floats, ...], tuple[int, ...], Floats]:
-    """Put outlines on the slide.
+    """Convert outlines to slide coordinates.
 
-    ``mpp``: micrometres per pixel. Returns ``polygons``, ``labels`` and ``boxes`` as ``SectionPlan`` has them.
+    ``mpp``: micrometers per pixel. Returns ``polygons``, ``labels`` and ``boxes`` for ``SectionPlan``.
     """
     polygons = tuple(frame.to_slide(*outline.points.T) / mpp for outline in outlines)
     boxes = np.array([polygon_bounds(polygon) for polygon in polygons])
@@ -234,7 +235,7 @@ def place_outlines(
 def align_nuclei(
     rng: np.random.Generator, frame: SurfaceFrame, layers: SkinLayers, drawing: SectionDrawing, species: dict[str, int]
 ) -> AlignedNuclei:
-    """Place the nuclei that stand in a row: the basal layer, and those that line glands and vessels."""
+    """Place nuclei in rows: the basal layer, and those that line glands and vessels."""
     rows = [_basal_nuclei(rng, layers, species)]
     rows += [_ring_nuclei(rng, outline, species) for outline in drawing.outlines if outline.ring]
     along, depth, turn, kind, label = (np.concatenate(column) for column in zip(*rows, strict=True))
@@ -245,7 +246,7 @@ def align_nuclei(
 
 
 def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers, species: dict[str, int]) -> tuple[Floats, ...]:
-    """The basal layer, along the junction, each nucleus standing on it."""
+    """The basal layer: nuclei perpendicular to the junction."""
     curve = np.stack([layers.along, layers.junction], axis=1)
     points, direction = resample_outline(np.concatenate([curve, curve[::-1]]), 5.2)
     keep = np.arange(len(points)) < len(points) // 2
@@ -282,7 +283,7 @@ INKS = {
 
 @dataclass(frozen=True)
 class PenMark:
-    """A pen mark: a line (point, 2) as x, y in micrometres, half of its width, and its optical density."""
+    """A pen mark: a line (point, 2) as x, y in micrometers, half of its width, and its optical density."""
 
     ink: str
     line: Floats
@@ -290,7 +291,7 @@ class PenMark:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom, right in micrometres."""
+        """Top, left, bottom, right in micrometers."""
         (left, top), (right, bottom) = self.line.min(axis=0), self.line.max(axis=0)
         margin = 1.3 * self.half_width_um
         return top - margin, left - margin, bottom + margin, right + margin
@@ -298,25 +299,25 @@ class PenMark:
 
 @dataclass(frozen=True)
 class SlideSpots:
-    """Round places on the slide in micrometres, float64 (spot,): dust, or what is out of focus."""
+    """Round places on the slide in micrometers, float64 (spot,): dust, or areas out of focus."""
 
     x: Floats
     y: Floats
     radius: Floats
 
     def find_in_box(self, top: float, left: float, bottom: float, right: float) -> NDArray[np.int64]:
-        """Find those that reach into a rectangle.
+        """Select the spots that overlap a rectangle.
 
-        ``top``, ``left``, ``bottom``, ``right``: in micrometres.
+        ``top``, ``left``, ``bottom``, ``right``: in micrometers.
         """
         rows = (self.y + self.radius > top) & (self.y - self.radius < bottom)
         return np.flatnonzero(rows & (self.x + self.radius > left) & (self.x - self.radius < right))
 
 
 def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -> PenMark:
-    """Draw a pen mark beside or around something: a circle, a line or a dot.
+    """Generate a pen mark beside or around a box: a circle, a line or a dot.
 
-    ``box``: top, left, bottom, right in micrometres of what was marked.
+    ``box``: top, left, bottom, right in micrometers of the marked area.
     """
     top, left, bottom, right = box
     height, width = bottom - top, right - left
@@ -354,9 +355,9 @@ def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def ink_density(pen: PenMark, x: Floats, y: Floats) -> Floats:
-    """Give how much ink lies on pixels: streaky, darker at its edge.
+    """Return the density of ink on pixels: streaky, darker at its edge.
 
-    ``x``, ``y``: positions of columns and rows in micrometres. Returns float32 (row, column), 0 where there is none,
+    ``x``, ``y``: positions of columns and rows in micrometers. Returns float32 (row, column), 0 where there is none,
     about 1 in the middle.
     """
     away = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
@@ -368,7 +369,7 @@ def ink_density(pen: PenMark, x: Floats, y: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class PhantomSlidePlan:
-    """All that is on a slide; ``stains`` (4, 3): haematoxylin, eosin, melanin, blood in red, green, blue."""
+    """The complete plan of a slide; ``stains`` (4, 3): hematoxylin, eosin, melanin, blood in red, green, blue."""
 
     config: SlidePhantomConfig
     look: SlideLook
@@ -386,13 +387,13 @@ class PhantomSlidePlan:
 
     @property
     def levels(self) -> int:
-        """How many levels the pyramid has."""
+        """Number of levels of the pyramid."""
         if self.config.levels is not None:
             return self.config.levels
         return max(1, int(np.ceil(np.log2(max(self.config.size) / 256))) + 1)
 
     def level_size(self, level: int) -> tuple[int, int]:
-        """Give the size of a level.
+        """Return the size of a level.
 
         Height and width in its pixels.
         """
@@ -418,7 +419,7 @@ def plan_slide(config: SlidePhantomConfig | None = None) -> PhantomSlidePlan:
 
 
 def _draw_stains(config: SlidePhantomConfig, look: SlideLook) -> Floats:
-    """Stain vectors of this slide: those of the look, a little off, times the strength of each dye."""
+    """Stain vectors of this slide: those of the look with random variation, times the strength of each dye."""
     rng = random_stream(config.seed, "stain")
     stain = look.stain
     vectors = np.array([stain.hematoxylin, stain.eosin, stain.melanin, stain.blood])
@@ -430,7 +431,7 @@ def _draw_stains(config: SlidePhantomConfig, look: SlideLook) -> Floats:
 
 
 def _draw_dust(config: SlidePhantomConfig) -> SlideSpots:
-    """Specks on the glass, about one in two square millimetres."""
+    """Specks on the glass, about one in two square millimeters."""
     rng = random_stream(config.seed, "dust")
     height, width = (side * config.mpp for side in config.size)
     count = rng.poisson(1.5 * config.artefacts.dust * height * width / MM**2)
@@ -484,12 +485,12 @@ def _plan_section(config: SlidePhantomConfig, index: int, cell: LayoutCell) -> S
 
 
 def _given_or_drawn(given: float | None, drawn: float) -> float:
-    """Take what was given, else what was drawn."""
+    """Return the given value, else the random one."""
     return float(drawn if given is None else given)
 
 
 def _draw_folds(config: SlidePhantomConfig, index: int, site: SectionSite, layers: SkinLayers) -> tuple[Floats, ...]:
-    """Lines (point, 2) as x, y in micrometres along which the tissue lies double."""
+    """Lines (point, 2) as x, y in micrometers along which the tissue is folded."""
     rng = random_stream(config.seed, "section", index, "folds")
     folds = []
     for _ in range(config.artefacts.folds):
@@ -507,7 +508,7 @@ def _grow_lesions(
     layers: SkinLayers,
     drawing: SectionDrawing,
 ) -> tuple[SkinLayers, tuple[PhantomLesion, ...]]:
-    """Grow all lesions of a section, one beside the other."""
+    """Generate all lesions of a section, side by side."""
     lesions = []
     for request in requests:
         rng = random_stream(config.seed, "section", index, "lesion", request.index)
@@ -521,7 +522,7 @@ def _grow_lesions(
 
 
 def _draw_requests(config: SlidePhantomConfig, index: int, site: SectionSite) -> list[PhantomLesionRequest]:
-    """Decide what each lesion shall be and where."""
+    """Choose the properties and position of each lesion."""
     options, rng = config.lesions, random_stream(config.seed, "section", index, "lesions")
     kinds = ["malignant"] * options.malignant + ["benign"] * options.benign
     if not kinds:
@@ -554,7 +555,7 @@ def _draw_requests(config: SlidePhantomConfig, index: int, site: SectionSite) ->
 
 
 def _share_section(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
-    """Share a section among its lesions in any order, melanomas getting twice as much: middles and widths."""
+    """Divide a section among its lesions in random order, twice as much for melanomas: middles and widths."""
     weights = np.array([2.0 if kind == "malignant" else 1.0 for kind in kinds])
     rooms = width_um * weights / weights.sum()
     order = rng.permutation(len(kinds))
@@ -567,7 +568,7 @@ def _share_section(rng: np.random.Generator, kinds: list[str], width_um: float) 
 def _draw_half_width(
     config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, room: float
 ) -> float:
-    """Half of the width of a lesion, such that it stays in its part of the section."""
+    """Half of the width of a lesion, such that it fits into its part of the section."""
     if number == 0 and kind == "malignant" and config.lesions.width_mm is not None:
         return config.lesions.width_mm * MM / 2
     wanted = rng.uniform(300, 900) + (rng.uniform(0.4, 0.9) * depth if kind == "malignant" else 0)
@@ -577,7 +578,7 @@ def _draw_half_width(
 def _draw_depth(
     config: SlidePhantomConfig, site: SectionSite, rng: np.random.Generator, which: tuple[int, int]
 ) -> float:
-    """Breslow thickness of a melanoma in micrometres; the first of the first section is the thickest."""
+    """Breslow thickness of a melanoma in micrometers; the first of the first section is the thickest."""
     most = MAX_DEPTH_SHARE * site.depth_um
     drawn = np.exp(rng.uniform(np.log(250), np.log(min(4500, max(0.8 * most, 300)))))
     first = random_stream(config.seed, "breslow")

@@ -1,4 +1,4 @@
-"""From a plan to pixels and to a pyramid of tiles."""
+"""Render a plan as pixels and as a pyramid of tiles."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from napari_melanoma.phantoms.slide.shapes import hash_uniform
 
 Floats = NDArray[np.floating[Any]]
 BLOCK = 256
-# Pixels around a block that are drawn too: for the softness of the optics, and where something is out of focus.
+# Margin around a block in pixels: for the blur of the optics, and for areas out of focus.
 _SOFT_MARGIN, _BLUR_MARGIN = 2, 20
 _CACHED_BLOCKS = 96
 
 
 def render_region(plan: PhantomSlidePlan, level: int, box: Box) -> Rgb:
-    """Draw a part of a level.
+    """Render a part of a level.
 
     ``level``: 0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
     ``box``: in pixels of that level; what lies outside of the slide is glass. Returns uint8 sRGB (row, column,
@@ -57,11 +57,11 @@ def render_region(plan: PhantomSlidePlan, level: int, box: Box) -> Rgb:
 
 
 def render_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
-    """Say what is true of a part of the slide.
+    """Render the ground truth of a part of the slide.
 
     ``downsample``: side of a pixel in pixels of level 0; any positive number. ``box``: in such pixels. Class at the
-    centre of each pixel, uint8 (row, column): 0 background, with what lies over the granular layer (keratin, the crust
-    of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumour.
+    center of each pixel, uint8 (row, column): 0 background, including structures above the granular layer (keratin, the
+    crust of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumor.
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
@@ -71,9 +71,9 @@ def render_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> NDArray
 
 
 def is_glass(plan: PhantomSlidePlan, level: int, box: Box) -> bool:
-    """Tell whether there is surely nothing but clean glass.
+    """Whether a box certainly contains clean glass only.
 
-    ``box``: in pixels of that level. Returns then all of its pixels have the colour ``plan.look.stain.glass``.
+    ``box``: in pixels of that level. If true, all of its pixels have the color ``plan.look.stain.glass``.
     """
     scale = float(2**level)
     margin = _SOFT_MARGIN + 1
@@ -104,14 +104,14 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
 
 
 class _BlockCache:
-    """The blocks drawn last, for whoever asks for many small parts; safe from several threads."""
+    """Cache of the last blocks, for many small parts; thread-safe."""
 
     def __init__(self) -> None:
         self._blocks: OrderedDict[tuple[int, int, int, int], tuple[PhantomSlidePlan, Rgb]] = OrderedDict()
         self._lock = Lock()
 
     def get(self, plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-        """Give a block, drawn now or before."""
+        """Return a block, from the cache if possible."""
         key = (id(plan), level, row, column)
         with self._lock:
             known = self._blocks.get(key)
@@ -130,7 +130,7 @@ _block_cache = _BlockCache()
 
 
 def get_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-    """Give one block of ``BLOCK`` by ``BLOCK`` pixels of a level, as the slide is made of.
+    """Return one block of ``BLOCK`` by ``BLOCK`` pixels of a level.
 
     Returns uint8 sRGB (row, column, channel), read-only.
     """
@@ -138,7 +138,7 @@ def get_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
 
 
 def _draw_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-    """Draw a block, from four of the finer level above the finest."""
+    """Render a block; at coarser levels from four blocks of the finer level."""
     box = Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK)
     if is_glass(plan, level, box):
         block = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
@@ -152,7 +152,7 @@ def _draw_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rg
 
 
 def downsample_by_two(rgb: Rgb) -> Rgb:
-    """Take the mean of two by two pixels.
+    """Average two by two pixels.
 
     ``rgb``: uint8 (row, column, channel), of even height and width. Returns uint8 of half the size.
     """
@@ -162,7 +162,7 @@ def downsample_by_two(rgb: Rgb) -> Rgb:
 
 
 def draw_region(plan: PhantomSlidePlan, box: Box) -> Rgb:
-    """Draw a part of level 0 at once; ``render`` puts such parts together.
+    """Render a part of level 0 at once; ``render_region`` combines such parts.
 
     ``box``: in pixels of level 0. Returns uint8 sRGB (row, column, channel).
     """
@@ -209,7 +209,7 @@ def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box) -> 
 
 
 def _fold_thickness(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
-    """How many layers of tissue lie on each other."""
+    """Number of overlapping tissue layers."""
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     layers: Floats | float = 1.0
     for number, line in enumerate(section.folds):
@@ -222,14 +222,14 @@ def _fold_thickness(section: SectionPlan, box: Box, mpp: float) -> Floats | floa
 
 
 def _soften(density: Floats) -> Floats:
-    """Blur by about half a pixel, as optics do."""
+    """Blur by about half a pixel, like the optics."""
     density[:, 1:-1] = 0.2 * (density[:, :-2] + density[:, 2:]) + 0.6 * density[:, 1:-1]
     density[:, :, 1:-1] = 0.2 * (density[:, :, :-2] + density[:, :, 2:]) + 0.6 * density[:, :, 1:-1]
     return density
 
 
 def _blur_defocused(plan: PhantomSlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64]) -> Floats:
-    """Blur what is out of focus, more and more towards its middle."""
+    """Blur areas out of focus, increasingly towards their middle."""
     from scipy.ndimage import gaussian_filter1d
 
     spots, mpp = plan.defocus, plan.config.mpp
@@ -245,7 +245,7 @@ def _blur_defocused(plan: PhantomSlidePlan, density: Floats, box: Box, blurred: 
 
 
 def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
-    """Specks: dark, with a bright and a dark ring as what lies above the focus."""
+    """Draw specks: dark, with a bright and a dark ring, as they are above the focus."""
     mpp, dust = plan.config.mpp, plan.dust
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     for index in dust.find_in_box(y[0], x[0], y[-1], x[-1]):
@@ -257,7 +257,7 @@ def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
 
 
 def _add_ink(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
-    """Pen marks over all."""
+    """Draw pen marks over everything."""
     mpp = plan.config.mpp
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     for pen in plan.pens:
@@ -266,12 +266,12 @@ def _add_ink(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
 
 
 Rgb = NDArray[np.uint8]
-# Tiles of a row by column; one that is missing is clean glass.
+# Tiles of a row by column; a missing tile is clean glass.
 Row = dict[int, Rgb]
 
 
 class _TileSpool:
-    """Encoded tiles of a coarser level, kept in a temporary file until the finer ones are written."""
+    """Encoded tiles of a coarser level, stored in a temporary file until the finer ones are written."""
 
     def __init__(self, folder: Path) -> None:
         self._file: IO[bytes] = TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the spool
@@ -283,7 +283,7 @@ class _TileSpool:
         self._file.write(tile or b"")
 
     def tiles(self, glass: bytes) -> Iterator[bytes]:
-        """Give them back in their order."""
+        """Yield the tiles in their order."""
         self._file.seek(0)
         for length in self._lengths:
             yield self._file.read(length) if length else glass
@@ -313,7 +313,7 @@ class PhantomPyramid:
             spool.close()
 
     def tiles(self, level: int) -> Iterator[bytes]:
-        """Give the encoded tiles of a level, row by row; level 0 first, which makes the others.
+        """Yield the encoded tiles of a level, row by row; level 0 must come first, as it generates the others.
 
         A JPEG of ``BLOCK`` by ``BLOCK`` pixels.
         """
@@ -322,13 +322,13 @@ class PhantomPyramid:
             return
         for row, columns in enumerate(self._iter_tissue_columns()):
             tiles = {column: self._draw_tile(row, column) for column in sorted(columns)}
-            # Before the tiles are given away: whoever has the last one does not come back.
+            # Before yielding the tiles: the generator is not resumed after the last one.
             self._add_finer_row(1, row, tiles)
             for column in range(self._grid(0)[1]):
                 yield self._encode(tiles[column]) if column in tiles else self._encoded_glass
 
     def _draw_tile(self, row: int, column: int) -> Rgb:
-        """Draw a tile of level 0."""
+        """Render a tile of level 0."""
         self._run.check()
         return draw_region(self._plan, Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK))
 
@@ -338,7 +338,7 @@ class PhantomPyramid:
         return -(-height // BLOCK), -(-width // BLOCK)
 
     def _iter_tissue_columns(self) -> Iterator[set[int]]:
-        """Columns of each row of level 0 that hold more than glass; reports how many of all are done."""
+        """Columns of each row of level 0 with more than glass; reports progress."""
         rows, columns = self._grid(0)
         busy = [self._find_tissue_columns(row, columns) for row in range(rows)]
         total, done, began = sum(map(len, busy)), 0, time.monotonic()
@@ -346,18 +346,18 @@ class PhantomPyramid:
             self._run.check()
             if done:
                 left = (time.monotonic() - began) * (total - done) / done
-                self._run.report(Progress(done, total, f"drawing tiles, about {format_duration(left)} left"))
+                self._run.report(Progress(done, total, f"Rendering tiles, about {format_duration(left)} left"))
             yield row
             done += len(row)
 
     def _find_tissue_columns(self, row: int, columns: int) -> set[int]:
-        """Columns of a row of level 0 that hold more than glass."""
+        """Columns of a row of level 0 with more than glass."""
         self._run.check()
         boxes = (Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK) for column in range(columns))
         return {column for column, box in enumerate(boxes) if not is_glass(self._plan, 0, box)}
 
     def _add_finer_row(self, level: int, finer_row: int, finer: Row) -> None:
-        """Take a row of the next finer level; two of them make one of this."""
+        """Add a row of the next finer level; two of them make one of this level."""
         if level > len(self._spools):
             return
         last = finer_row == self._grid(level - 1)[0] - 1

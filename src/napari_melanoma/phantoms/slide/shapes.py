@@ -1,4 +1,4 @@
-"""Shapes, polygons and position-dependent random numbers from which sections are drawn."""
+"""Shapes, polygons and position-dependent random numbers for sections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_melanoma.core.geometry import Box
 
 
 def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
-    """Give the rectangle around a polygon.
+    """Return the bounding box of a polygon.
 
     Top, left, bottom, right.
     """
@@ -21,23 +21,23 @@ def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
 
 
 def polygon_area(polygon: Floats) -> float:
-    """Give the area of a polygon that does not cross itself."""
+    """Return the area of a polygon that does not cross itself."""
     x, y = (polygon - polygon[0]).T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def polygon_perimeter(polygon: Floats) -> float:
-    """Give the length of a closed outline."""
+    """Return the length of a closed outline."""
     return float(np.hypot(*(polygon - np.roll(polygon, -1, axis=0)).T).sum())
 
 
 def rasterize_polygon(
     polygon: Floats, box: Box, downsample: float = 1.0
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
-    """Find the pixels of a box whose centre lies in a polygon (even-odd rule).
+    """Find the pixels of a box whose center is in a polygon (even-odd rule).
 
-    ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's centre is half a pixel from its
-    corner. ``box``: pixels that are asked for, counted at the downsample. ``downsample``: side of such a pixel in
+    ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's center is half a pixel from its
+    corner. ``box``: pixels, counted at the downsample. ``downsample``: side of such a pixel in
     pixels of level 0. Slices (row, column) into the box and a bool array of their size; ``None`` where they do not
     meet.
     """
@@ -54,7 +54,7 @@ def rasterize_polygon(
 
 
 def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
-    """Give the part of the box that a polygon can touch."""
+    """Return the part of the box that a polygon can touch."""
     top, left, bottom, right = (edge / downsample for edge in polygon_bounds(polygon))
     first_row, first_column = max(box.top, int(np.floor(top))), max(box.left, int(np.floor(left)))
     height = min(box.top + box.height, int(np.ceil(bottom))) - first_row
@@ -63,7 +63,7 @@ def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
 
 
 def _find_crossings(x: Floats, y: Floats, part: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the outline crosses the middle of rows: the rows, and the first column whose centre lies behind."""
+    """Where the outline crosses the middle of rows: the rows, and the first column whose center is to the right."""
     to_x, to_y = np.roll(x, -1), np.roll(y, -1)
     start = np.maximum(np.ceil(np.minimum(y, to_y) - 0.5), part.top).astype(np.int64)
     stop = np.minimum(np.ceil(np.maximum(y, to_y) - 0.5), part.top + part.height).astype(np.int64)
@@ -82,10 +82,10 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class SurfaceFrame:
-    """A surface that is an arc: ``along`` it and ``depth`` below it, in micrometres, and positions on the slide.
+    """A surface that is an arc: ``along`` it and ``depth`` below it, in micrometers, and positions on the slide.
 
     ``x_um``, ``y_um`` are where along = depth = 0 lies, ``angle`` turns the direction along (radians, clockwise as
-    seen, for y points down), ``curvature`` is 1 / micrometre: above 0 the tissue lies inside of the circle.
+    seen, for y points down), ``curvature`` is 1 / micrometer: above 0 the tissue lies inside of the circle.
     """
 
     x_um: float
@@ -94,10 +94,10 @@ class SurfaceFrame:
     curvature: float
 
     def to_section(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Turn positions on the slide into positions in the section.
+        """Convert positions on the slide to positions in the section.
 
-        ``x``, ``y``: micrometres from the slide's top left corner; of shapes that broadcast. Returns along and depth,
-        float32 in micrometres.
+        ``x``, ``y``: micrometers from the slide's top left corner; of shapes that broadcast. Returns along and depth,
+        float32 in micrometers.
         """
         across, down = (x - self.x_um).astype(np.float32), (y - self.y_um).astype(np.float32)
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
@@ -111,9 +111,9 @@ class SurfaceFrame:
         return along, radius - sign * np.sqrt(u * u + rest * rest)
 
     def to_slide(self, along: Floats, depth: Floats) -> Floats:
-        """Turn positions in the section into positions on the slide.
+        """Convert positions in the section to positions on the slide.
 
-        ``along``, ``depth``: micrometres, float (point,). Returns float64 (point, 2) as x, y in micrometres.
+        ``along``, ``depth``: micrometers, float (point,). Returns float64 (point, 2) as x, y in micrometers.
         """
         along, depth = np.asarray(along, float), np.asarray(depth, float)
         u, v = along, depth
@@ -127,18 +127,18 @@ class SurfaceFrame:
         return np.stack([self.x_um + u * cosine - v * sine, self.y_um + u * sine + v * cosine], axis=-1)
 
     def heading(self, along: Floats) -> Floats:
-        """Give the direction of the surface.
+        """Return the direction of the surface.
 
-        ``along``: micrometres. Radians, of the same shape; depth points a quarter turn further.
+        ``along``: micrometers. Radians, of the same shape; depth points a quarter turn further.
         """
         return self.angle + along * self.curvature
 
 
 @dataclass(frozen=True)
 class TissueOutline:
-    """A closed outline (vertex, 2) as along, depth in micrometres; ``label`` is a ``Kind`` or a lesion's.
+    """A closed outline (vertex, 2) as along, depth in micrometers; ``label`` is a ``Kind`` or a lesion's.
 
-    ``ring`` names the nuclei that line its inside, ``pitch`` micrometres apart, lying across it or along it.
+    ``ring`` names the nuclei that line its inside, ``pitch`` micrometers apart, lying across it or along it.
     """
 
     label: int
@@ -150,14 +150,14 @@ class TissueOutline:
 
 @dataclass
 class SectionDrawing:
-    """Outlines in the order in which they are laid over each other."""
+    """Outlines in drawing order."""
 
     outlines: list[TissueOutline] = field(default_factory=list)
 
     def add(self, label: int, points: Floats, ring: str | None = None, pitch: float = 6.0, across: bool = True) -> None:
-        """Lay an outline over all others.
+        """Add an outline above all others.
 
-        ``pitch``: their distance in micrometres.
+        ``pitch``: their distance in micrometers.
         """
         self.outlines.append(TissueOutline(int(label), np.asarray(points, float), ring, pitch, across))
 
@@ -165,9 +165,9 @@ class SectionDrawing:
 def blob_outline(
     rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], rough: float = 0.1
 ) -> Floats:
-    """Draw a rounded outline.
+    """Generate a rounded outline.
 
-    ``centre``, ``radii``: along and depth in micrometres. Vertices (vertex, 2), about 2 micrometres apart.
+    ``centre``, ``radii``: along and depth in micrometers. Vertices (vertex, 2), about 2 micrometers apart.
     """
     count = int(np.clip(3.1 * sum(radii) / 2.5, 16, 400))
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -181,7 +181,7 @@ def blob_outline(
 
 
 def tube_outline(path: Floats, widths: Floats) -> Floats:
-    """Draw the outline of a band.
+    """Generate the outline of a band.
 
     Vertices (2 * point, 2).
     """
@@ -191,7 +191,7 @@ def tube_outline(path: Floats, widths: Floats) -> Floats:
 
 
 def resample_outline(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
-    """Walk around a closed outline.
+    """Sample a closed outline at equal steps.
 
     Points (point, 2) and the direction of the outline at each in radians (point,).
     """
@@ -205,13 +205,13 @@ def resample_outline(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
 
 
 Ints = NDArray[np.integer[Any]]
-# Rows of a triangular lattice lie closer than the points of a row.
+# Rows of a triangular lattice are closer than the points of a row.
 _ROW = 0.8660254
 
 
 @dataclass(frozen=True)
 class GridPoints:
-    """Points of a grid: ``x``, ``y`` in micrometres, float64 (point,), and the cell of each."""
+    """Points of a grid: ``x``, ``y`` in micrometers, float64 (point,), and the cell of each."""
 
     x: Floats
     y: Floats
@@ -220,14 +220,14 @@ class GridPoints:
     name: int
 
     def uniform(self, index: int) -> Floats:
-        """Give a random number for each point.
+        """Return a random number for each point.
 
         Returns float32 (point,), 0 to below 1.
         """
         return hash_uniform(self.row, self.column, self.name + 101 * (index + 3))
 
     def select(self, mask: NDArray[np.bool_]) -> GridPoints:
-        """Keep some.
+        """Select some points.
 
         ``mask``: bool (point,). Those that are true.
         """
@@ -236,16 +236,16 @@ class GridPoints:
 
 @dataclass(frozen=True)
 class PointGrid:
-    """A triangular lattice ``spacing`` micrometres wide, with a point in each cell, moved by up to ``jitter`` cells."""
+    """A triangular lattice ``spacing`` micrometers wide, with a point in each cell, moved by up to ``jitter`` cells."""
 
     spacing: float
     jitter: float
     name: int
 
     def points(self, top: float, left: float, bottom: float, right: float) -> GridPoints:
-        """Give all points of a rectangle, and maybe some just outside.
+        """Return all points of a rectangle, and possibly some just outside.
 
-        ``top``, ``left``, ``bottom``, ``right``: the rectangle in micrometres.
+        ``top``, ``left``, ``bottom``, ``right``: the rectangle in micrometers.
         """
         pitch = self.spacing * _ROW
         rows = np.arange(int(np.floor(top / pitch)) - 1, int(np.ceil(bottom / pitch)) + 2)
@@ -254,7 +254,7 @@ class PointGrid:
         return self.points_of_cells(row, column)
 
     def points_of_cells(self, row: Ints, column: Ints) -> GridPoints:
-        """Give the points of some cells."""
+        """Return the points of some cells."""
         across = hash_uniform(row, column, self.name + 1) - 0.5
         down = hash_uniform(row, column, self.name + 2) - 0.5
         x = (column + 0.5 + 0.5 * (row & 1) + 2 * self.jitter * across) * self.spacing
@@ -264,7 +264,7 @@ class PointGrid:
     def distances(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Measure how far pixels are from the nearest and the second nearest point.
 
-        ``x``, ``y``: positions in micrometres, float (pixel,). Two float32 (pixel,), in micrometres.
+        ``x``, ``y``: positions in micrometers, float (pixel,). Two float32 (pixel,), in micrometers.
         """
         row = np.floor(y / (self.spacing * _ROW)).astype(np.int64)
         column = np.floor(x / self.spacing - 0.5 * (row & 1)).astype(np.int64)
@@ -305,7 +305,7 @@ def hash_uniform(row: Ints, column: Ints, name: int) -> Floats:
 
 
 def _scramble(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Spread each bit over all others (finaliser of MurmurHash3)."""
+    """Mix each bit into all others (finalizer of MurmurHash3)."""
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return values ^ (values >> np.uint32(16))

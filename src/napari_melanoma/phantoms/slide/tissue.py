@@ -14,7 +14,7 @@ STEP_UM = 1.0
 
 @dataclass(frozen=True)
 class SkinLayers:
-    """Depths in micrometres at every micrometre along a section, float64 (position,), from ``start`` on.
+    """Depths in micrometers at every micrometer along a section, float64 (position,), from ``start`` on.
 
     ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer),
     ``junction`` the lower border of the epidermis, ``fat`` and ``bottom`` where the dermis and the section end.
@@ -38,15 +38,15 @@ class SkinLayers:
         return self.start + STEP_UM * (len(self.top) - 1)
 
     def depth_at(self, depths: Floats, along: Floats) -> Floats:
-        """Look a layer up.
+        """Evaluate a layer.
 
-        ``along``: micrometres, of any shape; beyond the ends the last value goes on. Depths, of the same shape.
+        ``along``: micrometers, of any shape; beyond the ends the last value is used. Depths, of the same shape.
         """
         index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
         return depths[np.clip(index, 0, len(depths) - 1, out=index)]
 
     def with_upper_layers(self, top: Floats, granular: Floats, junction: Floats) -> SkinLayers:
-        """Give the same with the upper layers replaced, as a lesion does."""
+        """Return the layers with the upper ones replaced, for a lesion."""
         return replace(self, top=top, granular=granular, junction=junction)
 
 
@@ -86,9 +86,9 @@ def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stre
 
 
 def draw_rete_ridges(rng: np.random.Generator, count: int) -> Floats:
-    """Draw the pegs that the epidermis sends down, 70 to 130 micrometres apart, each of its own length and width.
+    """Draw the pegs that the epidermis sends down, 70 to 130 micrometers apart, each of its own length and width.
 
-    Depth below the plate of the epidermis in micrometres, float64 (count,).
+    Depth below the plate of the epidermis in micrometers, float64 (count,).
     """
     spacing = rng.uniform(80, 115)
     along = np.arange(count) * STEP_UM
@@ -116,7 +116,7 @@ def add_follicle(
 ) -> None:
     """Draw a hair follicle with its gland, from the surface towards the fat, sometimes cut so that only a part is seen.
 
-    ``along``: where it opens, in micrometres.
+    ``along``: where it opens, in micrometers.
     """
     start = float(layers.depth_at(layers.granular, np.array([along]))[0])
     floor = float(layers.depth_at(layers.bottom, np.array([along]))[0])
@@ -185,7 +185,7 @@ def add_sweat_gland(drawing: SectionDrawing, rng: np.random.Generator, centre: t
 def add_vessel(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
     """Draw a cut vessel: wall with flat nuclei, and blood or an empty lumen.
 
-    ``radius``: in micrometres.
+    ``radius``: in micrometers.
     """
     radii = radius * rng.uniform(0.9, 2.2), radius
     wall = rng.uniform(2.5, 4.5) + 0.1 * radius
@@ -229,7 +229,7 @@ def add_infiltrate(
 def add_scars(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, masses: list[Floats], share: float
 ) -> None:
-    """Draw patches of scar rich in cells beside and below tumours: the same colours, other cells."""
+    """Draw patches of scar rich in cells beside and below tumors: the same colors, other cells."""
     for middle, half, deep in masses:
         left_over = share * 1.5 * half * deep
         for _ in range(400):

@@ -172,7 +172,7 @@ def update_confirm_button(button: QAbstractButton, count: int, editable: bool) -
 
 
 OUTDATED = "Of before: the case says otherwise now ({}). Open the slide, and estimate again in the fold Risk."
-CONFLICTING_FIELDS = "The case says otherwise than what this answer rests on: {}."
+CONFLICTING_FIELDS = "The case contradicts what this answer rests on: {}."
 SHARES = "What each part changes"
 
 
