@@ -72,7 +72,7 @@ class Pathologist(Person):
 
     def names(self, model):
         """Name a model by its own words, in the dialog that asks for one."""
-        combo = self.dock.model.combo
+        combo = self.dock.model_picker.combo
         combo.setCurrentIndex(combo.findData("other"))
         combo.activated.emit(combo.currentIndex())
         dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "encoder_dialog" and w.isVisible())
@@ -80,8 +80,8 @@ class Pathologist(Person):
         dialog.accept()
 
     def analyses(self):
-        self.dock.model.model = "tiny"
-        self.dock.model.changed.emit()
+        self.dock.model_picker.model = "tiny"
+        self.dock.model_picker.changed.emit()
         self.clicks("primary")
         self.until(lambda: self.dock.run_panel.active)
 
@@ -91,7 +91,7 @@ class Pathologist(Person):
         return np.allclose(at, self.dock.slide.to_world(point), atol=1e-6)
 
     def rows(self):
-        model = self.dock.table.model()
+        model = self.dock.lesion_table.model()
         return [[model.index(row, column).data() for column in range(4)] for row in range(model.rowCount())]
 
     def cuts(self, start, end):
@@ -132,7 +132,7 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
 
 def analysed(person, slide_path):
     """Somebody who opens a slide that was analysed another day."""
-    folder = runs.slide_folder(person.dock.desk.root, slide_path)
+    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
     person.analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)

@@ -44,7 +44,7 @@ class Answered(FakeAnalysis):
 def test_attention_is_shown_where_it_lies(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
-    analysis = Answered(dock.place.folder, slide_path, dock.slide.info.fingerprint)
+    analysis = Answered(dock.result_location.folder, slide_path, dock.slide.info.fingerprint)
     analysis.spec = analysis.spec.model_copy(update={"kind": "embedding", "classes": (), "features": 3})
     analysis.begins().finishes()
     viewer.layers.clear()
@@ -55,14 +55,14 @@ def test_attention_is_shown_where_it_lies(person, slide_path, user):
     assert np.nanmax(heat) == 1
     assert (heat[LESION] > 0.99).all()
     assert np.nanmax(np.delete(heat, range(4, 8), axis=0)) < 0.01
-    assert dock.heatmap.heat.target == "attention"
-    assert dock.heat.classes.currentText() == "attention"
-    first = dock.heatmap.heat.tiles[0]
+    assert dock.heatmap_layer.heatmap.target == "attention"
+    assert dock.heatmap_controls.class_combo.currentText() == "attention"
+    first = dock.heatmap_layer.heatmap.tiles[0]
     assert 4 <= first.row / 32 <= 8
     assert 6 <= first.column / 32 <= 10
-    assert dock.answer.text() == SAID
+    assert dock.prediction_label.text() == SAID
     assert person.rows() == []  # attention finds no lesions
-    dock.heat.number.setValue(0.3)
+    dock.heatmap_controls.threshold_box.setValue(0.3)
     person.waits()
     assert person.rows() == []
 

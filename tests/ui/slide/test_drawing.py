@@ -62,7 +62,7 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert (lesion.origin, lesion.label) == ("drawn", "benign")
     assert lesion.area_mm2 == pytest.approx(12 * (TILE * MPP / 1000) ** 2, rel=0.05)
     assert lesion.probability == pytest.approx(0.1)
-    assert dock.table.selected == [3]
+    assert dock.lesion_table.selected == [3]
     assert "Lesion 3 drawn: benign" in dock.status.text or "Saved" in dock.status.text
     assert len(person.viewer.layers[DRAWING].data) == 0
 
@@ -121,7 +121,7 @@ def answers(monkeypatch, name):
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.exec_question", answered)
     return asked
 
 
@@ -136,7 +136,7 @@ def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed, monk
     assert "no lesion yet" in person.says("draw_words")
     person.clicks("lesion_draw")  # away with it, and on second thought not
     assert asked == ["Drop the outline that you drew?"]
-    assert dock.edits["draw"].isChecked()
+    assert dock.edit_buttons["draw"].isChecked()
     assert len(person.viewer.layers[DRAWING].data) == 1
     combo = person.finds(QComboBox, "draw_class")
     combo.setCurrentIndex(2)
@@ -147,7 +147,7 @@ def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed, monk
     assert "Choose malignant or benign" not in dock.status.text
     assert "no lesion yet" not in person.says("draw_words")
     person.clicks("lesion_draw")
-    assert (dock.edits["draw"].isChecked(), len(asked)) == (False, 1)
+    assert (dock.edit_buttons["draw"].isChecked(), len(asked)) == (False, 1)
 
 
 def test_what_is_refused_goes_only_when_the_user_says_so(analysed, monkeypatch):
@@ -163,13 +163,13 @@ def test_what_is_refused_goes_only_when_the_user_says_so(analysed, monkeypatch):
 
 def test_the_tool_goes_with_its_layer_its_slide_and_its_lesions(analysed):
     person, dock = analysed, analysed.dock
-    button = dock.edits["draw"]
+    button = dock.edit_buttons["draw"]
     person.clicks("lesion_draw")
     person.viewer.layers.remove(person.viewer.layers[DRAWING])
     assert not button.isChecked()
     person.clicks("lesion_draw")
     assert button.isChecked()
-    dock.results.begin()  # as another analysis does
+    dock.results.reset()  # as another analysis does
     assert not button.isChecked()
     assert DRAWING not in person.viewer.layers
     assert not button.isEnabled()
@@ -183,5 +183,5 @@ def test_a_slide_that_is_closed_while_somebody_draws(analysed):
     person.clicks("lesion_draw")
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
-    assert not person.dock.edits["draw"].isChecked()
+    assert not person.dock.edit_buttons["draw"].isChecked()
     assert DRAWING not in person.viewer.layers

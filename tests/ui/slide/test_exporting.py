@@ -25,14 +25,14 @@ def test_the_menu_has_all_that_can_be_written():
 
 
 def exports(person, kind, path):
-    person.dock.export.menu().findChild(QAction, f"export_{kind}").trigger()
+    person.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
     person.chooses_file("export_dialog", path)
-    person.until(lambda: not person.dock.exports.busy)
+    person.until(lambda: not person.dock.exporter.busy)
 
 
 def test_entries_write_files_with_the_lesions_as_they_are(analysed, tmp_path):
     dock = analysed.dock
-    dock.table.selectRow(1)
+    dock.lesion_table.selectRow(1)
     analysed.clicks("lesion_remove")
     analysed.until(lambda: len(analysed.rows()) == 1)
     exports(analysed, "geojson", tmp_path / "out.geojson")
@@ -46,14 +46,14 @@ def test_entries_write_files_with_the_lesions_as_they_are(analysed, tmp_path):
 
 @pytest.mark.parametrize(("kind", "suffix"), [("geojson", "geojson"), ("mask", "ome.tif")])
 def test_a_name_that_is_typed_without_a_suffix_gets_it(analysed, tmp_path, kind, suffix):
-    analysed.dock.export.menu().findChild(QAction, f"export_{kind}").trigger()
+    analysed.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
     types_name(analysed, "export_dialog", tmp_path / "mine")
     analysed.until(lambda: (tmp_path / f"mine.{suffix}").is_file())
 
 
 def test_regions_that_are_exported_get_the_suffix_too(analysed, tmp_path):
-    analysed.dock.regions_fold.expand(animate=False)
-    analysed.dock.regions.controls.importing.emit("lesions")
+    analysed.dock.regions_section.expand(animate=False)
+    analysed.dock.regions.controls.import_requested.emit("lesions")
     analysed.waits()
     analysed.clicks("region_export")
     types_name(analysed, "region_export_dialog", tmp_path / "mine")
@@ -72,7 +72,7 @@ def types_name(person, dialog, path):
 @pytest.mark.one_qt
 def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
     def entries():
-        menu = analysed.dock.export.menu()
+        menu = analysed.dock.export_button.menu()
         menu.aboutToShow.emit()
         assert menu.toolTipsVisible()
         return {kind: menu.findChild(QAction, f"export_{kind}") for kind in EXPORTS}
@@ -82,7 +82,7 @@ def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
     assert sorted(off) == ["depth", "dicom", "report", "risk"]
     assert off["depth"] == "No depth was read yet. Measure it in the Depth section first."
     assert not [text for text in off.values() if "napari-melanoma" in text]
-    folder = analysed.dock.place.folder
+    folder = analysed.dock.result_location.folder
     write_json(folder / "risk.json", {})
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["depth", "dicom"]
     write_depth(

@@ -41,8 +41,8 @@ def test_without_a_scale_there_is_no_magnification(person, tmp_path):
     assert not any(button.isEnabled() for button in magnifiers(person).values())
     assert "set the scale" in magnifiers(person)[4].toolTip()
     assert person.says("magnification_now") == ""
-    person.dock.picker.ruler.click()
-    person.dock.scale._number.setValue(0.25)
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(0.25)
     person.clicks("scale_set")
     assert magnifiers(person)[40].isEnabled()
 
@@ -55,12 +55,12 @@ def folder(tmp_path):
 
 
 def listed(person):
-    table = person.dock.around.worklist._view.table
+    table = person.dock.sections.worklist._view.table
     return [[table.item(line, column).text() for column in (0, 1)] for line in range(table.rowCount())]
 
 
 def opens_list(person):
-    person.dock.worklist_fold.toggleButton().click()
+    person.dock.worklist_section.toggleButton().click()
     button = person.finds(QToolButton, "worklist_next")
     person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the fold opens slowly
 
@@ -68,14 +68,14 @@ def opens_list(person):
 def test_the_slides_of_the_folder_are_listed_opened_and_stepped_through(person, folder):
     dock = person.dock
     person.opens_slides(folder[1])
-    FakeAnalysis(dock.place.folder, folder[1], dock.slide.info.fingerprint).begins().finishes()
-    assert dock.around.worklist._view is None  # nothing is made for a fold that nobody has opened
+    FakeAnalysis(dock.result_location.folder, folder[1], dock.slide.info.fingerprint).begins().finishes()
+    assert dock.sections.worklist._view is None  # nothing is made for a fold that nobody has opened
     opens_list(person)
     expected = [["s0.tif", "waiting"], ["s1.tif", "done with tiny"], ["s2.tif", "waiting"]]
-    person.until(lambda: dock.around.worklist._view.table.rowCount() == 3)
+    person.until(lambda: dock.sections.worklist._view.table.rowCount() == 3)
     assert listed(person) == expected
     assert person.finds(QLabel, "worklist_words").text() == "case: 2 waiting, 1 done"
-    assert dock.around.worklist._view.table.item(1, 0).font().bold()
+    assert dock.sections.worklist._view.table.item(1, 0).font().bold()
 
     person.clicks("worklist_next")
     person.until(lambda: dock.slide.info.path == folder[2])
@@ -83,7 +83,7 @@ def test_the_slides_of_the_folder_are_listed_opened_and_stepped_through(person, 
     person.clicks("worklist_next")  # there is none further
     person.waits()
     assert dock.slide.info.path == folder[2]
-    table = dock.around.worklist._view.table
+    table = dock.sections.worklist._view.table
     at = table.visualItemRect(table.item(0, 0)).center()
     person.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     person.until(lambda: dock.slide.info.path == folder[0])
@@ -99,5 +99,5 @@ def test_another_folder_is_chosen_and_kept(person, folder, slide_path):
     opens_list(person)
     person.clicks("worklist_folder")
     person.chooses_file("worklist_dialog", folder[0].parent)
-    person.until(lambda: person.dock.around.worklist._view.table.rowCount() == 3)
-    assert person.dock.around.worklist.folder == folder[0].parent
+    person.until(lambda: person.dock.sections.worklist._view.table.rowCount() == 3)
+    assert person.dock.sections.worklist.folder == folder[0].parent

@@ -20,19 +20,19 @@ def test_a_slide_is_analysed_by_a_process_of_its_own(
     viewer = make_napari_viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     dock.opener.open([draw_slide(tmp_path / "section.tif")])
-    qtbot.waitUntil(lambda: dock.place is not None and not dock.busy, timeout=PATIENCE_MS)
-    assert dock.model.model == "tile-demo"  # what ships
-    dock.analyse.click()
+    qtbot.waitUntil(lambda: dock.result_location is not None and not dock.busy, timeout=PATIENCE_MS)
+    assert dock.model_picker.model == "tile-demo"  # what ships
+    dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
-    said = (dock.place.folder / "output.txt").read_text()
-    assert str(dock.run_panel.at.state) == "finished", said
+    said = (dock.result_location.folder / "output.txt").read_text()
+    assert str(dock.run_panel.run_status.state) == "finished", said
     assert dock.results.content["tiles_done"] == dock.results.content["tiles_total"] > 0
-    assert dock.heatmap.heat.classes == find_bundle("tile-demo").config.classes
+    assert dock.heatmap_layer.heatmap.classes == find_bundle("tile-demo").config.classes
     assert "section heatmap" in [layer.name for layer in viewer.layers]
     assert "torch" not in sys.modules
     before = dock.results.content["tiles_total"]
-    dock.analyse.click()  # again, in the same way: nothing is left to do
+    dock.analyze_button.click()  # again, in the same way: nothing is left to do
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
     assert dock.results.content["tiles_total"] == before

@@ -31,8 +31,8 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 def annotating(person, slide_path):
     """Somebody who has a slide open and the fold of regions."""
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.regions.keeper.drawn is not None)
-    person.dock.regions_fold.expand(animate=False)
+    person.until(lambda: person.dock.regions.store.state is not None)
+    person.dock.regions_section.expand(animate=False)
     person.waits()
     return person
 
@@ -59,17 +59,17 @@ def strokes(person, *points):
 
 
 def regions(person):
-    return person.dock.regions.keeper.regions
+    return person.dock.regions.store.regions
 
 
 def kept(person):
-    return read_geojson(person.dock.place.folder / REGIONS).annotations
+    return read_geojson(person.dock.result_location.folder / REGIONS).annotations
 
 
 def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QListWidget, "region_classes") is None
-    person.dock.regions_fold.expand(animate=False)
+    person.dock.regions_section.expand(animate=False)
     assert person.finds(QListWidget, "region_classes").count() == 6
 
 
@@ -79,7 +79,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
     person.clicks("region_add_polygon_lasso")
     assert str(person.viewer.layers[REGIONS_LAYER].mode) == "add_polygon_lasso"
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions.controls.classes.choose(3)
+    dock.regions.controls.class_list.select_class(3)
     goes_around(person, box(8, 8, 12, 12))
     assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
@@ -92,7 +92,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
 
     person.clicks("region_select")
     layer.selected_data = {1}
-    dock.regions.controls.classes.choose(2)
+    dock.regions.controls.class_list.select_class(2)
     layer.selected_data = {1}
     person.clicks("region_class")
     person.waits()
@@ -105,7 +105,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
 
     before = regions(person)
     person.viewer.layers.clear()
-    dock.regions.keeper._known.clear()
+    dock.regions.store._states.clear()
     person.opens_slides(slide_path)
     person.until(lambda: REGIONS_LAYER in person.viewer.layers)
     assert regions(person) == before
@@ -115,7 +115,7 @@ def test_a_click_with_the_freehand_tool_draws_nothing_and_says_how(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
     for _ in range(2):
-        person.dock.status.say("")
+        person.dock.status.show_message("")
         strokes(person, (3.0 * TILE, 3.0 * TILE))
         person.until(lambda: "Nothing was drawn" in person.dock.status.text)
     layer = person.viewer.layers[REGIONS_LAYER]
@@ -171,8 +171,8 @@ def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
     np.testing.assert_allclose(
         np.array(regions(person)[0].polygons[0].outer).min(0), np.array(second.polygons[0].outer).min(0) + 2 * TILE
     )
-    dock.regions.keeper.undo()
-    dock.regions.keeper.undo()
+    dock.regions.store.undo()
+    dock.regions.store.undo()
     person.waits()
     assert regions(person) == (first, second)
 
@@ -200,7 +200,7 @@ def test_what_is_painted_stays_with_the_slide_that_it_was_painted_on(annotating,
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:200, :200] = 1
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: dock.regions.keeper.drawn is not None)
+    person.until(lambda: dock.regions.store.state is not None)
     assert regions(person) == ()
     person.clicks("previous_slide")
     person.until(lambda: len(regions(person)) == 1)
@@ -210,14 +210,14 @@ def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotatin
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    classes = dock.regions.controls.classes
+    classes = dock.regions.controls.class_list
     classes.list.item(0).setText("Spitz naevus")
-    classes.recolour(0, (1, 2, 3))
+    classes.set_color(0, (1, 2, 3))
     person.waits()
     assert [(one.class_name, one.color) for one in kept(person)] == [("Spitz naevus", (1, 2, 3))]
     classes.list.item(1).setText("Spitz naevus")
     assert classes.list.item(1).text() == "Naevus", "two classes of one name"
-    classes.learn(())
+    classes.add_missing_classes(())
     assert classes.classes[0].name == "Spitz naevus"
 
 
@@ -226,15 +226,15 @@ def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions.keeper.write(tmp_path / "out.geojson")
+    dock.regions.store.export_file(tmp_path / "out.geojson")
     person.waits()
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
     text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Melanoma", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    dock.regions.keeper.read(tmp_path / "other.geojson")
+    dock.regions.store.import_file(tmp_path / "other.geojson")
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
-    assert dock.regions.controls.classes.classes[-1].name == "Tumor"
+    assert dock.regions.controls.class_list.classes[-1].name == "Tumor"
     assert "1 regions imported" in dock.status.text
 
 
@@ -243,7 +243,7 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    path = dock.place.folder / REGIONS
+    path = dock.result_location.folder / REGIONS
     path.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
     goes_around(person, box(8, 8, 12, 12))
     assert len(kept(person)) == 2
@@ -253,7 +253,7 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
 
 def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(annotating, monkeypatch):
     person, write = annotating, region_files.write_geojson
-    folder, begun, goes_on = person.dock.place.folder, Event(), Event()
+    folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
 
     def slow(path, drawn):
         if not begun.is_set():
@@ -265,9 +265,9 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
     monkeypatch.setattr(region_files, "write_geojson", slow)
-    person.dock.regions.keeper.undo()
+    person.dock.regions.store.undo()
     person.until(begun.is_set)
-    person.dock.regions.keeper.redo()
+    person.dock.regions.store.redo()
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
     assert len(read_geojson(folder / REGIONS).annotations) == 2  # no turn of Qt came after
@@ -279,14 +279,14 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 9, 9))
-    dock.regions.controls.classes.choose(4)
+    dock.regions.controls.class_list.select_class(4)
     goes_around(person, box(9, 2, 14, 9))
     person.clicks("region_data")
     dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
-    dialog.folder.setText(str(tmp_path / "tiles"))
+    dialog.folder_field.setText(str(tmp_path / "tiles"))
     person.qtbot.keyClick(dialog.findChild(QAbstractSpinBox, "mpp"), Qt.Key.Key_Return)  # the end of a number, no more
     assert dialog.isVisible()
-    assert not person.dock.regions.maker.busy
+    assert not person.dock.regions.data_set_maker.busy
     dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
     dialog._on_make()
     person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())

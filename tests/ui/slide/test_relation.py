@@ -19,7 +19,7 @@ NAN = float("nan")
 
 
 def opens_fold(person):
-    fold = person.dock.relation_fold
+    fold = person.dock.correlation_section
     assert person.dock.findChild(QWidget, "relation_plot") is None  # made when somebody looks
     fold.expand(animate=False)
     person.waits()
@@ -45,24 +45,24 @@ def test_a_click_on_a_mark_selects_its_lesion_and_flies_there(analysed):
     plot = opens_fold(person)
     before = tuple(get_camera(person.viewer).center)
     mark = next(mark for mark in plot.marks if mark.index == 2)
-    person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.place_of(mark).toPoint())
-    assert dock.table.selected == [2]
+    person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.mark_position(mark).toPoint())
+    assert dock.lesion_table.selected == [2]
     assert tuple(get_camera(person.viewer).center) != before
     person.qtbot.keyClick(plot, Qt.Key.Key_Right)
-    assert dock.table.selected == [1]
+    assert dock.lesion_table.selected == [1]
     person.qtbot.keyClick(plot, Qt.Key.Key_Right)
-    assert dock.table.selected == [2]
+    assert dock.lesion_table.selected == [2]
 
 
 @pytest.mark.one_qt
 def test_lesions_of_all_slides_are_related_with_an_interval_over_slides(analysed):
     person, dock = analysed, analysed.dock
     for number in range(4):  # of slides that were analysed before
-        folder = dock.desk.root / f"other{number}"
+        folder = dock.run_manager.root / f"other{number}"
         folder.mkdir()
         for name in ("lesions.csv", "result.json"):
             shutil.copy(person.analysis.path / name, folder / name)
-    (dock.desk.root / "other0" / "lesions.csv").write_text("nonsense\n1\n")
+    (dock.run_manager.root / "other0" / "lesions.csv").write_text("nonsense\n1\n")
     plot = opens_fold(person)
     person.finds(QAbstractButton, "relation_all").click()
     person.waits()
@@ -72,17 +72,17 @@ def test_lesions_of_all_slides_are_related_with_an_interval_over_slides(analysed
     assert "over slides" in said
     assert sum(mark.index is None for mark in plot.marks) == 6
     foreign = next(mark for mark in plot.marks if mark.index is None)
-    dock.table.clearSelection()
+    dock.lesion_table.clearSelection()
     plot.show_marks([foreign], "mm²")
-    person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.place_of(foreign).toPoint())
-    assert dock.table.selected == []
+    person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.mark_position(foreign).toPoint())
+    assert dock.lesion_table.selected == []
 
 
 @pytest.mark.one_qt
 def test_a_change_of_lesions_changes_the_plot(analysed):
     person, dock = analysed, analysed.dock
     plot = opens_fold(person)
-    dock.table.selectAll()
+    dock.lesion_table.selectAll()
     person.clicks("lesion_merge")
     person.until(lambda: len(plot.marks) == 1)
     person.waits()
@@ -113,7 +113,7 @@ def test_marks_stand_in_the_order_of_their_areas_within_the_axes(analysed, areas
         for number, (area, share) in enumerate(zip(areas, (0, 0.5, 1), strict=True))
     ]
     plot.show_marks(marks, "mm²")
-    places = [plot.place_of(mark) for mark in marks]
+    places = [plot.mark_position(mark) for mark in marks]
     assert all(0 <= place.x() <= plot.width() and 0 <= place.y() <= plot.height() for place in places)
     assert [place.y() for place in places] == sorted((place.y() for place in places), reverse=True)
     assert [place.x() for place in places] == sorted(place.x() for place in places)

@@ -58,8 +58,8 @@ def test_napari_and_we_agree_on_places(person, slide_path, angle):
 def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
     person.opens_slides(slide_path)
     person.finds(QAbstractButton, "rotate_left").click()
-    person.dock.picker.ruler.click()
-    person.dock.scale._number.setValue(2.0)
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(2.0)
     person.clicks("scale_set")
     slide = person.dock.slide
     np.testing.assert_allclose(slide.layers[0].data_to_world((10, 20)), slide.to_world((10.5, 20.5)))
@@ -69,17 +69,17 @@ def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
 @pytest.mark.one_qt
 def test_a_slide_lies_as_it_was_turned_when_it_is_opened_again(person, slide_path):
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.place is not None)
+    person.until(lambda: person.dock.result_location is not None)
     person.finds(QAbstractButton, "rotate_right").click()
     person.waits()
-    assert read_notes(person.dock.place.folder).angle == 90
+    assert read_notes(person.dock.result_location.folder).angle == 90
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.slide.angle == 90)
     assert person.finds(QDoubleSpinBox, "rotation_angle").value() == 90
     person.finds(QAbstractButton, "rotate_left").click()
     person.waits()
-    assert read_notes(person.dock.place.folder).angle == 0
+    assert read_notes(person.dock.result_location.folder).angle == 0
 
 
 def test_a_slide_that_was_wholly_in_view_is_so_when_it_is_turned(person, tmp_path):

@@ -90,7 +90,7 @@ def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_p
     monkeypatch.setattr(tiled, "ROUGH_PX", 64 * 64)
     monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
     refreshed, draw = [], LayerRefresher._refresh_layers
-    monkeypatch.setattr(LayerRefresher, "_on_sharper", lambda self: refreshed.append(draw(self)))
+    monkeypatch.setattr(LayerRefresher, "_refresh_layers", lambda self: refreshed.append(draw(self)))
     [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level
     exact = layer.data[0][:, :].reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
     qtbot.waitUntil(lambda: bool(refreshed), timeout=20_000)

@@ -22,7 +22,7 @@ def presses(person, name):
 
 def closes_the_second(person):
     """Close the second view, and wait until it has gone."""
-    with person.qtbot.waitSignal(person.dock.around.beside._canvas.destroyed):
+    with person.qtbot.waitSignal(person.dock.sections.side_by_side._canvas.destroyed):
         presses(person, "beside_show")
 
 
@@ -33,11 +33,11 @@ def place(viewer):
 def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     assert not person.finds(QAbstractButton, "beside_show").isEnabled()
     person.opens_slides(slide_path)
     presses(person, "beside_show")
-    beside = dock.around.beside
+    beside = dock.sections.side_by_side
     assert [layer.name for layer in beside.model.layers] == ["ihc"]
     assert [layer.visible for layer in beside.model.layers] == [True]
     np.testing.assert_allclose(place(beside.model), place(viewer))
@@ -67,11 +67,11 @@ def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, 
     window.resize(1500, 900)
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
     person.opens_slides(slide_path)
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     person.qtbot.wait(200)
     before = dock.width()
     presses(person, "beside_show")
-    beside = dock.around.beside
+    beside = dock.sections.side_by_side
     person.until(lambda: beside._canvas.width() > 300)
     person.qtbot.wait(200)
     closes_the_second(person)
@@ -83,9 +83,9 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.opens_slides(slide_path)
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
-    beside = dock.around.beside
+    beside = dock.sections.side_by_side
     assert not person.finds(QAbstractButton, "beside_link").isEnabled()
     before = place(beside.model)
     get_camera(viewer).zoom = 0.7
@@ -100,18 +100,18 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
 def test_what_was_found_on_the_slide_beside_lies_on_it_with_a_scale_bar(analysed, tmp_path):
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
-    beside = dock.around.beside.model
+    beside = dock.sections.side_by_side.model
     assert [layer.name for layer in beside.layers] == ["section", "section heatmap", "section lesions"]
     assert all(layer.visible for layer in beside.layers)
     heatmap = beside.layers["section heatmap"]
     np.testing.assert_array_equal(heatmap.data, person.viewer.layers["section heatmap"].data)
     assert get_scale_bar(beside).visible
-    dock.heat.opacity.setValue(25)
-    dock.heat.check.setChecked(False)
+    dock.heatmap_controls.opacity.setValue(25)
+    dock.heatmap_controls.visible_check.setChecked(False)
     assert (heatmap.opacity, heatmap.visible) == (0.25, False)
-    dock.places.check.setChecked(False)
+    dock.navigation_panel.scale_bar_check.setChecked(False)
     assert not get_scale_bar(beside).visible
     assert not get_scale_bar(person.viewer).visible
     closes_the_second(person)

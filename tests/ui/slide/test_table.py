@@ -37,7 +37,7 @@ def table(qtbot):
 
 
 def numbers(table):
-    return [lesion.index for lesion in table.rows.lesions]
+    return [lesion.index for lesion in table.table_model.lesions]
 
 
 def clicks(qtbot, table, column):
@@ -48,7 +48,7 @@ def clicks(qtbot, table, column):
 
 
 def test_malignant_ones_come_first_and_of_those_the_largest(table):
-    assert [(one.label, round(one.area_mm2, 2)) for one in table.rows.lesions] == [
+    assert [(one.label, round(one.area_mm2, 2)) for one in table.table_model.lesions] == [
         ("malignant", 1.08),
         ("malignant", 0.01),
         ("benign", 0.4),
@@ -73,8 +73,8 @@ def test_a_click_sorts_a_second_turns_round_and_a_third_puts_back(qtbot, table, 
 
 def test_what_is_selected_stays_so_and_nobody_flies_there(qtbot, table):
     flown = []
-    table.chosen.connect(flown.append)
-    table.pick(2)
+    table.lesion_activated.connect(flown.append)
+    table.select_lesion(2)
     clicks(qtbot, table, "p")
     assert table.selected == [2]
     assert flown == []

@@ -21,15 +21,15 @@ def moves(person, threshold):
 
 
 def removes(person, row):
-    person.dock.table.clearSelection()
-    person.dock.table.selectRow(row)
-    person.qtbot.keyClick(person.dock.table, Qt.Key.Key_Delete)
+    person.dock.lesion_table.clearSelection()
+    person.dock.lesion_table.selectRow(row)
+    person.qtbot.keyClick(person.dock.lesion_table, Qt.Key.Key_Delete)
     person.waits()
 
 
 def test_a_class_given_by_hand_survives_every_threshold(analysed):
     person, before = analysed, analysed.rows()
-    person.dock.table.selectRow(1)
+    person.dock.lesion_table.selectRow(1)
     person.clicks("lesion_class")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.waits()
@@ -39,7 +39,7 @@ def test_a_class_given_by_hand_survives_every_threshold(analysed):
     assert len(person.rows()) == len(before)
     person.clicks("save")
     person.waits()
-    assert read_slide_result(person.dock.place.folder)["corrected_by_hand"] is True
+    assert read_slide_result(person.dock.result_location.folder)["corrected_by_hand"] is True
     person.clicks("lesion_undo")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.clicks("lesion_undo")

@@ -28,7 +28,7 @@ def finds_tissue(person, name):
 
 def ends(person, launched):
     launched.last.finishes()
-    person.until(lambda: person.dock.analyse.isEnabled() and not person.dock.busy)
+    person.until(lambda: person.dock.analyze_button.isEnabled() and not person.dock.busy)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def tomorrow(person, launched, slide_path, monkeypatch):
         return pressed
 
     for module in ("analysis", "tissue"):
-        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.answer", answered)
+        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.exec_question", answered)
     return person
 
 
@@ -76,17 +76,17 @@ def test_tissue_that_was_corrected_is_analysed_the_day_after(tomorrow, launched)
 
     finds_tissue(person, "tissue_find")
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, person.drawn)
-    np.testing.assert_array_equal(dock.tissues.corrected(dock.slide), person.drawn != 0)
+    np.testing.assert_array_equal(dock.tissue_controller.get_corrected_mask(dock.slide), person.drawn != 0)
 
 
 def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, slide_path):
     person, dock = tomorrow, tomorrow.dock
     finds_tissue(person, "tissue_anew")
     assert len(person.asked) == 1
-    person.until(lambda: dock.tissues.corrected(dock.slide) is None)
+    person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
     assert "as you corrected it before" not in person.says("tissue_words")
     assert person.viewer.layers[LAYER].data[:, :200].any()
-    folder = dock.place.folder
+    folder = dock.result_location.folder
     assert (folder / CORRECTED_FILE).is_file()  # nothing was analysed yet
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
@@ -98,16 +98,16 @@ def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, sli
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert "as you corrected it before" not in person.says("tissue_words")
-    assert dock.tissues.corrected(dock.slide) is None
+    assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
 
 @pytest.mark.one_qt
 def test_a_correction_that_cannot_be_read_is_said_and_the_slide_is_shown(person, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
-    dock.place.folder.mkdir(parents=True, exist_ok=True)
-    (dock.place.folder / CORRECTED_FILE).write_bytes(b"no picture")
+    dock.result_location.folder.mkdir(parents=True, exist_ok=True)
+    (dock.result_location.folder / CORRECTED_FILE).write_bytes(b"no picture")
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert CORRECTED_FILE in dock.status.text
-    assert dock.tissues.corrected(dock.slide) is None
+    assert dock.tissue_controller.get_corrected_mask(dock.slide) is None

@@ -48,7 +48,7 @@ def test_a_warning_takes_the_whole_width_of_the_dock(person):
 
 @pytest.mark.one_qt
 def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
-    folder = runs.slide_folder(person.dock.desk.root, slide_path)
+    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
@@ -58,30 +58,30 @@ def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
     dock = person.dock
     assert person.says("slide_validity").startswith(HEADLINE)
     assert "0.24 mm" in person.says("slide_validity_reasons")
-    numbers = [dock.answer, dock.count, dock.table]
+    numbers = [dock.prediction_label, dock.lesion_count_label, dock.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
-    assert dock.strip.buttons[0].text() == ""
+    assert dock.tile_strip.buttons[0].text() == ""
     assert not dock.validity.icon.pixmap().isNull()
-    dock.validity.anyway.click()
+    dock.validity.show_anyway_button.click()
     assert all(one.isVisibleTo(dock) for one in numbers)
-    assert dock.strip.buttons[0].text() == "0.90"
-    assert dock.table.model().headerData(2, dock.table.horizontalHeader().orientation()) == "p melanoma"
+    assert dock.tile_strip.buttons[0].text() == "0.90"
+    assert dock.lesion_table.model().headerData(2, dock.lesion_table.horizontalHeader().orientation()) == "p melanoma"
 
 
 @pytest.mark.one_qt
 def test_the_relation_of_lesions_that_are_not_valid_is_hidden_until_it_is_wanted(person, slide_path):
-    folder = runs.slide_folder(person.dock.desk.root, slide_path)
+    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
-    person.dock.relation_fold.expand(animate=False)
+    person.dock.correlation_section.expand(animate=False)
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.lesions.findings is not None)
     person.waits()
     assert person.says("relation_words").startswith("Not valid: ")
-    person.dock.validity.anyway.click()
+    person.dock.validity.show_anyway_button.click()
     person.until(lambda: "there are 2 lesions" in person.says("relation_words"))
-    person.dock.validity.anyway.click()
+    person.dock.validity.show_anyway_button.click()
     assert person.says("relation_words").startswith("Not valid: ")
 
 
@@ -93,18 +93,18 @@ def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path,
     notes = [] if found else ["no invasive tumour was found in section 1"]
     told = {"candidates": [line] if found else [], "clark_estimate": 2, "ulceration": False, "notes": notes}
     content = {"depth": {**told, "validity": DEMO.to_json()}, "seconds": 3.0}
-    write_json(person.dock.place.folder / "result.json", content)
+    write_json(person.dock.result_location.folder / "result.json", content)
     opens_depth(person)
-    depth_page(person).keeper.look_again()
+    depth_page(person).store.reload_proposals()
     person.until(lambda: person.says("depth_validity").startswith(HEADLINE))
     view = depth_page(person).view
     said = visible(view)
     assert person.says("depth_head") == "Not measured yet."
     assert not [one for one in said if REASSURING.search(one)], said
-    assert not view.lines.isVisibleTo(view)
-    view.validity.anyway.click()
-    assert view.found.isVisibleTo(view)
-    assert view.lines.isVisibleTo(view) is found
+    assert not view.proposal_list.isVisibleTo(view)
+    view.validity.show_anyway_button.click()
+    assert view.proposal_label.isVisibleTo(view)
+    assert view.proposal_list.isVisibleTo(view) is found
 
 
 @pytest.mark.one_qt

@@ -206,8 +206,8 @@ class DepthReadingStore(QObject):
             return
         history = getattr(now.history, way)()
         if history is not now.history:
-            told = restore_values(now.history.current, history.now, self.reader, _time())
-            self._set_state(replace(now, history=replace(history, now=told)))
+            told = restore_values(now.history.current, history.current, self.reader, _time())
+            self._set_state(replace(now, history=replace(history, current=told)))
 
     def flush(self) -> None:
         """Write at once what waits for its turn: the window may be about to close."""
