@@ -228,9 +228,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
     person.waits()
     assert asked == ["replace_lesions"]
     assert launched.options == []
-    dock.heatmap_controls.threshold_box.setValue(
-        0.99
-    )  # manual edits are kept, one undo step away
+    dock.heatmap_controls.threshold_box.setValue(0.99)  # manual edits are kept, one undo step away
     person.until(lambda: [row[1] for row in person.rows()] == ["benign *"])
     person.waits()
     assert len(read_table(person.analysis.path / "lesions.csv")) == 2

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.core.errors import InputError
@@ -20,10 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.layers import Shapes
-    from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import SlideLesions
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.run_panel import SlideRunPanel
     from napari_melanoma.ui.viewer.camera import ViewRectangle
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -37,43 +37,40 @@ TIP = "Whose results are shown; each is kept by itself"
 class AnalysisRegionController(QObject):
     """Says where the results lie that the dock is about, and frames the part of the slide that they are of."""
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+    results_switched = Signal()
+    changed = Signal()
+
+    def __init__(self, context: SlideContext, run_panel: SlideRunPanel, lesions: SlideLesions, button: QWidget) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
+        self._run_panel, self._lesions, self._button = run_panel, lesions, button
         self._choice: QWidget | None = None
         self._combo: NoWheelComboBox | None = None
         self._is_analyzed = (False, False)  # whether the whole slide was analysed, and a view of it
-        self.is_view = False
         self._pending_switch = ("", False)  # for which slide, and whether for its view
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MS)
         self._timer.timeout.connect(self._retry_switch)
 
-    def resolve_location(self, location: SlideResultLocation | None) -> SlideResultLocation | None:
-        """Say where the results lie that are shown.
-
-        Returns the same, or that of the view, which lies within it.
-        """
-        if location is None or not self.is_view:
-            return location
-        return replace(
-            location, out=location.view_out, folder=location.view_folder, is_analyzed=location.is_view_analyzed
-        )
+    @property
+    def is_view(self) -> bool:
+        """Whether the results of the view are shown."""
+        return self._context.is_view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide, as a whole."""
-        self.is_view, self._is_analyzed = False, (False, False)
+        self._context.is_view, self._is_analyzed = False, (False, False)
         self._update_choice()
 
     def show_results(self, location: SlideResultLocation) -> None:
         """Show what there is of a slide: the whole of it, else what was in view."""
         self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
-        self.is_view = location.is_view_analyzed and not location.is_analyzed
+        self._context.is_view = location.is_view_analyzed and not location.is_analyzed
         self._update_choice()
         folder = self._folder
         if folder is not None and any(self._is_analyzed):
-            self._dock.run_panel.set_folder(folder)
+            self._run_panel.set_folder(folder)
 
     def set_is_view(self, view: bool) -> None:
         """Turn to the whole slide, or to the view, before it is analysed."""
@@ -82,10 +79,10 @@ class AnalysisRegionController(QObject):
 
     def restore_results(self) -> None:
         """Show again what there was, where nothing was started after all."""
-        if self._dock.run_panel.watch.path is not None:
+        if self._run_panel.watch.path is not None:
             return
         if not self._is_analyzed[self.is_view]:
-            self.is_view = False
+            self._context.is_view = False
         self._switch_results(self.is_view)
 
     def mark_started(self) -> None:
@@ -98,14 +95,14 @@ class AnalysisRegionController(QObject):
 
         Top, left, height, width in pixels of the finest level.
         """
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is None:
             raise InputError("open a slide first.")
         return clip_to_slide(slide_camera.get_visible_region(self._viewer, slide), slide.size)
 
     def show_frame(self, region: Region | None) -> None:
         """Frame a part of the slide."""
-        slide = self._dock.slide
+        slide = self._context.slide
         layer = None if slide is None else slide_layers.find_layer(self._viewer, slide, "view")
         if slide is None or region is None:
             if layer is not None:
@@ -124,29 +121,29 @@ class AnalysisRegionController(QObject):
 
     @property
     def _folder(self) -> Path | None:
-        place = self._dock.result_location
+        place = self._context.result_location
         return None if place is None else place.folder
 
     def _switch_results(self, view: bool, *, follow: bool = True) -> None:
         """Show the other results; not before a correction of these has come to its lesions and is saved."""
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is None:
             return
-        if follow and self._dock.lesions.busy:
+        if follow and self._lesions.busy:
             self._pending_switch = (slide.identity, view)
             self._timer.start()
             return
-        self.is_view = view
+        self._context.is_view = view
         self._update_choice()
-        self._dock.run_panel.set_folder(None)
-        self._dock.results.reset()
+        self._run_panel.set_folder(None)
+        self.results_switched.emit()
         self.show_frame(None)
         if follow:
-            self._dock.run_panel.set_folder(self._folder)
-            self._dock.refresh()
+            self._run_panel.set_folder(self._folder)
+            self.changed.emit()
 
     def _retry_switch(self) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         identity, view = self._pending_switch
         if slide is not None and slide.identity == identity:
             self._switch_results(view)
@@ -165,7 +162,7 @@ class AnalysisRegionController(QObject):
         self._combo.addItems(CHOICES)
         self._combo.activated.connect(self._on_chosen)
         choice = row(QLabel("results of"), self._combo, stretch=1)
-        buttons = self._dock.analyze_button.parentWidget()
+        buttons = self._button.parentWidget()
         column: Any = buttons.parentWidget().layout()
         column.insertWidget(column.indexOf(buttons) + 1, choice)
         return choice

@@ -9,17 +9,17 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.export import create_export_button
-from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
-from napari_melanoma.ui.slide.lesions import LesionTable
+from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.magnification import MagnificationButtons, RotationControls
 from napari_melanoma.ui.slide.measurements import SlideScalePanel
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation_panel import NavigationPanel
 from napari_melanoma.ui.slide.options import SlideOptionsController
-from napari_melanoma.ui.slide.overview import Overview, TileStrip
+from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.picker import SlideMetadataLabel, SlidePicker
+from napari_melanoma.ui.slide.result_view import SlideResultView, column
+from napari_melanoma.ui.slide.run_manager import SlideRunManager
+from napari_melanoma.ui.slide.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -31,13 +31,11 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     form_layout,
     named,
-    quiet_label,
     row,
     scroll_area,
     section,
     tool_button,
 )
-from napari_melanoma.ui.widgets.validity import ValidityNotice
 from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 
 if TYPE_CHECKING:
@@ -46,19 +44,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
 
-ANALYZE_KEY, VIEW_KEY, SAVE_KEY = (format_key(f"slide.{name}") for name in ("analyse", "analyse_view", "save"))
-EDITS = {
-    "draw": ("draw", f"Draw a new lesion on the slide; press again to end ({format_key('slide.draw')})"),
-    "merge": ("merge", "Make one lesion of those that are selected"),
-    "split": ("split", "Draw a line across a lesion in the picture: it is cut there"),
-    "class": ("class", "Say that the selected lesions are of the other class"),
-    "remove": ("remove", "Drop the selected lesions (Delete)"),
-    "undo": ("undo", "Take back the last change of lesions"),
-    "redo": ("redo", "Do again what was taken back"),
-}
+ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows of the dock
-NO_LESIONS = "No lesions yet: analyse the slide."
-NO_HEATMAP = "Nothing is analysed yet. The heatmap appears here while the analysis runs, and sharpens."
 
 
 class SlideWelcome(Welcome):
@@ -106,27 +93,35 @@ class SlideControls(QWidget):
         self.analyze_button = named(QPushButton("Analyse"), "primary", "Analyse")
         self.analyze_view_button = tool_button("analyse_view", "Analyse what is in view", "", "in view")
         self.run_panel = SlideRunPanel()
-        self.heatmap_controls = SlideHeatmapControls(self.settings)
-        self.tile_strip = TileStrip()
-        self.no_heatmap_label = named(quiet_label(NO_HEATMAP), "no_heatmap", "No heatmap yet")
-        self.prediction_label = named(WrappedLabel(), "slide_answer", "Answer about the slide")
-        self.warning_label = named(WrappedLabel(), "slide_cautions", "What to know before trusting the answer")
-        self.warning_label.setProperty("fault", True)
-        self.lesion_count_label = named(quiet_label(NO_LESIONS), "lesion_count", "How many lesions")
-        self.lesion_table = LesionTable()
-        self.edit_buttons = {name: tool_button(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
-        self.edit_buttons["draw"].setCheckable(True)
-        for name, arrow in (("undo", "↶"), ("redo", "↷")):
-            self.edit_buttons[name].setText(arrow)
-        self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
-        self.export_button = create_export_button(self.export_requested.emit)
+        self.result_view = view = SlideResultView(self.icons, self.settings, self.export_requested.emit)
+        self.heatmap_controls, self.tile_strip, self.validity = view.heatmap_controls, view.tile_strip, view.validity
+        self.prediction_label, self.warning_label = view.prediction_label, view.warning_label
+        self.lesion_count_label, self.lesion_table = view.lesion_count_label, view.lesion_table
+        self.edit_buttons, self.save_button, self.export_button = (
+            view.edit_buttons,
+            view.save_button,
+            view.export_button,
+        )
         self.folder_button = tool_button(
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )
         self.status = StatusLine(self.icons)
         self.waiting = DeferredWidgets(self)
+        self.run_manager = SlideRunManager(self, self.settings)
+        self.context = SlideContext(
+            self,
+            viewer,
+            settings=self.settings,
+            icons=self.icons,
+            connections=self.connections,
+            status=self.status,
+            waiting=self.waiting,
+            run_manager=self.run_manager,
+        )
         self._lay_out()
-        self.options_controller = SlideOptionsController(self)
+        self.options_controller = SlideOptionsController(
+            self.options_section, self.model_picker, self.settings, self.icons
+        )
         self.drops = FileDropHandler(self, self.waiting.holder)
         self.icons.apply()
 
@@ -169,22 +164,6 @@ class SlideControls(QWidget):
         self.analyze_view_button.setEnabled(not why_not)
         beside = "Only what is in view; its results are kept beside those of the whole slide"
         self.analyze_view_button.setToolTip(why_not or f"{beside} ({VIEW_KEY})")
-
-    def show_result_controls(self, heat: bool, lesions: bool) -> None:
-        """Show the parts that are about something that is there."""
-        self.no_heatmap_label.setVisible(not heat)
-        self._heatmap_area.setVisible(heat)
-        self.lesion_table.setVisible(lesions)
-        self._edit_row.setVisible(lesions)
-        self.edit_buttons["draw"].setVisible(lesions)
-        if not lesions:
-            self.lesion_count_label.setText(NO_LESIONS)
-
-    def _set_predictions_visible(self, shown: bool) -> None:
-        """Show what was predicted, or fold it away where it is not valid."""
-        for part in (self._lesion_table_area, self.lesion_count_label):
-            part.setVisible(shown)
-        self.tile_strip.show_values(shown)
 
     def _set_work_visible(self, visible: bool) -> None:
         """Show what works on a slide: from the top in several turns, for Qt takes long to show so many widgets."""
@@ -235,36 +214,15 @@ class SlideControls(QWidget):
             section(
                 "Overview",
                 "overview_section",
-                _column(self.overview, self.magnification, self.rotation, self.navigation_panel),
+                column(self.overview, self.magnification, self.rotation, self.navigation_panel),
                 self.settings,
                 True,
             ),
             section("What the file says", "facts_section", self.metadata_label, self.settings, False),
             section("Tissue", "slide_tissue_section", self.tissue_section, self.settings, False),
         )
-        self._heatmap_area = _column(self.heatmap_controls, self.tile_strip)
-        draw, *others = self.edit_buttons.values()
-        self._edit_row = row(*others)
-        self._edit_row.layout().setSpacing(2)
         self._create_lazy_sections()
-        self.validity = ValidityNotice(self.icons, "slide", self.prediction_label)
-        self._lesion_table_area = _column(self.lesion_table)
-        self.validity.numbers_shown.connect(self._set_predictions_visible)
-        lesions = _column(
-            self.warning_label, row(self.lesion_count_label, draw, stretch=0), self._lesion_table_area, self._edit_row
-        )
-        results = (
-            self.validity,
-            section(
-                "Heatmap",
-                "slide_heatmap_section",
-                _column(self.no_heatmap_label, self._heatmap_area),
-                self.settings,
-                True,
-            ),
-            section("Lesions", "slide_lesions_section", lesions, self.settings, True),
-            self.correlation_section,
-        )
+        results = (*self.result_view.create_sections(self.settings), self.correlation_section)
         buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
@@ -272,32 +230,21 @@ class SlideControls(QWidget):
             (models, self.options_section, buttons, self.run_panel),
             (*results, self.depth_section, self.risk_section, self.regions_section),
         )
-        self._groups = tuple(_column(spacing=ROWS_PX) for _ in self._grouped_widgets)
+        self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
             *(one for group in self._grouped_widgets for one in group if isinstance(one, QCollapsible))
         )
-        return _column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
+        return column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
         """Make the folds that are filled when they are first opened."""
-        self.worklist_section = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
-        self.measurement_section = section("Measure", "slide_measure_section", _column(), self.settings, False)
-        self.side_by_side_section = section("Side by side", "slide_beside_section", _column(), self.settings, False)
-        self.options_section = section("Options", "slide_options_section", _column(), self.settings, False)
-        self.depth_section = section("Depth", "slide_depth_section", _column(), self.settings, False)
-        self.risk_section = section("Risk", "slide_risk_section", _column(), self.settings, False)
-        self.regions_section = section("Regions", "slide_regions_section", _column(), self.settings, False)
+        self.worklist_section = section("Slides of a folder", "slide_worklist_section", column(), self.settings, False)
+        self.measurement_section = section("Measure", "slide_measure_section", column(), self.settings, False)
+        self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)
+        self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
+        self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)
+        self.risk_section = section("Risk", "slide_risk_section", column(), self.settings, False)
+        self.regions_section = section("Regions", "slide_regions_section", column(), self.settings, False)
         self.correlation_section = section(
-            "Area and probability", "slide_relation_section", _column(), self.settings, False
+            "Area and probability", "slide_relation_section", column(), self.settings, False
         )
-
-
-def _column(*widgets: QWidget, spacing: int = 5) -> QWidget:
-    """Put widgets below each other."""
-    part = QWidget()
-    column = QVBoxLayout(part)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(spacing)
-    for widget in widgets:
-        column.addWidget(widget)
-    return part

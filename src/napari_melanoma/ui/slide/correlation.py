@@ -19,10 +19,14 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
 
 if TYPE_CHECKING:
+    from superqt import QCollapsible
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.slides.scores import LesionLike
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
+    from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
 MAX_TICKS = 5  # numbers at an axis
@@ -255,19 +259,26 @@ class CorrelationView(QWidget):
 class LesionCorrelationSection(QObject):
     """Keeps the fold in step with the lesions while it is open; the arithmetic is done in a thread."""
 
-    def __init__(self, dock: SlideDock) -> None:
-        super().__init__(dock)
-        self._dock = dock
+    def __init__(
+        self,
+        context: SlideContext,
+        section: QCollapsible,
+        lesions: SlideLesions,
+        table: LesionTable,
+        validity: ValidityNotice,
+    ) -> None:
+        super().__init__(context)
+        self._context, self._lesions, self._table, self._validity = context, lesions, table, validity
         self._view: CorrelationView | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_correlation)
-        self._latest.failed.connect(dock.lesions.failed)
-        self._section = dock.correlation_section
+        self._latest.failed.connect(lesions.failed)
+        self._section = section
         self._section.toggled.connect(self._on_section_toggled)
-        dock.lesions.changed.connect(self._on_lesions)
-        dock.lesions.saved.connect(self._on_lesions)
-        dock.lesion_table.selection_changed.connect(self._on_selection_changed)
-        dock.validity.numbers_shown.connect(self._on_lesions)
+        lesions.changed.connect(self._on_lesions)
+        lesions.saved.connect(self._on_lesions)
+        table.selection_changed.connect(self._on_selection_changed)
+        validity.numbers_shown.connect(self._on_lesions)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
@@ -278,7 +289,7 @@ class LesionCorrelationSection(QObject):
     def _on_section_toggled(self, is_open: bool) -> None:
         """Make what is inside when somebody looks for the first time."""
         if is_open and self._view is None:
-            self._view = CorrelationView(self._dock.icons)
+            self._view = CorrelationView(self._context.icons)
             self._view.all_slides_check.toggled.connect(self._on_lesions)
             self._view.plot.mark_clicked.connect(self._on_chosen)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
@@ -288,32 +299,32 @@ class LesionCorrelationSection(QObject):
     def _on_lesions(self, _: object = None) -> None:
         if self._view is None or not self._section.isExpanded():
             return
-        found = self._dock.lesions.findings
+        found = self._lesions.findings
         if found is None:
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(NO_LESIONS, (), ""))
             return
-        if not self._dock.validity.shows_numbers:
+        if not self._validity.shows_numbers:
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
             return
-        root = self._dock.run_manager.root if self._view.all_slides_check.isChecked() else None
+        root = self._context.run_manager.root if self._view.all_slides_check.isChecked() else None
         self._latest.submit("relation", lambda: partial(_correlate, found.identity, found.lesions, found.folder, root))
 
     def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
-        slide = self._dock.slide
-        is_wanted = slide is not None and slide.identity == result[0] and self._dock.validity.shows_numbers
+        slide = self._context.slide
+        is_wanted = slide is not None and slide.identity == result[0] and self._validity.shows_numbers
         if self._view is not None and is_wanted:
             self._view.show_correlation(result[1])
             self._on_selection_changed()
 
     def _on_selection_changed(self) -> None:
         if self._view is not None:
-            self._view.plot.show_selected(self._dock.lesion_table.selected)
+            self._view.plot.show_selected(self._table.selected)
 
     def _on_chosen(self, index: int) -> None:
         """Go to the lesion, as a click on its row does."""
-        table = self._dock.lesion_table
+        table = self._table
         table.select_lesion(index)
         lesion = next((one for one in table.table_model.lesions if one.index == index), None)
         if lesion is not None:

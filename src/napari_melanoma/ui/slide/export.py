@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import FittedAnnotations
-    from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings, SlideLesions
 
 # As ``reports.slide_export`` has them, which is imported when something is written.
 EXPORTS = {
@@ -69,16 +69,15 @@ class SlideExporter(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock) -> None:
-        super().__init__(dock)
-        self._dock = dock
+    def __init__(self, context: SlideContext, lesions: SlideLesions, menu: QMenu) -> None:
+        super().__init__(context)
+        self._context, self._lesions, self._menu = context, lesions, menu
         self._write_tasks, self._read_tasks = LatestJobQueue(self), LatestJobQueue(self)
-        self._write_tasks.succeeded.connect(dock.status.show_message)
+        self._write_tasks.succeeded.connect(context.status.show_message)
         self._read_tasks.succeeded.connect(self._on_read)
         for work in (self._write_tasks, self._read_tasks):
             work.failed.connect(self.failed)
-        dock.export_requested.connect(self._on_export_requested)
-        dock.export_button.menu().aboutToShow.connect(self._update_menu)
+        menu.aboutToShow.connect(self._update_menu)
 
     @property
     def busy(self) -> bool:
@@ -87,28 +86,28 @@ class SlideExporter(QObject):
 
     def _update_menu(self) -> None:
         """Disable entries with nothing behind them, and say what to do first."""
-        place, slide = self._dock.result_location, self._dock.slide
+        place, slide = self._context.result_location, self._context.slide
         if place is None or slide is None:
             return
         why_not = find_unavailable_exports(place.folder, is_dicom=slide.info.format == DICOM)
         for kind in EXPORTS:
-            action = self._dock.export_button.menu().findChild(QAction, f"export_{kind}")
+            action = self._menu.findChild(QAction, f"export_{kind}")
             action.setEnabled(kind not in why_not)
             action.setToolTip(why_not.get(kind, action.text()))
 
-    def _on_export_requested(self, kind: str) -> None:
+    def choose_file(self, kind: str) -> None:
         """Ask for a file."""
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is None:
             return
         if kind == IMPORT:
-            dialog = QFileDialog(self._dock.window(), "Take over outlines")
+            dialog = QFileDialog(self._context.window, "Take over outlines")
             dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
             dialog.setNameFilters(["GeoJSON (*.geojson *.json)", "All files (*)"])
             dialog.fileSelected.connect(self._import_file)
         else:
             title, name = EXPORTS[kind]
-            dialog = QFileDialog(self._dock.window(), title)
+            dialog = QFileDialog(self._context.window, title)
             dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
             dialog.selectFile(f"{slide.info.name}-{name}")
             dialog.setDefaultSuffix(name.partition(".")[2])  # where none is typed
@@ -118,13 +117,13 @@ class SlideExporter(QObject):
         dialog.open()
 
     def _export_file(self, kind: str, name: str) -> None:
-        found, place, slide = self._dock.lesions.findings, self._dock.result_location, self._dock.slide
+        found, place, slide = self._lesions.findings, self._context.result_location, self._context.slide
         if place is not None and slide is not None:
             work = partial(_write_export, kind, Path(name), found, place.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
 
     def _import_file(self, name: str) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is not None:
             work = partial(_read_slide_outlines, Path(name), slide.identity, slide.size)
             self._read_tasks.submit(slide.identity, lambda: work)
@@ -132,16 +131,16 @@ class SlideExporter(QObject):
     def _on_read(self, outlines: tuple[str, FittedAnnotations]) -> None:
         """Make what was read the lesions, and say what was changed for that."""
         identity, found = outlines
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is None or slide.identity != identity:
             return
-        self._dock.lesions.edit(_make_import_edit(found))
+        self._lesions.edit(_make_import_edit(found))
         more = len(found.changed) - MAX_REMARKS
         remarks = [*found.changed[:MAX_REMARKS], *([f"{more} more"] if more > 0 else [])]
         count = len(found.annotations)
         text = f"{count} outline{'' if count == 1 else 's'} taken over; undo brings back what was there."
         if not remarks:
-            self._dock.status.show_message(text)
+            self._context.status.show_message(text)
             return
         from napari.utils import notifications
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFrame, QLabel, QMessageBox, QVBoxLayout
+from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLayout
 
 from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit
 from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, line_width
@@ -17,10 +17,9 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
-    from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.lesions import LesionFindings
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import LesionFindings, SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 CLASSES = {"": "as the model says", "malignant": "malignant", "benign": "benign"}
@@ -91,10 +90,11 @@ class DrawingPanel(QFrame):
 class LesionDrawing(QObject):
     """Makes lesions of the outlines that are drawn while the button is pressed; each can be undone."""
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
-        self._button = dock.edit_buttons["draw"]
+    lesion_drawn = Signal(int)
+
+    def __init__(self, context: SlideContext, lesions: SlideLesions, button: QAbstractButton) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._lesions, self._button = context, context.viewer, lesions, button
         self._panel: DrawingPanel | None = None
         self._slide: ViewerSlide | None = None
         self._known_indices: frozenset[int] | None = None  # numbers before the outline that is being measured
@@ -104,10 +104,10 @@ class LesionDrawing(QObject):
             0,
         )  # whether an outline is half drawn; how many have become lesions
         self._button.toggled.connect(self._on_toggled)
-        dock.lesions.changed.connect(self._on_lesions)
-        dock.lesions.failed.connect(self._on_failed)
-        dock.connections.connect(viewer.layers.events.removed, self._on_removed)
-        add_shortcut(dock, "slide.draw", self._button.click)
+        lesions.changed.connect(self._on_lesions)
+        lesions.failed.connect(self._on_failed)
+        context.connections.connect(self._viewer.layers.events.removed, self._on_removed)
+        add_shortcut(context.dock, "slide.draw", self._button.click)
 
     @property
     def layer(self) -> Shapes | None:
@@ -128,11 +128,11 @@ class LesionDrawing(QObject):
     def _confirm_stop(self) -> bool:
         """Ask where an outline that is no lesion yet would go."""
         layer = self.layer
-        gone = layer is None or self._dock.lesions.findings is None
+        gone = layer is None or self._lesions.findings is None
         if not self._rejection or gone or len(layer.data) <= self._accepted_count:
             return True
         details = f"It is no lesion yet: {self._rejection}"
-        box = create_question(self._dock, "drop_outline", "Drop the outline that you drew?", details, "Slide")
+        box = create_question(self._context.dock, "drop_outline", "Drop the outline that you drew?", details, "Slide")
         box.addButton("Drop it", QMessageBox.ButtonRole.DestructiveRole).setObjectName("drop")
         box.setDefaultButton(box.addButton("Keep it", QMessageBox.ButtonRole.RejectRole))
         pressed = exec_question(box)
@@ -141,15 +141,15 @@ class LesionDrawing(QObject):
     def _start(self) -> None:
         if self._slide is not None:  # it went on all the time
             return
-        slide = self._dock.slide
-        if slide is None or self._dock.lesions.findings is None:
+        slide = self._context.slide
+        if slide is None or self._lesions.findings is None:
             self._button.setChecked(False)
             return
         self._slide, self._known_indices, self._is_drawing, self._accepted_count = slide, None, False, 0
         if self._panel is None:
             self._panel = self._create_panel()
         layer = slide_layers.get_or_add_layer(self._viewer, slide, "drawing", self._create_layer)
-        self._dock.connections.connect(layer.events.data, self._on_data)
+        self._context.connections.connect(layer.events.data, self._on_data)
         self._viewer.layers.selection.active = layer
         layer.mode = self._panel.mode
         self._panel.show()
@@ -180,7 +180,7 @@ class LesionDrawing(QObject):
         assert self._slide is not None, "it is made while a slide is drawn on"
         width = line_width(self._viewer, self._slide, "drawing")
         layer = Shapes(ndim=2, edge_color=OUTLINE_COLOR, edge_width=width, face_color="transparent")
-        complete_lasso_strokes(layer, self._dock.status.show_message)
+        complete_lasso_strokes(layer, self._context.status.show_message)
         return layer
 
     def _on_tool(self) -> None:
@@ -199,7 +199,7 @@ class LesionDrawing(QObject):
 
     def _add_next_lesion(self) -> None:
         """Make a lesion of the first outline that waits."""
-        layer, now = self.layer, self._dock.lesions.findings
+        layer, now = self.layer, self._lesions.findings
         if self._known_indices is not None or layer is None or now is None or self._slide is None:
             return
         if not self._is_drawing and self._accepted_count:
@@ -212,7 +212,7 @@ class LesionDrawing(QObject):
         # What reaches beyond the slide ends with it: where the tissue does, nobody keeps to the edge.
         outline = Polygon(as_ring((layer.data[self._accepted_count][:, -2:] + 0.5).clip(0, self._slide.size)))
         self._known_indices = frozenset(lesion.index for lesion in now.lesions)
-        self._dock.lesions.edit(make_draw_edit(outline, self._panel.label))
+        self._lesions.edit(make_draw_edit(outline, self._panel.label))
 
     def _on_lesions(self, found: LesionFindings | None) -> None:
         """Go on to the next outline when one became a lesion; without lesions there is nothing to draw among."""
@@ -225,8 +225,8 @@ class LesionDrawing(QObject):
             self._known_indices = None
             self._set_rejection("")
             self._accepted_count += 1
-            self._dock.lesion_table.select_lesion(new[-1].index)
-            self._dock.status.show_message(describe_drawn_lesion(new[-1], found.target))
+            self.lesion_drawn.emit(new[-1].index)
+            self._context.status.show_message(describe_drawn_lesion(new[-1], found.target))
             QTimer.singleShot(0, self._add_next_lesion)
 
     def _on_failed(self, error: Exception) -> None:
@@ -237,8 +237,8 @@ class LesionDrawing(QObject):
 
     def _set_rejection(self, why: str) -> None:
         """Know why an outline is no lesion; empty: it is one, or gone, so nothing is said of it any more."""
-        if self._rejection and self._dock.status.text == self._rejection:
-            self._dock.status.show_message("")
+        if self._rejection and self._context.status.text == self._rejection:
+            self._context.status.show_message("")
         self._rejection = why
         if self._panel is not None:
             self._panel.show_rejection(why)

@@ -17,8 +17,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, tool_button
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 UM_AT_1X = 10.0  # what a pixel of the screen shows at 1x; a scan at 20x has 0.5 µm a pixel
@@ -72,15 +71,15 @@ class MagnificationButtons(QWidget):
 class MagnificationController(QObject):
     """Keeps the buttons in step with the camera, and zooms."""
 
-    def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
-        super().__init__(controls)
-        self._viewer, self._buttons = viewer, controls.magnification
+    def __init__(self, context: SlideContext, buttons: MagnificationButtons) -> None:
+        super().__init__(context)
+        self._viewer, self._buttons = context.viewer, buttons
         self._slide: ViewerSlide | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(FOLLOW_MS)
         self._timer.timeout.connect(self.update_magnification)
-        controls.connections.connect(slide_camera.get_camera(viewer).events.zoom, self._on_zoom)
+        context.connections.connect(slide_camera.get_camera(self._viewer).events.zoom, self._on_zoom)
         self._buttons.magnification_requested.connect(self._on_magnification_requested)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -160,28 +159,29 @@ class RotationController(QObject):
     """Turns the dock's slide: if all of it is in view, it is so afterwards; else the middle stays."""
 
     rotated = Signal()
+    view_changed = Signal()
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
-        dock.rotation.angle_requested.connect(self._on_angle_requested)
+    def __init__(self, context: SlideContext, controls: RotationControls) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._controls = context, context.viewer, controls
+        controls.angle_requested.connect(self._on_angle_requested)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide."""
-        self._dock.rotation.show_angle(0.0 if slide is None else slide.angle)
-        self._dock.rotation.setEnabled(slide is not None)
+        self._controls.show_angle(0.0 if slide is None else slide.angle)
+        self._controls.setEnabled(slide is not None)
 
     def restore_angle(self, angle: float) -> None:
         """Turn the slide as it was turned when it was last open.
 
         ``angle``: in degrees clockwise.
         """
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is not None and slide.angle != angle:
             self._turn(slide, angle)
 
     def _on_angle_requested(self, angle: float) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is not None:
             self._turn(slide, normalize_angle(angle))
             self.rotated.emit()
@@ -194,8 +194,8 @@ class RotationController(QObject):
             fit_view(self._viewer, tuple(slide.layers))
         else:
             center_view(self._viewer, slide, view.center)
-        self._dock.rotation.show_angle(slide.angle)
-        self._dock.navigation.update_position()
+        self._controls.show_angle(slide.angle)
+        self.view_changed.emit()
 
 
 def normalize_angle(angle: float) -> float:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.slide.shape_layers import HALF
+from napari_melanoma.ui.slide.shape_layers import HALF, offset_label
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
+    from superqt import QCollapsible
 
     from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.notes import SlideMeasurement
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
 
     Measures = tuple[SlideMeasurement, ...]
 
 COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: neither glass nor a usual stain has that colour
-MAX_FLAT_SLOPE = 0.15  # a line that rises less has its words above it, a steeper one beside it
-LABEL_PADDING = " " * 24  # moves words that stand in the middle of a line to its right
 LINES_PER_SLIDE = 600  # of the line; this many of its widths are as long as the slide
 EMPTY_FEATURES = {"said": "", "shown": ""}
 LINE_SHAPES = ("line", "path")
@@ -98,17 +97,6 @@ def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
 def clear_default_label(layer: Shapes) -> None:
     """Write nothing at what is drawn next: napari would repeat the words of what was drawn before."""
     layer.feature_defaults = EMPTY_FEATURES
-
-
-def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
-    """Give words that a line does not run through, for they stand in its middle: blanks put them above or beside it.
-
-    With blanks or a line break.
-    """
-    if kind != "line":
-        return label
-    height, width = abs(data[-1] - data[0])[-2:]
-    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else LABEL_PADDING + label
 
 
 def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
@@ -220,9 +208,9 @@ class MeasurementSection(QObject):
 
     edited = Signal()
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._section = dock, viewer, dock.measurement_section
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
         self._histories: dict[str, EditHistory[Measures]] = {}
         self._view: MeasureView | None = None
@@ -232,8 +220,8 @@ class MeasurementSection(QObject):
         self._settle_timer.setInterval(SETTLED_MS)
         self._settle_timer.timeout.connect(self._read_layer)
         for kind in MODES:
-            add_shortcut(dock, f"slide.{kind}", partial(self._on_key, kind))
-        dock.connections.connect(viewer.layers.selection.events.active, self._on_active)
+            add_shortcut(context.dock, f"slide.{kind}", partial(self._on_key, kind))
+        context.connections.connect(self._viewer.layers.selection.events.active, self._on_active)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -259,6 +247,14 @@ class MeasurementSection(QObject):
         layer = self._find_layer()
         if layer is not None:
             label_measures(layer, self._describe_measures())
+
+    def find_ruler_line(self) -> SlideMeasurement | None:
+        """The line that is selected in the list, else the last one; None where no line was drawn."""
+        lines = [one for one in self.measures if one.kind == "line"]
+        row = -1 if self._view is None else self._view.list.currentRow()
+        if 0 <= row < len(self.measures) and self.measures[row].kind == "line":
+            return self.measures[row]
+        return lines[-1] if lines else None
 
     def restore_measures(self, measures: Measures) -> None:
         """Show what was kept with the slide; what was drawn since it was opened stays."""
@@ -324,8 +320,8 @@ class MeasurementSection(QObject):
         layer: Shapes = slide_layers.get_or_add_layer(
             self._viewer, slide, "measures", partial(create_measure_layer, slide.size)
         )
-        self._dock.connections.connect(layer.events.data, self._on_data)
-        self._dock.connections.connect(layer.events.mode, self._on_mode)
+        self._context.connections.connect(layer.events.data, self._on_data)
+        self._context.connections.connect(layer.events.mode, self._on_mode)
         self._writing = True
         draw_measures(layer, self.measures, self._describe_measures(), slide.size)
         self._writing = False

@@ -17,13 +17,14 @@ from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-    from napari.viewer import Viewer
     from qtpy.QtGui import QImage
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.ui.slide.controls import SlideControls
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.navigation_panel import NavigationPanel
+    from napari_melanoma.ui.slide.overview import Overview
     from napari_melanoma.ui.slide.run_status import SuspiciousTile
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -36,9 +37,10 @@ class SlideNavigation(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
-        super().__init__(controls)
-        self._viewer, self._controls = viewer, controls
+    def __init__(self, context: SlideContext, overview: Overview, panel: NavigationPanel) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
+        self._overview, self._panel = overview, panel
         self._slide: ViewerSlide | None = None
         self._position_error = ""
         self._latest = LatestJobQueue(self)
@@ -48,17 +50,15 @@ class SlideNavigation(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(FOLLOW_MS)
         self._timer.timeout.connect(self.update_position)
-        camera = slide_camera.get_camera(viewer)
+        camera = slide_camera.get_camera(self._viewer)
         for emitter in (camera.events.center, camera.events.zoom):
-            controls.connections.connect(emitter, self._on_camera)
-        controls.overview.position_requested.connect(self._on_position_requested)
-        controls.navigation_panel.position_entered.connect(self._on_position_entered)
-        controls.navigation_panel.bookmark_activated.connect(self._show_bookmark)
-        controls.navigation_panel.bookmark_requested.connect(self.add_bookmark)
-        controls.navigation_panel.scale_bar_toggled.connect(self._on_scale_bar_toggled)
-        controls.navigation_panel.set_scale_bar(controls.settings.get("slide/scale_bar", True))
-        controls.tile_strip.tile_clicked.connect(self._show_tile)
-        controls.lesion_table.lesion_activated.connect(self.show_lesion)
+            context.connections.connect(emitter, self._on_camera)
+        overview.position_requested.connect(self._on_position_requested)
+        panel.position_entered.connect(self._on_position_entered)
+        panel.bookmark_activated.connect(self._show_bookmark)
+        panel.bookmark_requested.connect(self.add_bookmark)
+        panel.scale_bar_toggled.connect(self._on_scale_bar_toggled)
+        panel.set_scale_bar(context.settings.get("slide/scale_bar", True))
 
     @property
     def busy(self) -> bool:
@@ -68,10 +68,10 @@ class SlideNavigation(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
-            self._controls.navigation_panel.position_field.clear()
+            self._panel.position_field.clear()
         self._slide = slide
-        self._controls.navigation_panel.set_has_scale(slide is None or slide.info.pixel_size is not None)
-        self._controls.overview.show_slide(None if slide is None else slide.size)
+        self._panel.set_has_scale(slide is None or slide.info.pixel_size is not None)
+        self._overview.show_slide(None if slide is None else slide.size)
         if slide is not None:
             work = partial(_read_thumbnail, slide.slide, slide.identity)
             self._latest.submit("overview", lambda: work)
@@ -80,21 +80,21 @@ class SlideNavigation(QObject):
     def update_scale(self, slide: ViewerSlide) -> None:
         """The slide has another scale."""
         self._slide = slide
-        self._controls.navigation_panel.set_has_scale(slide.info.pixel_size is not None)
+        self._panel.set_has_scale(slide.info.pixel_size is not None)
         self.update_position()
 
     def update_position(self) -> None:
         """Say where the camera looks now, unless it looks at something else: a photograph, or another slide."""
         if self._slide is not None and any(layer.visible for layer in self._slide.layers):
             view = slide_camera.get_visible_region(self._viewer, self._slide)
-            self._controls.overview.show_view(view)
-            self._controls.navigation_panel.show_position(slide_camera.format_position(self._slide, view.center))
+            self._overview.show_view(view)
+            self._panel.show_position(slide_camera.format_position(self._slide, view.center))
 
     def add_bookmark(self) -> None:
         """Keep what is in view."""
         if self._slide is not None:
             view = slide_camera.get_visible_region(self._viewer, self._slide)
-            self._controls.navigation_panel.add(Bookmark("place", *view.center, view.width))
+            self._panel.add(Bookmark("place", *view.center, view.width))
 
     def show_lesion(self, lesion: SlideLesion) -> None:
         """Bring a lesion into view."""
@@ -117,31 +117,32 @@ class SlideNavigation(QObject):
             slide_camera.center_view(self._viewer, self._slide, slide_camera.parse_position(self._slide, text))
         except MelanomaError as error:
             self._position_error = str(error)
-            self._controls.status.show_message(self._position_error)
+            self._context.status.show_message(self._position_error)
             return
-        if self._controls.status.text == self._position_error:  # about the place that was typed before
-            self._controls.status.show_message("")
+        if self._context.status.text == self._position_error:  # about the place that was typed before
+            self._context.status.show_message("")
 
     def _show_bookmark(self, bookmark: Bookmark) -> None:
         if self._slide is not None:
             slide_camera.center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
 
-    def _show_tile(self, tile: SuspiciousTile) -> None:
+    def show_tile(self, tile: SuspiciousTile) -> None:
+        """Center the view on a tile."""
         if self._slide is not None:
             slide_camera.center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
 
     def _on_scale_bar_toggled(self, on: bool) -> None:
-        self._controls.settings.set("slide/scale_bar", on)
+        self._context.settings.set("slide/scale_bar", on)
         self.update_scale_bar()
 
     def update_scale_bar(self) -> None:
         """Show the scale bar, or hide it, as the user wants it; napari takes its time to make the first one."""
-        on = self._controls.navigation_panel.shows_scale_bar
+        on = self._panel.shows_scale_bar
         slide_camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
 
     def _on_thumbnail(self, found: tuple[str, QImage]) -> None:
         if self._slide is not None and found[0] == self._slide.identity:
-            self._controls.overview.show_picture(found[1])
+            self._overview.show_picture(found[1])
 
 
 def _read_thumbnail(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:

@@ -12,10 +12,14 @@ from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
+    from superqt import QCollapsible
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.ui.slide.controls import SlideControls
+    from napari_melanoma.ui.slide.model_picker import SlideModelPicker
     from napari_melanoma.ui.slide.options_form import SlideOptionsForm
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
 EXCLUDED_FIELDS = {"model", "mpp", "region", "tissue_mask", "lesions"}
@@ -26,15 +30,17 @@ class SlideOptionsController(QObject):
 
     changed = Signal()
 
-    def __init__(self, controls: SlideControls) -> None:
-        super().__init__(controls)
-        self._controls, self._section = controls, controls.options_section
+    def __init__(
+        self, section: QCollapsible, model_picker: SlideModelPicker, settings: DockSettings, icons: ThemedIcons
+    ) -> None:
+        super().__init__(section)
+        self._section, self._model_picker, self._settings, self._icons = section, model_picker, settings, icons
         self._form: SlideOptionsForm | None = None
-        self._changed_values: dict[str, Any] = dict(controls.settings.get(OPTIONS_SETTING, {}))  # what is not as usual
+        self._changed_values: dict[str, Any] = dict(settings.get(OPTIONS_SETTING, {}))  # what is not as usual
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_classes)
         self._section.toggled.connect(self._on_section_toggled)
-        controls.model_picker.changed.connect(self._on_model)
+        model_picker.changed.connect(self._on_model)
         self._update_title()
         self._on_section_toggled(self._section.isExpanded())
 
@@ -70,7 +76,7 @@ class SlideOptionsController(QObject):
     def set_options(self, options: SlideOptions | None = None) -> None:
         """Show options, such as those that results were made with; nothing is remembered."""
         self._changed_values = (
-            self._controls.settings.get(OPTIONS_SETTING, {}) if options is None else get_changed_options(options)
+            self._settings.get(OPTIONS_SETTING, {}) if options is None else get_changed_options(options)
         )
         if self._form is not None:
             self._form.set_values(self._saved_options())
@@ -90,7 +96,7 @@ class SlideOptionsController(QObject):
             from napari_melanoma.ui.slide.options_form import SlideOptionsForm
 
             kept = self._saved_options()
-            self._form = SlideOptionsForm(self._controls.settings, self._controls.icons)
+            self._form = SlideOptionsForm(self._settings, self._icons)
             self._form.set_values(kept)
             self._form.changed.connect(self._on_changed)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._form)
@@ -99,13 +105,13 @@ class SlideOptionsController(QObject):
     def _on_changed(self) -> None:
         if self._form is not None and not self.error:
             self._changed_values = get_changed_options(self.get_options())
-            self._controls.settings.set(OPTIONS_SETTING, self._changed_values)
+            self._settings.set(OPTIONS_SETTING, self._changed_values)
         self._update_title()
         self.changed.emit()
 
     def _on_model(self) -> None:
         if self._form is not None:
-            self._latest.submit("classes", lambda: partial(_read_classes, self._controls.model_picker.model))
+            self._latest.submit("classes", lambda: partial(_read_classes, self._model_picker.model))
 
     def _on_classes(self, classes: tuple[str, ...]) -> None:
         if self._form is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,14 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.slide.navigation import refresh_when_loaded
+from napari_melanoma.ui.slide.slide_description import (
+    add_line_breaks,
+    describe_slide,
+    is_same_slide,
+    list_slide_warnings,
+    slide_display_name,
+)
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -26,7 +31,6 @@ from napari_melanoma.ui.viewer.view_memory import (
     hide_other_pictures,
     restore_view,
 )
-from napari_melanoma.ui.widgets.status_line import remove_option_hints
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -37,11 +41,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.style import Connections
 
-MAX_WORD_LENGTH = 18  # letters of a word that fit in half a dock
-SCALE_SOURCES = {"ruler": "from your ruler", "given": "given by you"}
 REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")  # sizes of what is named anyway
-FLUORESCENCE_NOTICE = "Fluorescence is looked at, not analysed: the models learnt from brightfield stains."
-NO_SCALE = "The size of a pixel is not known: nothing can be measured or analyzed. Set it with Scale, the ruler above."
 
 
 class SlidePicker(QWidget):
@@ -106,6 +106,15 @@ class SlidePicker(QWidget):
         if index >= 0:
             self.combo.setCurrentIndex(index)
             self._show_selected()
+
+    def select_file(self, path: Path) -> bool:
+        """Show the slide of a file if it is open; return whether it is."""
+        for index in range(self.combo.count()):
+            identity = self.combo.itemData(index)
+            if is_same_slide(path, Path(identity)):
+                self.select_slide(identity)
+                return True
+        return False
 
     def refresh(self) -> None:
         """List the slides as they are now; the one that is picked stays so, unless another one is new."""
@@ -203,62 +212,13 @@ class SlideMetadataLabel(WrappedLabel):
         if info.kind == "brightfield":
             rows.pop("channels")
         lines = (
-            f"<tr><td style='padding-right: 8px'><i>{html.escape(_add_line_breaks(name))}</i></td>"
-            f"<td>{html.escape(_add_line_breaks(str(value)))}</td></tr>"
+            f"<tr><td style='padding-right: 8px'><i>{html.escape(add_line_breaks(name))}</i></td>"
+            f"<td>{html.escape(add_line_breaks(str(value)))}</td></tr>"
             for name, value in rows.items()
         )
         names = html.escape(", ".join(info.associated))
         beside = f"<p>Not opened, for it may name the patient: {names}.</p>" if names else ""
         self.setText(f"<table>{''.join(lines)}</table>{beside}")
-
-
-def slide_display_name(info: SlideInfo) -> str:
-    """Name a slide: its file, or the folder of a slide whose files have numbers for names."""
-    return info.path.name if info.path.name.startswith(info.name) else info.name
-
-
-def describe_slide(info: SlideInfo) -> str:
-    """Say what a slide is, in one or two lines.
-
-    Scale, magnification, format, size.
-    """
-    size = info.pixel_size
-    if size is None:
-        scale = "no scale"
-    else:
-        same = abs(size.y_um / size.x_um - 1) < 0.005
-        number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"
-        scale = f"{number} µm/px" + (f" ({SCALE_SOURCES[size.source]})" if size.source in SCALE_SOURCES else "")
-    full = info.levels[0]
-    facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x", info.format]
-    if info.kind == "fluorescence":
-        count = len(info.channels)
-        facts.append(f"fluorescence, {count} channel{'' if count == 1 else 's'}")
-    extent = f"{full.width:,} x {full.height:,} px"
-    if size is not None:
-        extent += f", {full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm"
-    return f"{'  ·  '.join(fact for fact in facts if fact)}\n{extent}"
-
-
-def list_slide_warnings(info: SlideInfo) -> list[str]:
-    """Say what a user should know before trusting a number; what the user has set is no longer missing.
-
-    In their order.
-    """
-    others = [remove_option_hints(warning) for warning in info.warnings if warning not in info.scale_warnings]
-    doubts = [remove_option_hints(doubt) for doubt in info.scale_warnings if doubt != NOT_STATED]
-    kind = [FLUORESCENCE_NOTICE] if info.kind == "fluorescence" else []
-    if info.pixel_size is None:
-        return [*others, *kind, NO_SCALE, *doubts]
-    return [*others, *kind, *(() if info.pixel_size.source in SCALE_SOURCES else doubts)]
-
-
-def _add_line_breaks(text: str) -> str:
-    """Let a long word without a blank wrap where its parts end, so that it does not widen the dock."""
-    parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
-    return "\u200b".join(
-        part[at : at + MAX_WORD_LENGTH] for part in parts for at in range(0, len(part), MAX_WORD_LENGTH)
-    )
 
 
 SUFFIXES = (

@@ -112,6 +112,12 @@ def is_running(report: SlideRunReport) -> bool:
     return bool(report.state.active)
 
 
+def needs_run_panel(update: SlideRunUpdate) -> bool:
+    """Return whether there is something to show or to press: not once the analysis has finished with results."""
+    state = str(update.report.state)
+    return state != "finished" and (state != "lost" or not update.content)
+
+
 def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> HeatmapData | None:
     """Read the map of one class, also while it is being made.
 

@@ -45,6 +45,21 @@ def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:
     return any(own in viewer.layers for own in slide.layers)
 
 
+MAX_FLAT_SLOPE = 0.15  # a line that rises less has its words above it, a steeper one beside it
+LABEL_PADDING = " " * 24  # moves words that stand in the middle of a line to its right
+
+
+def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
+    """Give words that a line does not run through, for they stand in its middle: blanks put them above or beside it.
+
+    With blanks or a line break.
+    """
+    if kind != "line":
+        return label
+    height, width = abs(data[-1] - data[0])[-2:]
+    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else LABEL_PADDING + label
+
+
 LASSO = "add_polygon_lasso"
 MIN_STROKE_AREA_PX2 = 30.0  # area on the screen of an outline that is meant as one
 HINT = "Nothing was drawn: hold the mouse button, go around, and let go where you began."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
 
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.slide.picker import slide_display_name
+from napari_melanoma.ui.slide.slide_description import slide_display_name
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.docking import place_next_to_canvas
@@ -16,10 +16,10 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
+    from napari.layers import Image
+    from superqt import QCollapsible
 
-    from napari_melanoma.case.model import CaseImage
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 HINT = "Open two slides: the other one is shown beside the first."
@@ -91,9 +91,11 @@ class SideBySideView(QWidget):
 class SideBySideController(QObject):
     """Makes the second view, and moves each when the other moves."""
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._section = dock, viewer, dock.side_by_side_section
+    def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
+        self._style_heatmap = style_heatmap
+        viewer, connections = context.viewer, context.connections
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
         self._model: Any = None  # the second view: napari's ViewerModel, its canvas, the dock around it
@@ -104,11 +106,9 @@ class SideBySideController(QObject):
         self._moving = False
         self.offset = (0.0, 0.0)  # (y, x) from a place in the first view to the same in the second, in its unit
         for events in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
-            dock.connections.connect(events, self._on_first)
+            connections.connect(events, self._on_first)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            dock.connections.connect(emitter, self._on_layers)
-        dock.heatmap_controls.changed.connect(self._on_heat)
-        dock.navigation_panel.scale_bar_toggled.connect(self._set_scale_bar)
+            connections.connect(emitter, self._on_layers)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -174,7 +174,7 @@ class SideBySideController(QObject):
 
     def _arrange_views(self) -> None:
         """Put the second view between the first and the dock, as wide as the first."""
-        window, own = self._dock.window(), self._find_dock_widget()
+        window, own = self._context.window, self._find_dock_widget()
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             place_next_to_canvas(window, frames[0])
@@ -182,20 +182,20 @@ class SideBySideController(QObject):
 
     def _find_dock_widget(self) -> QDockWidget | None:
         """The frame of the dock."""
-        own = self._dock.parent()
+        own = self._context.dock.parent()
         while own is not None and not isinstance(own, QDockWidget):
             own = own.parent()
         return own
 
     def _restore_dock_width(self) -> None:
         """Give the first view back the room that Qt gave to the dock when the second view went."""
-        window, own = self._dock.window(), self._find_dock_widget()
+        window, own = self._context.window, self._find_dock_widget()
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
     def _share_width(self) -> None:
         """Give the second view half of the room of both, once Qt has laid it out."""
-        window = self._dock.window()
+        window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
             room = frames[0].width() + window.centralWidget().width()
@@ -232,7 +232,7 @@ class SideBySideController(QObject):
             copy.visible = True
             self._model.add_layer(copy)
         self._copy_overlays()
-        self._set_scale_bar(self._dock.navigation_panel.shows_scale_bar)
+        self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
         self._model.reset_view()
         self._moving = False
         self._on_first()
@@ -250,7 +250,7 @@ class SideBySideController(QObject):
                 copy = Layer.create(*made.as_layer_data_tuple())
                 copy.visible = True
                 self._model.add_layer(copy)
-        self._on_heat()
+        self.update_heatmap()
 
     def _find_other_slide(self) -> ViewerSlide | None:
         """The slide beside; None where there is none."""
@@ -258,14 +258,15 @@ class SideBySideController(QObject):
             (one for one in slide_layers.list_slides(self._viewer) if one.identity == self._other_identity), None
         )
 
-    def _on_heat(self) -> None:
-        """Let the heatmap beside look as the controls of the dock say."""
-        slide, controls = self._find_other_slide(), self._dock.heatmap_controls
+    def update_heatmap(self) -> None:
+        """Style the second view's heatmap as the controls of the dock do."""
+        slide = self._find_other_slide()
         layer = None if slide is None or self._model is None else slide_layers.find_layer(self._model, slide, "heatmap")
         if layer is not None:
-            controls.style_layer(layer)
+            self._style_heatmap(layer)
 
-    def _set_scale_bar(self, on: bool) -> None:
+    def set_scale_bar(self, on: bool) -> None:
+        """Show or hide the scale bar of the second view."""
         slide = self._find_other_slide()
         if self._model is not None:  # without a scale the unit of the layers is a stand-in
             get_scale_bar(self._model).visible = on and slide is not None and slide.info.pixel_size is not None
@@ -315,26 +316,3 @@ class SideBySideController(QObject):
         unit = "µm" if self._slide is not None and self._slide.info.pixel_size is not None else "px"
         said = f"{self.offset[1]:.4g}, {self.offset[0]:.4g} {unit} (x, y)"
         self._view.hint_label.setText(f"Aligned: the slide beside is shifted by {said}.")
-
-
-NO_CASE = "no case is open: open it in the Case dock (Plugins > Melanoma > Case), with this slide among its images."
-NOT_IN_CASE = "{} is no image of the case that is open: drop it on its lesion in the Case dock first."
-
-
-def find_open_case(dock: SlideDock) -> tuple[Any, CaseImage]:
-    """Find the case that takes what is known of the slide in view.
-
-    On which the case lies; the Case dock is not imported for it.
-    """
-    from napari_melanoma.reports.slide import find_case_image
-
-    slide, case_dock = dock.slide, dock.window().findChild(QWidget, "case_dock")
-    controller: Any = getattr(case_dock, "controller", None)
-    if slide is None or controller is None or controller.case is None:
-        raise InputError(NO_CASE)
-    image = find_case_image(controller.case, slide.info.path)
-    if image is None:
-        raise InputError(NOT_IN_CASE.format(slide_display_name(slide.info)))
-    if controller.read_only:
-        raise InputError(f"the case may not be changed: {controller.read_only}")
-    return controller, image

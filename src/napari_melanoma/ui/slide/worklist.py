@@ -17,14 +17,17 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.ui.slide.slide_description import is_same_slide
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from superqt import QCollapsible
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.table import WorkItem
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 FOLDER_SETTING = "slide/worklist"
@@ -100,7 +103,7 @@ class WorklistView(QWidget):
 
     def choose_adjacent(self, by: int) -> None:
         """Want the next or previous slide."""
-        places = [line for line, item in enumerate(self._items) if _is_same_slide(item.slide, self._current)]
+        places = [line for line, item in enumerate(self._items) if is_same_slide(item.slide, self._current)]
         line = places[0] + by if places else 0
         if 0 <= line < len(self._items):
             self._choose_row(line)
@@ -112,7 +115,7 @@ class WorklistView(QWidget):
         for line, item in enumerate(self._items):
             cell = self.table.item(line, 0)
             font = cell.font()
-            font.setBold(_is_same_slide(item.slide, self._current))
+            font.setBold(is_same_slide(item.slide, self._current))
             cell.setFont(font)
             if font.bold():
                 self.table.setCurrentCell(line, 0)
@@ -122,10 +125,11 @@ class SlideWorklist(QObject):
     """Fills the fold when it is first opened, and looks again while it is seen."""
 
     failed = Signal(object)
+    slide_requested = Signal(object)
 
-    def __init__(self, dock: SlideDock) -> None:
-        super().__init__(dock)
-        self._dock, self._section = dock, dock.worklist_section
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._context, self._section = context, section
         self._view: WorklistView | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_folder_listed)
@@ -134,7 +138,7 @@ class SlideWorklist(QObject):
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
         for name, by in (("slide.list_next", 1), ("slide.list_previous", -1)):
-            add_shortcut(dock, name, partial(self._step, by))
+            add_shortcut(context.dock, name, partial(self._step, by))
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -146,10 +150,10 @@ class SlideWorklist(QObject):
     @property
     def folder(self) -> Path | None:
         """The folder of slides: the one that was chosen, else that of the slide in view."""
-        kept = self._dock.settings.get(FOLDER_SETTING, "")
+        kept = self._context.settings.get(FOLDER_SETTING, "")
         if kept and Path(kept).is_dir():
             return Path(kept)
-        slide = self._dock.slide
+        slide = self._context.slide
         return None if slide is None else slide.info.path.absolute().parent
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -160,7 +164,7 @@ class SlideWorklist(QObject):
 
     def refresh(self) -> None:
         """Look at the folder again, where somebody sees it."""
-        folder, out = self.folder, self._dock.run_manager.root
+        folder, out = self.folder, self._context.run_manager.root
         if self._view is not None and self._section.isVisible() and self._section.isExpanded() and folder is not None:
             self._latest.submit("worklist", lambda: partial(_list_folder, folder, out))
 
@@ -168,10 +172,10 @@ class SlideWorklist(QObject):
         """Make what is inside when somebody looks for the first time."""
         if is_open and self._view is None:
             self._view = WorklistView()
-            self._view.slide_chosen.connect(self._open_slide)
+            self._view.slide_chosen.connect(self.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
-            self.set_slide(self._dock.slide)
+            self.set_slide(self._context.slide)
         if is_open:
             self._timer.start()
             QTimer.singleShot(0, self.refresh)
@@ -182,22 +186,12 @@ class SlideWorklist(QObject):
         if self._view is not None and listing[0] == self.folder:
             self._view.show_items(*listing)
 
-    def _open_slide(self, path: Path) -> None:
-        """Show a slide that is open, or open it."""
-        combo = self._dock.picker.combo
-        for index in range(combo.count()):
-            if _is_same_slide(path, Path(combo.itemData(index))):
-                combo.setCurrentIndex(index)
-                combo.activated.emit(index)
-                return
-        self._dock.opener.open([path])
-
     def _step(self, by: int) -> None:
         if self._view is not None:
             self._view.choose_adjacent(by)
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self._dock.window(), "Folder of slides", str(self.folder or Path.home()))
+        dialog = QFileDialog(self._context.window, "Folder of slides", str(self.folder or Path.home()))
         dialog.setObjectName("worklist_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
@@ -206,13 +200,8 @@ class SlideWorklist(QObject):
         dialog.open()
 
     def _on_folder_chosen(self, name: str) -> None:
-        self._dock.settings.set(FOLDER_SETTING, name)
+        self._context.settings.set(FOLDER_SETTING, name)
         self.refresh()
-
-
-def _is_same_slide(one: Path, other: Path | None) -> bool:
-    """Whether two paths are of one slide; a DICOM slide is opened by a file or by its folder."""
-    return other is not None and other.absolute() in (one.absolute(), *(one.absolute() / other.name,))
 
 
 def _list_folder(folder: Path, out: Path, run: RunContext) -> FolderListing:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 
-from napari_melanoma.ui.slide.analysis import SlideRunPanel
+from napari_melanoma.ui.slide.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
 
 BACKGROUND_MESSAGE = "The depth is being measured; that goes on if you close napari."
 
@@ -67,9 +67,9 @@ class DepthAnalysis(QObject):
     changed = Signal()
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, panel: DepthRunPanel) -> None:
-        super().__init__(dock)
-        self._dock, self._panel = dock, panel
+    def __init__(self, context: SlideContext, panel: DepthRunPanel) -> None:
+        super().__init__(context)
+        self._context, self._panel = context, panel
         self._job: BackgroundJob | None = None
         self._slide_folder: Path | None = None
         self._state = ""
@@ -98,16 +98,16 @@ class DepthAnalysis(QObject):
         if slide_folder != self._slide_folder:
             self._slide_folder, self._state = slide_folder, ""
             self._panel.set_folder(None)
-            slide = self._dock.slide
+            slide = self._context.slide
             if slide_folder is not None and slide is not None:
                 self._search_tasks.submit("begun", lambda: partial(_find_models_and_run, slide_folder, slide.info.path))
 
     def start(self) -> None:
         """Start it, or let it go on where it stopped; nothing happens while one is being started."""
-        slide, own = self._dock.slide, self._slide_folder
+        slide, own = self._context.slide, self._slide_folder
         if self._job is not None or slide is None or own is None:
             return
-        self._dock.status.begin("starting", "Starting ...")
+        self._context.status.begin("starting", "Starting ...")
         self._job = BackgroundJob(partial(_launch_analysis, slide.info, own, (self.models or ("",))[0]))
         self._job.succeeded.connect(partial(self._on_started, own))
         self._job.failed.connect(self.failed)
@@ -122,14 +122,14 @@ class DepthAnalysis(QObject):
         self.changed.emit()
 
     def _on_started(self, slide_folder: Path, folder: Path) -> None:
-        self._dock.status.end("starting", BACKGROUND_MESSAGE)
+        self._context.status.end("starting", BACKGROUND_MESSAGE)
         if slide_folder == self._slide_folder:
             self._state = ""
             self._panel.set_folder(folder)
 
     def _on_finished(self) -> None:
         self._job = None
-        self._dock.status.end("starting")
+        self._context.status.end("starting")
         self.changed.emit()
 
     def _on_run_update(self, sight: SlideRunUpdate) -> None:
@@ -146,7 +146,7 @@ class DepthAnalysis(QObject):
     def _on_command_requested(self, wish: RunCommand) -> None:
         folder = self._panel.watch.path
         if folder is not None:
-            self._dock.run_manager.send_command(folder, wish)
+            self._context.run_manager.send_command(folder, wish)
 
 
 def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[Path, tuple[str, ...], Path | None]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.slide.measurements import offset_label
-from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, line_width
+from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, line_width, offset_label
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.style import Connections

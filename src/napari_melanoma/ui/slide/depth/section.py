@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QListWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.depth.layers import (
     DepthLineLayer,
     MitosisLayers,
@@ -17,22 +19,23 @@ from napari_melanoma.ui.slide.depth.layers import (
     show_compared_lines,
 )
 from napari_melanoma.ui.slide.depth.store import DepthReadingStore
-from napari_melanoma.ui.slide.regions.section import READER_SETTING
+from napari_melanoma.ui.slide.open_case import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.shape_layers import is_slide_open
-from napari_melanoma.ui.slide.side_by_side import NO_CASE, find_open_case
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthReadings
+    from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth.automatic import DepthAnalysis
     from napari_melanoma.ui.slide.depth.view import DepthView
-    from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -45,10 +48,13 @@ class SlideDepthSection(QObject):
     """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened."""
 
     failed = Signal(object)
+    scale_requested = Signal()
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._section = dock, viewer, dock.depth_section
+    def __init__(
+        self, context: SlideContext, section: QCollapsible, find_ruler_line: Callable[[], SlideMeasurement | None]
+    ) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
         self._view: DepthView | None = None
         self.analysis: DepthAnalysis | None = None
@@ -58,19 +64,19 @@ class SlideDepthSection(QObject):
             "Control-Z": partial(self.store.step_history, "undo"),
             "Control-Shift-Z": partial(self.store.step_history, "redo"),
         }
-        self.line_layer = DepthLineLayer(viewer, self, keys)
-        self.mitosis_layers = MitosisLayers(viewer, self, keys)
+        self.line_layer = DepthLineLayer(self._viewer, self, keys)
+        self.mitosis_layers = MitosisLayers(self._viewer, self, keys)
         self._last_message = ""  # the last sentence about readings in the status line
-        self.store.reader = dock.settings.get(READER_SETTING, "")
+        self.store.reader = context.settings.get(READER_SETTING, "")
         self.store.changed.connect(self._on_changed)
         self.store.message.connect(self._show_message)
         self.store.failed.connect(self.failed)
-        self.controller = DepthController(self, dock)
-        self.exporter = DepthExporter(dock, self.store)
+        self.controller = DepthController(self, context, find_ruler_line)
+        self.exporter = DepthExporter(context, self.store)
         self.exporter.failed.connect(self.failed)
-        dock.run_panel.updated.connect(self._on_run_update)
-        dock.hidden.connect(self._on_dock_hidden)
-        dock.destroyed.connect(self.store.writer.flush)
+        context.run_updated.connect(self._on_run_update)
+        context.dock_hidden.connect(self._on_dock_hidden)
+        context.dock.destroyed.connect(self.store.writer.flush)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -86,9 +92,9 @@ class SlideDepthSection(QObject):
             from napari_melanoma.ui.slide.depth.automatic import DepthAnalysis
             from napari_melanoma.ui.slide.depth.view import DepthView
 
-            made = self._view = DepthView(self._dock.settings, self._dock.icons)
+            made = self._view = DepthView(self._context.settings, self._context.icons)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
-            self.analysis = DepthAnalysis(self._dock, made.run_panel)
+            self.analysis = DepthAnalysis(self._context, made.run_panel)
             self._connect(made, self.analysis)
             now = self.store.state
             self.analysis.set_folder(None if now is None else now.folder)
@@ -112,7 +118,7 @@ class SlideDepthSection(QObject):
 
     def _sync_reader(self) -> None:
         """Go by the name that was given last, also where that was in the fold of the regions."""
-        name = self._dock.settings.get(READER_SETTING, "")
+        name = self._context.settings.get(READER_SETTING, "")
         if name != self.store.reader and name.lower() != "model":
             if self._view is not None:
                 self._view.reader_field.setText(name)
@@ -120,7 +126,7 @@ class SlideDepthSection(QObject):
 
     def _show_message(self, text: str) -> None:
         """Show a sentence, or take back the last one unless another part of the dock has replaced it."""
-        status = self._dock.status
+        status = self._context.status
         if text or status.text == self._last_message:
             status.show_message(text)
         self._last_message = text
@@ -152,6 +158,11 @@ class SlideDepthSection(QObject):
         if is_open:
             self._update_view()
 
+    def expand(self) -> None:
+        """Open the section in the dock."""
+        if not self._section.isExpanded():
+            self._section.expand()
+
     def load(self, location: SlideResultLocation) -> None:
         """Look at what was measured before, now that it is known where that is."""
         self.store.load(location)
@@ -174,7 +185,7 @@ class SlideDepthSection(QObject):
 
     def _on_analysis_finished(self, found: bool, valid: bool) -> None:
         """Show what the analysis for the depth has come to."""
-        self._dock.status.show_message(
+        self._context.status.show_message(
             MODEL_NOT_VALID if not valid else MODEL_MEASURED if found else MODEL_FOUND_NOTHING
         )
         self.store.reload_proposals()
@@ -238,7 +249,7 @@ class SlideDepthSection(QObject):
         view.source_label.setVisible(bool(view.source_label.text()))
         said = list(words.reading_warnings(reading, self.store.size))
         if slide is not None and slide.info.pixel_size is None:
-            said.insert(0, f"No scale: a depth needs one. {self._dock.icons.link('scale', 'Set the scale')}.")
+            said.insert(0, f"No scale: a depth needs one. {self._context.icons.link('scale', 'Set the scale')}.")
         view.warning_label.setText("<br>".join(said))
         view.warning_label.setVisible(bool(said))
 
@@ -262,16 +273,21 @@ NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None,
 class DepthController(QObject):
     """Takes what the user does to the keeper."""
 
-    def __init__(self, section: SlideDepthSection, dock: SlideDock) -> None:
+    def __init__(
+        self,
+        section: SlideDepthSection,
+        context: SlideContext,
+        find_ruler_line: Callable[[], SlideMeasurement | None],
+    ) -> None:
         super().__init__(section)
-        self._section, self._dock = section, dock
+        self._section, self._context, self._find_ruler_line = section, context, find_ruler_line
         section.line_layer.line_drawn.connect(self._on_drawn)
         section.line_layer.clicked.connect(self._on_clicked)
         section.line_layer.line_moving.connect(self._on_moving)
         section.line_layer.tool_changed.connect(self._update_tools)
         section.mitosis_layers.changed.connect(self._on_mitoses)
         section.mitosis_layers.tool_changed.connect(self._update_tools)
-        add_shortcut(dock, "slide.depth", self._on_key)
+        add_shortcut(context.dock, "slide.depth", self._on_key)
 
     def connect_signals(self, view: DepthView) -> None:
         """Hear what the user does in the fold."""
@@ -285,12 +301,10 @@ class DepthController(QObject):
         view.fields.input_rejected.connect(self._on_input_rejected)
         view.fields.ruler_requested.connect(self._on_ruler)
         view.fields.tool_requested.connect(self._on_mitosis_tool)
-        view.warning_label.linkActivated.connect(lambda _: self._dock.picker.scale_button.setChecked(True))
+        view.warning_label.linkActivated.connect(lambda _: self._section.scale_requested.emit())
 
     def _on_key(self) -> None:
-        fold = self._dock.depth_section
-        if not fold.isExpanded():
-            fold.expand()
+        self._section.expand()
         self._on_tool("" if self._section.line_layer.tool == "draw" else "draw")
 
     def _on_tool(self, tool: str) -> None:
@@ -322,7 +336,7 @@ class DepthController(QObject):
                 page.line_layer.set_tool("move")
 
     def _on_clicked(self) -> None:
-        self._dock.status.show_message(CLICK_HINT)
+        self._context.status.show_message(CLICK_HINT)
         self._section.store.changed.emit()
 
     def _on_moving(self, line: Line) -> None:
@@ -356,11 +370,9 @@ class DepthController(QObject):
 
         page = self._section
         if name.lower() == MODEL_READER:
-            self._dock.status.show_message(RESERVED_READER_NAME)
+            self._context.status.show_message(RESERVED_READER_NAME)
         elif name != page.store.reader:
-            drawn = self._dock.findChild(QLineEdit, "region_reader")  # the same person, in the fold of the regions
-            if drawn is not None:
-                drawn.setText(name)
+            self._context.reader_changed.emit(name)
             page.store.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
@@ -374,25 +386,20 @@ class DepthController(QObject):
             keeper.set_values(**{field: value})
 
     def _on_input_rejected(self, message: str) -> None:
-        self._dock.status.show_message(message)
+        self._context.status.show_message(message)
         self._section.store.changed.emit()
 
     def _on_ruler(self, field: str) -> None:
         """Take a margin from a line that was measured: the one that is chosen in the list, or the last."""
         from napari_melanoma.slides.notes import measure_shape
 
-        page, measuring = self._section, self._dock.sections.measurements
-        lines = [one for one in measuring.measures if one.kind == "line"]
+        page, line = self._section, self._find_ruler_line()
         if page.store.size is None:
             page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
-        elif not lines:
+        elif line is None:
             page.failed.emit(InputError(NO_RULER))
         else:
-            listed = self._dock.findChild(QListWidget, "measures")
-            at = -1 if listed is None else listed.currentRow()
-            chosen = measuring.measures[at] if 0 <= at < len(measuring.measures) else lines[-1]
-            one = chosen if chosen.kind == "line" else lines[-1]
-            self._on_edited(field, round(measure_shape(one, page.store.size), 4))
+            self._on_edited(field, round(measure_shape(line, page.store.size), 4))
 
     def _on_mitosis_tool(self, tool: str) -> None:
         page = self._section
@@ -424,9 +431,9 @@ class DepthExporter(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, store: DepthReadingStore) -> None:
+    def __init__(self, context: SlideContext, store: DepthReadingStore) -> None:
         super().__init__(store)
-        self._dock, self._store = dock, store
+        self._context, self._store = context, store
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_written)
         self._latest.failed.connect(self.failed)
@@ -442,10 +449,10 @@ class DepthExporter(QObject):
         view.case_button.clicked.connect(self._on_case)
 
     def _on_report(self) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is None:
             return
-        dialog = QFileDialog(self._dock.window(), "Write the reading as a page", "", "Page (*.html)")
+        dialog = QFileDialog(self._context.window, "Write the reading as a page", "", "Page (*.html)")
         dialog.setObjectName("depth_report_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(f"{slide.info.name}-depth.html")
@@ -463,7 +470,7 @@ class DepthExporter(QObject):
             self._latest.submit(f"report {path}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
-        self._dock.status.show_message(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
+        self._context.status.show_message(f"Written: {self._context.icons.link(path.as_uri(), path.name)}.")
 
     def _on_case(self) -> None:
         """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the case that is open."""
@@ -472,7 +479,7 @@ class DepthExporter(QObject):
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._dock.status.show_message(said)
+            self._context.status.show_message(said)
 
     def _add_to_case(self) -> str:
         from napari_melanoma.depth.category import describe_contradiction
@@ -484,7 +491,7 @@ class DepthExporter(QObject):
         reading = self._store.reading
         if contradiction := describe_contradiction(reading.mm, reading.clark):
             raise InputError(f"the reading was not added to the case. {contradiction}")
-        desk, image = find_open_case(self._dock)
+        desk, image = find_open_case(self._context)
         changed = set_lesion_reading(desk.case, image.id, self._store.reading)
         save_readings_to_case(desk.store.folder, image.id, now.history.current)
         desk.edit(changed, "what was read from the slide")

@@ -24,8 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.depth.formatting import NOT_MEASURED, READER_COLUMNS, ROMAN, format_mitoses, parse_length
+from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.depth.automatic import DepthRunPanel
-from napari_melanoma.ui.slide.regions.section import READER_SETTING
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer

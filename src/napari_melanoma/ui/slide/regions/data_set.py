@@ -18,11 +18,9 @@ from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tile_sets import TileReport
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
 
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
 FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
@@ -35,17 +33,17 @@ class TileDataDialog(QDialog):
 
     options_accepted = Signal(object, object)
 
-    def __init__(self, dock: SlideDock) -> None:
+    def __init__(self, context: SlideContext) -> None:
         from napari_melanoma.slides.tile_sets import TileDataOptions
 
-        super().__init__(dock.window())
-        self._settings = dock.settings
+        super().__init__(context.window)
+        self._settings = context.settings
         named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
         self.setToolTip("")
-        kept = Path(self._settings.get(FOLDER_SETTING, str(dock.run_manager.root.parent / "tiles")))
+        kept = Path(self._settings.get(FOLDER_SETTING, str(context.run_manager.root.parent / "tiles")))
         self.folder_field = named(QLineEdit(str(_unused_folder(kept))), "tile_data_folder", "Folder of the data set")
         browse = tool_button("tile_data_browse", "Choose where", "Choose the folder in which it is made", "...")
-        self.form = ConfigForm(TileDataOptions, self._settings, dock.icons, FORM_FIELDS.__contains__)
+        self.form = ConfigForm(TileDataOptions, self._settings, context.icons, FORM_FIELDS.__contains__)
         self.form.set_defaults(_load_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
         self._error_label = named(quiet_label(), "tile_data_fault", "What is in the way")
         self._error_label.setProperty("fault", True)
@@ -106,12 +104,12 @@ class TileDataMaker(QObject):
     data_set_created = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+    def __init__(self, context: SlideContext) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
         self._job: BackgroundJob | None = None
         self._out: Path | None = None
-        dock.status.cancelled.connect(self._on_cancelled)
+        context.status.cancelled.connect(self._on_cancelled)
 
     @property
     def busy(self) -> bool:
@@ -120,7 +118,7 @@ class TileDataMaker(QObject):
 
     def open_dialog(self) -> None:
         """Ask how, and make one."""
-        dialog = TileDataDialog(self._dock)
+        dialog = TileDataDialog(self._context)
         dialog.options_accepted.connect(self.create_data_set)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
@@ -130,8 +128,8 @@ class TileDataMaker(QObject):
         if self._job is not None:
             return
         self._out = out
-        job = self._job = BackgroundJob(partial(_create_tile_data, self._dock.run_manager.root, out, options))
-        status = self._dock.status
+        job = self._job = BackgroundJob(partial(_create_tile_data, self._context.run_manager.root, out, options))
+        status = self._context.status
         status.begin("storing", "Cutting tiles ...")
         job.progressed.connect(partial(status.progress, "storing"))
         job.succeeded.connect(self._on_data_set_created)
@@ -140,18 +138,18 @@ class TileDataMaker(QObject):
         job.start()
 
     def _on_data_set_created(self, report: TileReport) -> None:
-        out, link = self._out, self._dock.icons.link
+        out, link = self._out, self._context.icons.link
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{about}: {said}" for about, said in (*report.faults, *report.notes)]
         more = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
         cut = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
         said = f"{cut}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
-        self._dock.status.show_message(said + ". ".join(notes[:MAX_NOTES]) + more)
+        self._context.status.show_message(said + ". ".join(notes[:MAX_NOTES]) + more)
         self.data_set_created.emit(out)
 
     def _on_finished(self) -> None:
         self._job = None
-        self._dock.status.end("storing")
+        self._context.status.end("storing")
 
     def _on_cancelled(self, task: str) -> None:
         if task == "storing" and self._job is not None:

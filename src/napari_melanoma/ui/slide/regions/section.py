@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
+from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.regions.layer import RegionBrush, RegionLayer
 from napari_melanoma.ui.slide.regions.store import RegionStore, choose_export_file, choose_import_file
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -34,13 +35,13 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, ro
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
+    from superqt import QCollapsible
 
     from napari_melanoma.core.placement import MapPlacement
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.regions import Regions, ShapesState
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.regions.data_set import TileDataMaker
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -52,26 +53,26 @@ class SlideRegionSection(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
         self._controls: RegionControls | None = None
         self.data_set_maker: TileDataMaker | None = None
         self.store = RegionStore(self)
-        self.layer = RegionLayer(viewer, self)
-        self.brush = RegionBrush(viewer, self)
+        self.layer = RegionLayer(self._viewer, self)
+        self.brush = RegionBrush(self._viewer, self)
         self._keys: dict[str, Callable[[], None]] = {str(number): partial(self._on_key, number) for number in KEYS}
         self.layer.bind({**self._keys, "Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo})
         self.layer.changed.connect(self._on_shapes)
         self.brush.painted.connect(self._on_painted)
         self.store.changed.connect(self._on_changed)
-        self.store.message.connect(dock.status.show_message)
-        self.layer.message.connect(dock.status.show_message)
+        self.store.message.connect(context.status.show_message)
+        self.layer.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
-        dock.run_manager.results_found.connect(self.store.load)
-        dock.hidden.connect(self.store.writer.flush)
-        dock.destroyed.connect(self.store.writer.flush)
-        self._section = dock.regions_section
+        context.run_manager.results_found.connect(self.store.load)
+        context.dock_hidden.connect(self.store.writer.flush)
+        context.dock.destroyed.connect(self.store.writer.flush)
+        self._section = section
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -84,10 +85,11 @@ class SlideRegionSection(QObject):
     def controls(self) -> RegionControls:
         """The fold's content, made when it is first needed."""
         if self._controls is None:
-            made = self._controls = RegionControls(self._dock.settings, self._dock.icons)
+            made = self._controls = RegionControls(self._context.settings, self._context.icons)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
             made.class_list.class_selected.connect(self._on_class)
             made.class_list.class_edited.connect(self._on_class_edited)
+            self._context.reader_changed.connect(made.reader_field.setText)
             for mode, button in made.tools.items():
                 button.clicked.connect(partial(self._on_tool, mode))
             keeper = self.store
@@ -157,7 +159,7 @@ class SlideRegionSection(QObject):
         """Take a tool in hand, or put it away."""
         on = self.controls.tools[mode].isChecked()
         self.brush.finish()
-        slide = self._dock.slide
+        slide = self._context.slide
         self.controls.show_tool(mode if on else "")
         if slide is None:
             return
@@ -197,7 +199,7 @@ class SlideRegionSection(QObject):
         """Ids of the selected regions; says how to select where there are none."""
         chosen = self.layer.selected
         if not chosen:
-            self._dock.status.show_message("Select regions first: press select, and click on them in the picture.")
+            self._context.status.show_message("Select regions first: press select, and click on them in the picture.")
         return chosen
 
     def _on_import(self, kind: str) -> None:
@@ -205,19 +207,19 @@ class SlideRegionSection(QObject):
         if now is not None and kind == "lesions":
             self.store.import_file(now.folder / OUTLINES)
         elif now is not None:
-            choose_import_file(self._dock.window(), now.folder, lambda name: self.store.import_file(Path(name)))
+            choose_import_file(self._context.window, now.folder, lambda name: self.store.import_file(Path(name)))
 
     def _on_export(self) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is not None:
-            choose_export_file(self._dock.window(), slide.info.name, lambda name: self.store.export_file(Path(name)))
+            choose_export_file(self._context.window, slide.info.name, lambda name: self.store.export_file(Path(name)))
 
     def _on_make_data_set(self) -> None:
         """Ask how tiles shall be cut, and cut them."""
         if self.data_set_maker is None:
             from napari_melanoma.ui.slide.regions.data_set import TileDataMaker
 
-            self.data_set_maker = TileDataMaker(self._dock, self._viewer)
+            self.data_set_maker = TileDataMaker(self._context)
             self.data_set_maker.failed.connect(self.failed)
         self.data_set_maker.open_dialog()
 
@@ -239,7 +241,6 @@ def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:
     return tuple(RegionClass(name, colour) for name, colour in found.items())
 
 
-READER_SETTING = "slide/region_reader"
 NONE_YET = "No regions yet: choose a class, and draw."
 TOOLS = {
     "add_polygon": ("polygon", "polygon", "Click each corner; a double click or Escape ends it"),

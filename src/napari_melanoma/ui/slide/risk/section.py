@@ -11,21 +11,20 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.ui.slide.picker import slide_display_name
+from napari_melanoma.ui.slide.open_case import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.risk import view as words
 from napari_melanoma.ui.slide.risk.store import RiskRequest, RiskRequestQueue, RiskResultStore
-from napari_melanoma.ui.slide.side_by_side import NO_CASE, find_open_case
+from napari_melanoma.ui.slide.slide_description import slide_display_name
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.slide.depth.section import SlideDepthSection
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth.store import DepthReadingStore
-    from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.risk.view import RiskView
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.run_status import SlideRunUpdate, SuspiciousTile
@@ -40,27 +39,27 @@ class SlideRiskSection(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, viewer: Viewer, depth: SlideDepthSection) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._depth_store, self._section = dock, viewer, depth.store, dock.risk_section
+    def __init__(self, context: SlideContext, section: QCollapsible, depth_store: DepthReadingStore) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._depth_store, self._section = context, context.viewer, depth_store, section
         self._slide: ViewerSlide | None = None
         self._folder: Path | None = None
         self._view: RiskView | None = None
         self._last_analysis: Any = None  # when the slide's own analysis ended, as it was looked at last
         self.visible_maps: dict[str, set[str]] = {}  # maps that shall be seen, by the identity of the slide
-        self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(dock)
-        self.controller, self._exporter = RiskController(self, dock, viewer), RiskExporter(dock, self.store)
+        self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(context.dock)
+        self.controller, self._exporter = RiskController(self, context), RiskExporter(context, self.store)
         self._reload_timer = QTimer(self)
         self._reload_timer.setInterval(RELOAD_MS)
         self._reload_timer.timeout.connect(self._reload_when_idle)
         self.store.changed.connect(self.update_view)
-        self.request_queue.started.connect(partial(dock.status.begin, "answering"))
-        self.request_queue.progressed.connect(partial(dock.status.progress, "answering"))
+        self.request_queue.started.connect(partial(context.status.begin, "answering"))
+        self.request_queue.progressed.connect(partial(context.status.progress, "answering"))
         self.request_queue.finished.connect(self._on_request_finished)
         for source in (self.store, self.request_queue, self._exporter):
             source.failed.connect(self.failed)
-        dock.status.cancelled.connect(self._on_cancelled)
-        dock.run_panel.updated.connect(self._on_run_update)
+        context.status.cancelled.connect(self._on_cancelled)
+        context.run_updated.connect(self._on_run_update)
         self._depth_store.changed.connect(self.schedule_reload)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
@@ -77,8 +76,8 @@ class SlideRiskSection(QObject):
         if self._view is None:
             from napari_melanoma.ui.slide.risk.view import RiskView
 
-            made = self._view = RiskView(self._dock.icons)
-            made.model_picker.model = self._dock.settings.get(MODEL_SETTING, "")
+            made = self._view = RiskView(self._context.icons)
+            made.model_picker.model = self._context.settings.get(MODEL_SETTING, "")
             self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
             for part in (self.controller, self._exporter):
                 part.connect_signals(made)
@@ -187,7 +186,7 @@ class SlideRiskSection(QObject):
 
     def _on_request_finished(self, request: RiskRequest, message: str) -> None:
         """Look at what is there now, also of a slide that is no longer in view."""
-        self._dock.status.end("answering", message or None)  # what went wrong stays in sight
+        self._context.status.end("answering", message or None)  # what went wrong stays in sight
         identity = str(request.slide.absolute())
         if not message:
             self.visible_maps.get(identity, set()).discard(request.kind)
@@ -224,9 +223,9 @@ VIEW_TILES = 3  # how many times as wide as a place the view is that goes there
 class RiskController(QObject):
     """Takes what the user does to keeper and worker."""
 
-    def __init__(self, section: SlideRiskSection, dock: SlideDock, viewer: Viewer) -> None:
+    def __init__(self, section: SlideRiskSection, context: SlideContext) -> None:
         super().__init__(section)
-        self._section, self._dock, self._viewer = section, dock, viewer
+        self._section, self._context, self._viewer = section, context, context.viewer
 
     def connect_signals(self, view: RiskView) -> None:
         """Hear what the user does in the fold."""
@@ -261,7 +260,7 @@ class RiskController(QObject):
         """Another model is picked, or there are others."""
         view = self._section.created_view
         if view is not None:
-            self._dock.settings.set(MODEL_SETTING, view.model_picker.model)
+            self._context.settings.set(MODEL_SETTING, view.model_picker.model)
             view.show_model(view.model_picker.bundle)
             self._section.update_view()
 
@@ -311,9 +310,9 @@ class RiskExporter(QObject):
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, store: RiskResultStore) -> None:
+    def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
         super().__init__(store)
-        self._dock, self._store = dock, store
+        self._context, self._store = context, store
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_written)
         self._latest.failed.connect(self.failed)
@@ -329,10 +328,10 @@ class RiskExporter(QObject):
         return self._latest.busy
 
     def _on_report(self) -> None:
-        slide, folder = self._dock.slide, self._store.folder
+        slide, folder = self._context.slide, self._store.folder
         if slide is None or folder is None:
             return
-        dialog = QFileDialog(self._dock.window(), "Write depth and risk as a page", "", "Page (*.html)")
+        dialog = QFileDialog(self._context.window, "Write depth and risk as a page", "", "Page (*.html)")
         dialog.setObjectName("risk_report_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(f"{slide.info.name}-report.html")
@@ -345,7 +344,7 @@ class RiskExporter(QObject):
         self._latest.submit(f"report {name}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
-        self._dock.status.show_message(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
+        self._context.status.show_message(f"Written: {self._context.icons.link(path.as_uri(), path.name)}.")
 
     def _on_case(self) -> None:
         """Keep the answer with the case that is open, beside its other files."""
@@ -354,7 +353,7 @@ class RiskExporter(QObject):
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._dock.status.show_message(ADDED_TO_CASE.format(name))
+            self._context.status.show_message(ADDED_TO_CASE.format(name))
 
     def _add_to_case(self) -> str:
         """Write it; the name of its file."""
@@ -363,7 +362,7 @@ class RiskExporter(QObject):
         kept = self._store.result
         if kept is None:
             raise InputError(NO_CASE)
-        desk, image = find_open_case(self._dock)
+        desk, image = find_open_case(self._context)
         changed = save_risk(desk.store, desk.case, image.id, kept.prediction)
         desk.edit(changed, "the risk of a slide")
         written = changed.find_image(image.id).risk
