@@ -8,10 +8,10 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
+from napari_melanoma.ui.slide.picker import SlideMetadataLabel
 from napari_melanoma.ui.slide.slide_description import (
     FLUORESCENCE_NOTICE,
     NO_SCALE,
-    SlideMetadataLabel,
     list_slide_warnings,
     slide_display_name,
 )

@@ -1,4 +1,4 @@
-"""The controls of the Slide dock in their places: options in and out, nothing started."""
+"""The controls of the Slide dock and their layout."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
 
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
-ROWS_PX = 7  # between two rows of the dock
+ROWS_PX = 7  # between two rows
 
 
 class SlideWelcome(Welcome):
-    """An area for slides, with links that do what they say: ``open`` and ``sample``."""
+    """Drop area for slides, with links to open a file or the sample slide."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)
-        named(self, "welcome", "Drop a slide here", "SVS, NDPI, MRXS, DICOM, OME-TIFF, OME-Zarr ...: one or several")
+        named(self, "welcome", "Drop a slide here", "Slides as SVS, NDPI, MRXS, DICOM, OME-TIFF, OME-Zarr ...")
 
     def _update_text(self) -> None:
-        """Write the invitation in the colours of the theme."""
+        """Write the text in the colors of the theme."""
         open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample slide")
         self._label.setText(
             f"<p style='font-size: 14pt'>Drop a slide here,</p><p style='font-size: 11pt'>{open_}, or {sample}.</p>"
@@ -64,7 +64,7 @@ class SlideWelcome(Welcome):
 
 
 class SlideControls(QWidget):
-    """What a user sees of the Slide dock."""
+    """The widgets of the Slide dock."""
 
     export_requested = Signal(str)
 
@@ -72,12 +72,12 @@ class SlideControls(QWidget):
         super().__init__()
         named(self, "slide_dock", "Slide")
         self.setToolTip("")
-        self._is_work_visible = False  # whether what works on a slide is shown, or about to be
+        self._is_work_visible = False  # whether the controls for a slide are shown, or about to be
         self.settings = DockSettings()
         self.connections = Connections()
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
-        self.notice = named(WrappedLabel(), "at_work", "Slides that are being analysed")
+        self.notice = named(WrappedLabel(), "at_work", "Slides that are being analyzed")
         self.notice.setToolTip("")
         self.notice.hide()
         self.welcome = SlideWelcome(self.icons)
@@ -90,8 +90,8 @@ class SlideControls(QWidget):
         self.navigation_panel = NavigationPanel(self.icons)
         self.tissue_section = TissueSection()
         self.model_picker = SlideModelPicker(self.icons)
-        self.analyze_button = named(QPushButton("Analyse"), "primary", "Analyse")
-        self.analyze_view_button = tool_button("analyse_view", "Analyse what is in view", "", "in view")
+        self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
+        self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
         self.run_panel = SlideRunPanel()
         self.result_view = view = SlideResultView(self.icons, self.settings, self.export_requested.emit)
         self.heatmap_controls, self.tile_strip, self.validity = view.heatmap_controls, view.tile_strip, view.validity
@@ -126,47 +126,47 @@ class SlideControls(QWidget):
         self.icons.apply()
 
     def get_options(self, info: SlideInfo) -> SlideOptions:
-        """Give the options as the controls show them."""
+        """Return the options that the controls show."""
         from napari_melanoma.ui.slide.lesions import make_lesion_config
 
-        size, usual = info.pixel_size, self.options_controller.get_options()
-        given = size is not None and size.source in ("given", "ruler")
-        here = {
+        size, options = info.pixel_size, self.options_controller.get_options()
+        is_set = size is not None and size.source in ("given", "ruler")
+        values = {
             "model": self.model_picker.model,
-            "mpp": size.x_um if given and size is not None else None,
-            "tissue": usual.tissue.model_copy(update={"method": self.tissue_section.method}),
+            "mpp": size.x_um if is_set and size is not None else None,
+            "tissue": options.tissue.model_copy(update={"method": self.tissue_section.method}),
             "lesions": make_lesion_config(self.heatmap_controls.threshold),
         }
-        return usual.model_copy(update=here)
+        return options.model_copy(update=values)
 
     def set_options(self, options: SlideOptions) -> None:
-        """Show options; nothing is started."""
+        """Show options."""
         self.model_picker.model = options.model
         self.tissue_section.method = options.tissue.method
         self.heatmap_controls.threshold = options.lesions.high
         self.options_controller.set_options(options)
 
     def show_slide_controls(self, has_slide: bool) -> None:
-        """Show what works on a slide, or the invitation to open one."""
+        """Show the controls for a slide, or the drop area."""
         self.welcome.setVisible(not has_slide)
-        # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
+        # A scroll bar that appears changes the width, which changes heights, which may hide the bar again.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self._scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
         self._set_work_visible(has_slide and not self.waiting.is_opening)
         self._files.setVisible(has_slide)
 
-    def update_analyze_buttons(self, why_not: str, again: bool) -> None:
-        """Show whether the slide can be analysed, and why not where it cannot."""
-        self.analyze_button.setEnabled(not why_not)
-        self.analyze_button.setText("Analyse again" if again else "Analyse")
-        does = "Find tissue, ask the model about each tile, find the lesions; you can go on working"
-        self.analyze_button.setToolTip(why_not or f"{does} ({ANALYZE_KEY})")
-        self.analyze_view_button.setEnabled(not why_not)
-        beside = "Only what is in view; its results are kept beside those of the whole slide"
-        self.analyze_view_button.setToolTip(why_not or f"{beside} ({VIEW_KEY})")
+    def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
+        """Enable the buttons, or show why the slide cannot be analyzed."""
+        self.analyze_button.setEnabled(not blocker)
+        self.analyze_button.setText("Analyze again" if has_results else "Analyze")
+        action = "Detect tissue, predict each tile and detect lesions, in the background"
+        self.analyze_button.setToolTip(blocker or f"{action} ({ANALYZE_KEY})")
+        self.analyze_view_button.setEnabled(not blocker)
+        action = "Analyze only the view; its results are stored next to those of the whole slide"
+        self.analyze_view_button.setToolTip(blocker or f"{action} ({VIEW_KEY})")
 
     def _set_work_visible(self, visible: bool) -> None:
-        """Show what works on a slide: from the top in several turns, for Qt takes long to show so many widgets."""
+        """Show the controls for a slide group by group, because Qt takes long to show so many widgets."""
         if visible and not self._is_work_visible:
             self.waiting.run_after(*(partial(self._show_group, group) for group in (self._work_area, *self._groups)))
         elif not visible:
@@ -178,7 +178,7 @@ class SlideControls(QWidget):
         group.setVisible(self._is_work_visible)
 
     def _lay_out(self) -> None:
-        """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
+        """Lay out the controls in a scroll area, with Save and the status line below it."""
         self._work_area = self._create_work_area()
         page = QWidget()
         column = QVBoxLayout(page)
@@ -188,10 +188,10 @@ class SlideControls(QWidget):
         column.addStretch(1)
         self._work_area.hide()
         self.waiting.add_widget(self._work_area, lambda work: column.insertWidget(2, work))
-        for group, folds in zip(self._groups, self._grouped_widgets, strict=True):
+        for group, parts in zip(self._groups, self._grouped_widgets, strict=True):
             group.hide()
-            for fold in folds:
-                self.waiting.add_widget(fold, group.layout().addWidget)
+            for part in parts:
+                self.waiting.add_widget(part, group.layout().addWidget)
         self._scroll = scroll_area(page, "slide_scroll")
         self._files = row(self.save_button, self.export_button, self.folder_button, stretch=0)
         foot = QWidget()
@@ -210,7 +210,7 @@ class SlideControls(QWidget):
         rows = form_layout(models)
         label = QLabel("model")
         rows.addRow(label, self.model_picker)
-        folds = (
+        sections = (
             section(
                 "Overview",
                 "overview_section",
@@ -218,7 +218,7 @@ class SlideControls(QWidget):
                 self.settings,
                 True,
             ),
-            section("What the file says", "facts_section", self.metadata_label, self.settings, False),
+            section("File metadata", "facts_section", self.metadata_label, self.settings, False),
             section("Tissue", "slide_tissue_section", self.tissue_section, self.settings, False),
         )
         self._create_lazy_sections()
@@ -226,7 +226,7 @@ class SlideControls(QWidget):
         buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
-            (self.worklist_section, *folds, self.measurement_section, self.side_by_side_section),
+            (self.worklist_section, *sections, self.measurement_section, self.side_by_side_section),
             (models, self.options_section, buttons, self.run_panel),
             (*results, self.depth_section, self.risk_section, self.regions_section),
         )
@@ -237,7 +237,7 @@ class SlideControls(QWidget):
         return column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
-        """Make the folds that are filled when they are first opened."""
+        """Create the sections that are filled when they are first opened."""
         self.worklist_section = section("Slides of a folder", "slide_worklist_section", column(), self.settings, False)
         self.measurement_section = section("Measure", "slide_measure_section", column(), self.settings, False)
         self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)

@@ -1,4 +1,4 @@
-"""The Slide dock: open a slide, find tissue, analyse it beside the work, see and correct what was found, save."""
+"""The Slide dock: open a slide, detect tissue, analyze it in the background, correct and save the results."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-PRELOAD_MS = 300  # when the dock is drawn
+PRELOAD_MS = 300  # by then the dock is drawn
 
 
 class SlideDock(SlideControls):
-    """Look at whole-slide images and analyse them, in a process that outlives the window."""
+    """View and analyze whole-slide images; an analysis runs in its own process, which outlives the window."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -89,16 +89,16 @@ class SlideDock(SlideControls):
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
         for area in (self.welcome, self.drops):
             area.dropped.connect(self.opener.open)
-        for words in (self.welcome, self.status):
-            words.link_activated.connect(self._on_link)
+        for widget in (self.welcome, self.status):
+            widget.link_activated.connect(self._on_link)
         self.notice.linkActivated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.already_open.connect(self.picker.select_slide)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
-        self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Finding the tissue ..."))
-        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue found."))
+        self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
+        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue detected."))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
@@ -151,7 +151,7 @@ class SlideDock(SlideControls):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way; an analysis at work is not meant."""
+        """Whether a part of the dock is busy; a running analysis does not count."""
         parts = (
             *(self.run_manager, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.tile_strip, self.exporter, self.sections, self.correlation, self.options_controller, self.regions),
@@ -169,29 +169,29 @@ class SlideDock(SlideControls):
         return self.context.result_location
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Follow the analysis while somebody looks."""
+        """Follow the analysis while the dock is visible."""
         super().showEvent(event)
         self.run_panel.watch.set_active(True)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Leave the analysis alone while nobody looks; it goes on."""
+        """Stop following the analysis, which continues."""
         super().hideEvent(event)
         self.run_panel.watch.set_active(False)
         self.context.dock_hidden.emit()
 
     def refresh(self, _: object = None) -> None:
-        """Show what can be done now, and why not where it cannot."""
+        """Enable what is possible now, and show why the slide cannot be analyzed."""
         info = None if self.slide is None else self.slide.info
         running = self.run_panel.active or self.run_manager.is_starting
         self.show_slide_controls(info is not None)
-        why = find_analysis_blocker(info, self.model_picker.model, running=running) or self.options_controller.error
-        self.update_analyze_buttons(why, bool(self.results.content))
+        blocker = find_analysis_blocker(info, self.model_picker.model, running=running) or self.options_controller.error
+        self.update_analyze_buttons(blocker, bool(self.results.content))
 
     def _on_slide(self) -> None:
-        """Show what is known of the slide that the dock is about now."""
+        """Display another slide, or none."""
         before, slide = self.context.slide, self.picker.slide
         if before is not None and (slide is None or slide.identity != before.identity):
-            self.status.show_message("")  # what was said is of the slide before
+            self.status.show_message("")  # the message is about the previous slide
         self.context.slide, self.context.location = slide, None
         self.run_panel.set_folder(None)
         self.metadata_label.show_info(None if slide is None else slide.info)
@@ -210,7 +210,7 @@ class SlideDock(SlideControls):
             part.set_slide(slide)
         self.refresh()
         if slide is not None:
-            self.waiting.run_after(self.navigation.update_scale_bar)  # when all else is shown
+            self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
             self.run_manager.find_results(slide.info, slide.identity)
 
     def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
@@ -243,7 +243,7 @@ class SlideDock(SlideControls):
             self.opener.open([path])
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
-        """Show what is noted of a slide, and follow its analysis where there is one."""
+        """Show the stored notes and results of the slide, and follow its analysis."""
         if self.slide is None or location.identity != self.slide.identity:
             return
         self.context.location = location
@@ -265,14 +265,14 @@ class SlideDock(SlideControls):
             self.scale_panel.stop()
 
     def _on_pixel_size(self, size: PixelSize | None) -> None:
-        """The user says how large pixels are, or no longer does."""
+        """Set the pixel size that the user gave; None restores that of the file."""
         if self.slide is None:
             return
         self._set_pixel_size(size)
         self.picker.scale_button.setChecked(False)
         self._save_notes(size)
-        said = "back to what the file says" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
-        self.status.show_message(f"Scale: {said}.")
+        text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
+        self.status.show_message(f"Scale: {text}.")
 
     def _set_pixel_size(self, size: PixelSize | None) -> None:
         slide = self.slide
@@ -286,8 +286,8 @@ class SlideDock(SlideControls):
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
-    def _save_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: as it was
-        """Keep bookmarks, measures, scale and angle with the results."""
+    def _save_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: unchanged
+        """Save bookmarks, measurements, scale and angle with the results."""
         from dataclasses import replace
 
         if self.context.location is None or self.slide is None:
@@ -308,10 +308,10 @@ class SlideDock(SlideControls):
         self.refresh()
 
     def _on_running_slides(self, slides: list[tuple[Path, Path]]) -> None:
-        """Offer slides that are being analysed and are not open."""
-        known = {slide.identity for slide in slide_layers.list_slides(self._viewer)}
-        links = [self.icons.link(slide.as_uri(), slide.name) for slide, _ in slides if str(slide) not in known]
-        self.notice.setText(f"Being analysed: {', '.join(links)}. Click to open." if links else "")
+        """Offer to open the slides that are being analyzed."""
+        open_slides = {slide.identity for slide in slide_layers.list_slides(self._viewer)}
+        links = [self.icons.link(slide.as_uri(), slide.name) for slide, _ in slides if str(slide) not in open_slides]
+        self.notice.setText(f"Analysis in progress: {', '.join(links)}. Click to open." if links else "")
         self.notice.setVisible(bool(links))
 
     def _on_link(self, link: str) -> None:
@@ -330,7 +330,7 @@ class SlideDock(SlideControls):
             self.opener.cancel()
 
     def _on_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Folder for results of slides", str(self.run_manager.root))
+        dialog = QFileDialog(self.window(), "Folder for slide results", str(self.run_manager.root))
         dialog.setObjectName("folder_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)

@@ -1,4 +1,4 @@
-"""How the Slide dock shows a slide."""
+"""Navigate on the displayed slide: overview, position, bookmarks and scale bar."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 OVERVIEW_PX, FOLLOW_MS = 640, 30
-TILE_VIEWS = 4.0  # how many tiles wide the view is after flying to one
+TILE_VIEWS = 4.0  # width of the view in tiles after going to one
 
 
 class SlideNavigation(QObject):
-    """Keeps overview and coordinates in step with the camera, and flies."""
+    """Synchronize overview and position with the camera, and move the camera."""
 
     failed = Signal(object)
 
@@ -62,11 +62,11 @@ class SlideNavigation(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a picture is being read."""
+        """Whether the thumbnail is being read."""
         return self._latest.busy
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self._panel.position_field.clear()
         self._slide = slide
@@ -78,26 +78,26 @@ class SlideNavigation(QObject):
             self._timer.start()
 
     def update_scale(self, slide: ViewerSlide) -> None:
-        """The slide has another scale."""
+        """Update after a change of the slide's scale."""
         self._slide = slide
         self._panel.set_has_scale(slide.info.pixel_size is not None)
         self.update_position()
 
     def update_position(self) -> None:
-        """Say where the camera looks now, unless it looks at something else: a photograph, or another slide."""
+        """Show the position of the camera, unless the slide is hidden."""
         if self._slide is not None and any(layer.visible for layer in self._slide.layers):
             view = slide_camera.get_visible_region(self._viewer, self._slide)
             self._overview.show_view(view)
             self._panel.show_position(slide_camera.format_position(self._slide, view.center))
 
     def add_bookmark(self) -> None:
-        """Keep what is in view."""
+        """Bookmark the view."""
         if self._slide is not None:
             view = slide_camera.get_visible_region(self._viewer, self._slide)
             self._panel.add(Bookmark("place", *view.center, view.width))
 
     def show_lesion(self, lesion: SlideLesion) -> None:
-        """Bring a lesion into view."""
+        """Zoom to a lesion."""
         if self._slide is not None:
             box = lesion.box
             slide_camera.zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
@@ -119,7 +119,7 @@ class SlideNavigation(QObject):
             self._position_error = str(error)
             self._context.status.show_message(self._position_error)
             return
-        if self._context.status.text == self._position_error:  # about the place that was typed before
+        if self._context.status.text == self._position_error:  # about the position that was entered before
             self._context.status.show_message("")
 
     def _show_bookmark(self, bookmark: Bookmark) -> None:
@@ -136,46 +136,46 @@ class SlideNavigation(QObject):
         self.update_scale_bar()
 
     def update_scale_bar(self) -> None:
-        """Show the scale bar, or hide it, as the user wants it; napari takes its time to make the first one."""
+        """Show or hide the scale bar; napari needs long to create the first one."""
         on = self._panel.shows_scale_bar
         slide_camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
 
-    def _on_thumbnail(self, found: tuple[str, QImage]) -> None:
-        if self._slide is not None and found[0] == self._slide.identity:
-            self._overview.show_picture(found[1])
+    def _on_thumbnail(self, thumbnail: tuple[str, QImage]) -> None:
+        if self._slide is not None and thumbnail[0] == self._slide.identity:
+            self._overview.show_picture(thumbnail[1])
 
 
 def _read_thumbnail(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:
-    """Read the whole slide as a small picture; what is damaged of it is marked, as in the viewer."""
+    """Read a thumbnail of the slide; damaged parts are marked as in the viewer."""
     from napari_melanoma.ui.slide.overview import to_qimage
 
     return identity, to_qimage(slide.thumbnail_around_damage(OVERVIEW_PX)[0])
 
 
 class LayerRefresher(QObject):
-    """Hears in any thread that a slide can be shown exactly, and refreshes its layers in the window's."""
+    """Refresh layers in the GUI thread when a worker thread reports that exact pixels are available."""
 
     _refresh_requested = Signal()
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        # A dock sees proxies of layers, which are made anew each time and live no longer than a line.
+        # Docks get short-lived proxies of layers: keep the layers themselves.
         self._layers = [ref(getattr(layer, "__wrapped__", layer)) for layer in layers]
         self._refresh_requested.connect(self._refresh_layers, Qt.ConnectionType.QueuedConnection)
 
     def request_refresh(self) -> None:
-        """Ask for a refresh; may be called in any thread."""
+        """Request a refresh; may be called in any thread."""
         self._refresh_requested.emit()
 
     def _refresh_layers(self) -> None:
-        """Read what is shown again; napari keeps the coarsest level as it was first read until the data is set."""
-        for layer in filter(None, (kept() for kept in self._layers)):
+        """Reload the layers; napari keeps the coarsest level as first read until the data is set."""
+        for layer in filter(None, (reference() for reference in self._layers)):
             layer.data = layer.data
             layer.refresh()
 
 
 def refresh_when_loaded(slide: TiledSlide, layers: Sequence[Layer]) -> None:
-    """Refresh the layers of a slide each time that what they show roughly can be read exactly."""
+    """Refresh the layers of a slide whenever exact pixels replace approximate ones."""
     refresher = LayerRefresher(layers)
     slide.add_watcher(refresher.request_refresh)
-    refresher.request_refresh()  # what was asked for while the layers were made may be exact by now
+    refresher.request_refresh()  # exact pixels may have arrived while the layers were created

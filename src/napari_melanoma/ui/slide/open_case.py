@@ -13,15 +13,12 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage
     from napari_melanoma.ui.slide.context import SlideContext
 
-NO_CASE = "no case is open: open it in the Case dock (Plugins > Melanoma > Case), with this slide among its images."
-NOT_IN_CASE = "{} is no image of the case that is open: drop it on its lesion in the Case dock first."
+NO_CASE = "no case is open: open one that contains this slide in the Case dock (Plugins > Melanoma > Case)."
+NOT_IN_CASE = "{} is not an image of the open case: drop it on its lesion in the Case dock first."
 
 
 def find_open_case(context: SlideContext) -> tuple[Any, CaseImage]:
-    """Find the case that takes what is known of the slide in view.
-
-    On which the case lies; the Case dock is not imported for it.
-    """
+    """Return the controller of the open case and the displayed slide's image in it, without importing the Case dock."""
     from napari_melanoma.reports.slide import find_case_image
 
     slide, case_dock = context.slide, context.window.findChild(QWidget, "case_dock")
@@ -32,5 +29,5 @@ def find_open_case(context: SlideContext) -> tuple[Any, CaseImage]:
     if image is None:
         raise InputError(NOT_IN_CASE.format(slide_display_name(slide.info)))
     if controller.read_only:
-        raise InputError(f"the case may not be changed: {controller.read_only}")
+        raise InputError(f"the case is read-only: {controller.read_only}")
     return controller, image

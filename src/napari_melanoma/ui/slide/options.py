@@ -1,4 +1,4 @@
-"""The options of an analysis in a fold of the Slide dock: remembered for the next day, filled when first opened."""
+"""The Options section of the Slide dock: options of the analysis, stored in the settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXCLUDED_FIELDS = {"model", "mpp", "region", "tissue_mask", "lesions"}
 
 
 class SlideOptionsController(QObject):
-    """Knows the options also while nobody has opened the fold; says in its title how many are not the usual ones."""
+    """Hold the options, even before the section was opened; its title shows how many differ from the defaults."""
 
     changed = Signal()
 
@@ -36,7 +36,7 @@ class SlideOptionsController(QObject):
         super().__init__(section)
         self._section, self._model_picker, self._settings, self._icons = section, model_picker, settings, icons
         self._form: SlideOptionsForm | None = None
-        self._changed_values: dict[str, Any] = dict(settings.get(OPTIONS_SETTING, {}))  # what is not as usual
+        self._changed_values: dict[str, Any] = dict(settings.get(OPTIONS_SETTING, {}))
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_classes)
         self._section.toggled.connect(self._on_section_toggled)
@@ -51,7 +51,7 @@ class SlideOptionsController(QObject):
 
     @property
     def error(self) -> str:
-        """Why nothing can be analysed with what was typed; empty where it can."""
+        """Why the options are not valid; empty if they are."""
         if self._form is None:
             return ""
         if self._form.errors:
@@ -63,18 +63,18 @@ class SlideOptionsController(QObject):
         return ""
 
     def get_options(self) -> SlideOptions:
-        """Give the options as they are shown, the usual ones in the place of those that are elsewhere in the dock."""
+        """Return the shown options, with defaults for those that are set elsewhere in the dock."""
         from napari_melanoma.slides.options import SlideOptions
 
         if self._form is not None:
             return SlideOptions.parse(self._form.values(), "the options")
         try:
-            return SlideOptions.parse(self._changed_values, "the options that were kept")
-        except ConfigError:  # kept by another version
+            return SlideOptions.parse(self._changed_values, "the stored options")
+        except ConfigError:  # stored by another version
             return SlideOptions()
 
     def set_options(self, options: SlideOptions | None = None) -> None:
-        """Show options, such as those that results were made with; nothing is remembered."""
+        """Show options, such as those of previous results, without storing them; None shows the stored ones."""
         self._changed_values = (
             self._settings.get(OPTIONS_SETTING, {}) if options is None else get_changed_options(options)
         )
@@ -83,7 +83,7 @@ class SlideOptionsController(QObject):
         self._update_title()
 
     def _saved_options(self) -> SlideOptions:
-        """What the values that are not as usual come to."""
+        """Return the options without those that were typed and not stored."""
         form, self._form = self._form, None
         try:
             return self.get_options()
@@ -91,13 +91,13 @@ class SlideOptionsController(QObject):
             self._form = form
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Make the form when somebody looks for the first time."""
+        """Create the form when the section is first opened."""
         if is_open and self._form is None:
             from napari_melanoma.ui.slide.options_form import SlideOptionsForm
 
-            kept = self._saved_options()
+            options = self._saved_options()
             self._form = SlideOptionsForm(self._settings, self._icons)
-            self._form.set_values(kept)
+            self._form.set_values(options)
             self._form.changed.connect(self._on_changed)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._form)
             self._on_model()
@@ -123,10 +123,7 @@ class SlideOptionsController(QObject):
 
 
 def get_changed_options(options: SlideOptions) -> dict[str, Any]:
-    """Give what of options is not as usual and has its place in the fold.
-
-    Returns as JSON holds it, nested as ``SlideOptions`` is.
-    """
+    """Return the options of this section that differ from the defaults, as JSON, nested as in ``SlideOptions``."""
     values = options.model_dump(mode="json", exclude={*EXCLUDED_FIELDS}, exclude_defaults=True)
     for part, name in (("tissue", "method"), ("score", "positive")):
         inside = {key: value for key, value in values.pop(part, {}).items() if key != name}
@@ -139,7 +136,7 @@ def get_changed_options(options: SlideOptions) -> dict[str, Any]:
 
 
 def _read_classes(model: str, run: RunContext) -> tuple[str, ...]:
-    """Classes of a bundle; none of what is no bundle here."""
+    """Return the classes of a model bundle; none if it is not installed."""
     from napari_melanoma.models.registry import find_bundle
 
     try:

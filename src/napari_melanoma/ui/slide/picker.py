@@ -1,4 +1,4 @@
-"""Which slide the Slide dock is about, and opening slides."""
+"""Select the slide to display, show its metadata, and open slides."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.re
 
 
 class SlidePicker(QWidget):
-    """A combo box of the viewer's slides, with next, previous and the ruler beside it."""
+    """Combo box of the open slides, with buttons for previous, next, fit and scale."""
 
     changed = Signal()
     scale_toggled = Signal(bool)
@@ -54,23 +54,23 @@ class SlidePicker(QWidget):
         super().__init__()
         self._viewer, self._connections = viewer, connections
         self._current_slide: tuple[object, ...] | None = None
-        following, before = format_key("slide.next"), format_key("slide.previous")
-        tip = f"Which slide; picking one shows it and hides the others ({following}, {before})"
+        next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
+        tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
         self.combo = named(QComboBox(), "slide", "Slide", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({before})")
-        self._next = tool_button("next_slide", "Next slide", f"Next slide ({following})")
+        self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({previous_key})")
+        self._next = tool_button("next_slide", "Next slide", f"Next slide ({next_key})")
         self.scale_button = tool_button(
-            "scale", "Scale", "Scale: set the size of a pixel by a number or a ruler", checkable=True
+            "scale", "Scale", "Scale: set the pixel size by a number or a ruler", checkable=True
         )
-        self.fit_button = tool_button("fit_slide", "Fit", f"Fit: bring the whole slide into view ({format_key('fit')})")
+        self.fit_button = tool_button("fit_slide", "Fit", f"Fit: show the whole slide ({format_key('fit')})")
         self.fit_button.clicked.connect(lambda: fit_view(viewer))
         icons.add(self.fit_button, "home")
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.scale_button, "line")):
             icons.add(button, icon)
-        self._description_label = named(quiet_label(), "slide_about", "About the slide")
+        self._description_label = named(quiet_label(), "slide_about", "Description of the slide")
         self._description_label.setToolTip("")
-        self.warning_label = named(WrappedLabel(), "slide_warnings", "What to know before trusting a number")
+        self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
         self.warning_label.setProperty("fault", True)
         self.warning_label.setToolTip("")
         layout = QVBoxLayout(self)
@@ -90,9 +90,9 @@ class SlidePicker(QWidget):
 
     @property
     def slide(self) -> ViewerSlide | None:
-        """The slide, or None where there is none."""
-        wanted = self.combo.currentData()
-        return next((one for one in slide_layers.list_slides(self._viewer) if one.identity == wanted), None)
+        """The selected slide; None if no slide is open."""
+        identity = self.combo.currentData()
+        return next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
 
     def step(self, by: int) -> None:
         """Go to the next or previous slide."""
@@ -117,7 +117,7 @@ class SlidePicker(QWidget):
         return False
 
     def refresh(self) -> None:
-        """List the slides as they are now; the one that is picked stays so, unless another one is new."""
+        """List the open slides; a new one is selected, else the selection stays."""
         slides = slide_layers.list_slides(self._viewer)
         known = [self.combo.itemData(index) for index in range(self.combo.count())]
         fresh = [slide.identity for slide in slides if slide.identity not in known]
@@ -139,7 +139,7 @@ class SlidePicker(QWidget):
         self.update_description()
 
     def update_description(self) -> None:
-        """Say what is known of the slide, as it is now."""
+        """Show description and warnings of the selected slide."""
         slide = self.slide
         info = None if slide is None else slide.info
         self._description_label.setText("" if info is None else describe_slide(info))
@@ -151,7 +151,7 @@ class SlidePicker(QWidget):
         self._next.setVisible(several)
         self.scale_button.setEnabled(slide is not None)
         self.fit_button.setEnabled(slide is not None)
-        # A slide that was closed and opened again is another one: its layers are.
+        # A slide that was closed and opened again has new layers.
         now = None if slide is None else (slide.identity, slide.slide)
         if now != self._current_slide:
             self._current_slide = now
@@ -162,23 +162,23 @@ class SlidePicker(QWidget):
         self.refresh()
 
     def _on_active(self, event: Event) -> None:
-        """Go along when the user selects a layer of another slide."""
+        """Select the slide whose layer the user selected."""
         index = self.combo.findData(slide_layers.find_slide_identity(self._viewer, event.value) or "")
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
             slide = self.slide
-            if slide is not None and not slide.layers[0].visible:  # else numbers of one would stand beside another
+            if slide is not None and not slide.layers[0].visible:  # its results are about to be shown
                 self._show_selected()
             self.update_description()
 
     def _on_visible(self, event: Event) -> None:
-        """Go to the slide that is in view where the one that is picked was hidden."""
+        """Select the visible slide if the selected one was hidden."""
         slide = self.slide
         if slide is None or slide.layers[0].visible:
             return
-        seen = [one for one in slide_layers.list_slides(self._viewer) if one.layers[0].visible]
-        if len(seen) == 1:
-            self.combo.setCurrentIndex(self.combo.findData(seen[0].identity))
+        visible = [one for one in slide_layers.list_slides(self._viewer) if one.layers[0].visible]
+        if len(visible) == 1:
+            self.combo.setCurrentIndex(self.combo.findData(visible[0].identity))
             self.update_description()
 
     def _show_selected(self, index: int = 0) -> None:
@@ -191,24 +191,26 @@ class SlidePicker(QWidget):
 
 
 class SlideMetadataLabel(WrappedLabel):
-    """What the file says of the slide, in two columns; what could point at a patient is not among it."""
+    """Metadata of the file in two columns, without anything that could identify the patient."""
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "slide_facts", "What the file says").setToolTip("")
+        named(self, "slide_facts", "File metadata").setToolTip("")
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def show_info(self, info: SlideInfo | None) -> None:
-        """Show another slide."""
+        """Show the metadata of a slide."""
         if info is None:
             self.setText("")
             return
         levels = ", ".join(
-            f"1:{level.downsample:g}" + (" (made here)" if level.is_computed else "") for level in info.levels
+            f"1:{level.downsample:g}" + (" (computed)" if level.is_computed else "") for level in info.levels
         )
-        said = {name: value for name, value in info.properties.items() if not name.startswith(REDUNDANT_PROPERTIES)}
-        rows = {"levels": levels, "channels": ", ".join(info.channels), **said}
+        properties = {
+            name: value for name, value in info.properties.items() if not name.startswith(REDUNDANT_PROPERTIES)
+        }
+        rows = {"levels": levels, "channels": ", ".join(info.channels), **shown}
         if info.kind == "brightfield":
             rows.pop("channels")
         lines = (
@@ -217,8 +219,8 @@ class SlideMetadataLabel(WrappedLabel):
             for name, value in rows.items()
         )
         names = html.escape(", ".join(info.associated))
-        beside = f"<p>Not opened, for it may name the patient: {names}.</p>" if names else ""
-        self.setText(f"<table>{''.join(lines)}</table>{beside}")
+        skipped = f"<p>Not opened because they may identify the patient: {names}.</p>" if names else ""
+        self.setText(f"<table>{''.join(lines)}</table>{skipped}")
 
 
 SUFFIXES = (
@@ -228,20 +230,19 @@ SUFFIXES = (
 
 
 class SlideOpener(PhotographOpener):
-    """Opens slides and the sample slide, one wish after the other."""
+    """Open slides and the sample slide, one request after the other."""
 
     already_open = Signal(str)
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open slides."""
         self._start(partial(_load_slides, list(paths)))
 
     def open_sample(self) -> None:
-        """Open a synthetic slide, which is drawn the first time."""
+        """Open a synthetic slide; it is generated the first time."""
         self._start(_load_sample)
 
     def choose_files(self) -> None:
-        """Let the user choose files."""
+        """Show a file dialog."""
         dialog = QFileDialog(self.parent().window(), "Open slides")
         dialog.setObjectName("open_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
@@ -252,18 +253,18 @@ class SlideOpener(PhotographOpener):
         dialog.open()
 
     def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
-        """Add what is not open yet: the layers of a slide that is added twice would count as its channels."""
+        """Add the slides that are not open yet: layers of a slide added twice would count as its channels."""
         layers, errors = found
-        there = {slide.identity for slide in list_slides(self._viewer)}
+        open_slides = {slide.identity for slide in list_slides(self._viewer)}
         paths = [str(attributes["metadata"][METADATA_KEY]["path"]) for _, attributes, _ in layers]
-        new = [layer for layer, path in zip(layers, paths, strict=True) if path not in there]
+        new = [layer for layer, path in zip(layers, paths, strict=True) if path not in open_slides]
         super()._on_read((new, errors))
         if paths and not new:
             self.already_open.emit(paths[-1])
 
 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
-    """Open what can be opened; what cannot is said, and the others are opened."""
+    """Open what can be opened, and return the errors of the rest."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.opening import find_slides, is_slide
     from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
@@ -287,5 +288,5 @@ def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], l
 def _load_sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     from napari_melanoma.ui.sample_data import slide_sample
 
-    run.report(Progress(0, None, "Drawing the sample slide, once"))
+    run.report(Progress(0, None, "Generating the sample slide (first time only)"))
     return slide_sample(), []

@@ -23,11 +23,11 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, named
 if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_status import SlideRunReport
 
-STEPS = 1000
+STEPS = 1000  # of the progress bar
 
 
 class SlideRunPanel(QWidget):
-    """Follows the folder of one slide while it is seen; starts and stops nothing itself."""
+    """Show the state of a running analysis while it is visible, and emit the user's commands."""
 
     command_requested = Signal(str)
     resume_requested = Signal()
@@ -41,13 +41,13 @@ class SlideRunPanel(QWidget):
         self.run_status: SlideRunReport | None = None
         self._target = ""
         self.watch = RunWatcher(self, self._create_reader, is_running)
-        self._status_label = named(WrappedLabel(), "run_state", "How the analysis fares")
+        self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
         self._status_label.setToolTip("")
         self._progress_bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
         self._progress_bar.setTextVisible(False)
         self._progress_bar.setRange(0, STEPS)
         self._progress_bar.setFixedHeight(8)
-        self.buttons = RunButtons("where it stopped; tiles that are done are not done again")
+        self.buttons = RunButtons("where it stopped; finished tiles are not repeated")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -62,16 +62,16 @@ class SlideRunPanel(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether something is being read."""
+        """Whether the state is being read."""
         return self.watch.busy
 
     @property
     def active(self) -> bool:
-        """Whether the analysis is at work."""
+        """Whether the analysis is running."""
         return self.run_status is not None and bool(self.run_status.state.active)
 
     def set_folder(self, folder: Path | None) -> None:
-        """Follow another folder, or the same one from its beginning."""
+        """Follow another folder, or the same one from the start."""
         if folder is None or folder != self.watch.path:
             self.run_status = None
             self.buttons.show_report(None)
@@ -82,33 +82,33 @@ class SlideRunPanel(QWidget):
         self.watch.set_active(folder is not None)
 
     def set_target(self, target: str) -> None:
-        """Read the map of another class from now on."""
+        """Read the heatmap of another class."""
         self._target = target
         self.watch.refresh()
 
     def clear_pending_command(self) -> None:
-        """Take back the word that a wish was heard, where it could not be told."""
+        """Clear the pending command, because it could not be sent."""
         self.buttons.clear_pending()
         self.watch.expecting = False
 
     def _create_reader(self, path: Path) -> SlideRunReader:
         return SlideRunReader(path, lambda: self._target)
 
-    def _on_update(self, sight: SlideRunUpdate) -> None:
-        self.run_status = sight.report
-        run = sight.report.run
-        self.buttons.show_report(sight.report, find_resume_blocker(run))
+    def _on_update(self, update: SlideRunUpdate) -> None:
+        self.run_status = update.report
+        run = update.report.run
+        self.buttons.show_report(update.report, find_resume_blocker(run))
         self.watch.expecting = bool(self.buttons.pending_text)
-        self.setVisible(needs_run_panel(sight))
+        self.setVisible(needs_run_panel(update))
         self._status_label.setText(self.buttons.pending_text.capitalize() or describe_progress(run))
-        # Not the bar that moves to and fro: where OpenGL is drawn by the processor, each of its steps draws all.
+        # No busy indicator: with software-rendered OpenGL each of its steps redraws the whole window.
         self._progress_bar.setValue(round(STEPS * (run.fraction or 0)))
-        self.updated.emit(sight)
+        self.updated.emit(update)
 
-    def _on_command_requested(self, wish: str) -> None:
+    def _on_command_requested(self, command: str) -> None:
         self._status_label.setText(self.buttons.pending_text.capitalize())
         self.watch.expecting = True
-        self.command_requested.emit(wish)
+        self.command_requested.emit(command)
 
     def _on_resume(self) -> None:
         self._status_label.setText(self.buttons.pending_text.capitalize())

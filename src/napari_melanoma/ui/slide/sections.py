@@ -1,4 +1,4 @@
-"""What stands around a slide in the dock: magnification, slides of a folder, tools, depth, risk, a second view."""
+"""Assemble the sections of the Slide dock for magnification, worklist, measurements, depth, risk and side by side."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection")
 
 
 class SlideSections(QObject):
-    """Holds these parts, so that the dock has one thing to turn to another slide.
+    """Create the sections and pass them the displayed slide.
 
-    Depth and risk, which take long to import, are made once the dock is drawn, or when they are first asked for.
+    Depth and risk take long to import: they are created after the dock is drawn, or when they are first needed.
     """
 
     failed = Signal(object)
@@ -38,7 +38,7 @@ class SlideSections(QObject):
         self._context, self._controls = context, controls
         self._slide: ViewerSlide | None = None
         self._location: SlideResultLocation | None = None
-        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # those that were made
+        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # depth and risk, once created
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.measurements = MeasurementSection(context, controls.measurement_section)
@@ -59,12 +59,12 @@ class SlideSections(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether one of them is at work."""
+        """Whether one of the sections is busy."""
         return self.worklist.busy or any(part.busy for part in self._created_sections)
 
     @cached_property
     def depth(self) -> SlideDepthSection:
-        """The depth of a melanoma."""
+        """The Depth section."""
         from napari_melanoma.ui.slide.depth.section import SlideDepthSection
 
         section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
@@ -73,13 +73,13 @@ class SlideSections(QObject):
 
     @cached_property
     def risk(self) -> SlideRiskSection:
-        """The risk of metastasis, which follows the depth."""
+        """The Risk section, which uses the readings of the depth."""
         from napari_melanoma.ui.slide.risk.section import SlideRiskSection
 
         return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide, or the same with another scale."""
+        """Show another slide, or the same with another scale."""
         self._slide = slide
         for part in (
             self.magnification,
@@ -92,13 +92,13 @@ class SlideSections(QObject):
             part.set_slide(slide)
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
-        """Look at what was kept of the slide, now that it is known where that is."""
+        """Load the stored results of the slide."""
         self._location = location
         for part in self._created_sections:
             part.load(location)
 
     def _initialize_section(self, section: LazySection) -> LazySection:
-        """Bring a part that was just made to the slide that the dock is about."""
+        """Connect a new section and show it the displayed slide."""
         self._created_sections.append(section)
         section.failed.connect(self.failed)
         if self._slide is not None:

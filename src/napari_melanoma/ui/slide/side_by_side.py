@@ -1,4 +1,4 @@
-"""Two slides of a case side by side."""
+"""The Side by side section of the Slide dock: a second slide in its own view."""
 
 from __future__ import annotations
 
@@ -22,18 +22,15 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-HINT = "Open two slides: the other one is shown beside the first."
-ALIGN = "Bring the same place to the middle of both views, then press align here."
+HINT = "Open two slides to compare them side by side."
+ALIGN = "Center the same position in both views, then press align here."
 WIDEN_MS = 100
-OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the slide beside that are shown on it
-NO_SCALE = "Only slides with a scale, or both without, can go together."
+OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
+NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
 
 class SideBySideView(QWidget):
-    """Which slide beside the first, and whether the views go together.
-
-    ``shown``: the user wants the second view, or no longer.
-    """
+    """Controls to choose the second slide and to link the views."""
 
     show_toggled = Signal(bool)
     slide_chosen = Signal()
@@ -42,17 +39,15 @@ class SideBySideView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slide_combo = named(
-            NoWheelComboBox(), "beside_slide", "Slide beside", "Which slide is shown beside this one"
-        )
+        self.slide_combo = named(NoWheelComboBox(), "beside_slide", "Second slide", "Slide to show next to this one")
         self.show_button = tool_button(
-            "beside_show", "Show beside", "Show it in a view of its own", "show", checkable=True
+            "beside_show", "Show side by side", "Show it in a second view", "show", checkable=True
         )
         self.link_check = named(
             QCheckBox("move together"), "beside_link", "Move together", "The views pan and zoom together"
         )
         self.link_check.setChecked(True)
-        tip = "Say that the middles of both views are the same place: the views keep that offset"
+        tip = "Treat the centers of both views as the same position, and keep that offset"
         self.align_button = tool_button("beside_align", "Align here", tip, "align here")
         self.hint_label = named(quiet_label(HINT), "beside_words", "How to compare")
         layout = QVBoxLayout(self)
@@ -70,26 +65,23 @@ class SideBySideView(QWidget):
         self.link_check.toggled.connect(self.link_toggled)
 
     def show_slides(self, slides: list[ViewerSlide]) -> None:
-        """Offer slides."""
-        kept = self.slide_combo.currentData()
+        """List the slides to choose from."""
+        identity = self.slide_combo.currentData()
         self.slide_combo.clear()
         for slide in slides:
             self.slide_combo.addItem(slide_display_name(slide.info), slide.identity)
-        self.slide_combo.setCurrentIndex(max(0, self.slide_combo.findData(kept)))
+        self.slide_combo.setCurrentIndex(max(0, self.slide_combo.findData(identity)))
         self.show_button.setEnabled(bool(slides))
 
     def show_state(self, on: bool, can_link: bool) -> None:
-        """Show what can be done.
-
-        ``on``: whether there is a second view.
-        """
+        """Enable what is possible; ``on``: whether the second view is open."""
         self.link_check.setEnabled(can_link)
         self.align_button.setEnabled(on and can_link)
         self.hint_label.setText((ALIGN if can_link else NO_SCALE) if on else HINT)
 
 
 class SideBySideController(QObject):
-    """Makes the second view, and moves each when the other moves."""
+    """Create the second view, and synchronize the cameras."""
 
     def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
         super().__init__(context)
@@ -98,13 +90,13 @@ class SideBySideController(QObject):
         viewer, connections = context.viewer, context.connections
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
-        self._model: Any = None  # the second view: napari's ViewerModel, its canvas, the dock around it
+        self._model: Any = None  # of the second view, with its canvas and dock widget
         self._canvas: Any = None
         self._dock_widget: Any = None
         self._other_identity = ""
-        self._width = 0  # of the dock before there was a second view
+        self._width = 0  # of the dock before the second view was opened
         self._moving = False
-        self.offset = (0.0, 0.0)  # (y, x) from a place in the first view to the same in the second, in its unit
+        self.offset = (0.0, 0.0)  # (y, x) from a position in the first view to the same in the second
         for events in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
             connections.connect(events, self._on_first)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -114,16 +106,16 @@ class SideBySideController(QObject):
 
     @property
     def model(self) -> Any:  # noqa: ANN401 - napari moved it
-        """Napari's model of the second view; None where there is none."""
+        """Napari's model of the second view; None if it is closed."""
         return self._model
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide in the first view."""
         self._slide = slide
         self._refresh()
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Make what is inside when somebody looks for the first time."""
+        """Create the content when the section is first opened."""
         if is_open and self._view is None:
             self._view = view = SideBySideView()
             view.show_toggled.connect(self._on_shown)
@@ -138,12 +130,12 @@ class SideBySideController(QObject):
         self._copy_overlays()
 
     def _refresh(self) -> None:
-        """Offer the slides that are open; a view of one that was closed goes."""
+        """List the open slides, and close the view of a slide that was closed."""
         if self._view is None:
             return
         slides = slide_layers.list_slides(self._viewer)
-        mine = None if self._slide is None else self._slide.identity
-        self._view.show_slides([one for one in slides if one.identity != mine])
+        identity = None if self._slide is None else self._slide.identity
+        self._view.show_slides([one for one in slides if one.identity != identity])
         if self._model is not None and self._other_identity not in [one.identity for one in slides]:
             self._view.show_button.setChecked(False)
         elif self._model is not None:
@@ -158,7 +150,7 @@ class SideBySideController(QObject):
         self._refresh()
 
     def _open_view(self) -> None:
-        """Make the second view."""
+        """Open the second view."""
         from napari.components.viewer_model import ViewerModel
         from napari.qt import QtViewer
 
@@ -166,14 +158,14 @@ class SideBySideController(QObject):
         self._width = 0 if own is None or own.isFloating() else own.width()
         self._model = ViewerModel()
         self._canvas = QtViewer(self._model)
-        self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Slide beside", area="right")
+        self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Second slide", area="right")
         self._arrange_views()
         for events in (get_camera(self._model).events.center, get_camera(self._model).events.zoom):
             events.connect(self._on_second)
         self._show_other_slide()
 
     def _arrange_views(self) -> None:
-        """Put the second view between the first and the dock, as wide as the first."""
+        """Place the second view between the first and the dock, with the same width."""
         window, own = self._context.window, self._find_dock_widget()
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
@@ -181,20 +173,20 @@ class SideBySideController(QObject):
             QTimer.singleShot(WIDEN_MS, self._share_width)
 
     def _find_dock_widget(self) -> QDockWidget | None:
-        """The frame of the dock."""
+        """Return the dock widget that holds the Slide dock."""
         own = self._context.dock.parent()
         while own is not None and not isinstance(own, QDockWidget):
             own = own.parent()
         return own
 
     def _restore_dock_width(self) -> None:
-        """Give the first view back the room that Qt gave to the dock when the second view went."""
+        """Restore the width of the dock, which Qt widens when the second view is closed."""
         window, own = self._context.window, self._find_dock_widget()
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
     def _share_width(self) -> None:
-        """Give the second view half of the room of both, once Qt has laid it out."""
+        """Give both views the same width, once Qt has laid them out."""
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
@@ -202,7 +194,7 @@ class SideBySideController(QObject):
             window.resizeDocks([frames[0]], [room // 2], Qt.Orientation.Horizontal)
 
     def _close_view(self) -> None:
-        """Take the second view away."""
+        """Close the second view."""
         if self._model is None:
             return
         model, self._model, self._other_identity = self._model, None, ""
@@ -216,12 +208,12 @@ class SideBySideController(QObject):
         QTimer.singleShot(WIDEN_MS, self._restore_dock_width)
 
     def _show_other_slide(self) -> None:
-        """Show the slide that was chosen, from the same open file."""
+        """Show the chosen slide, read from the same open file."""
         from napari.layers import Layer
 
         view = self._view
-        wanted = None if view is None else view.slide_combo.currentData()
-        slide = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == wanted), None)
+        identity = None if view is None else view.slide_combo.currentData()
+        slide = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
         if slide is None or self._model is None:
             return
         self._moving = True
@@ -238,22 +230,22 @@ class SideBySideController(QObject):
         self._on_first()
 
     def _copy_overlays(self) -> None:
-        """Show what was found on the slide beside, as far as it is known; what is there already stays."""
+        """Copy heatmap and lesions of the second slide that are not shown yet."""
         from napari.layers import Layer
 
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
         for role in OVERLAYS:
-            made = slide_layers.find_layer(self._viewer, slide, role)
-            if made is not None and slide_layers.find_layer(self._model, slide, role) is None:
-                copy = Layer.create(*made.as_layer_data_tuple())
+            layer = slide_layers.find_layer(self._viewer, slide, role)
+            if layer is not None and slide_layers.find_layer(self._model, slide, role) is None:
+                copy = Layer.create(*layer.as_layer_data_tuple())
                 copy.visible = True
                 self._model.add_layer(copy)
         self.update_heatmap()
 
     def _find_other_slide(self) -> ViewerSlide | None:
-        """The slide beside; None where there is none."""
+        """Return the second slide; None if none is shown."""
         return next(
             (one for one in slide_layers.list_slides(self._viewer) if one.identity == self._other_identity), None
         )
@@ -268,7 +260,7 @@ class SideBySideController(QObject):
     def set_scale_bar(self, on: bool) -> None:
         """Show or hide the scale bar of the second view."""
         slide = self._find_other_slide()
-        if self._model is not None:  # without a scale the unit of the layers is a stand-in
+        if self._model is not None:  # without a scale the units are pixels
             get_scale_bar(self._model).visible = on and slide is not None and slide.info.pixel_size is not None
 
     def _on_chosen(self) -> None:
@@ -276,7 +268,7 @@ class SideBySideController(QObject):
         self._refresh()
 
     def _same_unit(self) -> bool:
-        """Whether both slides have a scale, or neither."""
+        """Return whether both slides have a scale, or neither."""
         other = self._find_other_slide()
         if self._slide is None or self._model is None or other is None:
             return False
@@ -287,12 +279,12 @@ class SideBySideController(QObject):
         return self._model is not None and linked and not self._moving and self._same_unit()
 
     def _on_first(self, event: object = None) -> None:
-        """The first view was moved: the second goes along."""
+        """Move the second view with the first."""
         if self._is_linked():
             self._sync_cameras(get_camera(self._viewer), get_camera(self._model), 1)
 
     def _on_second(self, event: object = None) -> None:
-        """The second view was moved: the first goes along."""
+        """Move the first view with the second."""
         if self._is_linked():
             self._sync_cameras(get_camera(self._model), get_camera(self._viewer), -1)
 
@@ -306,7 +298,7 @@ class SideBySideController(QObject):
             self._moving = False
 
     def _on_aligned(self) -> None:
-        """What is in the middle of both views is the same place from now on."""
+        """Keep the current offset between the centers of both views."""
         if self._model is None or self._view is None:
             return
         first, second = get_camera(self._viewer).center[-2:], get_camera(self._model).center[-2:]
@@ -314,5 +306,5 @@ class SideBySideController(QObject):
         self._view.link_check.setChecked(True)
         self._on_first()
         unit = "µm" if self._slide is not None and self._slide.info.pixel_size is not None else "px"
-        said = f"{self.offset[1]:.4g}, {self.offset[0]:.4g} {unit} (x, y)"
-        self._view.hint_label.setText(f"Aligned: the slide beside is shifted by {said}.")
+        shift = f"{self.offset[1]:.4g}, {self.offset[0]:.4g} {unit} (x, y)"
+        self._view.hint_label.setText(f"Aligned: the second slide is shifted by {shift}.")

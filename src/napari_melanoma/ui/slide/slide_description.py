@@ -12,22 +12,19 @@ from napari_melanoma.ui.widgets.status_line import remove_option_hints
 if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
 
-MAX_WORD_LENGTH = 18  # letters of a word that fit in half a dock
-SCALE_SOURCES = {"ruler": "from your ruler", "given": "given by you"}
-FLUORESCENCE_NOTICE = "Fluorescence is looked at, not analysed: the models learnt from brightfield stains."
-NO_SCALE = "The size of a pixel is not known: nothing can be measured or analyzed. Set it with Scale, the ruler above."
+MAX_WORD_LENGTH = 18  # letters that fit in half the width of a dock
+SCALE_SOURCES = {"ruler": "from your ruler", "given": "set by you"}
+FLUORESCENCE_NOTICE = "Fluorescence can be viewed but not analyzed: the models were trained on brightfield stains."
+NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 
 def slide_display_name(info: SlideInfo) -> str:
-    """Name a slide: its file, or the folder of a slide whose files have numbers for names."""
+    """Return the name of the file, or of the folder if the files of the slide are only numbered."""
     return info.path.name if info.path.name.startswith(info.name) else info.name
 
 
 def describe_slide(info: SlideInfo) -> str:
-    """Say what a slide is, in one or two lines.
-
-    Scale, magnification, format, size.
-    """
+    """Describe scale, magnification, format and size of a slide in two lines."""
     size = info.pixel_size
     if size is None:
         scale = "no scale"
@@ -47,10 +44,7 @@ def describe_slide(info: SlideInfo) -> str:
 
 
 def list_slide_warnings(info: SlideInfo) -> list[str]:
-    """Say what a user should know before trusting a number; what the user has set is no longer missing.
-
-    In their order.
-    """
+    """List the warnings about a slide; those about the scale end when the user sets it."""
     others = [remove_option_hints(warning) for warning in info.warnings if warning not in info.scale_warnings]
     doubts = [remove_option_hints(doubt) for doubt in info.scale_warnings if doubt != NOT_STATED]
     kind = [FLUORESCENCE_NOTICE] if info.kind == "fluorescence" else []
@@ -60,7 +54,7 @@ def list_slide_warnings(info: SlideInfo) -> list[str]:
 
 
 def add_line_breaks(text: str) -> str:
-    """Let a long word without a blank wrap where its parts end, so that it does not widen the dock."""
+    """Allow line breaks in a long word, so that it does not widen the dock."""
     parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
     return "\u200b".join(
         part[at : at + MAX_WORD_LENGTH] for part in parts for at in range(0, len(part), MAX_WORD_LENGTH)
@@ -68,5 +62,5 @@ def add_line_breaks(text: str) -> str:
 
 
 def is_same_slide(one: Path, other: Path | None) -> bool:
-    """Whether two paths are of one slide; a DICOM slide is opened by a file or by its folder."""
+    """Return whether two paths are the same slide; a DICOM slide is opened by a file or by its folder."""
     return other is not None and other.absolute() in (one.absolute(), *(one.absolute() / other.name,))
