@@ -1,4 +1,4 @@
-"""Outlines on a slide: as wide on the screen at every magnification, and nothing else of them changes by that."""
+"""Line widths on a slide are constant on the screen, without other changes of the shapes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 def on_screen(person, name):
-    """Width of the lines of a layer in pixels of the screen."""
+    """Return the line widths of a layer in screen pixels."""
     layer, slide = person.viewer.layers[name], person.dock.slide
     return np.array(layer.edge_width) * slide.pixel_um[0] * get_camera(person.viewer).zoom
 
 
 def fits(person, role):
-    """Whether the lines of a layer are about as wide as they should be, and there are some."""
+    """Return whether a layer has lines of about the expected width."""
     widths = on_screen(person, f"section {role}")
     return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(MAX_WIDTH_RATIO) + 1e-6).all()
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("zoom", [0.8, 4.0, 60.0])  # below 0.8 lines are capped at a hundredth of so small a slide
-def test_lines_can_be_seen_and_hide_little_at_every_magnification(analysed, zoom):
+def test_lesion_lines_have_a_constant_width_on_the_screen(analysed, zoom):
     person, dock = analysed, analysed.dock
     dock.sections.measurements.restore_measures(())
     dock.sections.measurements._set_history(
@@ -46,7 +46,7 @@ def test_lines_can_be_seen_and_hide_little_at_every_magnification(analysed, zoom
 
 
 @pytest.mark.parametrize("zoom", [2.0, 60.0])
-def test_so_are_those_of_depth_mitoses_and_regions(person, slide_path, zoom):
+def test_depth_and_region_lines_have_a_constant_width_on_the_screen(person, slide_path, zoom):
     person.opens_slides(slide_path)
     dock, square = person.dock, ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
     depth = dock.sections.depth.store

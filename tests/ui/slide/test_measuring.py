@@ -1,4 +1,4 @@
-"""Ruler and areas in the Slide dock: drawn, said in mm, undone, and kept with the slide."""
+"""The Measure section: draw, label, undo and save lengths and areas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def opens_tools(person):
 
 
 def presses(person, name):
-    """Press a button wherever the dock is scrolled to."""
+    """Click a button regardless of the scroll position."""
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled()
     button.click()
@@ -43,7 +43,7 @@ def layer_of(person):
 
 
 def draws(person, measure):
-    """Draw as napari does when the mouse is let go."""
+    """Add a shape as napari does when the mouse is released."""
     kind = "line" if measure.kind == "line" else "polygon"
     layer_of(person).add(np.array(measure.points) - 0.5, shape_type=kind)
 
@@ -52,7 +52,7 @@ def kept(person):
     return read_notes(person.dock.result_location.folder).measures
 
 
-def test_lines_and_areas_are_said_kept_and_found_again(person, slide_path):
+def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert layer_of(person) is None
     opens_tools(person)
@@ -65,7 +65,7 @@ def test_lines_and_areas_are_said_kept_and_found_again(person, slide_path):
     assert layer_of(person).mode == "add_polygon"
     draws(person, AREA)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
-    assert list(layer_of(person).features["said"]) == ["0.1 mm", "0.005 mm²"]
+    assert list(layer_of(person).features["label"]) == ["0.1 mm", "0.005 mm²"]
     presses(person, "measure_area")  # put away
     assert layer_of(person).mode == "pan_zoom"
     person.waits()
@@ -107,7 +107,7 @@ def test_each_change_can_be_undone(person, slide_path):
 
 
 @pytest.mark.one_qt
-def test_another_slide_has_measures_of_its_own_and_a_scale_changes_what_is_said(person, slide_path, tmp_path):
+def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_line")
@@ -124,14 +124,14 @@ def test_another_slide_has_measures_of_its_own_and_a_scale_changes_what_is_said(
     person.dock.scale_panel._number.setValue(2.0)
     person.clicks("scale_set")
     person.until(lambda: listed(person) == ["0.4 mm"])
-    assert list(layer_of(person).features["said"]) == ["0.4 mm"]
+    assert list(layer_of(person).features["label"]) == ["0.4 mm"]
     person.waits()
     person.clicks("previous_slide")
     person.until(lambda: listed(person) == ["0.1 mm"])
 
 
 @pytest.mark.one_qt
-def test_what_encloses_nothing_goes_and_other_shapes_count(person, slide_path):
+def test_empty_shapes_are_removed_and_other_shapes_are_measured(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_area")
@@ -151,7 +151,7 @@ def corner(person, place):
         call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
 
 
-def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide_path):
+def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_line")
@@ -162,7 +162,7 @@ def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide
     layer.selected_data = {0}  # whose words napari would repeat
     corner(person, (300.0, 300.0))
     assert len(layer.data) == 2
-    assert list(layer.features["said"]) == ["0.1 mm", ""]
+    assert list(layer.features["label"]) == ["0.1 mm", ""]
     assert [text.strip() for text in layer.text.values] == ["0.1 mm", ""]
 
     person.viewer.layers.selection.active = person.dock.slide.layers[0]  # as another tool does
@@ -179,7 +179,7 @@ def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide
 
 
 @pytest.mark.one_qt
-def test_measures_of_a_slide_with_a_scale_of_the_users_own_come_back_with_both(person, slide_path, make_napari_viewer):
+def test_measurements_and_user_scale_are_restored(person, slide_path, make_napari_viewer):
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.result_location is not None)
     notes = SlideNotes(person.dock.slide.info.fingerprint, (), PixelSize(2.0, 2.0, "given"), (LINE, AREA))

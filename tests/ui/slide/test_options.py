@@ -1,4 +1,4 @@
-"""The options of an analysis in the Slide dock: what is shown comes back, is remembered, and reaches the analysis."""
+"""The Options section: options are shown, stored, and used by the analysis."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ UNUSUAL = {
 
 @pytest.fixture
 def everything(tmp_path):
-    """Options of which each is another than the usual one."""
+    """Options that all differ from the defaults."""
     files = {}
     for name in ("weights", "stain_reference"):
         files[name] = tmp_path / f"{name}.bin"
@@ -62,13 +62,13 @@ def everything(tmp_path):
 
 
 def opens_fold(person):
-    assert person.dock.findChild(SlideOptionsForm) is None  # made when somebody looks
+    assert person.dock.findChild(SlideOptionsForm) is None  # created when the section is opened
     person.dock.options_section.expand(animate=False)
     person.waits()
     return person.finds(SlideOptionsForm, "slide_options")
 
 
-def test_every_option_is_in_the_fold_or_elsewhere_in_the_dock(everything):
+def test_every_option_has_a_control(everything):
     usual = SlideOptions()
     here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}
     assert here | EXCLUDED_FIELDS == set(SlideOptions.model_fields)
@@ -79,7 +79,7 @@ def test_every_option_is_in_the_fold_or_elsewhere_in_the_dock(everything):
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
-def test_what_is_shown_comes_back(person, slide_path, everything, is_open):
+def test_shown_options_are_returned(person, slide_path, everything, is_open):
     dock = person.dock
     person.opens_slides(slide_path)
     if is_open:
@@ -92,7 +92,7 @@ def test_what_is_shown_comes_back(person, slide_path, everything, is_open):
     assert dock.options_section.text() == "Options  (30 changed)"
 
 
-def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_path):
+def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
@@ -111,7 +111,7 @@ def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_p
 
 
 @pytest.mark.one_qt
-def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, tmp_path):
+def test_invalid_options_are_shown_and_block_the_analysis(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
     dock.model_picker.model = "tiny"
@@ -128,7 +128,7 @@ def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, 
 
 
 @pytest.mark.one_qt
-def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
+def test_classes_of_the_model_are_listed(person, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
     opens_fold(person)
@@ -137,7 +137,7 @@ def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
     dock.model_picker.changed.emit()
     person.until(lambda: combo.count() > 1)
     person.waits()
-    assert combo.itemText(0) == "the model's own"
+    assert combo.itemText(0) == "model default"
     chosen = combo.itemData(combo.count() - 1)
     combo.setCurrentIndex(combo.count() - 1)
     assert dock.get_options(dock.slide.info).target == chosen
@@ -148,7 +148,7 @@ def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
 
 
 @pytest.mark.one_qt
-def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(person, launched, slide_path, tmp_path):
+def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, launched, slide_path, tmp_path):
     from fake_slides import draw_slide
 
     dock = person.dock
@@ -176,7 +176,7 @@ def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(pe
 
 
 @pytest.mark.one_qt
-def test_what_another_version_kept_does_no_harm(person, slide_path):
+def test_options_of_another_version_are_ignored(person, slide_path):
     person.dock.settings.set("slide/options", {"tile_um": -3, "colour": "green"})
     person.dock.options_controller.set_options()
     person.opens_slides(slide_path)

@@ -1,4 +1,4 @@
-"""The Slide dock with a real analysis: a process of its own, a network, the lesions at the end."""
+"""The Slide dock with a real analysis in a separate process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ PATIENCE_MS = 180_000
 
 
 @pytest.mark.one_qt
-def test_a_slide_is_analysed_by_a_process_of_its_own(
-    home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path
-):
+def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     viewer = make_napari_viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
@@ -25,8 +23,8 @@ def test_a_slide_is_analysed_by_a_process_of_its_own(
     dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
-    said = (dock.result_location.folder / "output.txt").read_text()
-    assert str(dock.run_panel.run_status.state) == "finished", said
+    output = (dock.result_location.folder / "output.txt").read_text()
+    assert str(dock.run_panel.run_status.state) == "finished", output
     assert dock.results.content["tiles_done"] == dock.results.content["tiles_total"] > 0
     assert dock.heatmap_layer.heatmap.classes == find_bundle("tile-demo").config.classes
     assert "section heatmap" in [layer.name for layer in viewer.layers]

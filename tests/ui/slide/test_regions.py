@@ -1,4 +1,4 @@
-"""Regions in the Slide dock: drawn with the mouse, painted, classed, undone, kept, exchanged, made into tiles."""
+"""The Regions section: draw, paint, classify, undo, save, exchange, and make tiles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 @pytest.fixture
 def annotating(person, slide_path):
-    """Somebody who has a slide open and the fold of regions."""
+    """User with an open slide and Regions section."""
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.regions.store.state is not None)
     person.dock.regions_section.expand(animate=False)
@@ -38,7 +38,7 @@ def annotating(person, slide_path):
 
 
 def goes_around(person, corners):
-    """Draw with the mouse button held, with the lasso."""
+    """Draw with the lasso."""
     layer = person.viewer.layers[REGIONS_LAYER]
     closed = [*corners[1:], corners[0]]
     points = [place for a, b in zip(corners, closed, strict=True) for place in np.linspace(a, b, 12)]
@@ -50,7 +50,7 @@ def goes_around(person, corners):
 
 
 def strokes(person, *points):
-    """Press at the first point, move through the others, release at the last; at once, as a quick hand does."""
+    """Drag the mouse through all points without pausing."""
     layer = person.viewer.layers[REGIONS_LAYER]
     mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
     for place in points[1:]:
@@ -66,14 +66,14 @@ def kept(person):
     return read_geojson(person.dock.result_location.folder / REGIONS).annotations
 
 
-def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
+def test_section_is_created_when_it_is_opened(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QListWidget, "region_classes") is None
     person.dock.regions_section.expand(animate=False)
     assert person.finds(QListWidget, "region_classes").count() == 6
 
 
-def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path):
+def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     person, dock = annotating, annotating.dock
     person.finds(QLineEdit, "region_reader").setText("Reader A")
     person.clicks("region_add_polygon_lasso")
@@ -85,7 +85,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
     assert kept(person) == regions(person)
     assert kept(person)[0].properties == {"reader": "Reader A"}
-    assert "2 regions: Melanoma 1, Epidermis 1" in person.says("region_words")
+    assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_words")
     layer = person.viewer.layers[REGIONS_LAYER]
     np.testing.assert_allclose(layer.scale, (MPP, MPP))
     np.testing.assert_allclose(layer.data[0] + HALF, np.array(regions(person)[0].polygons[0].outer))
@@ -111,7 +111,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
     assert regions(person) == before
 
 
-def test_a_click_with_the_freehand_tool_draws_nothing_and_says_how(annotating):
+def test_click_with_the_freehand_tool_shows_a_hint(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
     for _ in range(2):
@@ -137,7 +137,7 @@ def test_short_quick_strokes_are_regions(annotating):
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
 
-def test_a_polygon_that_is_given_up_leaves_nothing(annotating):
+def test_abandoned_polygon_leaves_nothing(annotating):
     person = annotating
     person.clicks("region_add_polygon")
     layer = person.viewer.layers[REGIONS_LAYER]
@@ -152,7 +152,7 @@ def test_a_polygon_that_is_given_up_leaves_nothing(annotating):
 
 
 @pytest.mark.one_qt
-def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
+def test_moved_or_deleted_shapes_change_their_region(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
@@ -177,13 +177,13 @@ def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
     assert regions(person) == (first, second)
 
 
-def test_what_is_painted_becomes_regions_of_each_class(annotating):
+def test_painting_becomes_regions_of_each_class(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
     layer = person.viewer.layers[PAINTING]
     assert person.viewer.layers.selection.active == layer
     assert layer.ndim == 2
-    place = dock.regions.brush._place
+    place = dock.regions.brush._placement
     rows, columns = (int(4 * TILE / place.step_y), int(6 * TILE / place.step_x))
     layer.data[:rows, :rows] = 1
     layer.data[rows:, columns:] = 5
@@ -195,7 +195,7 @@ def test_what_is_painted_becomes_regions_of_each_class(annotating):
 
 
 @pytest.mark.one_qt
-def test_what_is_painted_stays_with_the_slide_that_it_was_painted_on(annotating, tmp_path):
+def test_painting_stays_with_its_slide(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:200, :200] = 1
@@ -206,7 +206,7 @@ def test_what_is_painted_stays_with_the_slide_that_it_was_painted_on(annotating,
     person.until(lambda: len(regions(person)) == 1)
 
 
-def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotating):
+def test_edited_class_changes_its_regions(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
@@ -222,7 +222,7 @@ def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotatin
 
 
 @pytest.mark.one_qt
-def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
+def test_regions_are_exported_and_imported(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
@@ -239,7 +239,7 @@ def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
 
 
 @pytest.mark.one_qt
-def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
+def test_file_written_by_another_process_is_backed_up(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
@@ -251,7 +251,7 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
     assert "somebody else" in dock.status.text
 
 
-def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(annotating, monkeypatch):
+def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monkeypatch):
     person, write = annotating, region_files.write_geojson
     folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
 

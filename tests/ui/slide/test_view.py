@@ -1,4 +1,4 @@
-"""Analysing what is in view: a part of the slide, framed, with results of its own beside those of the whole slide."""
+"""Analysis of the view, with results separate from those of the whole slide."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ FRAME = "section view"
     ],
     ids=["inside", "all", "at a corner"],
 )
-def test_a_view_is_cut_to_the_slide(view, region):
+def test_view_is_clipped_to_the_slide(view, region):
     assert clip_to_slide(view, (200, 300)) == region
 
 
 @pytest.mark.parametrize(
     "view", [ViewRectangle(200, 0, 50, 50), ViewRectangle(-90, 10, 90, 50), ViewRectangle(0, 300, 9, 9)]
 )
-def test_a_view_beside_the_slide_is_refused(view):
+def test_view_outside_the_slide_is_rejected(view):
     with pytest.raises(InputError, match="nothing of the slide is in view"):
         clip_to_slide(view, (200, 300))
 
 
 @pytest.fixture
 def ready(analysed, launched):
-    """Somebody whose slide was analysed, and who looks at a part of it."""
+    """User with an analyzed slide, zoomed to a part of it."""
     dock = analysed.dock
     launched.fingerprint = dock.slide.info.fingerprint
     center_view(analysed.viewer, dock.slide, (200, 260), 200)
@@ -67,7 +67,7 @@ def frame_of(person):
     return round(top), round(left), round(bottom - top), round(right - left)
 
 
-def test_what_is_in_view_has_results_of_its_own(ready, launched):
+def test_view_has_separate_results(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
     wanted = dock.analysis_region.get_visible_region()
     assert 0 < wanted[3] <= 201
@@ -100,7 +100,7 @@ def test_what_is_in_view_has_results_of_its_own(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_a_correction_that_is_on_its_way_comes_to_its_own_lesions(ready, launched):
+def test_pending_edit_is_applied_to_its_own_lesions(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
     FakeAnalysis(dock.result_location.view_folder, person.analysis.slide, launched.fingerprint).begins().finishes()
     person.viewer.layers.clear()
@@ -117,7 +117,7 @@ def test_a_correction_that_is_on_its_way_comes_to_its_own_lesions(ready, launche
 
 
 @pytest.mark.one_qt
-def test_a_view_alone_is_found_again(person, launched, slide_path):
+def test_results_of_a_view_are_restored(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
@@ -147,7 +147,7 @@ def test_a_view_alone_is_found_again(person, launched, slide_path):
     person.waits()
 
 
-def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypatch):
+def test_results_of_another_view_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
     analyses_view(person, launched)
     launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
@@ -185,7 +185,7 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
 
 
 @pytest.mark.one_qt
-def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
+def test_invalid_repeated_and_failing_starts(ready, launched):
     person, dock = ready, ready.dock
     get_camera(person.viewer).center = (1e6, 1e6)
     person.clicks("analyse_view")
@@ -212,7 +212,7 @@ def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched, monkeypatch):
+def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
     dock.lesion_table.selectRow(1)
     person.clicks("lesion_class")
@@ -251,7 +251,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
 
 
 @pytest.mark.one_qt
-def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide_path, tmp_path):
+def test_running_analysis_of_a_closed_slide_is_named(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
     fingerprint = dock.slide.info.fingerprint
@@ -262,7 +262,7 @@ def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
 
 
-def test_a_slide_whose_stem_is_taken_keeps_its_views_where_the_command_does(tmp_path):
+def test_view_folder_of_an_ambiguous_stem_matches_the_command_line(tmp_path):
     slide = tmp_path / "x.svs"
     slide.write_bytes(b"pixels")
     write_notes(tmp_path / "out" / "x", SlideNotes("of another slide"))

@@ -41,7 +41,7 @@ TIP = "Each mark is a lesion. Select one with a click or the arrow keys; gray ma
 
 @dataclass(frozen=True)
 class LesionMark:
-    """A lesion in the plot: area, probability, class, description, and its number if it is of the displayed slide."""
+    """A lesion in the plot; ``index``: its number if it is of the displayed slide."""
 
     area: float
     probability: float

@@ -189,8 +189,8 @@ class SlideDock(SlideControls):
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
-        before, slide = self.context.slide, self.picker.slide
-        if before is not None and (slide is None or slide.identity != before.identity):
+        previous, slide = self.context.slide, self.picker.slide
+        if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
         self.context.slide, self.context.location = slide, None
         self.run_panel.set_folder(None)

@@ -26,7 +26,7 @@ CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
 TOOLS = {
     "add_polygon_lasso": (
         "freehand",
-        "Hold the mouse button and draw around the lesion; release it where you started.",
+        "Hold the mouse button, draw around the lesion, release where you started.",
     ),
     "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
 }

@@ -86,12 +86,12 @@ class SlideLesions(QObject):
             config = make_lesion_config(threshold)
 
             def prepare() -> JobFunction:
-                before = self._findings.get(slide.identity)
-                if before is not None and before.target != target:
-                    if before.history.past or before.has_manual_edits:
-                        self._other_class_findings[slide.identity, before.folder, before.target] = before
-                    before = self._other_class_findings.pop((slide.identity, folder, target), None)
-                return partial(recompute_findings, slide, folder, target, config, before)
+                previous = self._findings.get(slide.identity)
+                if previous is not None and previous.target != target:
+                    if previous.history.past or previous.has_manual_edits:
+                        self._other_class_findings[slide.identity, previous.folder, previous.target] = previous
+                    previous = self._other_class_findings.pop((slide.identity, folder, target), None)
+                return partial(recompute_findings, slide, folder, target, config, previous)
 
             self._latest.submit(slide.identity, prepare)
 
@@ -168,15 +168,15 @@ class SlideLesions(QObject):
     def _on_done(self, found: LesionFindings) -> None:
         if self._folders.get(found.identity) != found.folder:
             return
-        before = self._findings.get(found.identity)
+        previous = self._findings.get(found.identity)
         self._findings[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
             return
-        if before is None or before.rings is not found.rings:
+        if previous is None or previous.rings is not found.rings:
             _draw_outlines(self._viewer, slide, found)
         self.changed.emit(found)
-        if found.saved and before is not None and not before.saved:
+        if found.saved and previous is not None and not previous.saved:
             self.saved.emit(found.folder)
 
 
@@ -360,7 +360,7 @@ def read_findings(
     if lesions is None:
         return compute_findings(slide, folder, target, config, run)
     state = LesionState(lesions, config)
-    if not lesions:  # tell "none detected" from "all removed"
+    if not lesions:  # distinguish "none detected" from "all removed"
         state = replace(state, removed=_find_removed(state, _read_lesion_maps(slide, folder, target)))
     return LesionFindings(slide.identity, folder, target, EditHistory(state), _list_rings(lesions))
 
@@ -555,13 +555,13 @@ class LesionTable(QTableView):
 
     def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
         """Show lesions in the current sort order; rows of known lesions stay selected."""
-        kept, header = self.selected, self.horizontalHeader()
+        selected, header = self.selected, self.horizontalHeader()
         self._silent = True
         self._lesions = tuple(lesions)
         is_descending = header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
         self.table_model.set_lesions(sort_lesions(lesions, header.sortIndicatorSection(), descending=is_descending))
         for row, lesion in enumerate(self.table_model.lesions):
-            if lesion.index in kept:
+            if lesion.index in selected:
                 self._select(row, QItemSelectionModel.SelectionFlag.Select)
         self._silent = False
         height = self.horizontalHeader().sizeHint().height() + 22 * min(max(len(lesions), 1), VISIBLE_ROWS) + 4

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: unlike glass and common stains
 LINES_PER_SLIDE = 600  # line width is the longer side of the slide divided by this
-EMPTY_FEATURES = {"said": "", "shown": ""}
+EMPTY_FEATURES = {"label": "", "shown": ""}
 LINE_SHAPES = ("line", "path")
 ELLIPSE_CORNERS = 72  # the area of the polygon is 0.1 % too small
 
@@ -51,7 +51,7 @@ def create_measure_layer(size: tuple[int, int]) -> Shapes:
         edge_width=max(size) / LINES_PER_SLIDE,
         face_color="transparent",
         opacity=1,
-        features={"said": np.array([], object), "shown": np.array([], object)},
+        features={"label": np.array([], object), "shown": np.array([], object)},
         feature_defaults=EMPTY_FEATURES,
         text={"string": "{shown}", "color": COLOR, "size": TEXT_SIZE, "anchor": "center"},
     )
@@ -81,9 +81,9 @@ def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
     """Label the shapes with what was measured."""
     import numpy as np
 
-    if len(labels) == len(layer.data) and list(layer.features["said"]) != list(labels):
+    if len(labels) == len(layer.data) and list(layer.features["label"]) != list(labels):
         shown = [offset_label(*one) for one in zip(layer.data, layer.shape_type, labels, strict=True)]
-        layer.features = {"said": np.array(labels, object), "shown": np.array(shown, object)}
+        layer.features = {"label": np.array(labels, object), "shown": np.array(shown, object)}
         layer.refresh_text()
         clear_default_label(layer)
 

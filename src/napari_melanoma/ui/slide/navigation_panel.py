@@ -98,8 +98,8 @@ class NavigationPanel(QWidget):
 
     def add(self, bookmark: Bookmark) -> None:
         """Add a bookmark with a unique name."""
-        taken = {one.name for one in self._bookmarks}
-        number = next(count for count in range(1, len(taken) + 2) if f"{bookmark.name} {count}" not in taken)
+        names = {one.name for one in self._bookmarks}
+        number = next(count for count in range(1, len(names) + 2) if f"{bookmark.name} {count}" not in names)
         self.show_bookmarks((*self._bookmarks, replace(bookmark, name=f"{bookmark.name} {number}")))
         self.list.setCurrentRow(self.list.count() - 1)
         self.bookmarks_edited.emit()

@@ -120,21 +120,21 @@ class SlidePicker(QWidget):
         """List the open slides; a new one is selected, else the selection stays."""
         slides = slide_layers.list_slides(self._viewer)
         known = [self.combo.itemData(index) for index in range(self.combo.count())]
-        fresh = [slide.identity for slide in slides if slide.identity not in known]
-        kept = before = self.combo.currentData()
+        new = [slide.identity for slide in slides if slide.identity not in known]
+        selected = previous = self.combo.currentData()
         if [slide.identity for slide in slides] != known:
             self.combo.clear()
             for slide in slides:
                 self.combo.addItem(slide_display_name(slide.info), slide.identity)
                 self.combo.setItemData(self.combo.count() - 1, slide.identity, Qt.ItemDataRole.ToolTipRole)
         left = [slide.identity for slide in slides]
-        kept = fresh[-1] if fresh else kept if kept in left else next(reversed(left), None)
-        self.combo.setCurrentIndex(self.combo.findData(kept))
+        selected = new[-1] if new else selected if selected in left else next(reversed(left), None)
+        self.combo.setCurrentIndex(self.combo.findData(selected))
         for slide in slides:
-            if slide.identity in fresh:
+            if slide.identity in new:
                 self._connections.connect(slide.layers[0].events.visible, self._on_visible)
                 refresh_when_loaded(slide.slide, slide.layers)
-        if fresh or (before is not None and before not in left):
+        if new or (previous is not None and previous not in left):
             self._show_selected()
         self.update_description()
 
@@ -210,7 +210,7 @@ class SlideMetadataLabel(WrappedLabel):
         properties = {
             name: value for name, value in info.properties.items() if not name.startswith(REDUNDANT_PROPERTIES)
         }
-        rows = {"levels": levels, "channels": ", ".join(info.channels), **shown}
+        rows = {"levels": levels, "channels": ", ".join(info.channels), **properties}
         if info.kind == "brightfield":
             rows.pop("channels")
         lines = (

@@ -1,4 +1,4 @@
-"""The Tissue section of the Slide dock: detect tissue, correct it in a layer, and use the correction in the analysis."""
+"""The Tissue section of the Slide dock: detect tissue, and correct it in a layer."""
 
 from __future__ import annotations
 

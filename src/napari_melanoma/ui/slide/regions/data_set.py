@@ -1,4 +1,4 @@
-"""Regions of slides into a data set of tiles: a dialog that asks how, and the work in a thread with its progress."""
+"""Make a data set of tiles from annotated regions: dialog, and background job with progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRAIN_LINK = "train-tiles"
 
 
 class TileDataDialog(QDialog):
-    """Asks where the tiles go and how they are cut."""
+    """Dialog for the folder and the options of a data set of tiles."""
 
     options_accepted = Signal(object, object)
 
@@ -40,17 +40,15 @@ class TileDataDialog(QDialog):
         self._settings = context.settings
         named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
         self.setToolTip("")
-        kept = Path(self._settings.get(FOLDER_SETTING, str(context.run_manager.root.parent / "tiles")))
-        self.folder_field = named(QLineEdit(str(_unused_folder(kept))), "tile_data_folder", "Folder of the data set")
-        browse = tool_button("tile_data_browse", "Choose where", "Choose the folder in which it is made", "...")
+        folder = Path(self._settings.get(FOLDER_SETTING, str(context.run_manager.root.parent / "tiles")))
+        self.folder_field = named(QLineEdit(str(_unused_folder(folder))), "tile_data_folder", "Folder of the data set")
+        browse = tool_button("tile_data_browse", "Choose the folder", "Choose the folder for the data set", "...")
         self.form = ConfigForm(TileDataOptions, self._settings, context.icons, FORM_FIELDS.__contains__)
         self.form.set_defaults(_load_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
-        self._error_label = named(quiet_label(), "tile_data_fault", "What is in the way")
+        self._error_label = named(quiet_label(), "tile_data_fault", "Errors in the options")
         self._error_label.setProperty("fault", True)
         self._error_label.hide()
-        about = quiet_label(
-            "Tiles of all slides that have regions in the folder of results; each patient in one split."
-        )
+        about = quiet_label("Uses all annotated slides in the results folder; each patient is in one split only.")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         make = buttons.addButton("Make data set", QDialogButtonBox.ButtonRole.AcceptRole)
         make.setObjectName("tile_data_make")
@@ -70,12 +68,12 @@ class TileDataDialog(QDialog):
         buttons.rejected.connect(self.reject)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Let Return end the typing of a number: it is no word to begin, unless a button has the focus."""
+        """Ignore Return, which ends the input of a number, unless a button has the focus."""
         if event is not None and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
 
     def _on_browse(self) -> None:
-        dialog = QFileDialog(self, "In which folder?", str(Path(self.folder_field.text()).parent))
+        dialog = QFileDialog(self, "Folder for the data set", str(Path(self.folder_field.text()).parent))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
         dialog.fileSelected.connect(lambda name: self.folder_field.setText(str(_unused_folder(Path(name) / "tiles"))))
@@ -99,7 +97,7 @@ class TileDataDialog(QDialog):
 
 
 class TileDataMaker(QObject):
-    """Makes data sets of tiles, one at a time."""
+    """Make data sets of tiles, one at a time."""
 
     data_set_created = Signal(object)
     failed = Signal(object)
@@ -113,18 +111,18 @@ class TileDataMaker(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether one is being made."""
+        """Whether a data set is being made."""
         return self._job is not None
 
     def open_dialog(self) -> None:
-        """Ask how, and make one."""
+        """Show the dialog, and make a data set when it is accepted."""
         dialog = TileDataDialog(self._context)
         dialog.options_accepted.connect(self.create_data_set)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
     def create_data_set(self, out: Path, options: Config) -> None:
-        """Make one; nothing happens while another one is made."""
+        """Make a data set, unless another one is being made."""
         if self._job is not None:
             return
         self._out = out
@@ -140,11 +138,11 @@ class TileDataMaker(QObject):
     def _on_data_set_created(self, report: TileReport) -> None:
         out, link = self._out, self._context.icons.link
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
-        notes = [f"{about}: {said}" for about, said in (*report.faults, *report.notes)]
+        notes = [f"{subject}: {note}" for subject, note in (*report.faults, *report.notes)]
         more = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
-        cut = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
-        said = f"{cut}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
-        self._context.status.show_message(said + ". ".join(notes[:MAX_NOTES]) + more)
+        counts = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
+        text = f"{counts}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
+        self._context.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + more)
         self.data_set_created.emit(out)
 
     def _on_finished(self) -> None:
@@ -156,7 +154,7 @@ class TileDataMaker(QObject):
             self._job.cancel()
 
     def open_link(self, link: str) -> bool:
-        """Open the Train dock with the data set, where a link says so."""
+        """Open the Train dock with the data set if the link is about it."""
         if link != TRAIN_LINK or self._out is None:
             return False
         from napari_melanoma.ui.viewer.docking import show_dock
@@ -168,7 +166,7 @@ class TileDataMaker(QObject):
 
 
 def _load_options(values: dict[str, object]) -> Config:
-    """Options of the last time; the usual ones where another version kept them."""
+    """Load the stored options, or the defaults if another version stored them."""
     from napari_melanoma.slides.tile_sets import TileDataOptions
 
     try:
@@ -178,16 +176,16 @@ def _load_options(values: dict[str, object]) -> Config:
 
 
 def _unused_folder(folder: Path) -> Path:
-    """A folder that is not there yet: named as it is, or numbered."""
-    stem, number, free = folder.name.rstrip("0123456789").rstrip("-") or "tiles", 1, folder
-    while free.exists():
+    """Return a folder that does not exist yet, numbered if necessary."""
+    stem, number, unused = folder.name.rstrip("0123456789").rstrip("-") or "tiles", 1, folder
+    while unused.exists():
         number += 1
-        free = folder.with_name(f"{stem}-{number}")
-    return free
+        unused = folder.with_name(f"{stem}-{number}")
+    return unused
 
 
 def _create_tile_data(root: Path, out: Path, options: Config, run: RunContext) -> TileReport:
-    """Cut the tiles of all slides that have regions."""
+    """Cut tiles from all annotated slides below a folder."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.slides.region_files import find_annotated_slides
     from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
@@ -195,6 +193,6 @@ def _create_tile_data(root: Path, out: Path, options: Config, run: RunContext) -
     assert isinstance(options, TileDataOptions)
     found = dict(find_annotated_slides(root))
     if not found:
-        raise InputError(f"no slide has regions in {root}, or none is where it was: draw some first.")
+        raise InputError(f"no annotated slide was found in {root}, or the slides were moved: draw regions first.")
     out.parent.mkdir(parents=True, exist_ok=True)
     return make_tile_data(list(found), sorted({path.parent.parent for path in found.values()}), out, options, run=run)
