@@ -133,7 +133,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     person.until(lambda: "Choose malignant or benign" in dock.status.text)
     assert len(person.rows()) == 2
     assert len(person.viewer.layers[DRAWING].data) == 1
-    assert "no lesion yet" in person.label_text("draw_words")
+    assert "not a lesion yet" in person.label_text("draw_words")
     person.clicks("lesion_draw")  # away with it, and on second thought not
     assert asked == ["Discard the outline that you drew?"]
     assert dock.edit_buttons["draw"].isChecked()
@@ -145,7 +145,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     person.waits()
     assert person.rows()[2][:3] == ["3", "benign *", "–"]
     assert "Choose malignant or benign" not in dock.status.text
-    assert "no lesion yet" not in person.label_text("draw_words")
+    assert "not a lesion yet" not in person.label_text("draw_words")
     person.clicks("lesion_draw")
     assert (dock.edit_buttons["draw"].isChecked(), len(asked)) == (False, 1)
 
@@ -154,7 +154,7 @@ def test_rejected_outline_is_discarded_only_after_confirmation(analysed, monkeyp
     person, dock = analysed, analysed.dock
     person.clicks("lesion_draw")
     goes_around(person, box(2, 14.1, 4, 15.9))
-    person.until(lambda: "no lesion yet" in person.label_text("draw_words"))
+    person.until(lambda: "not a lesion yet" in person.label_text("draw_words"))
     answers(monkeypatch, "drop")
     person.clicks("lesion_draw")
     assert DRAWING not in person.viewer.layers

@@ -229,7 +229,7 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    assert "Analysed before" in dock.status.text
+    assert "Previous analysis" in dock.status.text
     assert dock.analyze_button.text() == "Analyze again"
     assert {"section", "section heatmap", "section lesions"} == {layer.name for layer in viewer.layers}
 
@@ -273,7 +273,7 @@ def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slid
     launched.last.works(10)
     person.clicks("run_detach")
     assert not dock.run_panel.isVisible()
-    assert "left to itself" in dock.status.text
+    assert "continues in the background" in dock.status.text
 
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
@@ -284,7 +284,7 @@ def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slid
     launched.last.place.append_final_event("cancelled")
     launched.last.dies()
     person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
-    assert person.label_text("run_state").endswith("and kept. Resume goes on from there.")
+    assert person.label_text("run_state").endswith("and kept. Press Resume to continue from there.")
     assert "Cancelled" not in dock.status.text  # it is shown once, in the run panel
     assert dock.analyze_button.isEnabled()
     person.clicks("run_resume")
@@ -385,7 +385,7 @@ def test_fluorescence_is_shown_but_not_analyzed(person, tmp_path):
     dock.model_picker.changed.emit()
     assert not dock.analyze_button.isEnabled()
     assert "fluorescence" in dock.analyze_button.toolTip()
-    assert "not analysed" in person.label_text("slide_warnings")
+    assert "not analyzed" in person.label_text("slide_warnings")
     assert not dock.tissue_section.isEnabled()
 
 

@@ -70,7 +70,7 @@ def test_removal_of_all_lesions_is_described(analysed, slide_path):
     assert person.rows() == []
     assert person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually."
     moves(person, 0.99)
-    assert person.label_text("lesion_count") == "No lesion at this threshold; 2 were removed by hand."
+    assert person.label_text("lesion_count") == "No lesion at this threshold; 2 lesions were removed manually."
     moves(person, 0.6)
     person.clicks("save")
     person.waits()

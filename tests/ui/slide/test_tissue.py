@@ -67,7 +67,7 @@ def tomorrow(person, launched, slide_path, monkeypatch):
 def test_corrected_tissue_is_restored_and_analyzed(tomorrow, launched):
     person, dock = tomorrow, tomorrow.dock
     assert LAYER not in person.viewer.layers
-    assert "as you corrected it before" in person.label_text("tissue_words")
+    assert "corrected by you" in person.label_text("tissue_words")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
     person.waits()
@@ -84,7 +84,7 @@ def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
     finds_tissue(person, "tissue_anew")
     assert len(person.asked) == 1
     person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
-    assert "as you corrected it before" not in person.label_text("tissue_words")
+    assert "corrected by you" not in person.label_text("tissue_words")
     assert person.viewer.layers[LAYER].data[:, :200].any()
     folder = dock.result_location.folder
     assert (folder / CORRECTED_FILE).is_file()  # nothing was analysed yet
@@ -97,7 +97,7 @@ def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
 
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
-    assert "as you corrected it before" not in person.label_text("tissue_words")
+    assert "corrected by you" not in person.label_text("tissue_words")
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
 

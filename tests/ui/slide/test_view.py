@@ -41,7 +41,7 @@ def test_view_is_clipped_to_the_slide(view, region):
     "view", [ViewRectangle(200, 0, 50, 50), ViewRectangle(-90, 10, 90, 50), ViewRectangle(0, 300, 9, 9)]
 )
 def test_view_outside_the_slide_is_rejected(view):
-    with pytest.raises(InputError, match="nothing of the slide is in view"):
+    with pytest.raises(InputError, match="no part of the slide is in view"):
         clip_to_slide(view, (200, 300))
 
 
@@ -71,7 +71,7 @@ def test_view_has_separate_results(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
     wanted = dock.analysis_region.get_visible_region()
     assert 0 < wanted[3] <= 201
-    assert "beside those of the whole slide" in dock.analyze_view_button.toolTip()
+    assert "next to those of the whole slide" in dock.analyze_view_button.toolTip()
     analyses_view(person, launched)
     assert launched.options[-1].region == wanted == frame_of(person)
     assert dock.result_location.folder == whole / "view" / whole.name == launched.last.path
@@ -137,7 +137,7 @@ def test_results_of_a_view_are_restored(person, launched, slide_path):
     assert dock.analysis_region.is_view
     assert frame_of(person) == wanted
     assert not dock.findChild(QWidget, "slide_scope")  # there is nothing to choose
-    assert "Analysed before" in dock.status.text
+    assert "Previous analysis" in dock.status.text
     person.clicks("primary")  # the whole slide then
     person.until(lambda: len(launched.options) == 2 and dock.run_panel.active)
     assert launched.options[-1].region is None
@@ -189,7 +189,7 @@ def test_invalid_repeated_and_failing_starts(ready, launched):
     person, dock = ready, ready.dock
     get_camera(person.viewer).center = (1e6, 1e6)
     person.clicks("analyse_view")
-    assert "nothing of the slide is in view" in dock.status.text
+    assert "no part of the slide is in view" in dock.status.text
     assert launched.options == []
     center_view(person.viewer, dock.slide, (200, 260), 200)
     launched.error = RunError("no process could be started.")
