@@ -64,12 +64,12 @@ def cycle(folder: Path, out: Path, theme: str) -> None:
     viewer = napari.Viewer()
     viewer.theme = theme
     dock = show_dock(viewer, "Slide")
-    dock.desk.root = folder / "results"
+    dock.run_manager.root = folder / "results"
     dock.window().resize(1400, 980)
     narrow(dock)
     dock.opener.open([slide])
-    wait_until(lambda: dock.regions.keeper.drawn is not None and not dock.busy)
-    dock.regions_fold.expand(animate=False)
+    wait_until(lambda: dock.regions.store.state is not None and not dock.busy)
+    dock.regions_section.expand(animate=False)
     draw(dock, labels, [patch(labels, labels == value, seed) for seed, value in enumerate((1, 4))])
     run_model(dock, trained(folder, "first", slide, dock), "first")
     show_part(dock, "slide_heatmap_section")

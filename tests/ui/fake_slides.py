@@ -1,4 +1,4 @@
-"""A small slide, and its result folder written step by step as an analysis would, without a network."""
+"""A small slide, and a fake analysis that writes its result folder step by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = ("benign", "melanoma")
 
 
 def draw_slide(path: Path, mpp: float | None = MPP, side: int = SIDE, tint: int = 0) -> Path:
-    """Write a tiled pyramid: pink tissue, a dark lesion, a margin of glass at the right."""
+    """Write a tiled pyramid: pink tissue, a dark lesion, and glass at the right."""
     rng = np.random.default_rng(tint)
     rgb = np.clip(np.array((215, 150, 190 - tint)) + rng.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8)
     rgb[tuple(slice(part.start * TILE, part.stop * TILE) for part in LESION)] = (90, 40, 110)
@@ -53,7 +53,7 @@ def truth() -> np.ndarray:
 
 
 class FakeAnalysis:
-    """The folder of one slide, written as its analysis would; a process at work is that of the test itself."""
+    """Write the folder of one slide as its analysis would; the running process is the test itself."""
 
     def __init__(self, folder: Path, slide: Path, fingerprint: str, model: str = "tiny", settings=None, options=None):
         self.path, self.slide, self.fingerprint, self.model = folder, slide, fingerprint, model
@@ -92,7 +92,7 @@ class FakeAnalysis:
         return self
 
     def works(self, tiles: int):
-        """Answer some more tiles."""
+        """Predict some more tiles."""
         at = self.order[self.done : self.done + tiles]
         values = truth()[at[:, 0], at[:, 1]]
         self.writer.put(self.done, np.full(len(at), DONE, np.uint8), {"probability": values})
@@ -103,13 +103,13 @@ class FakeAnalysis:
         return self
 
     def dies(self):
-        """Let its process be gone without a word."""
+        """Record a process that no longer exists."""
         stamp = {"pid": 2**22 - 1, "created": 1.0, "host": platform.node(), "started": 0}
         (self.path / "process.json").write_text(json.dumps(stamp))
         return self
 
     def finishes(self, warnings=("trained on synthetic slides",)):
-        """Answer the rest, and write what is left at the end."""
+        """Predict the rest, and write the results."""
         from napari_melanoma.slides.lesion_files import write_lesions_table, write_outlines
         from napari_melanoma.slides.lesions import LesionConfig, find_lesions
         from napari_melanoma.slides.saved_results import read_lesion_maps

@@ -1,4 +1,4 @@
-"""Somebody in front of the Slide dock, with a launch that starts no process: what the tests of that dock share."""
+"""Shared fixtures of the tests of the Slide dock: a user, and a launch that starts no process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_MS = 20_000
 
 
 class Launched:
-    """Stands in for the launch of a process: it leaves a result folder as an analysis that has begun would."""
+    """Replace the launch of a process: create a result folder as a started analysis would."""
 
     def __init__(self):
         self.options, self.forced, self.error, self.last = [], [], None, None
@@ -38,7 +38,7 @@ class Launched:
 
 
 def user(home, monkeypatch):
-    """Data folders of this test alone."""
+    """Use separate data folders for the test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
     return home
@@ -51,7 +51,7 @@ def launched(user, monkeypatch):
 
 
 class Pathologist(Person):
-    """Somebody in front of the Slide dock."""
+    """User of the Slide dock."""
 
     def opens_slides(self, *paths):
         self.dock.opener.open(list(paths))
@@ -61,7 +61,7 @@ class Pathologist(Person):
     def until(self, condition):
         self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
 
-    def says(self, name):
+    def label_text(self, name):
         return self.finds(QLabel, name).text()
 
     def types(self, name, text):
@@ -71,8 +71,8 @@ class Pathologist(Person):
         self.qtbot.keyClick(line, Qt.Key.Key_Return)
 
     def names(self, model):
-        """Name a model by its own words, in the dialog that asks for one."""
-        combo = self.dock.model.combo
+        """Enter the name of a model in its dialog."""
+        combo = self.dock.model_picker.combo
         combo.setCurrentIndex(combo.findData("other"))
         combo.activated.emit(combo.currentIndex())
         dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "encoder_dialog" and w.isVisible())
@@ -80,18 +80,18 @@ class Pathologist(Person):
         dialog.accept()
 
     def analyses(self):
-        self.dock.model.model = "tiny"
-        self.dock.model.changed.emit()
+        self.dock.model_picker.model = "tiny"
+        self.dock.model_picker.changed.emit()
         self.clicks("primary")
         self.until(lambda: self.dock.run_panel.active)
 
     def sees(self, point):
-        """Whether a point, in pixels of the slide, is in the middle of the view."""
+        """Return whether a point, in pixels of the slide, is at the center of the view."""
         at = np.array(get_camera(self.viewer).center[-2:])
         return np.allclose(at, self.dock.slide.to_world(point), atol=1e-6)
 
     def rows(self):
-        model = self.dock.table.model()
+        model = self.dock.lesion_table.model()
         return [[model.index(row, column).data() for column in range(4)] for row in range(model.rowCount())]
 
     def cuts(self, start, end):
@@ -131,8 +131,8 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
 
 
 def analysed(person, slide_path):
-    """Somebody who opens a slide that was analysed another day."""
-    folder = runs.slide_folder(person.dock.desk.root, slide_path)
+    """User who opened a slide with stored results."""
+    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
     person.analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)

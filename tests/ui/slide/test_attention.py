@@ -1,4 +1,4 @@
-"""The answer of a model of whole slides in the Slide dock: attention as the heatmap, its tiles, the answer in words."""
+"""Predictions of whole-slide models in the Slide dock: attention heatmap, tiles and description."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ANSWER = {
     "scores": {"attention": {"naevus": 0.88, "melanoma": 0.12}},
     "calibration": {"positive": "melanoma", "stated_prevalence": 0.05, "probability": 0.72},
 }
-SAID = "melanoma 0.12, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.72 without)"
+DESCRIPTION = "melanoma 0.12, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.72 without)"
 
 
 class Answered(FakeAnalysis):
-    """The folder of a slide that was answered as a whole."""
+    """Result folder of a whole-slide model."""
 
     def finishes(self, warnings=()):
-        """Write embeddings, attention and the answer."""
+        """Write embeddings, attention and the prediction."""
         self.writer.put(0, np.full(len(self.order), DONE, np.uint8), {"embedding": np.ones((len(self.order), 3))})
         self.writer.flush()
         weights = np.full((16, 16), 1e-5)
@@ -41,10 +41,10 @@ class Answered(FakeAnalysis):
         return self.dies()
 
 
-def test_attention_is_shown_where_it_lies(person, slide_path, user):
+def test_attention_is_shown_as_heatmap(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
-    analysis = Answered(dock.place.folder, slide_path, dock.slide.info.fingerprint)
+    analysis = Answered(dock.result_location.folder, slide_path, dock.slide.info.fingerprint)
     analysis.spec = analysis.spec.model_copy(update={"kind": "embedding", "classes": (), "features": 3})
     analysis.begins().finishes()
     viewer.layers.clear()
@@ -55,27 +55,27 @@ def test_attention_is_shown_where_it_lies(person, slide_path, user):
     assert np.nanmax(heat) == 1
     assert (heat[LESION] > 0.99).all()
     assert np.nanmax(np.delete(heat, range(4, 8), axis=0)) < 0.01
-    assert dock.heatmap.heat.target == "attention"
-    assert dock.heat.classes.currentText() == "attention"
-    first = dock.heatmap.heat.tiles[0]
+    assert dock.heatmap_layer.heatmap.target == "attention"
+    assert dock.heatmap_controls.class_combo.currentText() == "attention"
+    first = dock.heatmap_layer.heatmap.tiles[0]
     assert 4 <= first.row / 32 <= 8
     assert 6 <= first.column / 32 <= 10
-    assert dock.answer.text() == SAID
+    assert dock.prediction_label.text() == DESCRIPTION
     assert person.rows() == []  # attention finds no lesions
-    dock.heat.number.setValue(0.3)
+    dock.heatmap_controls.threshold_box.setValue(0.3)
     person.waits()
     assert person.rows() == []
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
-        ({}, SAID),
+        ({}, DESCRIPTION),
         ({"calibration": {"stated_prevalence": None, "probability": 0.12}}, "melanoma 0.12, attention over all tiles"),
         ({"probability": None}, ""),
         ({"scores": {"mean": {"melanoma": 0.12}}}, "melanoma 0.12, mean of all tiles"),
     ],
     ids=["stated", "as calibrated", "none", "mean"],
 )
-def test_the_answer_in_words(change, said):
-    assert describe_prediction({**ANSWER, **change}) == said
+def test_describe_prediction(change, text):
+    assert describe_prediction({**ANSWER, **change}) == text

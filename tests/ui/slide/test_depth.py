@@ -1,4 +1,4 @@
-"""The depth in the Slide dock: drawn with the mouse, dragged, typed, undone, kept, two readers, a model beside it."""
+"""The Depth section: draw, drag, enter, undo and save readings; two readers; proposals of a model."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
 
 
 def near(value):
-    """A number as the slide's file, which keeps its scale in whole pixels per cm, lets it be."""
+    """Approximate a number, because the file stores its scale in whole pixels per cm."""
     return pytest.approx(value, rel=1e-3)
 
 
 @pytest.fixture
 def measuring(person, slide_path):
-    """Somebody who has a slide open and the fold of the depth."""
+    """User with an open slide and Depth section."""
     person.opens_slides(slide_path)
     opens(person)
     return person
 
 
 def opens(person):
-    """Open the fold."""
-    person.until(lambda: page(person).keeper.now is not None)
-    person.dock.depth_fold.expand(animate=False)
+    """Open the section."""
+    person.until(lambda: page(person).store.state is not None)
+    person.dock.depth_section.expand(animate=False)
     person.waits()
 
 
 def page(person):
-    return person.dock.around.depth
+    return person.dock.sections.depth
 
 
 def presses(person, name):
-    """Press a button wherever the dock is scrolled to."""
+    """Click a button regardless of the scroll position."""
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled(), button.toolTip()
     button.click()
@@ -65,7 +65,7 @@ def line_layer(person):
 
 
 def drags(person, layer, *points):
-    """Press at the first point, let go at the last."""
+    """Drag the mouse from the first point to the last."""
     mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
     for place in points[1:]:
         mouse_move_callbacks(layer, event(person, "mouse_move", place))
@@ -75,11 +75,11 @@ def drags(person, layer, *points):
 def draws(person, start=TOP, end=DEEP):
     presses(person, "depth_draw")
     drags(person, line_layer(person), start, np.add(start, end) / 2, end)
-    person.until(lambda: page(person).keeper.reading.line is not None)
+    person.until(lambda: page(person).store.reading.line is not None)
     person.waits()
 
 
-def says_who(person, name):
+def sets_reader(person, name):
     line = person.finds(QLineEdit, "depth_reader")
     line.setText(name)
     line.editingFinished.emit()
@@ -99,11 +99,11 @@ def types(person, name, text):
 
 
 def kept(person, reader=""):
-    return read_depth(person.dock.place.folder).reading_by(reader)
+    return read_depth(person.dock.result_location.folder).reading_by(reader)
 
 
 def proposes(folder, *depths, **more):
-    """Leave what an analysis would have found."""
+    """Write proposals as an analysis would."""
     lines = [
         {"surface": [60, 100 + 50 * at], "deepest": [60 + mm * 1000 / MPP, 100 + 50 * at], "mm": mm,
          "interval_mm": [mm - 0.05, mm + 0.05], "ulcerated": False, "section": 0}
@@ -113,21 +113,21 @@ def proposes(folder, *depths, **more):
     write_json(folder / "result.json", content)
 
 
-def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
+def test_section_is_created_when_it_is_opened(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QLabel, "depth_head") is None
     assert line_layer(person) is None
     opens(person)
-    assert person.says("depth_head") == "Not measured."
+    assert person.label_text("depth_head") == "Not measured."
     assert line_layer(person) is None
 
 
-def test_a_line_by_hand_is_said_kept_and_found_again(measuring, slide_path):
+def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     person = measuring
-    says_who(person, "Reader A")
+    sets_reader(person, "Reader A")
     draws(person)
-    assert person.says("depth_head") == "0.20 mm   T1"
-    assert "by hand, Reader A, 20" in person.says("depth_origin")
+    assert person.label_text("depth_head") == "0.20 mm   T1"
+    assert "by hand, Reader A, 20" in person.label_text("depth_origin")
     layer = line_layer(person)
     assert (layer.name, str(layer.mode), layer.scale.tolist()) == ("section depth", "direct", [MPP, MPP])
     assert [text.strip() for text in layer.text.values] == ["0.20 mm"]
@@ -136,32 +136,32 @@ def test_a_line_by_hand_is_said_kept_and_found_again(measuring, slide_path):
     np.testing.assert_allclose(reading.line, (TOP, DEEP))
 
     person.viewer.layers.clear()
-    page(person).keeper._known.clear()  # as tomorrow
+    page(person).store._states.clear()  # as tomorrow
     person.opens_slides(slide_path)
-    person.until(lambda: person.says("depth_head") == "0.20 mm   T1")
+    person.until(lambda: person.label_text("depth_head") == "0.20 mm   T1")
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
 
-def test_dragging_an_end_says_the_number_at_once(measuring):
+def test_thickness_follows_a_dragged_end(measuring):
     person = measuring
     draws(person)
-    layer, said = line_layer(person), []
+    layer, texts = line_layer(person), []
     layer.get_value(person.dock.slide.to_world(DEEP), world=True)
     mouse_press_callbacks(layer, event(person, "mouse_press", DEEP))
     for row in (360.0, 260.0):
         mouse_move_callbacks(layer, event(person, "mouse_move", (row, 100.0)))
-        said.append(person.says("depth_head"))
-    assert said == ["0.15 mm   T1", "0.10 mm   T1"]
+        texts.append(person.label_text("depth_head"))
+    assert texts == ["0.15 mm   T1", "0.10 mm   T1"]
     assert [text.strip() for text in layer.text.values] == ["0.10 mm"]
-    assert kept(person).mm == near(0.2)  # until the mouse is let go
+    assert kept(person).mm == near(0.2)  # until the mouse is released
     mouse_release_callbacks(layer, event(person, "mouse_release", (260.0, 100.0)))
-    person.until(lambda: page(person).keeper.reading.mm == near(0.1))
+    person.until(lambda: page(person).store.reading.mm == near(0.1))
     person.waits()
     last = [one for one in kept(person).history if one.field == "mm"][-1]
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
 
-def test_clicks_and_double_clicks_are_no_lines(measuring):
+def test_clicks_and_double_clicks_do_not_draw_lines(measuring):
     person = measuring
     presses(person, "depth_draw")
     layer = line_layer(person)
@@ -169,42 +169,42 @@ def test_clicks_and_double_clicks_are_no_lines(measuring):
     drags(person, layer, TOP)
     mouse_double_click_callbacks(layer, event(person, "mouse_double_click", TOP))
     person.until(lambda: len(layer.data) == 0)
-    assert page(person).keeper.reading.line is None
+    assert page(person).store.reading.line is None
     assert "That was a click" in person.dock.status.text
     drags(person, layer, TOP, DEEP)
-    person.until(lambda: page(person).keeper.reading.line is not None)
+    person.until(lambda: page(person).store.reading.line is not None)
     assert len(layer.data) == 1
 
 
 @pytest.mark.one_qt
-def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measuring):
+def test_new_line_replaces_the_first_and_each_step_can_be_undone(measuring):
     person = measuring
     draws(person)
     presses(person, "depth_draw")
     drags(person, line_layer(person), TOP, (260.0, 100.0))
-    person.until(lambda: page(person).keeper.reading.mm == near(0.1))
+    person.until(lambda: page(person).store.reading.mm == near(0.1))
     assert len(line_layer(person).data) == 1
     presses(person, "depth_undo")
-    assert person.says("depth_head").startswith("0.20")
+    assert person.label_text("depth_head").startswith("0.20")
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
     presses(person, "depth_undo")
-    assert person.says("depth_head") == "Not measured."
+    assert person.label_text("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
-    assert person.says("depth_hint").startswith("From the top")  # there is no end to drag
+    assert person.label_text("depth_hint").startswith("From the top")  # there is no end to drag
     presses(person, "depth_redo")
-    assert person.says("depth_hint").startswith("Drag either end")
+    assert person.label_text("depth_hint").startswith("Drag either end")
     presses(person, "depth_redo")
-    assert person.says("depth_head").startswith("0.10")
+    assert person.label_text("depth_head").startswith("0.10")
     line_layer(person).selected_data = {0}
     line_layer(person).remove_selected()
-    person.until(lambda: person.says("depth_head") == "Not measured.")
+    person.until(lambda: person.label_text("depth_head") == "Not measured.")
     person.waits()
     assert kept(person).mm is None
     assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
 
 
 @pytest.mark.one_qt
-def test_without_a_scale_it_says_how_to_set_one(person, tmp_path):
+def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     opens(person)
     presses(person, "depth_draw")
@@ -213,52 +213,52 @@ def test_without_a_scale_it_says_how_to_set_one(person, tmp_path):
     assert line_layer(person) is None
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     person.finds(QLabel, "depth_warning").linkActivated.emit("scale")
-    assert person.dock.scale.isVisible()
-    person.dock.scale._number.setValue(1.0)
+    assert person.dock.scale_panel.isVisible()
+    person.dock.scale_panel._number.setValue(1.0)
     person.clicks("scale_set")
     person.waits()
     draws(person)
-    assert person.says("depth_head").startswith("0.40 mm")
-    person.dock.picker.ruler.click()
-    person.dock.scale._number.setValue(2.0)
+    assert person.label_text("depth_head").startswith("0.40 mm")
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(2.0)
     person.clicks("scale_set")
-    person.until(lambda: person.says("depth_head").startswith("0.80 mm"))
+    person.until(lambda: person.label_text("depth_head").startswith("0.80 mm"))
     person.waits()
     assert kept(person).um_per_px == (2.0, 2.0)
 
 
 @pytest.mark.one_qt
-def test_another_slide_in_the_middle_of_a_line(measuring, tmp_path, slide_path):
+def test_switching_slides_discards_an_unfinished_line(measuring, tmp_path, slide_path):
     person = measuring
     presses(person, "depth_draw")
     layer = line_layer(person)
     mouse_press_callbacks(layer, event(person, "mouse_press", TOP))
     mouse_move_callbacks(layer, event(person, "mouse_move", DEEP))
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    assert page(person).keeper.reading.line is None
+    assert page(person).store.reading.line is None
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
     assert str(layer.mode) == "pan_zoom"
     draws(person, TOP, (260.0, 100.0))
-    assert person.says("depth_head").startswith("0.10")
+    assert person.label_text("depth_head").startswith("0.10")
     person.clicks("previous_slide")
-    person.until(lambda: person.dock.slide.info.name == "section" and page(person).keeper.now is not None)
-    assert person.says("depth_head") == "Not measured."
+    person.until(lambda: person.dock.slide.info.name == "section" and page(person).store.state is not None)
+    assert person.label_text("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
 
 
-def test_the_fields_of_a_report_are_kept_with_who_set_them(measuring):
+def test_fields_are_saved_with_the_reader(measuring):
     person = measuring
-    says_who(person, "Reader A")
+    sets_reader(person, "Reader A")
     draws(person)
     picks(person, "depth_ulceration", 1)
-    assert person.says("depth_head") == "0.20 mm   T1b"
+    assert person.label_text("depth_head") == "0.20 mm   T1b"
     picks(person, "depth_clark", 4)
     types(person, "depth_lateral_mm", "3,5 mm")
     types(person, "depth_deep_mm", "much")
-    assert "'much' is no length" in person.dock.status.text
+    assert "'much' is not a length" in person.dock.status.text
     assert person.finds(QLineEdit, "depth_deep_mm").text() == ""
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("two levels")
-    person.until(lambda: page(person).keeper.reading.notes == "two levels")
+    person.until(lambda: page(person).store.reading.notes == "two levels")
     person.waits()
     reading = kept(person, "Reader A")
     assert (reading.ulcerated, reading.clark, reading.clark_by) == (True, 4, "hand")
@@ -267,15 +267,15 @@ def test_the_fields_of_a_report_are_kept_with_who_set_them(measuring):
 
 
 @pytest.mark.one_qt
-def test_a_margin_is_taken_from_the_ruler(measuring):
+def test_margin_is_taken_from_the_ruler(measuring):
     person = measuring
     presses(person, "depth_deep_mm_ruler")
-    assert "no line to take" in person.dock.status.text
-    person.dock.measure_fold.expand(animate=False)
+    assert "no line to use" in person.dock.status.text
+    person.dock.measurement_section.expand(animate=False)
     presses(person, "measure_line")
     ruler = slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
     ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
-    person.until(lambda: len(person.dock.around.measuring.measures) == 1)
+    person.until(lambda: len(person.dock.sections.measurements.measures) == 1)
     presses(person, "depth_deep_mm_ruler")
     assert person.finds(QLineEdit, "depth_deep_mm").text() == "0.1"
 
@@ -287,29 +287,29 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert str(points.mode) == "add"
     for count, place in enumerate(((100.0, 100.0), (200.0, 200.0), (500.0, 500.0)), start=1):
         drags(person, points, place)
-        person.until(lambda count=count: f"{count} counted" in person.says("depth_mitoses"))
+        person.until(lambda count=count: f"{count} counted" in person.label_text("depth_mitoses"))
     presses(person, "depth_area")
     assert str(points.mode) == "pan_zoom"
     area = slide_layers.find_layer(person.viewer, person.dock.slide, "mitosis area")
     area.add(np.array([[0.0, 0.0], [0.0, 400.0], [400.0, 400.0], [400.0, 0.0]]) - 0.5, shape_type="polygon")
-    person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.says("depth_mitoses"))
-    assert "1 outside the area" in person.says("depth_mitoses")
+    person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.label_text("depth_mitoses"))
+    assert "1 outside the area" in person.label_text("depth_mitoses")
     person.waits()
     assert kept(person).mitoses.per_mm2 == near(50.0)
     presses(person, "depth_hotspot")
-    person.until(lambda: "in 1.00 mm²" in person.says("depth_mitoses"))
+    person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
     assert len(area.data) == 1
     for _ in range(5):
         presses(person, "depth_undo")
-    assert "None counted" in person.says("depth_mitoses")
+    assert "None counted" in person.label_text("depth_mitoses")
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
 @pytest.mark.one_qt
-def test_a_name_given_for_regions_counts_from_the_next_slide_on(measuring, tmp_path):
+def test_reader_name_of_regions_is_used_from_the_next_slide_on(measuring, tmp_path):
     person = measuring
     draws(person)
-    person.dock.settings.keep("slide/region_reader", "Reader R")
+    person.dock.settings.set("slide/region_reader", "Reader R")
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
     assert line_layer(person) is None  # the line is of the slide before
@@ -318,45 +318,47 @@ def test_a_name_given_for_regions_counts_from_the_next_slide_on(measuring, tmp_p
 
 
 @pytest.mark.one_qt
-def test_a_name_that_is_typed_last_takes_the_reading_along(measuring):
+def test_reading_without_a_name_gets_the_name_that_is_entered(measuring):
     person = measuring
     draws(person)
-    before = page(person).keeper.reading
+    before = page(person).store.reading
     field = person.finds(QLineEdit, "depth_reader")
     field.setText("B")
     field.editingFinished.emit()
     person.waits()
-    after = page(person).keeper.reading
+    after = page(person).store.reading
     assert (after.reader, after.mm, after.line) == ("B", before.mm, before.line)
     assert "now the reading of B" in person.dock.status.text
-    assert [(one.reader, one.mm) for one in read_depth(person.dock.place.folder).readings] == [("B", near(0.2))]
+    assert [(one.reader, one.mm) for one in read_depth(person.dock.result_location.folder).readings] == [
+        ("B", near(0.2))
+    ]
     assert {one.reader for one in after.history} <= {"B", "model"}
     presses(person, "depth_undo")
     person.waits()
-    assert page(person).keeper.reading.line is None
+    assert page(person).store.reading.line is None
     presses(person, "depth_redo")
     person.waits()
-    assert page(person).keeper.reading.mm == before.mm
-    person.dock.status.say("Saved.")
+    assert page(person).store.reading.mm == before.mm
+    person.dock.status.show_message("Saved.")
     field.setText("C")
     field.editingFinished.emit()
     assert person.dock.status.text == "Saved."
 
 
 @pytest.mark.one_qt
-def test_what_is_said_of_a_reader_goes_with_the_name(measuring):
+def test_message_about_a_reader_is_cleared_with_the_name(measuring):
     person = measuring
     draws(person)
     field = person.finds(QLineEdit, "depth_reader")
-    for name, said in (("A", "now the reading of A"), ("B", "")):
+    for name, text in (("A", "now the reading of A"), ("B", "")):
         field.setText(name)
         field.editingFinished.emit()
         person.waits()
-        assert said in person.dock.status.text
+        assert text in person.dock.status.text
     assert "reading of A" not in person.dock.status.text
 
 
-def test_a_reading_without_a_name_never_replaces_that_of_the_name(measuring):
+def test_reading_without_a_name_does_not_replace_a_named_one(measuring):
     person = measuring
     field = person.finds(QLineEdit, "depth_reader")
     field.setText("B")
@@ -368,68 +370,68 @@ def test_a_reading_without_a_name_never_replaces_that_of_the_name(measuring):
     field.setText("B")
     field.editingFinished.emit()
     person.waits()
-    assert page(person).keeper.reading.mm == near(0.2)
+    assert page(person).store.reading.mm == near(0.2)
     assert "B has measured this slide before" in person.dock.status.text
-    assert {one.reader: one.mm for one in read_depth(person.dock.place.folder).readings} == {
+    assert {one.reader: one.mm for one in read_depth(person.dock.result_location.folder).readings} == {
         "B": near(0.2),
         "": near(0.1),
     }
 
 
-def test_a_clark_level_that_contradicts_the_thickness_is_not_passed_on(measuring):
+def test_contradicting_clark_level_is_not_added_to_the_case(measuring):
     person = measuring
     draws(person)
     level = person.finds(QComboBox, "depth_clark")
     level.setCurrentIndex(1)
     level.activated.emit(1)
     person.waits()
-    assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.says("depth_warning")
+    assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.label_text("depth_warning")
     presses(person, "depth_case")
     assert "was not added to the case" in person.dock.status.text
 
 
-def test_nobody_reads_under_the_name_of_the_model(measuring):
+def test_name_of_the_model_is_reserved(measuring):
     person = measuring
-    says_who(person, "Model")
+    sets_reader(person, "Model")
     assert "choose another name" in person.dock.status.text
-    assert page(person).keeper.reader == ""
+    assert page(person).store.reader == ""
 
 
-def test_a_second_reader_is_not_led_and_then_compared(measuring):
+def test_second_reader_is_blinded_and_then_compared(measuring):
     person = measuring
-    says_who(person, "Reader A")
+    sets_reader(person, "Reader A")
     draws(person)
-    says_who(person, "Reader B")
-    assert person.says("depth_head") == "Not measured."
+    sets_reader(person, "Reader B")
+    assert person.label_text("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
-    assert "after you have measured" in person.says("depth_others")
+    assert "after you have measured" in person.label_text("depth_others")
     assert not person.finds(QAbstractButton, "depth_undo").isEnabled()  # what another reader did stays
     assert person.finds(QTableWidget, "depth_readers").isHidden()
     draws(person, TOP, (260.0, 100.0))
     table = person.finds(QTableWidget, "depth_readers")
     rows = [[table.item(row, column).text() for column in range(2)] for row in range(table.rowCount())]
     assert rows == [["Reader B", "0.10"], ["Reader A", "0.20"]]
-    assert person.says("depth_others") == "-0.10 mm against Reader A."
+    assert person.label_text("depth_others") == "-0.10 mm against Reader A."
     compared = slide_layers.find_layer(person.viewer, person.dock.slide, "readings")
     assert [text.strip() for text in compared.text.values] == ["Reader A"]
     assert not compared.editable
     assert (kept(person, "Reader A").mm, kept(person, "Reader B").mm) == (near(0.2), near(0.1))
 
 
-def test_what_a_model_found_is_nobodys_until_it_is_taken_or_moved(person, slide_path):
+def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
     person.opens_slides(slide_path)
-    proposes(person.dock.place.folder, 0.2, 0.12)
+    proposes(person.dock.result_location.folder, 0.2, 0.12)
     opens(person)
-    page(person).keeper.look_again()
-    person.until(lambda: person.says("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
-    assert "not confirmed" in person.says("depth_origin")
-    assert "Clark IV is an estimate" in person.says("depth_found")
+    page(person).store.reload_proposals()
+    person.until(lambda: person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
+    assert "not confirmed" in person.label_text("depth_origin")
+    assert "Clark IV is an estimate" in person.label_text("depth_found")
     lines = person.finds(QListWidget, "depth_lines")
     assert [lines.item(at).text() for at in range(2)][1].startswith("2   0.12 mm (0.07 to 0.17)   section 1")
     assert kept(person) is None
     lines.itemClicked.emit(lines.item(1))
     assert person.sees((60 + 120, 150))
-    assert person.says("depth_head").startswith("0.12 mm")
+    assert person.label_text("depth_head").startswith("0.12 mm")
     presses(person, "depth_take")
     person.waits()
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
@@ -437,49 +439,49 @@ def test_what_a_model_found_is_nobodys_until_it_is_taken_or_moved(person, slide_
     presses(person, "depth_move")
     layer = line_layer(person)
     drags(person, layer, (300.0, 150.0), (460.0, 150.0))
-    person.until(lambda: page(person).keeper.reading.method == "corrected")
-    assert page(person).keeper.reading.mm == pytest.approx(0.2, abs=1e-3)
-    assert page(person).keeper.reading.interval_mm is None
+    person.until(lambda: page(person).store.reading.method == "corrected")
+    assert page(person).store.reading.mm == pytest.approx(0.2, abs=1e-3)
+    assert page(person).store.reading.interval_mm is None
 
 
 @pytest.mark.one_qt
-def test_why_a_model_found_nothing_is_said(person, slide_path):
+def test_reason_for_no_proposal_is_shown(person, slide_path):
     person.opens_slides(slide_path)
-    proposes(person.dock.place.folder, notes=["no epidermis lies on this slide"])
+    proposes(person.dock.result_location.folder, notes=["no epidermis lies on this slide"])
     opens(person)
-    page(person).keeper.look_again()
-    person.until(lambda: "No epidermis lies on this slide." in person.says("depth_found"))
-    assert person.says("depth_head") == "Not measured."
+    page(person).store.reload_proposals()
+    person.until(lambda: "No epidermis lies on this slide." in person.label_text("depth_found"))
+    assert person.label_text("depth_head") == "Not measured."
 
 
 @pytest.mark.one_qt
-def test_a_model_measures_beside_the_work(measuring, launched, monkeypatch):
+def test_model_measures_in_the_background(measuring, launched, monkeypatch):
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
-    page(person).analysis.turn_to(None)
-    page(person).analysis.turn_to(dock.place.folder)
+    page(person).analysis.set_folder(None)
+    page(person).analysis.set_folder(dock.result_location.folder)
     person.until(lambda: page(person).analysis.models == ("skin-demo",))
     person.waits()
     presses(person, "depth_automatic")
     person.until(lambda: page(person).analysis.active and launched.last is not None)
-    assert launched.last.path == dock.place.folder / "depth" / "section"
+    assert launched.last.path == dock.result_location.folder / "depth" / "section"
     assert launched.options[0].model == "skin-demo"
-    person.until(lambda: person.finds(QLabel, "run_state") is not None and not page(person).view.run.isHidden())
+    person.until(lambda: person.finds(QLabel, "run_state") is not None and not page(person).view.run_panel.isHidden())
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     launched.last.works(20)
     launched.last.finishes()
     proposes(launched.last.path, 0.2)
-    person.until(lambda: person.says("depth_head").startswith("0.20 mm (0.15 to 0.25)"))
-    assert page(person).view.run.isHidden()
+    person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15 to 0.25)"))
+    assert page(person).view.run_panel.isHidden()
     assert dock.run_panel.isHidden()
     person.waits()
 
 
 @pytest.mark.one_qt
-def test_a_file_that_another_window_wrote_is_kept_beside(measuring):
+def test_file_written_by_another_window_is_backed_up(measuring):
     person = measuring
     draws(person)
-    path = person.dock.place.folder / "depth.json"
+    path = person.dock.result_location.folder / "depth.json"
     path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
     picks(person, "depth_clark", 2)
     person.until(lambda: "changed by another program" in person.dock.status.text)
@@ -489,7 +491,7 @@ def test_a_file_that_another_window_wrote_is_kept_beside(measuring):
 
 
 @pytest.mark.one_qt
-def test_a_slide_that_is_closed_while_somebody_measures(measuring):
+def test_closing_a_slide_while_measuring(measuring):
     person = measuring
     presses(person, "depth_draw")
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
@@ -499,24 +501,24 @@ def test_a_slide_that_is_closed_while_somebody_measures(measuring):
     assert not page(person).view.isEnabled()
 
 
-def test_a_window_that_is_closed_in_the_middle_of_a_line(measuring):
+def test_closing_the_window_while_drawing_a_line(measuring):
     person = measuring
-    proposes(person.dock.place.folder, 0.2, 0.12)
-    page(person).keeper.look_again()
-    person.until(lambda: "0.20 mm" in person.says("depth_head"))
+    proposes(person.dock.result_location.folder, 0.2, 0.12)
+    page(person).store.reload_proposals()
+    person.until(lambda: "0.20 mm" in person.label_text("depth_head"))
     draws(person)
-    person.finds(QPlainTextEdit, "depth_notes").setPlainText("said at the last moment")
+    person.finds(QPlainTextEdit, "depth_notes").setPlainText("typed at the last moment")
     presses(person, "depth_draw")
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
-    folder = person.dock.place.folder
+    folder = person.dock.result_location.folder
     person.viewer.close()
-    person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "said at the last moment", timeout=5000)
+    person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "typed at the last moment", timeout=5000)
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(measuring, monkeypatch, is_open):
+def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkeypatch, is_open):
     person = measuring
-    keeper, folder, write = page(person).keeper, person.dock.place.folder, depth_readings.write_depth
+    keeper, folder, write = page(person).store, person.dock.result_location.folder, depth_readings.write_depth
     begun, goes_on = Event(), Event()
 
     def slow(folder, depth):
@@ -527,10 +529,10 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
 
     monkeypatch.setattr(depth_readings, "write_depth", slow)
     if not is_open:
-        person.dock.depth_fold.collapse(animate=False)
-    keeper.change(clark=2)
+        person.dock.depth_section.collapse(animate=False)
+    keeper.set_values(clark=2)
     person.until(begun.is_set)
-    keeper.change(clark=4)
+    keeper.set_values(clark=4)
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
     assert read_depth(folder).reading_by("").clark == 4  # no turn of Qt came after
@@ -539,10 +541,10 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
     assert list(folder.glob("depth-*.json")) == []
 
 
-def test_the_reading_is_written_as_a_page(measuring, tmp_path):
+def test_report_of_the_reading_is_written(measuring, tmp_path):
     person = measuring
     assert not person.finds(QAbstractButton, "depth_report").isEnabled()
-    says_who(person, "Reader A")
+    sets_reader(person, "Reader A")
     draws(person)
     presses(person, "depth_report")
     person.chooses_file("depth_report_dialog", tmp_path / "page")
@@ -553,7 +555,7 @@ def test_the_reading_is_written_as_a_page(measuring, tmp_path):
 
 
 @pytest.mark.one_qt
-def test_the_reading_goes_into_the_case_that_is_open(measuring, tmp_path, slide_path):
+def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     from napari_melanoma.case.edits import add_images, add_lesion
     from napari_melanoma.case.model import Case, CaseImage
 
@@ -564,30 +566,30 @@ def test_the_reading_goes_into_the_case_that_is_open(measuring, tmp_path, slide_
     assert "no case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person.until(lambda: not case_dock.busy)
-    case_dock.desk.create(tmp_path / "P-1", Case())
-    person.until(lambda: case_dock.desk.case is not None and not case_dock.busy)
+    case_dock.controller.create(tmp_path / "P-1", Case())
+    person.until(lambda: case_dock.controller.case is not None and not case_dock.busy)
     presses(person, "depth_case")
-    assert "is no image of the case" in person.dock.status.text
-    case = add_images(add_lesion(case_dock.desk.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
-    case_dock.desk.edit(case, "a slide")
+    assert "is not an image of the open case" in person.dock.status.text
+    case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
+    case_dock.controller.edit(case, "a slide")
     presses(person, "depth_case")
-    lesion = case_dock.desk.case.lesions[0]
+    lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
     assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
-    case_dock.desk.undo()
-    assert case_dock.desk.case.lesions[0].depth_mm is None
+    case_dock.controller.undo()
+    assert case_dock.controller.case.lesions[0].depth_mm is None
     person.until(lambda: not case_dock.busy)
 
 
 @pytest.mark.one_qt
-def test_an_analysis_of_the_slide_itself_is_looked_at_when_it_ends(measuring, slide_path):
+def test_proposals_of_a_slide_analysis_are_read_when_it_ends(measuring, slide_path):
     person, dock = measuring, measuring.dock
-    analysis = FakeAnalysis(dock.place.folder, slide_path, dock.slide.info.fingerprint).begins()
-    dock.run_panel.set_folder(dock.place.folder)
+    analysis = FakeAnalysis(dock.result_location.folder, slide_path, dock.slide.info.fingerprint).begins()
+    dock.run_panel.set_folder(dock.result_location.folder)
     person.until(lambda: dock.run_panel.active)
     analysis.finishes()
-    content = json.loads((dock.place.folder / "result.json").read_text())
-    proposes(dock.place.folder, 0.2)
-    told = json.loads((dock.place.folder / "result.json").read_text())
-    write_json(dock.place.folder / "result.json", {**content, "depth": told["depth"]})
-    person.until(lambda: person.says("depth_head").startswith("0.20 mm (0.15"))
+    content = json.loads((dock.result_location.folder / "result.json").read_text())
+    proposes(dock.result_location.folder, 0.2)
+    result = json.loads((dock.result_location.folder / "result.json").read_text())
+    write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
+    person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))

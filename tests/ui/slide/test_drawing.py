@@ -1,4 +1,4 @@
-"""Lesions drawn by hand in the Slide dock: with the mouse, of a class, measured, undone, kept."""
+"""Draw lesions manually in the Slide dock: class, measurement, undo, saving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 def goes_around(person, corners):
-    """Draw with the mouse button held, through the tool of the layer."""
+    """Draw with the mouse through the tool of the layer."""
     layer = person.viewer.layers[DRAWING]
     points = [
         point
@@ -34,7 +34,7 @@ def goes_around(person, corners):
 
 def event(person, kind, place):
     world = person.dock.slide.to_world(place)
-    at = np.array(place) * 10.0  # on the canvas, where napari tells one vertex from the next
+    at = np.array(place) * 10.0  # on the canvas, far enough for napari to distinguish vertices
     return read_only_mouse_event(
         type=kind, is_dragging=kind == "mouse_move", position=world, pos=at, dims_displayed=(0, 1), button=1
     )
@@ -62,7 +62,7 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert (lesion.origin, lesion.label) == ("drawn", "benign")
     assert lesion.area_mm2 == pytest.approx(12 * (TILE * MPP / 1000) ** 2, rel=0.05)
     assert lesion.probability == pytest.approx(0.1)
-    assert dock.table.selected == [3]
+    assert dock.lesion_table.selected == [3]
     assert "Lesion 3 drawn: benign" in dock.status.text or "Saved" in dock.status.text
     assert len(person.viewer.layers[DRAWING].data) == 0
 
@@ -88,7 +88,7 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
 
 
 @pytest.mark.one_qt
-def test_an_outline_ends_where_the_slide_does(analysed):
+def test_outline_is_clipped_to_the_slide(analysed):
     person = analysed
     person.clicks("lesion_draw")
     goes_around(person, box(14, 2, 20, 4))
@@ -102,7 +102,7 @@ def test_an_outline_ends_where_the_slide_does(analysed):
 
 
 @pytest.mark.one_qt
-def test_two_outlines_in_a_hurry_become_two_lesions(analysed):
+def test_two_outlines_in_quick_succession_become_two_lesions(analysed):
     person = analysed
     person.clicks("lesion_draw")
     goes_around(person, box(9, 9, 12, 13))
@@ -112,7 +112,7 @@ def test_two_outlines_in_a_hurry_become_two_lesions(analysed):
 
 
 def answers(monkeypatch, name):
-    """Press the button of this name whenever something is asked."""
+    """Press the button of this name in every dialog."""
     asked = []
 
     def answered(box):
@@ -121,22 +121,22 @@ def answers(monkeypatch, name):
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.exec_question", answered)
     return asked
 
 
 @pytest.mark.one_qt
-def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed, monkeypatch):
+def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkeypatch):
     person, dock, asked = analysed, analysed.dock, answers(monkeypatch, "none")
     person.clicks("lesion_draw")
     goes_around(person, box(2, 14.1, 4, 15.9))  # glass: nothing was asked of the model there
     person.until(lambda: "Choose malignant or benign" in dock.status.text)
     assert len(person.rows()) == 2
     assert len(person.viewer.layers[DRAWING].data) == 1
-    assert "no lesion yet" in person.says("draw_words")
+    assert "not a lesion yet" in person.label_text("draw_words")
     person.clicks("lesion_draw")  # away with it, and on second thought not
-    assert asked == ["Drop the outline that you drew?"]
-    assert dock.edits["draw"].isChecked()
+    assert asked == ["Discard the outline that you drew?"]
+    assert dock.edit_buttons["draw"].isChecked()
     assert len(person.viewer.layers[DRAWING].data) == 1
     combo = person.finds(QComboBox, "draw_class")
     combo.setCurrentIndex(2)
@@ -145,31 +145,31 @@ def test_what_is_refused_stays_until_a_class_makes_a_lesion_of_it(analysed, monk
     person.waits()
     assert person.rows()[2][:3] == ["3", "benign *", "–"]
     assert "Choose malignant or benign" not in dock.status.text
-    assert "no lesion yet" not in person.says("draw_words")
+    assert "not a lesion yet" not in person.label_text("draw_words")
     person.clicks("lesion_draw")
-    assert (dock.edits["draw"].isChecked(), len(asked)) == (False, 1)
+    assert (dock.edit_buttons["draw"].isChecked(), len(asked)) == (False, 1)
 
 
-def test_what_is_refused_goes_only_when_the_user_says_so(analysed, monkeypatch):
+def test_rejected_outline_is_discarded_only_after_confirmation(analysed, monkeypatch):
     person, dock = analysed, analysed.dock
     person.clicks("lesion_draw")
     goes_around(person, box(2, 14.1, 4, 15.9))
-    person.until(lambda: "no lesion yet" in person.says("draw_words"))
+    person.until(lambda: "not a lesion yet" in person.label_text("draw_words"))
     answers(monkeypatch, "drop")
     person.clicks("lesion_draw")
     assert DRAWING not in person.viewer.layers
     assert "Choose malignant or benign" not in dock.status.text
 
 
-def test_the_tool_goes_with_its_layer_its_slide_and_its_lesions(analysed):
+def test_drawing_stops_with_its_layer_slide_or_lesions(analysed):
     person, dock = analysed, analysed.dock
-    button = dock.edits["draw"]
+    button = dock.edit_buttons["draw"]
     person.clicks("lesion_draw")
     person.viewer.layers.remove(person.viewer.layers[DRAWING])
     assert not button.isChecked()
     person.clicks("lesion_draw")
     assert button.isChecked()
-    dock.results.begin()  # as another analysis does
+    dock.results.reset()  # as another analysis does
     assert not button.isChecked()
     assert DRAWING not in person.viewer.layers
     assert not button.isEnabled()
@@ -178,10 +178,10 @@ def test_the_tool_goes_with_its_layer_its_slide_and_its_lesions(analysed):
 
 
 @pytest.mark.one_qt
-def test_a_slide_that_is_closed_while_somebody_draws(analysed):
+def test_closing_a_slide_while_drawing(analysed):
     person = analysed
     person.clicks("lesion_draw")
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
-    assert not person.dock.edits["draw"].isChecked()
+    assert not person.dock.edit_buttons["draw"].isChecked()
     assert DRAWING not in person.viewer.layers

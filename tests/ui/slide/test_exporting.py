@@ -1,4 +1,4 @@
-"""The Export menu of the Slide dock: every entry writes its file, and outlines from QuPath become the lesions."""
+"""The Export menu of the Slide dock, and the import of outlines from QuPath."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from napari_melanoma.ui.slide.export import EXPORTS
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
-def test_the_menu_has_all_that_can_be_written():
+def test_menu_lists_all_export_formats():
     assert {kind: (one.text, one.name) for kind, one in FORMATS.items()} == EXPORTS
 
 
 def exports(person, kind, path):
-    person.dock.export.menu().findChild(QAction, f"export_{kind}").trigger()
+    person.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
     person.chooses_file("export_dialog", path)
-    person.until(lambda: not person.dock.exports.busy)
+    person.until(lambda: not person.dock.exporter.busy)
 
 
-def test_entries_write_files_with_the_lesions_as_they_are(analysed, tmp_path):
+def test_entries_write_files_with_the_current_lesions(analysed, tmp_path):
     dock = analysed.dock
-    dock.table.selectRow(1)
+    dock.lesion_table.selectRow(1)
     analysed.clicks("lesion_remove")
     analysed.until(lambda: len(analysed.rows()) == 1)
     exports(analysed, "geojson", tmp_path / "out.geojson")
@@ -45,15 +45,15 @@ def test_entries_write_files_with_the_lesions_as_they_are(analysed, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("geojson", "geojson"), ("mask", "ome.tif")])
-def test_a_name_that_is_typed_without_a_suffix_gets_it(analysed, tmp_path, kind, suffix):
-    analysed.dock.export.menu().findChild(QAction, f"export_{kind}").trigger()
+def test_missing_suffix_is_added(analysed, tmp_path, kind, suffix):
+    analysed.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
     types_name(analysed, "export_dialog", tmp_path / "mine")
     analysed.until(lambda: (tmp_path / f"mine.{suffix}").is_file())
 
 
-def test_regions_that_are_exported_get_the_suffix_too(analysed, tmp_path):
-    analysed.dock.regions_fold.expand(animate=False)
-    analysed.dock.regions.controls.importing.emit("lesions")
+def test_missing_suffix_of_exported_regions_is_added(analysed, tmp_path):
+    analysed.dock.regions_section.expand(animate=False)
+    analysed.dock.regions.controls.import_requested.emit("lesions")
     analysed.waits()
     analysed.clicks("region_export")
     types_name(analysed, "region_export_dialog", tmp_path / "mine")
@@ -61,7 +61,7 @@ def test_regions_that_are_exported_get_the_suffix_too(analysed, tmp_path):
 
 
 def types_name(person, dialog, path):
-    """Type a name into a dialog, and press Return."""
+    """Enter a name in a dialog, and press Return."""
     asked = next(w for w in QApplication.topLevelWidgets() if w.objectName() == dialog and w.isVisible())
     line = asked.findChild(QLineEdit)
     line.setText(str(path))
@@ -70,9 +70,9 @@ def types_name(person, dialog, path):
 
 
 @pytest.mark.one_qt
-def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
+def test_unavailable_entries_show_what_to_do_first(analysed):
     def entries():
-        menu = analysed.dock.export.menu()
+        menu = analysed.dock.export_button.menu()
         menu.aboutToShow.emit()
         assert menu.toolTipsVisible()
         return {kind: menu.findChild(QAction, f"export_{kind}") for kind in EXPORTS}
@@ -80,9 +80,9 @@ def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}
     assert sorted(off) == ["depth", "dicom", "report", "risk"]
-    assert off["depth"] == "No depth was read yet. Measure it in the Depth section first."
+    assert off["depth"] == "No depth reading yet. Measure the depth in the Depth section first."
     assert not [text for text in off.values() if "napari-melanoma" in text]
-    folder = analysed.dock.place.folder
+    folder = analysed.dock.result_location.folder
     write_json(folder / "risk.json", {})
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["depth", "dicom"]
     write_depth(
@@ -92,7 +92,7 @@ def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
 
 
 @pytest.mark.one_qt
-def test_what_cannot_be_written_is_said(analysed, tmp_path):
+def test_export_errors_are_shown(analysed, tmp_path):
     exports(analysed, "dicom", tmp_path / "out.dcm")
     assert "is not a DICOM slide" in analysed.dock.status.text
     assert not (tmp_path / "out.dcm").exists()
@@ -100,8 +100,8 @@ def test_what_cannot_be_written_is_said(analysed, tmp_path):
 
 @pytest.mark.one_qt
 def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr("napari.utils.notifications.show_info", told.append)
+    messages = []
+    monkeypatch.setattr("napari.utils.notifications.show_info", messages.append)
     dock, path = analysed.dock, tmp_path / "theirs.geojson"
     before = dock.lesions.findings.lesions
     exports(analysed, "geojson", path)
@@ -124,15 +124,15 @@ def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp
         (3, "malignant", "drawn"),
     ]
     assert found[2].area_px == pytest.approx(22 * 22, rel=0.01)
-    assert [line.split(";")[0] for line in told] == ["3 outlines taken over"]
-    assert "the part outside the slide was cut off" in told[0]
-    assert "it lies outside the slide" in told[0]
+    assert [line.split(";")[0] for line in messages] == ["3 outlines imported"]
+    assert "the part outside the slide was cut off" in messages[0]
+    assert "it lies outside the slide" in messages[0]
     analysed.clicks("lesion_undo")
     analysed.until(lambda: dock.lesions.findings.lesions == before)
 
 
 @pytest.mark.one_qt
-def test_a_file_of_another_slide_changes_nothing(analysed, tmp_path):
+def test_file_of_another_slide_is_rejected(analysed, tmp_path):
     before = analysed.dock.lesions.findings.lesions
     far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}
     (tmp_path / "far.geojson").write_text(json.dumps(far))

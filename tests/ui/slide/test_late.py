@@ -1,4 +1,4 @@
-"""What the Slide dock makes only once it is drawn or first needed: not there before, complete afterwards."""
+"""Widgets that the Slide dock creates only after it is drawn or when they are first needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
-FOLDS = ("worklist", "measure", "beside", "options", "depth", "risk", "regions", "relation")
+FOLDS = ("worklist", "measurement", "side_by_side", "options", "depth", "risk", "regions", "correlation")
 KEPT = DepthReading(
     when="2026-01-01T10:00:00+00:00",
     line=((60.0, 100.0), (460.0, 100.0)),
@@ -37,15 +37,15 @@ raise SystemExit(", ".join(name for name in late if name in sys.modules) or None
 
 @pytest.fixture
 def never(monkeypatch):
-    """No turn of what the dock makes later ever comes."""
-    monkeypatch.setattr(DeferredWidgets, "later", lambda waiting, work: None)
+    """Never run deferred tasks."""
+    monkeypatch.setattr(DeferredWidgets, "add_task", lambda waiting, work: None)
 
 
 @pytest.fixture
 def kept(slide_path, person):
-    """A slide that was measured and estimated before, open again."""
+    """User who reopened a slide with a stored reading and risk."""
     person.opens_slides(slide_path)
-    folder = person.dock.place.folder
+    folder = person.dock.result_location.folder
     write_depth(folder, SlideDepthReadings(readings=(KEPT,)))
     add_risk(user_models_folder())
     answer = risk_answer(0.3, {"age": "60"}, {"model": str(user_models_folder() / "risk-test")})
@@ -56,7 +56,7 @@ def kept(slide_path, person):
     return person
 
 
-def test_the_dock_imports_neither_depth_nor_risk_nor_what_models_are():
+def test_dock_imports_neither_depth_nor_risk_nor_models():
     names = ("ui.slide.depth.section", "ui.slide.risk.section", "models.bundle", "depth.readings", "slides.lesions")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LATE, *names], capture_output=True, text=True, timeout=120, check=False
@@ -64,50 +64,50 @@ def test_the_dock_imports_neither_depth_nor_risk_nor_what_models_are():
     assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
-def test_depth_and_risk_are_made_once_the_dock_is_drawn(user, nothing_left, make_napari_viewer, qtbot):
+def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     assert dock.busy
-    assert {"depth", "risk"} & set(vars(dock.around)) == set()
-    assert dock.model.combo.count() == 1  # but for what the user has picked
+    assert {"depth", "risk"} & set(vars(dock.sections)) == set()
+    assert dock.model_picker.combo.count() == 1  # but for what the user has picked
     qtbot.waitUntil(lambda: not dock.waiting.busy, timeout=PATIENCE_MS)
-    assert {"depth", "risk"} <= set(vars(dock.around))
-    offered = [dock.model.combo.itemData(at) for at in range(dock.model.combo.count())]
+    assert {"depth", "risk"} <= set(vars(dock.sections))
+    offered = [dock.model_picker.combo.itemData(at) for at in range(dock.model_picker.combo.count())]
     assert offered == [*(one.name for one in list_bundles() if one.config.is_slide_model), "other"]
-    assert dock.model.model == DEFAULT_TILE_MODEL
+    assert dock.model_picker.model == DEFAULT_TILE_MODEL
     qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
 
 
-def test_what_was_kept_of_a_slide_is_there_when_its_folds_are_opened_for_the_first_time(never, kept):
-    around = kept.dock.around
+def test_stored_results_are_shown_when_sections_are_first_opened(never, kept):
+    around = kept.dock.sections
     assert {"depth", "risk"} & set(vars(around)) == set()
     assert slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth") is None
-    kept.dock.depth_fold.expand(animate=False)
-    kept.until(lambda: around.depth.keeper.now is not None)
+    kept.dock.depth_section.expand(animate=False)
+    kept.until(lambda: around.depth.store.state is not None)
     kept.waits()
-    assert kept.says("depth_head").startswith("0.20 mm")
+    assert kept.label_text("depth_head").startswith("0.20 mm")
     assert around.depth.view.fields.notes.toPlainText() == "kept before"
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "mitoses").data) == 1
     assert "risk" not in vars(around)
-    kept.dock.risk_fold.expand(animate=False)
-    kept.until(lambda: around.risk.keeper.kept is not None)
+    kept.dock.risk_section.expand(animate=False)
+    kept.until(lambda: around.risk.store.result is not None)
     kept.waits()
-    assert kept.says("risk_verdict").startswith("metastasis 0.30")
+    assert kept.label_text("risk_verdict").startswith("metastasis 0.30")
 
 
-def test_what_is_changed_in_a_fold_that_was_made_late_is_kept_of_that_slide(never, kept):
-    kept.dock.depth_fold.expand(animate=False)
-    kept.until(lambda: kept.dock.around.depth.keeper.now is not None)
-    kept.dock.around.depth.keeper.change(clark=3, clark_by="hand")
+def test_changes_in_a_section_that_was_created_late_are_saved(never, kept):
+    kept.dock.depth_section.expand(animate=False)
+    kept.until(lambda: kept.dock.sections.depth.store.state is not None)
+    kept.dock.sections.depth.store.set_values(clark=3, clark_by="hand")
     kept.waits()
-    reading = read_depth(kept.dock.place.folder).reading_by("")
+    reading = read_depth(kept.dock.result_location.folder).reading_by("")
     assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
 
 
-def test_all_rows_are_there_in_the_end_and_go_with_the_slide(person, slide_path):
+def test_all_sections_appear_and_disappear_with_the_slide(person, slide_path):
     dock = person.dock
-    folds = [getattr(dock, f"{name}_fold") for name in FOLDS]
+    folds = [getattr(dock, f"{name}_section") for name in FOLDS]
     assert not any(fold.isVisibleTo(dock) for fold in folds)
     dock.opener.open([slide_path])
     person.until(lambda: dock.slide is not None)
@@ -127,24 +127,22 @@ def test_all_rows_are_there_in_the_end_and_go_with_the_slide(person, slide_path)
     assert all(fold.isVisibleTo(dock) for fold in folds)
 
 
-def test_a_slide_that_is_closed_before_all_rows_are_there_leaves_none(person, slide_path):
+def test_closing_a_slide_early_leaves_no_sections(person, slide_path):
     dock = person.dock
     dock.opener.open([slide_path])
     person.until(lambda: dock.slide is not None)
     person.viewer.layers.clear()
     person.waits()
-    assert not dock.depth_fold.isVisibleTo(dock)
+    assert not dock.depth_section.isVisibleTo(dock)
     assert dock.welcome.isVisibleTo(dock)
 
 
-def test_a_dock_over_a_slide_that_is_open_already_is_complete_in_the_end(
-    user, nothing_left, make_napari_viewer, qtbot, slide_path
-):
+def test_dock_opened_after_the_slide_is_complete(user, nothing_left, make_napari_viewer, qtbot, slide_path):
     viewer = make_napari_viewer(show=True)
     for data, attributes, kind in slide_layers.read_slide_layers(slide_path):
         viewer.add_layer(Layer.create(data, attributes, kind))
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
-    assert all(getattr(dock, f"{name}_fold").isVisibleTo(dock) for name in FOLDS)
+    assert all(getattr(dock, f"{name}_section").isVisibleTo(dock) for name in FOLDS)
     assert dock.findChild(QLabel, "slide_about").text()
     assert dock.findChild(QLineEdit, "go_to") is not None

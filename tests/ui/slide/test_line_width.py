@@ -1,4 +1,4 @@
-"""Outlines on a slide: as wide on the screen at every magnification, and nothing else of them changes by that."""
+"""Line widths on a slide are constant on the screen, without other changes of the shapes."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 def on_screen(person, name):
-    """Width of the lines of a layer in pixels of the screen."""
+    """Return the line widths of a layer in screen pixels."""
     layer, slide = person.viewer.layers[name], person.dock.slide
-    return np.array(layer.edge_width) * slide.um[0] * get_camera(person.viewer).zoom
+    return np.array(layer.edge_width) * slide.pixel_um[0] * get_camera(person.viewer).zoom
 
 
 def fits(person, role):
-    """Whether the lines of a layer are about as wide as they should be, and there are some."""
+    """Return whether a layer has lines of about the expected width."""
     widths = on_screen(person, f"section {role}")
     return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(MAX_WIDTH_RATIO) + 1e-6).all()
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("zoom", [0.8, 4.0, 60.0])  # below 0.8 lines are capped at a hundredth of so small a slide
-def test_lines_can_be_seen_and_hide_little_at_every_magnification(analysed, zoom):
+def test_lesion_lines_have_a_constant_width_on_the_screen(analysed, zoom):
     person, dock = analysed, analysed.dock
-    dock.around.measuring.show_measures(())
-    dock.around.measuring._go(
-        dock.around.measuring._history.then((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
+    dock.sections.measurements.restore_measures(())
+    dock.sections.measurements._set_history(
+        dock.sections.measurements._history.push((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
     )
-    dock.around.measuring._draw()
-    before = dock.lesions.findings, dock.around.measuring.measures
+    dock.sections.measurements._draw()
+    before = dock.lesions.findings, dock.sections.measurements.measures
     get_camera(person.viewer).zoom = zoom
     for role in ("lesions", "measures"):
         person.until(lambda role=role: fits(person, role))
     person.waits()
-    assert (dock.lesions.findings, dock.around.measuring.measures) == before
+    assert (dock.lesions.findings, dock.sections.measurements.measures) == before
 
 
 @pytest.mark.parametrize("zoom", [2.0, 60.0])
-def test_so_are_those_of_depth_mitoses_and_regions(person, slide_path, zoom):
+def test_depth_and_region_lines_have_a_constant_width_on_the_screen(person, slide_path, zoom):
     person.opens_slides(slide_path)
     dock, square = person.dock, ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
-    depth = dock.around.depth.keeper
-    person.until(lambda: depth.now is not None and dock.regions.keeper.drawn is not None)
-    depth.change(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))
-    depth.draw(((60.0, 100.0), (460.0, 100.0)))
-    dock.regions.keeper.change(lambda _: (Annotation((Polygon(square),), "tumour"),))
+    depth = dock.sections.depth.store
+    person.until(lambda: depth.state is not None and dock.regions.store.state is not None)
+    depth.set_values(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))
+    depth.set_line(((60.0, 100.0), (460.0, 100.0)))
+    dock.regions.store.apply_edit(lambda _: (Annotation((Polygon(square),), "tumour"),))
     person.waits()
-    before = depth.reading, dock.regions.keeper.regions
+    before = depth.reading, dock.regions.store.regions
     get_camera(person.viewer).zoom = zoom
     for role in ("depth", "mitosis area", "regions"):
         person.until(lambda role=role: fits(person, role))
     person.waits()
-    assert (depth.reading, dock.regions.keeper.regions) == before
-    assert not dock.regions.keeper.drawn.history.undone
-    assert len(dock.regions.keeper.drawn.history.past) == 1
+    assert (depth.reading, dock.regions.store.regions) == before
+    assert not dock.regions.store.state.history.undone
+    assert len(dock.regions.store.state.history.past) == 1

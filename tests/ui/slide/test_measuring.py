@@ -1,4 +1,4 @@
-"""Ruler and areas in the Slide dock: drawn, said in mm, undone, and kept with the slide."""
+"""The Measure section: draw, label, undo and save lengths and areas."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ AREA = SlideMeasurement("area", ((10.0, 10.0), (10.0, 210.0), (110.0, 210.0), (1
 
 
 def opens_tools(person):
-    person.dock.measure_fold.toggleButton().click()
-    person.until(lambda: person.dock.around.measuring._view is not None)
+    person.dock.measurement_section.toggleButton().click()
+    person.until(lambda: person.dock.sections.measurements._view is not None)
 
 
 def presses(person, name):
-    """Press a button wherever the dock is scrolled to."""
+    """Click a button regardless of the scroll position."""
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled()
     button.click()
@@ -43,16 +43,16 @@ def layer_of(person):
 
 
 def draws(person, measure):
-    """Draw as napari does when the mouse is let go."""
+    """Add a shape as napari does when the mouse is released."""
     kind = "line" if measure.kind == "line" else "polygon"
     layer_of(person).add(np.array(measure.points) - 0.5, shape_type=kind)
 
 
 def kept(person):
-    return read_notes(person.dock.place.folder).measures
+    return read_notes(person.dock.result_location.folder).measures
 
 
-def test_lines_and_areas_are_said_kept_and_found_again(person, slide_path):
+def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert layer_of(person) is None
     opens_tools(person)
@@ -65,14 +65,14 @@ def test_lines_and_areas_are_said_kept_and_found_again(person, slide_path):
     assert layer_of(person).mode == "add_polygon"
     draws(person, AREA)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
-    assert list(layer_of(person).features["said"]) == ["0.1 mm", "0.005 mm²"]
+    assert list(layer_of(person).features["label"]) == ["0.1 mm", "0.005 mm²"]
     presses(person, "measure_area")  # put away
     assert layer_of(person).mode == "pan_zoom"
     person.waits()
     person.until(lambda: kept(person) == (LINE, AREA))
 
     person.viewer.layers.clear()
-    person.dock.around.measuring._known.clear()  # as tomorrow
+    person.dock.sections.measurements._histories.clear()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
     assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
@@ -85,7 +85,7 @@ def test_each_change_can_be_undone(person, slide_path):
     presses(person, "measure_line")
     for measure in (LINE, AREA):
         draws(person, measure)
-        person.until(lambda measure=measure: person.dock.around.measuring.measures[-1:] == (measure,))
+        person.until(lambda measure=measure: person.dock.sections.measurements.measures[-1:] == (measure,))
     items = person.finds(QListWidget, "measures")
     items.setCurrentRow(0)
     items.setFocus()
@@ -107,7 +107,7 @@ def test_each_change_can_be_undone(person, slide_path):
 
 
 @pytest.mark.one_qt
-def test_another_slide_has_measures_of_its_own_and_a_scale_changes_what_is_said(person, slide_path, tmp_path):
+def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_line")
@@ -120,18 +120,18 @@ def test_another_slide_has_measures_of_its_own_and_a_scale_changes_what_is_said(
     draws(person, LINE)
     person.until(lambda: listed(person) == ["200 px"])
     person.waits()
-    person.dock.picker.ruler.click()
-    person.dock.scale._number.setValue(2.0)
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(2.0)
     person.clicks("scale_set")
     person.until(lambda: listed(person) == ["0.4 mm"])
-    assert list(layer_of(person).features["said"]) == ["0.4 mm"]
+    assert list(layer_of(person).features["label"]) == ["0.4 mm"]
     person.waits()
     person.clicks("previous_slide")
     person.until(lambda: listed(person) == ["0.1 mm"])
 
 
 @pytest.mark.one_qt
-def test_what_encloses_nothing_goes_and_other_shapes_count(person, slide_path):
+def test_empty_shapes_are_removed_and_other_shapes_are_measured(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_area")
@@ -151,7 +151,7 @@ def corner(person, place):
         call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
 
 
-def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide_path):
+def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_line")
@@ -162,7 +162,7 @@ def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide
     layer.selected_data = {0}  # whose words napari would repeat
     corner(person, (300.0, 300.0))
     assert len(layer.data) == 2
-    assert list(layer.features["said"]) == ["0.1 mm", ""]
+    assert list(layer.features["label"]) == ["0.1 mm", ""]
     assert [text.strip() for text in layer.text.values] == ["0.1 mm", ""]
 
     person.viewer.layers.selection.active = person.dock.slide.layers[0]  # as another tool does
@@ -179,21 +179,21 @@ def test_a_shape_in_the_making_says_nothing_and_goes_with_its_tool(person, slide
 
 
 @pytest.mark.one_qt
-def test_measures_of_a_slide_with_a_scale_of_the_users_own_come_back_with_both(person, slide_path, make_napari_viewer):
+def test_measurements_and_user_scale_are_restored(person, slide_path, make_napari_viewer):
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.place is not None)
+    person.until(lambda: person.dock.result_location is not None)
     notes = SlideNotes(person.dock.slide.info.fingerprint, (), PixelSize(2.0, 2.0, "given"), (LINE, AREA))
-    folder = person.dock.place.folder
+    folder = person.dock.result_location.folder
     write_notes(folder, notes)
     viewer = make_napari_viewer(show=True)  # another day
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     other = type(person)(viewer, dock, person.qtbot)
     other.opens_slides(slide_path)
-    other.until(lambda: len(dock.around.measuring.measures) == 2)
+    other.until(lambda: len(dock.sections.measurements.measures) == 2)
     opens_tools(other)
     assert listed(other) == ["0.4 mm", "0.08 mm²"]
     assert layer_of(other).scale == pytest.approx((2.0, 2.0))
-    dock.showing.bookmark()
+    dock.navigation.add_bookmark()
     other.waits()
     assert read_notes(folder).measures == (LINE, AREA)
     assert read_notes(folder).pixel_size == PixelSize(2.0, 2.0, "given")

@@ -1,4 +1,4 @@
-"""Around a slide: magnifications as on a microscope, and the other slides of its folder."""
+"""Magnification buttons and worklist of the Slide dock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def magnifiers(person):
     return {step: person.finds(QToolButton, f"magnify_{step}") for step in STEPS}
 
 
-def test_magnifications_follow_the_ten_micrometre_rule(person, slide_path):
+def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)  # 0.5 µm a pixel: 20x
     buttons = magnifiers(person)
@@ -28,10 +28,10 @@ def test_magnifications_follow_the_ten_micrometre_rule(person, slide_path):
     person.clicks("magnify_20")
     assert get_camera(viewer).zoom == pytest.approx(2.0)  # screen pixels a micrometre: a pixel of the slide is one
     assert get_visible_region(viewer, dock.slide).center == pytest.approx(middle)
-    assert person.says("magnification_now") == "20x"
+    assert person.label_text("magnification_now") == "20x"
     assert [step for step, button in buttons.items() if button.isChecked()] == [20]
     get_camera(viewer).zoom = 0.32
-    person.until(lambda: person.says("magnification_now") == "3.2x")
+    person.until(lambda: person.label_text("magnification_now") == "3.2x")
     assert not any(button.isChecked() for button in buttons.values())
 
 
@@ -40,42 +40,42 @@ def test_without_a_scale_there_is_no_magnification(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     assert not any(button.isEnabled() for button in magnifiers(person).values())
     assert "set the scale" in magnifiers(person)[4].toolTip()
-    assert person.says("magnification_now") == ""
-    person.dock.picker.ruler.click()
-    person.dock.scale._number.setValue(0.25)
+    assert person.label_text("magnification_now") == ""
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(0.25)
     person.clicks("scale_set")
     assert magnifiers(person)[40].isEnabled()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three slides; the second one is analysed."""
+    """Create three slides, of which the second is analyzed."""
     (tmp_path / "case").mkdir()
     return [draw_slide(tmp_path / "case" / f"s{n}.tif", tint=n) for n in range(3)]
 
 
 def listed(person):
-    table = person.dock.around.worklist._view.table
+    table = person.dock.sections.worklist._view.table
     return [[table.item(line, column).text() for column in (0, 1)] for line in range(table.rowCount())]
 
 
 def opens_list(person):
-    person.dock.worklist_fold.toggleButton().click()
+    person.dock.worklist_section.toggleButton().click()
     button = person.finds(QToolButton, "worklist_next")
     person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the fold opens slowly
 
 
-def test_the_slides_of_the_folder_are_listed_opened_and_stepped_through(person, folder):
+def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     dock = person.dock
     person.opens_slides(folder[1])
-    FakeAnalysis(dock.place.folder, folder[1], dock.slide.info.fingerprint).begins().finishes()
-    assert dock.around.worklist._view is None  # nothing is made for a fold that nobody has opened
+    FakeAnalysis(dock.result_location.folder, folder[1], dock.slide.info.fingerprint).begins().finishes()
+    assert dock.sections.worklist._view is None  # created when the section is opened
     opens_list(person)
     expected = [["s0.tif", "waiting"], ["s1.tif", "done with tiny"], ["s2.tif", "waiting"]]
-    person.until(lambda: dock.around.worklist._view.table.rowCount() == 3)
+    person.until(lambda: dock.sections.worklist._view.table.rowCount() == 3)
     assert listed(person) == expected
     assert person.finds(QLabel, "worklist_words").text() == "case: 2 waiting, 1 done"
-    assert dock.around.worklist._view.table.item(1, 0).font().bold()
+    assert dock.sections.worklist._view.table.item(1, 0).font().bold()
 
     person.clicks("worklist_next")
     person.until(lambda: dock.slide.info.path == folder[2])
@@ -83,7 +83,7 @@ def test_the_slides_of_the_folder_are_listed_opened_and_stepped_through(person, 
     person.clicks("worklist_next")  # there is none further
     person.waits()
     assert dock.slide.info.path == folder[2]
-    table = dock.around.worklist._view.table
+    table = dock.sections.worklist._view.table
     at = table.visualItemRect(table.item(0, 0)).center()
     person.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     person.until(lambda: dock.slide.info.path == folder[0])
@@ -94,10 +94,10 @@ def test_the_slides_of_the_folder_are_listed_opened_and_stepped_through(person, 
     assert sum(layer.name.startswith("s1") and layer.name == "s1" for layer in person.viewer.layers) == 1
 
 
-def test_another_folder_is_chosen_and_kept(person, folder, slide_path):
+def test_chosen_folder_is_stored(person, folder, slide_path):
     person.opens_slides(slide_path)
     opens_list(person)
     person.clicks("worklist_folder")
     person.chooses_file("worklist_dialog", folder[0].parent)
-    person.until(lambda: person.dock.around.worklist._view.table.rowCount() == 3)
-    assert person.dock.around.worklist.folder == folder[0].parent
+    person.until(lambda: person.dock.sections.worklist._view.table.rowCount() == 3)
+    assert person.dock.sections.worklist.folder == folder[0].parent

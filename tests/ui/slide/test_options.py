@@ -1,4 +1,4 @@
-"""The options of an analysis in the Slide dock: what is shown comes back, is remembered, and reaches the analysis."""
+"""The Options section: options are shown, stored, and used by the analysis."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ UNUSUAL = {
 
 @pytest.fixture
 def everything(tmp_path):
-    """Options of which each is another than the usual one."""
+    """Options that all differ from the defaults."""
     files = {}
     for name in ("weights", "stain_reference"):
         files[name] = tmp_path / f"{name}.bin"
@@ -62,13 +62,13 @@ def everything(tmp_path):
 
 
 def opens_fold(person):
-    assert person.dock.findChild(SlideOptionsForm) is None  # made when somebody looks
-    person.dock.options_fold.expand(animate=False)
+    assert person.dock.findChild(SlideOptionsForm) is None  # created when the section is opened
+    person.dock.options_section.expand(animate=False)
     person.waits()
     return person.finds(SlideOptionsForm, "slide_options")
 
 
-def test_every_option_is_in_the_fold_or_elsewhere_in_the_dock(everything):
+def test_every_option_has_a_control(everything):
     usual = SlideOptions()
     here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}
     assert here | EXCLUDED_FIELDS == set(SlideOptions.model_fields)
@@ -79,20 +79,20 @@ def test_every_option_is_in_the_fold_or_elsewhere_in_the_dock(everything):
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
-def test_what_is_shown_comes_back(person, slide_path, everything, is_open):
+def test_shown_options_are_returned(person, slide_path, everything, is_open):
     dock = person.dock
     person.opens_slides(slide_path)
     if is_open:
         opens_fold(person)
     for options in (SlideOptions(), everything, SlideOptions(stain=StainConfig()), SlideOptions()):
-        asked = options.model_copy(update={"model": "tiny", "lesions": dock.options(dock.slide.info).lesions})
+        asked = options.model_copy(update={"model": "tiny", "lesions": dock.get_options(dock.slide.info).lesions})
         dock.set_options(asked)
-        assert dock.options(dock.slide.info) == asked
+        assert dock.get_options(dock.slide.info) == asked
     dock.set_options(everything.model_copy(update={"model": "tiny"}))
-    assert dock.options_fold.text() == "Options  (30 changed)"
+    assert dock.options_section.text() == "Options  (30 changed)"
 
 
-def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_path):
+def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
@@ -102,80 +102,82 @@ def test_options_are_remembered_and_reach_the_analysis(person, launched, slide_p
     assert not person.finds(QWidget, "slide.stain.least_density").isVisible()
     stain.setCurrentIndex(3)
     assert person.finds(QWidget, "slide.stain.least_density").isVisible()
-    assert dock.options_fold.text() == "Options  (1 changed)"
-    assert dock.settings.kept("slide/options", {}) == {"stain": {"method": "histogram"}}
+    assert dock.options_section.text() == "Options  (1 changed)"
+    assert dock.settings.get("slide/options", {}) == {"stain": {"method": "histogram"}}
     person.analyses()
     assert launched.options[-1].stain == StainConfig(method="histogram")
     launched.last.finishes()
-    person.until(lambda: dock.analyse.isEnabled() and not dock.busy)
+    person.until(lambda: dock.analyze_button.isEnabled() and not dock.busy)
 
 
 @pytest.mark.one_qt
-def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, tmp_path):
+def test_invalid_options_are_shown_and_block_the_analysis(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
-    dock.model.model = "tiny"
-    dock.model.changed.emit()
+    dock.model_picker.model = "tiny"
+    dock.model_picker.changed.emit()
     opens_fold(person)
-    assert dock.analyse.isEnabled()
+    assert dock.analyze_button.isEnabled()
     line = person.finds(QLineEdit, "slide.stain_reference")
     line.setText(str(tmp_path / "gone.png"))
-    assert not dock.analyse.isEnabled()
-    assert "stain reference: file not found" in dock.analyse.toolTip()
+    assert not dock.analyze_button.isEnabled()
+    assert "stain reference: file not found" in dock.analyze_button.toolTip()
     assert person.finds(QLabel, "slide.stain_reference.fault").text() == "file not found"
     line.clear()
-    assert dock.analyse.isEnabled()
+    assert dock.analyze_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_the_classes_of_the_model_are_offered(person, slide_path, monkeypatch):
+def test_classes_of_the_model_are_listed(person, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
     opens_fold(person)
     combo = person.finds(QComboBox, "slide.target")
-    dock.model.model = "tile-demo"
-    dock.model.changed.emit()
+    dock.model_picker.model = "tile-demo"
+    dock.model_picker.changed.emit()
     person.until(lambda: combo.count() > 1)
     person.waits()
-    assert combo.itemText(0) == "the model's own"
+    assert combo.itemText(0) == "model default"
     chosen = combo.itemData(combo.count() - 1)
     combo.setCurrentIndex(combo.count() - 1)
-    assert dock.options(dock.slide.info).target == chosen
-    dock.model.model = "timm:resnet18"
-    dock.model.changed.emit()
+    assert dock.get_options(dock.slide.info).target == chosen
+    dock.model_picker.model = "timm:resnet18"
+    dock.model_picker.changed.emit()
     person.waits()
-    assert dock.options(dock.slide.info).target == chosen
+    assert dock.get_options(dock.slide.info).target == chosen
 
 
 @pytest.mark.one_qt
-def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(person, launched, slide_path, tmp_path):
+def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, launched, slide_path, tmp_path):
     from fake_slides import draw_slide
 
     dock = person.dock
-    dock.settings.keep("slide/options", {"batch_size": 8})
+    dock.settings.set("slide/options", {"batch_size": 8})
     person.opens_slides(slide_path)
-    dock.advanced.show()
+    dock.options_controller.set_options()
     launched.fingerprint = dock.slide.info.fingerprint
     asked = SlideOptions(tile_um=3000.0)
     settings = {key: value for key, value in asked.tile_settings.items() if key != "model"}
-    FakeAnalysis(dock.place.folder, slide_path, launched.fingerprint, "tiny", settings, asked).begins().finishes()
+    FakeAnalysis(
+        dock.result_location.folder, slide_path, launched.fingerprint, "tiny", settings, asked
+    ).begins().finishes()
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
-    assert dock.options(dock.slide.info).tile_um == 3000.0
+    assert dock.get_options(dock.slide.info).tile_um == 3000.0
     person.clicks("primary")  # again, in the same way: no question
     person.until(lambda: len(launched.options) == 1)
     person.until(lambda: dock.run_panel.active)
     launched.last.dies()
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    options = dock.options(dock.slide.info)
+    options = dock.get_options(dock.slide.info)
     assert (options.tile_um, options.batch_size) == (None, 8)
-    assert dock.settings.kept("slide/options", {}) == {"batch_size": 8}
+    assert dock.settings.get("slide/options", {}) == {"batch_size": 8}
 
 
 @pytest.mark.one_qt
-def test_what_another_version_kept_does_no_harm(person, slide_path):
-    person.dock.settings.keep("slide/options", {"tile_um": -3, "colour": "green"})
-    person.dock.advanced.show()
+def test_options_of_another_version_are_ignored(person, slide_path):
+    person.dock.settings.set("slide/options", {"tile_um": -3, "colour": "green"})
+    person.dock.options_controller.set_options()
     person.opens_slides(slide_path)
-    assert get_changed_options(person.dock.options(person.dock.slide.info)) == {}
+    assert get_changed_options(person.dock.get_options(person.dock.slide.info)) == {}

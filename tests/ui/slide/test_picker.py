@@ -1,4 +1,4 @@
-"""What the Slide dock says of a slide before anybody looks: its name, what to know of it, what its file says."""
+"""Name, warnings and metadata of a slide in the Slide dock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
-from napari_melanoma.ui.slide.picker import (
+from napari_melanoma.ui.slide.picker import SlideMetadataLabel
+from napari_melanoma.ui.slide.slide_description import (
     FLUORESCENCE_NOTICE,
     NO_SCALE,
-    SlideMetadataLabel,
     list_slide_warnings,
     slide_display_name,
 )
@@ -21,13 +21,13 @@ UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")
 
 
 def known(path="slides/a.svs", name="a", doubts=(), **more):
-    """Facts of a slide that is cut off."""
+    """Return metadata of a truncated slide."""
     levels = (LevelInfo(100, 80, 1.0),)
     return SlideInfo(Path(path), name, "TIFF", levels, warnings=(CUT_OFF, *doubts), scale_warnings=doubts, **more)
 
 
 @pytest.mark.parametrize(
-    ("info", "said"),
+    ("info", "text"),
     [
         (known(doubts=(NOT_STATED,)), [CUT_OFF, NO_SCALE]),
         (known(doubts=(PRINT,)), [CUT_OFF, NO_SCALE, PRINT]),
@@ -37,33 +37,33 @@ def known(path="slides/a.svs", name="a", doubts=(), **more):
     ],
     ids=["no scale", "a scale that is not believed", "a doubtful scale", "a scale by the user", "fluorescence"],
 )
-def test_a_scale_by_the_user_silences_what_is_said_of_the_scale_alone(info, said):
-    assert list_slide_warnings(info) == said
+def test_user_scale_removes_only_scale_warnings(info, text):
+    assert list_slide_warnings(info) == text
 
 
 @pytest.mark.parametrize("um", [28.97, 16.78])
-def test_a_scale_that_no_model_can_use_is_explained_without_options_of_the_command_line(um):
+def test_scale_warning_has_no_command_line_hints(um):
     scale = validate_scale(um, um)
-    said = " ".join(list_slide_warnings(known(doubts=scale.warnings, pixel_size=scale.pixel_size)))
-    assert f"{um} " in said
-    assert "Models expect 0.25 to 4 um per pixel" in said
-    assert "set the correct one under Scale in the Slide dock" in said
-    assert "--" not in said
+    text = " ".join(list_slide_warnings(known(doubts=scale.warnings, pixel_size=scale.pixel_size)))
+    assert f"{um} " in text
+    assert "Models expect 0.25 to 4 um per pixel" in text
+    assert "set the correct one under Scale in the Slide dock" in text
+    assert "--" not in text
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "said"),
+    ("path", "name", "text"),
     [
         ("slides/CMU-1.svs", "CMU-1", "CMU-1.svs"),
         ("slides/core.ome.tif", "core", "core.ome.tif"),
         ("slides/CMU-1_dicom/1.2.826.0.1.dcm", "CMU-1_dicom", "CMU-1_dicom"),
     ],
 )
-def test_a_slide_whose_files_have_numbers_for_names_is_named_by_its_folder(path, name, said):
-    assert slide_display_name(known(path, name)) == said
+def test_slide_with_numbered_files_is_named_by_its_folder(path, name, text):
+    assert slide_display_name(known(path, name)) == text
 
 
-def test_sizes_of_levels_are_said_once(qtbot):
+def test_level_sizes_are_listed_once(qtbot):
     facts = SlideMetadataLabel()
     qtbot.addWidget(facts)
     facts.show_info(known(properties={"openslide.level[0].height": "100", "hamamatsu.Product": "C9600"}))

@@ -1,4 +1,4 @@
-"""The Slide dock with a real analysis: a process of its own, a network, the lesions at the end."""
+"""The Slide dock with a real analysis in a separate process."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ PATIENCE_MS = 180_000
 
 
 @pytest.mark.one_qt
-def test_a_slide_is_analysed_by_a_process_of_its_own(
-    home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path
-):
+def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     viewer = make_napari_viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     dock.opener.open([draw_slide(tmp_path / "section.tif")])
-    qtbot.waitUntil(lambda: dock.place is not None and not dock.busy, timeout=PATIENCE_MS)
-    assert dock.model.model == "tile-demo"  # what ships
-    dock.analyse.click()
+    qtbot.waitUntil(lambda: dock.result_location is not None and not dock.busy, timeout=PATIENCE_MS)
+    assert dock.model_picker.model == "tile-demo"  # what ships
+    dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
-    said = (dock.place.folder / "output.txt").read_text()
-    assert str(dock.run_panel.at.state) == "finished", said
+    output = (dock.result_location.folder / "output.txt").read_text()
+    assert str(dock.run_panel.run_status.state) == "finished", output
     assert dock.results.content["tiles_done"] == dock.results.content["tiles_total"] > 0
-    assert dock.heatmap.heat.classes == find_bundle("tile-demo").config.classes
+    assert dock.heatmap_layer.heatmap.classes == find_bundle("tile-demo").config.classes
     assert "section heatmap" in [layer.name for layer in viewer.layers]
     assert "torch" not in sys.modules
     before = dock.results.content["tiles_total"]
-    dock.analyse.click()  # again, in the same way: nothing is left to do
+    dock.analyze_button.click()  # again, in the same way: nothing is left to do
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
     assert dock.results.content["tiles_total"] == before

@@ -1,4 +1,4 @@
-"""Regions in the Slide dock: drawn with the mouse, painted, classed, undone, kept, exchanged, made into tiles."""
+"""The Regions section: draw, paint, classify, undo, save, exchange, and make tiles."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 @pytest.fixture
 def annotating(person, slide_path):
-    """Somebody who has a slide open and the fold of regions."""
+    """User with an open slide and Regions section."""
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.regions.keeper.drawn is not None)
-    person.dock.regions_fold.expand(animate=False)
+    person.until(lambda: person.dock.regions.store.state is not None)
+    person.dock.regions_section.expand(animate=False)
     person.waits()
     return person
 
 
 def goes_around(person, corners):
-    """Draw with the mouse button held, with the lasso."""
+    """Draw with the lasso."""
     layer = person.viewer.layers[REGIONS_LAYER]
     closed = [*corners[1:], corners[0]]
     points = [place for a, b in zip(corners, closed, strict=True) for place in np.linspace(a, b, 12)]
@@ -50,7 +50,7 @@ def goes_around(person, corners):
 
 
 def strokes(person, *points):
-    """Press at the first point, move through the others, release at the last; at once, as a quick hand does."""
+    """Drag the mouse through all points without pausing."""
     layer = person.viewer.layers[REGIONS_LAYER]
     mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
     for place in points[1:]:
@@ -59,40 +59,40 @@ def strokes(person, *points):
 
 
 def regions(person):
-    return person.dock.regions.keeper.regions
+    return person.dock.regions.store.regions
 
 
 def kept(person):
-    return read_geojson(person.dock.place.folder / REGIONS).annotations
+    return read_geojson(person.dock.result_location.folder / REGIONS).annotations
 
 
-def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
+def test_section_is_created_when_it_is_opened(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QListWidget, "region_classes") is None
-    person.dock.regions_fold.expand(animate=False)
+    person.dock.regions_section.expand(animate=False)
     assert person.finds(QListWidget, "region_classes").count() == 6
 
 
-def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path):
+def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     person, dock = annotating, annotating.dock
     person.finds(QLineEdit, "region_reader").setText("Reader A")
     person.clicks("region_add_polygon_lasso")
     assert str(person.viewer.layers[REGIONS_LAYER].mode) == "add_polygon_lasso"
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions.controls.classes.choose(3)
+    dock.regions.controls.class_list.select_class(3)
     goes_around(person, box(8, 8, 12, 12))
     assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
     assert kept(person) == regions(person)
     assert kept(person)[0].properties == {"reader": "Reader A"}
-    assert "2 regions: Melanoma 1, Epidermis 1" in person.says("region_words")
+    assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_words")
     layer = person.viewer.layers[REGIONS_LAYER]
     np.testing.assert_allclose(layer.scale, (MPP, MPP))
     np.testing.assert_allclose(layer.data[0] + HALF, np.array(regions(person)[0].polygons[0].outer))
 
     person.clicks("region_select")
     layer.selected_data = {1}
-    dock.regions.controls.classes.choose(2)
+    dock.regions.controls.class_list.select_class(2)
     layer.selected_data = {1}
     person.clicks("region_class")
     person.waits()
@@ -105,17 +105,17 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
 
     before = regions(person)
     person.viewer.layers.clear()
-    dock.regions.keeper._known.clear()
+    dock.regions.store._states.clear()
     person.opens_slides(slide_path)
     person.until(lambda: REGIONS_LAYER in person.viewer.layers)
     assert regions(person) == before
 
 
-def test_a_click_with_the_freehand_tool_draws_nothing_and_says_how(annotating):
+def test_click_with_the_freehand_tool_shows_a_hint(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
     for _ in range(2):
-        person.dock.status.say("")
+        person.dock.status.show_message("")
         strokes(person, (3.0 * TILE, 3.0 * TILE))
         person.until(lambda: "Nothing was drawn" in person.dock.status.text)
     layer = person.viewer.layers[REGIONS_LAYER]
@@ -137,7 +137,7 @@ def test_short_quick_strokes_are_regions(annotating):
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
 
-def test_a_polygon_that_is_given_up_leaves_nothing(annotating):
+def test_abandoned_polygon_leaves_nothing(annotating):
     person = annotating
     person.clicks("region_add_polygon")
     layer = person.viewer.layers[REGIONS_LAYER]
@@ -152,7 +152,7 @@ def test_a_polygon_that_is_given_up_leaves_nothing(annotating):
 
 
 @pytest.mark.one_qt
-def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
+def test_moved_or_deleted_shapes_change_their_region(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
@@ -171,19 +171,19 @@ def test_shapes_that_are_moved_or_deleted_take_their_region_along(annotating):
     np.testing.assert_allclose(
         np.array(regions(person)[0].polygons[0].outer).min(0), np.array(second.polygons[0].outer).min(0) + 2 * TILE
     )
-    dock.regions.keeper.undo()
-    dock.regions.keeper.undo()
+    dock.regions.store.undo()
+    dock.regions.store.undo()
     person.waits()
     assert regions(person) == (first, second)
 
 
-def test_what_is_painted_becomes_regions_of_each_class(annotating):
+def test_painting_becomes_regions_of_each_class(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
     layer = person.viewer.layers[PAINTING]
     assert person.viewer.layers.selection.active == layer
     assert layer.ndim == 2
-    place = dock.regions.brush._place
+    place = dock.regions.brush._placement
     rows, columns = (int(4 * TILE / place.step_y), int(6 * TILE / place.step_x))
     layer.data[:rows, :rows] = 1
     layer.data[rows:, columns:] = 5
@@ -195,55 +195,55 @@ def test_what_is_painted_becomes_regions_of_each_class(annotating):
 
 
 @pytest.mark.one_qt
-def test_what_is_painted_stays_with_the_slide_that_it_was_painted_on(annotating, tmp_path):
+def test_painting_stays_with_its_slide(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:200, :200] = 1
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: dock.regions.keeper.drawn is not None)
+    person.until(lambda: dock.regions.store.state is not None)
     assert regions(person) == ()
     person.clicks("previous_slide")
     person.until(lambda: len(regions(person)) == 1)
 
 
-def test_a_class_that_is_renamed_or_recoloured_takes_its_regions_along(annotating):
+def test_edited_class_changes_its_regions(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    classes = dock.regions.controls.classes
+    classes = dock.regions.controls.class_list
     classes.list.item(0).setText("Spitz naevus")
-    classes.recolour(0, (1, 2, 3))
+    classes.set_color(0, (1, 2, 3))
     person.waits()
     assert [(one.class_name, one.color) for one in kept(person)] == [("Spitz naevus", (1, 2, 3))]
     classes.list.item(1).setText("Spitz naevus")
     assert classes.list.item(1).text() == "Naevus", "two classes of one name"
-    classes.learn(())
+    classes.add_missing_classes(())
     assert classes.classes[0].name == "Spitz naevus"
 
 
 @pytest.mark.one_qt
-def test_regions_go_out_and_another_readers_come_in(annotating, tmp_path):
+def test_regions_are_exported_and_imported(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    dock.regions.keeper.write(tmp_path / "out.geojson")
+    dock.regions.store.export_file(tmp_path / "out.geojson")
     person.waits()
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
     text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Melanoma", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    dock.regions.keeper.read(tmp_path / "other.geojson")
+    dock.regions.store.import_file(tmp_path / "other.geojson")
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
-    assert dock.regions.controls.classes.classes[-1].name == "Tumor"
+    assert dock.regions.controls.class_list.classes[-1].name == "Tumor"
     assert "1 regions imported" in dock.status.text
 
 
 @pytest.mark.one_qt
-def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
+def test_file_written_by_another_process_is_backed_up(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
-    path = dock.place.folder / REGIONS
+    path = dock.result_location.folder / REGIONS
     path.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
     goes_around(person, box(8, 8, 12, 12))
     assert len(kept(person)) == 2
@@ -251,9 +251,9 @@ def test_a_file_that_somebody_else_wrote_meanwhile_is_put_aside(annotating):
     assert "changed by another program" in dock.status.text
 
 
-def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_closes(annotating, monkeypatch):
+def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monkeypatch):
     person, write = annotating, region_files.write_geojson
-    folder, begun, goes_on = person.dock.place.folder, Event(), Event()
+    folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
 
     def slow(path, drawn):
         if not begun.is_set():
@@ -265,9 +265,9 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
     monkeypatch.setattr(region_files, "write_geojson", slow)
-    person.dock.regions.keeper.undo()
+    person.dock.regions.store.undo()
     person.until(begun.is_set)
-    person.dock.regions.keeper.redo()
+    person.dock.regions.store.redo()
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
     assert len(read_geojson(folder / REGIONS).annotations) == 2  # no turn of Qt came after
@@ -279,14 +279,14 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 9, 9))
-    dock.regions.controls.classes.choose(4)
+    dock.regions.controls.class_list.select_class(4)
     goes_around(person, box(9, 2, 14, 9))
     person.clicks("region_data")
     dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
-    dialog.folder.setText(str(tmp_path / "tiles"))
+    dialog.folder_field.setText(str(tmp_path / "tiles"))
     person.qtbot.keyClick(dialog.findChild(QAbstractSpinBox, "mpp"), Qt.Key.Key_Return)  # the end of a number, no more
     assert dialog.isVisible()
-    assert not person.dock.regions.maker.busy
+    assert not person.dock.regions.data_set_maker.busy
     dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
     dialog._on_make()
     person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())

@@ -1,4 +1,4 @@
-"""The risk in the Slide dock: asked of a worker, shown with what it rests on, explained on the slide, kept, refused."""
+"""The Risk section: estimate in the worker, show, explain, save, and reject invalid input."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
 
 @pytest.fixture
 def models(user):
-    """A folder of models with one that tells metastasis."""
+    """Folder of models with one that predicts metastasis."""
     add_risk(user_models_folder())
     return user_models_folder()
 
 
 @pytest.fixture
 def waiting(models, shared_client, person, slide_path):
-    """Somebody who has a slide open whose thickness was measured, and the fold of the risk."""
+    """User with an open, measured slide and Risk section."""
     person.opens_slides(slide_path)
-    proposes(person.dock.place.folder, 0.91)
+    proposes(person.dock.result_location.folder, 0.91)
     opens(person)
     return person
 
 
 def page(person):
-    return person.dock.around.risk
+    return person.dock.sections.risk
 
 
 def opens(person):
-    """Open the fold."""
-    person.dock.risk_fold.expand(animate=False)
-    person.until(lambda: page(person).keeper.kept is not None)
+    """Open the section."""
+    person.dock.risk_section.expand(animate=False)
+    person.until(lambda: page(person).store.result is not None)
     person.waits()
 
 
 def presses(person, name):
-    """Press a button wherever the dock is scrolled to."""
+    """Click a button regardless of the scroll position."""
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled(), button.toolTip()
     button.click()
@@ -79,7 +79,7 @@ def estimates(person, **known):
 
 
 def seen(person, name):
-    """What a line says, where it is shown."""
+    """Return the text of a label if it is visible."""
     label = person.finds(QLabel, name)
     return label.text() if label.isVisibleTo(page(person).view) else ""
 
@@ -89,39 +89,39 @@ def bars(person, name):
 
 
 def kept(person):
-    return json.loads((person.dock.place.folder / "risk.json").read_text())
+    return json.loads((person.dock.result_location.folder / "risk.json").read_text())
 
 
 def layer(person, role):
     return slide_layers.find_layer(person.viewer, person.dock.slide, role)
 
 
-def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path, models):
+def test_section_is_created_when_it_is_opened(person, slide_path, models):
     person.opens_slides(slide_path)
-    assert page(person).made is None
+    assert page(person).created_view is None
     opens(person)
-    assert page(person).made is not None
-    assert page(person).asking._client is None  # nobody has asked
+    assert page(person).created_view is not None
+    assert page(person).request_queue._client is None  # no request yet
 
 
 @pytest.mark.one_qt
-def test_without_a_model_it_says_what_is_missing(person, slide_path, tmp_path, monkeypatch):
+def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", tmp_path / "nothing ships")
     person.opens_slides(slide_path)
     opens(person)
     assert person.dock.findChild(QComboBox, "risk_model").currentText() == "none installed: choose a folder"
     assert "risk-small" in seen(person, "risk_none")
-    assert not page(person).view.estimate.isEnabled()
-    assert page(person).view.estimate.toolTip() == "Pick a model that tells metastasis."
+    assert not page(person).view.estimate_button.isEnabled()
+    assert page(person).view.estimate_button.toolTip() == "Select a model that predicts metastasis."
 
 
-def test_a_bundle_by_its_folder_is_taken_and_another_refused(person, slide_path, tmp_path, models):
+def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path, tmp_path, models):
     from answers import add_classifier
 
     other, wrong = add_risk(tmp_path / "mine", "risk-mine", phantom=False), add_classifier(tmp_path / "mine", "naevi")
     person.opens_slides(slide_path)
     opens(person)
-    picker = page(person).view.model
+    picker = page(person).view.model_picker
     listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
     assert listed == ["risk-test", "risk-demo", "a folder ..."]  # the user's own first, and picked
     assert picker.model == "risk-test"
@@ -133,79 +133,79 @@ def test_a_bundle_by_its_folder_is_taken_and_another_refused(person, slide_path,
         assert picker.model == model
     assert "tells melanoma" in person.dock.status.text
     assert seen(person, "risk_phantom") == ""
-    assert person.dock.settings.kept("slide/risk_model", "") == str(other)
+    assert person.dock.settings.get("slide/risk_model", "") == str(other)
 
 
 @pytest.mark.one_qt
-def test_a_slide_whose_files_have_numbers_for_names_is_named_by_its_folder(waiting, monkeypatch):
+def test_slide_with_numbered_files_is_named_by_its_folder(waiting, monkeypatch):
     slide = page(waiting).slide
     info = replace(slide.info, name="CMU-1_dicom")
     monkeypatch.setattr(type(slide), "info", property(lambda _: info))
     estimates(waiting)
-    assert waiting.dock.status.text == "The risk of CMU-1_dicom is estimated."
+    assert waiting.dock.status.text == "The risk of CMU-1_dicom was estimated."
 
 
-def test_a_risk_is_estimated_shown_kept_and_found_again(waiting, slide_path):
+def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     person, view = waiting, page(waiting).view
     assert seen(person, "risk_depth") == "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."
-    assert "patient_depth_mm" not in [child.objectName() for child in view.patient.findChildren(QLineEdit)]
+    assert "patient_depth_mm" not in [child.objectName() for child in view.patient_form.findChildren(QLineEdit)]
     estimates(person, age="64", sex="male")
     assert seen(person, "risk_verdict") == VERDICT
-    assert bars(person, "bar") == [("Risk", "0.64")]
-    assert view.bar.rows[0].interval == (0.2, 0.44)
-    assert bars(person, "shares") == [("Slide", "+0.12"), ("Depth", "−0.05"), ("Patient", "0")]
-    assert seen(person, "risk_without") == "From 0.22, where nothing of this case is known."
-    methods = [("Breslow alone", "0.30"), ("Image alone", "0.60"), ("Clark alone", "no answer")]
-    assert bars(person, "beside") == methods
+    assert bars(person, "risk_bar") == [("Risk", "0.64")]
+    assert view.risk_bar.rows[0].interval == (0.2, 0.44)
+    assert bars(person, "share_bars") == [("Slide", "+0.12"), ("Depth", "−0.05"), ("Patient", "0")]
+    assert seen(person, "risk_without") == "Baseline without any data of this case: 0.22."
+    methods = [("Breslow alone", "0.30"), ("Image alone", "0.60"), ("Clark alone", "not available")]
+    assert bars(person, "method_bars") == methods
     assert seen(person, "risk_lacking") == "Clark level alone: clark is not known."
-    assert seen(person, "risk_caution") == "Not known: body site.\nThe thickness may be more."
+    assert seen(person, "risk_caution") == "Unknown: body site.\nThe thickness may be more."
     assert seen(person, "risk_old") == ""
     assert kept(person)["known"] == {"age": "64", "sex": "male", "depth_mm": "0.91"}
 
     person.viewer.layers.clear()
-    page(person).keeper._known.clear()  # as tomorrow
+    page(person).store._results.clear()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: seen(person, "risk_verdict") == VERDICT)
-    assert view.patient.row == {"age": "64", "sex": "male"}
+    assert view.patient_form.row == {"age": "64", "sex": "male"}
     assert seen(person, "risk_old") == ""
 
 
 @pytest.mark.one_qt
-def test_a_depth_that_is_not_valid_gives_its_reason_and_no_number(models, shared_client, person, slide_path):
+def test_invalid_depth_shows_a_reason_and_no_number(models, shared_client, person, slide_path):
     person.opens_slides(slide_path)
     line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.39, "interval_mm": [0.35, 0.48], "at_least": True}
     validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
     depth = {"candidates": [line], "clark_estimate": None, "ulceration": None, "validity": validity.to_json()}
     content = {"breslow_mm": 0.39, "breslow_interval_mm": [0.35, 0.48], "depth": {**depth, "notes": []}}
-    write_json(person.dock.place.folder / "result.json", content)
+    write_json(person.dock.result_location.folder / "result.json", content)
     opens(person)
-    said = f"{validity.headline('')} (depth measured by the analysis of the slide)."
-    assert said.startswith("Not valid: the image is out of distribution.")
-    assert seen(person, "risk_depth") == said
+    text = f"{validity.headline('')} (depth measured by the analysis of the slide)."
+    assert text.startswith("Not valid: the image is out of distribution.")
+    assert seen(person, "risk_depth") == text
     estimates(person)
-    assert seen(person, "risk_depth") == said
+    assert seen(person, "risk_depth") == text
     labels = [one for one in page(person).view.findChildren(QLabel) if one.isVisibleTo(page(person).view)]
     assert not [one.text() for one in labels if re.search(r"0\.39|0\.35|0\.48", one.text())]
 
 
 @pytest.mark.one_qt
-def test_what_is_another_since_is_said(waiting):
+def test_changed_inputs_are_named(waiting):
     person = waiting
     estimates(person, age="64", sex="male")
     fills_in(person, "65")
-    assert "the patient's data were changed" in seen(person, "risk_old")
-    assert not page(person).view.maps["attention"].isEnabled()
+    assert "the patient data have changed" in seen(person, "risk_old")
+    assert not page(person).view.map_checks["attention"].isEnabled()
     fills_in(person, "64")
     assert seen(person, "risk_old") == ""
-    person.dock.depth_fold.expand(animate=False)
+    person.dock.depth_section.expand(animate=False)
     draws_depth(person)
     person.waits()
-    assert "the depth was changed" in seen(person, "risk_old")
+    assert "the depth has changed" in seen(person, "risk_old")
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
 
 
 @pytest.mark.parametrize(("name", "role"), [("attention", "attention"), ("grad_cam", "Grad-CAM")])
-def test_maps_lie_on_the_slide_and_are_kept(waiting, name, role, slide_path):
+def test_maps_are_placed_on_the_slide_and_saved(waiting, name, role, slide_path):
     person = waiting
     estimates(person)
     presses(person, f"risk_{name}")
@@ -219,23 +219,23 @@ def test_maps_lie_on_the_slide_and_are_kept(waiting, name, role, slide_path):
     assert np.isnan(found.data[:90, -10:]).all()  # beside the first patch, above the second
     presses(person, f"risk_{name}")
     assert not found.visible
-    written = person.dock.place.folder / "risk" / f"{name}.tif"
+    written = person.dock.result_location.folder / "risk" / f"{name}.tif"
     before = written.stat().st_mtime_ns
 
     person.viewer.layers.clear()
-    page(person).keeper._known.clear()
+    page(person).store._results.clear()
     person.opens_slides(slide_path)
     person.until(lambda: bool(seen(person, "risk_verdict")))
     presses(person, f"risk_{name}")
     assert layer(person, role).visible
-    assert written.stat().st_mtime_ns == before  # nobody was asked
+    assert written.stat().st_mtime_ns == before  # no request was sent
 
     estimates(person, age="30")  # another answer: the map is none of it
-    assert not page(person).view.maps[name].isChecked()
+    assert not page(person).view.map_checks[name].isChecked()
     assert not layer(person, role).visible
 
 
-def test_the_gallery_flies_to_its_places(waiting):
+def test_gallery_goes_to_its_tiles(waiting):
     person, view = waiting, page(waiting).view
     estimates(person)
     presses(person, "risk_find")
@@ -247,51 +247,51 @@ def test_the_gallery_flies_to_its_places(waiting):
     button.click()
     assert person.sees((32 * 2 + 16, 64 + 16))
     presses(person, "risk_all")
-    assert seen(person, "risk_feature_7_words") == "Feature 6: AUC 0.9. Nothing excites it here."
-    view.patches.linkActivated.emit("1")
+    assert seen(person, "risk_feature_7_words") == "Feature 6: AUC 0.9. No activation on this slide."
+    view.patch_label.linkActivated.emit("1")
     assert person.sees((256 + 64, 160 + 64))
 
 
 @pytest.mark.one_qt
-def test_what_the_worker_refuses_is_said_and_the_next_question_answered(waiting):
+def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting):
     person = waiting
-    for age, said in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
+    for age, text in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
         estimates(person, age=age)
-        assert said in person.dock.status.text
+        assert text in person.dock.status.text
         assert seen(person, "risk_verdict") == ""
-        assert page(person).view.estimate.isEnabled()
+        assert page(person).view.estimate_button.isEnabled()
     estimates(person, age="64")
     assert seen(person, "risk_verdict") == VERDICT
 
 
-def test_cancel_ends_the_child_and_a_second_press_asks_nothing(waiting, shared_client):
+def test_cancel_ends_the_worker_and_a_second_click_is_ignored(waiting, shared_client):
     person = waiting
     fills_in(person, "14")
     presses(person, "risk_estimate")
-    button = page(person).view.estimate
+    button = page(person).view.estimate_button
     assert not button.isEnabled()
-    page(person).acts._on_estimate()  # as a second click of a double click would
-    assert len(page(person).asking._waiting) == 0
+    page(person).controller._on_estimate()  # as a second click of a double click would
+    assert len(page(person).request_queue._waiting) == 0
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
     pid = shared_client.pid
     person.finds(QAbstractButton, "cancel").click()
     person.waits()
     person.until(lambda: shared_client.pid != pid)
     assert button.isEnabled()
-    assert not (person.dock.place.folder / "risk.json").exists()
+    assert not (person.dock.result_location.folder / "risk.json").exists()
 
 
 @pytest.mark.one_qt
-def test_an_answer_belongs_to_the_slide_that_it_was_asked_of(waiting, tmp_path):
+def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     person = waiting
     fills_in(person, "16")
     presses(person, "risk_estimate")
-    first = person.dock.place.folder
+    first = person.dock.result_location.folder
     person.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
     person.until(lambda: person.dock.slide.info.name == "other" and (first / "risk.json").is_file())
     person.waits()
     assert seen(person, "risk_verdict") == ""
-    assert page(person).view.patient.row == {}
+    assert page(person).view.patient_form.row == {}
     assert "deepest" not in seen(person, "risk_patches")
     person.dock.picker.step(-1)
     person.waits()
@@ -299,39 +299,39 @@ def test_an_answer_belongs_to_the_slide_that_it_was_asked_of(waiting, tmp_path):
 
 
 @pytest.mark.one_qt
-def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
+def test_patient_data_come_from_the_open_case(waiting, slide_path):
     person, view = waiting, page(waiting).view
     case_rows().set_rows(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
     try:
-        assert view.patient.row == {"age": "71", "sex": "female"}
+        assert view.patient_form.row == {"age": "71", "sex": "female"}
         assert seen(person, "form_origin") == "From case P-0042."
         fills_in(person, "30")
         assert "Tried out here" in seen(person, "form_origin")
         presses(person, "form_back")
-        assert view.patient.row["age"] == "71"
+        assert view.patient_form.row["age"] == "71"
     finally:
         case_rows().set_rows(7, "", {})
     assert seen(person, "form_origin") == ""
 
 
 @pytest.mark.one_qt
-def test_where_nothing_can_be_looked_at_it_says_why(models, person, slide_path, tmp_path):
+def test_slides_that_cannot_be_estimated_show_the_reason(models, person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens(person)
-    assert seen(person, "risk_why_not").startswith("Nothing says yet where the melanoma is")
+    assert seen(person, "risk_why_not").startswith("The melanoma is not located yet")
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    person.until(lambda: seen(person, "risk_why_not").startswith("A patch has a size in millimetres"))
+    person.until(lambda: seen(person, "risk_why_not").startswith("Patches have a size in millimeters"))
     person.opens_slides(draw_fluorescence(tmp_path / "glow.ome.tif"))
     person.until(lambda: "brightfield" in seen(person, "risk_why_not"))
-    assert not page(person).view.estimate.isEnabled()
+    assert not page(person).view.estimate_button.isEnabled()
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("content", ["{", '{"verdict": "metastasis 0.5"}', "[]"])
-def test_a_damaged_answer_is_named_and_estimated_again(waiting, content):
+def test_damaged_result_is_named_and_estimated_again(waiting, content):
     person = waiting
-    (person.dock.place.folder / "risk.json").write_text(content)
-    page(person)._read()
+    (person.dock.result_location.folder / "risk.json").write_text(content)
+    page(person)._read_results()
     person.waits()
     assert "estimate again" in seen(person, "risk_why_not")
     assert seen(person, "risk_verdict") == ""
@@ -341,28 +341,28 @@ def test_a_damaged_answer_is_named_and_estimated_again(waiting, content):
 
 
 @pytest.mark.one_qt
-def test_an_answer_of_another_model_is_shown_as_one_of_before(waiting):
+def test_prediction_of_another_model_is_marked_as_outdated(waiting):
     person = waiting
     answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
-    (person.dock.place.folder / "risk.json").write_text(json.dumps(answer))
-    page(person)._read()
+    (person.dock.result_location.folder / "risk.json").write_text(json.dumps(answer))
+    page(person)._read_results()
     person.waits()
-    assert "the model is another one" in seen(person, "risk_old")
-    assert not page(person).view.gallery.asking.isEnabled()
+    assert "the model has changed" in seen(person, "risk_old")
+    assert not page(person).view.gallery.find_button.isEnabled()
 
 
-def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
+def test_closing_the_window_during_a_request_leaves_nothing_behind(waiting):
     person = waiting
     fills_in(person, "14")
     presses(person, "risk_estimate")
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
-    folder, users = person.dock.place.folder, worker_client._SharedWorker.users
+    folder, users = person.dock.result_location.folder, worker_client._SharedWorker.users
     person.viewer.window.remove_dock_widget("all")
     person.until(lambda: worker_client._SharedWorker.users == users - 1)  # with the last one the child ends
     assert not (folder / "risk.json").exists()
 
 
-def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_path):
+def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     from napari_melanoma.case.edits import add_images, add_lesion, set_lesion
     from napari_melanoma.case.model import Case, CaseImage
 
@@ -376,12 +376,12 @@ def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_p
     assert "no case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person.until(lambda: not case_dock.busy)
-    case_dock.desk.create(tmp_path / "P-1", Case())
-    person.until(lambda: case_dock.desk.case is not None and not case_dock.busy)
+    case_dock.controller.create(tmp_path / "P-1", Case())
+    person.until(lambda: case_dock.controller.case is not None and not case_dock.busy)
     presses(person, "risk_case")
-    assert "is no image of the case" in person.dock.status.text
-    case = add_images(add_lesion(case_dock.desk.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
-    case_dock.desk.edit(case, "a slide")
+    assert "is not an image of the open case" in person.dock.status.text
+    case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
+    case_dock.controller.edit(case, "a slide")
     presses(person, "risk_case")
     (written,) = (tmp_path / "P-1" / "risk").iterdir()
     assert json.loads(written.read_text())["verdict"] == VERDICT
@@ -389,25 +389,25 @@ def test_an_answer_is_kept_with_the_case_that_is_open(waiting, tmp_path, slide_p
     lesion_page = case_dock.lesion_page
     case_dock._show_rows("L1")
     assert lesion_page.risk.verdict.text() == f"M{VERDICT[1:]}."
-    assert "The thickness may be more." in lesion_page.risk.caution.words.text()
+    assert "The thickness may be more." in lesion_page.risk.caution.label.text()
     assert lesion_page.risk.verdict.isVisibleTo(lesion_page.risk)
-    assert not lesion_page.risk.old.isVisibleTo(lesion_page)
-    case_dock.undo.click()
+    assert not lesion_page.risk.outdated_label.isVisibleTo(lesion_page)
+    case_dock.undo_button.click()
     assert lesion_page.risk.isVisibleTo(lesion_page) is False
-    case_dock.redo.click()
+    case_dock.redo_button.click()
     assert lesion_page.risk.isVisibleTo(lesion_page)
-    case_dock.desk.edit(set_lesion(case_dock.desk.case, "L1", depth_mm=3.3), "thicker")
-    assert "(depth)" in lesion_page.risk.old.words.text()
-    presses(person, "risk_case")  # the slide knows better, and would say the same again
-    assert not lesion_page.risk.old.isVisibleTo(lesion_page)
-    assert "it has depth 3.3 mm, and 0.91 mm was used" in lesion_page.risk.caution.words.text()
+    case_dock.controller.edit(set_lesion(case_dock.controller.case, "L1", depth_mm=3.3), "thicker")
+    assert "(depth)" in lesion_page.risk.outdated_label.label.text()
+    presses(person, "risk_case")  # the same prediction again
+    assert not lesion_page.risk.outdated_label.isVisibleTo(lesion_page)
+    assert "it has depth 3.3 mm, and 0.91 mm was used" in lesion_page.risk.caution.label.text()
     person.until(lambda: not case_dock.busy)
-    case_dock.desk.open(tmp_path / "P-1")
+    case_dock.controller.open(tmp_path / "P-1")
     person.until(lambda: not case_dock.busy)
-    assert case_dock.desk.case.lesions[0].images[0].risk.verdict == VERDICT
-    patient = case_dock.desk.case.patient.model_copy(update={"age": 77})
-    case_dock.desk.edit(case_dock.desk.case.model_copy(update={"patient": patient}), "older")
-    assert page(person).view.patient.row["age"] == "64"  # what was filled in stays until it is taken back
+    assert case_dock.controller.case.lesions[0].images[0].risk.verdict == VERDICT
+    patient = case_dock.controller.case.patient.model_copy(update={"age": 77})
+    case_dock.controller.edit(case_dock.controller.case.model_copy(update={"patient": patient}), "older")
+    assert page(person).view.patient_form.row["age"] == "64"  # what was filled in stays until it is taken back
     presses(person, "form_back")
-    assert page(person).view.patient.row["age"] == "77"
+    assert page(person).view.patient_form.row["age"] == "77"
     person.until(lambda: not case_dock.busy)

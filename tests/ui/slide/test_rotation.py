@@ -1,4 +1,4 @@
-"""A slide turned in the view: all its layers together, places where they were, nothing else changed."""
+"""Rotation of a slide with all its layers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 @pytest.mark.parametrize(("angle", "expected"), [(0, 0), (190, -170), (-180, 180), (180, 180), (450, 90), (-95, -95)])
-def test_angles_stay_within_half_a_turn(angle, expected):
+def test_normalize_angle(angle, expected):
     assert normalize_angle(angle) == expected
 
 
-def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
+def test_all_layers_rotate_together(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     slide, before = dock.slide, dock.lesions.findings.lesions
     center_view(viewer, slide, (6 * TILE, 8 * TILE), 6 * TILE)
@@ -42,7 +42,7 @@ def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("angle", [33.0, -90.0, 180.0])
-def test_napari_and_we_agree_on_places(person, slide_path, angle):
+def test_napari_and_slide_positions_agree(person, slide_path, angle):
     person.opens_slides(slide_path)
     slide = person.dock.slide
     person.finds(QDoubleSpinBox, "rotation_angle").setValue(angle)
@@ -55,11 +55,11 @@ def test_napari_and_we_agree_on_places(person, slide_path, angle):
 
 
 @pytest.mark.one_qt
-def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
+def test_setting_the_scale_keeps_the_angle(person, slide_path):
     person.opens_slides(slide_path)
     person.finds(QAbstractButton, "rotate_left").click()
-    person.dock.picker.ruler.click()
-    person.dock.scale._number.setValue(2.0)
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(2.0)
     person.clicks("scale_set")
     slide = person.dock.slide
     np.testing.assert_allclose(slide.layers[0].data_to_world((10, 20)), slide.to_world((10.5, 20.5)))
@@ -67,22 +67,22 @@ def test_a_scale_that_is_set_later_keeps_the_angle(person, slide_path):
 
 
 @pytest.mark.one_qt
-def test_a_slide_lies_as_it_was_turned_when_it_is_opened_again(person, slide_path):
+def test_angle_is_restored(person, slide_path):
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.place is not None)
+    person.until(lambda: person.dock.result_location is not None)
     person.finds(QAbstractButton, "rotate_right").click()
     person.waits()
-    assert read_notes(person.dock.place.folder).angle == 90
+    assert read_notes(person.dock.result_location.folder).angle == 90
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.slide.angle == 90)
     assert person.finds(QDoubleSpinBox, "rotation_angle").value() == 90
     person.finds(QAbstractButton, "rotate_left").click()
     person.waits()
-    assert read_notes(person.dock.place.folder).angle == 0
+    assert read_notes(person.dock.result_location.folder).angle == 0
 
 
-def test_a_slide_that_was_wholly_in_view_is_so_when_it_is_turned(person, tmp_path):
+def test_view_of_the_whole_slide_is_fitted_after_rotation(person, tmp_path):
     pixels = np.full((256, 2048, 3), (215, 150, 190), np.uint8)
     about = {"photometric": "rgb", "resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
     tifffile.imwrite(tmp_path / "long.tif", pixels, tile=(128, 128), **about)

@@ -1,4 +1,4 @@
-"""Slides that ``open`` shows: layers in micrometres, doubts and errors as notifications, exact overviews in the end."""
+"""Slides opened with ``open``: units, notifications, and refresh of approximate overviews."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from napari_melanoma.ui.slide.navigation import LayerRefresher
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What is shown as notifications."""
-    said = []
+def notifications(monkeypatch):
+    """Collect notifications."""
+    shown = []
     for kind in ("show_error", "show_warning"):
-        monkeypatch.setattr(napari.utils.notifications, kind, lambda text, kind=kind: said.append((kind, text)))
-    return said
+        monkeypatch.setattr(napari.utils.notifications, kind, lambda text, kind=kind: shown.append((kind, text)))
+    return shown
 
 
 @pytest.fixture
 def slide_path(tmp_path):
-    """A flat slide of 1536 x 640 pixels without a scale."""
+    """Write a flat slide of 1536 x 640 pixels without a scale."""
     rows, columns = np.mgrid[:1536, :640]
     image = np.stack([rows // 8, columns // 4, 255 - rows // 8], axis=-1).astype(np.uint8)
     tifffile.imwrite(tmp_path / "flat.tif", image, photometric="rgb", tile=(64, 64), compression="zlib", metadata=None)
@@ -34,29 +34,29 @@ def slide_path(tmp_path):
 
 
 @pytest.mark.one_qt
-def test_a_size_that_is_given_scales_the_layer(make_napari_viewer, slide_path, told) -> None:
+def test_given_pixel_size_scales_the_layer(make_napari_viewer, slide_path, notifications) -> None:
     viewer = make_napari_viewer()
     [layer] = show_slide(viewer, slide_path, PixelSize(0.5, 0.5))
     assert layer in viewer.layers
     assert layer.scale.tolist() == [0.5, 0.5]
     assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
-    assert told == []
+    assert notifications == []
 
 
 @pytest.mark.one_qt
-def test_doubts_and_errors_are_notifications(make_napari_viewer, slide_path, tmp_path, told) -> None:
+def test_warnings_and_errors_are_notifications(make_napari_viewer, slide_path, tmp_path, notifications) -> None:
     viewer = make_napari_viewer()
     show_slide(viewer, slide_path)
     (tmp_path / "bad.svs").write_bytes(b"no slide")
     assert show_slide(viewer, tmp_path / "bad.svs") == []
-    assert [kind for kind, _ in told] == ["show_warning", "show_error"]
-    assert "flat.tif: the file states no pixel size" in told[0][1]
-    assert "bad.svs has an unknown format" in told[1][1]
+    assert [kind for kind, _ in notifications] == ["show_warning", "show_error"]
+    assert "flat.tif: the file states no pixel size" in notifications[0][1]
+    assert "bad.svs has an unknown format" in notifications[1][1]
     assert len(viewer.layers) == 1
 
 
 class Picture:
-    """Counts how often it was drawn, and in which thread."""
+    """Record in which threads it was refreshed."""
 
     def __init__(self) -> None:
         self.threads = []
@@ -66,7 +66,7 @@ class Picture:
         self.threads.append(threading.current_thread())
 
 
-def test_a_thread_that_tells_of_a_sharper_picture_has_it_drawn_in_the_windows_thread(qtbot) -> None:
+def test_refresh_from_a_thread_runs_in_the_gui_thread(qtbot) -> None:
     kept, gone = Picture(), Picture()
     refresher = LayerRefresher([kept, gone])
     del gone
@@ -77,20 +77,20 @@ def test_a_thread_that_tells_of_a_sharper_picture_has_it_drawn_in_the_windows_th
     qtbot.waitUntil(lambda: kept.threads == [threading.main_thread()], timeout=20_000)
 
 
-def test_a_layer_is_drawn_anew_also_where_a_dock_knows_it_by_a_proxy(qtbot) -> None:
+def test_proxied_layer_is_refreshed(qtbot) -> None:
     from napari.utils._proxies import PublicOnlyProxy
 
     kept = Picture()
-    refresher = LayerRefresher([PublicOnlyProxy(kept)])  # as a dock's viewer gives layers: a proxy that nobody keeps
+    refresher = LayerRefresher([PublicOnlyProxy(kept)])  # docks get such short-lived proxies
     refresher.request_refresh()
     qtbot.waitUntil(lambda: len(kept.threads) == 1, timeout=20_000)
 
 
-def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_path, told, qtbot, monkeypatch) -> None:
+def test_approximate_overview_becomes_exact(make_napari_viewer, slide_path, notifications, qtbot, monkeypatch) -> None:
     monkeypatch.setattr(tiled, "ROUGH_PX", 64 * 64)
     monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
     refreshed, draw = [], LayerRefresher._refresh_layers
-    monkeypatch.setattr(LayerRefresher, "_on_sharper", lambda self: refreshed.append(draw(self)))
+    monkeypatch.setattr(LayerRefresher, "_refresh_layers", lambda self: refreshed.append(draw(self)))
     [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level
     exact = layer.data[0][:, :].reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
     qtbot.waitUntil(lambda: bool(refreshed), timeout=20_000)

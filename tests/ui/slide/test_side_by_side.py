@@ -1,4 +1,4 @@
-"""Two slides side by side in the Slide dock: the views go together, with the offset that the user sets."""
+"""The Side by side section: linked views with an offset."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 def presses(person, name):
-    """Press a button wherever the dock is scrolled to."""
+    """Click a button regardless of the scroll position."""
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled()
     button.click()
 
 
 def closes_the_second(person):
-    """Close the second view, and wait until it has gone."""
-    with person.qtbot.waitSignal(person.dock.around.beside._canvas.destroyed):
+    """Close the second view, and wait until it is deleted."""
+    with person.qtbot.waitSignal(person.dock.sections.side_by_side._canvas.destroyed):
         presses(person, "beside_show")
 
 
@@ -30,14 +30,14 @@ def place(viewer):
     return np.array([*get_camera(viewer).center[-2:], get_camera(viewer).zoom])
 
 
-def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, tmp_path):
+def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     assert not person.finds(QAbstractButton, "beside_show").isEnabled()
     person.opens_slides(slide_path)
     presses(person, "beside_show")
-    beside = dock.around.beside
+    beside = dock.sections.side_by_side
     assert [layer.name for layer in beside.model.layers] == ["ihc"]
     assert [layer.visible for layer in beside.model.layers] == [True]
     np.testing.assert_allclose(place(beside.model), place(viewer))
@@ -62,16 +62,16 @@ def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, 
     assert beside.model is None
 
 
-def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, tmp_path):
+def test_closing_the_second_view_restores_the_width(person, slide_path, tmp_path):
     dock, window = person.dock, person.viewer.window._qt_window
     window.resize(1500, 900)
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
     person.opens_slides(slide_path)
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     person.qtbot.wait(200)
     before = dock.width()
     presses(person, "beside_show")
-    beside = dock.around.beside
+    beside = dock.sections.side_by_side
     person.until(lambda: beside._canvas.width() > 300)
     person.qtbot.wait(200)
     closes_the_second(person)
@@ -79,13 +79,13 @@ def test_the_room_of_the_second_view_goes_back_to_the_first(person, slide_path, 
 
 
 @pytest.mark.one_qt
-def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(person, slide_path, tmp_path):
+def test_view_closes_with_its_slide_and_linking_requires_equal_units(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.opens_slides(slide_path)
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
-    beside = dock.around.beside
+    beside = dock.sections.side_by_side
     assert not person.finds(QAbstractButton, "beside_link").isEnabled()
     before = place(beside.model)
     get_camera(viewer).zoom = 0.7
@@ -97,21 +97,21 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
 
 
 @pytest.mark.one_qt
-def test_what_was_found_on_the_slide_beside_lies_on_it_with_a_scale_bar(analysed, tmp_path):
+def test_second_view_shows_results_and_scale_bar(analysed, tmp_path):
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
-    dock.beside_fold.toggleButton().click()
+    dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
-    beside = dock.around.beside.model
+    beside = dock.sections.side_by_side.model
     assert [layer.name for layer in beside.layers] == ["section", "section heatmap", "section lesions"]
     assert all(layer.visible for layer in beside.layers)
     heatmap = beside.layers["section heatmap"]
     np.testing.assert_array_equal(heatmap.data, person.viewer.layers["section heatmap"].data)
     assert get_scale_bar(beside).visible
-    dock.heat.opacity.setValue(25)
-    dock.heat.check.setChecked(False)
+    dock.heatmap_controls.opacity.setValue(25)
+    dock.heatmap_controls.visible_check.setChecked(False)
     assert (heatmap.opacity, heatmap.visible) == (0.25, False)
-    dock.places.check.setChecked(False)
+    dock.navigation_panel.scale_bar_check.setChecked(False)
     assert not get_scale_bar(beside).visible
     assert not get_scale_bar(person.viewer).visible
     closes_the_second(person)

@@ -1,4 +1,4 @@
-"""The Slide dock as a person uses it: opening, looking around, scale, tissue, analysis, results."""
+"""The Slide dock from a user's perspective: open, navigate, scale, tissue, analysis, results."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemVie
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
-def test_an_empty_dock_invites(person):
+def test_empty_dock_shows_the_drop_area(person):
     dock = person.dock
     assert dock.welcome.isVisible()
     assert not dock.picker.isVisible()
-    assert "Drop a slide here" in person.says("welcome_words")
-    assert not dock.analyse.isVisible()
+    assert "Drop a slide here" in person.label_text("welcome_words")
+    assert not dock.analyze_button.isVisible()
     controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
     assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
 
 
 def ours(widget):
-    """Whether a control is one that we made, and no part of another one."""
+    """Return whether a control is our own, not part of another one."""
     return not isinstance(widget.parentWidget(), controls_of_qt) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
 
 
-def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
+def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
-    assert person.says("slide_about") == "0.5 µm/px  ·  TIFF\n512 x 512 px, 0.256 x 0.256 mm"
-    assert "levels" in person.says("slide_facts")
-    assert not person.says("slide_warnings")
+    assert person.label_text("slide_about") == "0.5 µm/px  ·  TIFF\n512 x 512 px, 0.256 x 0.256 mm"
+    assert "levels" in person.label_text("slide_facts")
+    assert not person.label_text("slide_warnings")
     person.until(lambda: dock.overview._image is not None)
 
     overview = dock.overview
@@ -110,39 +110,39 @@ def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
     assert person.sees((40, 30))
 
 
-def test_a_slide_without_a_scale_gets_one_that_is_kept_as_the_users(person, launched, tmp_path):
+def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     dock, path = person.dock, draw_slide(tmp_path / "bare.tif", mpp=None)
     person.opens_slides(path)
-    dock.model.model = "tiny"
-    dock.model.changed.emit()
-    assert "not known" in person.says("slide_warnings")
-    assert not dock.analyse.isEnabled()
-    assert "no scale" in dock.analyse.toolTip()
-    assert "px" in person.says("place")
+    dock.model_picker.model = "tiny"
+    dock.model_picker.changed.emit()
+    assert "not known" in person.label_text("slide_warnings")
+    assert not dock.analyze_button.isEnabled()
+    assert "no scale" in dock.analyze_button.toolTip()
+    assert "px" in person.label_text("place")
 
     person.clicks("scale")
     person.clicks("scale_ruler")
     assert "no line yet" in dock.status.text
     line = person.viewer.layers["bare ruler"]
     line.add_lines(np.array([[10.0, 10.0], [10.0, 210.0]]))
-    dock.scale._length.setValue(50)
+    dock.scale_panel._length.setValue(50)
     person.clicks("scale_ruler")
-    assert "0.25 µm/px (from your ruler)" in person.says("slide_about")
-    assert not dock.picker.warnings.isVisible()
-    assert dock.analyse.isEnabled()
+    assert "0.25 µm/px (from your ruler)" in person.label_text("slide_about")
+    assert not dock.picker.warning_label.isVisible()
+    assert dock.analyze_button.isEnabled()
     np.testing.assert_allclose(person.viewer.layers["bare"].scale, (0.25, 0.25))
     assert [str(unit) for unit in person.viewer.layers["bare"].units] == ["micrometer", "micrometer"]
-    assert dock.options(dock.slide.info).mpp == pytest.approx(0.25)
+    assert dock.get_options(dock.slide.info).mpp == pytest.approx(0.25)
     person.waits()
 
     person.viewer.layers.clear()
     person.until(lambda: dock.welcome.isVisible())
     person.opens_slides(path)
-    person.until(lambda: "0.25" in person.says("slide_about"))
+    person.until(lambda: "0.25" in person.label_text("slide_about"))
     person.clicks("scale")
     person.clicks("scale_clear")
-    assert "no scale" in person.says("slide_about")
-    assert not dock.analyse.isEnabled()
+    assert "no scale" in person.label_text("slide_about")
+    assert not dock.analyze_button.isEnabled()
 
 
 def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
@@ -151,20 +151,20 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     launched.fingerprint = dock.slide.info.fingerprint
     person.analyses()
     person.clicks("run_pause")
-    person.until(lambda: launched.last.place.wish() == "pause")
+    person.until(lambda: launched.last.place.read_command() == "pause")
     launched.last.place.append_event("paused")
-    person.until(lambda: person.says("run_state").startswith("Paused"))
+    person.until(lambda: person.label_text("run_state").startswith("Paused"))
     person.clicks("run_pause")
-    person.until(lambda: launched.last.place.wish() == "run")
+    person.until(lambda: launched.last.place.read_command() == "run")
     launched.last.place.append_event("continued")
-    assert not dock.analyse.isEnabled()
+    assert not dock.analyze_button.isEnabled()
     assert launched.options[0].model == "tiny"
     assert launched.forced == [False]
 
     launched.last.works(40)
     person.until(lambda: "section heatmap" in viewer.layers)
     heat = viewer.layers["section heatmap"]
-    assert "40 / 224 tiles  ·  212/s  ·  3" in person.says("run_state")
+    assert "40 / 224 tiles  ·  212/s  ·  3" in person.label_text("run_state")
     assert np.isfinite(heat.data[:, :-2]).all()
     assert np.isnan(heat.data[:, -2:]).all()
     np.testing.assert_allclose(heat.scale, (TILE * MPP, TILE * MPP))
@@ -174,36 +174,36 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
     assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041 mm²"]
-    assert "2 found, 2 malignant" in person.says("lesion_count")
-    assert "melanoma 0.21" in person.says("slide_answer")
-    assert person.says("slide_cautions") == "trained on synthetic slides"
+    assert "2 found, 2 malignant" in person.label_text("lesion_count")
+    assert "melanoma 0.21" in person.label_text("slide_answer")
+    assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text
     assert not dock.run_panel.isVisible()
     assert heat.data[LESION].min() == pytest.approx(0.9)
 
-    assert dock.strip.buttons[0].text() == "0.90"
-    person.qtbot.mouseClick(dock.strip.buttons[0], Qt.MouseButton.LeftButton)
+    assert dock.tile_strip.buttons[0].text() == "0.90"
+    person.qtbot.mouseClick(dock.tile_strip.buttons[0], Qt.MouseButton.LeftButton)
     row, column = dock.slide.to_slide(get_camera(viewer).center[-2:])
     assert LESION[0].start <= row / TILE <= LESION[0].stop
     assert LESION[1].start <= column / TILE <= LESION[1].stop
 
-    dock.table.selectRow(0)
+    dock.lesion_table.selectRow(0)
     assert person.sees((6 * TILE, 8 * TILE))
-    person.until(lambda: all(not button.icon().isNull() for button in dock.strip.buttons[:4]))
+    person.until(lambda: all(not button.icon().isNull() for button in dock.tile_strip.buttons[:4]))
 
-    dock.heat.number.setValue(0.8)
+    dock.heatmap_controls.threshold_box.setValue(0.8)
     person.until(lambda: len(person.rows()) == 1)
-    assert dock.save.isEnabled()
+    assert dock.save_button.isEnabled()
     person.clicks("save")
     person.until(lambda: len(read_table(launched.last.path / "lesions.csv")) == 1)
     person.waits()
     assert "Saved in" in dock.status.text
-    assert not dock.save.isEnabled()
+    assert not dock.save_button.isEnabled()
 
-    dock.exporting.emit("geojson")
+    dock.export_requested.emit("geojson")
     person.chooses_file("export_dialog", tmp_path / "out.geojson")
     assert read_geojson(tmp_path / "out.geojson").annotations[0].class_name == "malignant"
-    dock.exporting.emit("tif")
+    dock.export_requested.emit("tif")
     person.chooses_file("export_dialog", tmp_path / "out.ome.tif")
     assert tifffile.imread(tmp_path / "out.ome.tif").shape == (2, 16, 16)
 
@@ -224,23 +224,23 @@ def press(viewer, world):
 def test_reopened_results_are_found_corrected_and_undone(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
-    analysis = FakeAnalysis(dock.place.folder, slide_path, dock.slide.info.fingerprint).begins().finishes()
+    analysis = FakeAnalysis(dock.result_location.folder, slide_path, dock.slide.info.fingerprint).begins().finishes()
     viewer.layers.clear()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    assert "Analysed before" in dock.status.text
-    assert dock.analyse.text() == "Analyse again"
+    assert "Previous analysis" in dock.status.text
+    assert dock.analyze_button.text() == "Analyze again"
     assert {"section", "section heatmap", "section lesions"} == {layer.name for layer in viewer.layers}
 
     press(viewer, dock.slide.to_world((12.5 * TILE, 2.5 * TILE)))
-    assert dock.table.selected == [2]
+    assert dock.lesion_table.selected == [2]
     person.clicks("lesion_class")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.waits()
     assert [row["label"] for row in read_table(analysis.path / "lesions.csv")] == ["malignant", "benign"]
 
-    dock.table.selectAll()
+    dock.lesion_table.selectAll()
     person.clicks("lesion_merge")
     person.until(lambda: len(person.rows()) == 1)
     person.waits()
@@ -248,14 +248,14 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
 
-    dock.table.clearSelection()
-    dock.table.selectRow(0)
+    dock.lesion_table.clearSelection()
+    dock.lesion_table.selectRow(0)
     person.cuts((6.0 * TILE, 4.0 * TILE), (6.0 * TILE, 12.0 * TILE))
     person.until(lambda: len(person.rows()) == 3)
     person.waits()
-    dock.table.clearSelection()
-    dock.table.selectRow(2)
-    person.qtbot.keyClick(dock.table, Qt.Key.Key_Delete)
+    dock.lesion_table.clearSelection()
+    dock.lesion_table.selectRow(2)
+    person.qtbot.keyClick(dock.lesion_table, Qt.Key.Key_Delete)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
 
@@ -265,7 +265,7 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     assert [row[1] for row in person.rows()] == ["malignant *", "benign *"]
 
 
-def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launched, slide_path):
+def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
@@ -273,20 +273,20 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
     launched.last.works(10)
     person.clicks("run_detach")
     assert not dock.run_panel.isVisible()
-    assert "left to itself" in dock.status.text
+    assert "continues in the background" in dock.status.text
 
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     person.until(lambda: dock.run_panel.active)
-    person.until(lambda: "10 / 224" in person.says("run_state"))
+    person.until(lambda: "10 / 224" in person.label_text("run_state"))
     person.clicks("run_cancel")
-    person.until(lambda: launched.last.place.wish() == "cancel")
+    person.until(lambda: launched.last.place.read_command() == "cancel")
     launched.last.place.append_final_event("cancelled")
     launched.last.dies()
     person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
-    assert person.says("run_state").endswith("and kept. Resume goes on from there.")
-    assert "Cancelled" not in dock.status.text  # it is said once
-    assert dock.analyse.isEnabled()
+    assert person.label_text("run_state").endswith("and kept. Press Resume to continue from there.")
+    assert "Cancelled" not in dock.status.text  # it is shown once, in the run panel
+    assert dock.analyze_button.isEnabled()
     person.clicks("run_resume")
     person.until(lambda: len(launched.options) == 2)
     person.until(lambda: dock.run_panel.active)
@@ -300,26 +300,26 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
     launched.fingerprint = dock.slide.info.fingerprint
     person.analyses()
     person.clicks("run_cancel")
-    person.until(lambda: launched.last.place.wish() == "cancel")
+    person.until(lambda: launched.last.place.read_command() == "cancel")
     launched.last.place.append_final_event("cancelled")
     launched.last.dies()
-    person.until(lambda: person.says("run_state").startswith("Canceled: no tile finished."))
+    person.until(lambda: person.label_text("run_state").startswith("Canceled: no tile finished."))
     assert not dock.run_panel.buttons.resume.isEnabled()
-    assert dock.run_panel.buttons.resume.toolTip() == "Press Analyse to start again."
+    assert dock.run_panel.buttons.resume.toolTip() == "Press Analyze to start again."
     person.waits()
 
 
 @pytest.mark.one_qt
-def test_an_analysis_without_a_single_tile_is_not_offered_to_go_on(tmp_path):
-    said = describe_progress(read_slide_run_status(tmp_path / "nothing"))
-    assert said == "The process ended unexpectedly: no tile finished. Press Analyse to start again."
+def test_analysis_without_a_tile_cannot_be_resumed(tmp_path):
+    text = describe_progress(read_slide_run_status(tmp_path / "nothing"))
+    assert text == "The process ended unexpectedly: no tile finished. Press Analyse to start again."
 
 
-def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, slide_path, monkeypatch):
+def test_results_with_other_options_are_replaced_only_after_confirmation(person, launched, slide_path, monkeypatch):
     dock, questions = person.dock, []
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
-    FakeAnalysis(dock.place.folder, slide_path, launched.fingerprint, "older").begins().finishes()
+    FakeAnalysis(dock.result_location.folder, slide_path, launched.fingerprint, "older").begins().finishes()
     answers = iter([QMessageBox.StandardButton.Cancel, "replace"])
 
     def answered(box):
@@ -329,9 +329,9 @@ def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, 
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
-    dock.model.model = "tiny"
-    dock.model.changed.emit()
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
+    dock.model_picker.model = "tiny"
+    dock.model_picker.changed.emit()
     person.clicks("primary")
     person.until(lambda: len(questions) == 1)
     person.waits()
@@ -345,7 +345,7 @@ def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, 
 
 
 @pytest.mark.one_qt
-def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_path):
+def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
@@ -354,43 +354,43 @@ def test_tissue_that_was_corrected_is_what_is_analysed(person, launched, slide_p
     person.clicks("tissue_find")
     person.until(lambda: "section tissue" in person.viewer.layers)
     person.waits()
-    assert "% of the slide" in person.says("tissue_words")
+    assert "% of the slide" in person.label_text("tissue_words")
     layer = person.viewer.layers["section tissue"]
     person.analyses()
     assert launched.options[-1].tissue_mask is None
     launched.last.finishes()
-    person.until(lambda: dock.analyse.isEnabled() and not dock.busy)
+    person.until(lambda: dock.analyze_button.isEnabled() and not dock.busy)
 
     layer.data[:, :200] = 0
     layer.refresh()
-    dock.tissue.combo.setCurrentIndex(1)
-    assert dock.tissues.corrected(dock.slide) is not None
+    dock.tissue_section.method_combo.setCurrentIndex(1)
+    assert dock.tissue_controller.get_corrected_mask(dock.slide) is not None
     asked = []
-    dock.desk.differs.disconnect()
-    dock.desk.differs.connect(lambda request, said: asked.append((request, said)))
+    dock.run_manager.options_differ.disconnect()
+    dock.run_manager.options_differ.connect(lambda request, difference: asked.append((request, difference)))
     person.clicks("primary")
     person.until(lambda: len(asked) == 1)
-    request, said = asked[0]
-    assert "tissue was corrected" in said
+    request, difference = asked[0]
+    assert "tissue was corrected" in difference
     assert not read_mask(request.options.tissue_mask)[:, :200].any()
 
 
 @pytest.mark.one_qt
-def test_fluorescence_is_looked_at_and_not_analysed(person, tmp_path):
+def test_fluorescence_is_shown_but_not_analyzed(person, tmp_path):
     dock = person.dock
     person.opens_slides(draw_fluorescence(tmp_path / "stained.ome.tif"))
     assert [layer.name.split()[-1] for layer in person.viewer.layers] == ["DAPI", "FITC"]
-    assert "2 channels" in person.says("slide_about")
-    dock.model.model = "tiny"
-    dock.model.changed.emit()
-    assert not dock.analyse.isEnabled()
-    assert "fluorescence" in dock.analyse.toolTip()
-    assert "not analysed" in person.says("slide_warnings")
-    assert not dock.tissue.isEnabled()
+    assert "2 channels" in person.label_text("slide_about")
+    dock.model_picker.model = "tiny"
+    dock.model_picker.changed.emit()
+    assert not dock.analyze_button.isEnabled()
+    assert "fluorescence" in dock.analyze_button.toolTip()
+    assert "not analyzed" in person.label_text("slide_warnings")
+    assert not dock.tissue_section.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_path):
+def test_invalid_input_is_reported_and_changes_nothing(person, launched, slide_path, tmp_path):
     from napari_melanoma.core.errors import RunError
 
     dock, bad = person.dock, tmp_path / "letter.svs"
@@ -399,20 +399,20 @@ def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_
     assert "letter.svs" in dock.status.text
     assert len(person.viewer.layers) == 1
     person.names("timm:nothing")
-    assert dock.model.model == "timm:nothing"
-    assert dock.analyse.isEnabled()
+    assert dock.model_picker.model == "timm:nothing"
+    assert dock.analyze_button.isEnabled()
     launched.error = RunError("section is being analysed already.")
     person.clicks("primary")
     person.until(lambda: "already" in dock.status.text)
     person.waits()
-    assert dock.analyse.isEnabled()
-    person.qtbot.mouseClick(dock.analyse, Qt.MouseButton.LeftButton)
-    person.qtbot.mouseClick(dock.analyse, Qt.MouseButton.LeftButton)
+    assert dock.analyze_button.isEnabled()
+    person.qtbot.mouseClick(dock.analyze_button, Qt.MouseButton.LeftButton)
+    person.qtbot.mouseClick(dock.analyze_button, Qt.MouseButton.LeftButton)
     person.waits()
 
 
 @pytest.mark.one_qt
-def test_the_viewers_process_imports_no_torch_for_slides():
+def test_viewer_process_does_not_import_torch():
     modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.saved_results"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""

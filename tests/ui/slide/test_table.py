@@ -1,4 +1,4 @@
-"""The table of lesions: malignant and largest first, until a column is clicked; what is selected stays so."""
+"""The table of lesions: order, sorting and selection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
 
 
 def found():
-    """A wide lesion, a speck that is surer, one that is benign."""
+    """Return a large lesion, a small one with higher probability, and a benign one."""
     presence = np.zeros((20, 30), np.float32)
     presence[2:8, 2:20] = 0.7
     presence[10, 2] = 0.99
@@ -37,7 +37,7 @@ def table(qtbot):
 
 
 def numbers(table):
-    return [lesion.index for lesion in table.rows.lesions]
+    return [lesion.index for lesion in table.table_model.lesions]
 
 
 def clicks(qtbot, table, column):
@@ -47,8 +47,8 @@ def clicks(qtbot, table, column):
     qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=at)
 
 
-def test_malignant_ones_come_first_and_of_those_the_largest(table):
-    assert [(one.label, round(one.area_mm2, 2)) for one in table.rows.lesions] == [
+def test_malignant_lesions_come_first_by_size(table):
+    assert [(one.label, round(one.area_mm2, 2)) for one in table.table_model.lesions] == [
         ("malignant", 1.08),
         ("malignant", 0.01),
         ("benign", 0.4),
@@ -65,16 +65,16 @@ def test_malignant_ones_come_first_and_of_those_the_largest(table):
         ("tissue", [1, 3, 2], [2, 3, 1]),
     ],
 )
-def test_a_click_sorts_a_second_turns_round_and_a_third_puts_back(qtbot, table, column, first, second):
+def test_clicks_sort_reverse_and_restore_the_order(qtbot, table, column, first, second):
     for expected in (first, second, [1, 2, 3]):
         clicks(qtbot, table, column)
         assert numbers(table) == expected
 
 
-def test_what_is_selected_stays_so_and_nobody_flies_there(qtbot, table):
+def test_selection_survives_sorting_without_zooming(qtbot, table):
     flown = []
-    table.chosen.connect(flown.append)
-    table.pick(2)
+    table.lesion_activated.connect(flown.append)
+    table.select_lesion(2)
     clicks(qtbot, table, "p")
     assert table.selected == [2]
     assert flown == []
@@ -82,13 +82,13 @@ def test_what_is_selected_stays_so_and_nobody_flies_there(qtbot, table):
     assert [one.index for one in flown] == [3]
 
 
-def test_lesions_that_come_later_are_sorted_too(qtbot, table):
+def test_new_lesions_are_sorted(qtbot, table):
     clicks(qtbot, table, "area")
     table.show_lesions(found()[:2][::-1])
     assert numbers(table) == [1, 2]
 
 
-def test_those_without_a_value_come_last_either_way():
+def test_missing_values_come_last():
     one, two, three = found()
     lesions = (replace(one, probability=math.nan), two, three)
     for falling, expected in ((True, [2, 3, 1]), (False, [3, 2, 1])):

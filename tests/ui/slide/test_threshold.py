@@ -1,4 +1,4 @@
-"""The threshold of lesions in the Slide dock moved after corrections by hand: none is lost, each step is undone."""
+"""Manual edits of lesions survive changes of the threshold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 def moves(person, threshold):
-    """Type another threshold, and wait for the lesions."""
+    """Enter another threshold, and wait for the lesions."""
     box = person.finds(QDoubleSpinBox, "slide_threshold_number")
     box.setValue(threshold)
     person.waits()
@@ -21,15 +21,15 @@ def moves(person, threshold):
 
 
 def removes(person, row):
-    person.dock.table.clearSelection()
-    person.dock.table.selectRow(row)
-    person.qtbot.keyClick(person.dock.table, Qt.Key.Key_Delete)
+    person.dock.lesion_table.clearSelection()
+    person.dock.lesion_table.selectRow(row)
+    person.qtbot.keyClick(person.dock.lesion_table, Qt.Key.Key_Delete)
     person.waits()
 
 
-def test_a_class_given_by_hand_survives_every_threshold(analysed):
+def test_manual_class_survives_every_threshold(analysed):
     person, before = analysed, analysed.rows()
-    person.dock.table.selectRow(1)
+    person.dock.lesion_table.selectRow(1)
     person.clicks("lesion_class")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.waits()
@@ -39,7 +39,7 @@ def test_a_class_given_by_hand_survives_every_threshold(analysed):
     assert len(person.rows()) == len(before)
     person.clicks("save")
     person.waits()
-    assert read_slide_result(person.dock.place.folder)["corrected_by_hand"] is True
+    assert read_slide_result(person.dock.result_location.folder)["corrected_by_hand"] is True
     person.clicks("lesion_undo")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.clicks("lesion_undo")
@@ -47,7 +47,7 @@ def test_a_class_given_by_hand_survives_every_threshold(analysed):
 
 
 @pytest.mark.one_qt
-def test_a_lesion_that_was_removed_does_not_come_back(analysed, slide_path):
+def test_removed_lesion_does_not_come_back(analysed, slide_path):
     person = analysed
     removes(person, 1)
     left = person.rows()
@@ -63,29 +63,29 @@ def test_a_lesion_that_was_removed_does_not_come_back(analysed, slide_path):
     assert len(person.rows()) == 1
 
 
-def test_where_all_lesions_were_removed_that_is_said_and_not_blamed_on_the_threshold(analysed, slide_path):
+def test_removal_of_all_lesions_is_described(analysed, slide_path):
     person = analysed
     removes(person, 1)
     removes(person, 0)
     assert person.rows() == []
-    assert person.says("lesion_count") == "None is left: 2 were removed by hand."
+    assert person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually."
     moves(person, 0.99)
-    assert person.says("lesion_count") == "No lesion at this threshold; 2 were removed by hand."
+    assert person.label_text("lesion_count") == "No lesion at this threshold; 2 lesions were removed manually."
     moves(person, 0.6)
     person.clicks("save")
     person.waits()
     person.viewer.layers.clear()
     person.opens_slides(slide_path)  # another day
-    person.until(lambda: person.says("lesion_count") == "None is left: 2 were removed by hand.")
+    person.until(lambda: person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually.")
 
 
-def test_a_threshold_that_nothing_reaches_is_said(analysed):
+def test_threshold_without_lesions_is_described(analysed):
     moves(analysed, 1.0)
-    assert analysed.says("lesion_count") == "No lesion at this threshold."
+    assert analysed.label_text("lesion_count") == "No lesion at this threshold."
 
 
 @pytest.mark.one_qt
-def test_another_class_and_back_keeps_the_corrections_of_the_first(analysed):
+def test_edits_survive_a_change_of_class(analysed):
     person = analysed
     classes = person.finds(QComboBox, "slide_class")
     first = classes.currentIndex()

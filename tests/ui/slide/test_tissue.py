@@ -1,4 +1,4 @@
-"""Tissue that was corrected in the Slide dock, another day: it is there, it is analysed, and there is a way back."""
+"""Corrected tissue in the Slide dock is restored, analyzed, and can be reset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYER = "section tissue"
 
 
 def presses(person, name):
-    """Press a button wherever the dock is scrolled to."""
+    """Click a button regardless of the scroll position."""
     button = person.finds(QAbstractButton, name)
     assert button.isEnabled()
     button.click()
@@ -28,12 +28,12 @@ def finds_tissue(person, name):
 
 def ends(person, launched):
     launched.last.finishes()
-    person.until(lambda: person.dock.analyse.isEnabled() and not person.dock.busy)
+    person.until(lambda: person.dock.analyze_button.isEnabled() and not person.dock.busy)
 
 
 @pytest.fixture
 def tomorrow(person, launched, slide_path, monkeypatch):
-    """Somebody who erased tissue and analysed, and opens the slide again the day after."""
+    """User who erased tissue, analyzed the slide, and opened it again."""
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
@@ -59,15 +59,15 @@ def tomorrow(person, launched, slide_path, monkeypatch):
         return pressed
 
     for module in ("analysis", "tissue"):
-        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.answer", answered)
+        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.exec_question", answered)
     return person
 
 
 @pytest.mark.one_qt
-def test_tissue_that_was_corrected_is_analysed_the_day_after(tomorrow, launched):
+def test_corrected_tissue_is_restored_and_analyzed(tomorrow, launched):
     person, dock = tomorrow, tomorrow.dock
     assert LAYER not in person.viewer.layers
-    assert "as you corrected it before" in person.says("tissue_words")
+    assert "corrected by you" in person.label_text("tissue_words")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
     person.waits()
@@ -76,17 +76,17 @@ def test_tissue_that_was_corrected_is_analysed_the_day_after(tomorrow, launched)
 
     finds_tissue(person, "tissue_find")
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, person.drawn)
-    np.testing.assert_array_equal(dock.tissues.corrected(dock.slide), person.drawn != 0)
+    np.testing.assert_array_equal(dock.tissue_controller.get_corrected_mask(dock.slide), person.drawn != 0)
 
 
-def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, slide_path):
+def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
     person, dock = tomorrow, tomorrow.dock
     finds_tissue(person, "tissue_anew")
     assert len(person.asked) == 1
-    person.until(lambda: dock.tissues.corrected(dock.slide) is None)
-    assert "as you corrected it before" not in person.says("tissue_words")
+    person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
+    assert "corrected by you" not in person.label_text("tissue_words")
     assert person.viewer.layers[LAYER].data[:, :200].any()
-    folder = dock.place.folder
+    folder = dock.result_location.folder
     assert (folder / CORRECTED_FILE).is_file()  # nothing was analysed yet
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
@@ -97,17 +97,17 @@ def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, sli
 
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
-    assert "as you corrected it before" not in person.says("tissue_words")
-    assert dock.tissues.corrected(dock.slide) is None
+    assert "corrected by you" not in person.label_text("tissue_words")
+    assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
 
 @pytest.mark.one_qt
-def test_a_correction_that_cannot_be_read_is_said_and_the_slide_is_shown(person, slide_path):
+def test_unreadable_correction_is_reported(person, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
-    dock.place.folder.mkdir(parents=True, exist_ok=True)
-    (dock.place.folder / CORRECTED_FILE).write_bytes(b"no picture")
+    dock.result_location.folder.mkdir(parents=True, exist_ok=True)
+    (dock.result_location.folder / CORRECTED_FILE).write_bytes(b"no picture")
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert CORRECTED_FILE in dock.status.text
-    assert dock.tissues.corrected(dock.slide) is None
+    assert dock.tissue_controller.get_corrected_mask(dock.slide) is None

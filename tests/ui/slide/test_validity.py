@@ -1,4 +1,4 @@
-"""Predictions for a slide that are not valid: the docks say so first, fold the numbers away, and reassure nobody."""
+"""Predictions that are not valid: the docks show the reason and hide the numbers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ HEADLINE = "Not valid: not applicable to real patients."
 
 
 def visible(part) -> list[str]:
-    """What people read in a part of a dock, from top to bottom."""
+    """List the visible texts in a part of a dock, from top to bottom."""
     labels = [one for one in part.findChildren(QLabel) if one.isVisibleTo(part) and one.text()]
     return [re.sub(r"<[^>]*>", "", one.text()) for one in labels]
 
 
 @pytest.mark.one_qt
-def test_a_warning_takes_the_whole_width_of_the_dock(person):
+def test_warning_uses_the_whole_width_of_the_dock(person):
     notice = ValidityNotice(person.dock.icons, "any")
     notice.show_validity(DEMO, 1)
     notice.resize(310, 400)
@@ -47,8 +47,8 @@ def test_a_warning_takes_the_whole_width_of_the_dock(person):
 
 
 @pytest.mark.one_qt
-def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
-    folder = runs.slide_folder(person.dock.desk.root, slide_path)
+def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
+    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
@@ -56,91 +56,91 @@ def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
     dock = person.dock
-    assert person.says("slide_validity").startswith(HEADLINE)
-    assert "0.24 mm" in person.says("slide_validity_reasons")
-    numbers = [dock.answer, dock.count, dock.table]
+    assert person.label_text("slide_validity").startswith(HEADLINE)
+    assert "0.24 mm" in person.label_text("slide_validity_reasons")
+    numbers = [dock.prediction_label, dock.lesion_count_label, dock.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
-    assert dock.strip.buttons[0].text() == ""
+    assert dock.tile_strip.buttons[0].text() == ""
     assert not dock.validity.icon.pixmap().isNull()
-    dock.validity.anyway.click()
+    dock.validity.show_anyway_button.click()
     assert all(one.isVisibleTo(dock) for one in numbers)
-    assert dock.strip.buttons[0].text() == "0.90"
-    assert dock.table.model().headerData(2, dock.table.horizontalHeader().orientation()) == "p melanoma"
+    assert dock.tile_strip.buttons[0].text() == "0.90"
+    assert dock.lesion_table.model().headerData(2, dock.lesion_table.horizontalHeader().orientation()) == "p melanoma"
 
 
 @pytest.mark.one_qt
-def test_the_relation_of_lesions_that_are_not_valid_is_hidden_until_it_is_wanted(person, slide_path):
-    folder = runs.slide_folder(person.dock.desk.root, slide_path)
+def test_correlation_of_invalid_lesions_is_hidden(person, slide_path):
+    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
-    person.dock.relation_fold.expand(animate=False)
+    person.dock.correlation_section.expand(animate=False)
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.lesions.findings is not None)
     person.waits()
-    assert person.says("relation_words").startswith("Not valid: ")
-    person.dock.validity.anyway.click()
-    person.until(lambda: "there are 2 lesions" in person.says("relation_words"))
-    person.dock.validity.anyway.click()
-    assert person.says("relation_words").startswith("Not valid: ")
+    assert person.label_text("relation_words").startswith("Not valid: ")
+    person.dock.validity.show_anyway_button.click()
+    person.until(lambda: "there are 2 lesions" in person.label_text("relation_words"))
+    person.dock.validity.show_anyway_button.click()
+    assert person.label_text("relation_words").startswith("Not valid: ")
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("found", [True, False], ids=["a thin one", "nothing"])
-def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path, found):
+def test_invalid_thickness_is_not_shown(person, slide_path, found):
     person.opens_slides(slide_path)
     line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.2, "interval_mm": [0.15, 0.25], "section": 0}
     notes = [] if found else ["no invasive tumour was found in section 1"]
-    told = {"candidates": [line] if found else [], "clark_estimate": 2, "ulceration": False, "notes": notes}
-    content = {"depth": {**told, "validity": DEMO.to_json()}, "seconds": 3.0}
-    write_json(person.dock.place.folder / "result.json", content)
+    result = {"candidates": [line] if found else [], "clark_estimate": 2, "ulceration": False, "notes": notes}
+    content = {"depth": {**result, "validity": DEMO.to_json()}, "seconds": 3.0}
+    write_json(person.dock.result_location.folder / "result.json", content)
     opens_depth(person)
-    depth_page(person).keeper.look_again()
-    person.until(lambda: person.says("depth_validity").startswith(HEADLINE))
+    depth_page(person).store.reload_proposals()
+    person.until(lambda: person.label_text("depth_validity").startswith(HEADLINE))
     view = depth_page(person).view
-    said = visible(view)
-    assert person.says("depth_head") == "Not measured."
-    assert not [one for one in said if REASSURING.search(one)], said
-    assert not view.lines.isVisibleTo(view)
-    view.validity.anyway.click()
-    assert view.found.isVisibleTo(view)
-    assert view.lines.isVisibleTo(view) is found
+    texts = visible(view)
+    assert person.label_text("depth_head") == "Not measured."
+    assert not [one for one in texts if REASSURING.search(one)], texts
+    assert not view.proposal_list.isVisibleTo(view)
+    view.validity.show_anyway_button.click()
+    assert view.proposal_label.isVisibleTo(view)
+    assert view.proposal_list.isVisibleTo(view) is found
 
 
 @pytest.mark.one_qt
-def test_a_risk_that_is_not_valid_says_so_and_no_number(person):
+def test_invalid_risk_is_not_shown(person):
     from napari_melanoma.ui.slide.risk.view import RiskView
 
     view = RiskView(person.dock.icons)
     person.qtbot.addWidget(view)
-    told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
-    told |= {"verdict": "metastasis 0.08 (0.00 to 0.25): no metastasis at 90 % coverage", "interval": [0.0, 0.25]}
-    view.show_prediction({**told, "validity": DEMO.to_json()}, "")
-    said = visible(view._result_area)
-    assert said[0].startswith(HEADLINE)
-    assert not [one for one in said if REASSURING.search(one)], said
+    result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
+    result |= {"verdict": "metastasis 0.08 (0.00 to 0.25): no metastasis at 90 % coverage", "interval": [0.0, 0.25]}
+    view.show_prediction({**result, "validity": DEMO.to_json()}, "")
+    texts = visible(view._result_area)
+    assert texts[0].startswith(HEADLINE)
+    assert not [one for one in texts if REASSURING.search(one)], texts
     assert not view.risk_bar.isVisibleTo(view._result_area)
     view.validity.show_anyway_button.click()
     assert view.verdict_label.text() == "Risk of metastasis 0.08 (0.00 to 0.25)."
     assert view.risk_bar.isVisibleTo(view._result_area)
-    view.show_prediction(told, "")
-    assert view.verdict_label.text() == told["verdict"]
+    view.show_prediction(result, "")
+    assert view.verdict_label.text() == result["verdict"]
     view.deleteLater()
 
 
 @pytest.mark.one_qt
-def test_a_case_shows_no_risk_that_is_not_valid(person, tmp_path):
+def test_case_does_not_show_an_invalid_risk(person, tmp_path):
     from napari_melanoma.case.store import CaseStore
     from napari_melanoma.ui.case.details import CaseRiskSection
 
-    told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
-    told |= {"verdict": "metastasis 0.08: no metastasis at 90 % coverage", "validity": DEMO.to_json()}
+    result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
+    result |= {"verdict": "metastasis 0.08: no metastasis at 90 % coverage", "validity": DEMO.to_json()}
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
     with CaseStore.create(tmp_path / "P", case) as store:
-        kept = save_risk(store, store.case, "I1", told)
+        kept = save_risk(store, store.case, "I1", result)
     section = CaseRiskSection(person.dock.icons)
     person.qtbot.addWidget(section)
     assert section.show_lesion(kept, kept.lesions[0])
-    said = visible(section)
-    assert said[0].startswith(HEADLINE)
-    assert not [one for one in said if REASSURING.search(one)], said
+    texts = visible(section)
+    assert texts[0].startswith(HEADLINE)
+    assert not [one for one in texts if REASSURING.search(one)], texts

@@ -1,4 +1,4 @@
-"""Analysing what is in view: a part of the slide, framed, with results of its own beside those of the whole slide."""
+"""Analysis of the view, with results separate from those of the whole slide."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ FRAME = "section view"
     ],
     ids=["inside", "all", "at a corner"],
 )
-def test_a_view_is_cut_to_the_slide(view, region):
+def test_view_is_clipped_to_the_slide(view, region):
     assert clip_to_slide(view, (200, 300)) == region
 
 
 @pytest.mark.parametrize(
     "view", [ViewRectangle(200, 0, 50, 50), ViewRectangle(-90, 10, 90, 50), ViewRectangle(0, 300, 9, 9)]
 )
-def test_a_view_beside_the_slide_is_refused(view):
-    with pytest.raises(InputError, match="nothing of the slide is in view"):
+def test_view_outside_the_slide_is_rejected(view):
+    with pytest.raises(InputError, match="no part of the slide is in view"):
         clip_to_slide(view, (200, 300))
 
 
 @pytest.fixture
 def ready(analysed, launched):
-    """Somebody whose slide was analysed, and who looks at a part of it."""
+    """User with an analyzed slide, zoomed to a part of it."""
     dock = analysed.dock
     launched.fingerprint = dock.slide.info.fingerprint
     center_view(analysed.viewer, dock.slide, (200, 260), 200)
@@ -67,19 +67,19 @@ def frame_of(person):
     return round(top), round(left), round(bottom - top), round(right - left)
 
 
-def test_what_is_in_view_has_results_of_its_own(ready, launched):
-    person, dock, whole = ready, ready.dock, ready.dock.place.folder
-    wanted = dock.scope.region()
+def test_view_has_separate_results(ready, launched):
+    person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
+    wanted = dock.analysis_region.get_visible_region()
     assert 0 < wanted[3] <= 201
-    assert "beside those of the whole slide" in dock.analyse_view.toolTip()
+    assert "next to those of the whole slide" in dock.analyze_view_button.toolTip()
     analyses_view(person, launched)
     assert launched.options[-1].region == wanted == frame_of(person)
-    assert dock.place.folder == whole / "view" / whole.name == launched.last.path
+    assert dock.result_location.folder == whole / "view" / whole.name == launched.last.path
     assert person.rows() == []
     launched.last.finishes()
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    dock.table.selectRow(0)
+    dock.lesion_table.selectRow(0)
     person.clicks("lesion_remove")
     person.until(lambda: len(person.rows()) == 1)
     person.waits()
@@ -91,7 +91,7 @@ def test_what_is_in_view_has_results_of_its_own(ready, launched):
     combo.activated.emit(0)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    assert dock.place.folder == whole
+    assert dock.result_location.folder == whole
     assert FRAME not in person.viewer.layers
     combo.setCurrentIndex(1)
     combo.activated.emit(1)
@@ -100,29 +100,29 @@ def test_what_is_in_view_has_results_of_its_own(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_a_correction_that_is_on_its_way_comes_to_its_own_lesions(ready, launched):
-    person, dock, whole = ready, ready.dock, ready.dock.place.folder
-    FakeAnalysis(dock.place.view_folder, person.analysis.slide, launched.fingerprint).begins().finishes()
+def test_pending_edit_is_applied_to_its_own_lesions(ready, launched):
+    person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
+    FakeAnalysis(dock.result_location.view_folder, person.analysis.slide, launched.fingerprint).begins().finishes()
     person.viewer.layers.clear()
     person.opens_slides(person.analysis.slide)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    dock.table.selectRow(0)
+    dock.lesion_table.selectRow(0)
     person.clicks("lesion_remove")
     person.finds(QComboBox, "slide_scope").activated.emit(1)
-    person.until(lambda: dock.scope.is_view and len(person.rows()) == 2)
+    person.until(lambda: dock.analysis_region.is_view and len(person.rows()) == 2)
     person.waits()
     assert len(read_table(whole / "lesions.csv")) == 1
-    assert len(read_table(dock.place.folder / "lesions.csv")) == 2
+    assert len(read_table(dock.result_location.folder / "lesions.csv")) == 2
 
 
 @pytest.mark.one_qt
-def test_a_view_alone_is_found_again(person, launched, slide_path):
+def test_results_of_a_view_are_restored(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
-    dock.model.model = "tiny"
-    dock.model.changed.emit()
+    dock.model_picker.model = "tiny"
+    dock.model_picker.changed.emit()
     center_view(person.viewer, dock.slide, (200, 260), 200)
     analyses_view(person, launched)
     launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
@@ -134,10 +134,10 @@ def test_a_view_alone_is_found_again(person, launched, slide_path):
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
-    assert dock.scope.is_view
+    assert dock.analysis_region.is_view
     assert frame_of(person) == wanted
     assert not dock.findChild(QWidget, "slide_scope")  # there is nothing to choose
-    assert "Analysed before" in dock.status.text
+    assert "Previous analysis" in dock.status.text
     person.clicks("primary")  # the whole slide then
     person.until(lambda: len(launched.options) == 2 and dock.run_panel.active)
     assert launched.options[-1].region is None
@@ -147,7 +147,7 @@ def test_a_view_alone_is_found_again(person, launched, slide_path):
     person.waits()
 
 
-def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypatch):
+def test_results_of_another_view_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
     analyses_view(person, launched)
     launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
@@ -164,7 +164,7 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
     center_view(person.viewer, dock.slide, (100, 100), 120)
     person.clicks("analyse_view")
     person.until(lambda: len(asked) == 1)
@@ -174,7 +174,7 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
     assert len(person.rows()) == 2
     combo = person.finds(QComboBox, "slide_scope")
     combo.activated.emit(0)
-    person.until(lambda: not dock.scope.is_view and len(person.rows()) == 2)
+    person.until(lambda: not dock.analysis_region.is_view and len(person.rows()) == 2)
     person.waits()
     person.clicks("analyse_view")
     person.until(lambda: launched.forced[-1] is True)
@@ -185,11 +185,11 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
 
 
 @pytest.mark.one_qt
-def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
+def test_invalid_repeated_and_failing_starts(ready, launched):
     person, dock = ready, ready.dock
     get_camera(person.viewer).center = (1e6, 1e6)
     person.clicks("analyse_view")
-    assert "nothing of the slide is in view" in dock.status.text
+    assert "no part of the slide is in view" in dock.status.text
     assert launched.options == []
     center_view(person.viewer, dock.slide, (200, 260), 200)
     launched.error = RunError("no process could be started.")
@@ -197,24 +197,24 @@ def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
     person.until(lambda: "no process" in dock.status.text)
     person.until(lambda: len(person.rows()) == 2)  # what there was
     person.waits()
-    assert not dock.scope.is_view
+    assert not dock.analysis_region.is_view
     launched.error = None
     person.clicks("analyse_view")
-    dock.analyse_view.click()
-    dock.analyse.click()
+    dock.analyze_view_button.click()
+    dock.analyze_button.click()
     person.until(lambda: dock.run_panel.active)
     person.waits()
     assert len(launched.options) == 1
     person.viewer.layers.remove(person.viewer.layers["section"])  # while it is at work
     person.waits()
-    assert dock.place is None
+    assert dock.result_location is None
     assert dock.welcome.isVisible()
 
 
 @pytest.mark.one_qt
-def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched, monkeypatch):
+def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
-    dock.table.selectRow(1)
+    dock.lesion_table.selectRow(1)
     person.clicks("lesion_class")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.waits()
@@ -223,12 +223,12 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
         asked.append(box.objectName())
         box.deleteLater()
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
     person.clicks("primary")
     person.waits()
     assert asked == ["replace_lesions"]
     assert launched.options == []
-    dock.heat.number.setValue(0.99)  # finds them anew: what was changed by hand stays, a step of undo away
+    dock.heatmap_controls.threshold_box.setValue(0.99)  # manual edits are kept, one undo step away
     person.until(lambda: [row[1] for row in person.rows()] == ["benign *"])
     person.waits()
     assert len(read_table(person.analysis.path / "lesions.csv")) == 2
@@ -242,7 +242,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
         box.deleteLater()
         return box.findChild(QPushButton, "replace")
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", agreed)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", agreed)
     monkeypatch.setattr("napari_melanoma.slides.saved_results.describe_difference", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)
@@ -251,18 +251,18 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
 
 
 @pytest.mark.one_qt
-def test_an_analysis_of_a_view_that_is_not_open_is_named(person, launched, slide_path, tmp_path):
+def test_running_analysis_of_a_closed_slide_is_named(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
     fingerprint = dock.slide.info.fingerprint
-    FakeAnalysis(dock.place.view_folder, slide_path, fingerprint).begins()
+    FakeAnalysis(dock.result_location.view_folder, slide_path, fingerprint).begins()
     person.viewer.layers.clear()
-    dock.desk.look_for_work()
+    dock.run_manager.find_running_slides()
     person.until(lambda: "section.tif" in dock.notice.text())
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
 
 
-def test_a_slide_whose_stem_is_taken_keeps_its_views_where_the_command_does(tmp_path):
+def test_view_folder_of_an_ambiguous_stem_matches_the_command_line(tmp_path):
     slide = tmp_path / "x.svs"
     slide.write_bytes(b"pixels")
     write_notes(tmp_path / "out" / "x", SlideNotes("of another slide"))

@@ -1,4 +1,4 @@
-"""The controls of the Slide dock in their places: options in and out, nothing started."""
+"""The controls of the Slide dock and their layout."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.export import create_export_button
-from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
-from napari_melanoma.ui.slide.lesions import LesionTable
+from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.magnification import MagnificationButtons, RotationControls
 from napari_melanoma.ui.slide.measurements import SlideScalePanel
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation_panel import NavigationPanel
 from napari_melanoma.ui.slide.options import SlideOptionsController
-from napari_melanoma.ui.slide.overview import Overview, TileStrip
+from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.picker import SlideMetadataLabel, SlidePicker
+from napari_melanoma.ui.slide.result_view import SlideResultView, column
+from napari_melanoma.ui.slide.run_manager import SlideRunManager
+from napari_melanoma.ui.slide.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -31,13 +31,11 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     form_layout,
     named,
-    quiet_label,
     row,
     scroll_area,
     section,
     tool_button,
 )
-from napari_melanoma.ui.widgets.validity import ValidityNotice
 from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 
 if TYPE_CHECKING:
@@ -46,30 +44,19 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
 
-ANALYZE_KEY, VIEW_KEY, SAVE_KEY = (format_key(f"slide.{name}") for name in ("analyse", "analyse_view", "save"))
-EDITS = {
-    "draw": ("draw", f"Draw a new lesion on the slide; press again to end ({format_key('slide.draw')})"),
-    "merge": ("merge", "Make one lesion of those that are selected"),
-    "split": ("split", "Draw a line across a lesion in the picture: it is cut there"),
-    "class": ("class", "Say that the selected lesions are of the other class"),
-    "remove": ("remove", "Drop the selected lesions (Delete)"),
-    "undo": ("undo", "Take back the last change of lesions"),
-    "redo": ("redo", "Do again what was taken back"),
-}
-ROWS_PX = 7  # between two rows of the dock
-NO_LESIONS = "No lesions yet: analyse the slide."
-NO_HEATMAP = "Nothing is analysed yet. The heatmap appears here while the analysis runs, and sharpens."
+ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
+ROWS_PX = 7  # between two rows
 
 
 class SlideWelcome(Welcome):
-    """An area for slides, with links that do what they say: ``open`` and ``sample``."""
+    """Drop area for slides, with links to open a file or the sample slide."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)
-        named(self, "welcome", "Drop a slide here", "SVS, NDPI, MRXS, DICOM, OME-TIFF, OME-Zarr ...: one or several")
+        named(self, "welcome", "Drop a slide here", "Slides as SVS, NDPI, MRXS, DICOM, OME-TIFF, OME-Zarr ...")
 
     def _update_text(self) -> None:
-        """Write the invitation in the colours of the theme."""
+        """Write the text in the colors of the theme."""
         open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample slide")
         self._label.setText(
             f"<p style='font-size: 14pt'>Drop a slide here,</p><p style='font-size: 11pt'>{open_}, or {sample}.</p>"
@@ -77,7 +64,7 @@ class SlideWelcome(Welcome):
 
 
 class SlideControls(QWidget):
-    """What a user sees of the Slide dock."""
+    """The widgets of the Slide dock."""
 
     export_requested = Signal(str)
 
@@ -85,12 +72,12 @@ class SlideControls(QWidget):
         super().__init__()
         named(self, "slide_dock", "Slide")
         self.setToolTip("")
-        self._is_work_visible = False  # whether what works on a slide is shown, or about to be
+        self._is_work_visible = False  # whether the controls for a slide are shown, or about to be
         self.settings = DockSettings()
         self.connections = Connections()
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
-        self.notice = named(WrappedLabel(), "at_work", "Slides that are being analysed")
+        self.notice = named(WrappedLabel(), "at_work", "Slides that are being analyzed")
         self.notice.setToolTip("")
         self.notice.hide()
         self.welcome = SlideWelcome(self.icons)
@@ -103,91 +90,83 @@ class SlideControls(QWidget):
         self.navigation_panel = NavigationPanel(self.icons)
         self.tissue_section = TissueSection()
         self.model_picker = SlideModelPicker(self.icons)
-        self.analyze_button = named(QPushButton("Analyse"), "primary", "Analyse")
-        self.analyze_view_button = tool_button("analyse_view", "Analyse what is in view", "", "in view")
+        self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
+        self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
         self.run_panel = SlideRunPanel()
-        self.heatmap_controls = SlideHeatmapControls(self.settings)
-        self.tile_strip = TileStrip()
-        self.no_heatmap_label = named(quiet_label(NO_HEATMAP), "no_heatmap", "No heatmap yet")
-        self.prediction_label = named(WrappedLabel(), "slide_answer", "Answer about the slide")
-        self.warning_label = named(WrappedLabel(), "slide_cautions", "What to know before trusting the answer")
-        self.warning_label.setProperty("fault", True)
-        self.lesion_count_label = named(quiet_label(NO_LESIONS), "lesion_count", "How many lesions")
-        self.lesion_table = LesionTable()
-        self.edit_buttons = {name: tool_button(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
-        self.edit_buttons["draw"].setCheckable(True)
-        for name, arrow in (("undo", "↶"), ("redo", "↷")):
-            self.edit_buttons[name].setText(arrow)
-        self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
-        self.export_button = create_export_button(self.export_requested.emit)
+        self.result_view = view = SlideResultView(self.icons, self.settings, self.export_requested.emit)
+        self.heatmap_controls, self.tile_strip, self.validity = view.heatmap_controls, view.tile_strip, view.validity
+        self.prediction_label, self.warning_label = view.prediction_label, view.warning_label
+        self.lesion_count_label, self.lesion_table = view.lesion_count_label, view.lesion_table
+        self.edit_buttons, self.save_button, self.export_button = (
+            view.edit_buttons,
+            view.save_button,
+            view.export_button,
+        )
         self.folder_button = tool_button(
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )
         self.status = StatusLine(self.icons)
         self.waiting = DeferredWidgets(self)
+        self.run_manager = SlideRunManager(self, self.settings)
+        self.context = SlideContext(
+            self,
+            viewer,
+            settings=self.settings,
+            icons=self.icons,
+            connections=self.connections,
+            status=self.status,
+            waiting=self.waiting,
+            run_manager=self.run_manager,
+        )
         self._lay_out()
-        self.options_controller = SlideOptionsController(self)
+        self.options_controller = SlideOptionsController(
+            self.options_section, self.model_picker, self.settings, self.icons
+        )
         self.drops = FileDropHandler(self, self.waiting.holder)
         self.icons.apply()
 
     def get_options(self, info: SlideInfo) -> SlideOptions:
-        """Give the options as the controls show them."""
+        """Return the options that the controls show."""
         from napari_melanoma.ui.slide.lesions import make_lesion_config
 
-        size, usual = info.pixel_size, self.options_controller.get_options()
-        given = size is not None and size.source in ("given", "ruler")
-        here = {
+        size, options = info.pixel_size, self.options_controller.get_options()
+        is_set = size is not None and size.source in ("given", "ruler")
+        values = {
             "model": self.model_picker.model,
-            "mpp": size.x_um if given and size is not None else None,
-            "tissue": usual.tissue.model_copy(update={"method": self.tissue_section.method}),
+            "mpp": size.x_um if is_set and size is not None else None,
+            "tissue": options.tissue.model_copy(update={"method": self.tissue_section.method}),
             "lesions": make_lesion_config(self.heatmap_controls.threshold),
         }
-        return usual.model_copy(update=here)
+        return options.model_copy(update=values)
 
     def set_options(self, options: SlideOptions) -> None:
-        """Show options; nothing is started."""
+        """Show options."""
         self.model_picker.model = options.model
         self.tissue_section.method = options.tissue.method
         self.heatmap_controls.threshold = options.lesions.high
         self.options_controller.set_options(options)
 
     def show_slide_controls(self, has_slide: bool) -> None:
-        """Show what works on a slide, or the invitation to open one."""
+        """Show the controls for a slide, or the drop area."""
         self.welcome.setVisible(not has_slide)
-        # A bar that comes and goes changes the width, on which heights depend, on which the bar depends.
+        # A scroll bar that appears changes the width, which changes heights, which may hide the bar again.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self._scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
         self._set_work_visible(has_slide and not self.waiting.is_opening)
         self._files.setVisible(has_slide)
 
-    def update_analyze_buttons(self, why_not: str, again: bool) -> None:
-        """Show whether the slide can be analysed, and why not where it cannot."""
-        self.analyze_button.setEnabled(not why_not)
-        self.analyze_button.setText("Analyse again" if again else "Analyse")
-        does = "Find tissue, ask the model about each tile, find the lesions; you can go on working"
-        self.analyze_button.setToolTip(why_not or f"{does} ({ANALYZE_KEY})")
-        self.analyze_view_button.setEnabled(not why_not)
-        beside = "Only what is in view; its results are kept beside those of the whole slide"
-        self.analyze_view_button.setToolTip(why_not or f"{beside} ({VIEW_KEY})")
-
-    def show_result_controls(self, heat: bool, lesions: bool) -> None:
-        """Show the parts that are about something that is there."""
-        self.no_heatmap_label.setVisible(not heat)
-        self._heatmap_area.setVisible(heat)
-        self.lesion_table.setVisible(lesions)
-        self._edit_row.setVisible(lesions)
-        self.edit_buttons["draw"].setVisible(lesions)
-        if not lesions:
-            self.lesion_count_label.setText(NO_LESIONS)
-
-    def _set_predictions_visible(self, shown: bool) -> None:
-        """Show what was predicted, or fold it away where it is not valid."""
-        for part in (self._lesion_table_area, self.lesion_count_label):
-            part.setVisible(shown)
-        self.tile_strip.show_values(shown)
+    def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
+        """Enable the buttons, or show why the slide cannot be analyzed."""
+        self.analyze_button.setEnabled(not blocker)
+        self.analyze_button.setText("Analyze again" if has_results else "Analyze")
+        action = "Detect tissue, predict each tile and detect lesions, in the background"
+        self.analyze_button.setToolTip(blocker or f"{action} ({ANALYZE_KEY})")
+        self.analyze_view_button.setEnabled(not blocker)
+        action = "Analyze only the view; its results are stored next to those of the whole slide"
+        self.analyze_view_button.setToolTip(blocker or f"{action} ({VIEW_KEY})")
 
     def _set_work_visible(self, visible: bool) -> None:
-        """Show what works on a slide: from the top in several turns, for Qt takes long to show so many widgets."""
+        """Show the controls for a slide group by group, because Qt takes long to show so many widgets."""
         if visible and not self._is_work_visible:
             self.waiting.run_after(*(partial(self._show_group, group) for group in (self._work_area, *self._groups)))
         elif not visible:
@@ -199,7 +178,7 @@ class SlideControls(QWidget):
         group.setVisible(self._is_work_visible)
 
     def _lay_out(self) -> None:
-        """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
+        """Lay out the controls in a scroll area, with Save and the status line below it."""
         self._work_area = self._create_work_area()
         page = QWidget()
         column = QVBoxLayout(page)
@@ -209,10 +188,10 @@ class SlideControls(QWidget):
         column.addStretch(1)
         self._work_area.hide()
         self.waiting.add_widget(self._work_area, lambda work: column.insertWidget(2, work))
-        for group, folds in zip(self._groups, self._grouped_widgets, strict=True):
+        for group, parts in zip(self._groups, self._grouped_widgets, strict=True):
             group.hide()
-            for fold in folds:
-                self.waiting.add_widget(fold, group.layout().addWidget)
+            for part in parts:
+                self.waiting.add_widget(part, group.layout().addWidget)
         self._scroll = scroll_area(page, "slide_scroll")
         self._files = row(self.save_button, self.export_button, self.folder_button, stretch=0)
         foot = QWidget()
@@ -231,73 +210,41 @@ class SlideControls(QWidget):
         rows = form_layout(models)
         label = QLabel("model")
         rows.addRow(label, self.model_picker)
-        folds = (
+        sections = (
             section(
                 "Overview",
                 "overview_section",
-                _column(self.overview, self.magnification, self.rotation, self.navigation_panel),
+                column(self.overview, self.magnification, self.rotation, self.navigation_panel),
                 self.settings,
                 True,
             ),
-            section("What the file says", "facts_section", self.metadata_label, self.settings, False),
+            section("File metadata", "facts_section", self.metadata_label, self.settings, False),
             section("Tissue", "slide_tissue_section", self.tissue_section, self.settings, False),
         )
-        self._heatmap_area = _column(self.heatmap_controls, self.tile_strip)
-        draw, *others = self.edit_buttons.values()
-        self._edit_row = row(*others)
-        self._edit_row.layout().setSpacing(2)
         self._create_lazy_sections()
-        self.validity = ValidityNotice(self.icons, "slide", self.prediction_label)
-        self._lesion_table_area = _column(self.lesion_table)
-        self.validity.numbers_shown.connect(self._set_predictions_visible)
-        lesions = _column(
-            self.warning_label, row(self.lesion_count_label, draw, stretch=0), self._lesion_table_area, self._edit_row
-        )
-        results = (
-            self.validity,
-            section(
-                "Heatmap",
-                "slide_heatmap_section",
-                _column(self.no_heatmap_label, self._heatmap_area),
-                self.settings,
-                True,
-            ),
-            section("Lesions", "slide_lesions_section", lesions, self.settings, True),
-            self.correlation_section,
-        )
+        results = (*self.result_view.create_sections(self.settings), self.correlation_section)
         buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
-            (self.worklist_section, *folds, self.measurement_section, self.side_by_side_section),
+            (self.worklist_section, *sections, self.measurement_section, self.side_by_side_section),
             (models, self.options_section, buttons, self.run_panel),
             (*results, self.depth_section, self.risk_section, self.regions_section),
         )
-        self._groups = tuple(_column(spacing=ROWS_PX) for _ in self._grouped_widgets)
+        self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
             *(one for group in self._grouped_widgets for one in group if isinstance(one, QCollapsible))
         )
-        return _column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
+        return column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
-        """Make the folds that are filled when they are first opened."""
-        self.worklist_section = section("Slides of a folder", "slide_worklist_section", _column(), self.settings, False)
-        self.measurement_section = section("Measure", "slide_measure_section", _column(), self.settings, False)
-        self.side_by_side_section = section("Side by side", "slide_beside_section", _column(), self.settings, False)
-        self.options_section = section("Options", "slide_options_section", _column(), self.settings, False)
-        self.depth_section = section("Depth", "slide_depth_section", _column(), self.settings, False)
-        self.risk_section = section("Risk", "slide_risk_section", _column(), self.settings, False)
-        self.regions_section = section("Regions", "slide_regions_section", _column(), self.settings, False)
+        """Create the sections that are filled when they are first opened."""
+        self.worklist_section = section("Slides of a folder", "slide_worklist_section", column(), self.settings, False)
+        self.measurement_section = section("Measure", "slide_measure_section", column(), self.settings, False)
+        self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)
+        self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
+        self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)
+        self.risk_section = section("Risk", "slide_risk_section", column(), self.settings, False)
+        self.regions_section = section("Regions", "slide_regions_section", column(), self.settings, False)
         self.correlation_section = section(
-            "Area and probability", "slide_relation_section", _column(), self.settings, False
+            "Area and probability", "slide_relation_section", column(), self.settings, False
         )
-
-
-def _column(*widgets: QWidget, spacing: int = 5) -> QWidget:
-    """Put widgets below each other."""
-    part = QWidget()
-    column = QVBoxLayout(part)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(spacing)
-    for widget in widgets:
-        column.addWidget(widget)
-    return part

@@ -19,22 +19,29 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
 
 if TYPE_CHECKING:
+    from superqt import QCollapsible
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.slides.scores import LesionLike
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
+    from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
-MAX_TICKS = 5  # numbers at an axis
-CLICK_RADIUS_PX = 9  # so near to a mark a click counts as on it
-LOG_AXIS_RATIO = 30.0  # areas that differ by more than this factor are drawn on a logarithmic axis
-MALIGNANT, BENIGN = ("#e69f00", "#b35c00"), ("#56b4e9", "#0066a8")  # on dark, on light; of Okabe and Ito
-TIP = "Each mark is a lesion. Click one, or use the arrow keys, to select it; grey marks are of other slides."
+MAX_TICKS = 5  # per axis
+CLICK_RADIUS_PX = 9  # a click this close to a mark selects it
+LOG_AXIS_RATIO = 30.0  # a wider range of areas is plotted on a logarithmic axis
+MALIGNANT, BENIGN = (
+    ("#e69f00", "#b35c00"),
+    ("#56b4e9", "#0066a8"),
+)  # dark theme, light theme; from the palette of Okabe and Ito
+TIP = "Each mark is a lesion. Select one with a click or the arrow keys; gray marks are of other slides."
 
 
 @dataclass(frozen=True)
 class LesionMark:
-    """One lesion: area, probability, class, what is said of it, and its number where it is of the slide in view."""
+    """A lesion in the plot; ``index``: its number if it is of the displayed slide."""
 
     area: float
     probability: float
@@ -44,7 +51,7 @@ class LesionMark:
 
 
 class LesionScatterPlot(QWidget):
-    """A plot of marks with two labelled axes."""
+    """Scatter plot of lesion area and probability."""
 
     mark_clicked = Signal(int)
 
@@ -59,45 +66,45 @@ class LesionScatterPlot(QWidget):
         icons.changed.connect(self.update)
 
     def show_marks(self, marks: Sequence[LesionMark], unit: str) -> None:
-        """Show other lesions."""
+        """Plot lesions; ``unit``: of their areas."""
         self.marks, self._unit = tuple(sorted(marks, key=lambda mark: mark.index is not None)), unit
         self.setAccessibleDescription("; ".join(mark.description for mark in self.marks if mark.index is not None))
         self.update()
 
     def show_selected(self, indices: Sequence[int]) -> None:
-        """Mark the lesions that are selected elsewhere."""
+        """Highlight the selected lesions."""
         self._selected = frozenset(indices)
         self.update()
 
     def mark_position(self, mark: LesionMark) -> QPointF:
-        """Say where a mark is drawn."""
+        """Return the position of a mark in the widget."""
         axis, low, high = self._axis, *self._area_limits
         share = (self._scale_area(mark.area) - low) / (high - low)
         return QPointF(axis.left() + share * axis.width(), axis.bottom() - mark.probability * axis.height())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want the width of a dock."""
+        """Prefer the width of a dock."""
         return QSize(300, HEIGHT_PX)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Choose the lesion that is clicked."""
+        """Select the lesion that is clicked."""
         mark = self._find_mark(QPointF(event.position()))
         if mark is not None and mark.index is not None:
             self.mark_clicked.emit(mark.index)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Go from mark to mark by area."""
+        """Select the next larger or smaller lesion."""
         steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Left: -1}
         own = sorted((m for m in self.marks if m.index is not None), key=lambda m: (m.area, m.index))
         if event.key() not in steps or not own:
             super().keyPressEvent(event)
             return
         step = steps[Qt.Key(event.key())]
-        at = next((place for place, mark in enumerate(own) if mark.index in self._selected), -1 if step > 0 else 0)
-        self.mark_clicked.emit(own[(at + step) % len(own)].index)
+        index = next((i for i, mark in enumerate(own) if mark.index in self._selected), -1 if step > 0 else 0)
+        self.mark_clicked.emit(own[(index + step) % len(own)].index)
 
     def event(self, event: QEvent) -> bool:
-        """Say of which lesion the mark under the mouse is."""
+        """Show the description of the lesion under the mouse as a tooltip."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             mark = self._find_mark(QPointF(event.pos()))
             QToolTip.showText(event.globalPos(), TIP if mark is None else mark.description, self)
@@ -105,7 +112,7 @@ class LesionScatterPlot(QWidget):
         return bool(super().event(event))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw axes and marks, those of the slide in view on top."""
+        """Draw axes and marks, those of the displayed slide on top."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         small = QFont(self.font())
@@ -116,19 +123,19 @@ class LesionScatterPlot(QWidget):
             self._draw_mark(painter, mark)
 
     def _draw_axes(self, painter: QPainter) -> None:
-        colours, axis = self._icons.palette, self._axis
-        painter.setPen(QPen(QColor(colours.highlight), 1))
+        palette, axis = self._icons.palette, self._axis
+        painter.setPen(QPen(QColor(palette.highlight), 1))
         painter.drawLine(axis.bottomLeft(), axis.bottomRight())
         painter.drawLine(axis.bottomLeft(), axis.topLeft())
         middle, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignRight
-        painter.setPen(QColor(colours.text))
+        painter.setPen(QColor(palette.text))
         for value in (0.0, 0.5, 1.0):
             y = axis.bottom() - value * axis.height()
             painter.drawText(QRectF(0, y - 8, LEFT_PX - 6, 16), right | middle, f"{value:g}")
         for value, x in self._ticks():
             left = min(max(0.0, x - 30), self.width() - 60.0)
             painter.drawText(QRectF(left, axis.bottom() + 2, 60, 14), Qt.AlignmentFlag.AlignCenter, f"{value:.3g}")
-        painter.setPen(QColor(colours.faint))
+        painter.setPen(QColor(palette.faint))
         below = QRectF(LEFT_PX, self.height() - 15, axis.width(), 14)
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"area, {self._unit}")
         painter.save()
@@ -138,13 +145,13 @@ class LesionScatterPlot(QWidget):
         painter.restore()
 
     def _draw_mark(self, painter: QPainter, mark: LesionMark) -> None:
-        """A disk for malignant, a square for benign, grey of another slide; a ring around what is selected."""
+        """Draw a disk if malignant, a square if benign, gray if of another slide; a ring if selected."""
         palette, at = self._icons.palette, self.mark_position(mark)
         pair = MALIGNANT if mark.malignant else BENIGN
-        colour = QColor(palette.highlight if mark.index is None else pair[0] if palette.dark else pair[1])
+        color = QColor(palette.highlight if mark.index is None else pair[0] if palette.dark else pair[1])
         size = 2.5 if mark.index is None else 4.0
         painter.setPen(QPen(QColor(palette.background), 1))
-        painter.setBrush(colour)
+        painter.setBrush(color)
         if mark.malignant:
             painter.drawEllipse(at, size, size)
         else:
@@ -155,20 +162,20 @@ class LesionScatterPlot(QWidget):
             painter.drawEllipse(at, 8, 8)
 
     def _ticks(self) -> list[tuple[float, float]]:
-        """Round areas on the axis, with their places."""
+        """Return the tick values of the area axis with their positions."""
         low, high = self._area_limits
         axis, areas = self._axis, choose_ticks(low, high, logarithmic=self._logarithmic)
         return [(area, axis.left() + (self._scale_area(area) - low) / (high - low) * axis.width()) for area in areas]
 
     def _find_mark(self, point: QPointF) -> LesionMark | None:
-        """The nearest mark within reach; of those of the slide in view first."""
+        """Return the nearest mark within reach, preferring those of the displayed slide."""
         near = [(mark.index is None, _distance(self.mark_position(mark), point), mark) for mark in self.marks]
         near = [one for one in near if one[1] <= CLICK_RADIUS_PX]
         return min(near, key=lambda one: one[:2])[2] if near else None
 
     @property
     def _axis(self) -> QRectF:
-        """The area between the axes."""
+        """Rectangle of the plot area."""
         wide, high = self.width() - LEFT_PX - MARGIN_PX, self.height() - BOTTOM_PX - MARGIN_PX
         return QRectF(LEFT_PX, MARGIN_PX, max(10, wide), high)
 
@@ -182,7 +189,7 @@ class LesionScatterPlot(QWidget):
 
     @property
     def _area_limits(self) -> tuple[float, float]:
-        """Ends of the axis of areas, as they are drawn along it."""
+        """Limits of the area axis in its own scale."""
         areas = [mark.area for mark in self.marks] or [0.0, 1.0]
         if not self._logarithmic:
             return 0.0, 1.08 * max(areas)
@@ -191,10 +198,7 @@ class LesionScatterPlot(QWidget):
 
 
 def choose_ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
-    """Choose the numbers that stand at an axis.
-
-    Two to five, 1, 2 or 5 times a power of ten; on a logarithmic axis perhaps six, or a single one.
-    """
+    """Choose two to five tick values, each 1, 2 or 5 times a power of ten; on a logarithmic axis up to six."""
     if logarithmic:
         tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
         return tens[:: -(-len(tens) // MAX_TICKS) or 1]
@@ -208,15 +212,15 @@ def _distance(one: QPointF, other: QPointF) -> float:
     return math.hypot(one.x() - other.x(), one.y() - other.y())
 
 
-NO_LESIONS = "No lesions yet: analyse the slide."
-HIDDEN_TEXT = f"Not valid: the reason is given above. Nothing is shown here before you press '{SHOW_NUMBER}' there."
-ALL_SLIDES = "all slides in the folder of results"
-ALL_SLIDES_TIP = "Take the lesions of every slide that was analysed there; the interval is then one over slides"
+NO_LESIONS = "No lesions yet. Analyze the slide first."
+HIDDEN_TEXT = f"Not valid: see the reason above. Press '{SHOW_NUMBER}' there to show the correlation."
+ALL_SLIDES = "all slides in the results folder"
+ALL_SLIDES_TIP = "Include the lesions of all slides analyzed there; the interval is then computed over slides"
 
 
 @dataclass(frozen=True)
 class AreaCorrelation:
-    """What was found: the correlation, in words, and the marks with the unit of their areas."""
+    """Correlation in words, and the marks with the unit of their areas."""
 
     summary: str
     marks: tuple[LesionMark, ...]
@@ -224,17 +228,17 @@ class AreaCorrelation:
 
 
 class CorrelationView(QWidget):
-    """Words and plot."""
+    """Summary and plot of the correlation."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self.all_slides_check = named(QCheckBox(ALL_SLIDES), "relation_all", ALL_SLIDES.capitalize(), ALL_SLIDES_TIP)
-        self.summary_label = named(WrappedLabel(NO_LESIONS), "relation_words", "Relation of area and probability")
+        self.summary_label = named(WrappedLabel(NO_LESIONS), "relation_words", "Correlation of area and probability")
         self.summary_label.setToolTip(
-            "Spearman's rank correlation: 1 where larger lesions are always the more suspicious"
+            "Spearman's rank correlation: 1 if larger lesions always have the higher probability"
         )
         self.plot = LesionScatterPlot(icons)
-        self.legend = quiet_label("● malignant   ■ benign   grey: other slides")
+        self.legend = quiet_label("● malignant   ■ benign   gray: other slides")
         self.legend.setObjectName("relation_key")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -245,7 +249,7 @@ class CorrelationView(QWidget):
         self.legend.hide()
 
     def show_correlation(self, correlation: AreaCorrelation) -> None:
-        """Show what was found."""
+        """Show a correlation."""
         self.summary_label.setText(correlation.summary)
         self.plot.show_marks(correlation.marks, correlation.unit)
         self.plot.setVisible(bool(correlation.marks))
@@ -253,32 +257,39 @@ class CorrelationView(QWidget):
 
 
 class LesionCorrelationSection(QObject):
-    """Keeps the fold in step with the lesions while it is open; the arithmetic is done in a thread."""
+    """Update the correlation with the lesions while the section is open, in a background thread."""
 
-    def __init__(self, dock: SlideDock) -> None:
-        super().__init__(dock)
-        self._dock = dock
+    def __init__(
+        self,
+        context: SlideContext,
+        section: QCollapsible,
+        lesions: SlideLesions,
+        table: LesionTable,
+        validity: ValidityNotice,
+    ) -> None:
+        super().__init__(context)
+        self._context, self._lesions, self._table, self._validity = context, lesions, table, validity
         self._view: CorrelationView | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_correlation)
-        self._latest.failed.connect(dock.lesions.failed)
-        self._section = dock.correlation_section
+        self._latest.failed.connect(lesions.failed)
+        self._section = section
         self._section.toggled.connect(self._on_section_toggled)
-        dock.lesions.changed.connect(self._on_lesions)
-        dock.lesions.saved.connect(self._on_lesions)
-        dock.lesion_table.selection_changed.connect(self._on_selection_changed)
-        dock.validity.numbers_shown.connect(self._on_lesions)
+        lesions.changed.connect(self._on_lesions)
+        lesions.saved.connect(self._on_lesions)
+        table.selection_changed.connect(self._on_selection_changed)
+        validity.numbers_shown.connect(self._on_lesions)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def busy(self) -> bool:
-        """Whether a correlation is on its way."""
+        """Whether the correlation is being computed."""
         return self._latest.busy
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Make what is inside when somebody looks for the first time."""
+        """Create the content when the section is first opened."""
         if is_open and self._view is None:
-            self._view = CorrelationView(self._dock.icons)
+            self._view = CorrelationView(self._context.icons)
             self._view.all_slides_check.toggled.connect(self._on_lesions)
             self._view.plot.mark_clicked.connect(self._on_chosen)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
@@ -288,32 +299,32 @@ class LesionCorrelationSection(QObject):
     def _on_lesions(self, _: object = None) -> None:
         if self._view is None or not self._section.isExpanded():
             return
-        found = self._dock.lesions.findings
+        found = self._lesions.findings
         if found is None:
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(NO_LESIONS, (), ""))
             return
-        if not self._dock.validity.shows_numbers:
+        if not self._validity.shows_numbers:
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
             return
-        root = self._dock.run_manager.root if self._view.all_slides_check.isChecked() else None
+        root = self._context.run_manager.root if self._view.all_slides_check.isChecked() else None
         self._latest.submit("relation", lambda: partial(_correlate, found.identity, found.lesions, found.folder, root))
 
     def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
-        slide = self._dock.slide
-        is_wanted = slide is not None and slide.identity == result[0] and self._dock.validity.shows_numbers
-        if self._view is not None and is_wanted:
+        slide = self._context.slide
+        is_current = slide is not None and slide.identity == result[0] and self._validity.shows_numbers
+        if self._view is not None and is_current:
             self._view.show_correlation(result[1])
             self._on_selection_changed()
 
     def _on_selection_changed(self) -> None:
         if self._view is not None:
-            self._view.plot.show_selected(self._dock.lesion_table.selected)
+            self._view.plot.show_selected(self._table.selected)
 
     def _on_chosen(self, index: int) -> None:
-        """Go to the lesion, as a click on its row does."""
-        table = self._dock.lesion_table
+        """Select the lesion and zoom to it, as a click on its row does."""
+        table = self._table
         table.select_lesion(index)
         lesion = next((one for one in table.table_model.lesions if one.index == index), None)
         if lesion is not None:
@@ -323,7 +334,7 @@ class LesionCorrelationSection(QObject):
 def _correlate(
     identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
 ) -> tuple[str, AreaCorrelation]:
-    """Relate the lesions of the slide in view, or those of all slides below a folder, this one's as they are now."""
+    """Correlate the lesions of the displayed slide, together with those of all slides below ``root`` if given."""
     from napari_melanoma.slides.scores import correlate_area_and_probability, with_area_and_probability
     from napari_melanoma.slides.table import lesions_to_rows, read_lesion_rows
 
@@ -345,35 +356,32 @@ def _correlate(
     in_mm2 = all(one.area_mm2 is not None for one in both)
     marks = [_make_mark(one, in_mm2, "", one.index) for one in own]
     marks += [_make_mark(one, in_mm2, f" of {one.slide.name}", None) for one in others]
-    said = describe_correlation(found, len(both), len(set(slides)) if root is not None else None)
+    summary = describe_correlation(found, len(both), len(set(slides)) if root is not None else None)
     models = {one.model for one in others}
     if len(models) > 1:
-        said += f" The slides were analysed with {len(models)} different models: their probabilities may not compare."
-    return identity, AreaCorrelation(said, tuple(marks), "mm²" if in_mm2 else "pixels")
+        summary += f" {len(models)} different models were used: their probabilities may not be comparable."
+    return identity, AreaCorrelation(summary, tuple(marks), "mm²" if in_mm2 else "pixels")
 
 
 def _make_mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> LesionMark:  # noqa: ANN401 - a lesion, or a row
     area = float(lesion.area_mm2 if in_mm2 else lesion.area_px)
     unit = "mm²" if in_mm2 else "px"
     probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
-    said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
-    return LesionMark(area, float(lesion.probability), lesion.label != "benign", said, index)
+    description = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
+    return LesionMark(area, float(lesion.probability), lesion.label != "benign", description, index)
 
 
 def describe_correlation(found: Estimate | None, lesions: int, slides: int | None) -> str:
-    """Say a correlation; never more than the number says.
-
-    With its interval, and what that is over.
-    """
+    """Describe a correlation with its interval, and over what the interval was computed."""
     of = f"{lesions} lesion{'' if lesions == 1 else 's'}"
     if slides is not None:
         of += f" of {slides} slide{'' if slides == 1 else 's'}"
     if found is None:
-        return f"A relation takes at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
+        return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
     if math.isnan(found.mean):
-        return f"{of}: all areas or all probabilities are alike, so there is no rank correlation."
-    interval = f"95 % {found.low:.2f} to {found.high:.2f}" if found.has_interval else "no interval: too few"
-    said = f"Spearman {found.mean:.2f} ({interval}), {of}."
+        return f"{of}: all areas or all probabilities are equal, so the rank correlation is undefined."
+    interval = f"95 % {found.low:.2f} to {found.high:.2f}" if found.has_interval else "too few for an interval"
+    text = f"Spearman {found.mean:.2f} ({interval}), {of}."
     if slides is None or slides == 1:
-        return f"{said} The interval is over these lesions alone and says nothing of other slides."
-    return f"{said} The interval is over slides."
+        return f"{text} The interval is over these lesions only and does not apply to other slides."
+    return f"{text} The interval is over slides."

@@ -1,4 +1,4 @@
-"""The Slide dock: open a slide, find tissue, analyse it beside the work, see and correct what was found, save."""
+"""The Slide dock: open a slide, detect tissue, analyze it in the background, correct and save the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, QUrl, Signal
+from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
@@ -23,7 +23,7 @@ from napari_melanoma.ui.slide.navigation import SlideNavigation
 from napari_melanoma.ui.slide.picker import SlideOpener
 from napari_melanoma.ui.slide.regions.section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
-from napari_melanoma.ui.slide.run_manager import SlideResultLocation, SlideRunManager, preload
+from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
 from napari_melanoma.ui.slide.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.sections import SlideSections
 from napari_melanoma.ui.slide.tissue import TissueController
@@ -38,40 +38,41 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-PRELOAD_MS = 300  # when the dock is drawn
+PRELOAD_MS = 300  # by then the dock is drawn
 
 
 class SlideDock(SlideControls):
-    """Look at whole-slide images and analyse them, in a process that outlives the window."""
-
-    hidden = Signal()
+    """View and analyze whole-slide images; an analysis runs in its own process, which outlives the window."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         reuse_shader_programs()
         self._viewer = napari_viewer
-        self._slide: ViewerSlide | None = None
-        self._result_location: SlideResultLocation | None = None
-        self.run_manager = SlideRunManager(self, self.settings)
+        context = self.context
         self.opener = SlideOpener(napari_viewer, self)
-        self.analysis_region = AnalysisRegionController(self, napari_viewer)
-        self.navigation = SlideNavigation(napari_viewer, self)
+        self.lesions = SlideLesions(napari_viewer, self)
+        self.analysis_region = AnalysisRegionController(context, self.run_panel, self.lesions, self.analyze_button)
+        self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
         self.tissue_controller = TissueController(napari_viewer, self.tissue_section)
         self.heatmap_layer = SlideHeatmapLayer(napari_viewer, self.heatmap_controls)
-        self.lesions = SlideLesions(napari_viewer, self)
-        self.results = SlideResultController(self, napari_viewer)
-        self.exporter = SlideExporter(self)
-        self.sections = SlideSections(self, napari_viewer)
-        self.analysis = SlideAnalysisController(self)
-        self.lesion_drawing = LesionDrawing(self, napari_viewer)
-        self.correlation = LesionCorrelationSection(self)
-        self.regions = SlideRegionSection(self, napari_viewer)
+        self.results = SlideResultController(context, self.result_view, self.heatmap_layer, self.lesions)
+        self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
+        self.sections = SlideSections(context, self)
+        self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.get_options)
+        self.lesion_drawing = LesionDrawing(context, self.lesions, self.edit_buttons["draw"])
+        self.correlation = LesionCorrelationSection(
+            context, self.correlation_section, self.lesions, self.lesion_table, self.validity
+        )
+        self.regions = SlideRegionSection(context, self.regions_section)
         self.model_picker.model = self.settings.get("slide/model", "")
         self.waiting.add_task(self.model_picker.populate)
         self.waiting.add_task(self.refresh)
         self._connect()
+        self._connect_sections()
         self._add_shortcuts()
         self.picker.refresh()
         self._on_slide()
@@ -88,16 +89,16 @@ class SlideDock(SlideControls):
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
         for area in (self.welcome, self.drops):
             area.dropped.connect(self.opener.open)
-        for words in (self.welcome, self.status):
-            words.link_activated.connect(self._on_link)
+        for widget in (self.welcome, self.status):
+            widget.link_activated.connect(self._on_link)
         self.notice.linkActivated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.already_open.connect(self.picker.select_slide)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
-        self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Finding the tissue ..."))
-        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue found."))
+        self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
+        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue detected."))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
@@ -107,12 +108,34 @@ class SlideDock(SlideControls):
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
         self.run_manager.changed.connect(self.refresh)
-        self.run_panel.updated.connect(self.refresh)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions),
         ):
             source.failed.connect(self._on_failed)
+
+    def _connect_sections(self) -> None:
+        """Let the sections react to each other."""
+        self.run_panel.updated.connect(self.context.run_updated)
+        self.run_panel.updated.connect(self.refresh)
+        self.export_requested.connect(self.exporter.choose_file)
+        self.analyze_button.clicked.connect(lambda: self.analysis.start(view=False))
+        self.analyze_view_button.clicked.connect(lambda: self.analysis.start(view=True))
+        self.analysis.view_chosen.connect(self.analysis_region.set_is_view)
+        self.analysis.started.connect(self._on_analysis_started)
+        self.analysis.not_started.connect(self.analysis_region.restore_results)
+        self.analysis.detached.connect(self.refresh)
+        self.analysis_region.results_switched.connect(self.results.reset)
+        self.analysis_region.changed.connect(self.refresh)
+        self.heatmap_controls.target_changed.connect(self.run_panel.set_target)
+        self.results.region_changed.connect(self.analysis_region.show_frame)
+        self.results.options_restored.connect(self._on_options_restored)
+        self.tile_strip.tile_clicked.connect(self.navigation.show_tile)
+        self.lesion_table.lesion_activated.connect(self.navigation.show_lesion)
+        self.lesion_drawing.lesion_drawn.connect(self.lesion_table.select_lesion)
+        self.sections.rotation.view_changed.connect(self.navigation.update_position)
+        self.sections.worklist.slide_requested.connect(self._on_slide_requested)
+        self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
@@ -128,7 +151,7 @@ class SlideDock(SlideControls):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way; an analysis at work is not meant."""
+        """Whether a part of the dock is busy; a running analysis does not count."""
         parts = (
             *(self.run_manager, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.tile_strip, self.exporter, self.sections, self.correlation, self.options_controller, self.regions),
@@ -137,42 +160,43 @@ class SlideDock(SlideControls):
 
     @property
     def slide(self) -> ViewerSlide | None:
-        """The slide that the dock is about."""
-        return self._slide
+        """The displayed slide."""
+        return self.context.slide
 
     @property
     def result_location(self) -> SlideResultLocation | None:
-        """Where its results lie; None until that is known."""
-        return self.analysis_region.resolve_location(self._result_location)
+        """Folder of the results that are shown; None until it was found."""
+        return self.context.result_location
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Follow the analysis while somebody looks."""
+        """Follow the analysis while the dock is visible."""
         super().showEvent(event)
         self.run_panel.watch.set_active(True)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Leave the analysis alone while nobody looks; it goes on."""
+        """Stop following the analysis, which continues."""
         super().hideEvent(event)
         self.run_panel.watch.set_active(False)
-        self.hidden.emit()
+        self.context.dock_hidden.emit()
 
     def refresh(self, _: object = None) -> None:
-        """Show what can be done now, and why not where it cannot."""
-        info = None if self._slide is None else self._slide.info
+        """Enable what is possible now, and show why the slide cannot be analyzed."""
+        info = None if self.slide is None else self.slide.info
         running = self.run_panel.active or self.run_manager.is_starting
         self.show_slide_controls(info is not None)
-        why = find_analysis_blocker(info, self.model_picker.model, running=running) or self.options_controller.error
-        self.update_analyze_buttons(why, bool(self.results.content))
+        blocker = find_analysis_blocker(info, self.model_picker.model, running=running) or self.options_controller.error
+        self.update_analyze_buttons(blocker, bool(self.results.content))
 
     def _on_slide(self) -> None:
-        """Show what is known of the slide that the dock is about now."""
-        before, slide = self._slide, self.picker.slide
-        if before is not None and (slide is None or slide.identity != before.identity):
-            self.status.show_message("")  # what was said is of the slide before
-        self._slide, self._result_location = slide, None
+        """Display another slide, or none."""
+        previous, slide = self.context.slide, self.picker.slide
+        if previous is not None and (slide is None or slide.identity != previous.identity):
+            self.status.show_message("")  # the message is about the previous slide
+        self.context.slide, self.context.location = slide, None
         self.run_panel.set_folder(None)
         self.metadata_label.show_info(None if slide is None else slide.info)
         self.navigation_panel.show_bookmarks(())
+        self.options_controller.set_options()
         parts = (
             self.analysis_region,
             self.navigation,
@@ -186,14 +210,43 @@ class SlideDock(SlideControls):
             part.set_slide(slide)
         self.refresh()
         if slide is not None:
-            self.waiting.run_after(self.navigation.update_scale_bar)  # when all else is shown
+            self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
             self.run_manager.find_results(slide.info, slide.identity)
 
+    def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
+        """Collect what is analyzed and how; None where nothing can be analyzed now."""
+        slide, location = self.slide, self.result_location
+        if slide is None or location is None or not self.analyze_button.isEnabled():
+            return None
+        region = self.analysis_region.get_visible_region() if view else None
+        findings = self.lesions.findings if view == self.context.is_view else None
+        return SlideAnalysisRequest(
+            slide.info,
+            location,
+            self.get_options(slide.info).model_copy(update={"region": region}),
+            self.tissue_controller.get_corrected_mask(slide),
+            reset_lesions=findings is not None and findings.is_corrected,
+        )
+
+    def _on_analysis_started(self, region: tuple[int, int, int, int] | None) -> None:
+        self.results.reset()
+        self.analysis_region.mark_started()
+        self.analysis_region.show_frame(region)
+
+    def _on_options_restored(self, model: str, options: SlideOptions | None) -> None:
+        """Show with which model and options the results were made, so that "Analyze again" resumes them."""
+        self.model_picker.model = model
+        self.options_controller.set_options(options)
+
+    def _on_slide_requested(self, path: Path) -> None:
+        if not self.picker.select_file(path):
+            self.opener.open([path])
+
     def _on_results_found(self, location: SlideResultLocation) -> None:
-        """Show what is noted of a slide, and follow its analysis where there is one."""
-        if self._slide is None or location.identity != self._slide.identity:
+        """Show the stored notes and results of the slide, and follow its analysis."""
+        if self.slide is None or location.identity != self.slide.identity:
             return
-        self._result_location = location
+        self.context.location = location
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
         self.sections.measurements.restore_measures(location.notes.measures)
         self.sections.rotation.restore_angle(location.notes.angle)
@@ -206,23 +259,23 @@ class SlideDock(SlideControls):
         self.refresh()
 
     def _on_scale_toggled(self, on: bool) -> None:
-        if on and self._slide is not None:
-            self.scale_panel.start(self._slide)
+        if on and self.slide is not None:
+            self.scale_panel.start(self.slide)
         else:
             self.scale_panel.stop()
 
     def _on_pixel_size(self, size: PixelSize | None) -> None:
-        """The user says how large pixels are, or no longer does."""
-        if self._slide is None:
+        """Set the pixel size that the user gave; None restores that of the file."""
+        if self.slide is None:
             return
         self._set_pixel_size(size)
         self.picker.scale_button.setChecked(False)
         self._save_notes(size)
-        said = "back to what the file says" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
-        self.status.show_message(f"Scale: {said}.")
+        text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
+        self.status.show_message(f"Scale: {text}.")
 
     def _set_pixel_size(self, size: PixelSize | None) -> None:
-        slide = self._slide
+        slide = self.slide
         if slide is None:
             return
         slide_layers.set_pixel_size(self._viewer, slide, size)
@@ -233,32 +286,32 @@ class SlideDock(SlideControls):
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
-    def _save_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: as it was
-        """Keep bookmarks, measures, scale and angle with the results."""
+    def _save_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: unchanged
+        """Save bookmarks, measurements, scale and angle with the results."""
         from dataclasses import replace
 
-        if self._result_location is None or self._slide is None:
+        if self.context.location is None or self.slide is None:
             return
         notes = replace(
-            self._result_location.notes,
+            self.context.location.notes,
             bookmarks=self.navigation_panel.bookmarks,
-            fingerprint=self._slide.info.fingerprint,
+            fingerprint=self.slide.info.fingerprint,
         )
-        notes = replace(notes, measures=self.sections.measurements.measures, angle=self._slide.angle)
+        notes = replace(notes, measures=self.sections.measurements.measures, angle=self.slide.angle)
         if size is not False:
             notes = replace(notes, pixel_size=size)
-        self._result_location = replace(self._result_location, notes=notes)
-        self.run_manager.save_notes(self._result_location.folder, notes)
+        self.context.location = replace(self.context.location, notes=notes)
+        self.run_manager.save_notes(self.context.location.folder, notes)
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
         self.refresh()
 
     def _on_running_slides(self, slides: list[tuple[Path, Path]]) -> None:
-        """Offer slides that are being analysed and are not open."""
-        known = {slide.identity for slide in slide_layers.list_slides(self._viewer)}
-        links = [self.icons.link(slide.as_uri(), slide.name) for slide, _ in slides if str(slide) not in known]
-        self.notice.setText(f"Being analysed: {', '.join(links)}. Click to open." if links else "")
+        """Offer to open the slides that are being analyzed."""
+        open_slides = {slide.identity for slide in slide_layers.list_slides(self._viewer)}
+        links = [self.icons.link(slide.as_uri(), slide.name) for slide, _ in slides if str(slide) not in open_slides]
+        self.notice.setText(f"Analysis in progress: {', '.join(links)}. Click to open." if links else "")
         self.notice.setVisible(bool(links))
 
     def _on_link(self, link: str) -> None:
@@ -277,7 +330,7 @@ class SlideDock(SlideControls):
             self.opener.cancel()
 
     def _on_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Folder for results of slides", str(self.run_manager.root))
+        dialog = QFileDialog(self.window(), "Folder for slide results", str(self.run_manager.root))
         dialog.setObjectName("folder_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)

@@ -1,4 +1,4 @@
-"""The heatmap of a slide as a layer that fills while the analysis runs, and the controls that say how it looks."""
+"""The heatmap of a slide: its layer, which fills while the analysis runs, and its controls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
 
-COLORMAPS = ("magma", "viridis", "inferno", "plasma", "gray")  # alike to eyes that see fewer colours
+COLORMAPS = ("magma", "viridis", "inferno", "plasma", "gray")  # suitable for color vision deficiency
 STEPS, DEFAULT_OPACITY, DEFAULT_THRESHOLD = 100, 60, 0.6
 
 
 class SlideHeatmapControls(QWidget):
-    """Class, colours, opacity and threshold, remembered for the next day."""
+    """Controls for class, colors, opacity and threshold; stored in the settings."""
 
     changed = Signal()
     target_changed = Signal(str)
@@ -38,14 +38,12 @@ class SlideHeatmapControls(QWidget):
         self._settings = settings
         self._classes: tuple[str, ...] = ()
         self.visible_check = named(QCheckBox("show"), "slide_heatmap", "Heatmap", "Show the heatmap above the slide")
-        self.class_combo = named(
-            NoWheelComboBox(), "slide_class", "Class", "The class that heatmap and lesions are about"
-        )
-        self.colormap_combo = named(NoWheelComboBox(), "slide_colours", "Colour map", "Colours of the heatmap")
+        self.class_combo = named(NoWheelComboBox(), "slide_class", "Class", "Class of heatmap and lesions")
+        self.colormap_combo = named(NoWheelComboBox(), "slide_colours", "Colormap", "Colormap of the heatmap")
         self.class_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.colormap_combo.addItems(COLORMAPS)
         self.opacity = named(QSlider(Qt.Orientation.Horizontal), "slide_opacity", "Opacity of the heatmap")
-        tip = "A lesion is where the probability reaches this somewhere, as far as it stays within 0.2 of it"
+        tip = "A lesion starts where the probability reaches the threshold, and extends to 0.2 below it"
         self.threshold_slider = named(QSlider(Qt.Orientation.Horizontal), "slide_threshold", "Threshold", tip)
         for slider in (self.opacity, self.threshold_slider):
             slider.setRange(0, STEPS)
@@ -53,9 +51,9 @@ class SlideHeatmapControls(QWidget):
         self.threshold_box = named(QDoubleSpinBox(), "slide_threshold_number", "Threshold", tip)
         self.threshold_box.setRange(0, 1)
         self.threshold_box.setSingleStep(0.01)
-        tip = "Show the heatmap only from the threshold on"
+        tip = "Hide the heatmap below the threshold"
         self.threshold_check = named(
-            QCheckBox("only from the threshold on"), "slide_above", "Only from the threshold on", tip
+            QCheckBox("only above the threshold"), "slide_above", "Only above the threshold", tip
         )
         self.visible_check.setChecked(settings.get("slide/heatmap", True))
         self.colormap_combo.setCurrentIndex(
@@ -83,7 +81,7 @@ class SlideHeatmapControls(QWidget):
 
     @property
     def threshold(self) -> float:
-        """From which probability on there is a lesion."""
+        """Probability above which there is a lesion."""
         return float(self.threshold_box.value())
 
     @threshold.setter
@@ -96,13 +94,13 @@ class SlideHeatmapControls(QWidget):
             control.blockSignals(False)
 
     def style_layer(self, layer: Image) -> None:
-        """Let a heatmap look as the controls say."""
+        """Apply visibility, opacity and colormap to a heatmap layer."""
         layer.visible, layer.opacity = self.visible_check.isChecked(), self.opacity.value() / STEPS
         if layer.colormap.name != transparent_colormap_name(self.colormap_combo.currentText()):
             layer.colormap = make_transparent_colormap(self.colormap_combo.currentText())
 
     def show_classes(self, classes: tuple[str, ...], target: str) -> None:
-        """Offer the classes of a model."""
+        """List the classes of a model."""
         if classes != self._classes:
             self._classes = classes
             self.class_combo.clear()
@@ -111,13 +109,13 @@ class SlideHeatmapControls(QWidget):
         self.class_combo.setEnabled(len(classes) > 1)
 
     def _on_changed(self, _: object = None) -> None:
-        kept = {
+        values = {
             "heatmap": self.visible_check.isChecked(),
             "colours": self.colormap_combo.currentText(),
             "opacity": self.opacity.value(),
             "above": self.threshold_check.isChecked(),
         }
-        for name, value in kept.items():
+        for name, value in values.items():
             self._settings.set(f"slide/{name}", value)
         self.changed.emit()
 
@@ -141,36 +139,35 @@ class SlideHeatmapControls(QWidget):
 
 
 class SlideHeatmapLayer(QObject):
-    """Keeps one layer a slide in step with what is known of it."""
+    """Show the heatmap of each slide as a layer."""
 
     def __init__(self, viewer: Viewer, controls: SlideHeatmapControls) -> None:
         super().__init__(controls)
         self._viewer, self._controls = viewer, controls
         self._heatmaps: dict[str, HeatmapData] = {}
         self._slide: ViewerSlide | None = None
-        self._own = False  # what napari tells of our own changes is no news
         controls.changed.connect(self._update_layer)
 
     @property
     def heatmap(self) -> HeatmapData | None:
-        """What is known of the slide that the dock is about."""
+        """Heatmap of the displayed slide; None if there is none."""
         return None if self._slide is None else self._heatmaps.get(self._slide.identity)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         self._slide = slide
         heat = self.heatmap
         self._controls.show_classes(() if heat is None else heat.classes, "" if heat is None else heat.target)
 
     def set_heatmap(self, heatmap: HeatmapData) -> None:
-        """Show what is known now."""
+        """Show a new heatmap of the displayed slide."""
         if self._slide is not None:
             self._heatmaps[self._slide.identity] = heatmap
             self._controls.show_classes(heatmap.classes, heatmap.target)
             self._update_layer()
 
     def clear(self, identity: str) -> None:
-        """Forget what was known, as another analysis begins or the slide was closed."""
+        """Remove the heatmap of a slide that is analyzed again or was closed."""
         self._heatmaps.pop(identity, None)
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.find_layer(self._viewer, self._slide, "heatmap")
@@ -204,19 +201,16 @@ class SlideHeatmapLayer(QObject):
 
 
 def transparent_colormap_name(name: str) -> str:
-    """Name a colour map that is clear where nothing is.
-
-    Returns another name, as napari knows maps by their names.
-    """
+    """Return a name for the transparent version of a colormap: napari identifies colormaps by name."""
     return f"{name}, clear at 0"
 
 
 def make_transparent_colormap(name: str) -> Colormap:
-    """Make a colour map clear where nothing is, so that the tissue can be seen there."""
+    """Make low values of a colormap transparent, so that the tissue is visible there."""
     import numpy as np
     from napari.utils.colormaps import Colormap, ensure_colormap
 
     steps = np.linspace(0, 1, 65)
-    colours = np.array(ensure_colormap(name).map(steps))
-    colours[:, 3] = np.clip(2 * steps, 0, 1)
-    return Colormap(colours, name=transparent_colormap_name(name), display_name=transparent_colormap_name(name))
+    colors = np.array(ensure_colormap(name).map(steps))
+    colors[:, 3] = np.clip(2 * steps, 0, 1)
+    return Colormap(colors, name=transparent_colormap_name(name), display_name=transparent_colormap_name(name))

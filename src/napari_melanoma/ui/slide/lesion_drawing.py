@@ -1,11 +1,11 @@
-"""New lesions drawn by hand: a panel that says how and of which class, and a layer that takes outlines one by one."""
+"""Draw new lesions manually: a panel for class and tool, and a layer for the outlines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFrame, QLabel, QMessageBox, QVBoxLayout
+from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLayout
 
 from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit
 from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, line_width
@@ -17,23 +17,25 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
-    from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.lesions import LesionFindings
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import LesionFindings, SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-CLASSES = {"": "as the model says", "malignant": "malignant", "benign": "benign"}
+CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
 TOOLS = {
-    "add_polygon_lasso": ("freehand", "Hold the mouse button and go around; let go where you began."),
-    "add_polygon": ("corner by corner", "Click each corner; a double click or Escape ends it."),
+    "add_polygon_lasso": (
+        "freehand",
+        "Hold the mouse button, draw around the lesion, release where you started.",
+    ),
+    "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
 }
-REJECTED_OUTLINE = "The outline is no lesion yet: {} Press draw again to drop it."
+REJECTED_OUTLINE = "The outline is not a lesion yet: {} Press draw again to discard it."
 OUTLINE_COLOR = "yellow"
 
 
 class DrawingPanel(QFrame):
-    """Class and tool of what is drawn next."""
+    """Select class and tool of the next lesion."""
 
     class_changed = Signal()
     tool_changed = Signal()
@@ -41,8 +43,8 @@ class DrawingPanel(QFrame):
     def __init__(self) -> None:
         super().__init__()
         named(self, "notice", "Draw a lesion").setToolTip("")
-        tip = "Class of what you draw; by the model: from the probability of the tiles under it"
-        self._classes = named(NoWheelComboBox(), "draw_class", "Class of what is drawn", tip)
+        tip = "Class of the drawn lesion; from the model: by the probability of the tiles below it"
+        self._classes = named(NoWheelComboBox(), "draw_class", "Class of the drawn lesion", tip)
         for value, text in CLASSES.items():
             self._classes.addItem(text, value)
         self._tools = named(NoWheelComboBox(), "draw_tool", "How to draw", "How to draw")
@@ -63,55 +65,54 @@ class DrawingPanel(QFrame):
 
     @property
     def label(self) -> str:
-        """Malignant or benign; empty for what the model says."""
+        """Malignant or benign; empty for the class that the model predicts."""
         return str(self._classes.currentData())
 
     @property
     def mode(self) -> str:
-        """Mode of napari's layer of shapes."""
+        """Mode of napari's Shapes layer."""
         return str(self._tools.currentData())
 
     def _on_tool(self, _: int) -> None:
         self._show_hint()
         self.tool_changed.emit()
 
-    def show_rejection(self, why: str) -> None:
-        """Say what to do with an outline that is no lesion yet, or how to draw."""
-        if why:
-            self._hint_label.setText(REJECTED_OUTLINE.format(why))
+    def show_rejection(self, reason: str) -> None:
+        """Show why an outline is not a lesion yet; empty: show how to draw."""
+        if reason:
+            self._hint_label.setText(REJECTED_OUTLINE.format(reason))
         else:
             self._show_hint()
 
     def _show_hint(self) -> None:
-        self._hint_label.setText(
-            f"{TOOLS[self.mode][1]} Hold the space bar to move the slide. Press draw again to end."
-        )
+        self._hint_label.setText(f"{TOOLS[self.mode][1]} Hold the space bar to pan. Press draw again to stop.")
 
 
 class LesionDrawing(QObject):
-    """Makes lesions of the outlines that are drawn while the button is pressed; each can be undone."""
+    """Turn outlines that are drawn while the button is checked into lesions; each is one undo step."""
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
-        self._button = dock.edit_buttons["draw"]
+    lesion_drawn = Signal(int)
+
+    def __init__(self, context: SlideContext, lesions: SlideLesions, button: QAbstractButton) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._lesions, self._button = context, context.viewer, lesions, button
         self._panel: DrawingPanel | None = None
         self._slide: ViewerSlide | None = None
-        self._known_indices: frozenset[int] | None = None  # numbers before the outline that is being measured
-        self._rejection = ""  # why an outline that waits is no lesion
+        self._known_indices: frozenset[int] | None = None  # lesions before the outline that is being measured
+        self._rejection = ""  # why the pending outline is not a lesion
         self._is_drawing, self._accepted_count = (
             False,
             0,
-        )  # whether an outline is half drawn; how many have become lesions
+        )  # an outline is unfinished; number of outlines that became lesions
         self._button.toggled.connect(self._on_toggled)
-        dock.lesions.changed.connect(self._on_lesions)
-        dock.lesions.failed.connect(self._on_failed)
-        dock.connections.connect(viewer.layers.events.removed, self._on_removed)
-        add_shortcut(dock, "slide.draw", self._button.click)
+        lesions.changed.connect(self._on_lesions)
+        lesions.failed.connect(self._on_failed)
+        context.connections.connect(self._viewer.layers.events.removed, self._on_removed)
+        add_shortcut(context.dock, "slide.draw", self._button.click)
 
     @property
     def layer(self) -> Shapes | None:
-        """Takes the outlines; None while nothing is drawn."""
+        """Layer for the outlines; None if not drawing."""
         made: Shapes | None = None
         if self._slide is not None:
             made = slide_layers.find_layer(self._viewer, self._slide, "drawing")
@@ -126,36 +127,38 @@ class LesionDrawing(QObject):
             self._button.setChecked(True)
 
     def _confirm_stop(self) -> bool:
-        """Ask where an outline that is no lesion yet would go."""
+        """Ask before an outline that is not a lesion yet is discarded."""
         layer = self.layer
-        gone = layer is None or self._dock.lesions.findings is None
-        if not self._rejection or gone or len(layer.data) <= self._accepted_count:
+        is_gone = layer is None or self._lesions.findings is None
+        if not self._rejection or is_gone or len(layer.data) <= self._accepted_count:
             return True
-        details = f"It is no lesion yet: {self._rejection}"
-        box = create_question(self._dock, "drop_outline", "Drop the outline that you drew?", details, "Slide")
-        box.addButton("Drop it", QMessageBox.ButtonRole.DestructiveRole).setObjectName("drop")
-        box.setDefaultButton(box.addButton("Keep it", QMessageBox.ButtonRole.RejectRole))
+        details = f"It is not a lesion yet: {self._rejection}"
+        box = create_question(
+            self._context.dock, "drop_outline", "Discard the outline that you drew?", details, "Slide"
+        )
+        box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole).setObjectName("drop")
+        box.setDefaultButton(box.addButton("Keep", QMessageBox.ButtonRole.RejectRole))
         pressed = exec_question(box)
         return pressed is not None and pressed.objectName() == "drop"
 
     def _start(self) -> None:
-        if self._slide is not None:  # it went on all the time
+        if self._slide is not None:  # already started
             return
-        slide = self._dock.slide
-        if slide is None or self._dock.lesions.findings is None:
+        slide = self._context.slide
+        if slide is None or self._lesions.findings is None:
             self._button.setChecked(False)
             return
         self._slide, self._known_indices, self._is_drawing, self._accepted_count = slide, None, False, 0
         if self._panel is None:
             self._panel = self._create_panel()
         layer = slide_layers.get_or_add_layer(self._viewer, slide, "drawing", self._create_layer)
-        self._dock.connections.connect(layer.events.data, self._on_data)
+        self._context.connections.connect(layer.events.data, self._on_data)
         self._viewer.layers.selection.active = layer
         layer.mode = self._panel.mode
         self._panel.show()
 
     def _stop(self) -> None:
-        """Put the tool away, with what did not become a lesion."""
+        """Remove the layer, with outlines that did not become lesions."""
         self._set_rejection("")
         layer, slide, self._slide = self.layer, self._slide, None
         if self._panel is not None:
@@ -177,10 +180,10 @@ class LesionDrawing(QObject):
     def _create_layer(self) -> Shapes:
         from napari.layers import Shapes
 
-        assert self._slide is not None, "it is made while a slide is drawn on"
+        assert self._slide is not None, "the layer is created only while drawing on a slide"
         width = line_width(self._viewer, self._slide, "drawing")
         layer = Shapes(ndim=2, edge_color=OUTLINE_COLOR, edge_width=width, face_color="transparent")
-        complete_lasso_strokes(layer, self._dock.status.show_message)
+        complete_lasso_strokes(layer, self._context.status.show_message)
         return layer
 
     def _on_tool(self) -> None:
@@ -189,7 +192,7 @@ class LesionDrawing(QObject):
             layer.mode = self._panel.mode
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Know whether an outline is in the making: napari says so when it begins and when it ends."""
+        """Track whether an outline is unfinished: napari emits an event at its start and its end."""
         action = str(getattr(event.action, "value", event.action))
         if action == "adding":
             self._is_drawing = True
@@ -198,8 +201,8 @@ class LesionDrawing(QObject):
             QTimer.singleShot(0, self._add_next_lesion)  # when napari is done with the shape
 
     def _add_next_lesion(self) -> None:
-        """Make a lesion of the first outline that waits."""
-        layer, now = self.layer, self._dock.lesions.findings
+        """Turn the first pending outline into a lesion."""
+        layer, now = self.layer, self._lesions.findings
         if self._known_indices is not None or layer is None or now is None or self._slide is None:
             return
         if not self._is_drawing and self._accepted_count:
@@ -208,14 +211,14 @@ class LesionDrawing(QObject):
             return
         from napari_melanoma.core.polygons import Polygon, as_ring
 
-        assert self._panel is not None, "it was made with the layer"
-        # What reaches beyond the slide ends with it: where the tissue does, nobody keeps to the edge.
+        assert self._panel is not None, "the panel is created with the layer"
+        # Clip to the slide: where tissue reaches its edge, outlines are drawn beyond it.
         outline = Polygon(as_ring((layer.data[self._accepted_count][:, -2:] + 0.5).clip(0, self._slide.size)))
         self._known_indices = frozenset(lesion.index for lesion in now.lesions)
-        self._dock.lesions.edit(make_draw_edit(outline, self._panel.label))
+        self._lesions.edit(make_draw_edit(outline, self._panel.label))
 
     def _on_lesions(self, found: LesionFindings | None) -> None:
-        """Go on to the next outline when one became a lesion; without lesions there is nothing to draw among."""
+        """Continue with the next outline when one became a lesion; stop drawing if there are no results."""
         if found is None:
             self._button.setChecked(False)
             return
@@ -225,23 +228,23 @@ class LesionDrawing(QObject):
             self._known_indices = None
             self._set_rejection("")
             self._accepted_count += 1
-            self._dock.lesion_table.select_lesion(new[-1].index)
-            self._dock.status.show_message(describe_drawn_lesion(new[-1], found.target))
+            self.lesion_drawn.emit(new[-1].index)
+            self._context.status.show_message(describe_drawn_lesion(new[-1], found.target))
             QTimer.singleShot(0, self._add_next_lesion)
 
     def _on_failed(self, error: Exception) -> None:
-        """Leave the outline where it is: another class may make a lesion of it."""
+        """Keep the outline: it may become a lesion of another class."""
         if self._known_indices is not None:
             self._known_indices = None
             self._set_rejection(str(error))
 
-    def _set_rejection(self, why: str) -> None:
-        """Know why an outline is no lesion; empty: it is one, or gone, so nothing is said of it any more."""
-        if self._rejection and self._dock.status.text == self._rejection:
-            self._dock.status.show_message("")
-        self._rejection = why
+    def _set_rejection(self, reason: str) -> None:
+        """Show why an outline is not a lesion; empty: clear the message."""
+        if self._rejection and self._context.status.text == self._rejection:
+            self._context.status.show_message("")
+        self._rejection = reason
         if self._panel is not None:
-            self._panel.show_rejection(why)
+            self._panel.show_rejection(reason)
 
     def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._slide is not None and self.layer is None:
@@ -251,7 +254,7 @@ class LesionDrawing(QObject):
 
 
 def describe_drawn_lesion(lesion: Any, target: str) -> str:  # noqa: ANN401 - a SlideLesion
-    """Say what was drawn."""
+    """Describe a lesion that was drawn."""
     area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
     known = (
         ""

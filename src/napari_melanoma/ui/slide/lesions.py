@@ -1,4 +1,4 @@
-"""The lesions of a slide in the dock: table, edits, undo."""
+"""The lesions of the displayed slide: model with edits and undo, layer, and table."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-MAX_OUTLINES = 400  # outlines; more of them would make napari slow
+MAX_OUTLINES = 400  # napari becomes slow with more
 
 
 class SlideLesions(QObject):
-    """Keeps lesions, table and layer in step; the work is done in a thread."""
+    """Detect, edit and save the lesions of slides in a background thread, and draw them."""
 
     changed = Signal(object)
     saved = Signal(object)
@@ -55,8 +55,8 @@ class SlideLesions(QObject):
         self._slide: ViewerSlide | None = None
         self._other_class_findings: dict[
             tuple[str, Path, str], LesionFindings
-        ] = {}  # corrected, of classes that were looked at before
-        self._folders: dict[str, Path] = {}  # whose lesions are wanted, of each slide
+        ] = {}  # edited lesions of the classes that were selected before
+        self._folders: dict[str, Path] = {}  # folder of the results that are shown, by slide
         self._edit_count = 0
         LineWidthUpdater(viewer, self)
         self._latest = LatestJobQueue(self)
@@ -65,38 +65,38 @@ class SlideLesions(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether lesions are being found, changed or saved."""
+        """Whether lesions are being detected, edited or saved."""
         return self._latest.busy
 
     @property
     def findings(self) -> LesionFindings | None:
-        """Of the slide that the dock is about."""
+        """Lesions of the displayed slide; None before they were detected or read."""
         return None if self._slide is None else self._findings.get(self._slide.identity)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         self._slide = slide
         self.changed.emit(self.findings)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
-        """Find the lesions at a threshold; corrections by hand are kept, and undo leads back to what was there."""
+        """Detect the lesions at a threshold; manual edits are kept, and undo restores the previous lesions."""
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
             config = make_lesion_config(threshold)
 
             def prepare() -> JobFunction:
-                before = self._findings.get(slide.identity)
-                if before is not None and before.target != target:
-                    if before.history.past or before.has_manual_edits:
-                        self._other_class_findings[slide.identity, before.folder, before.target] = before
-                    before = self._other_class_findings.pop((slide.identity, folder, target), None)
-                return partial(recompute_findings, slide, folder, target, config, before)
+                previous = self._findings.get(slide.identity)
+                if previous is not None and previous.target != target:
+                    if previous.history.past or previous.has_manual_edits:
+                        self._other_class_findings[slide.identity, previous.folder, previous.target] = previous
+                    previous = self._other_class_findings.pop((slide.identity, folder, target), None)
+                return partial(recompute_findings, slide, folder, target, config, previous)
 
             self._latest.submit(slide.identity, prepare)
 
     def read(self, folder: Path, target: str, config: LesionConfig) -> None:
-        """Show the lesions that were saved, with all corrections; found anew where none were."""
+        """Show the saved lesions with all edits; detect them if none were saved."""
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
@@ -104,24 +104,24 @@ class SlideLesions(QObject):
             self._latest.submit(slide.identity, lambda: work)
 
     def edit(self, edit: LesionEdit) -> None:
-        """Change the lesions by hand."""
+        """Edit the lesions."""
         self._submit_edit(lambda slide, now: partial(apply_edit, slide, now, edit))
 
     def undo(self) -> None:
-        """Take back the last change."""
+        """Undo the last change."""
         self._step_history("undo")
 
     def redo(self) -> None:
-        """Do again what was taken back."""
+        """Redo the last change that was undone."""
         self._step_history("redo")
 
     def clear(self, identity: str) -> None:
-        """Forget a slide that was closed, or is analysed anew."""
+        """Remove the lesions of a slide that was closed or is analyzed again."""
         self._findings.pop(identity, None)
         self._other_class_findings = {
             key: found for key, found in self._other_class_findings.items() if key[0] != identity
         }
-        self._folders.pop(identity, None)  # what is still on its way is of results that are no longer shown
+        self._folders.pop(identity, None)  # pending work is about results that are no longer shown
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.find_layer(self._viewer, self._slide, "lesions")
             if layer is not None:
@@ -129,15 +129,12 @@ class SlideLesions(QObject):
             self.changed.emit(None)
 
     def lesion_at(self, point: tuple[float, float]) -> int | None:
-        """Number of the lesion at a point.
-
-        ``point``: (row, column) in pixels of the finest level. None where there is none.
-        """
+        """Return the number of the lesion at a (row, column) in pixels of the finest level; None if there is none."""
         now = self.findings
         return None if now is None else find_lesion_at(now.lesions, point)
 
     def save(self) -> None:
-        """Write the lesions as they are into the slide's folder."""
+        """Write the lesions into the slide's folder."""
         slide = self._slide
         if slide is None or self.findings is None:
             return
@@ -156,7 +153,7 @@ class SlideLesions(QObject):
         self._submit_edit(work)
 
     def _submit_edit(self, work: Callable[[ViewerSlide, LesionFindings], JobFunction | None]) -> None:
-        """Do one change after the other, each on what the one before has left."""
+        """Queue an edit, which is applied to the result of the previous one."""
         slide = self._slide
         if slide is None or self.findings is None:
             return
@@ -171,20 +168,20 @@ class SlideLesions(QObject):
     def _on_done(self, found: LesionFindings) -> None:
         if self._folders.get(found.identity) != found.folder:
             return
-        before = self._findings.get(found.identity)
+        previous = self._findings.get(found.identity)
         self._findings[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
             return
-        if before is None or before.rings is not found.rings:
+        if previous is None or previous.rings is not found.rings:
             _draw_outlines(self._viewer, slide, found)
         self.changed.emit(found)
-        if found.saved and before is not None and not before.saved:
+        if found.saved and previous is not None and not previous.saved:
             self.saved.emit(found.folder)
 
 
 def _draw_outlines(viewer: Viewer, slide: ViewerSlide, found: LesionFindings) -> None:
-    """Draw the outlines anew."""
+    """Replace the drawn outlines."""
     layer = slide_layers.find_layer(viewer, slide, "lesions")
     if layer is not None:
         layer.data = []
@@ -206,15 +203,15 @@ def _create_layer() -> Shapes:
     return Shapes(ndim=2)
 
 
-HYSTERESIS = 0.2  # a lesion reaches as far as the probability is at most so much below the threshold
+HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
 LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
 
 
 @dataclass(frozen=True)
 class LesionState:
-    """Lesions at one moment: at which thresholds they were found, and which somebody removed.
+    """Lesions with the thresholds at which they were detected, and those that were removed manually.
 
-    ``gone`` is None where nobody has asked yet, as of lesions that were read.
+    ``removed`` is None if it was not computed yet, as for lesions that were read.
     """
 
     lesions: Lesions
@@ -224,7 +221,7 @@ class LesionState:
 
 @dataclass(frozen=True)
 class LesionFindings:
-    """The lesions of one slide, with what they are measured on and how they came about."""
+    """The lesions of one slide, with the maps they are measured on and their history."""
 
     identity: str
     folder: Path
@@ -232,21 +229,21 @@ class LesionFindings:
     history: EditHistory[LesionState]
     rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
     saved: bool = True
-    is_recomputed: bool = False  # whether they were just found again, which is a step that can be undone
+    is_recomputed: bool = False  # whether they were just detected again, which can be undone
 
     @property
     def lesions(self) -> Lesions:
-        """As they are now."""
+        """The current lesions."""
         return self.history.current.lesions
 
     @property
     def config(self) -> LesionConfig:
-        """The thresholds at which they were found."""
+        """The thresholds at which they were detected."""
         return self.history.current.config
 
     @property
     def has_manual_edits(self) -> bool:
-        """Whether what somebody made or removed is in them."""
+        """Whether lesions were drawn, changed or removed manually."""
         from napari_melanoma.slides.lesion_edits import manual_lesions
 
         now = self.history.current
@@ -254,22 +251,19 @@ class LesionFindings:
 
     @property
     def is_corrected(self) -> bool:
-        """Whether somebody changed what was found, and has not moved the threshold since."""
+        """Whether lesions were edited since the threshold was last changed."""
         return not self.is_recomputed and (bool(self.history.past) or self.has_manual_edits)
 
 
 def make_lesion_config(threshold: float) -> LesionConfig:
-    """Say what a lesion is at a threshold."""
+    """Return the thresholds of lesions for an upper threshold."""
     from napari_melanoma.slides.lesions import LesionConfig
 
     return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
 
 
 def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
-    """Number of the lesion at a point.
-
-    ``point``: (row, column) in pixels of the finest level. None where there is none.
-    """
+    """Return the number of the lesion at a (row, column) in pixels of the finest level; None if there is none."""
     for lesion in lesions:
         for polygon in lesion.polygons:
             if _contains_point(polygon.outer, point) and not any(
@@ -280,7 +274,7 @@ def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
 
 
 def _contains_point(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a ring of a polygon
-    """Whether a point lies within a ring: a ray to the right crosses it an odd number of times."""
+    """Return whether a point lies within a ring: a ray to the right crosses it an odd number of times."""
     row, column = point
     inside = False
     for (r0, c0), (r1, c1) in zip(ring, (*ring[1:], ring[0]), strict=True):
@@ -290,7 +284,7 @@ def _contains_point(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN
 
 
 def _list_rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
-    """Number, class and vertices of each ring, in napari's coordinates: from the centre of the first pixel."""
+    """List number, class and vertices of each ring, in napari's coordinates from the center of the first pixel."""
     import numpy as np
 
     return [
@@ -310,7 +304,7 @@ def _read_lesion_maps(slide: ViewerSlide, folder: Path, target: str) -> LesionMa
 def compute_findings(
     slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
 ) -> LesionFindings:
-    """Find the lesions of a slide."""
+    """Detect the lesions of a slide."""
     from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.lesions import find_lesions
 
@@ -327,26 +321,26 @@ def recompute_findings(
     previous: LesionFindings | None,
     run: RunContext,
 ) -> LesionFindings:
-    """Find the lesions of a slide at other thresholds; what was corrected by hand is laid over them."""
+    """Detect the lesions of a slide at other thresholds, and apply the manual edits to them."""
     from napari_melanoma.slides.lesion_edits import EditHistory, apply_edits
 
     found = compute_findings(slide, folder, target, config, run)
     if previous is None or (previous.folder, previous.target) != (folder, target):
         return found
-    # The corrections, not each place at which the threshold has rested: there they may have had nothing to act on.
-    corrected = previous.history.past[-1] if previous.is_recomputed else previous.history.current
+    # Apply the edits themselves, not the result at a previous threshold, where some may have had no effect.
+    edited = previous.history.past[-1] if previous.is_recomputed else previous.history.current
     maps = _read_lesion_maps(slide, folder, target)
-    gone = _find_removed(corrected, maps)
-    if not previous.is_recomputed and not previous.is_corrected and not gone:
+    removed = _find_removed(edited, maps)
+    if not previous.is_recomputed and not previous.is_corrected and not removed:
         return found
-    now = LesionState(apply_edits(found.lesions, corrected.lesions, gone, maps, config), config, gone)
-    known = replace(corrected, removed=gone)
+    now = LesionState(apply_edits(found.lesions, edited.lesions, removed, maps, config), config, removed)
+    known = replace(edited, removed=removed)
     past = previous.history.past[:-1] if previous.is_recomputed else previous.history.past
     return replace(found, history=EditHistory(now, (*past, known)), rings=_list_rings(now.lesions), is_recomputed=True)
 
 
 def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
-    """Which lesions somebody removed; of those that were read, which are missing that would be found."""
+    """Return the manually removed lesions; for lesions that were read, those that detection would add."""
     from napari_melanoma.slides.lesion_edits import removed_lesions
     from napari_melanoma.slides.lesions import find_lesions
 
@@ -358,7 +352,7 @@ def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
 def read_findings(
     slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
 ) -> LesionFindings:
-    """Read the lesions that were saved; find them where none were."""
+    """Read the saved lesions; detect them if none were saved."""
     from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.lesion_files import read_lesions
 
@@ -366,25 +360,25 @@ def read_findings(
     if lesions is None:
         return compute_findings(slide, folder, target, config, run)
     state = LesionState(lesions, config)
-    if not lesions:  # where none is left it must be told whether somebody removed them
+    if not lesions:  # distinguish "none detected" from "all removed"
         state = replace(state, removed=_find_removed(state, _read_lesion_maps(slide, folder, target)))
     return LesionFindings(slide.identity, folder, target, EditHistory(state), _list_rings(lesions))
 
 
 def apply_edit(slide: ViewerSlide, now: LesionFindings, edit: LesionEdit, run: RunContext) -> LesionFindings:
-    """Change lesions by hand."""
+    """Edit lesions."""
     from napari_melanoma.slides.lesion_edits import removed_lesions
 
     maps = _read_lesion_maps(slide, now.folder, now.target)
     lesions = edit(now.lesions, maps, now.config)
-    gone = removed_lesions((*_find_removed(now.history.current, maps), *now.lesions), lesions, maps)
-    return set_history(slide, now, now.history.push(LesionState(lesions, now.config, gone)), run)
+    removed = removed_lesions((*_find_removed(now.history.current, maps), *now.lesions), lesions, maps)
+    return set_history(slide, now, now.history.push(LesionState(lesions, now.config, removed)), run)
 
 
 def set_history(
     slide: ViewerSlide, now: LesionFindings, history: EditHistory[LesionState], run: RunContext
 ) -> LesionFindings:
-    """Turn to other lesions, as undo does."""
+    """Switch to other lesions of the history, as undo does."""
     return replace(now, history=history, rings=_list_rings(history.current.lesions), saved=False, is_recomputed=False)
 
 
@@ -397,7 +391,7 @@ def save_findings(now: LesionFindings, run: RunContext) -> LesionFindings:
 
 
 def make_merge_edit(indices: Collection[int]) -> LesionEdit:
-    """Make one lesion of several."""
+    """Merge lesions into one."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -409,7 +403,7 @@ def make_merge_edit(indices: Collection[int]) -> LesionEdit:
 
 
 def make_remove_edit(indices: Collection[int]) -> LesionEdit:
-    """Drop lesions."""
+    """Remove lesions."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -423,7 +417,7 @@ def make_remove_edit(indices: Collection[int]) -> LesionEdit:
 
 
 def make_class_edit(indices: Collection[int]) -> LesionEdit:
-    """Say of lesions that they are of the other class."""
+    """Switch the class of lesions."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
@@ -438,10 +432,7 @@ def make_class_edit(indices: Collection[int]) -> LesionEdit:
 
 
 def make_split_edit(index: int, line: NDArray[np.float64]) -> LesionEdit:
-    """Cut a lesion along a line.
-
-    ``line``: (vertex, 2) as (row, column) in pixels of the finest level.
-    """
+    """Split a lesion along a line of (row, column) vertices in pixels of the finest level."""
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
         from napari_melanoma.slides.lesion_edits import split_lesion
@@ -452,16 +443,13 @@ def make_split_edit(index: int, line: NDArray[np.float64]) -> LesionEdit:
 
 
 def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
-    """Add a lesion that was drawn.
-
-    ``outline``: in pixels of the finest level.
-    """
+    """Add a drawn lesion; ``outline``: in pixels of the finest level."""
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
         from napari_melanoma.slides.lesion_edits import add_lesion
 
-        said: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
-        return add_lesion(lesions, [outline], maps, config, said)
+        lesion_class: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
+        return add_lesion(lesions, [outline], maps, config, lesion_class)
 
     return change
 
@@ -469,52 +457,52 @@ def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
 AnyIndex = QModelIndex | QPersistentModelIndex
 COLUMNS = ("#", "class", "p", "area", "tissue")
 COLUMN_TIPS = (
-    "Number: malignant ones first, of those the largest",
-    "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
-    "Probability of the class named, for benign lesions too: mean of the heatmap over the lesion",
-    "Area; in mm² where the slide has a scale",
+    "Number: malignant lesions first, the largest first",
+    "Malignant or benign, if the model distinguishes them; an asterisk marks lesions that you drew or changed",
+    "Probability of this class, for benign lesions too: mean of the heatmap over the lesion",
+    "Area; in mm² if the slide has a scale",
     "Share of the slide's tissue",
 )
-LARGEST_FIRST = ("p", "area", "tissue")  # when they are clicked for the first time
-MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # told apart by eyes that see fewer colours
+LARGEST_FIRST = ("p", "area", "tissue")  # on the first click
+MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # distinguishable with color vision deficiency
 VISIBLE_ROWS = 7
 
 
 class LesionTableModel(QAbstractTableModel):
-    """Lesions in the order in which they were found."""
+    """Table model of lesions."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.lesions: tuple[SlideLesion, ...] = ()
-        self.target = ""  # the class that the probabilities are of
+        self.target = ""  # class of the probabilities
 
     def set_lesions(self, lesions: Sequence[SlideLesion]) -> None:
-        """Show other lesions."""
+        """Replace the lesions."""
         self.beginResetModel()
         self.lesions = tuple(lesions)
         self.endResetModel()
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Say how many lesions there are, as Qt asks."""
+        """Return the number of lesions."""
         return 0 if parent.isValid() else len(self.lesions)
 
     def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Say how many columns there are, as Qt asks."""
+        """Return the number of columns."""
         return 0 if parent.isValid() else len(COLUMNS)
 
-    def headerData(self, place: int, way: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
-        """Name the columns, as Qt asks."""
-        if way != Qt.Orientation.Horizontal:
+    def headerData(self, index: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
+        """Return title or tooltip of a column."""
+        if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{COLUMN_TIPS[place]} (click to sort; a third click puts all back)"
+            return f"{COLUMN_TIPS[index]} (click to sort; a third click restores the order)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
-            return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
-        title = f"p {self.target}".rstrip() if COLUMNS[place] == "p" else COLUMNS[place]
+            return int(COLUMNS[index] in LARGEST_FIRST)  # of Qt's orders, as a number
+        title = f"p {self.target}".rstrip() if COLUMNS[index] == "p" else COLUMNS[index]
         return title if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Give text, colour or explanation of a cell, as Qt asks."""
+        """Return text, color, alignment or tooltip of a cell."""
         lesion = self.lesions[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return _format_cell(lesion, index.column())
@@ -528,7 +516,7 @@ class LesionTableModel(QAbstractTableModel):
 
 
 class LesionTable(QTableView):
-    """Select rows: the first is flown to, several can be merged; Delete removes them."""
+    """Table of lesions: selecting one zooms to it, several can be merged; Delete removes them."""
 
     lesion_activated = Signal(object)
     remove_requested = Signal()
@@ -555,25 +543,25 @@ class LesionTable(QTableView):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.sortIndicatorChanged.connect(self._on_sort)
         self.selectionModel().selectionChanged.connect(self._on_selection)
-        self._lesions: tuple[SlideLesion, ...] = ()  # in the order in which they were found
+        self._lesions: tuple[SlideLesion, ...] = ()  # in the original order
         self._silent = False
         self.show_lesions(())
 
     @property
     def selected(self) -> list[int]:
-        """Numbers of the lesions whose rows are selected, from top to bottom."""
+        """Numbers of the selected lesions, from top to bottom."""
         rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
         return [self.table_model.lesions[row].index for row in rows]
 
     def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
-        """Show other lesions, sorted as the user likes; rows of lesions that stay are still selected."""
-        kept, header = self.selected, self.horizontalHeader()
+        """Show lesions in the current sort order; rows of known lesions stay selected."""
+        selected, header = self.selected, self.horizontalHeader()
         self._silent = True
         self._lesions = tuple(lesions)
-        is_falling = header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
-        self.table_model.set_lesions(sort_lesions(lesions, header.sortIndicatorSection(), descending=is_falling))
+        is_descending = header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
+        self.table_model.set_lesions(sort_lesions(lesions, header.sortIndicatorSection(), descending=is_descending))
         for row, lesion in enumerate(self.table_model.lesions):
-            if lesion.index in kept:
+            if lesion.index in selected:
                 self._select(row, QItemSelectionModel.SelectionFlag.Select)
         self._silent = False
         height = self.horizontalHeader().sizeHint().height() + 22 * min(max(len(lesions), 1), VISIBLE_ROWS) + 4
@@ -581,7 +569,7 @@ class LesionTable(QTableView):
         self.selection_changed.emit()
 
     def select_lesion(self, index: int) -> None:
-        """Select the row of a lesion, without flying there."""
+        """Select the row of a lesion, without zooming to it."""
         for row, lesion in enumerate(self.table_model.lesions):
             if lesion.index == index:
                 self._silent = True
@@ -591,7 +579,7 @@ class LesionTable(QTableView):
                 self.selection_changed.emit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Remove with Delete."""
+        """Request removal with Delete."""
         if event.key() == Qt.Key.Key_Delete and self.selected:
             self.remove_requested.emit()
         else:
@@ -627,18 +615,15 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
 
 
 def class_of_probability(label: str, target: str = "") -> str:
-    """Name the class that the probability of a lesion is of.
-
-    Returns ``malignant`` for benign lesions too, where nothing else is known.
-    """
+    """Return the class to which the probability of a lesion refers: ``malignant`` for benign lesions too."""
     return target or ("malignant" if label == "benign" else label)
 
 
 def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
-    """Say all that is known of a lesion."""
-    known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
+    """Describe a lesion in several lines."""
+    probability = "unknown" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
     named_class = class_of_probability(lesion.label, target)
-    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {known}"]
+    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {probability}"]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
@@ -647,7 +632,7 @@ def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
 
 
 def _format_cell(lesion: SlideLesion, column: int) -> str:
-    """Text of a cell."""
+    """Return the text of a cell."""
     area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
     changed = "" if lesion.origin == "found" else " *"
     cells = (
@@ -661,5 +646,5 @@ def _format_cell(lesion: SlideLesion, column: int) -> str:
 
 
 def _percent(share: float) -> str:
-    """A share with two digits that mean something."""
+    """Format a share as percent with two significant digits."""
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

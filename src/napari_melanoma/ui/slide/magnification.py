@@ -17,20 +17,19 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, tool_button
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-UM_AT_1X = 10.0  # what a pixel of the screen shows at 1x; a scan at 20x has 0.5 µm a pixel
+UM_AT_1X = 10.0  # per screen pixel at 1x; a 20x scan has 0.5 µm per pixel
 STEPS = (1, 2, 4, 5, 10, 20, 40)
-TOLERANCE = 0.02  # of a magnification: so near, the view counts as having it
-SCANNER_TOLERANCE = 1.1  # scanners say 40x of 0.23 to 0.27 µm a pixel
+TOLERANCE = 0.02  # relative: closer than this, the view counts as having a magnification
+SCANNER_TOLERANCE = 1.1  # scanners report 40x for 0.23 to 0.27 µm per pixel
 FOLLOW_MS = 50
-NO_SCALE = "A magnification needs the size of a pixel: set the scale with the ruler, at the top"
+NO_SCALE = "Magnification requires the pixel size: set the scale with the ruler button at the top"
 
 
 class MagnificationButtons(QWidget):
-    """A row of buttons, and the magnification of the view."""
+    """Buttons for magnifications, and the magnification of the view."""
 
     magnification_requested = Signal(float)
 
@@ -38,7 +37,7 @@ class MagnificationButtons(QWidget):
         super().__init__()
         named(self, "magnification", "Magnification")
         self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
-        self._value_label.setToolTip(f"Magnification of the view: {UM_AT_1X:g} µm a pixel of the screen is 1x")
+        self._value_label.setToolTip(f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel")
         self._buttons = {
             step: tool_button(f"magnify_{step}", f"{step}x", "", f"{step}x", checkable=True) for step in STEPS
         }
@@ -52,46 +51,46 @@ class MagnificationButtons(QWidget):
         layout.addWidget(self._value_label)
 
     def show_native(self, native: float | None) -> None:
-        """Offer what the slide has.
+        """Enable the magnifications up to that of the scan.
 
         ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
         """
         for step, button in self._buttons.items():
             fits = native is not None and step <= native * SCANNER_TOLERANCE
             button.setEnabled(fits)
-            finer = "" if native is None else f"The slide was scanned at {native:.3g}x: there is nothing finer to see"
-            button.setToolTip(f"Magnify {step}x, about the middle of the view" if fits else finer or NO_SCALE)
+            blocker = NO_SCALE if native is None else f"The slide was scanned at {native:.3g}x only"
+            button.setToolTip(f"Magnify {step}x, about the center of the view" if fits else blocker)
 
     def show_magnification(self, magnification: float | None) -> None:
-        """Say which one the view has."""
+        """Show the magnification of the view."""
         self._value_label.setText("" if magnification is None else f"{magnification:.3g}x")
         for step, button in self._buttons.items():
             button.setChecked(magnification is not None and abs(magnification / step - 1) < TOLERANCE)
 
 
 class MagnificationController(QObject):
-    """Keeps the buttons in step with the camera, and zooms."""
+    """Synchronize the buttons with the camera, and zoom."""
 
-    def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
-        super().__init__(controls)
-        self._viewer, self._buttons = viewer, controls.magnification
+    def __init__(self, context: SlideContext, buttons: MagnificationButtons) -> None:
+        super().__init__(context)
+        self._viewer, self._buttons = context.viewer, buttons
         self._slide: ViewerSlide | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(FOLLOW_MS)
         self._timer.timeout.connect(self.update_magnification)
-        controls.connections.connect(slide_camera.get_camera(viewer).events.zoom, self._on_zoom)
+        context.connections.connect(slide_camera.get_camera(self._viewer).events.zoom, self._on_zoom)
         self._buttons.magnification_requested.connect(self._on_magnification_requested)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide, or the same with another scale."""
+        """Show another slide, or the same with another scale."""
         self._slide = slide
         size = None if slide is None else slide.info.pixel_size
         self._buttons.show_native(None if size is None else UM_AT_1X / size.x_um)
         self.update_magnification()
 
     def update_magnification(self) -> None:
-        """Say the magnification of the view."""
+        """Show the current magnification of the view."""
         scaled = self._slide is not None and self._slide.info.pixel_size is not None
         self._buttons.show_magnification(get_magnification(self._viewer) if scaled else None)
 
@@ -105,10 +104,7 @@ class MagnificationController(QObject):
 
 
 def get_magnification(viewer: Viewer) -> float:
-    """Say the magnification of a viewer whose world is in micrometres.
-
-    10 where a pixel of the screen is one micrometre.
-    """
+    """Return the magnification of a viewer with world units of micrometers: 10 for one micrometer per screen pixel."""
     return float(slide_camera.get_camera(viewer).zoom) * UM_AT_1X
 
 
@@ -116,19 +112,16 @@ QUARTER, FULL = 90.0, 360.0
 
 
 class RotationControls(QWidget):
-    """Quarter turns, and an angle.
-
-    ``wanted``: the slide shall be turned so far, in degrees clockwise from how it was scanned.
-    """
+    """Buttons for quarter turns, and a field for the angle in degrees clockwise from the scanned orientation."""
 
     angle_requested = Signal(float)
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "rotation", "Rotation of the view")
-        left = tool_button("rotate_left", "Turn left", "Turn the view a quarter to the left", "↺ 90°")
-        right = tool_button("rotate_right", "Turn right", "Turn the view a quarter to the right", "↻ 90°")
-        tip = "Degrees clockwise from how the slide was scanned; what is saved and exported is not turned"
+        left = tool_button("rotate_left", "Rotate left", "Rotate the view by 90° to the left", "↺ 90°")
+        right = tool_button("rotate_right", "Rotate right", "Rotate the view by 90° to the right", "↻ 90°")
+        tip = "Degrees clockwise from the scanned orientation; saved and exported data are not rotated"
         self.angle = named(QDoubleSpinBox(), "rotation_angle", "Angle of the view", tip)
         self.angle.setRange(-180.0, 180.0)
         self.angle.setDecimals(0)
@@ -139,7 +132,7 @@ class RotationControls(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (QLabel("turn"), left, right, self.angle):
+        for widget in (QLabel("rotate"), left, right, self.angle):
             layout.addWidget(widget)
         layout.addStretch(1)
         left.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() - QUARTER))
@@ -147,46 +140,41 @@ class RotationControls(QWidget):
         self.angle.valueChanged.connect(self.angle_requested)
 
     def show_angle(self, angle: float) -> None:
-        """Show an angle; nothing is turned.
-
-        ``angle``: in degrees clockwise.
-        """
+        """Show an angle in degrees clockwise, without rotating the slide."""
         self.angle.blockSignals(True)
         set_spin_box_value(self.angle, normalize_angle(angle))
         self.angle.blockSignals(False)
 
 
 class RotationController(QObject):
-    """Turns the dock's slide: if all of it is in view, it is so afterwards; else the middle stays."""
+    """Rotate the displayed slide: a view of the whole slide is fitted again, else the center stays."""
 
     rotated = Signal()
+    view_changed = Signal()
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
-        dock.rotation.angle_requested.connect(self._on_angle_requested)
+    def __init__(self, context: SlideContext, controls: RotationControls) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._controls = context, context.viewer, controls
+        controls.angle_requested.connect(self._on_angle_requested)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
-        self._dock.rotation.show_angle(0.0 if slide is None else slide.angle)
-        self._dock.rotation.setEnabled(slide is not None)
+        """Show another slide."""
+        self._controls.show_angle(0.0 if slide is None else slide.angle)
+        self._controls.setEnabled(slide is not None)
 
     def restore_angle(self, angle: float) -> None:
-        """Turn the slide as it was turned when it was last open.
-
-        ``angle``: in degrees clockwise.
-        """
-        slide = self._dock.slide
+        """Rotate the slide as it was saved, by an angle in degrees clockwise."""
+        slide = self._context.slide
         if slide is not None and slide.angle != angle:
-            self._turn(slide, angle)
+            self._rotate(slide, angle)
 
     def _on_angle_requested(self, angle: float) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is not None:
-            self._turn(slide, normalize_angle(angle))
+            self._rotate(slide, normalize_angle(angle))
             self.rotated.emit()
 
-    def _turn(self, slide: ViewerSlide, angle: float) -> None:
+    def _rotate(self, slide: ViewerSlide, angle: float) -> None:
         view = get_visible_region(self._viewer, slide)
         whole = shows_whole_slide(view, slide.size)
         slide_layers.set_angle(self._viewer, slide, angle)
@@ -194,13 +182,10 @@ class RotationController(QObject):
             fit_view(self._viewer, tuple(slide.layers))
         else:
             center_view(self._viewer, slide, view.center)
-        self._dock.rotation.show_angle(slide.angle)
-        self._dock.navigation.update_position()
+        self._controls.show_angle(slide.angle)
+        self.view_changed.emit()
 
 
 def normalize_angle(angle: float) -> float:
-    """Give an angle as one between -180 and 180 degrees.
-
-    ``angle``: in degrees. Returns the same direction; 180 rather than -180.
-    """
+    """Return an angle in degrees as one above -180 and up to 180."""
     return FULL / 2 - (FULL / 2 - angle) % FULL

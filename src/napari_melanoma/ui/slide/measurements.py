@@ -1,4 +1,4 @@
-"""Ruler and areas on a slide."""
+"""The Measure section of the Slide dock: lengths and areas on the slide, and the panel that sets its scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.slide.shape_layers import HALF
+from napari_melanoma.ui.slide.shape_layers import HALF, offset_label
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
@@ -23,29 +23,25 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
+    from superqt import QCollapsible
 
     from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.notes import SlideMeasurement
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
 
     Measures = tuple[SlideMeasurement, ...]
 
-COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: neither glass nor a usual stain has that colour
-MAX_FLAT_SLOPE = 0.15  # a line that rises less has its words above it, a steeper one beside it
-LABEL_PADDING = " " * 24  # moves words that stand in the middle of a line to its right
-LINES_PER_SLIDE = 600  # of the line; this many of its widths are as long as the slide
-EMPTY_FEATURES = {"said": "", "shown": ""}
+COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: unlike glass and common stains
+LINES_PER_SLIDE = 600  # line width is the longer side of the slide divided by this
+EMPTY_FEATURES = {"label": "", "shown": ""}
 LINE_SHAPES = ("line", "path")
-ELLIPSE_CORNERS = 72  # corners of an ellipse, whose area is off by 0.1 % then
+ELLIPSE_CORNERS = 72  # the area of the polygon is 0.1 % too small
 
 
 def create_measure_layer(size: tuple[int, int]) -> Shapes:
-    """Make an empty layer.
-
-    ``size``: height and width of the slide in pixels. In pixels of the finest level.
-    """
+    """Create an empty layer; ``size``: height and width of the slide in pixels of the finest level."""
     import numpy as np
     from napari.layers import Shapes
 
@@ -55,7 +51,7 @@ def create_measure_layer(size: tuple[int, int]) -> Shapes:
         edge_width=max(size) / LINES_PER_SLIDE,
         face_color="transparent",
         opacity=1,
-        features={"said": np.array([], object), "shown": np.array([], object)},
+        features={"label": np.array([], object), "shown": np.array([], object)},
         feature_defaults=EMPTY_FEATURES,
         text={"string": "{shown}", "color": COLOR, "size": TEXT_SIZE, "anchor": "center"},
     )
@@ -64,10 +60,7 @@ def create_measure_layer(size: tuple[int, int]) -> Shapes:
 def draw_measures(
     layer: Shapes, measures: Sequence[SlideMeasurement], labels: Sequence[str], size: tuple[int, int]
 ) -> None:
-    """Draw measures in place of what is there.
-
-    ``size``: height and width of the slide in pixels.
-    """
+    """Replace the drawn measurements; ``size``: height and width of the slide in pixels."""
     import numpy as np
 
     layer.data = []
@@ -85,37 +78,23 @@ def draw_measures(
 
 
 def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
-    """Write what was measured beside it."""
+    """Label the shapes with what was measured."""
     import numpy as np
 
-    if len(labels) == len(layer.data) and list(layer.features["said"]) != list(labels):
+    if len(labels) == len(layer.data) and list(layer.features["label"]) != list(labels):
         shown = [offset_label(*one) for one in zip(layer.data, layer.shape_type, labels, strict=True)]
-        layer.features = {"said": np.array(labels, object), "shown": np.array(shown, object)}
+        layer.features = {"label": np.array(labels, object), "shown": np.array(shown, object)}
         layer.refresh_text()
         clear_default_label(layer)
 
 
 def clear_default_label(layer: Shapes) -> None:
-    """Write nothing at what is drawn next: napari would repeat the words of what was drawn before."""
+    """Leave the next shape without a label: napari would repeat the previous one."""
     layer.feature_defaults = EMPTY_FEATURES
 
 
-def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
-    """Give words that a line does not run through, for they stand in its middle: blanks put them above or beside it.
-
-    With blanks or a line break.
-    """
-    if kind != "line":
-        return label
-    height, width = abs(data[-1] - data[0])[-2:]
-    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else LABEL_PADDING + label
-
-
 def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
-    """Read what is drawn.
-
-    In their order; what has no length or no area is left out.
-    """
+    """Read the drawn shapes as measurements, without those of no length or area."""
     from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
 
     found = []
@@ -129,16 +108,13 @@ def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
 
 
 def bounding_box(measure: SlideMeasurement) -> tuple[float, float, float, float]:
-    """Box around a measure.
-
-    Top, left, height and width in pixels of the finest level.
-    """
+    """Return the bounding box: top, left, height and width in pixels of the finest level."""
     rows, columns = zip(*measure.points, strict=True)
     return min(rows), min(columns), max(rows) - min(rows), max(columns) - min(columns)
 
 
 def _ellipse_to_polygon(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners on an ellipse that is given by those of its box."""
+    """Return a polygon for an ellipse that is given by the corners of its box."""
     import numpy as np
 
     box = corners[:, -2:]
@@ -150,16 +126,16 @@ def _ellipse_to_polygon(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 LINE_KEY, AREA_KEY = format_key("slide.line"), format_key("slide.area")
 MODES = {"line": "add_line", "area": "add_polygon"}
 HINTS = {
-    "line": "Press the mouse at one end, let go at the other.",
-    "area": "Click each corner; a double click or Escape ends it.",
+    "line": "Press the mouse button at one end, release it at the other.",
+    "area": "Click each corner; finish with a double click or Escape.",
 }
-DEFAULT_HINT = "Kept with the results of the slide. Move or delete in the layer as you like."
+DEFAULT_HINT = "Saved with the results of the slide. You can move or delete shapes in the layer."
 SETTLED_MS = 150
 LIST_PX = 90
 
 
 class MeasureView(QWidget):
-    """Tools, and the list of what was measured: click to fly, Delete to remove."""
+    """Tools, and the list of measurements: click to go there, Delete to remove."""
 
     tool_requested = Signal(str)
     measure_activated = Signal(int)
@@ -172,13 +148,13 @@ class MeasureView(QWidget):
         self.tools = {
             kind: tool_button(f"measure_{kind}", tip, tip, kind, checkable=True) for kind, tip in tips.items()
         }
-        steps = {"undo": ("↶", "Take back the last change of what was measured"), "redo": ("↷", "Do it again")}
+        steps = {"undo": ("↶", "Undo the last change of the measurements"), "redo": ("↷", "Redo")}
         self.history_buttons = {
             way: tool_button(f"measure_{way}", tip, tip, text) for way, (text, tip) in steps.items()
         }
         self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_words", "How to measure")
         tip = "Click to go there, Delete to remove"
-        self.list = named(QListWidget(), "measures", "What was measured", tip)
+        self.list = named(QListWidget(), "measures", "Measurements", tip)
         self.list.setFixedHeight(LIST_PX)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -193,36 +169,36 @@ class MeasureView(QWidget):
         self.list.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hear Delete in the list."""
+        """Handle the Delete key in the list."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Delete:
             self.remove_requested.emit(self.list.currentRow())
             return True
         return False
 
     def show_tool(self, kind: str) -> None:
-        """Show which tool is in the user's hand."""
+        """Show the active tool."""
         for name, button in self.tools.items():
             button.setChecked(name == kind)
         self.hint_label.setText(HINTS.get(kind, DEFAULT_HINT))
 
     def show_measures(self, labels: list[str], history: EditHistory[Measures]) -> None:
-        """List what was measured."""
-        kept = self.list.currentRow()
+        """List the measurements."""
+        row_index = self.list.currentRow()
         self.list.clear()
         self.list.addItems(labels)
-        self.list.setCurrentRow(min(kept, len(labels) - 1))
+        self.list.setCurrentRow(min(row_index, len(labels) - 1))
         self.history_buttons["undo"].setEnabled(bool(history.past))
         self.history_buttons["redo"].setEnabled(bool(history.undone))
 
 
 class MeasurementSection(QObject):
-    """Keeps layer, list and notes in step."""
+    """Synchronize layer and list of the measurements, with undo."""
 
     edited = Signal()
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._section = dock, viewer, dock.measurement_section
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
         self._histories: dict[str, EditHistory[Measures]] = {}
         self._view: MeasureView | None = None
@@ -232,14 +208,14 @@ class MeasurementSection(QObject):
         self._settle_timer.setInterval(SETTLED_MS)
         self._settle_timer.timeout.connect(self._read_layer)
         for kind in MODES:
-            add_shortcut(dock, f"slide.{kind}", partial(self._on_key, kind))
-        dock.connections.connect(viewer.layers.selection.events.active, self._on_active)
+            add_shortcut(context.dock, f"slide.{kind}", partial(self._on_key, kind))
+        context.connections.connect(self._viewer.layers.selection.events.active, self._on_active)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def measures(self) -> Measures:
-        """Of the slide that the dock is about, as they are now."""
+        """Measurements of the displayed slide."""
         return self._history.current
 
     @property
@@ -250,7 +226,7 @@ class MeasurementSection(QObject):
         return empty if self._slide is None else self._histories.get(self._slide.identity, empty)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide, or the same with another scale."""
+        """Show another slide, or the same with another scale."""
         if self._tool:
             self._set_tool("")
         self._slide = slide
@@ -260,8 +236,16 @@ class MeasurementSection(QObject):
         if layer is not None:
             label_measures(layer, self._describe_measures())
 
+    def find_ruler_line(self) -> SlideMeasurement | None:
+        """Return the line that is selected in the list, else the last one; None if no line was drawn."""
+        lines = [one for one in self.measures if one.kind == "line"]
+        row = -1 if self._view is None else self._view.list.currentRow()
+        if 0 <= row < len(self.measures) and self.measures[row].kind == "line":
+            return self.measures[row]
+        return lines[-1] if lines else None
+
     def restore_measures(self, measures: Measures) -> None:
-        """Show what was kept with the slide; what was drawn since it was opened stays."""
+        """Show the saved measurements, unless the slide was measured since it was opened."""
         from napari_melanoma.slides.lesion_edits import EditHistory
 
         if self._slide is not None and self._slide.identity not in self._histories:
@@ -270,7 +254,7 @@ class MeasurementSection(QObject):
         self._update_view()
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Make what is inside when somebody looks for the first time."""
+        """Create the content when the section is first opened."""
         if is_open and self._view is None:
             self._view = view = MeasureView()
             view.tool_requested.connect(self._set_tool)
@@ -292,8 +276,8 @@ class MeasurementSection(QObject):
         return found
 
     def _set_tool(self, kind: str) -> None:
-        """Put a tool into the user's hand, or away."""
-        slide, self._tool = self._slide, ""  # until it is taken: what is told in between is no change of tool
+        """Activate a tool; empty deactivates it."""
+        slide, self._tool = self._slide, ""  # events in between are not changes of the tool
         if kind and slide is not None:
             layer = self._find_layer() or self._create_layer(slide)
             layer.visible = True
@@ -308,31 +292,31 @@ class MeasurementSection(QObject):
             self._view.show_tool(self._tool)
 
     def _on_active(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Put the tool away when the user turns to another layer; what is half drawn goes with it."""
+        """Deactivate the tool when another layer is selected."""
         if self._tool and self._viewer.layers.selection.active != self._find_layer():
             self._set_tool("")
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Show that another tool was taken in napari's own controls."""
+        """Update the tool when it is changed in napari's layer controls."""
         if self._tool and event.source == self._find_layer() and str(event.source.mode) != MODES[self._tool]:
             self._tool = ""
             if self._view is not None:
                 self._view.show_tool("")
 
     def _create_layer(self, slide: ViewerSlide) -> Shapes:
-        """Make the layer, with all that is measured."""
+        """Create the layer with all measurements."""
         layer: Shapes = slide_layers.get_or_add_layer(
             self._viewer, slide, "measures", partial(create_measure_layer, slide.size)
         )
-        self._dock.connections.connect(layer.events.data, self._on_data)
-        self._dock.connections.connect(layer.events.mode, self._on_mode)
+        self._context.connections.connect(layer.events.data, self._on_data)
+        self._context.connections.connect(layer.events.mode, self._on_mode)
         self._writing = True
         draw_measures(layer, self.measures, self._describe_measures(), slide.size)
         self._writing = False
         return layer
 
     def _draw(self) -> None:
-        """Draw all that is measured anew."""
+        """Redraw all measurements."""
         layer, slide = self._find_layer(), self._slide
         if slide is None:
             return
@@ -354,7 +338,7 @@ class MeasurementSection(QObject):
             self._view.show_measures(self._describe_measures(), self._history)
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Hear when something was drawn, moved or removed; not while a shape is in the making."""
+        """Read the layer after shapes were drawn, moved or removed, but not while one is unfinished."""
         action = str(getattr(event.action, "value", event.action))
         if self._writing or event.source != self._find_layer():
             return
@@ -365,7 +349,7 @@ class MeasurementSection(QObject):
             self._settle_timer.start()
 
     def _read_layer(self) -> None:
-        """Keep what is drawn now."""
+        """Store the drawn measurements."""
         layer = self._find_layer()
         if layer is None or self._is_drawing or self._slide is None:
             return
@@ -374,7 +358,7 @@ class MeasurementSection(QObject):
             self._set_history(self._history.push(now))
         if len(now) == len(layer.data):
             label_measures(layer, self._describe_measures())
-        else:  # what has no length or area goes
+        else:  # remove shapes without length or area
             self._draw()
 
     def _set_history(self, history: EditHistory[Measures]) -> None:
@@ -404,9 +388,9 @@ DEFAULT_UM_PER_PX = 0.5  # of a scan at 20x
 
 
 class SlideScalePanel(QFrame):
-    """Asks for micrometres per pixel, or for a line and its length.
+    """Set the scale by micrometers per pixel, or by a line of known length.
 
-    ``wanted``: the user says that pixels have this ``PixelSize``; None for what the file says.
+    ``pixel_size_changed``: the ``PixelSize`` that the user set; None for that of the file.
     """
 
     pixel_size_changed = Signal(object)
@@ -417,17 +401,17 @@ class SlideScalePanel(QFrame):
         named(self, "notice", "Scale").setToolTip("")
         self._viewer, self._settings = viewer, settings
         self._slide: ViewerSlide | None = None
-        self._number = _box("scale_number", "Micrometres per pixel", (0.01, 100.0), " µm/px", 4)
-        self._set_number = named(QPushButton("Set"), "scale_set", "Set the scale", "Every pixel has this size")
+        self._number = _box("scale_number", "Micrometers per pixel", (0.01, 100.0), " µm/px", 4)
+        self._set_number = named(QPushButton("Set"), "scale_set", "Set the scale", "Use this pixel size")
         self._length = _box("scale_length", "Length of the line", (0.1, 1e6), " µm", 1)
         self._length.setValue(float(settings.get("slide/ruler_um", 1000.0)))
         self._set_line = named(
-            QPushButton("Set by line"), "scale_ruler", "Set the scale by the line", "Take the last line"
+            QPushButton("Set by line"), "scale_ruler", "Set the scale by the line", "Use the last line"
         )
-        self._clear = named(QPushButton("Clear"), "scale_clear", "Clear the scale", "Back to the scale of the file")
+        self._clear = named(QPushButton("Clear"), "scale_clear", "Clear the scale", "Restore the scale of the file")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(quiet_label("What you set here is kept with the results, as set by you."))
+        layout.addWidget(quiet_label("The scale that you set is saved with the results."))
         layout.addWidget(row(self._number, self._set_number, self._clear, stretch=0))
         layout.addWidget(quiet_label("Or draw a line over a known length on the slide:"))
         layout.addWidget(row(self._length, self._set_line, stretch=0))
@@ -437,7 +421,7 @@ class SlideScalePanel(QFrame):
         self.hide()
 
     def start(self, slide: ViewerSlide) -> None:
-        """Show the panel, and put the line tool into the user's hand."""
+        """Show the panel, and activate the line tool."""
         from napari.layers import Shapes
 
         self._slide = slide
@@ -456,7 +440,7 @@ class SlideScalePanel(QFrame):
         self.show()
 
     def stop(self) -> None:
-        """Put the tool away; a line that was drawn stays."""
+        """Deactivate the line tool; a drawn line stays."""
         line = None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, "ruler")
         if line is not None:
             line.mode = "pan_zoom"
@@ -483,8 +467,8 @@ class SlideScalePanel(QFrame):
         self.pixel_size_changed.emit(size)
 
 
-def _box(name: str, spoken: str, limits: tuple[float, float], suffix: str, decimals: int) -> QDoubleSpinBox:
-    box = named(QDoubleSpinBox(), name, spoken)
+def _box(name: str, accessible_name: str, limits: tuple[float, float], suffix: str, decimals: int) -> QDoubleSpinBox:
+    box = named(QDoubleSpinBox(), name, accessible_name)
     box.setDecimals(decimals)
     box.setRange(*limits)
     box.setSuffix(suffix)

@@ -1,4 +1,4 @@
-"""Which model looks at the tiles of a slide: the bundles made for slides, and any encoder by its name."""
+"""Select the model for the tiles of a slide: an installed bundle, or a published encoder by its name."""
 
 from __future__ import annotations
 
@@ -17,47 +17,44 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 OTHER_MODEL_PROMPT = (
-    "A published network by its name, such as timm:resnet18 or uni, or the folder of a bundle.\n"
-    "Networks without classes leave a vector for each tile, and no heatmap.\n"
-    "Weights are taken from this computer; nothing is fetched."
+    "Name of a published network, such as timm:resnet18 or uni, or folder of a bundle.\n"
+    "Networks without classes output a feature vector for each tile, and no heatmap.\n"
+    "Weights are loaded from this computer; nothing is downloaded."
 )
 ENCODER = (
-    "**{name}** is a published network that was not made for this program. It turns each tile into a vector, "
-    "``embedding`` in ``result.zarr``. Its weights must be on this computer; see their licence first."
+    "**{name}** is a published network that is not part of this program. It outputs a feature vector for each tile, "
+    "``embedding`` in ``result.zarr``. Its weights must be on this computer; check their license first."
 )
 
 
 class ExtensibleModelPicker(ModelPicker):
-    """A combo box of some of the installed models, at its end any other one that the user names."""
+    """Combo box of installed models, with a last entry for any other one."""
 
-    other_texts = ("another one ...", "none installed: name one")  # the last entry, and where it is the only one
+    other_texts = ("another model ...", "none installed: enter one")  # last entry; only entry
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._last_model = ""
         super().__init__(icons)
 
     def list_installed(self) -> Sequence[BundleInfo]:
-        """List the models that may be offered."""
+        """List the models to choose from."""
         from napari_melanoma.models.registry import list_bundles
 
         return list_bundles()
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Say whether an installed model is offered."""
+        """Return whether an installed model is listed."""
         raise NotImplementedError
 
     def display_name(self, name: str) -> str | None:
-        """Say what a model is called in the list that is not in it yet.
-
-        None of one that cannot be picked.
-        """
+        """Return the text for a model that is not listed yet; None if it cannot be selected."""
         return name
 
     @property
     def model(self) -> str:
-        """Name or path of the model that is picked; empty where there is none."""
-        picked = str(self.combo.currentData() or "")
-        return "" if picked == OTHER else picked
+        """Name or path of the selected model; empty if none is selected."""
+        selected = str(self.combo.currentData() or "")
+        return "" if selected == OTHER else selected
 
     @model.setter
     def model(self, name: str) -> None:
@@ -73,12 +70,12 @@ class ExtensibleModelPicker(ModelPicker):
         self._last_model = name
 
     def refresh(self) -> None:
-        """List the models that are there now."""
+        """List the installed models."""
         if self.combo.findData(OTHER) < 0:
             self.combo.addItem("", OTHER)
-        for place, bundle in enumerate(one for one in self.list_installed() if self.accepts(one)):
+        for position, bundle in enumerate(one for one in self.list_installed() if self.accepts(one)):
             if self.combo.findData(bundle.name) < 0:
-                self.combo.insertItem(min(place, self.combo.count() - 1), bundle.name, bundle.name)
+                self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)
             found = self.combo.findData(bundle.name)
             self.combo.setItemData(found, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         last = self.combo.count() - 1
@@ -87,7 +84,7 @@ class ExtensibleModelPicker(ModelPicker):
             self._last_model = self.model
 
     def open_other_dialog(self) -> None:
-        """Ask for another model; ``_go_back`` where the user does not want one."""
+        """Ask for another model; call ``_restore_selection`` if the user cancels."""
         raise NotImplementedError
 
     def _on_activated(self, index: int) -> None:
@@ -98,27 +95,27 @@ class ExtensibleModelPicker(ModelPicker):
             self.changed.emit()
 
     def _restore_selection(self) -> None:
-        """Pick again what was picked before."""
+        """Select the previous model again."""
         index = self.combo.findData(self._last_model)
         if index >= 0:
             self.combo.setCurrentIndex(index)
 
 
 class SlideModelPicker(ExtensibleModelPicker):
-    """A combo box of models of slides, at its end any other one."""
+    """Combo box of slide models, with a last entry for any other one."""
 
     object_names = ("slide_model", "slide_model_card")
-    accessible_names = ("Model of slides", "Card of the model of slides")
-    tip = "The model that is asked about each tile"
+    accessible_names = ("Slide model", "Card of the slide model")
+    tip = "Model that predicts each tile"
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._is_populated = False
         super().__init__(icons)
 
     def populate(self) -> None:
-        """List all models, and pick the usual one where none is; until then the list has the one that is picked.
+        """List all models, and select the default if none is selected.
 
-        What models are takes long to import.
+        Before this call only the selected model is listed, because the model registry takes long to import.
         """
         from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
 
@@ -128,26 +125,23 @@ class SlideModelPicker(ExtensibleModelPicker):
             self.model = DEFAULT_TILE_MODEL
 
     def list_installed(self) -> Sequence[BundleInfo]:
-        """List the models that may be offered.
-
-        Returns the installed ones; none before the list is filled.
-        """
+        """List the installed models; none before ``populate``."""
         return super().list_installed() if self._is_populated else ()
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Say whether a model is one of slides."""
+        """Return whether a bundle is a slide model."""
         return bundle.config.is_slide_model
 
     def _on_models(self, name: str) -> None:
-        """List what there is now, and pick a model of slides that was taken over."""
+        """List the installed models, and select a slide model that was activated."""
         from napari_melanoma.models.registry import find_bundle
 
         self.refresh()
         try:
-            taken = bool(name) and find_bundle(name).config.is_slide_model
+            is_slide_model = bool(name) and find_bundle(name).config.is_slide_model
         except MelanomaError:
             return
-        if taken:
+        if is_slide_model:
             self.model = name
             self.changed.emit()
 
@@ -180,4 +174,4 @@ class SlideModelPicker(ExtensibleModelPicker):
             else:
                 self.failed.emit(error)
             return
-        show_model_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+        show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no card.")

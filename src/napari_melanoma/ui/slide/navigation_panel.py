@@ -1,4 +1,4 @@
-"""Places on a slide: where the view is, where to go, and bookmarks that are kept with the slide's results."""
+"""Position of the view, go to a position, and bookmarks that are saved with the results of the slide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ROWS = 5
 
 
 class NavigationPanel(QWidget):
-    """Scale bar, coordinates, and the list of bookmarks: click to fly, press F2 to rename, Delete to remove."""
+    """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove."""
 
     position_entered = Signal(str)
     bookmark_activated = Signal(object)
@@ -27,16 +27,14 @@ class NavigationPanel(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._bookmarks: list[Bookmark] = []
-        self._position_label = named(quiet_label(), "place", "Where the view is", "The middle of the view: x, y")
+        self._position_label = named(quiet_label(), "place", "Position of the view", "Center of the view: x, y")
         self.position_field = named(QLineEdit(), "go_to", "Go to")
         go = named(QPushButton("Go"), "go", "Go", "Go there (Enter)")
         self.scale_bar_check = named(QCheckBox("scale bar"), "scale_bar", "Scale bar")
-        self._has_scale, self._shows_scale_bar = True, False  # the scale bar, where there is a scale
-        add = tool_button(
-            "bookmark", "Bookmark", f"Keep what is in view as a bookmark ({format_key('slide.bookmark')})", "bookmark"
-        )
+        self._has_scale, self._shows_scale_bar = True, False
+        add = tool_button("bookmark", "Bookmark", f"Bookmark the view ({format_key('slide.bookmark')})", "bookmark")
         icons.add(add, "plus")
-        tip = "Click to go there, F2 to rename, Delete to remove; kept with the results of the slide"
+        tip = "Click to go there, F2 to rename, Delete to remove; saved with the results of the slide"
         self.list = named(QListWidget(), "bookmarks", "Bookmarks", tip)
         self.list.setFixedHeight(0)
         layout = QVBoxLayout(self)
@@ -58,35 +56,35 @@ class NavigationPanel(QWidget):
 
     @property
     def shows_scale_bar(self) -> bool:
-        """Whether the user wants a scale bar where there is a scale."""
+        """Whether a scale bar is shown if there is a scale."""
         return self._shows_scale_bar
 
     def set_has_scale(self, has_scale: bool) -> None:
-        """Offer what needs a scale, or say why not."""
+        """Enable what requires a scale, or show why it is disabled."""
         self._has_scale = has_scale
         self.position_field.setPlaceholderText("go to x, y mm" if has_scale else "go to x, y px")
         self.position_field.setToolTip(
             "Go to x, y in mm, or in pixels as 1200, 3400 px (Enter)"
             if has_scale
-            else "Go to x, y in pixels, as 1200, 3400 (Enter). Coordinates in mm need a scale."
+            else "Go to x, y in pixels, as 1200, 3400 (Enter). Coordinates in mm require a scale."
         )
         self.scale_bar_check.blockSignals(True)
         self.scale_bar_check.setEnabled(has_scale)
         self.scale_bar_check.setChecked(has_scale and self._shows_scale_bar)
         self.scale_bar_check.blockSignals(False)
         self.scale_bar_check.setToolTip(
-            "A scale bar in the picture, in µm or mm"
+            "Scale bar on the slide, in µm or mm"
             if has_scale
-            else "No scale bar: the slide has no scale. Set it with Scale, the ruler beside the slide's name."
+            else "Not available: the slide has no scale. Set it with Scale, the ruler next to the slide's name."
         )
 
     @property
     def bookmarks(self) -> tuple[Bookmark, ...]:
-        """The bookmarks as they are now."""
+        """The current bookmarks."""
         return tuple(self._bookmarks)
 
     def show_bookmarks(self, bookmarks: tuple[Bookmark, ...]) -> None:
-        """Show other bookmarks."""
+        """Replace the bookmarks."""
         self._bookmarks = list(bookmarks)
         self.list.blockSignals(True)
         self.list.clear()
@@ -99,19 +97,19 @@ class NavigationPanel(QWidget):
         self.list.setFixedHeight(min(len(bookmarks), MAX_ROWS) * height + (6 if bookmarks else 0))
 
     def add(self, bookmark: Bookmark) -> None:
-        """Add a bookmark, under a name that is free, ready to be renamed."""
-        taken = {one.name for one in self._bookmarks}
-        number = next(count for count in range(1, len(taken) + 2) if f"{bookmark.name} {count}" not in taken)
+        """Add a bookmark with a unique name."""
+        names = {one.name for one in self._bookmarks}
+        number = next(count for count in range(1, len(names) + 2) if f"{bookmark.name} {count}" not in names)
         self.show_bookmarks((*self._bookmarks, replace(bookmark, name=f"{bookmark.name} {number}")))
         self.list.setCurrentRow(self.list.count() - 1)
         self.bookmarks_edited.emit()
 
     def show_position(self, text: str) -> None:
-        """Say where the view is."""
+        """Show the position of the view."""
         self._position_label.setText(text)
 
     def remove_current(self) -> None:
-        """Remove the bookmark that is selected."""
+        """Remove the selected bookmark."""
         index = self.list.currentRow()
         if 0 <= index < len(self._bookmarks):
             del self._bookmarks[index]
@@ -119,14 +117,14 @@ class NavigationPanel(QWidget):
             self.bookmarks_edited.emit()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hear Delete in the list."""
+        """Handle the Delete key in the list."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Delete:
             self.remove_current()
             return True
         return False
 
     def set_scale_bar(self, visible: bool) -> None:
-        """Show whether the user wants a scale bar."""
+        """Check or uncheck the scale bar."""
         self._shows_scale_bar = visible
         self.set_has_scale(self._has_scale)
 

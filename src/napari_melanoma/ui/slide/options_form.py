@@ -1,4 +1,4 @@
-"""All that can be said of the analysis of a slide and has no place elsewhere in the dock, made from its options."""
+"""Form for the analysis options that have no control elsewhere in the Slide dock."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 PREFIX = "slide."
-OWN_FIELDS = ("stain", "target")  # fields with a control that is made here
-# Each has a control elsewhere in the dock, or follows from what is done there.
+OWN_FIELDS = ("stain", "target")  # fields with their own control in this module
+# Each has a control elsewhere in the dock, or follows from one.
 EXCLUDED_FIELDS = ("model", "mpp", "region", "tissue_mask", "tissue.method", "lesions", "score.positive")
 NONE = "none"
 
 
 class TargetEditor(ChoiceEditor):
-    """One of the classes of the model; empty for the model's own."""
+    """Choose one of the classes of the model; empty for the model's default."""
 
     def __init__(self) -> None:
-        super().__init__([""], lambda name: name or "the model's own")
-        self._title = lambda name: name or "the model's own"
+        super().__init__([""], lambda name: name or "model default")
+        self._title = lambda name: name or "model default"
 
     @property
     def value(self) -> Any:  # noqa: ANN401
@@ -45,7 +45,7 @@ class TargetEditor(ChoiceEditor):
         self._combo.blockSignals(False)
 
     def set_classes(self, classes: Sequence[str]) -> None:
-        """Offer the classes of another model; one that is chosen and not among them stays."""
+        """List the classes of a model; a selected class that is not among them stays."""
         chosen = self.value
         self._combo.blockSignals(True)
         self._combo.clear()
@@ -56,7 +56,7 @@ class TargetEditor(ChoiceEditor):
 
 
 class SlideOptionsForm(QWidget):
-    """Colours, tiles, tissue, score, and how it is computed."""
+    """Form for stain, tiles, tissue, score and computation."""
 
     changed = Signal()
 
@@ -88,19 +88,16 @@ class SlideOptionsForm(QWidget):
 
     @property
     def errors(self) -> list[str]:
-        """What is wrong with what was typed, a sentence each."""
+        """Errors in the fields, a sentence each."""
         return [*(self._stain_form.faults if self._uses_stain else []), *self._options_form.faults]
 
     def values(self) -> dict[str, Any]:
-        """Give the values as the controls show them.
-
-        By name, nested as ``SlideOptions`` is, without those that have their place elsewhere.
-        """
+        """Return the shown values by name, nested as in ``SlideOptions``."""
         stain = {"method": self._stain_field.value, **self._stain_form.values()} if self._uses_stain else None
         return {**self._options_form.values(), "stain": stain, "target": self._target_field.value}
 
     def set_defaults(self, options: SlideOptions) -> None:
-        """Show options, and take them for the ones to come back to; nobody is told."""
+        """Show options and make them the defaults, without emitting a signal."""
         self._stain_field.set_default(_stain_method(options))
         self._target_field.set_default(options.target)
         self._stain_form.set_defaults(options.stain or StainConfig())
@@ -108,7 +105,7 @@ class SlideOptionsForm(QWidget):
         self._update_stain_form()
 
     def set_values(self, options: SlideOptions) -> None:
-        """Show options; nobody is told."""
+        """Show options, without emitting a signal."""
         self._stain_field.set_value(_stain_method(options))
         self._target_field.set_value(options.target)
         self._stain_form.set_values(options.stain or StainConfig())
@@ -116,7 +113,7 @@ class SlideOptionsForm(QWidget):
         self._update_stain_form()
 
     def set_classes(self, classes: Sequence[str]) -> None:
-        """Offer the classes of a model."""
+        """List the classes of a model."""
         self._target_editor.set_classes(classes)
 
     @property
@@ -132,7 +129,7 @@ class SlideOptionsForm(QWidget):
 
 
 def _is_form_field(key: str) -> bool:
-    """Whether a field has its control in the form that is made of the options themselves."""
+    """Return whether a field has its control in the generated form."""
     name = key.removeprefix(PREFIX)
     return not any(name == other or name.startswith(f"{other}.") for other in (*OWN_FIELDS, *EXCLUDED_FIELDS))
 

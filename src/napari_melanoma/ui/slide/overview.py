@@ -1,4 +1,4 @@
-"""The overview of a slide, and its most suspicious tiles."""
+"""The overview of a slide, and thumbnails of its most suspicious tiles."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_HEIGHT_PX = 160
-MIN_FRAME_PX = 7.0  # of the rectangle: smaller, nobody would find it
-STEP = 0.5  # of what is in view, for an arrow key
+MIN_FRAME_PX = 7.0  # of the frame, so that it stays visible
+STEP = 0.5  # of the view, for an arrow key
 FRAME, HALO = QColor("#f0c000"), QColor(0, 0, 0, 160)
 ARROWS = {
     Qt.Key.Key_Left: (0, -1),
@@ -36,16 +36,16 @@ ARROWS = {
 
 
 class Overview(QWidget):
-    """A picture of the slide that says and sets where the viewer looks.
+    """Thumbnail of the slide with a frame around the view; click or drag to move the view.
 
-    ``wanted``: the user wants to see this row and column, in pixels of the finest level.
+    ``position_requested``: row and column in pixels of the finest level.
     """
 
     position_requested = Signal(float, float)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        tip = "The whole slide; the frame is what you see. Click or drag to go elsewhere"
+        tip = "The whole slide; the frame marks the view. Click or drag to move it"
         named(self, "overview", "Overview of the slide", tip)
         self._icons = icons
         self._image: QImage | None = None
@@ -58,36 +58,36 @@ class Overview(QWidget):
         self.setSizePolicy(policy)
 
     def show_slide(self, size: tuple[int, int] | None) -> None:
-        """Make room for another slide; its picture comes later."""
+        """Reserve the space for another slide; its thumbnail follows."""
         self._image, self._view, self._size = None, None, size or (1, 1)
         self.updateGeometry()
         self.update()
 
     def show_picture(self, image: QImage | None) -> None:
-        """Show the picture."""
+        """Show the thumbnail."""
         self._image = image
         self.update()
 
     def show_view(self, view: ViewRectangle) -> None:
-        """Draw the rectangle somewhere else."""
+        """Move the frame."""
         if view != self._view:
             self._view = view
             self.update()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
-        """Say that the height follows the width, as Qt asks."""
+        """Return that the height depends on the width."""
         return True
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """Keep the slide's shape, as far as the dock has room."""
+        """Keep the aspect ratio of the slide, up to a maximum height."""
         return max(40, min(MAX_HEIGHT_PX, round(width * self._size[0] / self._size[1])))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want the width of a dock."""
+        """Prefer the width of a dock."""
         return QSize(320, self.heightForWidth(320))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw slide and rectangle."""
+        """Draw slide and frame."""
         painter = QPainter(self)
         painter.setRenderHints(QPainter.RenderHint.SmoothPixmapTransform | QPainter.RenderHint.Antialiasing)
         room = self._image_rect()
@@ -97,25 +97,25 @@ class Overview(QWidget):
             painter.drawImage(room, self._image)
         if self._view is not None:
             frame = self._view_rect(self._view).intersected(room.adjusted(1, 1, -1, -1))
-            for colour, width in ((HALO, 4.0), (FRAME, 2.0)):
-                painter.setPen(QPen(colour, width))
+            for color, width in ((HALO, 4.0), (FRAME, 2.0)):
+                painter.setPen(QPen(color, width))
                 painter.drawRect(frame)
         if self.hasFocus():
             painter.setPen(QPen(QColor(self._icons.palette.highlight), 1))
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Go where the mouse is."""
+        """Move the view to the mouse position."""
         if event.button() == Qt.MouseButton.LeftButton:
             self._go_to(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Follow the mouse while it is pressed."""
+        """Move the view while the mouse is dragged."""
         if event.buttons() & Qt.MouseButton.LeftButton:
             self._go_to(event.position())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Go half a view further with an arrow key."""
+        """Move by half a view with an arrow key."""
         step = ARROWS.get(Qt.Key(event.key()))
         if step is None or self._view is None:
             super().keyPressEvent(event)
@@ -136,13 +136,13 @@ class Overview(QWidget):
             )
 
     def _image_rect(self) -> QRectF:
-        """Where the slide is drawn: as large as fits, in the middle."""
+        """Return the centered rectangle of the slide, as large as fits."""
         scale = min(self.width() / self._size[1], self.height() / self._size[0])
         width, height = self._size[1] * scale, self._size[0] * scale
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
 
     def _view_rect(self, view: ViewRectangle) -> QRectF:
-        """The rectangle of a view, never too small to be seen."""
+        """Return the frame of a view, with a minimum size."""
         room = self._image_rect()
         down, across = room.height() / self._size[0], room.width() / self._size[1]
         height, width = max(MIN_FRAME_PX, view.height * down), max(MIN_FRAME_PX, view.width * across)
@@ -151,10 +151,7 @@ class Overview(QWidget):
 
 
 def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
-    """Turn pixels into what Qt draws.
-
-    ``rgb``: uint8 (row, column, channel=3). With its own copy of the pixels; made in any thread.
-    """
+    """Convert uint8 (row, column, channel=3) to a QImage with its own copy of the pixels; works in any thread."""
     import numpy as np
 
     pixels = np.ascontiguousarray(rgb)
@@ -163,11 +160,11 @@ def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
 
 
 COLUMNS, SIDE_PX = 5, 52
-READ_PX = 104  # for screens with two pixels a point
+READ_PX = 104  # for high-density screens
 
 
 class TileStrip(QWidget):
-    """A row of buttons; their pictures are read in a thread."""
+    """Buttons with thumbnails of tiles, which are read in a background thread."""
 
     tile_clicked = Signal(object)
 
@@ -187,7 +184,7 @@ class TileStrip(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether pictures are being read."""
+        """Whether thumbnails are being read."""
         return self._latest.busy
 
     def show_tiles(self, slide: ViewerSlide | None, tiles: tuple[SuspiciousTile, ...]) -> None:
@@ -199,39 +196,39 @@ class TileStrip(QWidget):
             self._add_button()
         for button, tile in zip(self.buttons, tiles, strict=False):
             self._update_button(button, tile)
-        for place, button in enumerate(self.buttons):
-            button.setVisible(place < len(tiles))
+        for index, button in enumerate(self.buttons):
+            button.setVisible(index < len(tiles))
         if slide is not None and tiles:
             self._latest.submit("tiles", lambda: partial(_read_tile_images, slide.slide, tiles))
 
     def show_values(self, shown: bool) -> None:
-        """Show the values of the tiles below their pictures, or hide them."""
+        """Show or hide the values below the thumbnails."""
         self._values = shown
         for button, tile in zip(self.buttons, self._tiles, strict=False):
             self._update_button(button, tile)
 
     def _update_button(self, button: QToolButton, tile: SuspiciousTile) -> None:
-        """Write the value of a tile: the mean over its area."""
+        """Show the value of a tile, which is the mean over its area."""
         button.setText(f"{tile.value:.2f}" if self._values else "")
         button.setAccessibleName(f"Tile with {tile.value:.2f}" if self._values else "Tile")
         value = f"Mean over the tile {tile.value:.3f}. " if self._values else ""
-        button.setToolTip(f"{value}Click: go there")
+        button.setToolTip(f"{value}Click to go there")
 
     def _add_button(self) -> None:
-        place = len(self.buttons)
-        button = named(QToolButton(), f"tile_{place + 1}", "Tile")
+        index = len(self.buttons)
+        button = named(QToolButton(), f"tile_{index + 1}", "Tile")
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(SIDE_PX, SIDE_PX))
         button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         button.setCursor(Qt.CursorShape.PointingHandCursor)
         button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        button.clicked.connect(partial(self._on_clicked, place))
+        button.clicked.connect(partial(self._on_clicked, index))
         self.buttons.append(button)
-        self._grid.addWidget(button, *divmod(place, COLUMNS))
+        self._grid.addWidget(button, *divmod(index, COLUMNS))
 
-    def _on_clicked(self, place: int, checked: bool = False) -> None:
-        if place < len(self._tiles):
-            self.tile_clicked.emit(self._tiles[place])
+    def _on_clicked(self, index: int, checked: bool = False) -> None:
+        if index < len(self._tiles):
+            self.tile_clicked.emit(self._tiles[index])
 
     def _on_read(self, found: tuple[tuple[SuspiciousTile, ...], list[QImage | None]]) -> None:
         tiles, images = found
@@ -244,7 +241,7 @@ class TileStrip(QWidget):
 def _read_tile_images(
     slide: TiledSlide, tiles: tuple[SuspiciousTile, ...], run: RunContext
 ) -> tuple[tuple[SuspiciousTile, ...], list[QImage | None]]:
-    """Read the pictures; a tile that is damaged has none."""
+    """Read the thumbnails; None for a damaged tile."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.slide import resize_rgb
 

@@ -1,9 +1,8 @@
-"""Which slide the Slide dock is about, and opening slides."""
+"""Select the slide to display, show its metadata, and open slides."""
 
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,14 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.slide.navigation import refresh_when_loaded
+from napari_melanoma.ui.slide.slide_description import (
+    add_line_breaks,
+    describe_slide,
+    is_same_slide,
+    list_slide_warnings,
+    slide_display_name,
+)
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -26,7 +31,6 @@ from napari_melanoma.ui.viewer.view_memory import (
     hide_other_pictures,
     restore_view,
 )
-from napari_melanoma.ui.widgets.status_line import remove_option_hints
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -37,15 +41,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.style import Connections
 
-MAX_WORD_LENGTH = 18  # letters of a word that fit in half a dock
-SCALE_SOURCES = {"ruler": "from your ruler", "given": "given by you"}
 REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")  # sizes of what is named anyway
-FLUORESCENCE_NOTICE = "Fluorescence is looked at, not analysed: the models learnt from brightfield stains."
-NO_SCALE = "The size of a pixel is not known: nothing can be measured or analyzed. Set it with Scale, the ruler above."
 
 
 class SlidePicker(QWidget):
-    """A combo box of the viewer's slides, with next, previous and the ruler beside it."""
+    """Combo box of the open slides, with buttons for previous, next, fit and scale."""
 
     changed = Signal()
     scale_toggled = Signal(bool)
@@ -54,23 +54,23 @@ class SlidePicker(QWidget):
         super().__init__()
         self._viewer, self._connections = viewer, connections
         self._current_slide: tuple[object, ...] | None = None
-        following, before = format_key("slide.next"), format_key("slide.previous")
-        tip = f"Which slide; picking one shows it and hides the others ({following}, {before})"
+        next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
+        tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
         self.combo = named(QComboBox(), "slide", "Slide", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({before})")
-        self._next = tool_button("next_slide", "Next slide", f"Next slide ({following})")
+        self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({previous_key})")
+        self._next = tool_button("next_slide", "Next slide", f"Next slide ({next_key})")
         self.scale_button = tool_button(
-            "scale", "Scale", "Scale: set the size of a pixel by a number or a ruler", checkable=True
+            "scale", "Scale", "Scale: set the pixel size by a number or a ruler", checkable=True
         )
-        self.fit_button = tool_button("fit_slide", "Fit", f"Fit: bring the whole slide into view ({format_key('fit')})")
+        self.fit_button = tool_button("fit_slide", "Fit", f"Fit: show the whole slide ({format_key('fit')})")
         self.fit_button.clicked.connect(lambda: fit_view(viewer))
         icons.add(self.fit_button, "home")
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.scale_button, "line")):
             icons.add(button, icon)
-        self._description_label = named(quiet_label(), "slide_about", "About the slide")
+        self._description_label = named(quiet_label(), "slide_about", "Description of the slide")
         self._description_label.setToolTip("")
-        self.warning_label = named(WrappedLabel(), "slide_warnings", "What to know before trusting a number")
+        self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
         self.warning_label.setProperty("fault", True)
         self.warning_label.setToolTip("")
         layout = QVBoxLayout(self)
@@ -90,9 +90,9 @@ class SlidePicker(QWidget):
 
     @property
     def slide(self) -> ViewerSlide | None:
-        """The slide, or None where there is none."""
-        wanted = self.combo.currentData()
-        return next((one for one in slide_layers.list_slides(self._viewer) if one.identity == wanted), None)
+        """The selected slide; None if no slide is open."""
+        identity = self.combo.currentData()
+        return next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
 
     def step(self, by: int) -> None:
         """Go to the next or previous slide."""
@@ -107,30 +107,39 @@ class SlidePicker(QWidget):
             self.combo.setCurrentIndex(index)
             self._show_selected()
 
+    def select_file(self, path: Path) -> bool:
+        """Show the slide of a file if it is open; return whether it is."""
+        for index in range(self.combo.count()):
+            identity = self.combo.itemData(index)
+            if is_same_slide(path, Path(identity)):
+                self.select_slide(identity)
+                return True
+        return False
+
     def refresh(self) -> None:
-        """List the slides as they are now; the one that is picked stays so, unless another one is new."""
+        """List the open slides; a new one is selected, else the selection stays."""
         slides = slide_layers.list_slides(self._viewer)
         known = [self.combo.itemData(index) for index in range(self.combo.count())]
-        fresh = [slide.identity for slide in slides if slide.identity not in known]
-        kept = before = self.combo.currentData()
+        new = [slide.identity for slide in slides if slide.identity not in known]
+        selected = previous = self.combo.currentData()
         if [slide.identity for slide in slides] != known:
             self.combo.clear()
             for slide in slides:
                 self.combo.addItem(slide_display_name(slide.info), slide.identity)
                 self.combo.setItemData(self.combo.count() - 1, slide.identity, Qt.ItemDataRole.ToolTipRole)
         left = [slide.identity for slide in slides]
-        kept = fresh[-1] if fresh else kept if kept in left else next(reversed(left), None)
-        self.combo.setCurrentIndex(self.combo.findData(kept))
+        selected = new[-1] if new else selected if selected in left else next(reversed(left), None)
+        self.combo.setCurrentIndex(self.combo.findData(selected))
         for slide in slides:
-            if slide.identity in fresh:
+            if slide.identity in new:
                 self._connections.connect(slide.layers[0].events.visible, self._on_visible)
                 refresh_when_loaded(slide.slide, slide.layers)
-        if fresh or (before is not None and before not in left):
+        if new or (previous is not None and previous not in left):
             self._show_selected()
         self.update_description()
 
     def update_description(self) -> None:
-        """Say what is known of the slide, as it is now."""
+        """Show description and warnings of the selected slide."""
         slide = self.slide
         info = None if slide is None else slide.info
         self._description_label.setText("" if info is None else describe_slide(info))
@@ -142,7 +151,7 @@ class SlidePicker(QWidget):
         self._next.setVisible(several)
         self.scale_button.setEnabled(slide is not None)
         self.fit_button.setEnabled(slide is not None)
-        # A slide that was closed and opened again is another one: its layers are.
+        # A slide that was closed and opened again has new layers.
         now = None if slide is None else (slide.identity, slide.slide)
         if now != self._current_slide:
             self._current_slide = now
@@ -153,23 +162,23 @@ class SlidePicker(QWidget):
         self.refresh()
 
     def _on_active(self, event: Event) -> None:
-        """Go along when the user selects a layer of another slide."""
+        """Select the slide whose layer the user selected."""
         index = self.combo.findData(slide_layers.find_slide_identity(self._viewer, event.value) or "")
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
             slide = self.slide
-            if slide is not None and not slide.layers[0].visible:  # else numbers of one would stand beside another
+            if slide is not None and not slide.layers[0].visible:  # its results are about to be shown
                 self._show_selected()
             self.update_description()
 
     def _on_visible(self, event: Event) -> None:
-        """Go to the slide that is in view where the one that is picked was hidden."""
+        """Select the visible slide if the selected one was hidden."""
         slide = self.slide
         if slide is None or slide.layers[0].visible:
             return
-        seen = [one for one in slide_layers.list_slides(self._viewer) if one.layers[0].visible]
-        if len(seen) == 1:
-            self.combo.setCurrentIndex(self.combo.findData(seen[0].identity))
+        visible = [one for one in slide_layers.list_slides(self._viewer) if one.layers[0].visible]
+        if len(visible) == 1:
+            self.combo.setCurrentIndex(self.combo.findData(visible[0].identity))
             self.update_description()
 
     def _show_selected(self, index: int = 0) -> None:
@@ -182,83 +191,36 @@ class SlidePicker(QWidget):
 
 
 class SlideMetadataLabel(WrappedLabel):
-    """What the file says of the slide, in two columns; what could point at a patient is not among it."""
+    """Metadata of the file in two columns, without anything that could identify the patient."""
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "slide_facts", "What the file says").setToolTip("")
+        named(self, "slide_facts", "File metadata").setToolTip("")
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def show_info(self, info: SlideInfo | None) -> None:
-        """Show another slide."""
+        """Show the metadata of a slide."""
         if info is None:
             self.setText("")
             return
         levels = ", ".join(
-            f"1:{level.downsample:g}" + (" (made here)" if level.is_computed else "") for level in info.levels
+            f"1:{level.downsample:g}" + (" (computed)" if level.is_computed else "") for level in info.levels
         )
-        said = {name: value for name, value in info.properties.items() if not name.startswith(REDUNDANT_PROPERTIES)}
-        rows = {"levels": levels, "channels": ", ".join(info.channels), **said}
+        properties = {
+            name: value for name, value in info.properties.items() if not name.startswith(REDUNDANT_PROPERTIES)
+        }
+        rows = {"levels": levels, "channels": ", ".join(info.channels), **properties}
         if info.kind == "brightfield":
             rows.pop("channels")
         lines = (
-            f"<tr><td style='padding-right: 8px'><i>{html.escape(_add_line_breaks(name))}</i></td>"
-            f"<td>{html.escape(_add_line_breaks(str(value)))}</td></tr>"
+            f"<tr><td style='padding-right: 8px'><i>{html.escape(add_line_breaks(name))}</i></td>"
+            f"<td>{html.escape(add_line_breaks(str(value)))}</td></tr>"
             for name, value in rows.items()
         )
         names = html.escape(", ".join(info.associated))
-        beside = f"<p>Not opened, for it may name the patient: {names}.</p>" if names else ""
-        self.setText(f"<table>{''.join(lines)}</table>{beside}")
-
-
-def slide_display_name(info: SlideInfo) -> str:
-    """Name a slide: its file, or the folder of a slide whose files have numbers for names."""
-    return info.path.name if info.path.name.startswith(info.name) else info.name
-
-
-def describe_slide(info: SlideInfo) -> str:
-    """Say what a slide is, in one or two lines.
-
-    Scale, magnification, format, size.
-    """
-    size = info.pixel_size
-    if size is None:
-        scale = "no scale"
-    else:
-        same = abs(size.y_um / size.x_um - 1) < 0.005
-        number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"
-        scale = f"{number} µm/px" + (f" ({SCALE_SOURCES[size.source]})" if size.source in SCALE_SOURCES else "")
-    full = info.levels[0]
-    facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x", info.format]
-    if info.kind == "fluorescence":
-        count = len(info.channels)
-        facts.append(f"fluorescence, {count} channel{'' if count == 1 else 's'}")
-    extent = f"{full.width:,} x {full.height:,} px"
-    if size is not None:
-        extent += f", {full.width * size.x_um / 1000:.3g} x {full.height * size.y_um / 1000:.3g} mm"
-    return f"{'  ·  '.join(fact for fact in facts if fact)}\n{extent}"
-
-
-def list_slide_warnings(info: SlideInfo) -> list[str]:
-    """Say what a user should know before trusting a number; what the user has set is no longer missing.
-
-    In their order.
-    """
-    others = [remove_option_hints(warning) for warning in info.warnings if warning not in info.scale_warnings]
-    doubts = [remove_option_hints(doubt) for doubt in info.scale_warnings if doubt != NOT_STATED]
-    kind = [FLUORESCENCE_NOTICE] if info.kind == "fluorescence" else []
-    if info.pixel_size is None:
-        return [*others, *kind, NO_SCALE, *doubts]
-    return [*others, *kind, *(() if info.pixel_size.source in SCALE_SOURCES else doubts)]
-
-
-def _add_line_breaks(text: str) -> str:
-    """Let a long word without a blank wrap where its parts end, so that it does not widen the dock."""
-    parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
-    return "\u200b".join(
-        part[at : at + MAX_WORD_LENGTH] for part in parts for at in range(0, len(part), MAX_WORD_LENGTH)
-    )
+        skipped = f"<p>Not opened because they may identify the patient: {names}.</p>" if names else ""
+        self.setText(f"<table>{''.join(lines)}</table>{skipped}")
 
 
 SUFFIXES = (
@@ -268,20 +230,19 @@ SUFFIXES = (
 
 
 class SlideOpener(PhotographOpener):
-    """Opens slides and the sample slide, one wish after the other."""
+    """Open slides and the sample slide, one request after the other."""
 
     already_open = Signal(str)
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open slides."""
         self._start(partial(_load_slides, list(paths)))
 
     def open_sample(self) -> None:
-        """Open a synthetic slide, which is drawn the first time."""
+        """Open a synthetic slide; it is generated the first time."""
         self._start(_load_sample)
 
     def choose_files(self) -> None:
-        """Let the user choose files."""
+        """Show a file dialog."""
         dialog = QFileDialog(self.parent().window(), "Open slides")
         dialog.setObjectName("open_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
@@ -292,18 +253,18 @@ class SlideOpener(PhotographOpener):
         dialog.open()
 
     def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
-        """Add what is not open yet: the layers of a slide that is added twice would count as its channels."""
+        """Add the slides that are not open yet: layers of a slide added twice would count as its channels."""
         layers, errors = found
-        there = {slide.identity for slide in list_slides(self._viewer)}
+        open_slides = {slide.identity for slide in list_slides(self._viewer)}
         paths = [str(attributes["metadata"][METADATA_KEY]["path"]) for _, attributes, _ in layers]
-        new = [layer for layer, path in zip(layers, paths, strict=True) if path not in there]
+        new = [layer for layer, path in zip(layers, paths, strict=True) if path not in open_slides]
         super()._on_read((new, errors))
         if paths and not new:
             self.already_open.emit(paths[-1])
 
 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
-    """Open what can be opened; what cannot is said, and the others are opened."""
+    """Open what can be opened, and return the errors of the rest."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.opening import find_slides, is_slide
     from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
@@ -327,5 +288,5 @@ def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], l
 def _load_sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     from napari_melanoma.ui.sample_data import slide_sample
 
-    run.report(Progress(0, None, "Drawing the sample slide, once"))
+    run.report(Progress(0, None, "Generating the sample slide (first time only)"))
     return slide_sample(), []

@@ -1,4 +1,4 @@
-"""What happens to the analysis of a slide: found again, started, told, resumed, let go; in threads, one at a time."""
+"""Find, start and control the analyses of slides, in background threads."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ RUN_FOLDER_PATTERNS = (
     "*",
     "*/*",
     *(f"{at}/{within}/*" for within in (VIEW_FOLDER, DEPTH_FOLDER) for at in ("*", "*/*")),
-)  # below which folders of results slides are being analysed
+)  # where running analyses are searched below the root folder
 
 
 @dataclass(frozen=True)
 class SlideResultLocation:
-    """Where the results of a slide lie, and what is there: notes, tissue corrected by hand, whether it was analysed."""
+    """Folders of the results of a slide, with its notes and corrected tissue, and whether it was analyzed."""
 
     identity: str
     out: Path
     folder: Path
     notes: SlideNotes
     is_analyzed: bool
-    view_folder: Path  # of the results of what was in view, within the slide's own folder
+    view_folder: Path  # results of the view, within the slide's own folder
     is_view_analyzed: bool = False
     tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # (row, column) of the whole slide
-    tissue_error: str = ""  # why tissue that was corrected is not there
-    slide_folder: Path | None = None  # the slide's own folder, also where ``folder`` is that of the view
+    tissue_error: str = ""  # why the corrected tissue cannot be read
+    slide_folder: Path | None = None  # the slide's own folder, even if ``folder`` is that of the view
 
     @property
     def view_out(self) -> Path:
-        """Where the results of what was in view go, as ``launch_slide`` takes it."""
+        """Output folder of the view, as ``launch_slide`` takes it."""
         return self.view_folder.parent
 
 
 @dataclass(frozen=True)
 class SlideAnalysisRequest:
-    """An analysis that is asked for: slide, place, how, tissue that was corrected by hand, whether lesions are anew."""
+    """A requested analysis: slide, folders, options, corrected tissue, and what happens to previous results."""
 
     info: SlideInfo
     location: SlideResultLocation
@@ -64,7 +64,7 @@ class SlideAnalysisRequest:
 
 
 class SlideRunManager(QObject):
-    """Finds the results of slides, and starts and asks the processes that make them."""
+    """Find the results of slides, and start and control the processes that compute them."""
 
     results_found = Signal(object)
     started = Signal(object)
@@ -85,10 +85,10 @@ class SlideRunManager(QObject):
 
     @property
     def root(self) -> Path:
-        """Where results go: what the user chose, or a folder of the program's own."""
-        kept = self._settings.get(ROOT_SETTING, "")
-        if kept and Path(kept).is_dir():
-            return Path(kept)
+        """Folder for results: the one that the user chose, else the default."""
+        chosen = self._settings.get(ROOT_SETTING, "")
+        if chosen and Path(chosen).is_dir():
+            return Path(chosen)
         from platformdirs import user_data_path
 
         return user_data_path("napari-melanoma", appauthor=False) / "slides"
@@ -104,21 +104,20 @@ class SlideRunManager(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way; an analysis at work is not meant."""
+        """Whether anything is read, written or started; a running analysis does not count."""
         return self.is_starting or self._search_tasks.busy or self._write_tasks.busy
 
     def find_results(self, info: SlideInfo, identity: str) -> None:
-        """Find the results of a slide."""
         work = partial(_find_results, self.root, info, identity)
         self._search_tasks.submit(identity, lambda: work)
 
     def find_running_slides(self) -> None:
-        """Find the slides that are being analysed, whether they are open or not."""
+        """Find the slides that are being analyzed, open or not."""
         work = partial(_find_running_slides, self.root)
-        self._search_tasks.submit("at work", lambda: work)
+        self._search_tasks.submit("running", lambda: work)
 
     def start(self, request: SlideAnalysisRequest) -> None:
-        """Launch an analysis; nothing happens while one is being launched."""
+        """Launch an analysis, unless another one is being launched."""
         if self._job is not None:
             return
         self._job = BackgroundJob(partial(_launch_analysis, request))
@@ -129,14 +128,14 @@ class SlideRunManager(QObject):
         self.changed.emit()
 
     def send_command(self, folder: Path, command: RunCommand) -> None:
-        """Tell an analysis to go on, pause or end."""
+        """Send a running analysis the command to continue, pause or cancel."""
         self._write_tasks.submit(str(folder), lambda: partial(_send_command, folder, command))
 
     def save_notes(self, folder: Path, notes: SlideNotes) -> None:
-        """Keep bookmarks and scale with the results."""
+        """Save bookmarks, measurements and scale with the results."""
         self._write_tasks.submit(f"{folder} notes", lambda: partial(_save_notes, folder, notes))
 
-    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a place, or slides at work
+    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, or running slides
         if isinstance(found, SlideResultLocation):
             self.results_found.emit(found)
         else:
@@ -146,19 +145,19 @@ class SlideRunManager(QObject):
         self._launch_result = launch_result
 
     def _on_finished(self) -> None:
-        """Tell what came of it when nothing is on its way any more: whoever hears it may start the next."""
-        self._job, told, self._launch_result = None, self._launch_result, None
+        """Emit the result after the job has ended, so that a slot may start the next one."""
+        self._job, result, self._launch_result = None, self._launch_result, None
         self.changed.emit()
-        if told is not None:
-            request, differs, folder = told
-            if differs:
-                self.options_differ.emit(request, differs)
+        if result is not None:
+            request, difference, folder = result
+            if difference:
+                self.options_differ.emit(request, difference)
             else:
                 self.started.emit(folder)
 
 
 def preload(run: RunContext) -> None:
-    """Import what a slide would otherwise wait for."""
+    """Import in the background what opening a slide needs."""
     from importlib import import_module
 
     for name in (
@@ -171,30 +170,29 @@ def preload(run: RunContext) -> None:
         "napari_melanoma.slides.runs",
         "scipy.ndimage",
         "zarr",
-        "pandas",  # napari does so with the first Labels or Shapes layer, which would stop the window for as long
+        "pandas",  # napari imports it with the first Labels or Shapes layer, which would block the window
     ):
         run.check()
         import_module(name)
 
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
-    """Find the folder of a slide's results, and what is noted there."""
+    """Find the folder of a slide's results, and read its notes."""
     from napari_melanoma.slides.notes import read_notes
     from napari_melanoma.slides.result_folder import slide_folder
 
     folder = slide_folder(root, info.path)
-    view = slide_folder(
-        folder / VIEW_FOLDER, info.path
-    )  # has another name where the folder is named by the slide's content
-    tissue, fault = _read_corrected_mask((folder, view))
-    place = SlideResultLocation(
+    # Its name differs from the folder's where the folder is named by the slide's content.
+    view = slide_folder(folder / VIEW_FOLDER, info.path)
+    tissue, error = _read_corrected_mask((folder, view))
+    location = SlideResultLocation(
         identity, root, folder, read_notes(folder), _is_analyzed(folder), view, _is_analyzed(view)
     )
-    return replace(place, tissue=tissue, tissue_error=fault, slide_folder=folder)
+    return replace(location, tissue=tissue, tissue_error=error, slide_folder=folder)
 
 
 def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
-    """Tissue that was corrected, or why it cannot be read: the slide is shown all the same."""
+    """Return the corrected tissue, or why it cannot be read: the slide is shown in both cases."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.ui.slide.tissue import read_corrected_mask
 
@@ -205,54 +203,53 @@ def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] 
 
 
 def _is_analyzed(folder: Path) -> bool:
-    """Whether an analysis was begun there."""
     from napari_melanoma.io.slide_store import STORE
 
     return (folder / STORE).is_dir() or (folder / "events.jsonl").is_file()
 
 
 def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
-    """Slides that are being analysed, with the folders of their results."""
+    """Slides that are being analyzed, with the folders of their results."""
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.runs import read_slide_run_status
 
-    folders = [path.parent for place in RUN_FOLDER_PATTERNS for path in root.glob(f"{place}/process.json")]
+    folders = [path.parent for pattern in RUN_FOLDER_PATTERNS for path in root.glob(f"{pattern}/process.json")]
     reports = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
     return [(report.slide, report.folder) for report in reports if report.slide is not None and report.state.active]
 
 
 def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> tuple[SlideAnalysisRequest, str, Path]:
-    """Launch an analysis, unless what is there was made another way."""
+    """Launch an analysis, unless the existing results were made with other options."""
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
     from napari_melanoma.slides.runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.saved_results import describe_difference
     from napari_melanoma.ui.slide.tissue import back_up_corrected_masks, write_corrected_mask
 
-    place, options = request.location, request.options
-    if is_run_alive(place.folder) and read_slide_run_status(place.folder).state.active:
-        return request, "", place.folder
+    location, options = request.location, request.options
+    if is_run_alive(location.folder) and read_slide_run_status(location.folder).state.active:
+        return request, "", location.folder
     if request.tissue is not None:
-        options = options.model_copy(update={"tissue_mask": write_corrected_mask(place.folder, request.tissue)})
-    said = "" if request.force else describe_difference(place.folder, options)
-    asked = replace(request, options=options)
-    if said:
-        return asked, said, place.folder
-    if request.reset_lesions and not request.force:  # an analysis that has ended is otherwise left alone
-        back_up_corrected_lesions(place.folder)
+        options = options.model_copy(update={"tissue_mask": write_corrected_mask(location.folder, request.tissue)})
+    difference = "" if request.force else describe_difference(location.folder, options)
+    request = replace(request, options=options)
+    if difference:
+        return request, difference, location.folder
+    if request.reset_lesions and not request.force:  # the folder of a finished analysis is otherwise left unchanged
+        back_up_corrected_lesions(location.folder)
     if options.tissue_mask is None:
-        back_up_corrected_masks((place.slide_folder or place.folder, place.view_folder))
-    _save_fingerprint(place, request.info)
-    return asked, "", launch_slide(request.info.path, place.out, options, force=request.force)
+        back_up_corrected_masks((location.slide_folder or location.folder, location.view_folder))
+    _save_fingerprint(location, request.info)
+    return request, "", launch_slide(request.info.path, location.out, options, force=request.force)
 
 
-def _save_fingerprint(place: SlideResultLocation, info: SlideInfo) -> None:
-    """Say from the beginning whose results lie here."""
+def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
+    """Record from the start to which slide the results belong."""
     from napari_melanoma.slides.notes import read_notes, write_notes
 
-    notes = read_notes(place.folder)
+    notes = read_notes(location.folder)
     if notes.fingerprint != info.fingerprint:
-        write_notes(place.folder, replace(notes, fingerprint=info.fingerprint))
+        write_notes(location.folder, replace(notes, fingerprint=info.fingerprint))
 
 
 def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:

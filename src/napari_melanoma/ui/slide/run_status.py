@@ -1,4 +1,4 @@
-"""The state of a running analysis, read from its folder in a thread, in words."""
+"""State and results of an analysis, read from its folder in a background thread, and their description."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.runs import SlideRunStatus
 
 MAX_TILES = 5
-MAX_SIDE_PX = 2048  # of a stitched map as it is shown; finer, the window would stall
+MAX_SIDE_PX = 2048  # of a displayed heatmap; larger ones block the window
 
 
 @dataclass(frozen=True)
 class SuspiciousTile:
-    """A tile worth a look: its value, and its middle and height in pixels of the finest level."""
+    """A suspicious tile: its value, and its center, height and width in pixels of the finest level."""
 
     value: float
     row: float
@@ -38,9 +38,9 @@ class SuspiciousTile:
 
 @dataclass(frozen=True)
 class HeatmapData:
-    """What is known of one class all over the slide.
+    """Heatmap of one class.
 
-    ``values``: float32 (row, column); NaN where there is no tissue. What waits has the value of its surroundings.
+    ``values``: float32 (row, column); NaN where there is no tissue. Pending tiles have the value of their neighbors.
     """
 
     values: NDArray[np.float32]
@@ -54,7 +54,7 @@ class HeatmapData:
 
 @dataclass(frozen=True)
 class SlideRunUpdate:
-    """What one look at the folder of a slide found; ``heat`` is None where nothing is new, or nothing is known."""
+    """State and results read from the folder of a slide; ``heatmap`` is None if it is unchanged or unknown."""
 
     path: Path
     report: SlideRunReport
@@ -65,7 +65,7 @@ class SlideRunUpdate:
 
 @dataclass(frozen=True)
 class SlideRunReport:
-    """How the analysis fares, as the buttons of a run take it."""
+    """State of an analysis, as the run buttons take it."""
 
     run: SlideRunStatus
 
@@ -76,12 +76,12 @@ class SlideRunReport:
 
     @property
     def state(self) -> RunState:
-        """Where it stands."""
+        """State of the run."""
         return self.run.state
 
 
 class SlideRunReader:
-    """Looks at the folder of one slide again and again; used by one thread at a time."""
+    """Read the folder of one slide repeatedly; used by one thread at a time."""
 
     def __init__(self, path: Path, target: Callable[[], str]) -> None:
         self.path = path
@@ -89,7 +89,7 @@ class SlideRunReader:
         self._last_stamp: tuple[object, ...] = ()
 
     def read_new(self, run: RunContext) -> SlideRunUpdate:
-        """Read what is new."""
+        """Read the state, and the heatmap if it has changed."""
         from napari_melanoma.io.results import read_slide_result
         from napari_melanoma.slides.runs import read_slide_run_status
 
@@ -105,18 +105,20 @@ class SlideRunReader:
 
 
 def is_running(report: SlideRunReport) -> bool:
-    """Say whether there may be news of an analysis.
-
-    True while it is at work.
-    """
+    """Return whether the analysis is running, so that its state may change."""
     return bool(report.state.active)
 
 
-def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> HeatmapData | None:
-    """Read the map of one class, also while it is being made.
+def needs_run_panel(update: SlideRunUpdate) -> bool:
+    """Return whether there is something to show or to press: not once the analysis has finished with results."""
+    state = str(update.report.state)
+    return state != "finished" and (state != "lost" or not update.content)
 
-    None where nothing is known, or the model tells no values. Of a model of whole slides the attention, relative to
-    that of the tile with the most.
+
+def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> HeatmapData | None:
+    """Read the heatmap of one class, even while it is being computed.
+
+    None if there are no values. For a model of whole slides it is the attention, relative to the maximum.
     """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.io.slide_store import SlideResult
@@ -129,7 +131,7 @@ def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> Heatm
             return _read_attention(result)
         target = target if target in classes else default_target(classes, content)
         return _read_class_heatmap(folder, result, target, finished=bool(content))
-    except InputError:  # it is being made, or replaced, at this very moment
+    except InputError:  # it is being written at this moment
         return None
 
 
@@ -174,7 +176,7 @@ def _make_tile(values: NDArray[np.float32], placement: MapPlacement, cell: tuple
 
 
 def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tuple[NDArray[np.float32], MapPlacement]:
-    """Every n-th cell of a map that is finer than the window can take at once."""
+    """Subsample a map that is too large to display."""
     import numpy as np
 
     from napari_melanoma.core.placement import MapPlacement
@@ -189,29 +191,26 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
 
 
 def _store_created_at(folder: Path) -> float:
-    """When the store was made: another analysis makes another one."""
+    """Return when the result store was created: each analysis creates a new one."""
     try:
         return (folder / "result.zarr" / "zarr.json").stat().st_mtime
     except OSError:
         return 0.0
 
 
-NOTHING_TO_RESUME = "Press Analyse to start again."
+NOTHING_TO_RESUME = "Press Analyze to start again."
 NO_SLIDE = "Open a slide first."
-NO_MODEL = "Choose a model first."
-RUNNING = "The slide is being analysed."
+NO_MODEL = "Select a model first."
+RUNNING = "The analysis of this slide is running."
 FLUORESCENCE = (
-    "This slide shows fluorescence. Models of slides learnt from brightfield stains such as H&E and would answer "
-    "nonsense, so it is only looked at, channel by channel."
+    "This is a fluorescence slide. Slide models were trained on brightfield stains such as H&E, and their predictions "
+    "would not be valid. You can view it channel by channel."
 )
-NO_SCALE = "The slide has no scale, and tiles have a size in micrometres: set it with the ruler beside the list."
+NO_SCALE = "The slide has no scale, but tiles have a size in micrometers: set it with the ruler next to the list."
 
 
 def find_analysis_blocker(info: SlideInfo | None, model: str, *, running: bool) -> str:
-    """Say why a slide cannot be analysed now.
-
-    Empty where it can be.
-    """
+    """Return why the slide cannot be analyzed now; empty if it can."""
     if info is None:
         return NO_SLIDE
     if info.kind != "brightfield":
@@ -224,21 +223,15 @@ def find_analysis_blocker(info: SlideInfo | None, model: str, *, running: bool) 
 
 
 def find_resume_blocker(run: SlideRunStatus) -> str:
-    """Say why there is nothing to resume.
-
-    Empty where there is.
-    """
+    """Return why the analysis cannot be resumed; empty if it can."""
     return "" if run.done or str(run.state) not in ("cancelled", "lost") else NOTHING_TO_RESUME
 
 
 def describe_progress(run: SlideRunStatus) -> str:
-    """Say how an analysis fares, in a line.
-
-    Such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``.
-    """
+    """Describe the progress in a line, such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``."""
     state = str(run.state)
     if state in ("cancelled", "lost"):
-        return f"{run.message} {'Resume goes on from there.' if run.done else NOTHING_TO_RESUME}"
+        return f"{run.message} {'Press Resume to continue from there.' if run.done else NOTHING_TO_RESUME}"
     if state != "running" or not run.total:
         return remove_option_hints(run.message)
     parts = [f"{run.done:,} / {run.total:,} tiles"]
@@ -252,10 +245,7 @@ def describe_progress(run: SlideRunStatus) -> str:
 
 
 def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
-    """Say in a sentence what an analysis came to.
-
-    What was done, on what, in which time.
-    """
+    """Describe the outcome of an analysis in a sentence: slide, number of tiles, time and model."""
     if str(run.state) in ("failed", "cancelled") or not content:
         return run.message
     tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
@@ -264,10 +254,7 @@ def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
 
 
 def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Say what the slide as a whole was answered, in numbers; never as a verdict.
-
-    Empty where there is no answer.
-    """
+    """Describe the prediction for the whole slide in numbers, never as a verdict; empty if there is none."""
     target, scores = content.get("target"), content.get("scores") or {}
     if not target or content.get("probability") is None:
         return ""
@@ -279,14 +266,15 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
         for name, values in scores.items()
         if name != method and target in values
     ]
-    said = f"{target} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
-    return f"{said} ({', '.join(others)})" if others else said
+    text = f"{target} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
+    return f"{text} ({', '.join(others)})" if others else text
 
 
 def _describe_prevalence(content: Mapping[str, Any]) -> str:
-    """Say to which prevalence an answer was brought, and what it was before."""
-    known = content.get("calibration") or {}
-    stated = known.get("stated_prevalence")
-    if stated is None or known.get("probability") is None:
+    """Describe to which prevalence a prediction was adjusted, and its value before."""
+    calibration = content.get("calibration") or {}
+    stated = calibration.get("stated_prevalence")
+    if stated is None or calibration.get("probability") is None:
         return ""
-    return f", at a stated prevalence of {stated:g} ({known.get('positive')} {known['probability']:.2f} without)"
+    without = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
+    return f", at a stated prevalence of {stated:g} ({without})"

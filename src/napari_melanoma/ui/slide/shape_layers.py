@@ -1,4 +1,4 @@
-"""What all layers drawn on a slide share: keys, freehand repair, line width."""
+"""Shared parts of the layers drawn on a slide: keys, freehand repair, labels, line width, and saving."""
 
 from __future__ import annotations
 
@@ -27,45 +27,51 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.job import LatestJobQueue
 
-HALF = 0.5  # napari counts from the centre of the first pixel
+HALF = 0.5  # napari counts from the center of the first pixel
 Keys = Mapping[str, Callable[[], None]]
 
 
 def bind_keys(layer: Layer, keys: Keys) -> None:
-    """Say what keys do while a layer is the active one."""
-    for key, act in keys.items():
-        layer.bind_key(key, lambda _, act=act: act(), overwrite=True)
+    """Bind keys while a layer is the active one."""
+    for key, action in keys.items():
+        layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
 
 
 def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:
-    """Say whether a slide is still in a viewer.
-
-    False where it was closed.
-    """
+    """Return whether a slide is still open in the viewer."""
     return any(own in viewer.layers for own in slide.layers)
 
 
+MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper ones at the side
+LABEL_PADDING = " " * 24  # moves a centered label to the right of the line
+
+
+def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
+    """Pad the label of a line with blanks or a line break, so that the line does not cross it."""
+    if kind != "line":
+        return label
+    height, width = abs(data[-1] - data[0])[-2:]
+    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else LABEL_PADDING + label
+
+
 LASSO = "add_polygon_lasso"
-MIN_STROKE_AREA_PX2 = 30.0  # area on the screen of an outline that is meant as one
-HINT = "Nothing was drawn: hold the mouse button, go around, and let go where you began."
+MIN_STROKE_AREA_PX2 = 30.0  # on the screen; smaller strokes are ignored
+HINT = "Nothing was drawn: hold the mouse button, draw around the area, and release it where you started."
 
 
 def complete_lasso_strokes(layer: Shapes, show_message: Callable[[str], None]) -> None:
-    """Let every stroke of the lasso end when the mouse button is released.
-
-    ``layer``: in pixels of the slide's finest level.
-    """
+    """End every lasso stroke when the mouse button is released."""
     layer.mouse_drag_callbacks.append(_LassoStrokes(show_message).track_stroke)
 
 
 def repair_features(layer: Shapes) -> None:
-    """Remove the features of a shape that napari took away without them: an outline with too few corners."""
+    """Remove features of shapes that napari removed because they have too few corners."""
     if len(layer.features) > len(layer.data):
         layer.features = layer.features.iloc[: len(layer.data)]
 
 
 class _LassoStrokes:
-    """Follows the mouse beside napari's lasso, and ends what the lasso leaves unfinished."""
+    """Track strokes of napari's lasso, and complete those that it leaves unfinished."""
 
     def __init__(self, show_message: Callable[[str], None]) -> None:
         self._show_message = show_message
@@ -76,7 +82,7 @@ class _LassoStrokes:
         """Record one stroke, from the press to the release."""
         if str(layer.mode) != LASSO:
             return
-        self._end()  # of the stroke before, where the next press is quicker than the event loop
+        self._end()  # of the previous stroke, if the next press precedes the event loop
         before = len(layer.data)
         data, screen = [layer.world_to_data(event.position)], [event.pos]
         yield
@@ -114,7 +120,7 @@ class _LassoStrokes:
 
 
 def _area(points: NDArray[np.float64]) -> float:
-    """Area that a closed line of (point, 2) encloses."""
+    """Return the area enclosed by points (point, 2)."""
     import numpy as np
 
     x, y = points[:, 0], points[:, 1]
@@ -130,20 +136,17 @@ WIDTHS: dict[slide_layers.Role, float] = {  # in pixels of the screen
     "readings": 2.5,
     "depth": 2.5,
 }
-MAX_WIDTH_RATIO = 1.6  # lines that are so many times wider or thinner than they should be are drawn anew
+MAX_WIDTH_RATIO = 1.6  # lines that are wider or thinner by more than this factor are redrawn
 
 
 def line_width(viewer: Viewer, slide: ViewerSlide, role: slide_layers.Role) -> float:
-    """Give the width of a line that can be seen and hides little.
-
-    In pixels of the finest level.
-    """
+    """Return a visible but thin line width in pixels of the finest level."""
     zoom = max(float(get_camera(viewer).zoom), 1e-12)
     return float(min(WIDTHS[role] / (zoom * min(slide.pixel_um)), max(slide.size) / 100))
 
 
 class LineWidthUpdater(QObject):
-    """Fits the lines on all slides when the magnification has changed."""
+    """Adapt the line widths on all slides when the magnification changes."""
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
@@ -155,7 +158,7 @@ class LineWidthUpdater(QObject):
         self.destroyed.connect(connections.close)
 
     def update_widths(self) -> None:
-        """Fit the lines now."""
+        """Adapt the line widths now."""
         for slide in slide_layers.list_slides(self._viewer):
             for role in WIDTHS:
                 layer = slide_layers.find_layer(self._viewer, slide, role)
@@ -167,14 +170,14 @@ class LineWidthUpdater(QObject):
 
 
 def _set_line_width(layer: Shapes, width: float, *, drawn: bool) -> None:
-    """Give the lines of a layer a width, where theirs is far from it; of a drawing what is drawn next alone."""
+    """Set the line width of a layer if it differs much; ``drawn`` False: only for shapes that are drawn next."""
     now = float(layer.edge_width[0]) if drawn and len(layer.data) else float(layer.current_edge_width)
     if width / MAX_WIDTH_RATIO < now < width * MAX_WIDTH_RATIO:
         return
     with layer.events.data.blocker():
         if drawn and len(layer.data):
             layer.edge_width = width
-        if not layer.selected_data:  # else napari gives those the width too, as if somebody had changed them
+        if not layer.selected_data:  # else napari changes the selected shapes too, which counts as an edit
             layer.current_edge_width = width
 
 
@@ -183,19 +186,19 @@ Value = TypeVar("Value")
 
 
 class WriteResult(Protocol):
-    """What came of writing a file: its stamp, and what a user should know."""
+    """Result of writing a file: its stamp, and notes for the user."""
 
     @property
     def stamp(self) -> Stamp | None:
-        """Tells the file from a later one."""
+        """Identifies this version of the file."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """In words."""
+        """Notes for the user."""
 
 
 class LatestValueWriter(Generic[Value]):
-    """Writes values into the folders of slides, one at a time; of several that wait for one folder the last alone."""
+    """Write values into the folders of slides, one at a time; only the last pending value of a folder is written."""
 
     def __init__(self, latest: LatestJobQueue, write: Callable[[Path, Value, Stamp | None], WriteResult]) -> None:
         self._latest, self._write = latest, write
@@ -204,29 +207,29 @@ class LatestValueWriter(Generic[Value]):
         self._stamps: dict[Path, Stamp | None] = {}
 
     def set_stamp(self, folder: Path, stamp: Stamp | None) -> None:
-        """Note which file was read."""
+        """Record which version of the file was read."""
         self._stamps[folder] = stamp
 
     def save(self, folder: Path, value: Value) -> None:
-        """Let a value be written."""
+        """Write a value in a background thread."""
         self._pending[folder] = value
         self._latest.submit(f"keep {folder}", lambda: partial(self._write_pending, folder))
 
     def flush(self) -> None:
-        """Write now what still waits; a write that is under way is waited for, lest it comes after this one."""
+        """Write pending values now, after waiting for a write in progress."""
         for folder in tuple(self._pending):
             try:
                 written, error = self._write_pending(folder), None
             except MelanomaError as raised:
                 written, error = None, raised
-            if isalive(self._latest):  # else the window is gone, and nobody is there to be told
-                told = self._latest.succeeded if error is None else self._latest.failed
-                told.emit(written if error is None else error)
+            if isalive(self._latest):  # else the window is closed
+                signal = self._latest.succeeded if error is None else self._latest.failed
+                signal.emit(written if error is None else error)
         with self._writing:
             return
 
     def _write_pending(self, folder: Path, run: RunContext | None = None) -> WriteResult | None:
-        """Write the last value of a folder; one that cannot be written still waits, for the next change or the end."""
+        """Write the last value of a folder; if that fails, it stays pending for the next change or the end."""
         with self._writing:
             if folder not in self._pending:
                 return None

@@ -1,14 +1,14 @@
-"""Two slides of a case side by side."""
+"""The Side by side section of the Slide dock: a second slide in its own view."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
 
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.slide.picker import slide_display_name
+from napari_melanoma.ui.slide.slide_description import slide_display_name
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.docking import place_next_to_canvas
@@ -16,24 +16,21 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
+    from napari.layers import Image
+    from superqt import QCollapsible
 
-    from napari_melanoma.case.model import CaseImage
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-HINT = "Open two slides: the other one is shown beside the first."
-ALIGN = "Bring the same place to the middle of both views, then press align here."
+HINT = "Open two slides to compare them side by side."
+ALIGN = "Center the same position in both views, then press align here."
 WIDEN_MS = 100
-OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the slide beside that are shown on it
-NO_SCALE = "Only slides with a scale, or both without, can go together."
+OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
+NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
 
 class SideBySideView(QWidget):
-    """Which slide beside the first, and whether the views go together.
-
-    ``shown``: the user wants the second view, or no longer.
-    """
+    """Controls to choose the second slide and to link the views."""
 
     show_toggled = Signal(bool)
     slide_chosen = Signal()
@@ -42,17 +39,15 @@ class SideBySideView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slide_combo = named(
-            NoWheelComboBox(), "beside_slide", "Slide beside", "Which slide is shown beside this one"
-        )
+        self.slide_combo = named(NoWheelComboBox(), "beside_slide", "Second slide", "Slide to show next to this one")
         self.show_button = tool_button(
-            "beside_show", "Show beside", "Show it in a view of its own", "show", checkable=True
+            "beside_show", "Show side by side", "Show it in a second view", "show", checkable=True
         )
         self.link_check = named(
             QCheckBox("move together"), "beside_link", "Move together", "The views pan and zoom together"
         )
         self.link_check.setChecked(True)
-        tip = "Say that the middles of both views are the same place: the views keep that offset"
+        tip = "Treat the centers of both views as the same position, and keep that offset"
         self.align_button = tool_button("beside_align", "Align here", tip, "align here")
         self.hint_label = named(quiet_label(HINT), "beside_words", "How to compare")
         layout = QVBoxLayout(self)
@@ -70,60 +65,57 @@ class SideBySideView(QWidget):
         self.link_check.toggled.connect(self.link_toggled)
 
     def show_slides(self, slides: list[ViewerSlide]) -> None:
-        """Offer slides."""
-        kept = self.slide_combo.currentData()
+        """List the slides to choose from."""
+        identity = self.slide_combo.currentData()
         self.slide_combo.clear()
         for slide in slides:
             self.slide_combo.addItem(slide_display_name(slide.info), slide.identity)
-        self.slide_combo.setCurrentIndex(max(0, self.slide_combo.findData(kept)))
+        self.slide_combo.setCurrentIndex(max(0, self.slide_combo.findData(identity)))
         self.show_button.setEnabled(bool(slides))
 
     def show_state(self, on: bool, can_link: bool) -> None:
-        """Show what can be done.
-
-        ``on``: whether there is a second view.
-        """
+        """Enable what is possible; ``on``: whether the second view is open."""
         self.link_check.setEnabled(can_link)
         self.align_button.setEnabled(on and can_link)
         self.hint_label.setText((ALIGN if can_link else NO_SCALE) if on else HINT)
 
 
 class SideBySideController(QObject):
-    """Makes the second view, and moves each when the other moves."""
+    """Create the second view, and synchronize the cameras."""
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._section = dock, viewer, dock.side_by_side_section
+    def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
+        self._style_heatmap = style_heatmap
+        viewer, connections = context.viewer, context.connections
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
-        self._model: Any = None  # the second view: napari's ViewerModel, its canvas, the dock around it
+        self._model: Any = None  # of the second view, with its canvas and dock widget
         self._canvas: Any = None
         self._dock_widget: Any = None
         self._other_identity = ""
-        self._width = 0  # of the dock before there was a second view
+        self._width = 0  # of the dock before the second view was opened
         self._moving = False
-        self.offset = (0.0, 0.0)  # (y, x) from a place in the first view to the same in the second, in its unit
+        self.offset = (0.0, 0.0)  # (y, x) from a position in the first view to the same in the second
         for events in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
-            dock.connections.connect(events, self._on_first)
+            connections.connect(events, self._on_first)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            dock.connections.connect(emitter, self._on_layers)
-        dock.heatmap_controls.changed.connect(self._on_heat)
-        dock.navigation_panel.scale_bar_toggled.connect(self._set_scale_bar)
+            connections.connect(emitter, self._on_layers)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def model(self) -> Any:  # noqa: ANN401 - napari moved it
-        """Napari's model of the second view; None where there is none."""
+        """Napari's model of the second view; None if it is closed."""
         return self._model
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide in the first view."""
         self._slide = slide
         self._refresh()
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Make what is inside when somebody looks for the first time."""
+        """Create the content when the section is first opened."""
         if is_open and self._view is None:
             self._view = view = SideBySideView()
             view.show_toggled.connect(self._on_shown)
@@ -138,12 +130,12 @@ class SideBySideController(QObject):
         self._copy_overlays()
 
     def _refresh(self) -> None:
-        """Offer the slides that are open; a view of one that was closed goes."""
+        """List the open slides, and close the view of a slide that was closed."""
         if self._view is None:
             return
         slides = slide_layers.list_slides(self._viewer)
-        mine = None if self._slide is None else self._slide.identity
-        self._view.show_slides([one for one in slides if one.identity != mine])
+        identity = None if self._slide is None else self._slide.identity
+        self._view.show_slides([one for one in slides if one.identity != identity])
         if self._model is not None and self._other_identity not in [one.identity for one in slides]:
             self._view.show_button.setChecked(False)
         elif self._model is not None:
@@ -158,7 +150,7 @@ class SideBySideController(QObject):
         self._refresh()
 
     def _open_view(self) -> None:
-        """Make the second view."""
+        """Open the second view."""
         from napari.components.viewer_model import ViewerModel
         from napari.qt import QtViewer
 
@@ -166,43 +158,43 @@ class SideBySideController(QObject):
         self._width = 0 if own is None or own.isFloating() else own.width()
         self._model = ViewerModel()
         self._canvas = QtViewer(self._model)
-        self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Slide beside", area="right")
+        self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Second slide", area="right")
         self._arrange_views()
         for events in (get_camera(self._model).events.center, get_camera(self._model).events.zoom):
             events.connect(self._on_second)
         self._show_other_slide()
 
     def _arrange_views(self) -> None:
-        """Put the second view between the first and the dock, as wide as the first."""
-        window, own = self._dock.window(), self._find_dock_widget()
+        """Place the second view between the first and the dock, with the same width."""
+        window, own = self._context.window, self._find_dock_widget()
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             place_next_to_canvas(window, frames[0])
             QTimer.singleShot(WIDEN_MS, self._share_width)
 
     def _find_dock_widget(self) -> QDockWidget | None:
-        """The frame of the dock."""
-        own = self._dock.parent()
+        """Return the dock widget that holds the Slide dock."""
+        own = self._context.dock.parent()
         while own is not None and not isinstance(own, QDockWidget):
             own = own.parent()
         return own
 
     def _restore_dock_width(self) -> None:
-        """Give the first view back the room that Qt gave to the dock when the second view went."""
-        window, own = self._dock.window(), self._find_dock_widget()
+        """Restore the width of the dock, which Qt widens when the second view is closed."""
+        window, own = self._context.window, self._find_dock_widget()
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
     def _share_width(self) -> None:
-        """Give the second view half of the room of both, once Qt has laid it out."""
-        window = self._dock.window()
+        """Give both views the same width, once Qt has laid them out."""
+        window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
             room = frames[0].width() + window.centralWidget().width()
             window.resizeDocks([frames[0]], [room // 2], Qt.Orientation.Horizontal)
 
     def _close_view(self) -> None:
-        """Take the second view away."""
+        """Close the second view."""
         if self._model is None:
             return
         model, self._model, self._other_identity = self._model, None, ""
@@ -216,12 +208,12 @@ class SideBySideController(QObject):
         QTimer.singleShot(WIDEN_MS, self._restore_dock_width)
 
     def _show_other_slide(self) -> None:
-        """Show the slide that was chosen, from the same open file."""
+        """Show the chosen slide, read from the same open file."""
         from napari.layers import Layer
 
         view = self._view
-        wanted = None if view is None else view.slide_combo.currentData()
-        slide = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == wanted), None)
+        identity = None if view is None else view.slide_combo.currentData()
+        slide = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
         if slide is None or self._model is None:
             return
         self._moving = True
@@ -232,42 +224,43 @@ class SideBySideController(QObject):
             copy.visible = True
             self._model.add_layer(copy)
         self._copy_overlays()
-        self._set_scale_bar(self._dock.navigation_panel.shows_scale_bar)
+        self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
         self._model.reset_view()
         self._moving = False
         self._on_first()
 
     def _copy_overlays(self) -> None:
-        """Show what was found on the slide beside, as far as it is known; what is there already stays."""
+        """Copy heatmap and lesions of the second slide that are not shown yet."""
         from napari.layers import Layer
 
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
         for role in OVERLAYS:
-            made = slide_layers.find_layer(self._viewer, slide, role)
-            if made is not None and slide_layers.find_layer(self._model, slide, role) is None:
-                copy = Layer.create(*made.as_layer_data_tuple())
+            layer = slide_layers.find_layer(self._viewer, slide, role)
+            if layer is not None and slide_layers.find_layer(self._model, slide, role) is None:
+                copy = Layer.create(*layer.as_layer_data_tuple())
                 copy.visible = True
                 self._model.add_layer(copy)
-        self._on_heat()
+        self.update_heatmap()
 
     def _find_other_slide(self) -> ViewerSlide | None:
-        """The slide beside; None where there is none."""
+        """Return the second slide; None if none is shown."""
         return next(
             (one for one in slide_layers.list_slides(self._viewer) if one.identity == self._other_identity), None
         )
 
-    def _on_heat(self) -> None:
-        """Let the heatmap beside look as the controls of the dock say."""
-        slide, controls = self._find_other_slide(), self._dock.heatmap_controls
+    def update_heatmap(self) -> None:
+        """Style the second view's heatmap as the controls of the dock do."""
+        slide = self._find_other_slide()
         layer = None if slide is None or self._model is None else slide_layers.find_layer(self._model, slide, "heatmap")
         if layer is not None:
-            controls.style_layer(layer)
+            self._style_heatmap(layer)
 
-    def _set_scale_bar(self, on: bool) -> None:
+    def set_scale_bar(self, on: bool) -> None:
+        """Show or hide the scale bar of the second view."""
         slide = self._find_other_slide()
-        if self._model is not None:  # without a scale the unit of the layers is a stand-in
+        if self._model is not None:  # without a scale the units are pixels
             get_scale_bar(self._model).visible = on and slide is not None and slide.info.pixel_size is not None
 
     def _on_chosen(self) -> None:
@@ -275,7 +268,7 @@ class SideBySideController(QObject):
         self._refresh()
 
     def _same_unit(self) -> bool:
-        """Whether both slides have a scale, or neither."""
+        """Return whether both slides have a scale, or neither."""
         other = self._find_other_slide()
         if self._slide is None or self._model is None or other is None:
             return False
@@ -286,12 +279,12 @@ class SideBySideController(QObject):
         return self._model is not None and linked and not self._moving and self._same_unit()
 
     def _on_first(self, event: object = None) -> None:
-        """The first view was moved: the second goes along."""
+        """Move the second view with the first."""
         if self._is_linked():
             self._sync_cameras(get_camera(self._viewer), get_camera(self._model), 1)
 
     def _on_second(self, event: object = None) -> None:
-        """The second view was moved: the first goes along."""
+        """Move the first view with the second."""
         if self._is_linked():
             self._sync_cameras(get_camera(self._model), get_camera(self._viewer), -1)
 
@@ -305,7 +298,7 @@ class SideBySideController(QObject):
             self._moving = False
 
     def _on_aligned(self) -> None:
-        """What is in the middle of both views is the same place from now on."""
+        """Keep the current offset between the centers of both views."""
         if self._model is None or self._view is None:
             return
         first, second = get_camera(self._viewer).center[-2:], get_camera(self._model).center[-2:]
@@ -313,28 +306,5 @@ class SideBySideController(QObject):
         self._view.link_check.setChecked(True)
         self._on_first()
         unit = "µm" if self._slide is not None and self._slide.info.pixel_size is not None else "px"
-        said = f"{self.offset[1]:.4g}, {self.offset[0]:.4g} {unit} (x, y)"
-        self._view.hint_label.setText(f"Aligned: the slide beside is shifted by {said}.")
-
-
-NO_CASE = "no case is open: open it in the Case dock (Plugins > Melanoma > Case), with this slide among its images."
-NOT_IN_CASE = "{} is no image of the case that is open: drop it on its lesion in the Case dock first."
-
-
-def find_open_case(dock: SlideDock) -> tuple[Any, CaseImage]:
-    """Find the case that takes what is known of the slide in view.
-
-    On which the case lies; the Case dock is not imported for it.
-    """
-    from napari_melanoma.reports.slide import find_case_image
-
-    slide, case_dock = dock.slide, dock.window().findChild(QWidget, "case_dock")
-    controller: Any = getattr(case_dock, "controller", None)
-    if slide is None or controller is None or controller.case is None:
-        raise InputError(NO_CASE)
-    image = find_case_image(controller.case, slide.info.path)
-    if image is None:
-        raise InputError(NOT_IN_CASE.format(slide_display_name(slide.info)))
-    if controller.read_only:
-        raise InputError(f"the case may not be changed: {controller.read_only}")
-    return controller, image
+        shift = f"{self.offset[1]:.4g}, {self.offset[0]:.4g} {unit} (x, y)"
+        self._view.hint_label.setText(f"Aligned: the second slide is shifted by {shift}.")

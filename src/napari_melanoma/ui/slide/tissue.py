@@ -1,4 +1,4 @@
-"""The tissue of a slide: found by a method, shown as a layer that can be corrected, and honoured as it was drawn."""
+"""The Tissue section of the Slide dock: detect tissue, and correct it in a layer."""
 
 from __future__ import annotations
 
@@ -30,21 +30,19 @@ if TYPE_CHECKING:
 
 CORRECTED_FILE, BACKUP_FILE = "tissue-corrected.png", "tissue-corrected-before.png"
 METHOD_TIPS: dict[TissueMethod, str] = {
-    "auto": "Above the noise of the glass",
-    "otsu": "Otsu's threshold on the staining",
-    "entropy": "Kapur's threshold of most entropy",
-    "triangle": "The triangle threshold on the staining",
+    "auto": "Threshold above the noise of the glass",
+    "otsu": "Otsu's threshold on the stain density",
+    "entropy": "Kapur's maximum-entropy threshold",
+    "triangle": "Triangle threshold on the stain density",
     "luminance": "Otsu's threshold on the brightness",
 }
-NOT_DETECTED = "Found when the slide is analysed. Find it now to see it, and correct it where it is wrong."
-CORRECTED_TEXT = (
-    "{:.0f} % of the slide, as you corrected it before: the analysis keeps to it, until you press Find anew."
-)
+NOT_DETECTED = "Tissue is detected during the analysis. Detect it now to review and correct it."
+CORRECTED_TEXT = "{:.0f} % of the slide, corrected by you. The analysis uses this mask until you press Detect again."
 
 
 @dataclass(frozen=True)
 class DetectedTissue:
-    """Tissue as it was found: mask bool (row, column), its share of the slide, what to look at, and by which method."""
+    """Detected tissue: mask bool (row, column), its share of the slide, warnings, and the method."""
 
     identity: str
     mask: NDArray[np.bool_]
@@ -54,7 +52,7 @@ class DetectedTissue:
 
 
 class TissueSection(QWidget):
-    """Method, share, and the layer of the tissue."""
+    """Controls for the method, and the share of tissue."""
 
     edit_requested = Signal()
     method_changed = Signal()
@@ -62,17 +60,19 @@ class TissueSection(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.method_combo = named(NoWheelComboBox(), "tissue_method", "Method", "How tissue is told from glass")
+        self.method_combo = named(
+            NoWheelComboBox(), "tissue_method", "Method", "How tissue is distinguished from glass"
+        )
         self.method_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for place, name in enumerate(METHOD_TIPS):
+        for index, name in enumerate(METHOD_TIPS):
             self.method_combo.addItem(name, name)
-            self.method_combo.setItemData(place, METHOD_TIPS[name], 3)
-        tip = "Show the tissue as a layer: paint or erase, and the analysis keeps to what you drew"
-        self.edit_button = named(QPushButton("Find and edit"), "tissue_find", "Find the tissue", tip)
-        tip = "Take the tissue as it is found, without what you corrected"
-        self.reset_button = named(QPushButton("Find anew"), "tissue_anew", "Find the tissue anew", tip)
+            self.method_combo.setItemData(index, METHOD_TIPS[name], 3)
+        tip = "Show the tissue as a layer. Paint or erase: the analysis uses the corrected mask"
+        self.edit_button = named(QPushButton("Detect and edit"), "tissue_find", "Detect the tissue", tip)
+        tip = "Detect the tissue again, without your corrections"
+        self.reset_button = named(QPushButton("Detect again"), "tissue_anew", "Detect the tissue again", tip)
         self.reset_button.hide()
-        self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_words", "About the tissue")
+        self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_words", "Summary of the tissue")
         self._summary_label.setToolTip("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -86,7 +86,7 @@ class TissueSection(QWidget):
 
     @property
     def method(self) -> str:
-        """How tissue is told from glass."""
+        """Method that distinguishes tissue from glass."""
         return str(self.method_combo.currentData())
 
     @method.setter
@@ -94,12 +94,12 @@ class TissueSection(QWidget):
         self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(method)))
 
     def set_summary(self, summary: str) -> None:
-        """Say how much tissue there is."""
+        """Show a summary of the tissue."""
         self._summary_label.setText(summary)
 
 
 class TissueController(QObject):
-    """Finds the tissue of slides, shows it, and knows whether somebody corrected it."""
+    """Detect the tissue of slides, show it, and track manual corrections."""
 
     failed = Signal(object)
     started = Signal()
@@ -109,7 +109,7 @@ class TissueController(QObject):
         super().__init__(section)
         self._viewer, self._section = viewer, section
         self._detected: dict[str, DetectedTissue] = {}
-        self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # corrected when a slide was analysed before
+        self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # from a previous analysis
         self._slide: ViewerSlide | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_detected)
@@ -120,28 +120,27 @@ class TissueController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether tissue is being found."""
+        """Whether tissue is being detected."""
         return self._latest.busy
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         self._slide = slide
         found = None if slide is None else self._detected.get(slide.identity)
         if found is not None:
             self._section.method = found.method
-        able = slide is not None and slide.info.kind == "brightfield"
-        self._section.setEnabled(able)
+        self._section.setEnabled(slide is not None and slide.info.kind == "brightfield")
         self._update_section()
 
     def clear(self, identity: str) -> None:
-        """Forget the tissue of a slide that was closed, or that is read again."""
+        """Remove the tissue of a slide that was closed, or is read again."""
         self._detected.pop(identity, None)
         self._corrected_masks.pop(identity, None)
 
     def set_corrected_mask(self, mask: NDArray[np.bool_] | None) -> None:
-        """Go on with the tissue that was corrected when the slide was analysed before.
+        """Use the tissue that was corrected for a previous analysis.
 
-        ``mask``: bool (row, column) of the whole slide; None where nobody corrected it.
+        ``mask``: bool (row, column) of the whole slide; None if it was not corrected.
         """
         slide = self._slide
         if slide is None or slide_layers.find_layer(self._viewer, slide, "tissue") is not None:
@@ -152,10 +151,7 @@ class TissueController(QObject):
         self._update_section()
 
     def get_corrected_mask(self, slide: ViewerSlide) -> NDArray[np.bool_] | None:
-        """Give the tissue as it was corrected by hand.
-
-        Returns bool (row, column) of the whole slide; None where nobody changed what was found.
-        """
+        """Return the corrected tissue, bool (row, column) of the whole slide; None if it was not corrected."""
         import numpy as np
 
         layer, found = slide_layers.find_layer(self._viewer, slide, "tissue"), self._detected.get(slide.identity)
@@ -165,7 +161,7 @@ class TissueController(QObject):
         return None if found is not None and np.array_equal(drawn, found.mask) else drawn
 
     def _on_edit(self) -> None:
-        """Show the layer, found first where there is none."""
+        """Show the tissue layer; detect the tissue first if necessary."""
         slide = self._slide
         if slide is None:
             return
@@ -180,13 +176,13 @@ class TissueController(QObject):
             self._detect(slide)
 
     def _on_reset(self) -> None:
-        """Go back to what is found, after asking."""
+        """Detect the tissue again, after confirmation if it was corrected."""
         slide = self._slide
         if slide is not None and (self.get_corrected_mask(slide) is None or self._confirm_replacing()):
             self._detect(slide)
 
     def _on_method(self) -> None:
-        """Find it by the other method where it is shown, after asking where somebody corrected it."""
+        """Detect by the other method if tissue is shown, after confirmation if it was corrected."""
         slide = self._slide
         if slide is None:
             return
@@ -203,9 +199,9 @@ class TissueController(QObject):
 
     def _confirm_replacing(self) -> bool:
         box = create_question(
-            self._section, "replace_tissue", "Find the tissue anew?", "What you drew is lost.", "Slide"
+            self._section, "replace_tissue", "Detect the tissue again?", "Your corrections will be lost.", "Slide"
         )
-        box.addButton("Find anew", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.addButton("Detect again", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         pressed = exec_question(box)
         return pressed is not None and pressed.objectName() == "replace"
@@ -230,11 +226,11 @@ class TissueController(QObject):
         from napari.utils.colormaps import DirectLabelColormap
 
         def make() -> Labels:
-            colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
-            return Labels(mask.astype("uint8"), opacity=0.35, colormap=colours)
+            colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
+            return Labels(mask.astype("uint8"), opacity=0.35, colormap=colormap)
 
-        place = MapPlacement.from_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
-        layer = slide_layers.get_or_add_layer(self._viewer, slide, "tissue", make, place)
+        placement = MapPlacement.from_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "tissue", make, placement)
         layer.data = mask.astype("uint8")
         layer.visible = True
         layer.selected_label, layer.brush_size = 1, max(10, max(mask.shape) // 60)
@@ -247,24 +243,21 @@ class TissueController(QObject):
     def _update_section(self) -> None:
         slide = self._slide
         found = None if slide is None else self._detected.get(slide.identity)
-        kept = None if slide is None else self._corrected_masks.get(slide.identity)
-        self._section.reset_button.setVisible(kept is not None or found is not None)
+        corrected = None if slide is None else self._corrected_masks.get(slide.identity)
+        self._section.reset_button.setVisible(corrected is not None or found is not None)
         if slide is not None and slide.info.kind != "brightfield":
-            self._section.set_summary("Tissue is found on brightfield slides only.")
-        elif kept is not None:
-            self._section.set_summary(CORRECTED_TEXT.format(100 * kept.mean()))
+            self._section.set_summary("Tissue is detected on brightfield slides only.")
+        elif corrected is not None:
+            self._section.set_summary(CORRECTED_TEXT.format(100 * corrected.mean()))
         elif found is None:
             self._section.set_summary(NOT_DETECTED)
         else:
-            said = f"{100 * found.share:.0f} % of the slide. Paint or erase in the layer: the analysis keeps to it."
-            self._section.set_summary("\n".join((said, *found.warnings)))
+            summary = f"{100 * found.share:.0f} % of the slide. Paint or erase in the layer to correct it."
+            self._section.set_summary("\n".join((summary, *found.warnings)))
 
 
 def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
-    """Keep tissue that was drawn beside the results.
-
-    ``mask``: bool (row, column) of the whole slide.
-    """
+    """Save corrected tissue, bool (row, column) of the whole slide, next to the results."""
     from napari_melanoma.io.results import write_mask
 
     write_mask(folder / CORRECTED_FILE, mask)
@@ -272,25 +265,22 @@ def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
 
 
 def read_corrected_mask(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
-    """Read the tissue that was corrected last.
-
-    Returns bool (row, column) of the whole slide; None where nobody corrected it.
-    """
+    """Read the tissue that was corrected last, bool (row, column) of the whole slide; None if there is none."""
     from napari_melanoma.io.results import read_mask
 
-    kept = [folder / CORRECTED_FILE for folder in folders if (folder / CORRECTED_FILE).is_file()]
-    return read_mask(max(kept, key=lambda path: path.stat().st_mtime)) if kept else None
+    paths = [folder / CORRECTED_FILE for folder in folders if (folder / CORRECTED_FILE).is_file()]
+    return read_mask(max(paths, key=lambda path: path.stat().st_mtime)) if paths else None
 
 
 def back_up_corrected_masks(folders: Sequence[Path]) -> None:
-    """Let the tissue be found again from now on; what was drawn stays in a file beside."""
+    """Back up the corrected tissue, so that it is detected again."""
     for folder in folders:
         if (folder / CORRECTED_FILE).is_file():
             (folder / CORRECTED_FILE).replace(folder / BACKUP_FILE)
 
 
 def _detect_tissue(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> DetectedTissue:  # noqa: ANN401
-    """Find the tissue as the analysis would."""
+    """Detect the tissue as the analysis does."""
     from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
     overview = read_overview(slide)

@@ -1,4 +1,4 @@
-"""The slides of a folder in a fold of the Slide dock: how far each is, a click opens one, next and previous."""
+"""The Worklist section of the Slide dock: the slides of a folder and the state of their analyses."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.ui.slide.slide_description import is_same_slide
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from superqt import QCollapsible
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.table import WorkItem
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
 HEIGHT = 170
 NEXT_KEY, PREVIOUS_KEY = format_key("slide.list_next"), format_key("slide.list_previous")
-NO_FOLDER = "No folder yet: open a slide, or choose a folder."
+NO_FOLDER = "No folder yet. Open a slide or choose a folder."
 FolderListing = tuple[Path, "tuple[WorkItem, ...]"]
 
 
 class WorklistView(QWidget):
-    """Table of slides, with the folder above it."""
+    """Table of slides, with the name of the folder above it."""
 
     slide_chosen = Signal(object)
     folder_requested = Signal()
@@ -46,11 +49,11 @@ class WorklistView(QWidget):
         self._items: tuple[WorkItem, ...] = ()
         self._current: Path | None = None
         self.folder_label = named(quiet_label(NO_FOLDER), "worklist_words", "Folder of slides")
-        pick = tool_button("worklist_folder", "Choose a folder of slides", "Choose a folder of slides", "folder ...")
-        before = tool_button(
-            "worklist_previous", "Previous slide", f"Open the slide before ({PREVIOUS_KEY})", "previous"
+        folder_button = tool_button("worklist_folder", "Choose a folder", "Choose a folder of slides", "folder ...")
+        previous_button = tool_button(
+            "worklist_previous", "Previous slide", f"Open the previous slide ({PREVIOUS_KEY})", "previous"
         )
-        after = tool_button("worklist_next", "Next slide", f"Open the next slide ({NEXT_KEY})", "next")
+        next_button = tool_button("worklist_next", "Next slide", f"Open the next slide ({NEXT_KEY})", "next")
         self.table = named(QTableWidget(0, 2), "worklist", "Slides of the folder", "Click a slide to open it")
         self.table.setHorizontalHeaderLabels(["slide", "state"])
         self.table.verticalHeader().hide()
@@ -65,16 +68,16 @@ class WorklistView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (self.folder_label, self.table, row(before, after, pick)):
+        for widget in (self.folder_label, self.table, row(previous_button, next_button, folder_button)):
             layout.addWidget(widget)
-        pick.clicked.connect(self.folder_requested)
-        before.clicked.connect(lambda: self.choose_adjacent(-1))
-        after.clicked.connect(lambda: self.choose_adjacent(1))
+        folder_button.clicked.connect(self.folder_requested)
+        previous_button.clicked.connect(lambda: self.choose_adjacent(-1))
+        next_button.clicked.connect(lambda: self.choose_adjacent(1))
         self.table.cellClicked.connect(lambda line, _: self._choose_row(line))
         self.table.cellActivated.connect(lambda line, _: self._choose_row(line))
 
     def show_items(self, folder: Path, items: tuple[WorkItem, ...]) -> None:
-        """Show a folder."""
+        """Show the slides of a folder."""
         states = [item.state for item in items]
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         self.folder_label.setText(f"{folder.name or folder}: {', '.join(counts) or 'no slides'}")
@@ -94,14 +97,14 @@ class WorklistView(QWidget):
         self._highlight_current()
 
     def show_current(self, slide: Path | None) -> None:
-        """Mark the slide that the dock is about."""
+        """Highlight the displayed slide."""
         self._current = slide
         self._highlight_current()
 
     def choose_adjacent(self, by: int) -> None:
-        """Want the next or previous slide."""
-        places = [line for line, item in enumerate(self._items) if _is_same_slide(item.slide, self._current)]
-        line = places[0] + by if places else 0
+        """Choose the next or previous slide."""
+        lines = [line for line, item in enumerate(self._items) if is_same_slide(item.slide, self._current)]
+        line = lines[0] + by if lines else 0
         if 0 <= line < len(self._items):
             self._choose_row(line)
 
@@ -112,20 +115,21 @@ class WorklistView(QWidget):
         for line, item in enumerate(self._items):
             cell = self.table.item(line, 0)
             font = cell.font()
-            font.setBold(_is_same_slide(item.slide, self._current))
+            font.setBold(is_same_slide(item.slide, self._current))
             cell.setFont(font)
             if font.bold():
                 self.table.setCurrentCell(line, 0)
 
 
 class SlideWorklist(QObject):
-    """Fills the fold when it is first opened, and looks again while it is seen."""
+    """Fill the section when it is first opened, and refresh it while it is visible."""
 
     failed = Signal(object)
+    slide_requested = Signal(object)
 
-    def __init__(self, dock: SlideDock) -> None:
-        super().__init__(dock)
-        self._dock, self._section = dock, dock.worklist_section
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._context, self._section = context, section
         self._view: WorklistView | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_folder_listed)
@@ -134,44 +138,44 @@ class SlideWorklist(QObject):
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
         for name, by in (("slide.list_next", 1), ("slide.list_previous", -1)):
-            add_shortcut(dock, name, partial(self._step, by))
+            add_shortcut(context.dock, name, partial(self._step, by))
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def busy(self) -> bool:
-        """Whether a folder is being looked at."""
+        """Whether a folder is being read."""
         return self._latest.busy
 
     @property
     def folder(self) -> Path | None:
-        """The folder of slides: the one that was chosen, else that of the slide in view."""
-        kept = self._dock.settings.get(FOLDER_SETTING, "")
-        if kept and Path(kept).is_dir():
-            return Path(kept)
-        slide = self._dock.slide
+        """Folder that was chosen, else that of the displayed slide."""
+        chosen = self._context.settings.get(FOLDER_SETTING, "")
+        if chosen and Path(chosen).is_dir():
+            return Path(chosen)
+        slide = self._context.slide
         return None if slide is None else slide.info.path.absolute().parent
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         if self._view is not None:
             self._view.show_current(None if slide is None else slide.info.path)
             self.refresh()
 
     def refresh(self) -> None:
-        """Look at the folder again, where somebody sees it."""
-        folder, out = self.folder, self._dock.run_manager.root
+        """Read the folder again if the section is visible."""
+        folder, out = self.folder, self._context.run_manager.root
         if self._view is not None and self._section.isVisible() and self._section.isExpanded() and folder is not None:
             self._latest.submit("worklist", lambda: partial(_list_folder, folder, out))
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Make what is inside when somebody looks for the first time."""
+        """Create the content when the section is first opened."""
         if is_open and self._view is None:
             self._view = WorklistView()
-            self._view.slide_chosen.connect(self._open_slide)
+            self._view.slide_chosen.connect(self.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
-            self.set_slide(self._dock.slide)
+            self.set_slide(self._context.slide)
         if is_open:
             self._timer.start()
             QTimer.singleShot(0, self.refresh)
@@ -182,22 +186,12 @@ class SlideWorklist(QObject):
         if self._view is not None and listing[0] == self.folder:
             self._view.show_items(*listing)
 
-    def _open_slide(self, path: Path) -> None:
-        """Show a slide that is open, or open it."""
-        combo = self._dock.picker.combo
-        for index in range(combo.count()):
-            if _is_same_slide(path, Path(combo.itemData(index))):
-                combo.setCurrentIndex(index)
-                combo.activated.emit(index)
-                return
-        self._dock.opener.open([path])
-
     def _step(self, by: int) -> None:
         if self._view is not None:
             self._view.choose_adjacent(by)
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self._dock.window(), "Folder of slides", str(self.folder or Path.home()))
+        dialog = QFileDialog(self._context.window, "Folder of slides", str(self.folder or Path.home()))
         dialog.setObjectName("worklist_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
@@ -206,13 +200,8 @@ class SlideWorklist(QObject):
         dialog.open()
 
     def _on_folder_chosen(self, name: str) -> None:
-        self._dock.settings.set(FOLDER_SETTING, name)
+        self._context.settings.set(FOLDER_SETTING, name)
         self.refresh()
-
-
-def _is_same_slide(one: Path, other: Path | None) -> bool:
-    """Whether two paths are of one slide; a DICOM slide is opened by a file or by its folder."""
-    return other is not None and other.absolute() in (one.absolute(), *(one.absolute() / other.name,))
 
 
 def _list_folder(folder: Path, out: Path, run: RunContext) -> FolderListing:

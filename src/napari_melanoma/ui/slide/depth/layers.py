@@ -1,4 +1,4 @@
-"""Layers of the Depth section: the line, other lines to compare, mitoses."""
+"""Layers of the Depth section: the measured line, lines to compare, and mitoses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.slide.measurements import offset_label
-from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, line_width
+from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, line_width, offset_label
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.style import Connections
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MODEL_COLOR, READER_COLOR, COMPARED_TEXT_SIZE = "#5a5a5a", "#006b1b", 11
-LABEL_OFFSET = "\n\n\n"  # clear of what stands beside the line that counts, which lies close by
+LABEL_OFFSET = "\n\n\n"  # below the label of the measured line, which is close
 
 
 @dataclass(frozen=True)
 class ComparedDepthLine:
-    """A line with the words beside it, and its colour."""
+    """A line with its label and color."""
 
     line: Line
     label: str
@@ -39,10 +38,7 @@ class ComparedDepthLine:
 def select_compared_lines(
     depth: SlideDepthReadings, reader: str, proposed: SlideDepthProposals, hidden: Line | None
 ) -> tuple[ComparedDepthLine, ...]:
-    """Choose the lines to compare with: other readers' own only once the reader has measured.
-
-    Returns the analysis's, numbered, then the readers'.
-    """
+    """Return the numbered lines of the analysis, then those of other readers once the reader has measured."""
     own = depth.reading_by(reader)
     model = [(one.line, str(number), MODEL_COLOR) for number, one in enumerate(proposed.proposals, start=1)]
     others = []
@@ -56,7 +52,7 @@ def select_compared_lines(
 
 
 def show_compared_lines(viewer: Viewer, slide: ViewerSlide, lines: Sequence[ComparedDepthLine]) -> None:
-    """Show lines in place of those that are shown."""
+    """Replace the lines to compare."""
     import numpy as np
 
     layer = slide_layers.find_layer(viewer, slide, "readings")
@@ -96,9 +92,10 @@ MODES = {"draw": "add_line", "move": "direct"}
 
 
 class DepthLineLayer(QObject):
-    """Shows one line, and tells when the user draws or moves it.
+    """Layer of the measured line, with tools to draw and to move it.
 
-    ``moving``: both ends as they are while the user drags one, in pixels of the finest level.
+    ``line_moving``: both ends while one is dragged, in pixels of the finest level. ``line_drawn``: both ends after the
+    mouse button was released; None if the line was removed.
     """
 
     line_moving = Signal(object)
@@ -113,7 +110,7 @@ class DepthLineLayer(QObject):
         self.tool = self._connected_slide = ""
         self._showing = self._is_drawing = False
         self._known_line: Line | None = None
-        self._dragged: Line | None = None  # from where to where the mouse was, while a line is drawn
+        self._dragged: Line | None = None  # start and end of the mouse while a line is drawn
         self._layer_events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
         self.destroyed.connect(self._viewer_events.close)
@@ -121,14 +118,14 @@ class DepthLineLayer(QObject):
 
     @property
     def layer(self) -> Shapes | None:
-        """The layer; None where there is none."""
+        """The layer; None if there is none."""
         found: Shapes | None = None
         if self._slide is not None:
             found = slide_layers.find_layer(self._viewer, self._slide, "depth")
         return found
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide; what is half drawn stays with the one before, and counts for nothing."""
+        """Show another slide; an unfinished line of the previous one is ignored."""
         same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
         if not same:
             self.set_tool("")
@@ -137,10 +134,7 @@ class DepthLineLayer(QObject):
         self._slide = slide
 
     def show(self, line: Line | None, label: str) -> None:
-        """Show a line in place of what is shown.
-
-        ``line``: both ends in pixels of the finest level.
-        """
+        """Replace the line; ``line``: both ends in pixels of the finest level."""
         slide = self._slide
         if slide is None or self._is_drawing or not is_slide_open(self._viewer, slide):
             return
@@ -160,7 +154,7 @@ class DepthLineLayer(QObject):
             self._showing = False
 
     def set_label(self, label: str) -> None:
-        """Write other words beside the line, while it moves."""
+        """Change the label while the line is moved."""
         layer = self.layer
         if layer is not None and not self._is_drawing:
             self._showing = True
@@ -168,8 +162,8 @@ class DepthLineLayer(QObject):
             self._showing = False
 
     def set_tool(self, tool: str) -> None:
-        """Put a tool into the user's hand, or away."""
-        slide, before, self.tool = self._slide, self.tool, ""  # what is told in between is no change of tool
+        """Activate a tool; empty deactivates it."""
+        slide, previous, self.tool = self._slide, self.tool, ""  # events in between are not changes of the tool
         if tool and slide is not None:
             layer = self._ensure_layer()
             layer.visible = True
@@ -179,7 +173,7 @@ class DepthLineLayer(QObject):
                 layer.selected_data = {0}
             layer.current_edge_color, layer.current_edge_width = LINE_COLOR, line_width(self._viewer, slide, "depth")
             self.tool = tool
-        elif before and (mine := self.layer) is not None:
+        elif previous and (mine := self.layer) is not None:
             mine.mode = "pan_zoom"
             if (
                 slide is not None
@@ -187,16 +181,16 @@ class DepthLineLayer(QObject):
                 and is_slide_open(self._viewer, slide)
             ):
                 self._viewer.layers.selection.active = slide.layers[-1]
-        if self.tool != before:
+        if self.tool != previous:
             self.tool_changed.emit()
 
     def _ensure_layer(self) -> Shapes:
-        """The layer, made where there is none."""
-        slide, before = self._slide, self.layer
+        """Return the layer, created if necessary."""
+        slide, previous = self._slide, self.layer
         assert slide is not None, "only slides have a depth"
         width = line_width(self._viewer, slide, "depth")
         layer: Shapes = slide_layers.get_or_add_layer(self._viewer, slide, "depth", partial(create_line_layer, width))
-        if before is None or self._connected_slide != slide.identity:
+        if previous is None or self._connected_slide != slide.identity:
             self._connected_slide = slide.identity
             self._layer_events.close()
             self._layer_events.connect(layer.events.data, self._on_data)
@@ -208,7 +202,7 @@ class DepthLineLayer(QObject):
         return layer
 
     def _track_drag(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
-        """Know where the mouse was pressed and let go: napari cannot draw a line that is exactly upright or level."""
+        """Track where the mouse was pressed and released: napari cannot draw exactly vertical or horizontal lines."""
         slide = self._slide
         self._dragged = None
         if slide is None or layer != self.layer or self.tool != "draw":
@@ -226,10 +220,10 @@ class DepthLineLayer(QObject):
         self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
         if action in ("added", "changed", "removed"):
             self._is_drawing = False
-            QTimer.singleShot(0, self._emit_line)  # when napari is done with the shape
+            QTimer.singleShot(0, self._emit_line)  # after napari has finished the shape
 
     def _on_moving(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Tell the ends while the mouse moves them."""
+        """Emit the ends while the mouse moves them."""
         layer = self.layer
         if self._showing or layer is None or event.source != layer or not (self._is_drawing or self.tool == "move"):
             return
@@ -238,7 +232,7 @@ class DepthLineLayer(QObject):
             self.line_moving.emit(ends)
 
     def _emit_line(self) -> None:
-        """Tell what there is now that the user has let go."""
+        """Emit the line after the mouse button was released."""
         layer, slide = self.layer, self._slide
         if layer is None or slide is None or self._is_drawing:
             return
@@ -250,13 +244,13 @@ class DepthLineLayer(QObject):
         self._dragged = None
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Show that another tool was taken in napari's own controls."""
+        """Update the tool when it is changed in napari's layer controls."""
         if event.source == self.layer and self.tool and str(event.source.mode) != MODES[self.tool]:
             self.tool = next((name for name, mode in MODES.items() if mode == str(event.source.mode)), "")
             self.tool_changed.emit()
 
     def _on_active(self, event: object) -> None:
-        """Put the tool away when the user turns to another layer."""
+        """Deactivate the tool when another layer is selected."""
         if self.tool and self._viewer.layers.selection.active != self.layer:
             self.set_tool("")
 
@@ -267,15 +261,15 @@ MITOSIS_COLOR, MARK_UM, MARK_PX = (
     "#ff9500",
     14.0,
     (9, 60),
-)  # width of a mark on the slide, and least and most on the screen
+)  # size of a mark on the slide, and limits on the screen
 CORNERS = 90
 HOTSPOT_MM2 = 1.0
 
 
 class MitosisLayers(QObject):
-    """Shows marks and area, and tells when the user changes them.
+    """Layers of mitosis marks and counting areas.
 
-    ``changed``: points and areas as they are now, in pixels of the finest level.
+    ``changed``: points and areas in pixels of the finest level.
     """
 
     changed = Signal(object, object)
@@ -294,7 +288,7 @@ class MitosisLayers(QObject):
         self.destroyed.connect(self._layer_events.close)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self.set_tool("")
             self._layer_events.close()
@@ -303,7 +297,7 @@ class MitosisLayers(QObject):
         self._slide = slide
 
     def show(self, mitoses: MitosisCount) -> None:
-        """Show marks and areas in place of what is shown."""
+        """Replace marks and areas."""
         slide = self._slide
         if slide is None or self._is_drawing or not is_slide_open(self._viewer, slide):
             return
@@ -317,9 +311,9 @@ class MitosisLayers(QObject):
             self._showing = False
 
     def set_tool(self, tool: str) -> None:
-        """Put a tool into the user's hand, or away."""
-        slide, before, self.tool = self._slide, self.tool, ""
-        if before and before != tool and (last := self._find_layer(TOOLS[before][0])) is not None:
+        """Activate a tool; empty deactivates it."""
+        slide, previous, self.tool = self._slide, self.tool, ""
+        if previous and previous != tool and (last := self._find_layer(TOOLS[previous][0])) is not None:
             last.mode = "pan_zoom"
         if tool and slide is not None:
             role, mode = TOOLS[tool]
@@ -328,13 +322,13 @@ class MitosisLayers(QObject):
             self._viewer.layers.selection.active = layer
             layer.mode = mode
             self.tool = tool
-        elif before and slide is not None and is_slide_open(self._viewer, slide):
+        elif previous and slide is not None and is_slide_open(self._viewer, slide):
             self._viewer.layers.selection.active = slide.layers[-1]
-        if self.tool != before:
+        if self.tool != previous:
             self.tool_changed.emit()
 
     def add_hotspot(self) -> None:
-        """Put a circle of a square millimetre where the user looks, in place of the area before."""
+        """Replace the counting area by a circle of 1 mm² at the center of the view."""
         import numpy as np
 
         slide = self._slide
@@ -343,7 +337,7 @@ class MitosisLayers(QObject):
         row, column = get_visible_region(self._viewer, slide).center
         turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
         shape = np.stack([np.sin(turns), np.cos(turns)], axis=1) * 1000 / np.array(slide.pixel_um)
-        inside = CORNERS / 2 * np.sin(2 * np.pi / CORNERS)  # what the polygon of a circle of 1 mm encloses, in mm²
+        inside = CORNERS / 2 * np.sin(2 * np.pi / CORNERS)  # area of the polygon for a circle of 1 mm radius, in mm²
         ring = shape * np.sqrt(HOTSPOT_MM2 / inside) + np.array((row, column))
         self.changed.emit(self._points(), (tuple((float(y), float(x)) for y, x in ring),))
 
@@ -351,13 +345,13 @@ class MitosisLayers(QObject):
         return None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, role)
 
     def _ensure_layer(self, role: Any) -> Any:  # noqa: ANN401 - a layer, by its role
-        """A layer, made where there is none."""
-        slide, before = self._slide, self._find_layer(role)
+        """Return a layer, created if necessary."""
+        slide, previous = self._slide, self._find_layer(role)
         assert slide is not None, "only slides have mitoses"
         width = line_width(self._viewer, slide, "mitosis area")
         make = (lambda: _create_point_layer(slide)) if role == POINTS_ROLE else (lambda: _create_area_layer(width))
         layer = slide_layers.get_or_add_layer(self._viewer, slide, role, make)
-        if before is None or role not in self._connected_roles:
+        if previous is None or role not in self._connected_roles:
             self._connected_roles.add(role)
             self._layer_events.connect(layer.events.data, self._on_data)
             self._layer_events.connect(layer.events.mode, self._on_mode)
@@ -402,27 +396,27 @@ class MitosisLayers(QObject):
             self._is_drawing = action == "adding"
         if action in ("added", "changed", "removed"):
             self._is_drawing = False
-            QTimer.singleShot(0, self._emit_changed)  # when napari is done with it
+            QTimer.singleShot(0, self._emit_changed)  # after napari has finished the change
 
     def _emit_changed(self) -> None:
         if self._slide is not None and not self._is_drawing:
             self.changed.emit(self._points(), self._areas())
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Show that another tool was taken in napari's own controls."""
+        """Update the tool when it is changed in napari's layer controls."""
         role, mode = TOOLS.get(self.tool, ("", ""))
         if role and event.source == self._find_layer(role) and str(event.source.mode) != mode:
             self.tool = ""
             self.tool_changed.emit()
 
     def _on_active(self, event: object) -> None:
-        """Put the tool away when the user turns to another layer."""
+        """Deactivate the tool when another layer is selected."""
         if self.tool and self._viewer.layers.selection.active != self._find_layer(TOOLS[self.tool][0]):
             self.set_tool("")
 
 
 def _round_point(point: Any) -> tuple[float, float]:  # noqa: ANN401 - two numbers
-    """A place to a hundredth of a pixel, so that what napari rounds compares equal."""
+    """Round to a hundredth of a pixel, because napari stores points with less precision."""
     return round(float(point[0]), 2), round(float(point[1]), 2)
 
 
@@ -446,15 +440,12 @@ def _create_area_layer(width: float) -> Shapes:
 
 
 LINE_COLOR, TEXT_COLOR, TEXT_SIZE = "#0b3cff", "#00083d", 16
-TOLERANCE_PX = 1e-2  # pixels: napari keeps less digits than a file
+TOLERANCE_PX = 1e-2  # napari stores fewer digits than a file
 CLICK_PX = 8.0  # of the screen
 
 
 def create_line_layer(width: float) -> Shapes:
-    """Make an empty layer.
-
-    ``width``: of its line in pixels of the finest level. In pixels of the finest level.
-    """
+    """Create an empty layer; ``width``: of its line in pixels of the finest level."""
     import numpy as np
     from napari.layers import Shapes
 
@@ -471,20 +462,14 @@ def create_line_layer(width: float) -> Shapes:
 
 
 def add_line(layer: Shapes, line: Line, width: float) -> None:
-    """Draw a line.
-
-    ``line``: both ends in pixels of the finest level. ``width``: in these pixels.
-    """
+    """Add a line; ends and width in pixels of the finest level."""
     import numpy as np
 
     layer.add_lines([np.array(line, np.float64) - HALF], edge_width=width, edge_color=LINE_COLOR)
 
 
 def read_line_ends(layer: Shapes, known: Line | None) -> Line | None:
-    """Read both ends of the line that was drawn last.
-
-    In pixels of the finest level; None where there is no line.
-    """
+    """Return both ends of the last line in pixels of the finest level; None if there is no line."""
     if not len(layer.data):
         return None
     data = layer.data[-1]
@@ -494,7 +479,7 @@ def read_line_ends(layer: Shapes, known: Line | None) -> Line | None:
 
 
 def label_line(layer: Shapes, label: str) -> None:
-    """Write beside the line what it measures."""
+    """Label the line with its length."""
     import numpy as np
 
     shown = [offset_label(data, "line", label) for data in layer.data]
@@ -505,15 +490,12 @@ def label_line(layer: Shapes, label: str) -> None:
 
 
 def is_click(viewer: Viewer, slide: ViewerSlide, line: Line) -> bool:
-    """Say whether the mouse was let go where it was pressed: napari makes a short line of that.
-
-    ``line``: both ends in pixels of the finest level.
-    """
+    """Return whether a line is so short that it was a click; ``line``: in pixels of the finest level."""
     (top, left), (bottom, right) = line
     y, x = (bottom - top) * slide.pixel_um[0], (right - left) * slide.pixel_um[1]
     return float(get_camera(viewer).zoom) * math.hypot(y, x) < CLICK_PX
 
 
 def _is_same_line(one: Line, other: Line) -> bool:
-    """Whether the ends of two lines are the same, but for rounding."""
+    """Return whether the ends of two lines are equal within the tolerance."""
     return all(abs(a - b) < TOLERANCE_PX for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True))

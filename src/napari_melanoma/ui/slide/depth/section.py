@@ -1,15 +1,17 @@
-"""The Depth section: readings of depth made, changed and handed on."""
+"""The Depth section: measure the depth, edit the reading, and export it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QListWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.depth.layers import (
     DepthLineLayer,
     MitosisLayers,
@@ -17,127 +19,132 @@ from napari_melanoma.ui.slide.depth.layers import (
     show_compared_lines,
 )
 from napari_melanoma.ui.slide.depth.store import DepthReadingStore
-from napari_melanoma.ui.slide.regions.section import READER_SETTING
+from napari_melanoma.ui.slide.open_case import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.shape_layers import is_slide_open
-from napari_melanoma.ui.slide.side_by_side import NO_CASE, find_open_case
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthReadings
+    from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth.automatic import DepthAnalysis
     from napari_melanoma.ui.slide.depth.view import DepthView
-    from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-MODEL_MEASURED = "The model has measured: look at its line, and take it, move it or draw your own."
-MODEL_FOUND_NOTHING = "The model found nothing to measure: the fold Depth says why. Measure by hand."
-MODEL_NOT_VALID = "The model has ended, and its result is not valid: the fold Depth says why. Measure by hand."
+MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
+MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
+MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
 
 
 class SlideDepthSection(QObject):
-    """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened."""
+    """Synchronize layers, widgets and file of the depth; the widgets are created when the section is first opened."""
 
     failed = Signal(object)
+    scale_requested = Signal()
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._section = dock, viewer, dock.depth_section
+    def __init__(
+        self, context: SlideContext, section: QCollapsible, find_ruler_line: Callable[[], SlideMeasurement | None]
+    ) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
         self._view: DepthView | None = None
         self.analysis: DepthAnalysis | None = None
-        self._last_analysis: Any = None  # of the slide's own analysis, when it was looked at last
+        self._last_analysis: Any = None  # end of the slide's analysis that was read last
         self.store = DepthReadingStore(self)
         keys = {
             "Control-Z": partial(self.store.step_history, "undo"),
             "Control-Shift-Z": partial(self.store.step_history, "redo"),
         }
-        self.line_layer = DepthLineLayer(viewer, self, keys)
-        self.mitosis_layers = MitosisLayers(viewer, self, keys)
-        self._last_message = ""  # the last sentence about readings in the status line
-        self.store.reader = dock.settings.get(READER_SETTING, "")
+        self.line_layer = DepthLineLayer(self._viewer, self, keys)
+        self.mitosis_layers = MitosisLayers(self._viewer, self, keys)
+        self._last_message = ""  # the last message about readings in the status line
+        self.store.reader = context.settings.get(READER_SETTING, "")
         self.store.changed.connect(self._on_changed)
         self.store.message.connect(self._show_message)
         self.store.failed.connect(self.failed)
-        self.controller = DepthController(self, dock)
-        self.exporter = DepthExporter(dock, self.store)
+        self.controller = DepthController(self, context, find_ruler_line)
+        self.exporter = DepthExporter(context, self.store)
         self.exporter.failed.connect(self.failed)
-        dock.run_panel.updated.connect(self._on_run_update)
-        dock.hidden.connect(self._on_dock_hidden)
-        dock.destroyed.connect(self.store.writer.flush)
+        context.run_updated.connect(self._on_run_update)
+        context.dock_hidden.connect(self._on_dock_hidden)
+        context.dock.destroyed.connect(self.store.writer.flush)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def busy(self) -> bool:
-        """Whether something is read, written or started; an analysis at work is not meant."""
+        """Whether something is read, written or started; a running analysis does not count."""
         return self.store.busy or self.exporter.busy or (self.analysis is not None and self.analysis.busy)
 
     @property
     def view(self) -> DepthView:
-        """The fold's content, made when it is first needed."""
+        """The widgets, created when they are first needed."""
         if self._view is None:
             from napari_melanoma.ui.slide.depth.automatic import DepthAnalysis
             from napari_melanoma.ui.slide.depth.view import DepthView
 
-            made = self._view = DepthView(self._dock.settings, self._dock.icons)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
-            self.analysis = DepthAnalysis(self._dock, made.run_panel)
-            self._connect(made, self.analysis)
+            view = self._view = DepthView(self._context.settings, self._context.icons)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            self.analysis = DepthAnalysis(self._context, view.run_panel)
+            self._connect(view, self.analysis)
             now = self.store.state
             self.analysis.set_folder(None if now is None else now.folder)
         return self._view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide, or the same with another scale."""
-        other = slide is None or self._slide is None or slide.identity != self._slide.identity
-        if self._view is not None and other:
-            self._view.fields.notes_timer.flush()  # what was typed is of the slide before
+        """Show another slide, or the same with another scale."""
+        is_other = slide is None or self._slide is None or slide.identity != self._slide.identity
+        if self._view is not None and is_other:
+            self._view.fields.notes_timer.flush()  # the notes are about the previous slide
         self.line_layer.set_slide(slide)
         self.mitosis_layers.set_slide(slide)
         self._slide = slide
-        if other:
+        if is_other:
             self._last_analysis = None
             if self.analysis is not None:
                 self.analysis.set_folder(None)
         self.store.set_slide(slide)
-        if other:
+        if is_other:
             self._sync_reader()
 
     def _sync_reader(self) -> None:
-        """Go by the name that was given last, also where that was in the fold of the regions."""
-        name = self._dock.settings.get(READER_SETTING, "")
+        """Use the name of the reader that was entered last, here or in the Regions section."""
+        name = self._context.settings.get(READER_SETTING, "")
         if name != self.store.reader and name.lower() != "model":
             if self._view is not None:
                 self._view.reader_field.setText(name)
             self.store.set_reader(name)
 
     def _show_message(self, text: str) -> None:
-        """Show a sentence, or take back the last one unless another part of the dock has replaced it."""
-        status = self._dock.status
+        """Show a message; empty clears the last one, unless another part of the dock has replaced it."""
+        status = self._context.status
         if text or status.text == self._last_message:
             status.show_message(text)
         self._last_message = text
 
     @property
     def viewer(self) -> Viewer:
-        """Where the layers are."""
+        """The viewer with the layers."""
         return self._viewer
 
     @property
     def slide(self) -> ViewerSlide | None:
-        """The slide that it is about."""
+        """The displayed slide."""
         return self._slide
 
     @property
     def created_view(self) -> DepthView | None:
-        """The fold's content, where it was made."""
+        """The widgets; None before they were created."""
         return self._view
 
     def _connect(self, view: DepthView, analysis: DepthAnalysis) -> None:
@@ -152,35 +159,40 @@ class SlideDepthSection(QObject):
         if is_open:
             self._update_view()
 
+    def expand(self) -> None:
+        """Open the section in the dock."""
+        if not self._section.isExpanded():
+            self._section.expand()
+
     def load(self, location: SlideResultLocation) -> None:
-        """Look at what was measured before, now that it is known where that is."""
+        """Read the stored readings of the slide."""
         self.store.load(location)
         if self.analysis is not None and self._slide is not None and self._slide.identity == location.identity:
             self.analysis.set_folder(location.slide_folder or location.folder)
 
     def _on_dock_hidden(self) -> None:
-        """Keep what is not written yet: the window may be about to close."""
+        """Write pending changes: the window may be about to close."""
         if self._view is not None:
             self._view.fields.notes_timer.flush()
         self.store.flush()
 
-    def _on_run_update(self, sight: Any) -> None:  # noqa: ANN401 - a SlideSight
-        """Look anew when the slide's own analysis has come to its end."""
-        now, ended = self.store.state, sight.content.get("seconds")
-        if now is not None and sight.path == now.folder and str(sight.report.state) == "finished":
-            before, self._last_analysis = self._last_analysis, ended
-            if before != ended:
+    def _on_run_update(self, update: SlideRunUpdate) -> None:
+        """Read the proposals again when the slide's analysis has finished."""
+        now, ended = self.store.state, update.content.get("seconds")
+        if now is not None and update.path == now.folder and str(update.report.state) == "finished":
+            previous, self._last_analysis = self._last_analysis, ended
+            if previous != ended:
                 self.store.reload_proposals()
 
     def _on_analysis_finished(self, found: bool, valid: bool) -> None:
-        """Show what the analysis for the depth has come to."""
-        self._dock.status.show_message(
+        """Show the outcome of the depth analysis."""
+        self._context.status.show_message(
             MODEL_NOT_VALID if not valid else MODEL_MEASURED if found else MODEL_FOUND_NOTHING
         )
         self.store.reload_proposals()
 
     def _on_changed(self) -> None:
-        """Draw and say what counts now."""
+        """Show the current reading in layers and widgets."""
         slide, now = self._slide, self.store.state
         if slide is not None and now is not None and is_slide_open(self._viewer, slide):
             reading = self.store.reading
@@ -195,10 +207,10 @@ class SlideDepthSection(QObject):
         self._update_view()
 
     def _update_view(self) -> None:
-        """Say what there is, where somebody looks."""
+        """Show the current state, if the section is open or was opened."""
         if self._view is None and not self._section.isExpanded():
             return
-        from napari_melanoma.depth import formatting as words
+        from napari_melanoma.depth import formatting
         from napari_melanoma.depth.readings import DepthReading
 
         view, now, reading = self.view, self.store.state, self.store.reading
@@ -210,15 +222,15 @@ class SlideDepthSection(QObject):
         if now is not None:
             depth, found = now.history.current, now.proposed
             tips = ["; ".join(one.notes) for one in found.proposals]
-            said = words.describe_proposals(found, reading, now.selected)
-            view.show_proposals(words.format_proposals(found.proposals), tips, now.selected, said)
+            summary = formatting.describe_proposals(found, reading, now.selected)
+            view.show_proposals(formatting.format_proposals(found.proposals), tips, now.selected, summary)
             view.validity.show_validity(found.validity, self._slide and self._slide.identity)
-            rows = words.reader_rows(
+            rows = formatting.reader_rows(
                 depth, self.store.reader, self.store.automatic_reading if valid else DepthReading()
             )
-            view.show_readers(rows, words.describe_other_readings(depth, self.store.reader))
-            for way, able in (("undo", now.history.past), ("redo", now.history.undone)):
-                view.history_buttons[way].setEnabled(bool(able))
+            view.show_readers(rows, formatting.describe_other_readings(depth, self.store.reader))
+            for way, steps in (("undo", now.history.past), ("redo", now.history.undone)):
+                view.history_buttons[way].setEnabled(bool(steps))
         view.show_tool(self.line_layer.tool, has_line=reading.line is not None)
         for button in (view.report_button, view.case_button):
             button.setEnabled(bool(reading.when))
@@ -226,75 +238,78 @@ class SlideDepthSection(QObject):
             view.update_automatic_button(self.analysis.models, self._find_blocker())
 
     def _show_reading(self, reading: DepthReading) -> None:
-        """Say thickness, category and warnings; the number of a model that is not valid stands in its own part."""
-        from napari_melanoma.depth import formatting as words
+        """Show thickness, category and warnings, but not a thickness by the model that is not valid."""
+        from napari_melanoma.depth import formatting
 
         view, slide = self.view, self._slide
         now = self.store.state
         if now is not None and not now.proposed.validity.valid and not reading.when:
             reading = reading.model_copy(update={"mm": None})
-        view.thickness_label.setText(words.format_headline(reading))
-        view.source_label.setText(words.describe_origin(reading))
+        view.thickness_label.setText(formatting.format_headline(reading))
+        view.source_label.setText(formatting.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
-        said = list(words.reading_warnings(reading, self.store.size))
+        warnings = list(formatting.reading_warnings(reading, self.store.size))
         if slide is not None and slide.info.pixel_size is None:
-            said.insert(0, f"No scale: a depth needs one. {self._dock.icons.link('scale', 'Set the scale')}.")
-        view.warning_label.setText("<br>".join(said))
-        view.warning_label.setVisible(bool(said))
+            warnings.insert(0, f"No scale: a depth requires one. {self._context.icons.link('scale', 'Set the scale')}.")
+        view.warning_label.setText("<br>".join(warnings))
+        view.warning_label.setVisible(bool(warnings))
 
     def _find_blocker(self) -> str:
-        """Why no model can be started now; empty where one can."""
+        """Return why no model can be started now; empty if one can."""
         slide = self._slide
         if slide is None or slide.info.pixel_size is None:
-            return "A depth needs a scale: set it first, with the ruler beside the slide's name."
+            return "A depth requires a scale: set it first, with the ruler next to the slide's name."
         if slide.info.kind != "brightfield":
-            return "The models have learnt from brightfield stains: measure by hand."
-        return "It is at work." if self.analysis is not None and self.analysis.active else ""
+            return "The models were trained on brightfield stains: measure manually."
+        return "The analysis is running." if self.analysis is not None and self.analysis.active else ""
 
 
-NO_SCALE = "{} has no scale, and a depth is in mm. Set it: the ruler beside the slide's name takes a number, or a line."
-NO_RULER = "there is no line to take: open Measure, draw one from the melanoma to the edge, then press ruler again."
-RESERVED_READER_NAME = "'model' stands for what the analysis says: choose another name."
-CLICK_HINT = "That was a click: press the mouse at one end of the line, and let go at the other."
+NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
+NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
+RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
+CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
 NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
 
 
 class DepthController(QObject):
-    """Takes what the user does to the keeper."""
+    """Handle the controls of the section and the tools of its layers."""
 
-    def __init__(self, section: SlideDepthSection, dock: SlideDock) -> None:
+    def __init__(
+        self,
+        section: SlideDepthSection,
+        context: SlideContext,
+        find_ruler_line: Callable[[], SlideMeasurement | None],
+    ) -> None:
         super().__init__(section)
-        self._section, self._dock = section, dock
+        self._section, self._context, self._find_ruler_line = section, context, find_ruler_line
         section.line_layer.line_drawn.connect(self._on_drawn)
         section.line_layer.clicked.connect(self._on_clicked)
         section.line_layer.line_moving.connect(self._on_moving)
         section.line_layer.tool_changed.connect(self._update_tools)
         section.mitosis_layers.changed.connect(self._on_mitoses)
         section.mitosis_layers.tool_changed.connect(self._update_tools)
-        add_shortcut(dock, "slide.depth", self._on_key)
+        add_shortcut(context.dock, "slide.depth", self._on_key)
 
     def connect_signals(self, view: DepthView) -> None:
-        """Hear what the user does in the fold."""
-        keeper = self._section.store
+        """Connect the widgets."""
+        store = self._section.store
         view.tool_requested.connect(self._on_tool)
-        view.proposal_accepted.connect(keeper.accept_proposal)
+        view.proposal_accepted.connect(store.accept_proposal)
         view.proposal_selected.connect(self._on_proposal_selected)
-        view.history_requested.connect(keeper.step_history)
+        view.history_requested.connect(store.step_history)
         view.reader_changed.connect(self._on_reader)
         view.fields.edited.connect(self._on_edited)
         view.fields.input_rejected.connect(self._on_input_rejected)
         view.fields.ruler_requested.connect(self._on_ruler)
         view.fields.tool_requested.connect(self._on_mitosis_tool)
-        view.warning_label.linkActivated.connect(lambda _: self._dock.picker.scale_button.setChecked(True))
+        view.warning_label.linkActivated.connect(lambda _: self._section.scale_requested.emit())
 
     def _on_key(self) -> None:
-        fold = self._dock.depth_section
-        if not fold.isExpanded():
-            fold.expand()
+        self._section.expand()
         self._on_tool("" if self._section.line_layer.tool == "draw" else "draw")
 
     def _on_tool(self, tool: str) -> None:
-        """Take the line in hand; not without a scale."""
+        """Activate a tool of the line; this requires a scale."""
         page, slide = self._section, self._section.slide
         if tool and slide is not None and slide.info.pixel_size is None:
             self._update_tools()
@@ -305,28 +320,28 @@ class DepthController(QObject):
         self._update_tools()
 
     def _update_tools(self) -> None:
-        """Show which tool is in hand."""
+        """Show the active tool."""
         view = self._section.created_view
         if view is not None:
             view.show_tool(self._section.line_layer.tool, has_line=self._section.store.reading.line is not None)
             view.fields.show_tool(self._section.mitosis_layers.tool)
 
     def _on_drawn(self, line: Line | None) -> None:
-        """A line is there, or is gone, now that the user has let go."""
+        """Set or clear the line of the reading, after the mouse button was released."""
         page = self._section
         if line is None:
             page.store.set_values(**NO_LINE_VALUES)
         else:
             page.store.set_line(line)
-            if page.line_layer.tool == "draw":  # so that its ends can be dragged at once
+            if page.line_layer.tool == "draw":  # so that its ends can be dragged immediately
                 page.line_layer.set_tool("move")
 
     def _on_clicked(self) -> None:
-        self._dock.status.show_message(CLICK_HINT)
+        self._context.status.show_message(CLICK_HINT)
         self._section.store.changed.emit()
 
     def _on_moving(self, line: Line) -> None:
-        """Say at once what the line measures while it moves."""
+        """Show the length of the line while it is moved."""
         from napari_melanoma.depth.readings import values_for_line
 
         page, view = self._section, self._section.created_view
@@ -341,7 +356,7 @@ class DepthController(QObject):
             view.thickness_label.setText(format_headline(moved))
 
     def _on_proposal_selected(self, index: int) -> None:
-        """Fly to a line of the model; it becomes the one that counts where the reader has set nothing."""
+        """Zoom to a line of the model; it counts unless the reader has set a value."""
         page, now = self._section, self._section.store.state
         if now is None or page.slide is None or not 0 <= index < len(now.proposed.proposals):
             return
@@ -351,48 +366,41 @@ class DepthController(QObject):
         slide_camera.zoom_to_box(page.viewer, page.slide, box)
 
     def _on_reader(self, name: str) -> None:
-        """Somebody else measures from now on."""
+        """Switch to another reader."""
         from napari_melanoma.depth.readings import MODEL_READER
 
         page = self._section
         if name.lower() == MODEL_READER:
-            self._dock.status.show_message(RESERVED_READER_NAME)
+            self._context.status.show_message(RESERVED_READER_NAME)
         elif name != page.store.reader:
-            drawn = self._dock.findChild(QLineEdit, "region_reader")  # the same person, in the fold of the regions
-            if drawn is not None:
-                drawn.setText(name)
+            self._context.reader_changed.emit(name)
             page.store.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """A field has another value."""
-        keeper = self._section.store
+        """Set the value of a field."""
+        store = self._section.store
         if field == "clark":
-            keeper.set_values(clark=value, clark_by="" if value is None else "hand")
+            store.set_values(clark=value, clark_by="" if value is None else "hand")
         elif field in ("lateral_mm", "deep_mm"):
-            keeper.set_values(margins=keeper.reading.margins.model_copy(update={field: value}))
+            store.set_values(margins=store.reading.margins.model_copy(update={field: value}))
         else:
-            keeper.set_values(**{field: value})
+            store.set_values(**{field: value})
 
     def _on_input_rejected(self, message: str) -> None:
-        self._dock.status.show_message(message)
+        self._context.status.show_message(message)
         self._section.store.changed.emit()
 
     def _on_ruler(self, field: str) -> None:
-        """Take a margin from a line that was measured: the one that is chosen in the list, or the last."""
+        """Set a margin to the length of the measured line that is selected, or of the last one."""
         from napari_melanoma.slides.notes import measure_shape
 
-        page, measuring = self._section, self._dock.sections.measurements
-        lines = [one for one in measuring.measures if one.kind == "line"]
+        page, line = self._section, self._find_ruler_line()
         if page.store.size is None:
             page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
-        elif not lines:
+        elif line is None:
             page.failed.emit(InputError(NO_RULER))
         else:
-            listed = self._dock.findChild(QListWidget, "measures")
-            at = -1 if listed is None else listed.currentRow()
-            chosen = measuring.measures[at] if 0 <= at < len(measuring.measures) else lines[-1]
-            one = chosen if chosen.kind == "line" else lines[-1]
-            self._on_edited(field, round(measure_shape(one, page.store.size), 4))
+            self._on_edited(field, round(measure_shape(line, page.store.size), 4))
 
     def _on_mitosis_tool(self, tool: str) -> None:
         page = self._section
@@ -404,7 +412,7 @@ class DepthController(QObject):
         self._update_tools()
 
     def _on_hotspot(self) -> None:
-        """A circle of a square millimetre takes a scale."""
+        """Add a circle of 1 mm²; this requires a scale."""
         page = self._section
         if page.store.size is None:
             page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
@@ -414,38 +422,37 @@ class DepthController(QObject):
     def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - tuples of points
         from napari_melanoma.depth.readings import count_mitoses
 
-        keeper = self._section.store
-        if (points, areas) != (keeper.reading.mitoses.points, keeper.reading.mitoses.areas):
-            keeper.set_values(mitoses=count_mitoses(points, areas, keeper.size))
+        store = self._section.store
+        if (points, areas) != (store.reading.mitoses.points, store.reading.mitoses.areas):
+            store.set_values(mitoses=count_mitoses(points, areas, store.size))
 
 
 class DepthExporter(QObject):
-    """Writes the page, and hands values to the Case dock."""
+    """Write the report, and add the reading to the open case."""
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, store: DepthReadingStore) -> None:
+    def __init__(self, context: SlideContext, store: DepthReadingStore) -> None:
         super().__init__(store)
-        self._dock, self._store = dock, store
+        self._context, self._store = context, store
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_written)
         self._latest.failed.connect(self.failed)
 
     @property
     def busy(self) -> bool:
-        """Whether something is being written."""
+        """Whether the report is being written."""
         return self._latest.busy
 
     def connect_signals(self, view: DepthView) -> None:
-        """Hear what the user does in the fold."""
         view.report_button.clicked.connect(self._on_report)
         view.case_button.clicked.connect(self._on_case)
 
     def _on_report(self) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is None:
             return
-        dialog = QFileDialog(self._dock.window(), "Write the reading as a page", "", "Page (*.html)")
+        dialog = QFileDialog(self._context.window, "Save the report of the reading", "", "HTML report (*.html)")
         dialog.setObjectName("depth_report_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(f"{slide.info.name}-depth.html")
@@ -454,25 +461,25 @@ class DepthExporter(QObject):
         dialog.open()
 
     def _write_report(self, info: SlideInfo, name: str) -> None:
-        now, keeper = self._store.state, self._store
+        now, store = self._store.state, self._store
         if now is not None:
             path = Path(name).with_suffix(".html")
             work = partial(
-                _write_report, path, info, (now.history.current, keeper.reading, keeper.automatic_reading), now.folder
+                _write_report, path, info, (now.history.current, store.reading, store.automatic_reading), now.folder
             )
             self._latest.submit(f"report {path}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
-        self._dock.status.show_message(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
+        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
 
     def _on_case(self) -> None:
-        """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the case that is open."""
+        """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case."""
         try:
-            said = self._add_to_case()
+            message = self._add_to_case()
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._dock.status.show_message(said)
+            self._context.status.show_message(message)
 
     def _add_to_case(self) -> str:
         from napari_melanoma.depth.category import describe_contradiction
@@ -484,11 +491,11 @@ class DepthExporter(QObject):
         reading = self._store.reading
         if contradiction := describe_contradiction(reading.mm, reading.clark):
             raise InputError(f"the reading was not added to the case. {contradiction}")
-        desk, image = find_open_case(self._dock)
-        changed = set_lesion_reading(desk.case, image.id, self._store.reading)
-        save_readings_to_case(desk.store.folder, image.id, now.history.current)
-        desk.edit(changed, "what was read from the slide")
-        return f"Taken into the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
+        controller, image = find_open_case(self._context)
+        changed = set_lesion_reading(controller.case, image.id, self._store.reading)
+        save_readings_to_case(controller.store.folder, image.id, now.history.current)
+        controller.edit(changed, "what was read from the slide")
+        return f"Added to the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
 
 
 def _write_report(
@@ -498,7 +505,7 @@ def _write_report(
     folder: Path,
     run: RunContext,
 ) -> Path:
-    """Write the page; what was told of the risk stands on it too."""
+    """Write the report, including the risk if it was estimated."""
     from napari_melanoma.reports.slide import write_depth_report
 
     return write_depth_report(path, info, *read, folder)

@@ -1,4 +1,4 @@
-"""The readings of depth of each slide in a window: read, changed with undo, written at once, in threads."""
+"""Depth readings of the open slides: read, edited with undo, and saved in background threads."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-READING_NAMED = "What was measured without a name is now the reading of {}."
-READER_EXISTS = "{} has measured this slide before. The reading without a name is kept beside it."
+READING_NAMED = "The reading without a name is now the reading of {}."
+READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
 
 
 @dataclass(frozen=True)
 class DepthReadingState:
-    """The readings of a slide with what was undone, what an analysis says, and where all is kept."""
+    """The readings of a slide with their history, the proposals of the analysis, and the folder."""
 
     identity: str
     folder: Path
     history: EditHistory[SlideDepthReadings]
     proposed: SlideDepthProposals
-    selected: int = 0  # of the lines that the analysis found
+    selected: int = 0  # index of the selected proposal
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class LoadedDepthReadings:
-    """What was measured of a slide before, and the stamp of the file."""
+    """Readings that were loaded, and the stamp of the file."""
 
     state: DepthReadingState
     stamp: Stamp | None
@@ -50,14 +50,14 @@ class LoadedDepthReadings:
 
 @dataclass(frozen=True)
 class ProposedDepths:
-    """What an analysis says of a slide now."""
+    """Proposals of the analysis of a slide."""
 
     identity: str
     proposed: SlideDepthProposals
 
 
 class DepthReadingStore(QObject):
-    """Knows the readings of slides, and keeps each change."""
+    """Hold the readings of slides, and save each change."""
 
     changed = Signal()
     message = Signal(str)
@@ -81,17 +81,17 @@ class DepthReadingStore(QObject):
 
     @property
     def state(self) -> DepthReadingState | None:
-        """Those of the slide that it is about; None until they were read."""
+        """Readings of the displayed slide; None until they were read."""
         return None if self._slide is None else self._states.get(self._slide.identity)
 
     @property
     def size(self) -> PixelSize | None:
-        """Of the slide's pixels, as it is now."""
+        """Pixel size of the slide."""
         return self._size
 
     @property
     def automatic_reading(self) -> DepthReading:
-        """What the analysis says, as a reading."""
+        """The selected proposal of the analysis as a reading."""
         from napari_melanoma.depth.readings import DepthReading, automatic_reading
 
         now = self.state
@@ -99,7 +99,7 @@ class DepthReadingStore(QObject):
 
     @property
     def reading(self) -> DepthReading:
-        """What counts for the reader: the own values, else the analysis's."""
+        """The reading that counts: the reader's own values, else those of the analysis."""
         from napari_melanoma.depth.readings import current_reading
 
         now = self.state
@@ -110,23 +110,23 @@ class DepthReadingStore(QObject):
         )
 
     def set_reader(self, reader: str) -> None:
-        """Go by another reader, who cannot take back what the one before has set.
+        """Switch to another reader, who cannot undo changes of the previous one.
 
-        What was measured in this window before a name was given is that reader's: it gets the name, and its undo stays.
+        A reading that was made in this session without a name gets the reader's name and keeps its history.
         """
-        before, self.reader = self.reader, reader
-        if reader == before:
+        previous, self.reader = self.reader, reader
+        if reader == previous:
             return
-        self.message.emit("")  # what was said of the reader before
+        self.message.emit("")  # the message is about the previous reader
         for identity, one in self._states.items():
-            if before or not one.history.past:
+            if previous or not one.history.past:
                 self._states[identity] = replace(one, history=replace(one.history, past=(), undone=()))
             else:
                 self._assign_reader(one, reader)
         self.changed.emit()
 
     def _assign_reader(self, state: DepthReadingState, reader: str) -> None:
-        """Give the reading without a name to a reader, unless that reader has one of their own."""
+        """Assign the reading without a name to a reader, unless that reader has a reading."""
         from napari_melanoma.depth.readings import rename_reader
 
         own = state.history.current.reading_by(reader)
@@ -140,10 +140,10 @@ class DepthReadingStore(QObject):
         self.message.emit(READING_NAMED.format(reader))
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide, or the same with another scale, to which what was measured is brought."""
+        """Show another slide, or the same with another scale, to which its readings are converted."""
         same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
-        before, self._slide, self._size = self._size, slide, None if slide is None else slide.info.pixel_size
-        if same and self.size is not None and self.size != before:
+        previous, self._slide, self._size = self._size, slide, None if slide is None else slide.info.pixel_size
+        if same and self.size is not None and self.size != previous:
             from napari_melanoma.depth.readings import rescale_readings
 
             size = self.size
@@ -151,7 +151,7 @@ class DepthReadingStore(QObject):
         self.changed.emit()
 
     def load(self, location: SlideResultLocation) -> None:
-        """Read what was measured before, now that it is known where that is."""
+        """Read the stored readings."""
         now, folder = self.state, location.slide_folder or location.folder
         if self._slide is None or self._slide.identity != location.identity:
             return
@@ -159,36 +159,33 @@ class DepthReadingStore(QObject):
             self._latest.submit(f"{location.identity} load", lambda: partial(_load_readings, location.identity, folder))
 
     def reload_proposals(self) -> None:
-        """Read anew what an analysis says."""
+        """Read the proposals of the analysis again."""
         now = self.state
         if now is not None:
             work = partial(_load_proposals, now.identity, now.folder)
             self._latest.submit(f"{now.identity} look", lambda: work)
 
     def select_proposal(self, index: int) -> None:
-        """Turn to another line of the analysis; what a reader has set stays."""
+        """Select another proposal; values of the reader stay."""
         now = self.state
         if now is not None and now.selected != index:
             self._states[now.identity] = replace(now, selected=index)
             self.changed.emit()
 
     def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
-        """Set values of the reader: a step that can be undone, recorded, kept at once."""
+        """Set values of the reader as an undo step, and save them."""
         from napari_melanoma.depth.readings import set_values
 
         self._edit(lambda depth: set_values(depth, self.automatic_reading, self.reader, _time(), **values))
 
     def accept_proposal(self) -> None:
-        """Take the line that is chosen as the reader's own, in place of what counted before."""
+        """Accept the selected proposal as the reader's own reading."""
         names = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")
         values = {name: getattr(self.automatic_reading, name) for name in names}
         self.set_values(**(values if self.reading.when else {}))
 
     def set_line(self, line: Any) -> None:  # noqa: ANN401 - a Line
-        """Take a line that was drawn or moved by hand.
-
-        ``line``: surface and deepest, in pixels of the finest level.
-        """
+        """Set the line that was drawn or moved; ``line``: surface and deepest point in pixels of the finest level."""
         from napari_melanoma.depth.readings import values_for_line
 
         try:
@@ -198,7 +195,7 @@ class DepthReadingStore(QObject):
             self.changed.emit()
 
     def step_history(self, way: str) -> None:
-        """Take back the last change, or do it again."""
+        """Undo or redo the last change."""
         from napari_melanoma.depth.readings import restore_values
 
         now = self.state
@@ -206,11 +203,11 @@ class DepthReadingStore(QObject):
             return
         history = getattr(now.history, way)()
         if history is not now.history:
-            told = restore_values(now.history.current, history.now, self.reader, _time())
-            self._set_state(replace(now, history=replace(history, now=told)))
+            depth = restore_values(now.history.current, history.current, self.reader, _time())
+            self._set_state(replace(now, history=replace(history, current=depth)))
 
     def flush(self) -> None:
-        """Write at once what waits for its turn: the window may be about to close."""
+        """Write pending changes now: the window may be about to close."""
         self.writer.flush()
 
     def _edit(self, edit: Callable[[SlideDepthReadings], SlideDepthReadings]) -> None:
@@ -222,7 +219,7 @@ class DepthReadingStore(QObject):
             self._set_state(replace(now, history=now.history.push(depth)))
 
     def _set_state(self, state: DepthReadingState) -> None:
-        """Let values count from now on: known, told, kept."""
+        """Set, save and emit a state."""
         self._states[state.identity] = state
         self.writer.save(state.folder, state)
         self.changed.emit()
@@ -244,12 +241,12 @@ class DepthReadingStore(QObject):
 
 
 def _time() -> str:
-    """Now, as readings keep it."""
+    """Return the current time as readings store it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _load_readings(identity: str, folder: Path, run: RunContext) -> LoadedDepthReadings:
-    """Read what was measured before."""
+    """Read the stored readings."""
     from napari_melanoma.slides.depth_readings import load_depth, read_proposals
     from napari_melanoma.slides.lesion_edits import EditHistory
 
@@ -259,14 +256,14 @@ def _load_readings(identity: str, folder: Path, run: RunContext) -> LoadedDepthR
 
 
 def _load_proposals(identity: str, folder: Path, run: RunContext) -> ProposedDepths:
-    """Read what an analysis says now."""
+    """Read the proposals of the analysis."""
     from napari_melanoma.slides.depth_readings import read_proposals
 
     return ProposedDepths(identity, read_proposals(folder))
 
 
 def _save_readings(folder: Path, state: DepthReadingState, stamp: Stamp | None) -> StoredDepth:
-    """Write what is measured now."""
+    """Write the readings."""
     from napari_melanoma.slides.depth_readings import save_depth
 
     return save_depth(folder, Path(state.identity), state.history.current, stamp)

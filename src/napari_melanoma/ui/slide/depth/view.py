@@ -24,8 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.depth.formatting import NOT_MEASURED, READER_COLUMNS, ROMAN, format_mitoses, parse_length
+from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.depth.automatic import DepthRunPanel
-from napari_melanoma.ui.slide.regions.section import READER_SETTING
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
     from napari_melanoma.ui.widgets.settings import DockSettings
 
-ULCERATION = {"not known": None, "yes": True, "no": False}
+ULCERATION = {"unknown": None, "yes": True, "no": False}
 MARGINS = {"lateral_mm": "lateral", "deep_mm": "deep"}
 NOTES_PX, LENGTH_PX = 58, 76
 
 
 class DepthFields(QWidget):
-    """The fields in their places; they tell what the user sets, and keep nothing."""
+    """Form for ulceration, Clark level, margins, mitoses and notes; it emits edits and stores nothing."""
 
     edited = Signal(str, object)
     input_rejected = Signal(str)
@@ -62,19 +62,19 @@ class DepthFields(QWidget):
         self.ulceration = named(
             NoWheelComboBox(), "depth_ulceration", "Ulceration", "Whether the melanoma is ulcerated"
         )
-        for words, value in ULCERATION.items():
-            self.ulceration.addItem(words, value)
-        tip = "Level of invasion after Clark, I to V; an estimate of the model stands as one until you choose"
+        for text, value in ULCERATION.items():
+            self.ulceration.addItem(text, value)
+        tip = "Clark level of invasion, I to V; the estimate of the model is marked as such until you choose a level"
         self.clark = named(NoWheelComboBox(), "depth_clark", "Clark level", tip)
-        for number, words in enumerate(("not known", *ROMAN)):
-            self.clark.addItem(words, number or None)
-        self.clark_source_label = named(quiet_label(), "depth_clark_by", "Where the Clark level comes from")
+        for number, text in enumerate(("unknown", *ROMAN)):
+            self.clark.addItem(text, number or None)
+        self.clark_source_label = named(quiet_label(), "depth_clark_by", "Source of the Clark level")
         self.clark_source_label.setWordWrap(False)
-        self.margins = {name: self._create_length_field(name, words) for name, words in MARGINS.items()}
+        self.margins = {name: self._create_length_field(name, text) for name, text in MARGINS.items()}
         self.tools = self._create_mitosis_tools()
         self.mitosis_label = named(quiet_label(), "depth_mitoses", "Mitoses")
         self.mitosis_label.setToolTip("")
-        self.notes = named(QPlainTextEdit(), "depth_notes", "Notes", "Free text; kept with the slide, never exported")
+        self.notes = named(QPlainTextEdit(), "depth_notes", "Notes", "Free text; saved with the slide, never exported")
         self.notes.setFixedHeight(NOTES_PX)
         self.notes.setTabChangesFocus(True)
         self.notes.setFrameShape(QFrame.Shape.StyledPanel)
@@ -87,13 +87,13 @@ class DepthFields(QWidget):
         self.notes_timer.timeout.connect(lambda: self.edited.emit("notes", self.notes.toPlainText()))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Keep the notes when somebody leaves them."""
+        """Store the notes when the field loses the focus."""
         if event is not None and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
             self.notes_timer.flush()
         return False
 
     def show_reading(self, reading: DepthReading) -> None:
-        """Show what counts."""
+        """Show a reading."""
         self.ulceration.setCurrentIndex(list(ULCERATION.values()).index(reading.ulcerated))
         self.clark.setCurrentIndex(reading.clark or 0)
         self.clark_source_label.setText("estimate" if reading.clark_by == "estimate" else "")
@@ -108,34 +108,34 @@ class DepthFields(QWidget):
             self.notes.blockSignals(False)
 
     def show_tool(self, name: str) -> None:
-        """Show which tool is in hand."""
-        for own, button in self.tools.items():
-            button.setChecked(own == name)
+        """Show the active tool."""
+        for own_name, button in self.tools.items():
+            button.setChecked(own_name == name)
 
     def _create_mitosis_tools(self) -> dict[str, QToolButton]:
         tips = {
-            "count": "Click on each mitosis; press again to end. Delete removes those that are selected",
-            "area": "Draw the area in which you count: click each corner, a double click ends it",
-            "hotspot": "A circle of 1 mm² where you look, as the area in which you count",
+            "count": "Click each mitosis; press again to stop. Delete removes the selected ones",
+            "area": "Draw the counting area: click each corner, finish with a double click",
+            "hotspot": "Use a circle of 1 mm² at the center of the view as the counting area",
         }
         texts = {"count": "count", "area": "area", "hotspot": "1 mm²"}
-        made = {}
+        buttons = {}
         for name, tip in tips.items():
-            button = made[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=name != "hotspot")
+            button = buttons[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=name != "hotspot")
             button.clicked.connect(
                 lambda on, name=name: self.tool_requested.emit(name if on or name == "hotspot" else "")
             )
-        return made
+        return buttons
 
-    def _create_length_field(self, name: str, words: str) -> tuple[QLineEdit, QWidget]:
-        """A field for a length in mm, and the button that takes it from the ruler."""
+    def _create_length_field(self, name: str, text: str) -> tuple[QLineEdit, QWidget]:
+        """Create a field for a length in mm, and the button that takes it from the ruler."""
         line = named(
-            QLineEdit(), f"depth_{name}", f"Margin, {words}, in mm", f"From the melanoma to the {words} edge, in mm"
+            QLineEdit(), f"depth_{name}", f"Margin, {text}, in mm", f"From the melanoma to the {text} edge, in mm"
         )
         line.setPlaceholderText("mm")
         line.setMaximumWidth(LENGTH_PX)
         line.editingFinished.connect(lambda: self._on_length(name))
-        tip = "Take the length of the line that is chosen in Measure, or of the last one there"
+        tip = "Use the length of the line that is selected in Measure, or of the last one"
         ruler = tool_button(f"depth_{name}_ruler", tip, tip, "ruler")
         ruler.clicked.connect(lambda: self.ruler_requested.emit(name))
         return line, ruler
@@ -148,14 +148,14 @@ class DepthFields(QWidget):
         try:
             self.edited.emit(name, parse_length(line.text()))
         except ValueError:
-            self.input_rejected.emit(f"'{line.text()}' is no length: write mm, such as 2.5, or leave it empty.")
+            self.input_rejected.emit(f"'{line.text()}' is not a length: enter mm, such as 2.5, or leave it empty.")
 
     def _lay_out(self) -> None:
         rows: QFormLayout = form_layout(self)
         rows.addRow(QLabel("ulceration"), self.ulceration)
         rows.addRow(QLabel("Clark"), row(self.clark, self.clark_source_label, stretch=1))
-        for name, words in MARGINS.items():
-            rows.addRow(QLabel(f"{words} margin"), row(*self.margins[name]))
+        for name, text in MARGINS.items():
+            rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
         rows.addRow(QLabel("mitoses"), row(*self.tools.values()))
         rows.addRow(self.mitosis_label)
         rows.addRow(QLabel("notes"), self.notes)
@@ -164,17 +164,17 @@ class DepthFields(QWidget):
 DRAW_KEY = format_key("slide.depth")
 HINTS = {
     "": "From the top of the granular layer, or the base of the ulcer, to the deepest invasive cell.",
-    "draw": "Press the mouse at the top of the granular layer (or the ulcer's base), let go at the deepest invasive "
-    "cell. Hold the space bar to move the slide.",
-    "move": "Drag either end of the line; the number follows.",
+    "draw": "Press the mouse button at the top of the granular layer (or the ulcer's base), release it at the deepest "
+    "invasive cell. Hold the space bar to pan.",
+    "move": "Drag either end of the line; the thickness is updated.",
 }
 ROW_PX, LIST_PX = 24, 66
-NO_MODEL = "No model that draws the epidermis is installed: measure by hand."
-AUTOMATIC = "Let '{}' draw the tissue of the whole slide and find the thickest places, beside your work"
+NO_MODEL = "No model that segments the epidermis is installed: measure manually."
+AUTOMATIC = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
 
 
 class DepthView(QWidget):
-    """The controls in their places."""
+    """The widgets of the Depth section."""
 
     tool_requested = Signal(str)
     automatic_requested = Signal()
@@ -188,12 +188,12 @@ class DepthView(QWidget):
         self._settings = settings
         self.thickness_label = named(QLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
         self.thickness_label.setProperty("loud", True)
-        self.thickness_label.setToolTip("Breslow thickness with its interval, and T category of AJCC's eighth edition")
-        self.source_label = named(quiet_label(), "depth_origin", "Where the thickness comes from")
-        self.warning_label = named(WrappedLabel(), "depth_warning", "What to know before relying on it")
+        self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
+        self.source_label = named(quiet_label(), "depth_origin", "Source of the thickness")
+        self.warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
         self.warning_label.setProperty("fault", True)
         self.draw_button = named(
-            QPushButton("Measure by hand"), "depth_draw", "Measure by hand", f"Draw a line ({DRAW_KEY})"
+            QPushButton("Measure manually"), "depth_draw", "Measure manually", f"Draw a line ({DRAW_KEY})"
         )
         self.move_button = named(
             QPushButton("Move the ends"), "depth_move", "Move the ends", "Drag the line by its ends"
@@ -203,40 +203,38 @@ class DepthView(QWidget):
             button.setCheckable(True)
         self.hint_label = named(quiet_label(HINTS[""]), "depth_hint", "How to measure")
         self.run_panel = DepthRunPanel()
-        self.proposal_label = named(quiet_label(), "depth_found", "What the model found")
-        self.proposal_list = named(QListWidget(), "depth_lines", "Lines that the model found", "Click to go there")
+        self.proposal_label = named(quiet_label(), "depth_found", "Result of the model")
+        self.proposal_list = named(QListWidget(), "depth_lines", "Lines measured by the model", "Click to go there")
         self.proposal_list.setFixedHeight(LIST_PX)
-        tip = "Take the model's line that is chosen, as it is, as your own"
-        self.accept_button = tool_button("depth_take", tip, tip, "take this line")
+        tip = "Accept the selected line of the model as your reading"
+        self.accept_button = tool_button("depth_take", tip, tip, "accept this line")
         self.validity = ValidityNotice(icons, "depth", self.proposal_label, self.proposal_list, row(self.accept_button))
         self.fields = DepthFields()
-        steps = {"undo": ("↶", "Take back the last change of this page"), "redo": ("↷", "Do it again")}
+        steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {way: tool_button(f"depth_{way}", tip, tip, text) for way, (text, tip) in steps.items()}
-        tip = "Kept with everything that you set here; another reader has readings of their own"
+        tip = "Saved with your readings; each reader has separate readings"
         self.reader_field = named(
             QLineEdit(settings.get(READER_SETTING, "")), "depth_reader", "Your name as a reader", tip
         )
-        self.reader_field.setPlaceholderText("who measures")
-        tip = "Write what counts, with a picture of the line and the record of changes, as a page to print"
+        self.reader_field.setPlaceholderText("your name")
+        tip = "Save a report of the reading, with an image of the line and the record of changes"
         self.report_button = tool_button("depth_report", tip, tip, "Report ...")
-        tip = (
-            "Take depth, ulceration, Clark level and mitoses into the lesion of the case that is open in the Case dock"
-        )
-        self.case_button = tool_button("depth_case", tip, tip, "To the case")
+        tip = "Copy depth, ulceration, Clark level and mitoses to the lesion of the case that is open in the Case dock"
+        self.case_button = tool_button("depth_case", tip, tip, "Add to case")
         self.reader_table = _create_reader_table()
         self.other_readers_label = named(quiet_label(), "depth_others", "Other readers")
         self._lay_out()
         self._connect()
 
     def show_tool(self, drawing: str, *, has_line: bool) -> None:
-        """Show which tool is in hand, and how to use it."""
+        """Show the active tool, and how to use it."""
         self.draw_button.setChecked(drawing == "draw")
         self.move_button.setChecked(drawing == "move" and has_line)
         self.move_button.setEnabled(has_line)
         self.hint_label.setText(HINTS[drawing if drawing != "move" or has_line else ""])
 
     def show_proposals(self, labels: Sequence[str], tips: Sequence[str], selected: int, summary: str) -> None:
-        """List what the model found."""
+        """List the lines measured by the model."""
         self.proposal_label.setText(summary)
         self.proposal_label.setVisible(bool(summary))
         self.proposal_list.setVisible(bool(labels))
@@ -244,22 +242,22 @@ class DepthView(QWidget):
         if [self.proposal_list.item(index).text() for index in range(self.proposal_list.count())] != list(labels):
             self.proposal_list.clear()
             self.proposal_list.addItems(list(labels))
-            for at, tip in enumerate(tips):
-                self.proposal_list.item(at).setToolTip(tip or self.proposal_list.toolTip())
+            for index, tip in enumerate(tips):
+                self.proposal_list.item(index).setToolTip(tip or self.proposal_list.toolTip())
         self.proposal_list.setCurrentRow(selected if labels else -1)
 
-    def update_automatic_button(self, models: tuple[str, ...] | None, why_not: str) -> None:
-        """Show whether a model can measure."""
-        said = why_not or (NO_MODEL if models == () else "")
-        self.automatic_button.setEnabled(bool(models) and not said)
-        self.automatic_button.setToolTip(said or AUTOMATIC.format((models or ("",))[0]))
+    def update_automatic_button(self, models: tuple[str, ...] | None, blocker: str) -> None:
+        """Enable the button, or show why no model can measure."""
+        blocker = blocker or (NO_MODEL if models == () else "")
+        self.automatic_button.setEnabled(bool(models) and not blocker)
+        self.automatic_button.setToolTip(blocker or AUTOMATIC.format((models or ("",))[0]))
 
     def show_readers(self, rows: Sequence[Sequence[str]], summary: str) -> None:
-        """Show the readers beside each other."""
+        """Show the readings of all readers."""
         self.reader_table.setRowCount(len(rows))
-        for at, cells in enumerate(rows):
+        for index, cells in enumerate(rows):
             for column, cell in enumerate(cells):
-                self.reader_table.setItem(at, column, QTableWidgetItem(cell))
+                self.reader_table.setItem(index, column, QTableWidgetItem(cell))
         self.reader_table.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
         self.reader_table.setVisible(len(rows) > 1)
         self.other_readers_label.setText(summary)
@@ -303,8 +301,8 @@ class DepthView(QWidget):
 
 
 def _create_reader_table() -> QTableWidget:
-    """A table of readers that is as high as it must be."""
-    table = named(QTableWidget(0, len(READER_COLUMNS)), "depth_readers", "Readers beside each other")
+    """Create the table of readers."""
+    table = named(QTableWidget(0, len(READER_COLUMNS)), "depth_readers", "Readings of all readers")
     table.setHorizontalHeaderLabels(list(READER_COLUMNS))
     table.verticalHeader().hide()
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -1,4 +1,4 @@
-"""Regions as shapes, and the brush."""
+"""Layers of the Regions section: regions as shapes, and a brush."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.regions import RegionClass, Regions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-RING_FEATURE = "ring"  # feature of a shape: which outline it is; -1 for one that was drawn since
-FILL_OPACITY = 0.12  # opacity within an outline
+RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new one
+FILL_OPACITY = 0.12  # of the fill
 
 
 class RegionLayer(QObject):
-    """Shows the regions of one slide."""
+    """Shapes layer of the regions of one slide."""
 
     changed = Signal(object)
     message = Signal(str)
@@ -55,7 +55,7 @@ class RegionLayer(QObject):
 
     @property
     def layer(self) -> Shapes | None:
-        """The layer; None where there is none."""
+        """The layer; None if there is none."""
         found: Shapes | None = None
         if self._slide is not None:
             found = slide_layers.find_layer(self._viewer, self._slide, "regions")
@@ -63,7 +63,7 @@ class RegionLayer(QObject):
 
     @property
     def outlines(self) -> tuple[RegionOutline, ...]:
-        """The outlines as they were last shown."""
+        """The outlines that are shown."""
         return self._outlines
 
     @property
@@ -74,15 +74,15 @@ class RegionLayer(QObject):
         return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
 
     def bind(self, keys: dict[str, Callable[[], None]]) -> None:
-        """Say what keys do while the layer is the active one."""
+        """Set the keys that work while the layer is active."""
         self._keys = keys
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide; its layer stays as it is."""
+        """Switch to another slide; the layer of the previous one stays."""
         self._slide, self._outlines, self._is_drawing = slide, (), False
 
     def show(self, regions: Regions, selected: Collection[str] = ()) -> None:
-        """Show regions in place of what is shown."""
+        """Replace the shown regions."""
         slide = self._slide
         if slide is None or (not regions and self.layer is None):
             return
@@ -90,25 +90,25 @@ class RegionLayer(QObject):
         try:
             layer = self._ensure_layer()
             self._outlines = region_outlines(regions, slide.size)
-            colours = {one.id: one.color or (255, 255, 0) for one in regions}
+            colors = {one.id: one.color or (255, 255, 0) for one in regions}
             layer.selected_data = set()
             layer.data = []
             if self._outlines:
-                drawn = [_to_rgba(colours[one.ring_key[0]]) for one in self._outlines]
-                faint = [(*colour[:3], FILL_OPACITY) for colour in drawn]
+                drawn = [_to_rgba(colors[one.ring_key[0]]) for one in self._outlines]
+                faint = [(*color[:3], FILL_OPACITY) for color in drawn]
                 outlines = [one.vertices - HALF for one in self._outlines]
                 width = line_width(self._viewer, slide, "regions")
                 layer.add_polygons(outlines, edge_width=width, edge_color=drawn, face_color=faint)
             layer.features = {RING_FEATURE: list(range(len(self._outlines)))}
             layer.feature_defaults = {RING_FEATURE: -1}
-            chosen = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in selected}
-            if chosen and layer.mode in ("select", "direct"):
-                layer.selected_data = chosen
+            indices = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in selected}
+            if indices and layer.mode in ("select", "direct"):
+                layer.selected_data = indices
         finally:
             self._showing = False
 
     def set_mode(self, mode: str, region_class: RegionClass) -> None:
-        """Take a tool in hand."""
+        """Activate a tool."""
         if self._slide is None:
             return
         layer = self._ensure_layer()
@@ -118,26 +118,26 @@ class RegionLayer(QObject):
         self.set_class(region_class)
 
     def set_class(self, region_class: RegionClass) -> None:
-        """Draw in the colour of a class from now on."""
+        """Draw new shapes in the color of a class."""
         layer, slide = self.layer, self._slide
         if layer is not None and slide is not None:
             self._showing = True
-            layer.selected_data = set()  # else napari gives those the colour too
-            colour = _to_rgba(region_class.color)
-            layer.current_edge_color, layer.current_face_color = colour, (*colour[:3], FILL_OPACITY)
+            layer.selected_data = set()  # else napari changes the selected shapes too
+            color = _to_rgba(region_class.color)
+            layer.current_edge_color, layer.current_face_color = color, (*color[:3], FILL_OPACITY)
             layer.current_edge_width = line_width(self._viewer, slide, "regions")
             self._showing = False
 
     def _ensure_layer(self) -> Shapes:
-        """The layer, made where there is none."""
-        slide, before = self._slide, self.layer
+        """Return the layer, created if necessary."""
+        slide, previous = self._slide, self.layer
         assert slide is not None, "only slides have regions"
         layer: Shapes = slide_layers.get_or_add_layer(self._viewer, slide, "regions", _create_layer)
-        if before is None:
+        if previous is None:
             layer.features = {RING_FEATURE: []}
             layer.feature_defaults = {RING_FEATURE: -1}
             complete_lasso_strokes(layer, self.message.emit)
-        if before is None or not self._outlines:
+        if previous is None or not self._outlines:
             self._events.close()
             self._events.connect(layer.events.data, self._on_data)
             bind_keys(layer, self._keys)
@@ -152,7 +152,7 @@ class RegionLayer(QObject):
         elif action in ("added", "changed", "removed"):
             self._is_drawing = False
             self.busy = True
-            QTimer.singleShot(0, self._emit_shapes)  # when napari is done with the shape
+            QTimer.singleShot(0, self._emit_shapes)  # after napari has finished the shape
 
     def _emit_shapes(self) -> None:
         layer, self.busy = self.layer, False
@@ -164,19 +164,19 @@ class RegionLayer(QObject):
         self.changed.emit(ShapesState(vertices, list(layer.shape_type), keys))
 
     def _to_slide(self, data: NDArray[np.floating], key: int) -> NDArray[np.float64]:
-        """Vertices on the slide; of a shape that nobody touched exactly those that were shown."""
+        """Return vertices in slide pixels; for an unchanged shape exactly those that were shown."""
         import numpy as np
 
         vertices = np.asarray(data, np.float64)[:, -2:]
         if 0 <= key < len(self._outlines):
-            before = self._outlines[key].vertices
-            if before.shape == vertices.shape and np.allclose(vertices + HALF, before, atol=1e-2, rtol=0):
-                return before
+            previous = self._outlines[key].vertices
+            if previous.shape == vertices.shape and np.allclose(vertices + HALF, previous, atol=1e-2, rtol=0):
+                return previous
         return vertices + HALF
 
 
 def _to_rgba(color: Color) -> tuple[float, float, float, float]:
-    """A colour as napari takes it."""
+    """Convert a color to napari's RGBA."""
     return color[0] / 255, color[1] / 255, color[2] / 255, 1.0
 
 
@@ -186,14 +186,14 @@ def _create_layer() -> Shapes:
     return Shapes(ndim=2)
 
 
-CELLS = 1024  # along the longer side of the view: about a pixel of the screen
+CELLS = 1024  # along the longer side of the view: about one screen pixel each
 BRUSH_CELLS = 30
 
 
 class RegionBrush(QObject):
-    """Lets the user paint classes over the view, and hands what was painted over.
+    """Paint classes on the view in a Labels layer.
 
-    ``painted``: labels uint8 (row, column), 1 for the first class, and their ``MapPlace``.
+    ``painted``: labels uint8 (row, column), 1 for the first class, and their ``MapPlacement``.
     """
 
     painted = Signal(object, object)
@@ -202,20 +202,20 @@ class RegionBrush(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._slide: ViewerSlide | None = None
-        self._place: MapPlacement | None = None
+        self._placement: MapPlacement | None = None
 
     @property
     def layer(self) -> Labels | None:
-        """What is painted on; None while nobody paints."""
+        """The layer; None if the brush is not active."""
         found: Labels | None = None
         if self._slide is not None:
             found = slide_layers.find_layer(self._viewer, self._slide, "painting")
         return found
 
     def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: dict[str, Callable[[], None]]) -> None:
-        """Lay an empty picture over what is in view."""
+        """Add an empty Labels layer over the view."""
         self._slide = slide
-        place, shape = _visible_grid(self._viewer, slide)
+        placement, shape = _visible_grid(self._viewer, slide)
         if min(shape) < 1:
             self._slide = None
             return
@@ -225,43 +225,43 @@ class RegionBrush(QObject):
             from napari.layers import Labels
             from napari.utils.colormaps import DirectLabelColormap
 
-            colours: dict[int | None, Any] = {
+            colors: dict[int | None, Any] = {
                 number: tuple(c / 255 for c in one.color) for number, one in enumerate(classes, start=1)
             }
-            table = {None: "transparent", 0: "transparent", **colours}
+            table = {None: "transparent", 0: "transparent", **colors}
             return Labels(np.zeros(shape, np.uint8), opacity=0.45, colormap=DirectLabelColormap(color_dict=table))
 
-        layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", make, place)
-        self._place = place
+        layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", make, placement)
+        self._placement = placement
         layer.brush_size = BRUSH_CELLS
         bind_keys(layer, keys)
         self._viewer.layers.selection.active = layer
         layer.mode = "paint"
 
     def set_class(self, number: int) -> None:
-        """Paint a class from now on."""
+        """Paint with another class."""
         layer = self.layer
         if layer is not None:
             layer.selected_label = number
 
     def finish(self) -> None:
-        """Hand over what was painted, and take the picture away."""
+        """Emit what was painted, and remove the layer."""
         import numpy as np
 
-        layer, place, slide = self.layer, self._place, self._slide
-        self._slide = self._place = None
-        if layer is None or place is None or slide is None:
+        layer, placement, slide = self.layer, self._placement, self._slide
+        self._slide = self._placement = None
+        if layer is None or placement is None or slide is None:
             return
         labels = np.asarray(layer.data).astype(np.uint8)
         self._viewer.layers.remove(layer)
         if is_slide_open(self._viewer, slide):
             self._viewer.layers.selection.active = slide.layers[-1]
         if labels.any():
-            self.painted.emit(labels, place)
+            self.painted.emit(labels, placement)
 
 
 def _visible_grid(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
-    """What is in view of a slide, in whole cells of at least a pixel: place, and rows and columns."""
+    """Return placement and shape of a grid over the view, in whole cells of at least a pixel."""
     view = get_visible_region(viewer, slide)
     top, left = max(0.0, view.top), max(0.0, view.left)
     bottom, right = min(float(slide.size[0]), view.top + view.height), min(float(slide.size[1]), view.left + view.width)

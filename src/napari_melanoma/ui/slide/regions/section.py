@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
+from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.regions.layer import RegionBrush, RegionLayer
 from napari_melanoma.ui.slide.regions.store import RegionStore, choose_export_file, choose_import_file
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -34,13 +35,13 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, ro
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.viewer import Viewer
     from numpy.typing import NDArray
+    from superqt import QCollapsible
 
     from napari_melanoma.core.placement import MapPlacement
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.regions import Regions, ShapesState
-    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.regions.data_set import TileDataMaker
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -48,30 +49,30 @@ KEYS = range(1, 10)
 
 
 class SlideRegionSection(QObject):
-    """Keeps layer, fold and file of regions in step; what is in the fold is made when it is first opened."""
+    """Synchronize layer, widgets and file of the regions; the widgets are created when the section is first opened."""
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
         self._controls: RegionControls | None = None
         self.data_set_maker: TileDataMaker | None = None
         self.store = RegionStore(self)
-        self.layer = RegionLayer(viewer, self)
-        self.brush = RegionBrush(viewer, self)
+        self.layer = RegionLayer(self._viewer, self)
+        self.brush = RegionBrush(self._viewer, self)
         self._keys: dict[str, Callable[[], None]] = {str(number): partial(self._on_key, number) for number in KEYS}
         self.layer.bind({**self._keys, "Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo})
         self.layer.changed.connect(self._on_shapes)
         self.brush.painted.connect(self._on_painted)
         self.store.changed.connect(self._on_changed)
-        self.store.message.connect(dock.status.show_message)
-        self.layer.message.connect(dock.status.show_message)
+        self.store.message.connect(context.status.show_message)
+        self.layer.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
-        dock.run_manager.results_found.connect(self.store.load)
-        dock.hidden.connect(self.store.writer.flush)
-        dock.destroyed.connect(self.store.writer.flush)
-        self._section = dock.regions_section
+        context.run_manager.results_found.connect(self.store.load)
+        context.dock_hidden.connect(self.store.writer.flush)
+        context.dock.destroyed.connect(self.store.writer.flush)
+        self._section = section
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -82,36 +83,36 @@ class SlideRegionSection(QObject):
 
     @property
     def controls(self) -> RegionControls:
-        """The fold's content, made when it is first needed."""
+        """The widgets, created when they are first needed."""
         if self._controls is None:
-            made = self._controls = RegionControls(self._dock.settings, self._dock.icons)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
-            made.class_list.class_selected.connect(self._on_class)
-            made.class_list.class_edited.connect(self._on_class_edited)
-            for mode, button in made.tools.items():
+            controls = self._controls = RegionControls(self._context.settings, self._context.icons)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(controls)
+            controls.class_list.class_selected.connect(self._on_class)
+            controls.class_list.class_edited.connect(self._on_class_edited)
+            self._context.reader_changed.connect(controls.reader_field.setText)
+            for mode, button in controls.tools.items():
                 button.clicked.connect(partial(self._on_tool, mode))
-            keeper = self.store
             slots = {
                 "class": self._on_change_class,
                 "remove": self._on_remove,
-                "undo": keeper.undo,
-                "redo": keeper.redo,
+                "undo": self.store.undo,
+                "redo": self.store.redo,
             }
             for name, slot in slots.items():
-                made.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
-            made.import_requested.connect(self._on_import)
-            made.export_button.clicked.connect(self._on_export)
-            made.data_set_button.clicked.connect(self._on_make_data_set)
+                controls.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
+            controls.import_requested.connect(self._on_import)
+            controls.export_button.clicked.connect(self._on_export)
+            controls.data_set_button.clicked.connect(self._on_make_data_set)
         return self._controls
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide; its regions come when its folder is found."""
-        self.brush.finish()  # what was painted is of the slide before
+        """Show another slide; its regions are loaded when its folder is found."""
+        self.brush.finish()  # the painting belongs to the previous slide
         self.layer.set_slide(slide)
         self.store.set_slide(slide)
 
     def open_link(self, link: str) -> bool:
-        """Do what a link in the status line says, where it is about regions."""
+        """Open a link of the status line if it is about regions; return whether it is."""
         return self.data_set_maker is not None and self.data_set_maker.open_link(link)
 
     def _on_changed(self, selected: Collection[str]) -> None:
@@ -124,7 +125,7 @@ class SlideRegionSection(QObject):
             self._update_controls()
 
     def _update_controls(self) -> None:
-        """Say what there is, where somebody looks."""
+        """Show the current state, if the section is open or was opened."""
         if self._controls is None and not self._section.isExpanded():
             return
         controls, now, regions = self.controls, self.store.state, self.store.regions
@@ -132,32 +133,32 @@ class SlideRegionSection(QObject):
         controls.summary_label.setText(
             _describe_regions(regions, len({one.ring_key[0] for one in self.layer.outlines}))
         )
-        able = dict.fromkeys(("class", "remove", "any"), bool(regions))
-        able |= {"undo": now is not None and bool(now.history.past)}
-        able |= {"redo": now is not None and bool(now.history.undone)}
-        controls.update_enabled(now is not None, able)
+        enabled = dict.fromkeys(("class", "remove", "any"), bool(regions))
+        enabled |= {"undo": now is not None and bool(now.history.past)}
+        enabled |= {"redo": now is not None and bool(now.history.undone)}
+        controls.update_enabled(now is not None, enabled)
 
     def _on_key(self, number: int) -> None:
         self.controls.class_list.select_class(number)
 
     def _on_class(self) -> None:
-        """Draw another class from now on."""
+        """Draw with the selected class."""
         self.layer.set_class(self.controls.class_list.current)
         self.brush.set_class(self.controls.class_list.current_number)
 
-    def _on_class_edited(self, before: RegionClass, now: RegionClass) -> None:
-        """A class has another name or colour: its regions too."""
+    def _on_class_edited(self, previous: RegionClass, now: RegionClass) -> None:
+        """Apply the new name or color of a class to its regions."""
         from napari_melanoma.slides.regions import set_region_class
 
-        ids = [one.id for one in self.store.regions if one.class_name == before.name]
+        ids = [one.id for one in self.store.regions if one.class_name == previous.name]
         self.store.apply_edit(lambda regions: set_region_class(regions, ids, now))
         self._on_class()
 
     def _on_tool(self, mode: str) -> None:
-        """Take a tool in hand, or put it away."""
+        """Activate or deactivate a tool."""
         on = self.controls.tools[mode].isChecked()
         self.brush.finish()
-        slide = self._dock.slide
+        slide = self._context.slide
         self.controls.show_tool(mode if on else "")
         if slide is None:
             return
@@ -168,97 +169,97 @@ class SlideRegionSection(QObject):
             self.layer.set_mode(mode if on and mode != "brush" else "pan_zoom", self.controls.class_list.current)
 
     def _on_shapes(self, now: ShapesState) -> None:
-        """The user did something to the shapes."""
+        """Apply edits of the shapes to the regions."""
         from napari_melanoma.slides.regions import apply_shape_edits
 
-        of, reader, shown = self.controls.class_list.current, self.controls.reader_name, self.layer.outlines
-        self.store.apply_edit(lambda regions: apply_shape_edits(regions, shown, now, of, reader)[0])
+        region_class, reader = self.controls.class_list.current, self.controls.reader_name
+        outlines = self.layer.outlines
+        self.store.apply_edit(lambda regions: apply_shape_edits(regions, outlines, now, region_class, reader)[0])
 
-    def _on_painted(self, labels: NDArray[np.uint8], place: MapPlacement) -> None:
+    def _on_painted(self, labels: NDArray[np.uint8], placement: MapPlacement) -> None:
         from napari_melanoma.slides.regions import regions_from_labels
 
         classes, reader = self.controls.class_list.classes, self.controls.reader_name
         self.controls.show_tool("")
-        self.store.apply_edit(lambda regions: (*regions, *regions_from_labels(labels, place, classes, reader)))
+        self.store.apply_edit(lambda regions: (*regions, *regions_from_labels(labels, placement, classes, reader)))
 
     def _on_change_class(self) -> None:
         from napari_melanoma.slides.regions import set_region_class
 
-        chosen, of = self._require_selection(), self.controls.class_list.current
-        self.store.apply_edit(lambda regions: set_region_class(regions, chosen, of), chosen)
+        selected, region_class = self._require_selection(), self.controls.class_list.current
+        self.store.apply_edit(lambda regions: set_region_class(regions, selected, region_class), selected)
 
     def _on_remove(self) -> None:
         from napari_melanoma.slides.regions import remove_regions
 
-        chosen = self._require_selection()
-        self.store.apply_edit(lambda regions: remove_regions(regions, chosen))
+        selected = self._require_selection()
+        self.store.apply_edit(lambda regions: remove_regions(regions, selected))
 
     def _require_selection(self) -> tuple[str, ...]:
-        """Ids of the selected regions; says how to select where there are none."""
-        chosen = self.layer.selected
-        if not chosen:
-            self._dock.status.show_message("Select regions first: press select, and click on them in the picture.")
-        return chosen
+        """Return the ids of the selected regions; show how to select if there are none."""
+        selected = self.layer.selected
+        if not selected:
+            self._context.status.show_message("Select regions first: press select, then click them on the slide.")
+        return selected
 
     def _on_import(self, kind: str) -> None:
         now = self.store.state
         if now is not None and kind == "lesions":
             self.store.import_file(now.folder / OUTLINES)
         elif now is not None:
-            choose_import_file(self._dock.window(), now.folder, lambda name: self.store.import_file(Path(name)))
+            choose_import_file(self._context.window, now.folder, lambda name: self.store.import_file(Path(name)))
 
     def _on_export(self) -> None:
-        slide = self._dock.slide
+        slide = self._context.slide
         if slide is not None:
-            choose_export_file(self._dock.window(), slide.info.name, lambda name: self.store.export_file(Path(name)))
+            choose_export_file(self._context.window, slide.info.name, lambda name: self.store.export_file(Path(name)))
 
     def _on_make_data_set(self) -> None:
-        """Ask how tiles shall be cut, and cut them."""
+        """Ask for the options, and cut tiles from the regions."""
         if self.data_set_maker is None:
             from napari_melanoma.ui.slide.regions.data_set import TileDataMaker
 
-            self.data_set_maker = TileDataMaker(self._dock, self._viewer)
+            self.data_set_maker = TileDataMaker(self._context)
             self.data_set_maker.failed.connect(self.failed)
         self.data_set_maker.open_dialog()
 
 
 def _describe_regions(regions: Regions, shown: int) -> str:
-    """Say how many regions there are, of which classes."""
+    """Describe the number of regions by class."""
     if not regions:
         return NONE_YET
     counts = Counter(region.class_name or "without a class" for region in regions)
-    said = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     hidden = len(regions) - shown
-    more = f" The last {hidden} are not drawn, but kept." if hidden > 0 else ""
-    return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {said}.{more}"
+    more = f" The last {hidden} are not drawn, but saved." if hidden > 0 else ""
+    return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {classes}.{more}"
 
 
 def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:
-    """The classes that regions have."""
+    """List the classes of the regions."""
     found = {one.class_name: one.color or (255, 255, 0) for one in regions if one.class_name}
-    return tuple(RegionClass(name, colour) for name, colour in found.items())
+    return tuple(RegionClass(name, color) for name, color in found.items())
 
 
-READER_SETTING = "slide/region_reader"
-NONE_YET = "No regions yet: choose a class, and draw."
+NONE_YET = "No regions yet. Select a class and draw."
 TOOLS = {
-    "add_polygon": ("polygon", "polygon", "Click each corner; a double click or Escape ends it"),
-    "add_polygon_lasso": ("freehand", "polygon_lasso", "Hold the mouse button and go around"),
-    "brush": ("brush", "paint", "Paint over what is in view; press again to make regions of it"),
-    "select": ("select", "select", "Click on regions to select them; drag their corners with napari's own tool"),
+    "add_polygon": ("polygon", "polygon", "Click each corner; finish with a double click or Escape"),
+    "add_polygon_lasso": ("freehand", "polygon_lasso", "Hold the mouse button and draw around the region"),
+    "brush": ("brush", "paint", "Paint on the view; press again to convert the painting to regions"),
+    "select": ("select", "select", "Click regions to select them; drag their corners with napari's own tool"),
 }
 *DRAWING_TOOLS, SELECT_TOOL = TOOLS
 EDITS = {
-    "class": ("class", "Give the selected regions the class that is chosen in the list"),
+    "class": ("class", "Assign the class that is selected in the list to the selected regions"),
     "remove": ("remove", "Delete the selected regions (Delete)"),
-    "undo": ("↶", "Take back the last change of regions (Ctrl+Z in the picture)"),
-    "redo": ("↷", "Do again what was taken back (Ctrl+Shift+Z in the picture)"),
+    "undo": ("↶", "Undo the last change of the regions (Ctrl+Z on the canvas)"),
+    "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
 }
-IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions that the model found"}
+IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions detected by the model"}
 
 
 class RegionControls(QWidget):
-    """The controls of regions in their places."""
+    """The widgets of the Regions section."""
 
     import_requested = Signal(str)
 
@@ -268,18 +269,18 @@ class RegionControls(QWidget):
         self.class_list = RegionClassList(settings, icons)
         self.tools = {name: _create_tool_button(name, icons) for name in TOOLS}
         self.edit_buttons = {name: tool_button(f"region_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
-        tip = "Kept with every region that you draw: where readers differ, a data set takes one, or what they agree on"
+        tip = "Saved with every region that you draw: a data set can use one reader, or where readers agree"
         self.reader_field = named(
             QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
         )
-        self.reader_field.setPlaceholderText("who draws (optional)")
-        self.summary_label = named(quiet_label(NONE_YET), "region_words", "About the regions")
+        self.reader_field.setPlaceholderText("your name (optional)")
+        self.summary_label = named(quiet_label(NONE_YET), "region_words", "Summary of the regions")
         self.summary_label.setToolTip("")
         self.import_button = self._create_import_button()
         self.export_button = tool_button(
             "region_export", "Export regions", "Write the regions as GeoJSON for QuPath", "Export ..."
         )
-        tip = "Cut tiles from the regions of all slides that have some, for a model to learn from"
+        tip = "Cut training tiles from the regions of all annotated slides"
         self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", tip)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -299,16 +300,16 @@ class RegionControls(QWidget):
 
     @property
     def reader_name(self) -> str:
-        """Who draws; empty where nobody said so."""
+        """Name of the reader; empty if not given."""
         return str(self.reader_field.text().strip())
 
     def show_tool(self, name: str) -> None:
-        """Show which tool is in hand."""
+        """Show the active tool."""
         for mode, button in self.tools.items():
             button.setChecked(mode == name)
 
     def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
-        """Offer what can be done."""
+        """Enable what is possible."""
         for each in (*self.tools.values(), self.import_button):
             each.setEnabled(ready)
         for name, button in self.edit_buttons.items():
@@ -318,7 +319,7 @@ class RegionControls(QWidget):
 
     def _create_import_button(self) -> QToolButton:
         button = tool_button(
-            "region_import", "Import regions", "Take regions of another program, or of the model", "Import"
+            "region_import", "Import regions", "Import regions of another program, or of the model", "Import"
         )
         menu = QMenu(button)
         for kind, text in IMPORTS.items():
@@ -331,7 +332,7 @@ class RegionControls(QWidget):
 
 
 def _create_tool_button(name: str, icons: ThemedIcons) -> QToolButton:
-    """A button of a tool that stays pressed while it is in hand."""
+    """Create the checkable button of a tool."""
     text, icon, tip = TOOLS[name]
     button = tool_button(f"region_{name}", tip, tip, text, checkable=True)
     button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -347,7 +348,7 @@ NEW_CLASS_COLORS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 2
 
 
 class RegionClassList(QWidget):
-    """The classes: a click chooses one, F2 renames, a double click on it changes its colour, Delete takes it off."""
+    """List of classes: click selects, F2 renames, double click changes the color, Delete removes."""
 
     class_selected = Signal()
     class_edited = Signal(object, object)
@@ -356,14 +357,14 @@ class RegionClassList(QWidget):
         super().__init__()
         self._settings = settings
         self._classes = _load_classes(settings)
-        tip = (
-            "Class of what you draw (keys 1 to 9). F2 or a slow second click renames, a double click changes the colour"
-        )
+        tip = "Class of what you draw (keys 1 to 9). F2: rename; double click: change the color"
         self.list = named(QListWidget(), "region_classes", "Classes of regions", tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
         add = tool_button("add_region_class", "Add a class", "Add a class")
         remove = tool_button(
-            "remove_region_class", "Take the class off the list", "Take it off the list; regions keep theirs"
+            "remove_region_class",
+            "Remove the class from the list",
+            "Remove the class from the list; regions keep their class",
         )
         icons.add(add, "plus")
         icons.add(remove, "delete_shape")
@@ -386,44 +387,44 @@ class RegionClassList(QWidget):
 
     @property
     def classes(self) -> tuple[RegionClass, ...]:
-        """All of them, in their order."""
+        """All classes in their order."""
         return self._classes
 
     @property
     def current(self) -> RegionClass:
-        """The class that is drawn."""
+        """The selected class."""
         return self._classes[max(0, self.list.currentRow())]
 
     @property
     def current_number(self) -> int:
-        """Of the class that is drawn, 1 for the first."""
+        """Number of the selected class, 1 for the first."""
         return max(0, self.list.currentRow()) + 1
 
     def select_class(self, number: int) -> None:
-        """Draw another class."""
+        """Select a class by its number."""
         if 0 < number <= len(self._classes):
             self.list.setCurrentRow(number - 1)
 
     def add_missing_classes(self, classes: Sequence[RegionClass]) -> None:
-        """Put classes on the list that regions of a slide have and that are not on it."""
+        """Add classes that are not in the list."""
         known = {one.name for one in self._classes}
-        fresh = {one.name: one for one in classes if one.name and one.name not in known}
-        if fresh:
-            self._set_classes((*self._classes, *fresh.values()), self.list.currentRow())
+        new = {one.name: one for one in classes if one.name and one.name not in known}
+        if new:
+            self._set_classes((*self._classes, *new.values()), self.list.currentRow())
 
     def remove(self) -> None:
-        """Take the class that is chosen off the list; one always stays."""
+        """Remove the selected class, unless it is the last one."""
         row = self.list.currentRow()
         if len(self._classes) > 1 and row >= 0:
-            self._set_classes(tuple(one for place, one in enumerate(self._classes) if place != row), max(0, row - 1))
+            self._set_classes(tuple(one for index, one in enumerate(self._classes) if index != row), max(0, row - 1))
             self.class_selected.emit()
 
     def set_color(self, row: int, color: Color) -> None:
-        """Give a class another colour."""
+        """Change the color of a class."""
         self._edit_class(row, replace(self._classes[row], color=color))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hear Delete and the digits in the list."""
+        """Handle the Delete key and digits in the list."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             if event.key() == Qt.Key.Key_Delete:
                 self.remove()
@@ -451,19 +452,19 @@ class RegionClassList(QWidget):
         self.list.setFixedHeight(rows * max(SQUARE + 2, self.list.sizeHintForRow(0)) + 2 * self.list.frameWidth())
 
     def _edit_class(self, row: int, now: RegionClass) -> None:
-        before = self._classes[row]
-        if now != before:
+        previous = self._classes[row]
+        if now != previous:
             self._set_classes((*self._classes[:row], now, *self._classes[row + 1 :]), self.list.currentRow())
-            self.class_edited.emit(before, now)
+            self.class_edited.emit(previous, now)
 
     def _on_row(self, row: int) -> None:
         self.class_selected.emit()
 
     def _on_renamed(self, item: QListWidgetItem) -> None:
         row, name = self.list.row(item), item.text().strip()
-        taken = {one.name for place, one in enumerate(self._classes) if place != row}
-        if not name or name in taken:
-            self._update_list(row)  # as it was
+        other_names = {one.name for index, one in enumerate(self._classes) if index != row}
+        if not name or name in other_names:
+            self._update_list(row)  # restore the name
         else:
             self._edit_class(row, replace(self._classes[row], name=name))
 
@@ -471,7 +472,7 @@ class RegionClassList(QWidget):
         row = self.list.row(item)
         dialog = QColorDialog(QColor(*self._classes[row].color), self.window())
         dialog.setObjectName("region_colour_dialog")
-        dialog.colorSelected.connect(lambda colour: self.set_color(row, (colour.red(), colour.green(), colour.blue())))
+        dialog.colorSelected.connect(lambda color: self.set_color(row, (color.red(), color.green(), color.blue())))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
@@ -479,14 +480,14 @@ class RegionClassList(QWidget):
         names, number = {one.name for one in self._classes}, 1
         while (name := NEW_CLASS_NAME if number == 1 else f"{NEW_CLASS_NAME} {number}") in names:
             number += 1
-        colour = NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)]
-        self._set_classes((*self._classes, RegionClass(name, colour)), len(self._classes))
+        color = NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)]
+        self._set_classes((*self._classes, RegionClass(name, color)), len(self._classes))
         self.class_selected.emit()
         self.list.editItem(self.list.currentItem())
 
 
 def _load_classes(settings: DockSettings) -> tuple[RegionClass, ...]:
-    """The classes of the last time; the usual ones where none were kept."""
+    """Load the stored classes, or the defaults."""
     found = []
     for one in settings.get(CLASSES_SETTING, list[object]()):
         if isinstance(one, list) and len(one) == 4 and isinstance(one[0], str):
@@ -495,7 +496,7 @@ def _load_classes(settings: DockSettings) -> tuple[RegionClass, ...]:
 
 
 def _class_icon(color: Color, digit: str) -> QIcon:
-    """A square in a colour, with the key in it."""
+    """Draw a colored square with the key in it."""
     picture = QPixmap(2 * SQUARE, 2 * SQUARE)
     picture.fill(QColor(*color))
     painter = QPainter(picture)

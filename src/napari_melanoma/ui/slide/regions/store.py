@@ -1,4 +1,4 @@
-"""The regions of each slide: read, changed with undo, written, imported."""
+"""Regions of the open slides: read, edited with undo, saved, imported and exported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RegionEdit = Callable[["Regions"], "Regions"]
 
 
 class RegionStore(QObject):
-    """Knows the regions of slides, and keeps each change."""
+    """Hold the regions of slides, and save each change."""
 
     changed = Signal(object)
     message = Signal(str)
@@ -50,22 +50,22 @@ class RegionStore(QObject):
 
     @property
     def state(self) -> RegionHistoryState | None:
-        """Those of the slide that it is about; None until they were read."""
+        """Regions of the displayed slide with their history; None until they were read."""
         return None if self._slide is None else self._states.get(self._slide.identity)
 
     @property
     def regions(self) -> Regions:
-        """As they are now; none until they were read."""
+        """The current regions; none until they were read."""
         now = self.state
         return () if now is None else now.history.current
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         self._slide = slide
         self.changed.emit(())
 
     def load(self, location: SlideResultLocation) -> None:
-        """Read what was drawn before, now that it is known where that is."""
+        """Read the stored regions."""
         now = self.state
         if self._slide is None or self._slide.identity != location.identity:
             return
@@ -73,7 +73,7 @@ class RegionStore(QObject):
             self._latest.submit(f"{location.identity} load", lambda: partial(load_region_state, location))
 
     def apply_edit(self, edit: RegionEdit, selected: Collection[str] = ()) -> None:
-        """Change the regions by hand; a step that can be undone, kept at once."""
+        """Apply an edit as an undo step, and save the regions."""
         now = self.state
         if now is None:
             return
@@ -87,11 +87,11 @@ class RegionStore(QObject):
             self._set_state(replace(now, history=now.history.push(regions)), selected)
 
     def undo(self) -> None:
-        """Take back the last change."""
+        """Undo the last change."""
         self._step_history("undo")
 
     def redo(self) -> None:
-        """Do again what was taken back."""
+        """Redo the last change that was undone."""
         self._step_history("redo")
 
     def import_file(self, path: Path) -> None:
@@ -102,7 +102,7 @@ class RegionStore(QObject):
             self._latest.submit(f"import {path}", lambda: work)
 
     def export_file(self, path: Path) -> None:
-        """Write the regions somewhere else."""
+        """Export the regions to a file."""
         regions = self.regions
         self._latest.submit(f"export {path}", lambda: partial(write_exported_regions, regions, path))
 
@@ -114,7 +114,7 @@ class RegionStore(QObject):
                 self._set_state(replace(now, history=history))
 
     def _set_state(self, state: RegionHistoryState, selected: Collection[str] = ()) -> None:
-        """Let regions count from now on: known, told, kept."""
+        """Set, save and emit a state."""
         self._states[state.identity] = state
         self.writer.save(state.folder, state)
         self.changed.emit(selected)
@@ -130,9 +130,9 @@ class RegionStore(QObject):
             if done is not None and done.notes:
                 self.message.emit("; ".join(done.notes))
         elif self._slide is not None and self._slide.identity == done.identity:
-            fresh = done.found.regions
-            self.apply_edit(lambda regions: (*regions, *fresh))
-            self.message.emit("; ".join((f"{len(fresh)} regions imported", *done.found.notes)) + ".")
+            imported = done.found.regions
+            self.apply_edit(lambda regions: (*regions, *imported))
+            self.message.emit("; ".join((f"{len(imported)} regions imported", *done.found.notes)) + ".")
 
 
 GEOJSON_FILTER = "GeoJSON (*.geojson *.json)"
@@ -140,7 +140,7 @@ GEOJSON_FILTER = "GeoJSON (*.geojson *.json)"
 
 @dataclass(frozen=True)
 class RegionHistoryState:
-    """The regions of a slide with what was undone, and where they are kept."""
+    """The regions of a slide with their history, and the folder."""
 
     identity: str
     folder: Path
@@ -149,7 +149,7 @@ class RegionHistoryState:
 
 @dataclass(frozen=True)
 class LoadedRegions:
-    """The regions of a slide as they were read, and the stamp of the file."""
+    """Regions that were loaded, and the stamp of the file."""
 
     state: RegionHistoryState
     stamp: Stamp | None
@@ -157,17 +157,14 @@ class LoadedRegions:
 
 @dataclass(frozen=True)
 class ImportedRegions:
-    """What a file held for a slide."""
+    """Regions that were imported for a slide."""
 
     identity: str
     found: StoredRegions
 
 
 def load_region_state(location: SlideResultLocation, run: RunContext) -> LoadedRegions:
-    """Read what was drawn before.
-
-    Nothing of it undone.
-    """
+    """Read the stored regions, with an empty history."""
     from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.region_files import load_regions
 
@@ -178,7 +175,7 @@ def load_region_state(location: SlideResultLocation, run: RunContext) -> LoadedR
 
 
 def save_region_state(folder: Path, state: RegionHistoryState, stamp: Stamp | None) -> StoredRegions:
-    """Write what is drawn now."""
+    """Write the regions."""
     from napari_melanoma.slides.region_files import save_regions
 
     return save_regions(folder, Path(state.identity), state.history.current, stamp)
@@ -187,36 +184,33 @@ def save_region_state(folder: Path, state: RegionHistoryState, stamp: Stamp | No
 def read_imported_regions(
     identity: str, known: Regions, size: tuple[int, int], path: Path, run: RunContext
 ) -> ImportedRegions:
-    """Read regions of a file.
-
-    ``size``: height and width in pixels of its finest level.
-    """
+    """Read regions of a file; ``size``: height and width of the slide in pixels of the finest level."""
     from napari_melanoma.slides.region_files import import_regions
 
     return ImportedRegions(identity, import_regions(path, size, known))
 
 
 def write_exported_regions(regions: Regions, path: Path, run: RunContext) -> str:
-    """Write regions somewhere else."""
+    """Export regions to a file; return the message."""
     from napari_melanoma.io.geojson import write_geojson
 
     write_geojson(path, regions)
-    return f"Written: {path}"
+    return f"Saved: {path}"
 
 
 def choose_import_file(window: QWidget, folder: Path, on_chosen: Callable[[str], None]) -> None:
-    """Let the user choose a file to read."""
+    """Ask for a file to read."""
     _open_dialog(
         QFileDialog(window, "Regions of this slide", str(folder), GEOJSON_FILTER), "region_import_dialog", on_chosen
     )
 
 
 def choose_export_file(window: QWidget, slide: str, on_chosen: Callable[[str], None]) -> None:
-    """Let the user choose a file to write."""
-    dialog = QFileDialog(window, "Write the regions as GeoJSON")
+    """Ask for a file to write."""
+    dialog = QFileDialog(window, "Export the regions as GeoJSON")
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.setNameFilter(GEOJSON_FILTER)
-    dialog.setDefaultSuffix("geojson")  # where none is typed
+    dialog.setDefaultSuffix("geojson")  # if none is typed
     dialog.selectFile(f"{slide}-regions.geojson")
     _open_dialog(dialog, "region_export_dialog", on_chosen)
 

@@ -1,4 +1,4 @@
-"""Models that predict the risk of metastasis."""
+"""Select the model that predicts the risk of metastasis."""
 
 from __future__ import annotations
 
@@ -18,55 +18,52 @@ if TYPE_CHECKING:
 
 
 class RiskModelPicker(ExtensibleModelPicker):
-    """A combo box of models that tell metastasis from patches, at its end any other one."""
+    """Combo box of installed models that predict metastasis, with a last entry for any other one."""
 
     object_names = ("risk_model", "risk_model_card")
-    accessible_names = ("Model of the risk", "Card of the model of the risk")
-    tip = "The model that says how likely it has spread"
+    accessible_names = ("Risk model", "Card of the risk model")
+    tip = "Model that predicts the probability of metastasis"
 
     other_texts = ("a folder ...", "none installed: choose a folder")
 
     def list_installed(self) -> Sequence[BundleInfo]:
-        """List the models that may be offered, the user's own first: what ships is a demonstration."""
+        """List the models, the user's own first: those of this program are for demonstration."""
         from napari_melanoma.models.registry import SHIPPED_FOLDER
 
         return sorted(super().list_installed(), key=lambda bundle: bundle.path.parent == SHIPPED_FOLDER)
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Say whether a model tells metastasis."""
+        """Return whether a model predicts metastasis."""
         return predicts_metastasis(bundle)
 
     def display_name(self, name: str) -> str | None:
-        """Say what a model is called in the list.
-
-        None of one that tells something else.
-        """
+        """Return the name of a model in the list; None if it does not predict metastasis."""
         found = find_risk_bundle(name)
         return None if found is None else found.name
 
     @property
     def bundle(self) -> BundleInfo | None:
-        """The model that is picked; None where there is none, or it is gone."""
+        """The selected model; None if there is none, or it was removed."""
         return find_risk_bundle(self.model) if self.model else None
 
     def refresh(self) -> None:
-        """List the models that are there now, the first one picked."""
+        """List the installed models, and select the first one if none was selected."""
         super().refresh()
         if self.combo.count() > 1 and not self._last_model:
             self.combo.setCurrentIndex(0)
             self._last_model = self.model
 
     def _on_models(self, name: str) -> None:
-        """List what there is now, and pick a model of the risk that was taken over."""
+        """List the installed models, and select a risk model that was activated."""
         self.refresh()
-        taken = find_risk_bundle(name) if name else None
-        if taken is not None:
+        activated = find_risk_bundle(name) if name else None
+        if activated is not None:
             self.model = name
         self.changed.emit()
 
     def open_other_dialog(self) -> None:
         """Ask for the folder of a bundle."""
-        dialog = QFileDialog(self.window(), "Folder of a bundle that tells metastasis")
+        dialog = QFileDialog(self.window(), "Folder of a bundle that predicts metastasis")
         dialog.setObjectName("risk_bundle_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
@@ -76,7 +73,7 @@ class RiskModelPicker(ExtensibleModelPicker):
         dialog.open()
 
     def _on_folder(self, name: str) -> None:
-        """Take a bundle by its folder; one that tells something else is refused."""
+        """Use a bundle from a folder, if it predicts metastasis."""
         from napari_melanoma.risk.predictor import find_risk_model
 
         try:
@@ -91,23 +88,20 @@ class RiskModelPicker(ExtensibleModelPicker):
     def _on_card(self) -> None:
         found = self.bundle
         if found is not None:
-            show_model_card(self.window(), found.config.title, found.card or "This model came without a card.")
+            show_model_card(self.window(), found.config.title, found.card or "This model has no card.")
 
 
 POSITIVE = "metastasis"
 
 
 def predicts_metastasis(bundle: BundleInfo) -> bool:
-    """Say whether a model tells metastasis from patches."""
+    """Return whether a model predicts metastasis from patches."""
     config = bundle.config
     return config.classifier is not None and config.encoder is None and config.classifier.positive == POSITIVE
 
 
 def find_risk_bundle(name: str) -> BundleInfo | None:
-    """Find a model that tells metastasis.
-
-    None where there is none of that name, or it tells something else.
-    """
+    """Find a model that predicts metastasis by its name; None if there is none."""
     try:
         found = find_bundle(name)
     except MelanomaError:
@@ -116,7 +110,7 @@ def find_risk_bundle(name: str) -> BundleInfo | None:
 
 
 def exclude_fields(encoding: TabularEncoding | None, excluded: tuple[str, ...]) -> TabularEncoding | None:
-    """Leave out of what a model takes what is said at another place of the dock."""
+    """Remove the fields of the clinical metadata that are set elsewhere in the dock."""
     if encoding is None:
         return None
     numbers = tuple(column for column in encoding.numbers if column.name not in excluded)
@@ -125,10 +119,7 @@ def exclude_fields(encoding: TabularEncoding | None, excluded: tuple[str, ...]) 
 
 
 def is_trained_on_phantoms(bundle: BundleInfo) -> bool:
-    """Say whether a model has learnt from drawn patients alone.
-
-    False where nothing says so.
-    """
+    """Return whether a model is known to be trained on synthetic patients only."""
     from napari_melanoma.risk.comparators import read_comparators
 
     try:

@@ -11,168 +11,164 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.ui.slide.picker import slide_display_name
+from napari_melanoma.ui.slide.open_case import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.risk import view as words
 from napari_melanoma.ui.slide.risk.store import RiskRequest, RiskRequestQueue, RiskResultStore
-from napari_melanoma.ui.slide.side_by_side import NO_CASE, find_open_case
+from napari_melanoma.ui.slide.slide_description import slide_display_name
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
-    from napari.viewer import Viewer
+    from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.slide.depth.section import SlideDepthSection
+    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth.store import DepthReadingStore
-    from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.risk.view import RiskView
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.run_status import SlideRunUpdate, SuspiciousTile
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ESTIMATE_FIRST = "Estimate the risk first."
-RELOAD_MS = 150  # between two looks whether a reading of depth was written
+RELOAD_MS = 150  # between two checks whether a depth reading was written
 
 
 class SlideRiskSection(QObject):
-    """Keeps fold, layers and files of the risk in step; what is in the fold is made when it is first opened."""
+    """Synchronize widgets, layers and files of the risk; the widgets are created when the section is first opened."""
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, viewer: Viewer, depth: SlideDepthSection) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._depth_store, self._section = dock, viewer, depth.store, dock.risk_section
+    def __init__(self, context: SlideContext, section: QCollapsible, depth_store: DepthReadingStore) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._depth_store, self._section = context, context.viewer, depth_store, section
         self._slide: ViewerSlide | None = None
         self._folder: Path | None = None
         self._view: RiskView | None = None
-        self._last_analysis: Any = None  # when the slide's own analysis ended, as it was looked at last
-        self.visible_maps: dict[str, set[str]] = {}  # maps that shall be seen, by the identity of the slide
-        self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(dock)
-        self.controller, self._exporter = RiskController(self, dock, viewer), RiskExporter(dock, self.store)
+        self._last_analysis: Any = None  # end of the slide's analysis that was read last
+        self.visible_maps: dict[str, set[str]] = {}  # maps to show, by slide
+        self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(context.dock)
+        self.controller, self._exporter = RiskController(self, context), RiskExporter(context, self.store)
         self._reload_timer = QTimer(self)
         self._reload_timer.setInterval(RELOAD_MS)
         self._reload_timer.timeout.connect(self._reload_when_idle)
         self.store.changed.connect(self.update_view)
-        self.request_queue.started.connect(partial(dock.status.begin, "answering"))
-        self.request_queue.progressed.connect(partial(dock.status.progress, "answering"))
+        self.request_queue.started.connect(partial(context.status.begin, "answering"))
+        self.request_queue.progressed.connect(partial(context.status.progress, "answering"))
         self.request_queue.finished.connect(self._on_request_finished)
         for source in (self.store, self.request_queue, self._exporter):
             source.failed.connect(self.failed)
-        dock.status.cancelled.connect(self._on_cancelled)
-        dock.run_panel.updated.connect(self._on_run_update)
+        context.status.cancelled.connect(self._on_cancelled)
+        context.run_updated.connect(self._on_run_update)
         self._depth_store.changed.connect(self.schedule_reload)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def busy(self) -> bool:
-        """Whether something is read or asked."""
-        shown = self._view is not None and self._view.gallery.busy
-        return self.store.busy or self.request_queue.busy or self._reload_timer.isActive() or shown
+        """Whether something is read or requested."""
+        is_gallery_busy = self._view is not None and self._view.gallery.busy
+        return self.store.busy or self.request_queue.busy or self._reload_timer.isActive() or is_gallery_busy
 
     @property
     def view(self) -> RiskView:
-        """The fold's content, made when it is first needed."""
+        """The widgets, created when they are first needed."""
         if self._view is None:
             from napari_melanoma.ui.slide.risk.view import RiskView
 
-            made = self._view = RiskView(self._dock.icons)
-            made.model_picker.model = self._dock.settings.get(MODEL_SETTING, "")
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
+            view = self._view = RiskView(self._context.icons)
+            view.model_picker.model = self._context.settings.get(MODEL_SETTING, "")
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
             for part in (self.controller, self._exporter):
-                part.connect_signals(made)
-            made.show_model(made.model_picker.bundle)
+                part.connect_signals(view)
+            view.show_model(view.model_picker.bundle)
             self._read_results()
         return self._view
 
     @property
     def slide(self) -> ViewerSlide | None:
-        """The slide that it is about."""
+        """The displayed slide."""
         return self._slide
 
     @property
     def folder(self) -> Path | None:
-        """Where what is known of it lies; None until that is known."""
+        """Folder of the slide's results; None until it was found."""
         return self._folder
 
     @property
     def depth_store(self) -> DepthReadingStore:
-        """What readers measure."""
+        """The depth readings of the slide."""
         return self._depth_store
 
     @property
     def created_view(self) -> RiskView | None:
-        """The fold's content, where it was made."""
+        """The widgets; None before they were created."""
         return self._view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide, or the same with another scale."""
+        """Show another slide, or the same with another scale."""
         if slide is None or self._slide is None or slide.identity != self._slide.identity:
             self._folder = self._last_analysis = None
         self._slide = slide
         self.store.set_slide(slide)
 
     def schedule_reload(self) -> None:
-        """Look anew when a reading of the depth was written."""
+        """Read the results again after a depth reading was written."""
         if self._view is not None:
             self._reload_timer.start()
 
     def _read_results(self) -> None:
-        """Read what lies beside the slide, where somebody looks."""
+        """Read the stored results, if the widgets were created."""
         if self._view is not None and self._slide is not None and self._folder is not None:
             self.store.read(self._slide.identity, self._folder)
 
     def update_view(self) -> None:
-        """Show what is known now."""
-        view, kept = self._view, self.store.result
+        """Show the current inputs and results."""
+        view, stored = self._view, self.store.result
         if view is None:
             return
         view.patient_form.show_row(self.store.patient_data)
-        view.thickness_label.setText("" if kept is None else words.describe_depth(kept.depth))
-        view.update_estimate_button(self.find_blocker(), "" if kept is None else kept.fault)
+        view.thickness_label.setText("" if stored is None else words.describe_depth(stored.depth))
+        view.update_estimate_button(self.find_blocker(), "" if stored is None else stored.fault)
         self.update_prediction()
 
     def update_prediction(self) -> None:
-        """Show what was told, and whether something else is known since."""
+        """Show the prediction, and whether its inputs have changed since."""
         view = self._view
         if view is None:
             return
         view.patient_form.show_origin(self.store.case_name, changed=self.store.is_edited)
-        answer, old = self._get_prediction()
-        view.show_prediction(answer, old)
-        self._update_explanations("" if answer and not old else ESTIMATE_FIRST)
+        prediction, outdated = self._get_prediction()
+        view.show_prediction(prediction, outdated)
+        self._update_explanations("" if prediction and not outdated else ESTIMATE_FIRST)
 
-    def _update_explanations(self, why_not: str) -> None:
-        """Show the maps that are wanted and the gallery, and whether they can be asked for."""
+    def _update_explanations(self, blocker: str) -> None:
+        """Show the requested maps and the gallery, and whether they can be requested."""
         from napari_melanoma.ui.slide.risk.store import show_maps
 
-        view, slide, kept = self._view, self._slide, self.store.result
+        view, slide, stored = self._view, self._slide, self.store.result
         if view is None or slide is None:
             return
-        maps = {} if kept is None else {one.method: one for one in kept.maps}
-        there = {name for name in view.map_checks if name in maps or self._is_pending(name)}
-        wanted = {name: name in there & self.visible_maps.get(slide.identity, set()) for name in view.map_checks}
-        view.show_explanations(why_not, wanted)
-        show_maps(self._viewer, slide, maps, wanted)
-        view.gallery.show_features(slide, {} if kept is None else kept.gallery)
-        view.gallery.update_find_button(why_not or (words.RUNNING if self._is_pending("biomarkers") else ""))
+        maps = {} if stored is None else {one.method: one for one in stored.maps}
+        available = {name for name in view.map_checks if name in maps or self._is_pending(name)}
+        visible = {name: name in available & self.visible_maps.get(slide.identity, set()) for name in view.map_checks}
+        view.show_explanations(blocker, visible)
+        show_maps(self._viewer, slide, maps, visible)
+        view.gallery.show_features(slide, {} if stored is None else stored.gallery)
+        view.gallery.update_find_button(blocker or (words.RUNNING if self._is_pending("biomarkers") else ""))
 
     def _get_prediction(self) -> tuple[Mapping[str, Any], str]:
-        """What was told of the slide, and what is another since."""
-        view, kept = self._view, self.store.result
-        if view is None or kept is None or not kept.prediction:
+        """Return the prediction for the slide, and which inputs have changed since."""
+        view, stored = self._view, self.store.result
+        if view is None or stored is None or not stored.prediction:
             return {}, ""
         bundle = view.model_picker.bundle
         fingerprint = "" if bundle is None else bundle.fingerprint
-        row = kept.prediction["known"] if bundle is None else view.patient_form.row
-        return kept.prediction, words.describe_changes(kept.prediction, fingerprint, row, kept.depth)
+        row = stored.prediction["known"] if bundle is None else view.patient_form.row
+        return stored.prediction, words.describe_changes(stored.prediction, fingerprint, row, stored.depth)
 
     def find_blocker(self) -> str:
-        """Say why nothing can be estimated now.
-
-        Empty where it can be.
-        """
+        """Return why the risk cannot be estimated now; empty if it can."""
         view, info = self._view, None if self._slide is None else self._slide.info
         model = "" if view is None else view.model_picker.model
         return words.find_risk_blocker(info, model, self.store.result, running=self._is_pending("risk"))
@@ -182,12 +178,12 @@ class SlideRiskSection(QObject):
 
     def _on_section_toggled(self, is_open: bool) -> None:
         if is_open:
-            self.view.setVisible(True)  # made now, if it was not yet
+            self.view.setVisible(True)  # created now, if necessary
             self.update_view()
 
     def _on_request_finished(self, request: RiskRequest, message: str) -> None:
-        """Look at what is there now, also of a slide that is no longer in view."""
-        self._dock.status.end("answering", message or None)  # what went wrong stays in sight
+        """Read the result, even of a slide that is no longer displayed."""
+        self._context.status.end("answering", message or None)  # an error stays visible
         identity = str(request.slide.absolute())
         if not message:
             self.visible_maps.get(identity, set()).discard(request.kind)
@@ -199,15 +195,15 @@ class SlideRiskSection(QObject):
             self.request_queue.cancel()
 
     def load(self, location: SlideResultLocation) -> None:
-        """Read what was told before, now that it is known where that is."""
+        """Read the stored results."""
         if self._slide is not None and self._slide.identity == location.identity:
             self._folder = location.slide_folder or location.folder
             self._read_results()
 
-    def _on_run_update(self, sight: SlideRunUpdate) -> None:
-        """Look anew when the slide's own analysis has come to its end."""
-        ended = sight.content.get("seconds")
-        if sight.path == self._folder and str(sight.report.state) == "finished" and ended != self._last_analysis:
+    def _on_run_update(self, update: SlideRunUpdate) -> None:
+        """Read the results again when the slide's analysis has finished."""
+        ended = update.content.get("seconds")
+        if update.path == self._folder and str(update.report.state) == "finished" and ended != self._last_analysis:
             self._last_analysis = ended
             self._read_results()
 
@@ -218,23 +214,22 @@ class SlideRiskSection(QObject):
 
 
 MODEL_SETTING = "slide/risk_model"
-VIEW_TILES = 3  # how many times as wide as a place the view is that goes there
+VIEW_TILES = 3  # width of the view in tiles after going to one
 
 
 class RiskController(QObject):
-    """Takes what the user does to keeper and worker."""
+    """Handle the controls of the section."""
 
-    def __init__(self, section: SlideRiskSection, dock: SlideDock, viewer: Viewer) -> None:
+    def __init__(self, section: SlideRiskSection, context: SlideContext) -> None:
         super().__init__(section)
-        self._section, self._dock, self._viewer = section, dock, viewer
+        self._section, self._context, self._viewer = section, context, context.viewer
 
     def connect_signals(self, view: RiskView) -> None:
-        """Hear what the user does in the fold."""
-        keeper = self._section.store
+        """Connect the widgets."""
         view.model_picker.changed.connect(self._on_model)
         view.model_picker.failed.connect(self._section.failed)
         view.patient_form.edited.connect(self._on_edited)
-        view.patient_form.reset_requested.connect(keeper.restore_case_data)
+        view.patient_form.reset_requested.connect(self._section.store.restore_case_data)
         view.estimate_button.clicked.connect(self._on_estimate)
         view.patch_label.linkActivated.connect(self._show_patch)
         view.map_toggled.connect(self._on_map)
@@ -242,26 +237,26 @@ class RiskController(QObject):
         view.gallery.tile_clicked.connect(self._show_tile)
 
     def _request(self, kind: str, **arguments: Any) -> None:  # noqa: ANN401 - as JSON holds it
-        """Ask about the slide in view."""
+        """Submit a request for the displayed slide."""
         page = self._section
         if page.created_view is not None and page.slide is not None and page.folder is not None:
-            told = {"model": page.created_view.model_picker.model, **arguments}
+            parameters = {"model": page.created_view.model_picker.model, **arguments}
             page.request_queue.submit(
-                RiskRequest(kind, page.slide.info.path, slide_display_name(page.slide.info), page.folder, told)
+                RiskRequest(kind, page.slide.info.path, slide_display_name(page.slide.info), page.folder, parameters)
             )
             page.update_view()
 
     def _on_edited(self) -> None:
-        """Take what was typed; the form itself is left alone, for a hand may be in it."""
+        """Store what was typed; the form is not updated, because it may have the focus."""
         if self._section.created_view is not None:
             self._section.store.set_patient_data(self._section.created_view.patient_form.row)
             self._section.update_prediction()
 
     def _on_model(self) -> None:
-        """Another model is picked, or there are others."""
+        """Update after another model was selected, or the list has changed."""
         view = self._section.created_view
         if view is not None:
-            self._dock.settings.set(MODEL_SETTING, view.model_picker.model)
+            self._context.settings.set(MODEL_SETTING, view.model_picker.model)
             view.show_model(view.model_picker.bundle)
             self._section.update_view()
 
@@ -269,70 +264,70 @@ class RiskController(QObject):
         page, slide = self._section, self._section.slide
         if page.created_view is None or slide is None or page.find_blocker():
             return
-        page.depth_store.flush()  # what was just measured counts
+        page.depth_store.flush()  # include the latest reading
         size = slide.info.pixel_size
-        given = size.x_um if size is not None and size.source in ("given", "ruler") else None
+        mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
         self._request(
             "risk",
             row=page.created_view.patient_form.row,
-            options={"model": page.created_view.model_picker.model, "mpp": given},
+            options={"model": page.created_view.model_picker.model, "mpp": mpp},
         )
 
     def _on_map(self, name: str, on: bool) -> None:
-        """Show a map, which is asked for where it is not known, or hide it."""
-        page, kept = self._section, self._section.store.result
-        if page.slide is None or kept is None:
+        """Show a map, computed if necessary, or hide it."""
+        page, stored = self._section, self._section.store.result
+        if page.slide is None or stored is None:
             return
-        wanted = page.visible_maps.setdefault(page.slide.identity, set())
-        wanted.add(name) if on else wanted.discard(name)
-        if on and name not in {one.method for one in kept.maps}:
+        visible = page.visible_maps.setdefault(page.slide.identity, set())
+        visible.add(name) if on else visible.discard(name)
+        if on and name not in {one.method for one in stored.maps}:
             self._request(name, method=name)
         page.update_view()
 
     def _show_patch(self, index: str) -> None:
-        """Go to a patch that the answer rests on."""
-        slide, kept = self._section.slide, self._section.store.result
-        patches = [] if kept is None or not kept.prediction else kept.prediction["patches"]
+        """Zoom to a patch that was used for the prediction."""
+        slide, stored = self._section.slide, self._section.store.result
+        patches = [] if stored is None or not stored.prediction else stored.prediction["patches"]
         if slide is not None and int(index) < len(patches) and patches[int(index)].get("box"):
             slide_camera.zoom_to_box(self._viewer, slide, slide_camera.ViewRectangle(*patches[int(index)]["box"]))
 
     def _show_tile(self, tile: SuspiciousTile) -> None:
-        """Go where a feature is excited."""
+        """Center the view on a tile."""
         slide = self._section.slide
         if slide is not None:
             slide_camera.center_view(self._viewer, slide, (tile.row, tile.column), VIEW_TILES * tile.width_px)
 
 
-ADDED_TO_CASE = "Taken into the case: the lesion shows it; all of it is in risk/{}."
+ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."
 
 
 class RiskExporter(QObject):
-    """Writes the page, and hands answers to the Case dock."""
+    """Write the report, and add the prediction to the open case."""
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, store: RiskResultStore) -> None:
+    def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
         super().__init__(store)
-        self._dock, self._store = dock, store
+        self._context, self._store = context, store
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_written)
         self._latest.failed.connect(self.failed)
 
     def connect_signals(self, view: RiskView) -> None:
-        """Hear what the user does in the fold."""
+        """Connect the buttons."""
         view.case_button.clicked.connect(self._on_case)
         view.report_button.clicked.connect(self._on_report)
 
     @property
     def busy(self) -> bool:
-        """Whether a page is being written."""
+        """Whether a report is being written."""
         return self._latest.busy
 
     def _on_report(self) -> None:
-        slide, folder = self._dock.slide, self._store.folder
+        slide, folder = self._context.slide, self._store.folder
         if slide is None or folder is None:
             return
-        dialog = QFileDialog(self._dock.window(), "Write depth and risk as a page", "", "Page (*.html)")
+        dialog = QFileDialog(self._context.window, "Save the report on depth and risk", "", "HTML report (*.html)")
         dialog.setObjectName("risk_report_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(f"{slide.info.name}-report.html")
@@ -345,33 +340,33 @@ class RiskExporter(QObject):
         self._latest.submit(f"report {name}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
-        self._dock.status.show_message(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
+        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
 
     def _on_case(self) -> None:
-        """Keep the answer with the case that is open, beside its other files."""
+        """Add the prediction to the open case."""
         try:
             name = self._add_to_case()
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._dock.status.show_message(ADDED_TO_CASE.format(name))
+            self._context.status.show_message(ADDED_TO_CASE.format(name))
 
     def _add_to_case(self) -> str:
-        """Write it; the name of its file."""
+        """Write the prediction into the case, and return the name of its file."""
         from napari_melanoma.case.results import save_risk
 
-        kept = self._store.result
-        if kept is None:
+        stored = self._store.result
+        if stored is None:
             raise InputError(NO_CASE)
-        desk, image = find_open_case(self._dock)
-        changed = save_risk(desk.store, desk.case, image.id, kept.prediction)
-        desk.edit(changed, "the risk of a slide")
+        controller, image = find_open_case(self._context)
+        changed = save_risk(controller.store, controller.case, image.id, stored.prediction)
+        controller.edit(changed, "the risk of a slide")
         written = changed.find_image(image.id).risk
         return "" if written is None else written.path.name
 
 
 def _write_report(path: Path, folder: Path, info: SlideInfo, run: RunContext) -> Path:
-    """Write the page."""
+    """Write the report."""
     from napari_melanoma.reports.slide import write_slide_report
 
     return write_slide_report(path, folder, info.path, scale=info.pixel_size)

@@ -1,4 +1,4 @@
-"""Requests and results of the Risk section, and its map layers."""
+"""Requests, results and map layers of the Risk section."""
 
 from __future__ import annotations
 
@@ -29,26 +29,23 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.worker_client import WorkerRequest
 
 DONE_MESSAGES = {
-    "risk": "The risk of {} is estimated.",
-    "attention": "Where the network looks at {} is shown.",
-    "grad_cam": "What speaks for metastasis in {} is shown.",
-    "biomarkers": "What the network goes by in {} is found.",
+    "risk": "The risk of {} was estimated.",
+    "attention": "The attention map of {} is shown.",
+    "grad_cam": "The Grad-CAM map of {} is shown.",
+    "biomarkers": "The most predictive features in {} are shown.",
 }
 PROGRESS_MESSAGES = {
     "risk": "Estimating the risk",
-    "attention": "Finding where the network looks",
-    "grad_cam": "Finding what speaks for metastasis",
-    "biomarkers": "Finding what the network goes by",
+    "attention": "Computing the attention map",
+    "grad_cam": "Computing the Grad-CAM map",
+    "biomarkers": "Finding the most predictive features",
 }
 WORKER_COMMANDS = {"risk": "slide_risk", "biomarkers": "slide_biomarkers"}
 
 
 @dataclass(frozen=True, eq=False)
 class RiskRequest:
-    """What is asked: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``; of which slide; in the worker's words.
-
-    ``said`` is what the slide is called before a user.
-    """
+    """A request to the worker process: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``."""
 
     kind: str
     slide: Path
@@ -58,7 +55,7 @@ class RiskRequest:
 
 
 class RiskRequestQueue(QObject):
-    """Has one question answered at a time; the answers lie beside the slides, whichever of them is in view by then."""
+    """Send one request at a time to the worker, which writes the results next to the slides' other results."""
 
     started = Signal(str)
     progressed = Signal(object)
@@ -76,49 +73,46 @@ class RiskRequestQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is awaited."""
+        """Whether a request is running."""
         return self._current is not None
 
     def is_pending(self, kind: str, folder: Path) -> bool:
-        """Say whether a question was asked and not answered yet.
-
-        True also where it waits for its turn.
-        """
-        there = (*self._waiting, *([] if self._current is None else [self._current]))
-        return any(one.kind == kind and one.folder == folder for one in there)
+        """Return whether a request is running or waiting."""
+        pending = (*self._waiting, *([] if self._current is None else [self._current]))
+        return any(one.kind == kind and one.folder == folder for one in pending)
 
     def submit(self, request: RiskRequest) -> None:
-        """Ask; the same question twice is asked once."""
+        """Submit a request, unless the same one is pending."""
         if not self.is_pending(request.kind, request.folder):
             self._waiting.append(request)
             self._next()
 
     def cancel(self) -> None:
-        """Take back all questions; the worker is ended where it is busy with one."""
-        waiting, asked = tuple(self._waiting), self._worker_request
+        """Cancel all requests; the worker is stopped if one is running."""
+        waiting, running = tuple(self._waiting), self._worker_request
         self._waiting.clear()
         for one in waiting:
             self.finished.emit(one, "")
-        if asked is not None:
-            asked.cancel()
+        if running is not None:
+            running.cancel()
 
     def _next(self) -> None:
         if self._current is not None or not self._waiting:
             return
-        question = self._current = self._waiting.popleft()
+        request = self._current = self._waiting.popleft()
         if self._client is None:
             self._client = acquire_worker()
             self._dock.destroyed.connect(release_worker)
         self._message = ""
-        place = {"slide": str(question.slide), "folder": str(question.folder)}
+        paths = {"slide": str(request.slide), "folder": str(request.folder)}
         self._worker_request = self._client.request(
-            WORKER_COMMANDS.get(question.kind, "slide_risk_map"), **place, **question.arguments
+            WORKER_COMMANDS.get(request.kind, "slide_risk_map"), **paths, **request.arguments
         )
         self._worker_request.progressed.connect(self._on_progress)
         self._worker_request.succeeded.connect(self._on_succeeded)
         self._worker_request.failed.connect(self.failed)
         self._worker_request.finished.connect(self._on_finished)
-        self.started.emit(f"{PROGRESS_MESSAGES[question.kind]} ...")
+        self.started.emit(f"{PROGRESS_MESSAGES[request.kind]} ...")
 
     def _on_progress(self, progress: Progress) -> None:
         self.progressed.emit(progress)
@@ -128,9 +122,9 @@ class RiskRequestQueue(QObject):
             self._message = DONE_MESSAGES[self._current.kind].format(self._current.slide_name)
 
     def _on_finished(self) -> None:
-        question, self._current, self._worker_request = self._current, None, None
-        if question is not None:
-            self.finished.emit(question, self._message)
+        request, self._current, self._worker_request = self._current, None, None
+        if request is not None:
+            self.finished.emit(request, self._message)
         self._next()
 
 
@@ -138,7 +132,7 @@ RiskReadResult = tuple[str, Path, "StoredRisk"]
 
 
 class RiskResultStore(QObject):
-    """Reads what lies beside slides, and remembers what stands in the form of each."""
+    """Read the stored results of slides, and hold the patient data of each."""
 
     changed = Signal()
     failed = Signal(object)
@@ -155,69 +149,69 @@ class RiskResultStore(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is being read."""
+        """Whether results are being read."""
         return self._latest.busy
 
     @property
     def result(self) -> StoredRisk | None:
-        """What lies beside the slide that it is about; None until it was read."""
+        """Stored results of the displayed slide; None until they were read."""
         found = None if self._slide is None else self._results.get(self._slide.identity)
         return None if found is None else found[1]
 
     @property
     def folder(self) -> Path | None:
-        """Where that lies; None until it was read."""
+        """Folder of these results; None until they were read."""
         found = None if self._slide is None else self._results.get(self._slide.identity)
         return None if found is None else found[0]
 
     @property
     def patient_data(self) -> Row:
-        """What is known of the patient of the slide."""
+        """Patient data of the slide."""
         return {} if self._slide is None else self._patient_data.row(self._slide.identity, self._slide.layers[0])
 
     @property
     def case_name(self) -> str:
-        """What the case of the slide is called; empty where it belongs to none."""
+        """Name of the slide's case; empty if it is in none."""
         return "" if self._slide is None else self._patient_data.case(self._slide.identity)
 
     @property
     def is_edited(self) -> bool:
-        """Whether something was filled in that the case does not say."""
+        """Whether the patient data were edited here."""
         return self._slide is not None and self._patient_data.has_edits(self._slide.layers[0])
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Be about another slide."""
+        """Show another slide."""
         self._slide = slide
         self._on_cases()
 
     def read(self, identity: str, folder: Path) -> None:
-        """Read what lies beside a slide."""
+        """Read the stored results of a slide."""
         self._latest.submit(identity, lambda: partial(_read_result, identity, folder))
 
     def set_patient_data(self, patient_data: Row) -> None:
-        """Take what stands in the form; nobody is told."""
+        """Set the patient data, without emitting a signal."""
         if self._slide is not None:
             self._patient_data.set_row(self._slide.identity, self._slide.layers[0], patient_data)
 
     def restore_case_data(self) -> None:
-        """Go back to what the case says."""
+        """Restore the patient data of the case."""
         if self._slide is not None:
             self._patient_data.remove(self._slide.identity, self._slide.layers[0])
             self.changed.emit()
 
     def _on_read(self, found: RiskReadResult) -> None:
-        identity, folder, kept = found
-        self._results[identity] = folder, kept
+        identity, folder, stored = found
+        self._results[identity] = folder, stored
         if self._slide is None or self._slide.identity != identity:
             return
-        told = kept.prediction.get("known") or {}
-        if told and not self.case_name and not self.is_edited:  # as it stood when the answer was given
-            row = {str(name): str(cell) for name, cell in told.items() if name not in DEPTH_SECTION_FIELDS}
+        known = stored.prediction.get("known") or {}
+        if known and not self.case_name and not self.is_edited:  # as used for the prediction
+            row = {str(name): str(cell) for name, cell in known.items() if name not in DEPTH_SECTION_FIELDS}
             self._patient_data.set_row(identity, self._slide.layers[0], row)
         self.changed.emit()
 
     def _on_cases(self) -> None:
-        """Take what the open case says of the slide."""
+        """Use the patient data of the open case."""
         if self._slide is not None:
             case, row = case_rows().find(self._slide.info.path)
             self._patient_data.set_case(self._slide.identity, case, row)
@@ -225,7 +219,7 @@ class RiskResultStore(QObject):
 
 
 def _read_result(identity: str, folder: Path, run: RunContext) -> RiskReadResult:
-    """Read in a thread."""
+    """Read the stored results of a slide."""
     from napari_melanoma.risk.slide_files import read_risk
 
     return identity, folder, read_risk(folder)
@@ -237,7 +231,7 @@ OPACITY = 0.6
 
 
 def show_maps(viewer: Viewer, slide: ViewerSlide, maps: Mapping[str, RiskMap], visible: Mapping[str, bool]) -> None:
-    """Show the maps that are wanted and known, and hide the others."""
+    """Show the available maps that are checked, and hide the others."""
     for name, role in ROLES.items():
         found, layer = maps.get(name), slide_layers.find_layer(viewer, slide, role)
         if found is None or not visible.get(name, False):
@@ -247,14 +241,14 @@ def show_maps(viewer: Viewer, slide: ViewerSlide, maps: Mapping[str, RiskMap], v
         known, layer = layer is not None, _ensure_map_layer(viewer, slide, found)
         if layer.data is not found.values:
             layer.data = found.values
-        if not known:  # what the user makes of its looks stays
+        if not known:  # later changes of the appearance stay
             layer.opacity = OPACITY
             layer.colormap = make_transparent_colormap(COLORMAPS[name])
         layer.visible = slide.layers[0].visible
 
 
 def _ensure_map_layer(viewer: Viewer, slide: ViewerSlide, risk_map: RiskMap) -> Image:
-    """The layer of a map in its place; NaN, where there is no patch, is clear."""
+    """Return the layer of a map, created if necessary; NaN, outside the patches, is transparent."""
 
     def make() -> Image:
         from napari.layers import Image

@@ -1,4 +1,4 @@
-"""The widgets and words of the Risk section."""
+"""The widgets and texts of the Risk section."""
 
 from __future__ import annotations
 
@@ -28,25 +28,19 @@ if TYPE_CHECKING:
 
 PARTS = {"image": "Slide", "depth": "Depth", "patient": "Patient"}
 METHODS = {"breslow": "Breslow alone", "clark": "Clark alone", "image": "Image alone"}
-SHOWN_CHANGE = 0.005  # half of the last digit that is said
+SHOWN_CHANGE = 0.005  # half of the last displayed digit
 
 
 def make_risk_bars(prediction: Mapping[str, Any]) -> list[Bar]:
-    """Give the row of the probability.
-
-    One, on a scale from 0 to 1, its interval as a whisker.
-    """
+    """Return the bar of the probability, with its interval as a whisker."""
     value, ends = float(prediction["probability"]), prediction.get("interval")
-    between = "" if not ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
-    tip = f"{str(prediction.get('positive', 'metastasis')).capitalize()}: probability {value:.3f}{between}"
+    interval = "" if not ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
+    tip = f"{str(prediction.get('positive', 'metastasis')).capitalize()}: probability {value:.3f}{interval}"
     return [Bar("Risk", f"{value:.2f}", value, tuple(ends) if ends else None, strong=True, tip=tip)]
 
 
 def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
-    """Give a row for each of the three parts: by how much it moves the probability.
-
-    Returns list of Bar; and the end of the scale, which goes as far to both sides. None where the shares are not known.
-    """
+    """Return a bar for the contribution of each input, and the limit of the symmetric scale."""
     shares = prediction.get("shares") or {}
     rows = [
         Bar(
@@ -62,38 +56,37 @@ def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
 
 
 def make_method_bars(prediction: Mapping[str, Any]) -> list[Bar]:
-    """Give a row for each other method.
-
-    On a scale from 0 to 1; without a bar where a method cannot answer.
-    """
+    """Return a row for each other method, without a bar if it has no prediction."""
     rows = []
     for name, one in prediction["beside"].items():
         value, title = one.get("probability"), str(one.get("title", ""))
         if value is None:
-            rows.append(Bar(METHODS.get(name, title), "no answer", faint=True, tip=f"{title}: {one.get('why', '')}"))
+            rows.append(
+                Bar(METHODS.get(name, title), "not available", faint=True, tip=f"{title}: {one.get('why', '')}")
+            )
         else:
             rows.append(Bar(METHODS.get(name, title), f"{value:.2f}", float(value), tip=f"{title}: {value:.3f}"))
     return rows
 
 
 def _format_share(share: float) -> str:
-    """A share of a probability in words, such as ``+0.12``."""
+    """Format a contribution to the probability, such as ``+0.12``."""
     return "0" if abs(share) < SHOWN_CHANGE else f"{share:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-FEATURES_SHOWN_FIRST = 5  # features; the others when somebody asks
-FIND = "Find the features that tell most, and the places of this slide that excite each of them most"
-NO_ACTIVATION = ". Nothing excites it here."
-TOO_FEW_CASES = "The model remembers too few training cases to say which features tell most."
+FEATURES_SHOWN_FIRST = 5  # the others on request
+FIND = "Find the most predictive features, and the regions of this slide with the highest activation of each"
+NO_ACTIVATION = ". No activation on this slide."
+TOO_FEW_CASES = "The model stores too few training cases to rank its features."
 
 
 class FeatureStrip(TileStrip):
-    """Pictures of one feature."""
+    """Thumbnails of one feature."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self._number = number
-        named(self, f"risk_feature_{number}", f"Places that excite feature {number}").setToolTip("")
+        named(self, f"risk_feature_{number}", f"Regions that activate feature {number}").setToolTip("")
 
     def _add_button(self) -> None:
         super()._add_button()
@@ -101,17 +94,17 @@ class FeatureStrip(TileStrip):
 
 
 class RiskFeatureGallery(QWidget):
-    """A row of small pictures for each feature; made when there is one to show."""
+    """A row of thumbnails for each feature, created when it is shown."""
 
     features_requested = Signal()
     tile_clicked = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "risk_gallery", "What the network goes by").setToolTip("")
-        self.find_button = tool_button("risk_find", "What the network goes by", FIND, "What it goes by")
+        named(self, "risk_gallery", "Most predictive features").setToolTip("")
+        self.find_button = tool_button("risk_find", "Find the most predictive features", FIND, "Predictive features")
         self.show_all_button = tool_button("risk_all", "Show all features", "Show all features", "all", checkable=True)
-        self.note_label = named(WrappedLabel(), "risk_gallery_words", "About these features")
+        self.note_label = named(WrappedLabel(), "risk_gallery_words", "Notes on these features")
         self.note_label.setProperty("quiet", True)
         self.note_label.setToolTip("")
         self._rows: list[tuple[WrappedLabel, FeatureStrip]] = []
@@ -128,16 +121,16 @@ class RiskFeatureGallery(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether pictures are being read."""
+        """Whether thumbnails are being read."""
         return any(strip.busy for _, strip in self._rows)
 
-    def update_find_button(self, why_not: str) -> None:
-        """Show whether it can be asked for."""
-        self.find_button.setEnabled(not why_not and not self._content)
-        self.find_button.setToolTip(why_not or FIND)
+    def update_find_button(self, blocker: str) -> None:
+        """Enable the button, or show why it is disabled."""
+        self.find_button.setEnabled(not blocker and not self._content)
+        self.find_button.setToolTip(blocker or FIND)
 
     def show_features(self, slide: ViewerSlide | None, content: Mapping[str, Any]) -> None:
-        """Show what was found."""
+        """Show the features of a slide."""
         self._slide, self._content = slide, content
         self._update_rows()
 
@@ -146,16 +139,16 @@ class RiskFeatureGallery(QWidget):
         shown = features if self.show_all_button.isChecked() else features[:FEATURES_SHOWN_FIRST]
         while len(self._rows) < len(shown):
             self._add_row()
-        for place, (label, strip) in enumerate(self._rows):
-            there = place < len(shown)
-            label.setVisible(there)
-            strip.setVisible(there)
-            if there:
-                places: list[Any] = shown[place].get("places") or []
-                label.setText(f"{shown[place].get('title', '')}{'' if places else NO_ACTIVATION}")
-                strip.show_tiles(self._slide, tuple([_make_tile(one, places[0]["value"]) for one in places]))
-        said = str(self._content.get("note", "")) if features else TOO_FEW_CASES
-        self.note_label.setText(said if self._content else "")
+        for index, (label, strip) in enumerate(self._rows):
+            is_shown = index < len(shown)
+            label.setVisible(is_shown)
+            strip.setVisible(is_shown)
+            if is_shown:
+                boxes: list[Any] = shown[index].get("places") or []
+                label.setText(f"{shown[index].get('title', '')}{'' if boxes else NO_ACTIVATION}")
+                strip.show_tiles(self._slide, tuple([_make_tile(one, boxes[0]["value"]) for one in boxes]))
+        note = str(self._content.get("note", "")) if features else TOO_FEW_CASES
+        self.note_label.setText(note if self._content else "")
         self.note_label.setVisible(bool(self._content))
         self.find_button.setVisible(not self._content)
         self.show_all_button.setText(f"all {len(features)}")
@@ -172,23 +165,23 @@ class RiskFeatureGallery(QWidget):
             self._column.addWidget(widget)
 
 
-def _make_tile(place: Mapping[str, Any], maximum: float) -> SuspiciousTile:
-    """A place as the strip takes it; its number is the share of the strongest."""
-    top, left, height, width = (float(side) for side in place["box"])
-    return SuspiciousTile(float(place["value"]) / float(maximum), top + height / 2, left + width / 2, height, width)
+def _make_tile(box: Mapping[str, Any], maximum: float) -> SuspiciousTile:
+    """Return a tile whose value is relative to the highest activation."""
+    top, left, height, width = (float(side) for side in box["box"])
+    return SuspiciousTile(float(box["value"]) / float(maximum), top + height / 2, left + width / 2, height, width)
 
 
-ESTIMATE = "Ask the model about the deepest places, the thickness and the patient, beside your work"
-TO_CASE = "Keep this answer with the case that is open in the Case dock"
-REPORT = "Write depth and risk as a page, with the maps that were asked for"
+ESTIMATE = "Predict the risk from the deepest regions, the thickness and the patient data, in the background"
+TO_CASE = "Add this prediction to the case that is open in the Case dock"
+REPORT = "Save a report on depth and risk, with the computed maps"
 MAPS = {
-    "attention": ("attention", "Where the network looks, whatever it answers: the most it gives to any place is 1"),
-    "grad_cam": ("Grad-CAM", "What speaks for metastasis, within each patch: the most of each patch is 1"),
+    "attention": ("attention", "Attention of the network, whatever it predicts; the maximum is 1"),
+    "grad_cam": ("Grad-CAM", "Evidence for metastasis within each patch; the maximum of each patch is 1"),
 }
 
 
 class RiskView(QWidget):
-    """The controls in their places."""
+    """The widgets of the Risk section."""
 
     map_toggled = Signal(str, bool)
 
@@ -197,34 +190,34 @@ class RiskView(QWidget):
         self._icons = icons
         self.model_picker = RiskModelPicker(icons)
         self.no_model_label = _create_line_label("risk_none", "Why there is no model", quiet=True)
-        self.phantom_notice = NoticeLabel("risk_phantom", "What the model has learnt from")
+        self.phantom_notice = NoticeLabel("risk_phantom", "Training data of the model")
         self.patient_form = PatientForm()
         self.patient_form.setObjectName("risk_form")
         self.thickness_label = _create_line_label("risk_depth", "The thickness that is used", quiet=True)
         self.estimate_button = named(QPushButton("Estimate"), "risk_estimate", "Estimate the risk", ESTIMATE)
         self.blocker_label = _create_line_label("risk_why_not", "Why it cannot be estimated", quiet=True)
-        self.outdated_notice = NoticeLabel("risk_old", "What is another since")
+        self.outdated_notice = NoticeLabel("risk_old", "Changed inputs")
         self.verdict_label = _create_line_label("risk_verdict", "Risk in words")
         self.verdict_label.setProperty("loud", True)
         self.risk_bar = BarChart(icons, "risk_bar", "Probability of metastasis with its interval")
-        self.share_bars = BarChart(icons, "risk_shares", "What each part changes")
-        self.baseline_label = _create_line_label("risk_without", "From where the shares count", quiet=True)
-        self.method_bars = BarChart(icons, "risk_beside", "What other methods say")
-        self.missing_methods_label = _create_line_label("risk_lacking", "Why a method gives no answer", quiet=True)
-        self.patch_label = _create_line_label("risk_patches", "On what the answer rests", quiet=True)
-        self.caution_notice = NoticeLabel("risk_caution", "What to know before relying on it")
+        self.share_bars = BarChart(icons, "risk_shares", "Contribution of each input")
+        self.baseline_label = _create_line_label("risk_without", "Baseline of the contributions", quiet=True)
+        self.method_bars = BarChart(icons, "risk_beside", "Predictions of other methods")
+        self.missing_methods_label = _create_line_label("risk_lacking", "Why a method is not available", quiet=True)
+        self.patch_label = _create_line_label("risk_patches", "Patches used for the prediction", quiet=True)
+        self.caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
         self.map_checks = {
             name: named(QCheckBox(text), f"risk_{name}", text, tip) for name, (text, tip) in MAPS.items()
         }
         self.gallery = RiskFeatureGallery()
-        self.report_button = tool_button("risk_report", "Write a page", REPORT, "Report ...")
-        self.case_button = tool_button("risk_case", "Keep with the case", TO_CASE, "Into the case")
+        self.report_button = tool_button("risk_report", "Save a report", REPORT, "Report ...")
+        self.case_button = tool_button("risk_case", "Add to the case", TO_CASE, "Add to case")
         self._lay_out()
         for name, box in self.map_checks.items():
             box.clicked.connect(lambda on=False, name=name: self.map_toggled.emit(name, on))
 
     def show_model(self, bundle: BundleInfo | None) -> None:
-        """Show what the model that is picked asks for, and what it is not for."""
+        """Show the inputs and the limits of the selected model."""
         self.no_model_label.setText("" if bundle is not None else NONE_INSTALLED)
         self.no_model_label.setVisible(bundle is None)
         self.phantom_notice.set_text(
@@ -234,16 +227,16 @@ class RiskView(QWidget):
         if bundle is not None:
             self.patient_form.set_encoding(exclude_fields(bundle.config.tabular, DEPTH_SECTION_FIELDS))
 
-    def update_estimate_button(self, why_not: str, error: str) -> None:
-        """Show whether a risk can be estimated."""
-        self.estimate_button.setEnabled(not why_not)
-        self.estimate_button.setToolTip(why_not or ESTIMATE)
-        said = error or ("" if why_not in (RUNNING, NO_MODEL) else why_not)
-        self.blocker_label.setText(said)
-        self.blocker_label.setVisible(bool(said))
+    def update_estimate_button(self, blocker: str, error: str) -> None:
+        """Enable the button, or show why the risk cannot be estimated."""
+        self.estimate_button.setEnabled(not blocker)
+        self.estimate_button.setToolTip(blocker or ESTIMATE)
+        text = error or ("" if blocker in (RUNNING, NO_MODEL) else blocker)
+        self.blocker_label.setText(text)
+        self.blocker_label.setVisible(bool(text))
 
     def show_prediction(self, prediction: Mapping[str, Any], outdated: str) -> None:
-        """Show what was told."""
+        """Show a prediction; ``outdated``: which inputs have changed since."""
         self._result_area.setVisible(bool(prediction))
         self.outdated_notice.set_text(outdated if prediction else "")
         if not prediction:
@@ -260,20 +253,20 @@ class RiskView(QWidget):
         self.share_bars.show_rows(rows, -end, end)
         self.baseline_label.setText(describe_baseline(prediction))
         self.method_bars.show_rows(make_method_bars(prediction))
-        for line, said in (
+        for label, text in (
             (self.missing_methods_label, explain_missing_methods(prediction)),
             (self.patch_label, describe_patches(prediction, self._icons.link)),
         ):
-            line.setText(said)
-            line.setVisible(bool(said))
+            label.setText(text)
+            label.setVisible(bool(text))
         self.caution_notice.set_text(list_cautions(prediction))
 
-    def show_explanations(self, why_not: str, visible: Mapping[str, bool]) -> None:
-        """Show which maps are seen, and whether one can be asked for."""
+    def show_explanations(self, blocker: str, visible: Mapping[str, bool]) -> None:
+        """Show which maps are visible, and whether one can be requested."""
         for name, box in self.map_checks.items():
             box.setChecked(visible.get(name, False))
-            box.setEnabled(not why_not or visible.get(name, False))
-            box.setToolTip(why_not or MAPS[name][1])
+            box.setEnabled(not blocker or visible.get(name, False))
+            box.setToolTip(blocker or MAPS[name][1])
 
     def _lay_out(self) -> None:
         self._prediction_area = QWidget()
@@ -282,12 +275,12 @@ class RiskView(QWidget):
             *(
                 self.verdict_label,
                 self.risk_bar,
-                _create_title_label("What each part changes"),
+                _create_title_label("Contribution of each input"),
                 self.share_bars,
                 self.baseline_label,
             ),
             *(
-                _create_title_label("What other methods say"),
+                _create_title_label("Other methods"),
                 self.method_bars,
                 self.missing_methods_label,
                 self.patch_label,
@@ -318,16 +311,16 @@ def _stack_widgets(part: QWidget, *widgets: QWidget) -> None:
         column.addWidget(widget)
 
 
-def _create_line_label(name: str, spoken: str, *, quiet: bool = False) -> WrappedLabel:
-    """A line that is not cut."""
-    label = named(WrappedLabel(), name, spoken)
+def _create_line_label(name: str, accessible_name: str, *, quiet: bool = False) -> WrappedLabel:
+    """Create a label that wraps."""
+    label = named(WrappedLabel(), name, accessible_name)
     label.setProperty("quiet", quiet)
     label.setToolTip("")
     return label
 
 
 def _create_title_label(text: str) -> WrappedLabel:
-    """What stands above some bars."""
+    """Create a title above bars."""
     label = WrappedLabel(text)
     label.setProperty("quiet", True)
     return label
@@ -338,29 +331,26 @@ DEPTH_SECTION_FIELDS = (
     "clark",
     "ulceration",
     "mitoses_per_mm2",
-)  # set in the fold Depth, and told from there
+)  # set in the Depth section
 NONE_INSTALLED = (
-    "No model that tells metastasis is installed, and none for real patients is part of this program: there are no "
-    "public slides to learn from. Train one in the Train dock with the recipe <i>risk-small</i>, on patches of your "
-    "own or, to try it out, on a phantom cohort; or choose the folder of a bundle above."
+    "No model that predicts metastasis is installed, and this program contains none for real patients, because there "
+    "are no public slides for training. Train one in the Train dock with the recipe <i>risk-small</i>, on your own "
+    "patches or, to try it out, on a phantom cohort; or choose the folder of a bundle above."
 )
-NO_PLACE = "Nothing says yet where the melanoma is: analyse the slide, or measure the thickness in the fold Depth."
-NO_SCALE = "A patch has a size in millimetres: set the scale first, with the ruler beside the slide's name."
-NOT_BRIGHTFIELD = "The models have learnt from brightfield stains."
-NO_MODEL = "Pick a model that tells metastasis."
-RUNNING = "It is at work."
+NO_PLACE = "The melanoma is not located yet: analyze the slide, or measure the thickness in the Depth section."
+NO_SCALE = "Patches have a size in millimeters: set the scale first, with the ruler next to the slide's name."
+NOT_BRIGHTFIELD = "The models were trained on brightfield stains."
+NO_MODEL = "Select a model that predicts metastasis."
+RUNNING = "The request is running."
 PHANTOM = "'{}' was trained on synthetic patients only. Not valid for real patients."
-OUTDATED = "This is the answer of before: {} since. Estimate again."
-NO_SHARES = "The model remembers no training cases: what each part changes is not known."
+OUTDATED = "Outdated: {} since this estimate. Estimate again."
+NO_SHARES = "The model stores no training cases: the contribution of each input is unknown."
 
 
 def find_risk_blocker(info: SlideInfo | None, model: str, result: StoredRisk | None, *, running: bool) -> str:
-    """Say why no risk can be estimated now.
-
-    Empty where one can be.
-    """
+    """Return why the risk cannot be estimated now; empty if it can."""
     if info is None or result is None:
-        return "The slide is being looked at."
+        return "The results of the slide are being read."
     if info.kind != "brightfield":
         return NOT_BRIGHTFIELD
     if info.pixel_size is None:
@@ -373,65 +363,56 @@ def find_risk_blocker(info: SlideInfo | None, model: str, result: StoredRisk | N
 
 
 def describe_depth(depth: RiskDepth) -> str:
-    """Say which thickness an estimate started now would rest on."""
+    """Describe which thickness the next estimate will use."""
     if depth.mm is None:
-        return "Depth: not measured (fold Depth), so the network goes by what it tells from the slide itself."
-    said = depth.description
-    return f"{said[0].upper()}{said[1:]}."
+        return "Depth: not measured (see the Depth section). The network uses its own prediction from the slide."
+    description = depth.description
+    return f"{description[0].upper()}{description[1:]}."
 
 
 def describe_baseline(prediction: Mapping[str, Any]) -> str:
-    """Say from where the shares count."""
+    """Describe the baseline of the contributions."""
     if prediction.get("shares") is None or prediction.get("without") is None:
         return NO_SHARES
-    return f"From {prediction['without']:.2f}, where nothing of this case is known."
+    return f"Baseline without any data of this case: {prediction['without']:.2f}."
 
 
 def explain_missing_methods(prediction: Mapping[str, Any]) -> str:
-    """Say why some of the other methods give no answer.
-
-    Empty where all do.
-    """
-    lacking = [one for one in prediction["beside"].values() if one.get("probability") is None and one.get("why")]
-    return " ".join(f"{one['title']}: {one['why']}." for one in lacking)
+    """Explain why some of the other methods are not available; empty if all are."""
+    missing = [one for one in prediction["beside"].values() if one.get("probability") is None and one.get("why")]
+    return " ".join(f"{one['title']}: {one['why']}." for one in missing)
 
 
 def describe_patches(prediction: Mapping[str, Any], link: Callable[[str, str], str]) -> str:
-    """Say on which patches the answer rests."""
+    """Describe the patches that were used for the prediction."""
     patches, side = prediction["patches"], prediction["options"].get("patch_mm", 3.0)
-    told = [one["depth_mm"] for one in patches if one.get("depth_mm") is not None]
-    there = [
-        link(str(place), f"{one.get('what', 'patch')} {one['probability']:.2f}") for place, one in enumerate(patches)
+    depths = [one["depth_mm"] for one in patches if one.get("depth_mm") is not None]
+    links = [
+        link(str(index), f"{one.get('what', 'patch')} {one['probability']:.2f}") for index, one in enumerate(patches)
     ]
-    said = f"From {len(patches)} {'patch' if len(patches) == 1 else 'patches'} of {side:g} mm: {', '.join(there)}"
-    return f"{said}; the network itself tells a depth of {told[0]:.2f} mm." if told else f"{said}."
+    text = f"From {len(patches)} {'patch' if len(patches) == 1 else 'patches'} of {side:g} mm: {', '.join(links)}"
+    return f"{text}; the network predicts a depth of {depths[0]:.2f} mm." if depths else f"{text}."
 
 
 def list_cautions(prediction: Mapping[str, Any]) -> str:
-    """Say what to know before trusting an answer.
-
-    A line each; empty where there is nothing.
-    """
+    """List the warnings about a prediction, a line each."""
     missing = [field_title(str(name)).lower() for name in prediction.get("missing") or ()]
-    lines = [f"Not known: {', '.join(missing)}."] if missing else []
+    lines = [f"Unknown: {', '.join(missing)}."] if missing else []
     warnings = [str(one) for one in prediction.get("warnings") or ()]
     lines += [f"{one[:1].upper()}{one[1:]}." for one in warnings]
     return "\n".join(lines)
 
 
 def describe_changes(prediction: Mapping[str, Any], fingerprint: str, row: Mapping[str, str], depth: RiskDepth) -> str:
-    """Say what is another now than when an answer was given.
-
-    Empty where nothing is.
-    """
+    """Describe which inputs have changed since a prediction; empty if none have."""
     changes = []
     if fingerprint and fingerprint != prediction["model"]["fingerprint"]:
-        changes.append("the model is another one")
-    told = {name: cell for name, cell in prediction["known"].items() if name not in DEPTH_SECTION_FIELDS}
-    if {name: cell for name, cell in row.items() if cell} != told:
-        changes.append("the patient's data were changed")
+        changes.append("the model has changed")
+    known = {name: cell for name, cell in prediction["known"].items() if name not in DEPTH_SECTION_FIELDS}
+    if {name: cell for name, cell in row.items() if cell} != known:
+        changes.append("the patient data have changed")
     used = prediction["depth"]
-    before = None if used.get("source") == "predicted" else used.get("mm")
-    if before != depth.mm:
-        changes.append("the depth was changed")
+    used_mm = None if used.get("source") == "predicted" else used.get("mm")
+    if used_mm != depth.mm:
+        changes.append("the depth has changed")
     return OUTDATED.format(" and ".join(changes)) if changes else ""
