@@ -1,4 +1,4 @@
-"""Published ImageNet weights for encoders, and the encoder of a bundle as a start."""
+"""Melanoma imaging: segmentation, classification, measurement and slide analysis in napari and on the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> str:
-    """Look the version up when it is first asked for: reading metadata takes longer than a help text may."""
+    """Read the version when it is first used, because reading the metadata would delay the start-up."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version

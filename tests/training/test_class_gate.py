@@ -108,8 +108,8 @@ CASES = [
     ("a gain", change_of((0.01, 0.05)), "take over", "It gains AUC +0.030"),
     ("a loss", change_of((-0.05, -0.01)), "keep", "does worse on 80 images: AUC -0.030"),
     ("perhaps", change_of((-0.02, 0.05)), "cannot tell", "may be chance"),
-    ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 images that judge, 4 are of the rarer kind"),
-    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "finds fewer of the positives"),
+    ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 test images, 4 are of the rarer class"),
+    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "has a lower sensitivity"),
 ]  # fmt: skip
 
 

@@ -51,9 +51,7 @@ def write(
     ] = None,
     take: Annotated[
         Literal["all", "encoder"],
-        typer.Option(
-            help="Weights to load: all with its classes, or the encoder with a new head for other classes."
-        ),
+        typer.Option(help="Weights to load: all with its classes, or the encoder with a new head for other classes."),
     ] = "all",
     base: Annotated[
         list[Path] | None,

@@ -37,6 +37,11 @@ PENDING = "to do"
 DIGITS = 4  # significant digits of a sampled number
 TRIES = 200  # draws after which no new combination is expected
 SEEDS = 2**32  # limit of numpy's seeds
+COLUMNS = 3
+POINT, BEST_COLOR, LINE = "#3b6fa0", "#d08000", "#777777"
+MAX_LABEL_LENGTH = 24
+
+
 @dataclass(frozen=True)
 class SearchTrial:
     """One trial: its number from 1, options, recipe, run folder, and result if it has finished."""
@@ -191,7 +196,7 @@ def _table_row(trial: SearchTrial) -> dict[str, Any]:
 
 
 def _plot_values(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, float | str]:
-    """Return options as numbers or words; a number from a list is a word, because the list has no intermediate values."""
+    """Return options as numbers or words; a number from a list is a word, because there are no values in between."""
     return {
         key: value if type(value) in (int, float) and key not in listed else format_value(value)
         for key, value in options.items()
@@ -202,7 +207,6 @@ def _describe_trial(trial: SearchTrial) -> str:
     if trial.result is None:
         return f"failed: {trial.facts.get('error')}, {trial.summary}"
     return f"validation {monitor_for_recipe(trial.recipe).title} {trial.result:.4f}, {trial.summary}"
-
 
 
 class SearchOption(Config):
@@ -293,7 +297,9 @@ def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study and trial
     study = optuna.create_study()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)  # the range is not a multiple of the step
+        warnings.filterwarnings(
+            "ignore", "The distribution is specified by", UserWarning
+        )  # the range is not a multiple of the step
         distributions = {key: option.distribution for key, option in search.options.items()}
     found = {json.dumps(values): values for values in previous}
     while len(found) < search.trials:
@@ -402,25 +408,25 @@ def _plot_progress(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, 
 
 
 def _plot_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[Any, Any], best: int) -> None:
-    """Draw the result over a number, or over each word, with a dash at the mean of its trials."""
-    places: list[float] = [value for value in values if not isinstance(value, str)]
-    if len(places) < len(values):
+    """Plot the result against a number, or against each word with a line at the mean of its trials."""
+    positions: list[float] = [value for value in values if not isinstance(value, str)]
+    if len(positions) < len(values):
         words = _sort_values({str(value) for value in values})
-        places = [words.index(str(value)) for value in values]
-        for place in range(len(words)):
-            mean = results[np.array(places) == place].mean()
-            axes.hlines(mean, place - 0.3, place + 0.3, color=LINE, linewidth=1)
-        shown = [word if len(word) <= MAX_LABEL_LENGTH else f"{word[:MAX_LABEL_LENGTH]}..." for word in words]
+        positions = [words.index(str(value)) for value in values]
+        for index in range(len(words)):
+            mean = results[np.array(positions) == index].mean()
+            axes.hlines(mean, index - 0.3, index + 0.3, color=LINE, linewidth=1)
+        labels = [word if len(word) <= MAX_LABEL_LENGTH else f"{word[:MAX_LABEL_LENGTH]}..." for word in words]
         axes.set_xticks(
-            range(len(words)), shown, rotation=30 if len(words) > 2 else 0, ha="right" if len(words) > 2 else "center"
+            range(len(words)), labels, rotation=30 if len(words) > 2 else 0, ha="right" if len(words) > 2 else "center"
         )
         axes.set_xlim(-0.6, len(words) - 0.4)
-    axes.scatter(places, results, s=18, color=POINT)
-    axes.scatter(places[best], results[best], s=90, marker="*", color=BEST_COLOR, zorder=3)
+    axes.scatter(positions, results, s=18, color=POINT)
+    axes.scatter(positions[best], results[best], s=90, marker="*", color=BEST_COLOR, zorder=3)
 
 
 def _sort_values(words: Collection[str]) -> list[str]:
-    """Sort words, or numbers that stand for themselves by their size."""
+    """Sort words, or numbers by their value."""
     try:
         return sorted(words, key=float)
     except ValueError:

@@ -199,7 +199,7 @@ def test_using_a_model_against_the_advice_is_confirmed_with_its_figure(stage, ga
     show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
     with answering("") as asked, qtbot.assertNotEmitted(gate.take_over):
         stage.clicks(gate.take)
-    assert asked[0] == f"The advice is to keep lesion-small. The new model does worse: {FIGURE}."
+    assert asked[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
     assert gate.take.isEnabled(), "nothing was chosen"
     with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.take_over) as wished:
         stage.clicks(gate.take)

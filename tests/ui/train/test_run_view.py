@@ -51,10 +51,10 @@ WORDS = {
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
     "cancelling": ("Stopping ...", "finished epochs and a finished model are kept"),
-    "cancelled": ("Cancelled after epoch 3 of 20", "Resume goes on from epoch 4."),
+    "cancelled": ("Cancelled after epoch 3 of 20", "Resume continues from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
     "finished": ("Finished: Jaccard 0.750 on 14 validation images at epoch 3", "threshold 0.52"),
-    "lost": ("Lost after epoch 3 of 20", "Resume goes on from epoch 4."),
+    "lost": ("Lost after epoch 3 of 20", "Resume continues from epoch 4."),
 }
 # Pause or Continue, Cancel, Resume, Detach.
 ENABLED = {
@@ -177,7 +177,7 @@ def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
     notice = view.findChild(QLabel, "run_notice")
     assert notice.isVisible()
     assert notice.text() == "The batch was halved to 8: out of memory."
-    for named in ("batch_size: 8 images a step run fastest here.", "bf16 is not used: float32 is as fast here."):
+    for named in ("batch_size: 8 images per step are fastest on this machine.", "bf16 is not used: float32 is as fast here."):
         run.tell("notice", message=named)
         until(qtbot, lambda named=named: text(view, "run_notice") == named)
 
