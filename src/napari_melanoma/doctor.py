@@ -59,7 +59,7 @@ def check_python() -> list[DoctorCheck]:
     found = {name: _installed_version(name) for name in PACKAGES}
     missing = [name for name, installed in found.items() if installed is None]
     versions = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
-    python_version = (
+    version_text = (
         f"{platform.python_version()} on {platform.system()} {platform.machine()}, napari-melanoma {__version__}"
     )
     supported = sys.version_info >= (3, 11)

@@ -41,8 +41,8 @@ class Trainer:
         self.learn = learn
         self.calls: list[tuple[str, bool]] = []
 
-    def __call__(self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, judge: bool) -> None:
-        assert not judge, "what is held out stays unseen"
+    def __call__(self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, evaluate: bool) -> None:
+        assert not evaluate, "the test set stays unseen"
         folder = RunFolder(out)
         self.calls.append((out.name, resume))
         out.mkdir(parents=True, exist_ok=True)

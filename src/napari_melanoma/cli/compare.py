@@ -50,9 +50,7 @@ def compare(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            "--model", metavar="BUNDLE", help="Give it twice (the old model, then the new one) or more often."
-        ),
+        typer.Option("--model", metavar="BUNDLE", help="Give it twice: old model, new model; or more often."),
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
@@ -78,17 +76,15 @@ def compare(
     """Compare models."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         current.after_stop = "Nothing was written."
-        classifier_options = drop_unset(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
+        for_classes = drop_unset(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
         if runs and all(_is_evaluation_folder(path) for path in runs):
             _reject_options_with_runs(
-                model or data or base or split or flips or no_refine or include_seen or classifier_options
+                model or data or base or split or flips or no_refine or include_seen or for_classes
             )
             _compare_evaluation_folders(runs, out, current)
             return
         if runs:
-            _reject_options_with_runs(
-                model or data or base or out or split or flips or include_seen or classifier_options
-            )
+            _reject_options_with_runs(model or data or base or out or split or flips or include_seen or for_classes)
             _run_gates(runs, current)
             return
         _reject_incomplete(model or [], data or [], out)
@@ -103,9 +99,9 @@ def compare(
         if _has_classifier(model):
             _reject_segmentation_options(base or flips or no_refine)
             chosen = drop_unset(split=split, include_seen=include_seen or None)
-            _compare_classifier_models(model, data, out, {**classifier_options, **chosen}, current)
+            _compare_classifier_models(model, data, out, {**for_classes, **chosen}, current)
             return
-        _reject_classifier_options(classifier_options)
+        _reject_classifier_options(for_classes)
         _reject_mask_options(model, flips or no_refine)
         values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen}
         _compare_segmenters(model, data, base or [], out, {**values, **drop_unset(split=split)}, current)

@@ -203,25 +203,19 @@ def tiles(
         typer.Option(help="Minimum share of a tile within regions, and within the class of the tile; 0.6 by default."),
     ] = None,
     overlap: Annotated[
-        float | None, typer.Option(help="Overlap of neighboring tiles as a share of the side; 0 by default.")
+        float | None, typer.Option(help="Overlap of tiles as a share of the side; 0 by default.")
     ] = None,
-    most: Annotated[
-        int | None, typer.Option(help="Maximum number of tiles per class and slide; 400 by default.")
-    ] = None,
+    most: Annotated[int | None, typer.Option(help="Maximum tiles per class and slide; 400 by default.")] = None,
     class_: Annotated[
         list[str] | None,
         typer.Option("--class", metavar="NAME[=WORD]", help="A class to extract, renamed with =; all by default."),
     ] = None,
-    rest: Annotated[
-        str | None, typer.Option(help="Class of the area outside all regions; Background by default.")
-    ] = None,
+    rest: Annotated[str | None, typer.Option(help="Class outside all regions; Background by default.")] = None,
     readers: Annotated[
         str | None,
         typer.Option(help="If readers disagree: refuse (default), agree, or the name of the reader to use."),
     ] = None,
-    held_out: Annotated[
-        float | None, typer.Option(help="Share of the patients in the test set; 0.2 by default.")
-    ] = None,
+    held_out: Annotated[float | None, typer.Option(help="Share of patients in the test set; 0.2 by default.")] = None,
     patients: Annotated[
         Path | None,
         typer.Option(metavar="CSV", help="Table with image_id (the slide's stem), patient_id and other patient data."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,12 +58,10 @@ def lesion(
         float | None, typer.Option(help="Margin around the lesion in the ROI, as a fraction of the longer side.")
     ] = None,
     background: Annotated[
-        Literal["zero", "keep"] | None, typer.Option(help="Pixels outside the lesion in the ROI.")
+        Literal["zero", "keep"] | None, typer.Option(help="Outside of the lesion in the ROI.")
     ] = None,
     side: Annotated[int | None, typer.Option(help="Side of the square ROI in pixels.")] = None,
-    all_lesions: Annotated[
-        bool, typer.Option("--all-lesions", help="Keep every lesion, not only the largest.")
-    ] = False,
+    all_lesions: Annotated[bool, typer.Option("--all-lesions", help="Keep all lesions.")] = False,
     no_fill: Annotated[bool, typer.Option("--no-fill", help="Do not fill holes in the lesion.")] = False,
     smoothing: Annotated[
         float | None,
@@ -84,9 +83,7 @@ def lesion(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photographs per forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(help="Reader and writer threads; cores + 2 by default.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Repeat finished images, but never corrected results.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat finished images, except corrected ones.")] = False,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
@@ -98,26 +95,19 @@ def lesion(
         refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
         roi = drop_unset(margin=margin, background=background, side_px=side)
         chosen = {**drop_unset(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
-        prediction_options = drop_unset(model=classifier, coverage=coverage, sensitivity=sensitivity, heatmap=heatmap)
-        classification = classifier_values(
-            classify, metadata, prediction_options, drop_unset(age=age, sex=sex, site=site)
-        )
+        prediction = drop_unset(model=classifier, coverage=coverage, sensitivity=sensitivity, heatmap=heatmap)
+        classification = classifier_values(classify, metadata, prediction, drop_unset(age=age, sex=sex, site=site))
         batch = drop_unset(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
         options = BatchOptions.parse({"lesion": chosen, **classification, **batch}, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
-        with_predictions = json or len(paths) <= DETAILS_UP_TO
-        summary = analyze_files(
-            paths,
-            out,
-            options,
-            run=current.run,
-            on_outcome=lambda outcome: _report_photograph(current, outcome, with_predictions),
-        )
+
+        report = partial(_report_photograph, current, with_prediction=json or len(paths) <= DETAILS_UP_TO)
+        summary = analyze_files(paths, out, options, run=current.run, on_outcome=report)
         _report_summary(current, summary, out, classified=options.classify is not None)
 
 
-def _report_photograph(current: CommandSession, outcome: PhotographOutcome, with_prediction: bool) -> None:
+def _report_photograph(current: CommandSession, outcome: PhotographOutcome, *, with_prediction: bool) -> None:
     """Report failures, notes and warnings, and the prediction if requested."""
     if outcome.status == "failed":
         text = f"failed: {outcome.path}: {outcome.error}"

@@ -80,7 +80,7 @@ def slide(
     size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width; 8192 by default.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometers per pixel; 0.5 by default.")] = None,
     family: Annotated[
-        Literal["train", "test"] | None, typer.Option(help="Set of appearances to sample from; train by default.")
+        Literal["train", "test"] | None, typer.Option(help="Set of appearances; train by default.")
     ] = None,
     look: Annotated[str | None, typer.Option(help="Name of one appearance.")] = None,
     stain_strength: Strength = None,
@@ -88,7 +88,7 @@ def slide(
     malignant: Annotated[int | None, typer.Option(help="Melanomas in each section; 1 by default.")] = None,
     benign: Annotated[int | None, typer.Option(help="Nevi in each section; 1 by default.")] = None,
     breslow_mm: Annotated[
-        float | None, typer.Option(help="Thickness of the thickest melanoma; random by default.")
+        float | None, typer.Option(help="Thickness of the thickest melanoma; random if unset.")
     ] = None,
     ulcerated: Annotated[
         bool | None, typer.Option("--ulcerated/--intact", help="Ulceration; random by default.")
@@ -98,9 +98,7 @@ def slide(
     folds: Annotated[int | None, typer.Option(help="Tissue folds in each section.")] = None,
     pens: Annotated[int | None, typer.Option(help="Pen marks.")] = None,
     defocus: Annotated[int | None, typer.Option(help="Areas out of focus.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file; options on the command line take precedence.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file; options take precedence.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

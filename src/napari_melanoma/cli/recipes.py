@@ -55,7 +55,11 @@ def write(
     ] = "all",
     base: Annotated[
         list[Path] | None,
-        typer.Option("--base", metavar="DATASET", help="Replay data, to preserve the performance on them."),
+        typer.Option(
+            "--base",
+            metavar="DATASET",
+            help="Base data: earlier training data of the model, mixed in to preserve its performance on them.",
+        ),
     ] = None,
     json: Json = False,
     debug: Debug = False,

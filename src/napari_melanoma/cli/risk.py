@@ -41,22 +41,15 @@ def risk(
     depth_mm: Annotated[
         str | None, typer.Option("--depth-mm", help="Breslow thickness, if it was not measured on the slide.")
     ] = None,
-    pool: Annotated[
-        Literal["mean", "maximum"] | None, typer.Option(help="How predictions of patches are pooled.")
-    ] = None,
+    pool: Annotated[Literal["mean", "maximum"] | None, typer.Option(help="Pooling of patch predictions.")] = None,
     patches: Annotated[int | None, typer.Option(help="Maximum number of patches per slide.")] = None,
     patch_mm: Annotated[float | None, typer.Option("--patch-mm", help="Side of a patch, as in training.")] = None,
     reader: Annotated[
-        str | None, typer.Option(help="Reader whose depth reading is used; the latest reading by default.")
+        str | None, typer.Option(help="Reader whose depth is used; the latest reading by default.")
     ] = None,
-    slide_model: Annotated[
-        str | None, typer.Option("--slide-model", help="Model for slides that have not been analyzed yet.")
-    ] = None,
+    slide_model: Annotated[str | None, typer.Option("--slide-model", help="Model for slides without analysis.")] = None,
     maps: Annotated[
-        bool,
-        typer.Option(
-            "--maps", help="Slides: also compute attention and Grad-CAM maps, for the report and the Slide dock."
-        ),
+        bool, typer.Option("--maps", help="Slides: also compute attention and Grad-CAM maps for report and Slide dock.")
     ] = False,
     mpp: Annotated[
         float | None, typer.Option(help="Micrometers per pixel, for slides that state none or a wrong value.")
