@@ -50,7 +50,7 @@ def compare(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="BUNDLE", help="Give it twice: old model, new model; or more often."),
+        typer.Option("--model", metavar="BUNDLE", help="Twice: old model, new model; or more."),
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
