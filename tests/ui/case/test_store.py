@@ -85,7 +85,7 @@ def test_rows_say_what_is_guessed_missing_and_of_no_lesion(tmp_path):
     image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic", guesses={"modality": "name"})
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
     rows = create_rows(add_images(case, [image]), missing={"I1"})
-    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "No lesion yet")]
+    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "Not assigned")]
     assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
 
 

@@ -193,7 +193,7 @@ def test_before_anything_is_known_the_place_is_kept(stage, qtbot):
     made = stage.show(TrainingCurves(stage.icons))
     height = made.height()
     qtbot.waitUntil(lambda: bool(made.plots), timeout=PATIENCE_MS)
-    assert "begin with the first batches" in made.findChild(QLabel).text()
+    assert "appear after the first batches" in made.findChild(QLabel).text()
     made.show_run(LOSSES, ROWS, 5)
     assert made.height() == height
 

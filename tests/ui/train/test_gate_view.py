@@ -57,7 +57,7 @@ def test_without_a_new_model_there_is_nothing_to_see(gate, tmp_path):
 
 def test_old_and_new_stand_side_by_side_with_intervals(gate, run):
     show(gate, run.compare())
-    assert text(gate, "gate_title") == "mine (new) against lesion-small (old)"
+    assert text(gate, "gate_title") == "mine (new) compared with lesion-small (old)"
     found = {name: (text(gate, f"gate_{name}"), text(gate, f"gate_{name}_interval")) for name in ("old_JA", "new_JA")}
     assert found == {"old_JA": ("0.842", "0.812 to 0.872"), "new_JA": ("0.863", "0.833 to 0.893")}
     assert text(gate, "gate_difference_JA") == "+0.021"
@@ -81,28 +81,28 @@ def test_each_data_set_has_its_row(gate, run):
 @pytest.mark.parametrize(
     ("advice", "words"),
     [
-        ("take over", "Advice: take the new model over."),
-        ("keep", "Advice: keep the old model."),
-        ("cannot tell", "No advice: the images cannot tell."),
+        ("take over", "Recommendation: use the new model."),
+        ("keep", "Recommendation: keep the old model."),
+        ("cannot tell", "No recommendation: the result is inconclusive."),
     ],
 )
 def test_an_advice_never_stands_without_its_reason(gate, run, advice, words):
     show(gate, run.compare(advice=advice, reason="Only 3 images could be judged, and at least 5 are needed."))
     assert text(gate, "gate_advice") == words
     assert "at least 5 are needed" in text(gate, "gate_reason")
-    assert gate.take.isEnabled()
-    assert gate.drop.isEnabled()  # the user decides, whatever the advice
+    assert gate.activate_button.isEnabled()
+    assert gate.discard_button.isEnabled()  # the user decides, whatever the advice
 
 
 def test_a_model_that_was_not_compared_is_not_judged(gate, run):
     show(gate, run)
     assert gate.isVisible()
     assert "was not compared" in text(gate, "gate_reason")
-    assert text(gate, "gate_advice") == "No advice: the models were not compared."
+    assert text(gate, "gate_advice") == "No recommendation: the models were not compared."
     assert "was cancelled or failed" in text(gate, "gate_reason")
     assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
     assert not gate._figures.isVisible()
-    assert gate.take.isEnabled()
+    assert gate.activate_button.isEnabled()
 
 
 def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
@@ -111,18 +111,18 @@ def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
     assert [button.item.caption for button in better] == ["+0.10", "+0.08", "+0.07", "+0.06", "+0.04"]
     assert [button.item.caption for button in worse] == ["-0.10", "-0.08"]
     qtbot.waitUntil(lambda: all(button.image is not None for button in [*better, *worse]), timeout=PATIENCE_MS)
-    with qtbot.waitSignal(gate.open_image) as opened:
+    with qtbot.waitSignal(gate.image_requested) as opened:
         stage.clicks(worse[1])
     assert opened.args == [str(run.path.parent / "photographs" / "worse1.png")]
-    with qtbot.waitSignal(gate.open_image):
+    with qtbot.waitSignal(gate.image_requested):
         qtbot.keyClick(better[0], Qt.Key.Key_Space)
     assert "Jaccard 0.800 → 0.900" in better[0].accessibleName()
 
 
 def test_no_image_that_changed_is_said(gate, run):
     show(gate, run.compare(shown=0))
-    assert gate._headings["better"].text() == "No image got better"
-    assert gate._headings["worse"].text() == "No image got worse"
+    assert gate._headings["better"].text() == "Better: no images"
+    assert gate._headings["worse"].text() == "Worse: no images"
 
 
 def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
@@ -139,40 +139,40 @@ def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
 def test_taking_over_is_wished_once_and_said_with_the_way_back(stage, gate, run, qtbot):
     show(gate, run.compare())
     wished = []
-    gate.take_over.connect(wished.append)
-    stage.clicks(gate.take)
-    gate.take.click()
-    gate.drop.click()
+    gate.activate_requested.connect(wished.append)
+    stage.clicks(gate.activate_button)
+    gate.activate_button.click()
+    gate.discard_button.click()
     assert wished == [run.path]
-    assert text(gate, "gate_done") == "Taking over ..."
+    assert text(gate, "gate_done") == "Activating ..."
     show(gate, run)  # the run is read again before it is done
-    assert not gate.take.isEnabled()
+    assert not gate.activate_button.isEnabled()
     show(gate, run.adopted("mine-2"))
-    assert "Taken over as mine-2" in text(gate, "gate_done")
+    assert "In use as mine-2" in text(gate, "gate_done")
     assert "lesion-small is still in the list" in text(gate, "gate_done")
     assert "in the Lesion dock" in text(gate, "gate_done")
-    assert not gate.take.isEnabled()
-    assert not gate.drop.isEnabled()
+    assert not gate.activate_button.isEnabled()
+    assert not gate.discard_button.isEnabled()
 
 
 def test_a_model_of_slides_is_picked_in_the_slide_dock(gate, run):
     config = run.path / "config.toml"
     config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
     show(gate, run.compare().adopted("mine-2"))
-    assert "pick it as a model in the Slide dock" in text(gate, "gate_done")
+    assert "select it as a model in the Slide dock" in text(gate, "gate_done")
 
 
 def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot):
     show(gate, run.compare())
-    with qtbot.waitSignal(gate.discard) as wished:
-        stage.clicks(gate.drop)
+    with qtbot.waitSignal(gate.discard_requested) as wished:
+        stage.clicks(gate.discard_button)
     assert wished.args == [run.path]
     show(gate, run.discarded())
-    assert text(gate, "gate_done").startswith("Discarded: no dock lists the new model.")
+    assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
     assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
-    assert not gate.drop.isEnabled()
-    with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.take_over):
-        stage.clicks(gate.take)
+    assert not gate.discard_button.isEnabled()
+    with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.activate_requested):
+        stage.clicks(gate.activate_button)
     assert "This model was discarded." in asked[0]
     assert "JA 0.842 -> 0.863, difference +0.021" in asked[0]
 
@@ -197,12 +197,12 @@ FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
 
 def test_using_a_model_against_the_advice_is_confirmed_with_its_figure(stage, gate, run, qtbot):
     show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
-    with answering("") as asked, qtbot.assertNotEmitted(gate.take_over):
-        stage.clicks(gate.take)
+    with answering("") as asked, qtbot.assertNotEmitted(gate.activate_requested):
+        stage.clicks(gate.activate_button)
     assert asked[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
-    assert gate.take.isEnabled(), "nothing was chosen"
-    with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.take_over) as wished:
-        stage.clicks(gate.take)
+    assert gate.activate_button.isEnabled(), "nothing was chosen"
+    with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.activate_requested) as wished:
+        stage.clicks(gate.activate_button)
     assert wished.args == [run.path]
 
 
@@ -219,17 +219,17 @@ def test_what_the_models_were_trained_on_is_shown(gate, run):
 
 def test_a_choice_that_failed_can_be_made_again(stage, gate, run):
     show(gate, run.compare())
-    stage.clicks(gate.take)
+    stage.clicks(gate.activate_button)
     gate.choice_failed()
-    assert gate.take.isEnabled()
+    assert gate.activate_button.isEnabled()
     assert text(gate, "gate_done") == ""
 
 
 def test_another_run_forgets_the_choice_of_the_one_before(stage, gate, run, tmp_path):
     show(gate, run.compare())
-    stage.clicks(gate.take)
+    stage.clicks(gate.activate_button)
     show(gate, fake_run(tmp_path, "finished", "run-other").compare(gain=-0.03, advice="keep", shown=1))
-    assert gate.take.isEnabled()
+    assert gate.activate_button.isEnabled()
     assert text(gate, "gate_difference_JA") == "-0.030"
     assert len(gate.images["better"].buttons) == 1
 
@@ -318,7 +318,7 @@ def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
     assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
     assert [change.said for change in gate._forest.changes] == ["0.800 → 0.850"]
     assert gate._compared.isHidden()
-    assert "AUC 0.850 held out, +0.050 to the old" in describe_result(read_run(run.path))
+    assert "test AUC 0.850, +0.050 to the old" in describe_result(read_run(run.path))
 
 
 def test_a_classifier_judged_by_itself_says_where_its_page_is(gate, run):
@@ -328,4 +328,4 @@ def test_a_classifier_judged_by_itself_says_where_its_page_is(gate, run):
     (run.path / "evaluation" / "summary.html").write_text("figures")
     show(gate, run)
     assert text(gate, "gate_reason").endswith("summary.html")
-    assert "started from no classifier" in text(gate, "gate_reason")
+    assert "did not start from a classifier" in text(gate, "gate_reason")

