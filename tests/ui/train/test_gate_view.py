@@ -69,7 +69,7 @@ def test_old_and_new_stand_side_by_side_with_intervals(gate, run):
 
 def test_each_data_set_has_its_row(gate, run):
     show(gate, run.compare())
-    rows = [(change.name, change.said, change.said_difference) for change in gate._forest.changes]
+    rows = [(change.name, change.values_text, change.difference_text) for change in gate._forest.changes]
     assert rows == [
         ("all 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
         ("mine, 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
@@ -260,7 +260,7 @@ def test_figures_that_are_not_known_are_dashes(gate, run):
 def test_one_image_has_no_interval(gate, run):
     show(gate, run.compare(images=1, gain=-0.152, half=0.0))
     assert text(gate, "gate_difference_JA_interval") == "one image: no interval"
-    assert gate._forest.changes[0].said_difference == "-0.152"
+    assert gate._forest.changes[0].difference_text == "-0.152"
     assert interval_color(gate._forest.changes[0].difference, True) == ""
 
 
@@ -316,7 +316,7 @@ def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
     assert text(gate, "gate_difference_AUC") == "+0.050"
     assert text(gate, "gate_difference_AUC_interval") == "0.020 to 0.080"
     assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
-    assert [change.said for change in gate._forest.changes] == ["0.800 → 0.850"]
+    assert [change.values_text for change in gate._forest.changes] == ["0.800 → 0.850"]
     assert gate._compared.isHidden()
     assert "test AUC 0.850, +0.050 to the old" in describe_result(read_run(run.path))
 
