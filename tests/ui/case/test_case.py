@@ -156,7 +156,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert "P-0042/case.json" in five.dock.save_label.text()
 
 
-def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_client, photos, qtbot):
+def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, qtbot):
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     viewer.show()
     person = Pathologist(viewer, dock, qtbot)
@@ -173,7 +173,7 @@ def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_cl
 
 
 @pytest.mark.one_qt
-def test_the_slide_of_a_case_that_is_closed_goes_with_it(someone, tmp_path, viewer):
+def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     own = draw_slide(tmp_path / "own.tif")
     viewer.open(own, plugin="napari-melanoma")
     folder = tmp_path / "P-0043"
@@ -188,7 +188,7 @@ def test_the_slide_of_a_case_that_is_closed_goes_with_it(someone, tmp_path, view
     assert [slide.info.path for slide in list_slides(viewer)] == [own]
 
 
-def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_path):
+def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
     five.picks("L1")
@@ -222,7 +222,7 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
 
 
 @pytest.mark.one_qt
-def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, viewer):
+def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer):
     five.types("patient_age", "54")
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
@@ -236,7 +236,7 @@ def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, vie
 
 
 @pytest.mark.one_qt
-def test_a_mask_that_was_drawn_while_no_lesion_dock_was_there_is_kept(five, viewer, qtbot):
+def test_a_mask_drawn_without_lesion_dock_is_kept(five, viewer, qtbot):
     five.opens("I1")
     viewer.window.remove_dock_widget(five.dock.image_opener.connected_dock)
     qtbot.waitUntil(lambda: five.dock.image_opener.connected_dock is None, timeout=PATIENCE_MS)
@@ -248,7 +248,7 @@ def test_a_mask_that_was_drawn_while_no_lesion_dock_was_there_is_kept(five, view
     assert np.array_equal(read_correction(kept), drawn)
 
 
-def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
+def test_an_invalid_value_is_reported_and_not_stored(five):
     five.types("patient_age", "430")
     assert five.fault("patient_age") == "Age: expected a number from 0 to 120 years; found 430."
     assert five.case.patient.age is None  # 43 was typed on the way, and not meant
@@ -263,7 +263,7 @@ def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
 
 
 @pytest.mark.one_qt
-def test_a_guess_stays_one_where_a_wrong_value_was_typed_over_it(five):
+def test_an_invalid_value_keeps_the_guess(five):
     patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
     five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
     five.types("patient_age", "430")
@@ -271,7 +271,7 @@ def test_a_guess_stays_one_where_a_wrong_value_was_typed_over_it(five):
 
 
 @pytest.mark.one_qt
-def test_a_wrong_value_stays_with_its_lesion(five):
+def test_an_invalid_value_belongs_to_its_lesion(five):
     five.dock.lesion_page.show()
     five.picks("L1")
     five.types("lesion_diameter_1_mm", "5000000")
@@ -282,7 +282,7 @@ def test_a_wrong_value_stays_with_its_lesion(five):
 
 
 @pytest.mark.one_qt
-def test_corrected_images_come_back_also_those_that_are_not_in_view(five, photos, viewer):
+def test_corrected_images_are_restored(five, photos, viewer):
     drawn = {}
     for image, name in (("I1", "back_left_1_dermoscopy"), ("I2", "back_left_1_macro")):
         five.opens(image)
@@ -305,7 +305,7 @@ def test_guesses_are_shown_and_confirmed(five):
     assert not five.dock.confirm_button.isVisibleTo(five.dock)
 
 
-def test_steps_are_undone_and_done_again(five):
+def test_steps_are_undone_and_redone(five):
     five.types("patient_age", "54")
     five.clicks("add_lesion")
     five.dock.tree.removed.emit(["I1"])
@@ -347,7 +347,7 @@ def test_the_same_folder_again_adds_what_is_new(five, photos):
     assert five.dock.minimumSizeHint().width() <= 340
 
 
-def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):
+def test_files_dropped_on_a_lesion_are_its_images(five, tmp_path):
     PillowImage.fromarray(mole(90)).save(tmp_path / "IMG_0012.png")
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "IMG_0012.png"))])
@@ -360,7 +360,7 @@ def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):
 
 
 @pytest.mark.one_qt
-def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
+def test_a_second_window_is_read_only(five, photos, viewer, qtbot):
     second = CaseDock(viewer)
     viewer.window.add_dock_widget(second, name="second")
     other = Pathologist(viewer, second, qtbot)
@@ -377,7 +377,7 @@ def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
 
 
 @pytest.mark.one_qt
-def test_what_was_drawn_while_another_window_had_the_case_is_kept_when_it_may_be(someone, photos):
+def test_corrections_of_a_read_only_case_are_saved_later(someone, photos):
     someone.drops(photos)
     someone.opens("I1")
     someone.dock.controller.close()
@@ -393,7 +393,7 @@ def test_what_was_drawn_while_another_window_had_the_case_is_kept_when_it_may_be
 
 
 @pytest.mark.one_qt
-def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewer, tmp_path):
+def test_reopening_shows_the_current_masks(five, photos, viewer, tmp_path):
     five.opens("I1")
     first = five.draws("back_left_1_dermoscopy")
     copytree(photos, tmp_path / "other")
@@ -405,7 +405,7 @@ def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewe
 
 
 @pytest.mark.one_qt
-def test_a_change_by_another_program_is_not_written_over(five, photos):
+def test_changes_of_another_program_are_not_overwritten(five, photos):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
     five.types("patient_age", "54")
@@ -419,7 +419,7 @@ def test_a_change_by_another_program_is_not_written_over(five, photos):
 
 
 @pytest.mark.one_qt
-def test_an_image_that_is_gone_loses_nothing(five, photos, tmp_path):
+def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
     five.dock.controller.close()
@@ -438,7 +438,7 @@ def test_an_image_that_is_gone_loses_nothing(five, photos, tmp_path):
     assert five.case.find_image("I1").path == away / "renamed.png"
 
 
-def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_client, photos, qtbot):
+def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, made, qtbot)
     person.drops(photos)
@@ -449,7 +449,7 @@ def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_
         assert store.read_only == ""
 
 
-def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
+def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
     create = CaseStore.create
 
     def refuses(folder, case=None):
@@ -467,7 +467,7 @@ def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone,
     assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "case", 3)
 
 
-def test_nonsense_does_no_harm(five, photos):
+def test_invalid_input_does_no_harm(five, photos):
     five.clicks("add_lesion")
     five.dock.add_lesion_button.click()
     five.dock.add_lesion_button.click()
@@ -523,7 +523,7 @@ def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     assert (len(list(five.case.iterate_images())), len(five.case.lesions)) == (5, 4)
 
 
-def test_a_damaged_photograph_is_offered_and_marked(someone, photos, viewer, qtbot):
+def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, qtbot):
     path = photos / "cheek_4_dermoscopy.jpg"
     PillowImage.fromarray(np.repeat(np.repeat(mole(9), 4, axis=0), 4, axis=1)).save(path, quality=95)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] + b"\xff\xd9")

@@ -50,7 +50,7 @@ def said(person, name):
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
-def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
+def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "Press" in said(someone, "answer_hint")
     someone.clicks("case_answer")
     found = rows(someone)
@@ -64,7 +64,7 @@ def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
 
 
 @pytest.mark.one_qt
-def test_an_answer_is_of_before_when_the_case_changes_and_there_again_another_day(someone, case):
+def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
     someone.waits()
@@ -81,7 +81,7 @@ def test_an_answer_is_of_before_when_the_case_changes_and_there_again_another_da
 
 
 @pytest.mark.one_qt
-def test_asking_can_be_stopped(someone, models, qtbot):
+def test_predicting_can_be_cancelled(someone, models, qtbot):
     add_classifier(models, "slow-model")
     someone.dock.predictor._settings.classifier = "slow-model"
     someone.dock.predict_button.click()
@@ -93,7 +93,7 @@ def test_asking_can_be_stopped(someone, models, qtbot):
 
 
 @pytest.mark.one_qt
-def test_without_a_model_the_button_says_why(someone, models, monkeypatch):
+def test_without_a_model_the_button_shows_the_reason(someone, models, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
     someone.picks("L2")
@@ -104,7 +104,7 @@ def test_without_a_model_the_button_says_why(someone, models, monkeypatch):
 
 
 @pytest.mark.one_qt
-def test_damaged_answers_are_said_and_the_case_is_there(someone, case):
+def test_damaged_predictions_are_reported(someone, case):
     someone.dock.controller.close()
     someone.waits()
     (case / "answers.json").write_text("{}")

@@ -49,13 +49,13 @@ def text(gate, name):
     return gate.findChild(QLabel, name).text()
 
 
-def test_without_a_new_model_there_is_nothing_to_see(gate, tmp_path):
+def test_hidden_without_a_new_model(gate, tmp_path):
     assert not gate.isVisible()
     show(gate, fake_run(tmp_path, "running"))
     assert not gate.isVisible()
 
 
-def test_old_and_new_stand_side_by_side_with_intervals(gate, run):
+def test_old_and_new_metrics_have_intervals(gate, run):
     show(gate, run.compare())
     assert text(gate, "gate_title") == "mine (new) compared with lesion-small (old)"
     found = {name: (text(gate, f"gate_{name}"), text(gate, f"gate_{name}_interval")) for name in ("old_JA", "new_JA")}
@@ -86,7 +86,7 @@ def test_each_data_set_has_its_row(gate, run):
         ("cannot tell", "No recommendation: the result is inconclusive."),
     ],
 )
-def test_an_advice_never_stands_without_its_reason(gate, run, advice, words):
+def test_a_recommendation_has_a_reason(gate, run, advice, words):
     show(gate, run.compare(advice=advice, reason="Only 3 images could be judged, and at least 5 are needed."))
     assert text(gate, "gate_advice") == words
     assert "at least 5 are needed" in text(gate, "gate_reason")
@@ -94,7 +94,7 @@ def test_an_advice_never_stands_without_its_reason(gate, run, advice, words):
     assert gate.discard_button.isEnabled()  # the user decides, whatever the advice
 
 
-def test_a_model_that_was_not_compared_is_not_judged(gate, run):
+def test_a_model_without_comparison(gate, run):
     show(gate, run)
     assert gate.isVisible()
     assert "was not compared" in text(gate, "gate_reason")
@@ -119,13 +119,13 @@ def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
     assert "Jaccard 0.800 → 0.900" in better[0].accessibleName()
 
 
-def test_no_image_that_changed_is_said(gate, run):
+def test_no_changed_images(gate, run):
     show(gate, run.compare(shown=0))
     assert gate._headings["better"].text() == "Better: no images"
     assert gate._headings["worse"].text() == "Worse: no images"
 
 
-def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
+def test_missing_thumbnails_leave_a_button(gate, run, qtbot):
     run.compare(shown=2)
     for picture in (run.path / "comparison" / "thumbnails").iterdir():
         picture.unlink()
@@ -136,7 +136,7 @@ def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
     assert button.isEnabled()
 
 
-def test_taking_over_is_wished_once_and_said_with_the_way_back(stage, gate, run, qtbot):
+def test_activating_is_requested_once_and_described(stage, gate, run, qtbot):
     show(gate, run.compare())
     wished = []
     gate.activate_requested.connect(wished.append)
@@ -155,14 +155,14 @@ def test_taking_over_is_wished_once_and_said_with_the_way_back(stage, gate, run,
     assert not gate.discard_button.isEnabled()
 
 
-def test_a_model_of_slides_is_picked_in_the_slide_dock(gate, run):
+def test_a_slide_model_names_the_slide_dock(gate, run):
     config = run.path / "config.toml"
     config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
     show(gate, run.compare().adopted("mine-2"))
     assert "select it as a model in the Slide dock" in text(gate, "gate_done")
 
 
-def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot):
+def test_a_discarded_model_can_be_activated(stage, gate, run, qtbot):
     show(gate, run.compare())
     with qtbot.waitSignal(gate.discard_requested) as wished:
         stage.clicks(gate.discard_button)
@@ -195,7 +195,7 @@ def answering(button):
 FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
 
 
-def test_using_a_model_against_the_advice_is_confirmed_with_its_figure(stage, gate, run, qtbot):
+def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run, qtbot):
     show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
     with answering("") as asked, qtbot.assertNotEmitted(gate.activate_requested):
         stage.clicks(gate.activate_button)
@@ -217,7 +217,7 @@ def test_what_the_models_were_trained_on_is_shown(gate, run):
     assert text(gate, "gate_counts").endswith(summary)
 
 
-def test_a_choice_that_failed_can_be_made_again(stage, gate, run):
+def test_a_failed_decision_can_be_repeated(stage, gate, run):
     show(gate, run.compare())
     stage.clicks(gate.activate_button)
     gate.choice_failed()
@@ -225,7 +225,7 @@ def test_a_choice_that_failed_can_be_made_again(stage, gate, run):
     assert text(gate, "gate_done") == ""
 
 
-def test_another_run_forgets_the_choice_of_the_one_before(stage, gate, run, tmp_path):
+def test_another_run_resets_the_decision(stage, gate, run, tmp_path):
     show(gate, run.compare())
     stage.clicks(gate.activate_button)
     show(gate, fake_run(tmp_path, "finished", "run-other").compare(gain=-0.03, advice="keep", shown=1))
@@ -234,14 +234,14 @@ def test_another_run_forgets_the_choice_of_the_one_before(stage, gate, run, tmp_
     assert len(gate.images["better"].buttons) == 1
 
 
-def test_looking_again_builds_nothing_anew(gate, run):
+def test_showing_again_creates_no_widgets(gate, run):
     show(gate, run.compare())
     before = gate.images["better"].buttons
     show(gate, run)
     assert gate.images["better"].buttons is before
 
 
-def test_figures_that_are_not_known_are_dashes(gate, run):
+def test_unknown_values_are_dashes(gate, run):
     report = read_run(run.compare().path)
     unknown = Estimate(math.nan, math.nan, math.nan, 1)
     metrics = {"JA": unknown}
@@ -277,7 +277,7 @@ def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain):
     ("low", "high", "meaning"),
     [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "nothing"), (0.0, 0.03, "nothing")],
 )
-def test_a_colour_says_only_what_the_interval_says(low, high, meaning):
+def test_the_color_follows_the_interval(low, high, meaning):
     found = {dark: interval_color(Estimate((low + high) / 2, low, high, 9), dark) for dark in (True, False)}
     expected = {"better": ("#56b4e9", "#0066a8"), "worse": ("#e69f00", "#b35c00"), "nothing": ("", "")}
     assert (found[True], found[False]) == expected[meaning]
@@ -295,7 +295,7 @@ def test_the_axis_holds_every_interval_and_zero():
     assert high - low >= 0.02  # of nothing, not much is made
 
 
-def test_an_interval_without_ends_is_not_invented():
+def test_an_interval_without_limits_is_not_drawn():
     assert format_difference(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
 
 
@@ -306,7 +306,7 @@ def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     stage.close()
 
 
-def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
+def test_classifiers_have_their_own_metrics(gate, run):
     show(gate, run.compare())
     assert gate.findChild(QLabel, "gate_AUC").isHidden()
     show(gate, run.compare_classes())
@@ -321,7 +321,7 @@ def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
     assert "test AUC 0.850, +0.050 to the old" in describe_result(read_run(run.path))
 
 
-def test_a_classifier_judged_by_itself_says_where_its_page_is(gate, run):
+def test_a_classifier_without_comparison_names_its_report(gate, run):
     show(gate, run)
     assert "was not compared" in text(gate, "gate_reason")
     (run.path / "evaluation").mkdir()

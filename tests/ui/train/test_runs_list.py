@@ -72,7 +72,7 @@ def said(runs, row):
     return runs.view.model().index(row).data(Qt.ItemDataRole.AccessibleTextRole)
 
 
-def test_no_run_is_an_invitation(listed):
+def test_the_empty_list_shows_a_hint(listed):
     runs = listed()
     assert "Runs that you start are listed here" in runs._empty.text()
     assert runs._empty.isVisible()
@@ -106,7 +106,7 @@ ENABLED = {
 }
 
 
-def test_buttons_follow_the_state_and_say_why_not(listed, folder):
+def test_buttons_follow_the_state(listed, folder):
     for state in STATES:
         fake_run(folder, state)
     runs = listed()
@@ -120,7 +120,7 @@ def test_buttons_follow_the_state_and_say_why_not(listed, folder):
     assert runs.remove_button.toolTip() == "The run is active: cancel it first"
 
 
-def test_a_run_is_looked_at_by_button_and_by_double_click(stage, listed, folder, qtbot):
+def test_a_run_is_shown_by_button_and_double_click(stage, listed, folder, qtbot):
     run = fake_run(folder, "finished")
     runs, chosen = listed(), []
     runs.chosen.connect(chosen.append)
@@ -132,7 +132,7 @@ def test_a_run_is_looked_at_by_button_and_by_double_click(stage, listed, folder,
     assert chosen == [run.path] * 2
 
 
-def test_resume_is_wished_for(stage, listed, folder, qtbot):
+def test_resume_is_requested(stage, listed, folder, qtbot):
     run = fake_run(folder, "lost")
     runs = listed()
     runs.select(run.path)
@@ -190,7 +190,7 @@ def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
         assert not run.path.exists()
 
 
-def test_a_run_that_came_to_life_meanwhile_is_not_removed(stage, listed, folder, qtbot):
+def test_an_active_run_is_not_removed(stage, listed, folder, qtbot):
     run = fake_run(folder, "cancelled")
     runs, failed = listed(), []
     runs.failed.connect(failed.append)

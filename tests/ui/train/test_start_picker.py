@@ -43,7 +43,7 @@ def test_a_file_is_chosen_in_a_dialog(picker, weights, qtbot):
     assert picker.bundle is None
 
 
-def test_a_file_that_has_gone_is_said(picker, weights):
+def test_a_missing_file_is_reported(picker, weights):
     weights.unlink()
     picker.start = str(weights)
     assert picker.combo.currentText() == "deeplab.pth (not found)"

@@ -24,7 +24,7 @@ def tiles(user):
     return folder
 
 
-def test_tiles_pick_a_recipe_for_tiles_that_knows_their_scale_and_classes(trainer, launched, tiles):
+def test_tiles_select_a_recipe_with_their_scale_and_classes(trainer, launched, tiles):
     trainer.adds(tiles)
     dock = trainer.dock
     assert dock.recipe_picker.shipped_recipe.name == "classify-tiles"
@@ -61,7 +61,7 @@ def test_tiles_and_photographs_are_not_mixed(trainer, tiles, blobs):
     assert trainer.dock.start_picker.start == "lesion-small"
 
 
-def test_a_class_of_one_place_is_told_before_the_start(trainer, user):
+def test_a_class_of_one_patient_is_reported_before_the_start(trainer, user):
     folder = write_data_set(user / "few")
     rows = [{**row, "tissue": "Naevus", "split": "train"} for row in read_table(folder / "dataset.csv")]
     rows[3]["tissue"] = "Melanoma"
@@ -88,7 +88,7 @@ def with_a_new_class(user):
     return folder
 
 
-def test_classes_that_the_start_does_not_know_are_offered_a_new_head(trainer, launched, with_a_new_class):
+def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class):
     trainer.adds(with_a_new_class)
     dock = trainer.dock
     assert not dock.start_hint.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
@@ -108,7 +108,7 @@ def test_classes_that_the_start_does_not_know_are_offered_a_new_head(trainer, la
     assert launched.recipes[0].model.take == "encoder"
 
 
-def test_what_is_taken_of_a_model_can_be_picked_and_taken_back(trainer, with_a_new_class):
+def test_the_weights_to_use_can_be_selected(trainer, with_a_new_class):
     trainer.adds(with_a_new_class)
     trainer.picks("start_from", "tile-demo")
     trainer.picks("start_take", "encoder")

@@ -188,7 +188,7 @@ def ready(trainer, blobs):
     return trainer
 
 
-def test_without_data_the_dock_says_how_to_get_some(trainer):
+def test_without_data_the_dock_shows_how_to_add_some(trainer):
     assert trainer.dock.welcome.isVisibleTo(trainer.dock)
     words = trainer.says("welcome_words")
     assert "Correct masks in the Lesion dock" in words
@@ -263,7 +263,7 @@ def test_a_folder_is_taken_wherever_it_is_dropped_on_the_settings(trainer, blobs
     assert not drops(trainer.dock, blobs)
 
 
-def test_a_good_drop_takes_an_old_error_back(trainer, blobs, user):
+def test_a_valid_drop_removes_an_error(trainer, blobs, user):
     (user / "notes.txt").write_text("none")
     drops(trainer.dock, user / "notes.txt")
     trainer.waits()
@@ -273,7 +273,7 @@ def test_a_good_drop_takes_an_old_error_back(trainer, blobs, user):
     assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients or lesions."
 
 
-def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blobs):
+def test_a_removed_folder_is_reported_twice(ready, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     ready.types("epochs", "3")
     ready.until(lambda: "is not there" in ready.says("about blobs"))
@@ -282,14 +282,14 @@ def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blob
     assert "no data set" not in ready.says("warning")
 
 
-def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):
+def test_an_invalid_folder_is_reported_and_not_listed(trainer, user):
     (user / "holiday").mkdir()
     trainer.adds(user / "holiday")
     assert "holiday is no data set: expected a table dataset.csv" in trainer.dock.status.text
     assert [row.folder.name for row in trainer.dock.data_picker.training_list.rows] == ["corrections"]
 
 
-def test_a_data_set_that_went_away_is_said_where_it_stands(ready, opens_dock, blobs):
+def test_a_missing_data_set_is_reported_in_its_row(ready, opens_dock, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     again = opens_dock()
     assert "is not there" in again.says("about blobs")
@@ -298,7 +298,7 @@ def test_a_data_set_that_went_away_is_said_where_it_stands(ready, opens_dock, bl
     assert again.dock.welcome.isVisibleTo(again.dock)
 
 
-def test_corrections_come_by_themselves(trainer, user):
+def test_corrections_are_added_automatically(trainer, user):
     folder = trainer.dock.settings.corrections
     write_data_set(folder, 8, review="corrected")
     corrections_changed().changed.emit(folder)
@@ -308,7 +308,7 @@ def test_corrections_come_by_themselves(trainer, user):
     assert trainer.dock.start_button.isEnabled()
 
 
-def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(opens_dock, launched, monkeypatch):
+def test_uncounted_corrections_are_not_an_error(opens_dock, launched, monkeypatch):
     checked = []
 
     def check(recipe, run):
@@ -326,7 +326,7 @@ def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(
 
 
 @pytest.mark.one_qt
-def test_base_data_keep_from_forgetting(ready, user, launched):
+def test_base_data_are_used(ready, user, launched):
     base = write_data_set(user / "known", 6)
     ready.dock.data_picker.base_list.add([base])
     ready.waits()
@@ -336,7 +336,7 @@ def test_base_data_keep_from_forgetting(ready, user, launched):
 
 
 @pytest.mark.one_qt
-def test_the_same_data_for_both_is_refused(ready, blobs):
+def test_the_same_data_for_both_is_rejected(ready, blobs):
     ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
     assert "The data set blobs is named twice" in ready.says("warning")
@@ -358,7 +358,7 @@ def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     assert ready.dock.status.text == "mine-01 goes on if you close napari."
 
 
-def test_what_was_said_at_the_start_goes_with_the_end(ready, launched):
+def test_the_start_message_is_removed_at_the_end(ready, launched):
     ready.starts()
     assert "goes on if you close napari" in ready.dock.status.text
     launched.last.dead().tell("finished", threshold=0.5)
@@ -374,7 +374,7 @@ def test_two_clicks_start_one_run(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_a_second_run_says_for_whom_it_waits(ready, launched):
+def test_a_second_run_names_the_first(ready, launched):
     ready.starts()
     first = launched.paths[0].name
     ready.clicks("back")
@@ -385,7 +385,7 @@ def test_a_second_run_says_for_whom_it_waits(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
+def test_active_runs_suspend_estimates(ready, launched):
     ready.starts()
     ready.clicks("back")
     ready.waits()
@@ -397,7 +397,7 @@ def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
+def test_an_outdated_estimate_is_not_shown(ready):
     said, before = [], ready.says("forecast").splitlines()[-1]
     ready.dock.forecaster.changed.connect(
         lambda: said.append((ready.dock.forecaster.recipe, ready.dock.forecaster.summary))
@@ -410,7 +410,7 @@ def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
 
 
 @pytest.mark.one_qt
-def test_other_images_in_the_same_folder_are_estimated_anew(ready, blobs, user, monkeypatch):
+def test_changed_images_are_estimated_again(ready, blobs, user, monkeypatch):
     asked = spied(ready, monkeypatch)
     write_data_set(user / "more", 20)
     (user / "more" / "dataset.csv").replace(blobs / "dataset.csv")
@@ -442,7 +442,7 @@ def test_the_learning_rate_is_not_measured(ready, monkeypatch):
     assert asked == ["estimate"]
 
 
-def test_a_worker_that_is_gone_already_is_no_fault_when_the_dock_goes(ready, qapp):
+def test_closing_the_dock_after_its_worker(ready, qapp):
     client = ready.dock._client
     client.close()
     client.deleteLater()
@@ -452,7 +452,7 @@ def test_a_worker_that_is_gone_already_is_no_fault_when_the_dock_goes(ready, qap
     assert not ready.dock.isVisible()
 
 
-def test_a_launch_that_fails_is_said(ready, launched):
+def test_a_failed_launch_is_reported(ready, launched):
     launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
     assert "no process could be started" in ready.dock.status.text
@@ -461,7 +461,7 @@ def test_a_launch_that_fails_is_said(ready, launched):
 
 
 @pytest.mark.one_qt
-def test_what_cannot_be_trained_is_said_at_once(trainer, user):
+def test_impossible_trainings_are_reported_at_once(trainer, user):
     trainer.adds(write_data_set(user / "few", 2))
     assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
     assert trainer.dock.start_button.toolTip() == trainer.says("warning")
@@ -469,7 +469,7 @@ def test_what_cannot_be_trained_is_said_at_once(trainer, user):
 
 
 @pytest.mark.one_qt
-def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
+def test_a_missing_mask_is_reported(trainer, user):
     folder = write_data_set(user / "broken", 12)
     (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
     trainer.adds(folder)
@@ -494,14 +494,14 @@ def advanced(trainer):
 
 
 @pytest.mark.one_qt
-def test_too_little_memory_is_said_in_words(ready):
+def test_too_little_memory_is_reported(ready):
     advanced(ready).types("batch_size", "4096")
     assert "may run out of memory" in ready.says("warning")
     assert ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_an_estimate_that_fails_hinders_nobody(ready):
+def test_a_failed_estimate_does_not_block_the_start(ready):
     advanced(ready).types("batch_size", "4095")
     assert "could not be estimated: a GPU is asked for" in ready.says("warning")
     assert ready.dock.start_button.isEnabled()
@@ -514,7 +514,7 @@ def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
-def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
+def test_a_shipped_recipe_is_shown_and_returned(ready, recipe, blobs):
     ready.picks("recipe", recipe.name)
     start = recipe.start or "lesion-small"
     assert ready.dock.start_picker.start == start
@@ -526,7 +526,7 @@ def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
     assert ready.dock.build_recipe() == expected
 
 
-def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
+def test_another_start_keeps_entered_values(ready):
     ready.picks("recipe", "from-scratch")
     ready.types("epochs", "9")
     ready.picks("start_from", "lesion-small")
@@ -537,7 +537,7 @@ def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
 
 
 @pytest.mark.one_qt
-def test_a_network_that_does_not_fit_the_start_is_said(ready):
+def test_an_incompatible_network_is_reported(ready):
     advanced(ready).picks("model.architecture", "unet")
     ready.waits()
     assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
@@ -545,7 +545,7 @@ def test_a_network_that_does_not_fit_the_start_is_said(ready):
 
 
 @pytest.mark.one_qt
-def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, blobs, monkeypatch):
+def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
     from napari_melanoma.ui.train import dock as train
     from napari_melanoma.ui.train import start as start_picker
 
@@ -576,14 +576,14 @@ def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
 
 
 @pytest.mark.one_qt
-def test_a_file_that_is_no_recipe_is_said(ready, user):
+def test_an_invalid_recipe_file_is_reported(ready, user):
     (user / "odd.toml").write_text("epochs = 'many'\n")
     ready.dock.recipe_picker.load(user / "odd.toml")
     assert "odd.toml is not a valid TrainRecipe" in ready.dock.status.text
     assert "odd.toml is not a valid" in notification_manager.records[-1].message
 
 
-def test_the_recipe_and_the_start_of_the_last_time_come_back(ready, opens_dock):
+def test_recipe_and_start_are_restored(ready, opens_dock):
     ready.picks("recipe", "quick-look")
     again = opens_dock()
     assert again.dock.recipe_picker.shipped_recipe.name == "quick-look"
@@ -599,7 +599,7 @@ def test_a_running_run_is_found_again(opens_dock, launched):
     assert [report.name for report in trainer.dock.run_list.reports] == ["run-running", "run-finished"]
 
 
-def test_finished_runs_are_listed_and_looked_at(opens_dock, launched):
+def test_finished_runs_are_listed_and_shown(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished").compare()
     trainer = opens_dock()
     assert not trainer.dock.is_run_page_shown
@@ -609,7 +609,7 @@ def test_finished_runs_are_listed_and_looked_at(opens_dock, launched):
 
 
 @pytest.mark.one_qt
-def test_a_stopped_run_goes_on(opens_dock, launched):
+def test_a_stopped_run_is_resumed(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "cancelled")
     trainer = opens_dock()
     trainer.dock.run_list.resume_requested.emit(run.path)
@@ -653,14 +653,14 @@ def wish_of(path):
 
 
 @pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
-def test_wishes_reach_the_run(ready, launched, wish):
+def test_commands_reach_the_run(ready, launched, wish):
     ready.starts()
     ready.dock.run_page.run_view.command_requested.emit(wish)
     ready.waits()
     assert wish_of(launched.paths[0]) == wish
 
 
-def test_a_detached_run_is_left_alone(ready, launched):
+def test_a_detached_run_is_not_changed(ready, launched):
     ready.starts()
     ready.dock.run_page.run_view.detached.emit()
     ready.waits()
@@ -701,7 +701,7 @@ def at_work(opens_dock, launched, blobs):
     return trainer
 
 
-def test_closing_over_a_run_can_be_taken_back(at_work, launched):
+def test_closing_can_be_cancelled(at_work, launched):
     closed, asked = close(at_work, "Stay in napari")
     assert not closed
     assert asked == [f"{launched.paths[0].name}: not finished yet."]
@@ -714,14 +714,14 @@ def test_closing_can_stop_the_run(at_work, launched):
     assert wish_of(launched.paths[0]) == "cancel"
 
 
-def test_closing_can_let_the_run_go_on(at_work, launched):
+def test_closing_can_keep_the_run(at_work, launched):
     closed, asked = close(at_work, "in the background")
     assert closed
     assert len(asked) == 1
     assert wish_of(launched.paths[0]) == "run"
 
 
-def test_closing_asks_nothing_of_a_run_that_was_let_go(at_work):
+def test_closing_does_not_ask_about_a_detached_run(at_work):
     at_work.dock.run_page.run_view.detached.emit()
     at_work.waits()
     closed, asked = close(at_work, "Stay in napari")
@@ -739,7 +739,7 @@ def finished_run(tiny_bundle):
     return run
 
 
-def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launched, tiny_bundle, qtbot):
+def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bundle, qtbot):
     from napari_melanoma.models.registry import find_bundle, list_bundles
     from napari_melanoma.ui.widgets.model_picker import ModelPicker
 
@@ -760,7 +760,7 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
 
 
 @pytest.mark.one_qt
-def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launched, tiny_bundle):
+def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bundle):
     run = finished_run(tiny_bundle)
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
@@ -775,7 +775,7 @@ def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launch
 
 
 @pytest.mark.one_qt
-def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launched, tiny_bundle):
+def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
     run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
@@ -787,7 +787,7 @@ def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launc
 
 
 @pytest.mark.one_qt
-def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
+def test_a_failed_activation_is_reported(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
     trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
@@ -802,7 +802,7 @@ def test_escape_leads_back(at_work):
     assert not at_work.dock.is_run_page_shown
 
 
-def test_escape_leads_back_right_after_look(opens_dock, launched, qtbot):
+def test_escape_leads_back_right_after_show(opens_dock, launched, qtbot):
     run = fake_run(runs.runs_folder(), "finished").compare()
     trainer = opens_dock()
     trainer.dock.window().activateWindow()
@@ -828,7 +828,12 @@ def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
     window = trainer.dock.window()
     window.resizeDocks([trainer.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
     qtbot.waitUntil(lambda: trainer.dock.width() <= 345, timeout=PATIENCE_MS)
-    for page in (trainer.dock.recipe_form, trainer.dock.data_picker, trainer.dock.start_picker, trainer.dock.recipe_picker):
+    for page in (
+        trainer.dock.recipe_form,
+        trainer.dock.data_picker,
+        trainer.dock.start_picker,
+        trainer.dock.recipe_picker,
+    ):
         for widget in page.findChildren(QWidget):
             if widget.isVisible() and isinstance(widget, QAbstractButton | QComboBox | QLineEdit | NumberBox):
                 right = widget.mapTo(trainer.dock, widget.rect().topRight()).x()

@@ -75,8 +75,8 @@ class CaseDock(CaseControls):
         self.controller.saver.saved.connect(self._on_saved)
         self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
         self.pictures.thumbnail_read.connect(self.tree.viewport().update)
-        for source in (self.editor, self.importer, self.image_viewer):
-            source.message.connect(self.status.show_message)
+        for part in (self.editor, self.importer, self.image_viewer):
+            part.message.connect(self.status.show_message)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
         self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)

@@ -240,9 +240,9 @@ class CaseImageOpener(LesionDockLink):
         if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
             remaining = _find_remaining_mask(self.viewer, identity)
-            is_usable = remaining is not None and remaining.shape == stored.mask.shape
-            shown = replace(stored, mask=remaining) if is_usable else stored
-            lesion.controller.recovery.restore(identity, shown)
+            if remaining is not None and remaining.shape == stored.mask.shape:
+                stored = replace(stored, mask=remaining)
+            lesion.controller.recovery.restore(identity, stored)
             return
         if stored is not None:
             self._masks[identity] = stored
