@@ -256,7 +256,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.desk.edit(case, "clinical metadata")
     dock.patient_fold.collapse(animate=False)
     dock.tree.opened.emit("I1")
-    wait_until(lambda: not dock.busy and "analysed" in dock.tree.topLevelItem(0).child(0).text(0))
+    wait_until(lambda: not dock.busy and "analyzed" in dock.tree.topLevelItem(0).child(0).text(0))
     wait_until(lambda: "Saved" in dock.file.text())
     picture(window, out / "case-dock.png")
     viewer.close()

@@ -1,4 +1,4 @@
-"""The doctor says what is there, and a fix for what is not; whatever a probe does, the doctor itself survives."""
+"""The doctor reports the installation with fixes, and survives any failure of its probes."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def statuses(checks: list[DoctorCheck]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "system", "nvidia", "status", "said"),
+    ("answer", "system", "nvidia", "status", "expected"),
     [
         ({"gpus": ["CUDA H200"], "built_for": "12.6"}, "linux", True, "ok", "CUDA H200"),
         ({"gpus": ["MPS (Apple)"], "built_for": None}, "darwin", False, "ok", "MPS"),
-        ({"gpus": [], "built_for": None}, "linux", False, "ok", "processor does the work"),
-        ({"gpus": [], "built_for": None}, "win32", True, "warn", "PyPI on Windows"),
-        ({"gpus": [], "built_for": None}, "linux", True, "warn", "built for the processor alone"),
+        ({"gpus": [], "built_for": None}, "linux", False, "ok", "the processor is used"),
+        ({"gpus": [], "built_for": None}, "win32", True, "warn", "on PyPI for Windows"),
+        ({"gpus": [], "built_for": None}, "linux", True, "warn", "built for the processor only"),
         ({"gpus": [], "built_for": "12.6"}, "linux", True, "warn", "cannot use"),
     ],
     ids=["CUDA", "MPS", "no GPU", "CPU build on Windows", "CPU build on Linux", "old driver"],
 )
-def test_a_gpu_that_is_not_used_is_said(answer, system: str, nvidia: bool, status: str, said: str) -> None:
+def test_an_unused_gpu_is_reported(answer, system: str, nvidia: bool, status: str, expected: str) -> None:
     check = check_gpu(answer, system, nvidia)
     assert check.status == status
-    assert said in check.found
+    assert expected in check.found
     assert bool(check.fix) is (status == "warn")
 
 
-def test_torch_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_working_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, TORCH)
     assert statuses(doctor.check_torch()) == {
         "Torch": "ok",
@@ -68,7 +68,7 @@ def test_a_model_that_cannot_be_loaded_is_essential(monkeypatch: pytest.MonkeyPa
     assert model.fix
 
 
-def test_torch_that_does_not_start_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_torch_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, {}, "torchvision::nms does not exist")
     assert statuses(doctor.check_torch()) == {"Torch": "fail"}
 
@@ -96,7 +96,7 @@ def test_no_qt_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses(doctor.check_formats())["DICOM"] == "warn"
 
 
-def test_openslide_is_looked_at_and_its_absence_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_openslide_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses(doctor.check_formats())["OpenSlide"] == "ok"
     monkeypatch.setitem(sys.modules, "openslide", None)
     [check] = [check for check in doctor.check_formats() if check.name == "OpenSlide"]
@@ -109,7 +109,7 @@ def test_missing_packages_are_essential(monkeypatch: pytest.MonkeyPatch) -> None
     python, packages = doctor.check_python()
     assert python.status == "ok"
     assert packages.status == "fail"
-    assert packages.fix == "Install what is missing: pip install no-such-package"
+    assert packages.fix == "Install the missing packages: pip install no-such-package"
 
 
 @pytest.mark.parametrize(("free", "status"), [(1e9, "warn"), (1e11, "ok")])
@@ -126,31 +126,29 @@ def test_little_memory_and_disk_are_warnings(monkeypatch: pytest.MonkeyPatch, fr
         ("raise ImportError('no such library')", "ImportError: no such library"),
         ("import sys; sys.stderr.write('no display\\nmore\\n'); sys.exit(3)", "no display"),
         ("import os; os.abort()", "its process ended with code"),
-        ("print('no json')", "an answer that is no JSON"),
-        ("pass", "an answer that is no JSON"),
+        ("print('no json')", "the result is not JSON"),
+        ("pass", "the result is not JSON"),
     ],
-    ids=["answers", "raises", "explains", "dies", "talks", "silent"],
+    ids=["result", "raises", "explains", "crashes", "other output", "silent"],
 )
-def test_a_probe_may_do_what_it_likes(monkeypatch: pytest.MonkeyPatch, script: str, fault: str) -> None:
+def test_every_failure_of_a_probe_is_reported(monkeypatch: pytest.MonkeyPatch, script: str, fault: str) -> None:
     run = subprocess.run
     monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run([sys.executable, "-c", script], **given))
-    answer, said = run_probe("whatever")
+    answer, error = run_probe("module")
     assert answer == ({} if fault else {"a": 1})
-    assert said.startswith(fault)
-    assert bool(said) is bool(fault)
+    assert error.startswith(fault)
+    assert bool(error) is bool(fault)
 
 
-def test_a_probe_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_probe_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE_S", 0.2)
     run = subprocess.run
     hang = [sys.executable, "-c", "import time; time.sleep(30)"]
     monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run(hang, **given))
-    assert run_probe("whatever")[1].startswith("no answer")
+    assert run_probe("module")[1].startswith("no result")
 
 
-def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_probes_do_not_import_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     (tmp_path / "torch.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -162,7 +160,7 @@ def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
     assert checks[0].name == "Qt"
 
 
-def test_all_is_looked_at_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_checks_run_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "CHECKS", (doctor.check_python, doctor.check_weights))
     seen: list[Progress] = []
     found = doctor.run_checks(run=RunContext(seen.append))

@@ -1,8 +1,7 @@
-"""Who imports what: nothing that a viewer loads may bring torch along, and nothing but ``ui`` may bring Qt.
+"""Import rules: no module that a viewer loads imports torch, and only ``ui`` imports Qt.
 
-Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window; docs/architecture.md
-has the figures. Each question is asked in an interpreter of its own, of all parts that share it: the first module that
-brings what is unwanted is named, and those after it once it is mended.
+Torch in a process with a software-rendered canvas can kill it, and importing it blocks the window; docs/architecture.md
+has the figures. Each rule is checked in a separate interpreter; only the first module that breaks it is reported.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pytest
 import napari_melanoma
 
 TORCH = ("torch", "torchvision", "lightning", "pytorch_lightning", "timm", "segmentation_models_pytorch")
-CLUSTER = ("distributed",)  # half a second, which only many slides at once are worth
+CLUSTER = ("distributed",)  # takes half a second to import, and is used only for distributed analysis
 QT = ("qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "superqt", "magicgui", "pyqtgraph")
 
 IMPORT_ALL = """
@@ -58,14 +57,14 @@ def run_alone(script: str, root: str, unwanted: tuple[str, ...]) -> dict:
 
 PACKAGE = Path(napari_melanoma.__file__).parent
 PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
-THAT_COMPUTE = ("models", "training")
-# Networks that are classes at import time; whoever needs one imports its module inside a function.
+COMPUTING = ("models", "training")
+# Modules that define networks at import time; they are imported inside functions only.
 NETWORKS = ("classification.explanation_networks", "slides.output_modules")
-WITHOUT_WINDOWS = [part for part in PARTS if part not in {*THAT_COMPUTE, "ui", "__init__", "__main__", "backends"}]
+WITHOUT_WINDOWS = [part for part in PARTS if part not in {*COMPUTING, "ui", "__init__", "__main__", "backends"}]
 
 
 def modules_of(*parts: str) -> str:
-    """Name parts of the package as the scripts read them."""
+    """Return the module names of parts, separated by spaces."""
     return " ".join(f"napari_melanoma.{part}" for part in parts)
 
 
@@ -77,12 +76,12 @@ def test_parts_without_windows_import_neither_torch_nor_qt() -> None:
     assert found["modules"] > 2 * len(WITHOUT_WINDOWS)
 
 
-def test_parts_that_compute_import_no_qt() -> None:
-    assert run_alone(IMPORT_ALL, modules_of(*THAT_COMPUTE), QT)["culprits"] == {}
+def test_computing_parts_import_no_qt() -> None:
+    assert run_alone(IMPORT_ALL, modules_of(*COMPUTING), QT)["culprits"] == {}
 
 
 @pytest.mark.parametrize("module", ["napari_melanoma", "napari_melanoma.models.registry"])
-def test_what_a_viewer_asks_for_models_imports_neither(module: str) -> None:
+def test_modules_loaded_by_a_viewer_import_neither(module: str) -> None:
     script = IMPORT_ALL.replace('getattr(package, "__path__", [])', "[]")
     assert run_alone(script, module, TORCH + QT) == {"modules": 1, "culprits": {}}
 
@@ -97,6 +96,6 @@ def test_reading_the_manifest_imports_neither() -> None:
     assert run_alone(READ_MANIFEST, "", TORCH + QT) == {"modules": True, "culprits": []}
 
 
-def test_the_check_finds_what_it_looks_for() -> None:
+def test_the_check_finds_forbidden_imports() -> None:
     found = run_alone(IMPORT_ALL, "napari_melanoma.core", ("json",))
     assert found["culprits"] != {}

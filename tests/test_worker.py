@@ -1,4 +1,4 @@
-"""The worker's end of the conversation: requests in, events out, and a process that protects its output."""
+"""The worker: requests, events, and protection of its output stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def explode(arguments, run):
     raise RuntimeError("CUDA error: out of memory")
 
 
-def test_an_answer_carries_the_number_of_its_request_and_comes_after_its_progress():
+def test_a_result_has_the_id_of_its_request_and_follows_its_progress():
     events = conversation({"double": double}, {"id": 7, "verb": "double", "arguments": {"value": 21}})
     assert events == [
         {"id": 7, "kind": "progressed", "done": 1, "total": 2, "message": "Doubling"},
@@ -48,10 +48,10 @@ def test_an_answer_carries_the_number_of_its_request_and_comes_after_its_progres
     [
         ("refuse", "BundleError", "there is no such model"),
         ("explode", "RuntimeError", "The memory is full"),
-        ("sing", "MelanomaError", "the worker knows no verb 'sing' (known: refuse, explode)"),
+        ("sing", "MelanomaError", "the worker has no verb 'sing' (known: refuse, explode)"),
     ],
 )
-def test_an_error_is_an_answer_and_the_worker_goes_on(verb, kind, words):
+def test_an_error_is_reported_and_the_worker_continues(verb, kind, words):
     handlers = {"refuse": refuse, "explode": explode}
     first, second = conversation(handlers, *({"id": n, "verb": verb, "arguments": {}} for n in (1, 2)))
     assert (first["kind"], first["type"]) == ("failed", kind)
@@ -83,18 +83,18 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("line", MALFORMED, ids=range(len(MALFORMED)))
-def test_a_malformed_request_is_answered_and_the_worker_goes_on(line):
+def test_a_malformed_request_is_reported_and_the_worker_continues(line):
     requests = io.BytesIO(line + b"\n" + b'{"id": 2, "verb": "double", "arguments": {"value": 21}}')
     events = io.StringIO()
     serve({"double": double}, decode_lines(requests), events)
-    told = [json.loads(event) for event in events.getvalue().splitlines()]
-    assert told[0]["kind"] in ("failed", "progressed")
-    assert [event["kind"] for event in told if event["kind"] != "progressed"] == ["failed", "succeeded"]
-    assert told[-1] == {"id": 2, "kind": "succeeded", "answer": {"value": 42}}
+    answers = [json.loads(event) for event in events.getvalue().splitlines()]
+    assert answers[0]["kind"] in ("failed", "progressed")
+    assert [event["kind"] for event in answers if event["kind"] != "progressed"] == ["failed", "succeeded"]
+    assert answers[-1] == {"id": 2, "kind": "succeeded", "answer": {"value": 42}}
     assert len(events.getvalue()) < 2000
 
 
-def test_lines_end_with_their_source_or_after_silence():
+def test_lines_end_with_their_source_or_after_a_timeout():
     assert list(read_lines(["a\n", "b\n"], 5.0)) == ["a\n", "b\n"]
 
     def silent():
@@ -111,7 +111,7 @@ def run_worker(code, text):
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_what_libraries_print_does_not_disturb_the_conversation():
+def test_output_of_libraries_does_not_disturb_the_events():
     code = (
         "import os, sys\n"
         "from napari_melanoma.worker import main\n"
@@ -126,7 +126,7 @@ def test_what_libraries_print_does_not_disturb_the_conversation():
     assert "from a child" in done.stderr
 
 
-def test_the_worker_ends_when_the_other_side_closes():
+def test_the_worker_ends_with_its_input():
     assert run_worker("from napari_melanoma.worker import main; raise SystemExit(main())", "").returncode == 0
 
 
@@ -141,7 +141,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     class Info:
         name, fingerprint = "half", "f" * 64
 
-        class config:  # noqa: N801 - stands for a BundleConfig
+        class config:  # noqa: N801 - replaces a BundleConfig
             threshold, modalities, is_demonstration, provenance = 0.4, ("dermoscopic",), False, {}
 
     class Half:
@@ -161,7 +161,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
 
 
-def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeypatch):
+def test_a_model_is_loaded_again_only_after_it_was_replaced(tmp_path, monkeypatch):
     from safetensors.numpy import save
 
     import napari_melanoma.worker as worker
@@ -185,21 +185,21 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeyp
     assert len(loaded) == len(set(loaded)) == 2
 
 
-@pytest.mark.parametrize("usual", ["violet", None])
-def test_warm_loads_the_usual_classifier_too_where_there_is_one(monkeypatch, usual):
+@pytest.mark.parametrize("default", ["violet", None])
+def test_warm_loads_the_default_classifier_if_there_is_one(monkeypatch, default):
     loaded = []
 
     def load(name):
         loaded.append(name)
         return SimpleNamespace(info=SimpleNamespace(name=name), device="cpu")
 
-    monkeypatch.setattr("napari_melanoma.worker.loaded_segmenter", load)
-    monkeypatch.setattr("napari_melanoma.worker.loaded_classifier", load)
-    found = usual and SimpleNamespace(name=usual)
+    monkeypatch.setattr("napari_melanoma.worker.load_segmenter", load)
+    monkeypatch.setattr("napari_melanoma.worker.load_classifier", load)
+    found = default and SimpleNamespace(name=default)
     monkeypatch.setattr("napari_melanoma.models.registry.find_default_classifier", lambda: found)
     (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
-    assert last["answer"] == {"device": "cpu", "classifier": usual}
-    assert loaded == ["lesion-small", *filter(None, [usual])]
+    assert last["answer"] == {"device": "cpu", "classifier": default}
+    assert loaded == ["lesion-small", *filter(None, [default])]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_warm_loads_the_usual_classifier_too_where_there_is_one(monkeypatch, usu
         ({"model": "x", "row": "y"}, "'row' of a request is a str, expected an object"),
     ],
 )
-def test_arguments_that_are_missing_or_of_another_type_are_named(arguments, words):
+def test_missing_or_wrong_arguments_are_named(arguments, words):
     *_, event = conversation(HANDLERS, {"id": 1, "verb": "classify", "arguments": arguments})
     assert (event["kind"], event["type"]) == ("failed", "InputError")
     assert words in event["message"]

@@ -1,4 +1,4 @@
-"""``python -m napari_melanoma``: the command line, also where the script is not on the path."""
+"""``python -m napari_melanoma``: the command line, also if the script is not on the path."""
 
 from __future__ import annotations
 

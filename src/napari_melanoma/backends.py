@@ -1,4 +1,4 @@
-"""What torch finds on this machine, as JSON; a program of its own, so that whoever asks stays torch-free."""
+"""Report the backends of torch on this machine as JSON; a separate program, so that its caller does not load torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def describe_backends() -> dict[str, object]:
-    """Ask torch for its back ends, and load the default model.
+    """List torch's backends, and run the default model once.
 
-    Returns ``torch`` and ``torchvision`` (versions), ``built_for`` (the CUDA or ROCm it was built for, or None),
-    ``gpus`` (a name each), ``bf16`` (whether the processor has it), ``threads``, and ``model`` (where it runs) or
+    Returns ``torch`` and ``torchvision`` (versions), ``built_for`` (its CUDA or ROCm version, or None),
+    ``gpus`` (names), ``bf16`` (whether the processor supports it), ``threads``, and ``model`` (where it runs) or
     ``model_error``.
     """
     import torch
@@ -30,7 +30,6 @@ def describe_backends() -> dict[str, object]:
 
 
 def _list_gpus() -> list[str]:
-    """Name each accelerator that torch can use."""
     import torch
 
     if torch.cuda.is_available():
@@ -44,7 +43,6 @@ def _list_gpus() -> list[str]:
 
 
 def _check_default_model() -> dict[str, object]:
-    """Load the default model, and let it answer once."""
     import numpy as np
 
     from napari_melanoma.core.errors import MelanomaError

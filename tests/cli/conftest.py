@@ -1,4 +1,4 @@
-"""The command line in this process with a model that needs no torch, and as users start it, in a process of its own."""
+"""Fixtures: the command line in this process with a model that needs no torch, and in a separate process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command line here, in an empty folder."""
+    """Run the command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
 
 @pytest.fixture
 def dark(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the shipped model's place be taken by one that answers with darkness."""
+    """Replace the shipped model with one that predicts a high probability for dark pixels."""
     folder = tmp_path_factory.mktemp("dark")
     (folder / "model.safetensors").write_bytes(b"weights")
     info = BundleInfo(folder, BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))

@@ -1,4 +1,4 @@
-"""``audit`` on the command line: lines for people, JSON for machines, exit code 1 where something was found."""
+"""``audit``: text and JSON output, exit code 1 if something was found."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from PIL import Image
 from typer.testing import Result
 
 
-def test_people_read_what_was_found_and_what_to_do(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_text_output_lists_findings_and_advice(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "log.txt").write_text("read " + "/".join(("", "home", "amiller", "scans", "a.jpg")))
-    told = run("audit", "out")
-    assert told.exit_code == 1
-    assert "log.txt: line 1: a place in a file system: /h***/a******/s****/a.j**" in told.output
-    assert "give bundle/ alone" in told.output
-    assert "amiller" not in told.output
-    assert "Found in 1 files: path 1, user 1." in told.output
+    result = run("audit", "out")
+    assert result.exit_code == 1
+    assert "log.txt: line 1: a place in a file system: /h***/a******/s****/a.j**" in result.output
+    assert "give bundle/ alone" in result.output
+    assert "amiller" not in result.output
+    assert "Found in 1 files: path 1, user 1." in result.output
 
 
-def test_machines_read_the_same(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_json_output_lists_findings(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,dob\n1,1970-01-02\n")
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    told = run("audit", "t.csv", "a.pdf", "--json")
-    lines = [json.loads(line) for line in told.output.splitlines()]
-    assert told.exit_code == lines[-1]["exit_code"] == 1
+    result = run("audit", "t.csv", "a.pdf", "--json")
+    lines = [json.loads(line) for line in result.output.splitlines()]
+    assert result.exit_code == lines[-1]["exit_code"] == 1
     assert (lines[0]["what"], lines[0]["file"], lines[0]["count"]) == ("birth", "t.csv", 1)
     assert lines[-1]["counts"] == {"birth": 1}
     assert lines[-1]["not_looked_into"] == 1
 
 
-def test_nothing_found_is_exit_code_0(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_no_findings_give_exit_code_0(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,age\na,50\n")
-    told = run("audit", ".")
-    assert told.exit_code == 0
-    assert "nothing" in told.output
+    result = run("audit", ".")
+    assert result.exit_code == 0
+    assert "nothing" in result.output
 
 
-def test_a_path_that_is_not_there_is_a_wrong_command(run: Callable[..., Result]) -> None:
+def test_a_missing_path_is_a_usage_error(run: Callable[..., Result]) -> None:
     assert run("audit", "missing").exit_code == 2
 
 
 @pytest.fixture
-def telling(tmp_path: Path) -> Path:
-    """A folder named after a patient, with a photograph that says who took it and where, and a damaged one."""
+def photographs_of_patient(tmp_path: Path) -> Path:
+    """A folder named after a patient, with a photograph with author and GPS position, and a damaged one."""
     folder = tmp_path / "Miller^Anna 1970-03-04"
     folder.mkdir()
     rgb = np.full((48, 48, 3), 220, np.uint8)
@@ -62,7 +62,7 @@ def telling(tmp_path: Path) -> Path:
 
 
 def write_dicom(path: Path, rgb: np.ndarray) -> None:
-    """Write a DICOM photograph that names its patient."""
+    """Write a DICOM photograph with the patient's name."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
 
@@ -78,11 +78,13 @@ def write_dicom(path: Path, rgb: np.ndarray) -> None:
 
 
 @pytest.mark.usefixtures("dark")
-def test_results_give_nothing_away(run: Callable[..., Result], telling: Path, tmp_path: Path) -> None:
-    assert run("audit", telling).exit_code == 1
-    assert run("lesion", telling, "--out", "out").exit_code == 1  # one is damaged
+def test_results_contain_no_personal_data(
+    run: Callable[..., Result], photographs_of_patient: Path, tmp_path: Path
+) -> None:
+    assert run("audit", photographs_of_patient).exit_code == 1
+    assert run("lesion", photographs_of_patient, "--out", "out").exit_code == 1  # one is damaged
     assert (tmp_path / "out/c/mask.png").is_file()
-    told = run("audit", "out")
-    assert told.exit_code == 0, told.output
-    said = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert not [name for name in (b"Miller", b"Anna", b"4711823", b"19700304") if name in said]
+    result = run("audit", "out")
+    assert result.exit_code == 0, result.output
+    content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert not [name for name in (b"Miller", b"Anna", b"4711823", b"19700304") if name in content]

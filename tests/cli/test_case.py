@@ -1,4 +1,4 @@
-"""``case``: what it prints to people and machines, what it makes, and its exit codes."""
+"""``case``: text and JSON output, created files and exit codes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import Image
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Two images of one lesion, one of another, one of none."""
+    """Two images of one lesion, one of another, one without a lesion."""
     (tmp_path / "pictures").mkdir()
-    for grey, name in enumerate(("back_left_2_dermoscopy", "back_left_2_macro", "nose_macro", "IMG_1")):
-        Image.new("RGB", (30, 20), (grey, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
+    for gray, name in enumerate(("back_left_2_dermoscopy", "back_left_2_macro", "nose_macro", "IMG_1")):
+        Image.new("RGB", (30, 20), (gray, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
     return tmp_path / "pictures"
 
 
-def test_a_case_is_made_and_printed(run, pictures: Path) -> None:
+def test_a_case_is_created_and_printed(run, pictures: Path) -> None:
     made = run("case", "K", "--from", "pictures")
     assert made.exit_code == 0, made.output
     assert "4 images added, 2 lesions in all: case in K" in made.stdout
@@ -31,12 +31,12 @@ def test_a_case_is_made_and_printed(run, pictures: Path) -> None:
         "    I3  back_left_2_macro.png, macroscopic ?",
         "L2  nose ? head/neck ?",
         "    I4  nose_macro.png, macroscopic ?",
-        "Of no lesion yet",
+        "Not assigned to a lesion",
     ]
-    assert "Nothing is wrong with K." in shown.stdout
+    assert "No faults in K." in shown.stdout
 
 
-def test_what_was_measured_on_slides_is_printed(run, tmp_path: Path) -> None:
+def test_slide_measurements_are_printed(run, tmp_path: Path) -> None:
     from napari_melanoma.case.edits import add_lesion
     from napari_melanoma.case.model import Case
     from napari_melanoma.case.store import CaseStore
@@ -54,7 +54,7 @@ def test_the_same_command_adds_what_is_new(run, pictures: Path) -> None:
     assert "1 image added, 2 lesions in all" in again.stdout
 
 
-def test_what_is_missing_is_exit_code_1(run, pictures: Path, lines) -> None:
+def test_missing_files_give_exit_code_1(run, pictures: Path, lines) -> None:
     run("case", "K", "--from", "pictures")
     (pictures / "IMG_1.png").unlink()
     result = run("case", "K", "--json")
@@ -67,7 +67,7 @@ def test_what_is_missing_is_exit_code_1(run, pictures: Path, lines) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("case", "none"), "holds no case.json"),
         (("case", "K", "--from", "nowhere"), "nowhere does not exist"),
@@ -75,14 +75,14 @@ def test_what_is_missing_is_exit_code_1(run, pictures: Path, lines) -> None:
         (("case", "K", "--from", "pictures", "--map", "none.toml"), "none.toml"),
     ],
 )
-def test_a_wrong_command_is_exit_code_2_and_says_what_to_do(run, pictures: Path, words, said: str) -> None:
+def test_a_usage_error_is_explained_and_gives_exit_code_2(run, pictures: Path, words, expected: str) -> None:
     result = run(*words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert not Path("K").exists()
 
 
-def test_a_newer_case_is_refused(run, pictures: Path) -> None:
+def test_a_newer_case_format_is_rejected(run, pictures: Path) -> None:
     run("case", "K", "--from", "pictures")
     path = Path("K/case.json")
     path.write_text(path.read_text(encoding="utf-8").replace('"1.0"', '"3.1"'), encoding="utf-8")
@@ -90,39 +90,39 @@ def test_a_newer_case_is_refused(run, pictures: Path) -> None:
     assert (result.exit_code, "Update napari-melanoma" in result.stderr) == (2, True)
 
 
-def test_lesions_are_answered(run, pictures: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is answered is printed and kept; what could not be looked at is exit code 1."""
+def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions are printed and saved; an image that could not be classified gives exit code 1."""
     from napari_melanoma.case import predictions
     from napari_melanoma.case.predictions import CasePredictions
     from napari_melanoma.classification.prediction import ClassifierStamp
 
-    asked = []
+    calls = []
 
-    def answered(store, classifier: str, context) -> CasePredictions:
-        asked.append((store.folder.name, classifier, store.read_only))
+    def predict(store, classifier: str, context) -> CasePredictions:
+        calls.append((store.folder.name, classifier, store.read_only))
         return CasePredictions((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
 
-    monkeypatch.setattr(predictions, "predict_case_with", answered)
+    monkeypatch.setattr(predictions, "predict_case_with", predict)
     run("case", "K", "--from", "pictures")
     result = run("case", "K", "--answer", "--classifier", "red", "--json")
     assert result.exit_code == 1
-    assert asked == [("K", "red", "")]
+    assert calls == [("K", "red", "")]
     assert (pictures.parent / "K" / "answers.json").is_file()
-    assert "0 lesions answered by red" in lines(result.stdout)[-1]["message"]
+    assert "0 lesions classified by red" in lines(result.stdout)[-1]["message"]
 
 
 WRONG = [
-    (("--answer", "--from", "pictures"), "Make it first"),
+    (("--answer", "--from", "pictures"), "cannot be combined"),
     (("--classifier", "red"), "needs --answer"),
     (("--answer", "--classifier", "lesion-small"), "is a model for segmentation"),
-    (("--answer", "--classifier", "nobody"), "no model named 'nobody'"),
+    (("--answer", "--classifier", "missing"), "no model named 'missing'"),
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), WRONG)
-def test_what_cannot_be_answered_is_said(run, pictures: Path, options: tuple[str, ...], said: str) -> None:
+@pytest.mark.parametrize(("options", "expected"), WRONG)
+def test_impossible_classifications_are_explained(run, pictures: Path, options: tuple[str, ...], expected: str) -> None:
     run("case", "K", "--from", "pictures")
     result = run("case", "K", *options)
     assert result.exit_code == 2
-    assert said in result.output
+    assert expected in result.output
     assert not (pictures.parent / "K" / "answers.json").exists()

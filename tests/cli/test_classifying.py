@@ -1,6 +1,6 @@
-"""Classifiers on the command line with real networks: random weights tell, and the shipped model draws.
+"""Classifier commands with real networks, from photographs and patient data to files and figures.
 
-What is told is worth nothing; that every verb gets from photographs and forms to files and figures is what counts.
+The classifiers have random weights, so their predictions are meaningless; the shipped model draws the masks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ POINT = OperatingPoint(
 
 
 def bundle(folder: Path, name: str, seed: int) -> Path:
-    """A bundle with random weights and reference cases, which looks at the square around the lesion."""
+    """A bundle with random weights and reference cases, for the square around the lesion."""
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -79,13 +79,13 @@ def bundle(folder: Path, name: str, seed: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def teller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle(tmp_path_factory.mktemp("bundles"), "teller", 0)
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(tmp_path_factory.mktemp("bundles"), "classifier", 0)
 
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of twelve phantoms with masks, ages and answers."""
+    """A data set of twelve phantoms with masks, ages and diagnoses."""
     folder, rows = tmp_path_factory.mktemp("data") / "phantoms", []
     for number in range(12):
         phantom = lesion_phantom(LesionPhantomConfig(seed=number))
@@ -103,27 +103,42 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_photographs_become_answers(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
-    """From pixels to mask, view, answer, heatmap, table and JSON; a second call has nothing left to do."""
+def test_photographs_are_classified(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
+    """Mask, prediction, heatmap, table and JSON are written; a second call skips everything."""
     pictures = [phantoms / f"images/i{number}.png" for number in (0, 1)]
     (tmp_path / "patients.csv").write_text("image_id,age,sex\ni0,71,F\n", encoding="utf-8")
-    words = ["lesion", *pictures, "--out", "out", "--classifier", teller, "--metadata", "patients.csv", "--age", "30"]
+    words = [
+        "lesion",
+        *pictures,
+        "--out",
+        "out",
+        "--classifier",
+        classifier,
+        "--metadata",
+        "patients.csv",
+        "--age",
+        "30",
+    ]
     result = run(*words, "--heatmap", "grad_cam", "--coverage", "0.8")
     assert result.exit_code == 0, result.output
     rows = {row["image"]: row for row in table(tmp_path / "out/results.csv")}
     for name, age in (("i0", "71"), ("i1", "30")):
         assert rows[name]["used_age"] == age
-        said = "; ".join(filter(None, (rows[name]["verdict"], rows[name]["side"])))
-        assert f"{name}: {said}" in " ".join(result.output.split())
+        text = "; ".join(filter(None, (rows[name]["verdict"], rows[name]["side"])))
+        assert f"{name}: {text}" in " ".join(result.output.split())
         saved = json.loads((tmp_path / f"out/{name}/result.json").read_text(encoding="utf-8"))
         answer = saved["answer"]
-        assert answer["model"]["name"] == "teller"
+        assert answer["model"]["name"] == "classifier"
         assert answer["coverage"] == 0.8
         assert sum(answer["probabilities"]) == pytest.approx(1)
         assert {one["field"]: one["value"] for one in answer["contributions"]}["age"] == age
-        told = float(rows[name]["probability_melanoma"])
-        assert told == pytest.approx(answer["probabilities"][1], abs=1e-5)
-        assert float(rows[name]["probability_melanoma_low"]) <= told <= float(rows[name]["probability_melanoma_high"])
+        probability = float(rows[name]["probability_melanoma"])
+        assert probability == pytest.approx(answer["probabilities"][1], abs=1e-5)
+        assert (
+            float(rows[name]["probability_melanoma_low"])
+            <= probability
+            <= float(rows[name]["probability_melanoma_high"])
+        )
         with (
             Image.open(phantoms / f"images/{name}.png") as photograph,
             Image.open(tmp_path / f"out/{name}/heatmap.png") as heat,
@@ -134,13 +149,13 @@ def test_photographs_become_answers(run, teller: Path, phantoms: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["cat", "text"])
-def test_a_photograph_of_something_else(run, teller: Path, tmp_path: Path, name: str) -> None:
-    """A lesion may be found in it or not: nothing fails, and no answer goes without the flag that it is unlike."""
+def test_a_photograph_without_skin_is_out_of_distribution(run, classifier: Path, tmp_path: Path, name: str) -> None:
+    """A lesion may be found or not: nothing fails, and every prediction is marked as out of distribution."""
     from skimage import data
 
     shown = getattr(data, name)()
     write_rgb(tmp_path / f"{name}.png", shown if shown.ndim == 3 else np.repeat(shown[..., None], 3, axis=2))
-    result = run("lesion", f"{name}.png", "--out", "out", "--classifier", teller)
+    result = run("lesion", f"{name}.png", "--out", "out", "--classifier", classifier)
     assert result.exit_code == 0, result.output
     (row,) = table(tmp_path / "out/results.csv")
     found = read_mask(tmp_path / f"out/{name}/mask.png").any()
@@ -150,29 +165,29 @@ def test_a_photograph_of_something_else(run, teller: Path, tmp_path: Path, name:
 
 WRONG = (
     "lesion i.png --out out --classifier lesion-small",
-    "lesion i.png --out out --model TELLER",
-    "evaluate --model TELLER --data DATA --out out --masks predicted --segmenter TELLER",
-    "evaluate --model TELLER --data DATA --out out --flips",
+    "lesion i.png --out out --model CLASSIFIER",
+    "evaluate --model CLASSIFIER --data DATA --out out --masks predicted --segmenter CLASSIFIER",
+    "evaluate --model CLASSIFIER --data DATA --out out --flips",
     "evaluate --model lesion-small --data DATA --out out --target melanoma",
-    "compare --model TELLER --model lesion-small --data DATA --out out",
+    "compare --model CLASSIFIER --model lesion-small --data DATA --out out",
 )
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_a_model_for_something_else_is_refused(run, teller: Path, phantoms: Path, tmp_path: Path, line: str) -> None:
+def test_a_model_for_another_task_is_rejected(run, classifier: Path, phantoms: Path, tmp_path: Path, line: str) -> None:
     shutil.copy(phantoms / "images/i0.png", tmp_path / "i.png")
-    result = run(*({"TELLER": teller, "DATA": phantoms}.get(word, word) for word in line.split()))
+    result = run(*({"CLASSIFIER": classifier, "DATA": phantoms}.get(word, word) for word in line.split()))
     assert result.exit_code == 2, result.output
     assert "is a model for" in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
-def test_masks_that_a_model_draws(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
-    """The same images, looked at where the shipped model draws the lesion, give other answers and say so."""
-    asked = ["evaluate", "--model", teller, "--data", phantoms]
-    assert run(*asked, "--out", "given").exit_code == 0
-    result = run(*asked, "--out", "drawn", "--masks", "predicted", "--sensitivity", "0.8")
+def test_predicted_masks_change_the_predictions(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
+    """The same images with masks of the shipped model give other predictions, and the report states it."""
+    command = ["evaluate", "--model", classifier, "--data", phantoms]
+    assert run(*command, "--out", "given").exit_code == 0
+    result = run(*command, "--out", "drawn", "--masks", "predicted", "--sensitivity", "0.8")
     assert result.exit_code in (0, 1), result.output  # 1 where no lesion is found in one of them
     given, drawn = (
         {row["image_id"]: row for row in table(tmp_path / f"{out}/per_image.csv")} for out in ("given", "drawn")
@@ -183,28 +198,28 @@ def test_masks_that_a_model_draws(run, teller: Path, phantoms: Path, tmp_path: P
     assert any(given[name]["probability_melanoma"] != drawn[name]["probability_melanoma"] for name in done)
     about = json.loads((tmp_path / "drawn/metrics.json").read_text(encoding="utf-8"))
     assert about["options"]["masks"] == "predicted"
-    assert about["cut"] != 0.5  # another sensitivity has another cut
+    assert about["cut"] != 0.5  # another sensitivity has another decision threshold
     assert "regions drawn by lesion-small" in (tmp_path / "drawn/summary.html").read_text(encoding="utf-8")
 
 
-def test_classifiers_are_compared(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_classifiers_are_compared(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     """Bundles and the folders of their evaluations give the same comparison."""
-    other = bundle(tmp_path, "other-teller", 1)
-    words = [word for one in (teller, other) for word in ("--model", one)]
-    result = run("compare", *words, "--data", phantoms, "--out", "asked")
+    other = bundle(tmp_path, "other-classifier", 1)
+    words = [word for one in (classifier, other) for word in ("--model", one)]
+    result = run("compare", *words, "--data", phantoms, "--out", "direct")
     assert result.exit_code == 0, result.output
-    for one in (teller, other):
+    for one in (classifier, other):
         assert run("evaluate", "--model", one, "--data", phantoms, "--out", one.name).exit_code == 0
-    assert run("compare", "teller", "other-teller", "--out", "read").exit_code == 0
-    asked, read = (table(tmp_path / out / "models.csv") for out in ("asked", "read"))
-    assert {row["model"] for row in asked} == {"teller", "other-teller"}
-    for one, two in zip(asked, read, strict=True):
+    assert run("compare", "classifier", "other-classifier", "--out", "read").exit_code == 0
+    direct, read = (table(tmp_path / out / "models.csv") for out in ("direct", "read"))
+    assert {row["model"] for row in direct} == {"classifier", "other-classifier"}
+    for one, two in zip(direct, read, strict=True):
         assert (one["model"], one["metric"]) == (two["model"], two["metric"])
         assert float(one["mean"]) == pytest.approx(float(two["mean"]), abs=1e-4)
-    assert any(row["difference"] for row in asked)
+    assert any(row["difference"] for row in direct)
 
 
-def test_the_table_alone(run, phantoms: Path) -> None:
+def test_baseline_of_the_table(run, phantoms: Path) -> None:
     words = ("data", "baseline", phantoms, "--columns", "age,sex", "--folds", "2")
     result = run(*words, "--json")
     assert result.exit_code == 0, result.output
@@ -215,8 +230,8 @@ def test_the_table_alone(run, phantoms: Path) -> None:
     assert (wrong.exit_code, "no column 'shoe_size'" in wrong.output) == (2, True)
 
 
-def test_a_case_is_answered(run, teller: Path, phantoms: Path, tmp_path: Path) -> None:
-    """Photographs of three lesions, of which no mask is there: drawn by the shipped model, and told apart."""
+def test_a_case_is_classified(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
+    """Photographs of three lesions without masks: segmented by the shipped model, and classified."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     rows = []
@@ -227,7 +242,7 @@ def test_a_case_is_answered(run, teller: Path, phantoms: Path, tmp_path: Path) -
     write_table(pictures / "table.csv", rows)
     made = run("case", "K", "--from", pictures / "table.csv")
     assert made.exit_code == 0, made.output
-    result = run("case", "K", "--answer", "--classifier", teller)
+    result = run("case", "K", "--answer", "--classifier", classifier)
     assert result.exit_code == 0, result.output
     answers = json.loads((tmp_path / "K/answers.json").read_text(encoding="utf-8"))
     assert len(answers["lesions"]) == 3

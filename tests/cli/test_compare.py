@@ -1,4 +1,4 @@
-"""``compare`` and ``models import`` as users type them."""
+"""``compare`` and ``models import`` on the command line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     assert table[0].split() == ["images", "n", "metric", "tiny", "tiny", "difference", "(95", "%", "interval)"]
     assert table[1].split()[:3] == ["all", "6", "JA"]
     assert table[-1].startswith("Cannot tell: The two do equally well: JA +0.000")
-    assert table[-1].endswith("(written to out/comparison.json; a page to look at: out/comparison.html)")
+    assert table[-1].endswith("(written to out/comparison.json; report: out/comparison.html)")
     found = lines(run("compare", *model, "--data", clinic, "--out", "out", "--json").stdout)
     (comparison,) = (line for line in found if line["event"] == "comparison")
     assert comparison["difference"]["JA"]["mean"] == 0.0
@@ -70,12 +70,12 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     }  # fmt: skip
 
 
-def test_what_is_asked_of_classifiers_is_refused_to_models_that_draw(
+def test_classifier_options_are_rejected_for_segmentation_models(
     run: Run, clinic: Path, tiny_bundle: BundleInfo
 ) -> None:
     done = run("compare", *("--model", tiny_bundle.path) * 2, "--data", clinic, "--target", "melanoma", "--out", "out")
     assert done.exit_code == 2
-    assert "--target, --masks, --segmenter and --sensitivity are about classifiers" in done.stderr
+    assert "--target, --masks, --segmenter and --sensitivity apply to classifiers only" in done.stderr
     assert not Path("out").exists()
 
 
@@ -92,7 +92,7 @@ def test_three_models_and_the_evaluations_of_two(run: Run, clinic: Path, tiny_bu
     assert comparison["parts"][0]["standings"][1]["difference"]["JA"]["mean"] == 0.0
     refused = run("compare", "one", "two")
     assert refused.exit_code == 2
-    assert "say where the comparison of the evaluations goes: --out DIR" in refused.stderr
+    assert "the output folder for the comparison of evaluations is missing. Add --out DIR." in refused.stderr
 
 
 def test_base_data_are_named(run: Run, clinic: Path, tiny_bundle: BundleInfo) -> None:
@@ -103,14 +103,14 @@ def test_base_data_are_named(run: Run, clinic: Path, tiny_bundle: BundleInfo) ->
     assert {domain["name"]: domain["base"] for domain in domains} == {"clinic": False, "known": True}
 
 
-def test_the_gate_of_a_run(run: Run, finished: Path) -> None:
+def test_the_comparison_of_a_run(run: Run, finished: Path) -> None:
     done = run("compare", finished)
     assert done.exit_code == 0, done.output
     assert (finished / "comparison/comparison.json").is_file()
     assert "Cannot tell" in done.stdout.splitlines()[-1]
 
 
-def test_an_image_that_fails_is_exit_code_1(run: Run, finished: Path, clinic: Path) -> None:
+def test_a_failed_image_gives_exit_code_1(run: Run, finished: Path, clinic: Path) -> None:
     (clinic / "images/c3.png").write_bytes(b"no image")
     done = run("compare", finished)
     assert done.exit_code == 1
@@ -118,27 +118,30 @@ def test_an_image_that_fails_is_exit_code_1(run: Run, finished: Path, clinic: Pa
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
-        ((), "name a RUN, or the old and the new model"),
-        (("--model", "a", "--data", "b", "--out", "c"), "name a RUN, or the old and the new model"),
+        ((), "Give a RUN, or the old and the new model"),
+        (("--model", "a", "--data", "b", "--out", "c"), "Give a RUN, or the old and the new model"),
         (("nowhere",), "nowhere is no run that has begun"),
-        ((*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"), "several models get no advice"),
-        (("nowhere", "--split", "val"), "a RUN says itself which models and images are compared"),
+        (
+            (*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"),
+            "more than two models get no recommendation",
+        ),
+        (("nowhere", "--split", "val"), "the models and images of a RUN are fixed"),
         (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is not a data set"),
     ],
 )
-def test_a_command_line_that_names_too_little(words: tuple[str, ...], said: str, run: Run) -> None:
+def test_an_incomplete_command_line_is_rejected(words: tuple[str, ...], expected: str, run: Run) -> None:
     done = run("compare", *words)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert expected in done.stderr
 
 
-def test_a_run_at_work_is_left_alone(run: Run, finished: Path) -> None:
+def test_an_active_run_is_rejected(run: Run, finished: Path) -> None:
     ProcessStamp.create().write(finished / PROCESS_FILE)
     done = run("compare", finished)
     assert done.exit_code == 2
-    assert "run-01 is at work; it compares by itself when it ends." in done.stderr
+    assert "run-01 is still running; it is compared automatically when it ends." in done.stderr
 
 
 def test_a_bundle_is_imported_under_a_name(run: Run, tiny_bundle: BundleInfo) -> None:
@@ -148,7 +151,7 @@ def test_a_bundle_is_imported_under_a_name(run: Run, tiny_bundle: BundleInfo) ->
     assert "our-clinic" in run("models", "list").stdout
 
 
-def test_the_model_of_a_run_is_taken_over_and_says_where_it_comes_from(run: Run, finished: Path, lines) -> None:
+def test_the_model_of_a_run_is_imported_with_its_parent(run: Run, finished: Path, lines) -> None:
     config = finished / "bundle/config.json"
     values = json.loads(config.read_text())
     values["provenance"] = {"parent": {"name": "lesion-small", "fingerprint": "ab"}}
@@ -163,13 +166,15 @@ def test_the_model_of_a_run_is_taken_over_and_says_where_it_comes_from(run: Run,
     assert parents == {**shipped, "tiny": "lesion-small"}
 
 
-def test_what_is_no_bundle_cannot_be_imported(run: Run, tmp_path: Path) -> None:
+def test_a_folder_without_bundle_cannot_be_imported(run: Run, tmp_path: Path) -> None:
     done = run("models", "import", tmp_path)
     assert done.exit_code == 2
     assert "is not a model bundle: config.json is missing" in done.stderr
 
 
-def test_two_data_sets_of_one_name_are_refused(run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_two_data_sets_of_one_name_are_rejected(
+    run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path
+) -> None:
     shutil.copytree(clinic, tmp_path / "elsewhere/clinic")
     words = ("--data", clinic, "--base", tmp_path / "elsewhere/clinic", "--out", "out")
     done = run("compare", *("--model", tiny_bundle.path) * 2, *words)

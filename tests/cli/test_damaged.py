@@ -1,4 +1,4 @@
-"""A damaged photograph is refused by default; accepted, it leaves its mark on every output."""
+"""A damaged photograph is rejected by default; if accepted, every output is marked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISSING = "rows could be decoded"
 
 @pytest.fixture
 def with_one_damaged(photographs: Path) -> Path:
-    """The folder of photographs with one more, a JPEG whose lower half is missing behind a proper end."""
+    """The folder of photographs and a JPEG whose lower half is missing before a valid end marker."""
     Image.open(photographs / "p0.png").convert("RGB").save(photographs / "half.jpg", quality=90)
     whole = (photographs / "half.jpg").read_bytes()
     (photographs / "half.jpg").write_bytes(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
@@ -29,7 +29,7 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_it_fails_alone(run, with_one_damaged: Path, tmp_path: Path) -> None:
+def test_only_the_damaged_photograph_fails(run, with_one_damaged: Path, tmp_path: Path) -> None:
     result = run("lesion", with_one_damaged, "--out", "out")
     assert result.exit_code == 1, result.output
     found = rows(tmp_path / "out")
@@ -40,7 +40,7 @@ def test_it_fails_alone(run, with_one_damaged: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "half").exists()
 
 
-def test_accepted_it_is_marked_in_every_output(run, with_one_damaged: Path, tmp_path: Path) -> None:
+def test_an_accepted_damaged_photograph_is_marked_in_every_output(run, with_one_damaged: Path, tmp_path: Path) -> None:
     result = run("lesion", with_one_damaged, "--out", "out", "--accept-damaged")
     assert result.exit_code == 0, result.output
     found = rows(tmp_path / "out")
@@ -52,4 +52,4 @@ def test_accepted_it_is_marked_in_every_output(run, with_one_damaged: Path, tmp_
     with Image.open(tmp_path / "out" / "half" / "overlay.png") as overlay:
         assert np.asarray(overlay)[0, 0].tolist() == [200, 0, 0]
     again = run("lesion", with_one_damaged, "--out", "again")
-    assert again.exit_code == 1  # accepting ends with the command
+    assert again.exit_code == 1  # accepted for one command only

@@ -1,4 +1,4 @@
-"""``data import-masks`` and ``data check``: what they say, to people and machines, and their exit codes."""
+"""``data import-masks`` and ``data check``: text and JSON output, and exit codes."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def masks(tmp_path: Path, photographs: Path) -> Path:
 IMPORT = ("data", "import-masks", "masks", "--images", "photographs", "--out", "set", "--no-patients")
 
 
-def test_masks_are_imported_and_found_to_be_well(run, masks: Path, lines) -> None:
+def test_masks_are_imported_and_checked(run, masks: Path, lines) -> None:
     result = run(*IMPORT)
     assert result.exit_code == 0, result.output
     assert "2 masks imported, 1 photographs without a mask: data set in set" in result.stdout
     checked = run(*result.stdout.split("next: napari-melanoma ")[1].split())
     assert checked.exit_code == 0, checked.output
-    assert "2 images, 2 with a mask, 2 to learn from, 2 groups" in checked.stdout
+    assert "2 images, 2 with a mask, 2 for training, 2 groups" in checked.stdout
     assert "reviews: accepted 2" in checked.stdout
     assert "No faults in set; 1 note to review." in checked.stdout
     data, summary = [
         line
         for line in lines(run("data", "check", "set", "--json").stdout)
-        if line["event"] not in ("progress", "note")  # the discs look alike, which is noted
+        if line["event"] not in ("progress", "note")  # the discs are similar, which is noted
     ]
     assert (data["event"], data["usable"], data["reviews"]) == ("data", 2, {"accepted": 2})
     assert (summary["status"], summary["faults"]) == ("done", 0)
 
 
-def test_what_does_not_fit_is_named_and_is_exit_code_1(run, masks: Path, lines) -> None:
+def test_masks_without_photograph_are_listed_and_give_exit_code_1(run, masks: Path, lines) -> None:
     write_mask(masks / "other.png", np.ones((80, 100), bool))
     result = run(*IMPORT, "--json")
     assert result.exit_code == 1
@@ -48,10 +48,10 @@ def test_what_does_not_fit_is_named_and_is_exit_code_1(run, masks: Path, lines) 
         ("other.png", "no photograph of that name was found")
     ]
     assert (events[-1]["added"], events[-1]["failed"], events[-1]["exit_code"]) == (["p0", "p1"], 1, 1)
-    assert "2 images reviewed before and kept" in run(*IMPORT).stdout
+    assert "2 reviewed images kept" in run(*IMPORT).stdout
 
 
-def test_a_faulty_data_set_is_exit_code_1(run, masks: Path, tmp_path: Path) -> None:
+def test_a_faulty_data_set_gives_exit_code_1(run, masks: Path, tmp_path: Path) -> None:
     run(*IMPORT)
     write_mask(tmp_path / "set/masks/p0.png", np.ones((4, 4), bool))
     result = run("data", "check", "set")
@@ -68,15 +68,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), WRONG, ids=[said for _, said in WRONG])
-def test_a_wrong_command_writes_nothing(run, masks: Path, tmp_path: Path, words: tuple[str, str], said: str) -> None:
+@pytest.mark.parametrize(("words", "expected"), WRONG, ids=[expected for _, expected in WRONG])
+def test_a_usage_error_writes_nothing(run, masks: Path, tmp_path: Path, words: tuple[str, str], expected: str) -> None:
     result = run(*IMPORT, *words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert not (tmp_path / "set").exists()
 
 
-def test_no_data_set_is_a_wrong_command(run) -> None:
+def test_a_missing_data_set_is_a_usage_error(run) -> None:
     result = run("data", "check", "nowhere")
     assert result.exit_code == 2
     assert "nowhere is not a data set" in result.stderr

@@ -1,4 +1,4 @@
-"""``data features``: what it says, to people and machines, and its exit codes."""
+"""``data features``: text and JSON output, and exit codes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_lesions_are_measured_and_compared(run, dataset: Path, lines) -> None:
     assert (summary["measured"], summary["patients"], summary["out"], summary["exit_code"]) == (3, 1, "other.csv", 0)
 
 
-def test_a_mask_of_another_size_is_exit_code_1(run, dataset: Path) -> None:
+def test_a_mask_of_another_size_gives_exit_code_1(run, dataset: Path) -> None:
     Image.new("L", (10, 10), 255).save(dataset / "masks" / "p1.png")
     result = run("data", "features", "set")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""``data sources``, ``import``, ``merge``, ``split``, ``report``, ``duplicates``: what they say, and exit codes."""
+"""``data sources``, ``import``, ``merge``, ``split``, ``report``, ``duplicates``: output and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.io.results import read_table, write_mask
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of four pictures with masks; the last is the first again, smaller."""
+    """A folder of four pictures with masks; the last is a smaller copy of the first."""
     folder = tmp_path / "photographs"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -31,13 +31,13 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     result = run("data", "import", "folder", "photographs", "--no-patients", "--out", "one")
     assert result.exit_code == 0, result.output
     assert "4 images, 4 with a mask: data set in one; next: napari-melanoma data check one" in result.stdout
-    assert "4 images, 4 with a mask, 4 to learn from" in run("data", "check", "one").stdout
+    assert "4 images, 4 with a mask, 4 for training" in run("data", "check", "one").stdout
 
     result = run("data", "split", "one", "--val", "0.34", "--json")
     *splits, summary = [line for line in lines(result.stdout) if line["event"] != "progress"]
     assert {line["split"]: line["groups"] for line in splits} == {"train": 2, "val": 1}
     assert (summary["changed"], summary["duplicates"], summary["exit_code"]) == (4, 1, 0)
-    together = "4 images got another split; 1 pair of the same picture kept together"
+    together = "4 images assigned to another split; 1 pair of duplicate images kept together"
     assert summary["message"] == f"{together}: one; next: napari-melanoma data check one"
 
     result = run("data", "report", "one", "--out", "one.md")
@@ -54,38 +54,45 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     assert [(row["image_1"], row["image_2"]) for row in read_table(tmp_path / "pairs.csv")] == [("a", "d")]
 
 
-def test_machines_are_told_how_sources_differ(run, tmp_path: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_output_lists_the_shift_between_sources(
+    run, tmp_path: Path, lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shift = DomainShift("red", "blue", (20, 20), {"table": AucInterval(0.9, 0.8, 0.95)}, (("age", 0.9),))
     found = SimpleNamespace(shifts=[shift], whole=SimpleNamespace(rows=40), sources={"red": 20, "blue": 20})
     monkeypatch.setattr(workflow, "make_data_report", lambda *_, **__: found)
     monkeypatch.setattr(workflow, "write_report", lambda report, out: out / "report.html")
-    told, summary = lines(run("data", "report", "red", "blue", "--out", "page", "--json").stdout)
-    assert (told["event"], told["first"], told["second"], told["auc"]["table"]["low"]) == ("shift", "red", "blue", 0.8)
+    event, summary = lines(run("data", "report", "red", "blue", "--out", "page", "--json").stdout)
+    assert (event["event"], event["first"], event["second"], event["auc"]["table"]["low"]) == (
+        "shift",
+        "red",
+        "blue",
+        0.8,
+    )
     assert (summary["rows"], summary["out"]) == (40, "page")
 
 
-def test_a_picture_in_two_splits_is_exit_code_1(run, folder: Path, tmp_path: Path) -> None:
+def test_a_duplicate_in_two_splits_gives_exit_code_1(run, folder: Path, tmp_path: Path) -> None:
     (folder / "metadata.csv").write_text("image_id,split\na,train\nd,val\n")
     run("data", "import", "folder", "photographs", "--no-patients", "--out", "one")
     result = run("data", "duplicates", "one")
     assert result.exit_code == 1
-    assert "same picture: one/a (train) and one/d (val), likeness" in result.stderr
-    assert "1 pair of 4 images shows the same picture, 1 in two splits" in result.stdout
+    assert "duplicate images: one/a (train) and one/d (val), similarity" in result.stderr
+    assert "1 pair of duplicates among 4 images, 1 in two splits" in result.stdout
     checked = run("data", "check", "one")
     assert "d: shows the same picture as a, but is in another split (val and train)" in checked.stderr
     assert checked.exit_code == 1
 
 
 @pytest.mark.parametrize("words", [(), ("--out", "pairs.csv")])
-def test_where_no_picture_occurs_twice_nothing_else_is_said(run, folder: Path, words: tuple[str, ...]) -> None:
+def test_without_duplicates_there_is_one_line(run, folder: Path, words: tuple[str, ...]) -> None:
     for name in ("d.png", "d_mask.png"):
         (folder / name).unlink()
     run("data", "import", "folder", "photographs", "--no-patients", "--out", "one")
     result = run("data", "duplicates", "one", *words)
-    assert result.stdout.splitlines()[-1] == "none of 3 images shows the same picture as another"
+    assert result.stdout.splitlines()[-1] == "no duplicates among 3 images"
 
 
-def test_what_cannot_be_imported_is_named(run, folder: Path, lines) -> None:
+def test_images_that_cannot_be_imported_are_listed(run, folder: Path, lines) -> None:
     (folder / "b.png").write_bytes(b"text")
     result = run("data", "import", "folder", "photographs", "--no-patients", "--out", "one", "--json")
     assert result.exit_code == 1
@@ -95,7 +102,7 @@ def test_what_cannot_be_imported_is_named(run, folder: Path, lines) -> None:
     assert failed == [("b", True)]
 
 
-def test_a_table_of_ones_own_is_imported_by_a_mapping_and_merged(run, tmp_path: Path, lines) -> None:
+def test_a_user_table_is_imported_by_a_mapping_and_merged(run, tmp_path: Path, lines) -> None:
     (tmp_path / "clinic.csv").write_text("Datei;Befund;Stelle\nISIC_0000001;MM;Knie\nISIC_0000002;NV;Hallux x\n")
     (tmp_path / "clinic.toml").write_text(
         '[columns]\nDatei = "image_id"\nBefund = "diagnosis"\nStelle = "site"\n[words.diagnosis]\nMM = "melanoma"\n'
@@ -129,11 +136,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), WRONG, ids=[said for _, said in WRONG])
-def test_a_wrong_command_says_so_and_writes_nothing(
-    run, folder: Path, tmp_path: Path, words: tuple[str, ...], said: str
-) -> None:
+@pytest.mark.parametrize(("words", "expected"), WRONG, ids=[expected for _, expected in WRONG])
+def test_a_usage_error_writes_nothing(run, folder: Path, tmp_path: Path, words: tuple[str, ...], expected: str) -> None:
     result = run(*words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert not (tmp_path / "x").exists()

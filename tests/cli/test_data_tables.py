@@ -1,4 +1,4 @@
-"""``data harmonise`` and ``data check`` of a table: what they say, to people and machines, and their exit codes."""
+"""``data harmonise`` and ``data check`` of a table: text and JSON output, and exit codes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "clinic.csv"
 
 
-def test_a_table_is_harmonised_and_what_was_met_is_said(run, table: Path) -> None:
+def test_a_table_is_harmonized_and_reported(run, table: Path) -> None:
     result = run("data", "harmonise", "clinic.csv", "--out", "out.csv")
     assert result.exit_code == 0, result.output
     assert "isic_id -> image_id" in result.stdout
     assert "note: site: 1 cell is not understood and kept in site_as_given: 'Glabella' (1)" in result.output
     assert "note: age: 1 cell is impossible and kept in age_as_given: '430' (1)" in result.output
     assert (
-        "2 rows, 4 columns understood, 0 kept as they are: out.csv; next: napari-melanoma data check out.csv"
+        "2 rows, 4 columns recognized, 0 kept unchanged: out.csv; next: napari-melanoma data check out.csv"
         in result.stdout
     )
 
 
-def test_machines_get_the_counts(run, table: Path, lines) -> None:
+def test_json_output_contains_the_counts(run, table: Path, lines) -> None:
     summary = lines(run("data", "harmonise", "clinic.csv", "--out", "out.csv", "--json").stdout)[-1]
     assert (summary["rows"], summary["unmapped"]) == (2, {"site": {"Glabella": 1}})
     assert summary["impossible"] == {"age": {"430": 1}}
 
 
-def test_a_mapping_says_what_a_word_means(run, table: Path, tmp_path: Path) -> None:
+def test_a_mapping_defines_a_word(run, table: Path, tmp_path: Path) -> None:
     (tmp_path / "map.toml").write_text('[words.site]\nGlabella = "forehead"\n')
     result = run("data", "harmonise", "clinic.csv", "--out", "out.csv", "--map", "map.toml")
     assert result.exit_code == 0, result.output
@@ -44,19 +44,19 @@ def test_a_mapping_says_what_a_word_means(run, table: Path, tmp_path: Path) -> N
 USAGE = [
     (("clinic.csv", "--out", "clinic.csv"), "is the table itself"),
     (("none.csv", "--out", "out.csv"), "cannot read none.csv"),
-    (("clinic.csv", "--out", "out.csv", "--source", "nobody"), "there is no source named 'nobody'"),
+    (("clinic.csv", "--out", "out.csv", "--source", "unknown"), "there is no source named 'unknown'"),
     (("clinic.csv", "--out", "out.csv", "--map", "none.toml"), "cannot read none.toml"),
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), USAGE, ids=[said for _, said in USAGE])
-def test_a_wrong_command_is_exit_code_2(run, table: Path, words: tuple[str, ...], said: str) -> None:
+@pytest.mark.parametrize(("words", "expected"), USAGE, ids=[expected for _, expected in USAGE])
+def test_a_usage_error_gives_exit_code_2(run, table: Path, words: tuple[str, ...], expected: str) -> None:
     result = run("data", "harmonise", *words)
     assert result.exit_code == 2
-    assert said in result.output
+    assert expected in result.output
 
 
-def test_a_table_alone_is_checked(run, table: Path, tmp_path: Path) -> None:
+def test_a_table_without_images_is_checked(run, table: Path, tmp_path: Path) -> None:
     result = run("data", "check", "clinic.csv")
     assert result.exit_code == 2
     assert "needs a column image_id" in result.output

@@ -1,4 +1,4 @@
-"""``data tiles``: annotated slides into a data set, what it says, and exit codes."""
+"""``data tiles``: tiles of annotated slides, output and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 256
 
 @pytest.fixture
 def slides(tmp_path):
-    """Two slides with regions beside them, and one without."""
+    """Two slides with regions, and one without."""
     folder = tmp_path / "slides"
     folder.mkdir()
     rgb = np.random.default_rng(0).integers(150, 230, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -31,25 +31,24 @@ def slides(tmp_path):
     return folder
 
 
-def test_tiles_are_cut_said_and_checked(run, slides, tmp_path, lines):
-    asked = ["data", "tiles", "slides/*.tif", "--out", "tiles", "--tile-px", "32", "--class", "Tumor=melanoma"]
-    result = run(*asked, "--class", "Skin", "--patients", "patients.csv")
+def test_tiles_are_extracted_reported_and_checked(run, slides, tmp_path, lines):
+    command = ["data", "tiles", "slides/*.tif", "--out", "tiles", "--tile-px", "32", "--class", "Tumor=melanoma"]
+    result = run(*command, "--class", "Skin", "--patients", "patients.csv")
     assert result.exit_code == 2
     assert "there is no file patients.csv" in result.output
     (tmp_path / "patients.csv").write_text("image_id,patient_id\na,p1\nb,p1\n")
-    result = run(*asked, "--class", "Skin", "--patients", "patients.csv", "--json")
+    result = run(*command, "--class", "Skin", "--patients", "patients.csv", "--json")
     *_, summary = lines(result.stdout)
     assert (summary["exit_code"], summary["tiles"], summary["failed"]) == (1, 128, 1)
     assert summary["classes"] == {"melanoma": 64, "Skin": 64}
     assert summary["patients"] == 1
     rows = read_table(tmp_path / "tiles" / "dataset.csv")
     assert {row["tissue"] for row in rows} == {"melanoma", "Skin"}
-    said = run("data", "check", "tiles").stdout
-    assert "128 images, 128 with a mask" in said
+    assert "128 images, 128 with a mask" in run("data", "check", "tiles").stdout
     assert run("data", "tiles", "slides/a.tif", "--out", "tiles").exit_code != 0, "it already exists"
 
 
-def test_a_class_that_nobody_drew_is_named(run, slides):
+def test_a_class_without_regions_is_named(run, slides):
     result = run("data", "tiles", "slides/a.tif", "--out", "none", "--class", "Naevus")
     assert result.exit_code != 0
     assert "no region has the class Naevus" in result.output

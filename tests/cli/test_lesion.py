@@ -1,4 +1,4 @@
-"""``lesion`` as users meet it: files, exit codes, what goes to which stream, and bad input of every kind."""
+"""``lesion``: files, exit codes, output streams, and invalid input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def table(out: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_a_folder_becomes_results(run, photographs: Path, tmp_path: Path) -> None:
+def test_a_folder_is_analyzed(run, photographs: Path, tmp_path: Path) -> None:
     result = run("lesion", photographs, "--out", "out")
     assert result.exit_code == 0, result.output
     assert {row["status"] for row in table(tmp_path / "out").values()} == {"done"}
@@ -41,7 +41,7 @@ def test_a_pattern_and_a_file(run, photographs: Path, tmp_path: Path) -> None:
     assert len(table(tmp_path / "out")) == 3
 
 
-def test_the_options_arrive(run, photographs: Path, tmp_path: Path) -> None:
+def test_options_are_applied(run, photographs: Path, tmp_path: Path) -> None:
     options = "--threshold 0.6 --margin 0.3 --background keep --side 64 --all-lesions --pixel-size 20 --batch-size 2"
     assert run("lesion", photographs, "--out", "out", "--workers", 1, *options.split()).exit_code == 0
     stored = json.loads((tmp_path / "out" / "p0" / "result.json").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def test_the_options_arrive(run, photographs: Path, tmp_path: Path) -> None:
             {"largest_only": False, "fill_holes": False, "smoothing": 0.01, "min_area_fraction": 0.0},
         ),
     ],
-    ids=lambda value: value or "as it is" if isinstance(value, str) else "",
+    ids=lambda value: value or "default" if isinstance(value, str) else "",
 )
 def test_refinement_can_be_switched_off(run, photographs: Path, tmp_path: Path, words: str, expected: dict) -> None:
     assert run("lesion", photographs / "p0.png", "--out", "out", *words.split()).exit_code == 0
@@ -77,7 +77,7 @@ def test_refinement_can_be_switched_off(run, photographs: Path, tmp_path: Path, 
     assert stored["options"]["refinement"] == {**RefinementConfig().model_dump(), **expected}
 
 
-def test_without_refinement_the_mask_is_what_the_threshold_gives(run, tmp_path: Path) -> None:
+def test_without_refinement_the_mask_is_the_thresholded_one(run, tmp_path: Path) -> None:
     rgb = np.full((96, 96, 3), (225, 180, 160), np.uint8)
     rgb[30:66, 9:45] = rgb[39:57, 69:87] = (60, 40, 30)
     rgb[45:51, 24:30] = (225, 180, 160)  # a hole
@@ -92,14 +92,14 @@ def test_without_refinement_the_mask_is_what_the_threshold_gives(run, tmp_path: 
     assert found == {(): (True, False), ("--no-fill",): (False, False), ("--no-refine",): (False, True)}
 
 
-def test_done_is_skipped_unless_forced(run, photographs: Path) -> None:
+def test_finished_images_are_skipped_unless_forced(run, photographs: Path) -> None:
     run("lesion", photographs, "--out", "out")
     assert run("lesion", photographs, "--out", "out").stdout.startswith("0 done in")
-    assert "3 were done before" in run("lesion", photographs, "--out", "out").stdout
+    assert "3 already done" in run("lesion", photographs, "--out", "out").stdout
     assert run("lesion", photographs, "--out", "out", "--force").stdout.startswith("3 done in")
 
 
-def test_machines_get_json_lines(run, photographs: Path, lines) -> None:
+def test_json_output(run, photographs: Path, lines) -> None:
     (photographs / "bad.png").write_text("no image", encoding="utf-8")
     result = run("lesion", photographs, "--out", "out", "--json")
     events = lines(result.stdout)
@@ -139,7 +139,7 @@ def not_a_number(path: Path) -> None:
     [("cut.jpg", truncated), ("text.png", text), ("empty.jpg", empty), ("1.png", single), ("nan.tif", not_a_number)],
     ids=["truncated JPEG", "text named .png", "0 bytes", "1 x 1", "NaN float TIFF"],
 )
-def test_a_bad_photograph_is_named_with_a_reason(
+def test_an_unreadable_photograph_is_reported_with_a_reason(
     run, photographs: Path, tmp_path: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     make(photographs / name)
@@ -156,7 +156,7 @@ def test_a_bad_photograph_is_named_with_a_reason(
     assert "1 failed" in result.stdout
 
 
-def test_nothing_to_find_is_no_failure(run, tmp_path: Path) -> None:
+def test_an_image_without_lesion_is_not_a_failure(run, tmp_path: Path) -> None:
     Image.fromarray(np.full((60, 60, 3), 250, np.uint8)).save(tmp_path / "x.png")
     result = run("lesion", "x.png", "--out", "out")
     assert result.exit_code == 0, result.output
@@ -165,13 +165,13 @@ def test_nothing_to_find_is_no_failure(run, tmp_path: Path) -> None:
     assert (row["status"], row["note"][:10], row["area_px"]) == ("done", "Not valid:", "")  # no verdict on no skin
 
 
-def test_an_all_black_image_is_no_crash(run, tmp_path: Path) -> None:
+def test_a_black_image_is_processed(run, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(tmp_path / "black.png")
     assert run("lesion", "black.png", "--out", "out").exit_code == 0
     assert table(tmp_path / "out")["black"]["status"] == "done"
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     run, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
@@ -196,7 +196,7 @@ def test_an_unreadable_folder(run, photographs: Path) -> None:
     assert "cannot be read" in result.stderr
 
 
-def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(folder, onerror, **options):
         onerror(PermissionError(errno.EACCES, "Permission denied", str(folder)))
         return iter(())
@@ -208,7 +208,7 @@ def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["nothing/*.jpg", "--out", "out"], "nothing"),
         (["missing.jpg", "--out", "out"], "does not exist"),
@@ -225,10 +225,10 @@ def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch:
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
 @pytest.mark.usefixtures("photographs")
-def test_a_wrong_command_is_said_in_few_lines(run, tmp_path: Path, words: list[str], said: str) -> None:
+def test_a_usage_error_is_reported_without_traceback(run, tmp_path: Path, words: list[str], expected: str) -> None:
     result = run("lesion", *words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "out").exists()
@@ -257,16 +257,16 @@ def test_ctrl_c_ends_cleanly(start, tiny: Path, photographs: Path, tmp_path: Pat
     for index in range(400):
         (photographs / f"more{index:03d}.png").write_bytes(pixels)
     process = start("lesion", photographs, "--out", "out", "--model", tiny, "--json", "--batch-size", 2)
-    told = {"done": 0}
-    while not told["done"]:  # the model is loaded first
-        told = json.loads(process.stdout.readline())
-        assert told["event"] == "progress"
+    event = {"done": 0}
+    while not event["done"]:  # the model is loaded first
+        event = json.loads(process.stdout.readline())
+        assert event["event"] == "progress"
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (130, "")
     last = lines(stdout)[-1]
     assert (last["event"], last["status"], last["exit_code"]) == ("summary", "stopped", 130)
-    assert "What is finished stays in out" in last["message"]
+    assert "Finished results stay in out" in last["message"]
     done = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert 1 <= len(done) < 403
     assert not [path for path in done if path.name.startswith(".")]

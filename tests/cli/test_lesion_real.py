@@ -1,4 +1,4 @@
-"""``lesion`` with real bundles: one that works, and what is said of one that does not."""
+"""``lesion`` with real bundles, valid and damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def copied(tiny: Path, tmp_path: Path) -> Path:
-    """A bundle that a test may damage."""
+    """A copy of a bundle, which a test may damage."""
     return Path(shutil.copytree(tiny, tmp_path / "bundle"))
 
 
@@ -18,7 +18,7 @@ def test_a_real_model(run, copied: Path, photographs: Path, tmp_path: Path) -> N
     result = run("lesion", photographs, "--out", "out", "--model", copied)
     assert result.exit_code == 0, result.output
     assert "tiny" in (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
-    assert "3 were done before" in run("lesion", photographs, "--out", "out", "--model", copied).stdout
+    assert "3 already done" in run("lesion", photographs, "--out", "out", "--model", copied).stdout
 
 
 def no_weights(bundle: Path) -> None:
@@ -36,7 +36,7 @@ def unknown_key(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "expected"),
     [
         (no_weights, "it has no model.safetensors"),
         (cut_weights, "model.safetensors"),
@@ -45,11 +45,13 @@ def unknown_key(bundle: Path) -> None:
     ],
     ids=["no weights", "cut weights", "unknown key", "no folder"],
 )
-def test_a_bundle_that_cannot_serve(run, copied: Path, photographs: Path, tmp_path: Path, damage, said: str) -> None:
+def test_a_damaged_bundle_is_rejected(
+    run, copied: Path, photographs: Path, tmp_path: Path, damage, expected: str
+) -> None:
     damage(copied)
     result = run("lesion", photographs, "--out", "out", "--model", copied)
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = (line for line in result.stderr.splitlines() if not line.startswith("Loading"))
     assert line.startswith("Error: ")
-    assert said in line
+    assert expected in line
     assert not [path for path in tmp_path.glob("out/*") if path.is_dir()]

@@ -1,13 +1,13 @@
-"""What is wrong with the value of an option is said by the option's name, with what is allowed and what was found."""
+"""Errors of option values name the option, the allowed values and the given value."""
 
 from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.cli.option_errors import explain_by_options
+from napari_melanoma.cli.session import explain_by_options
 from napari_melanoma.core.errors import ConfigError, ConfigFault, InputError
 
-SAID = [
+MESSAGES = [
     ("lesion a.png --out o --coverage 2", "--coverage is 2: expected above 0 and below 1."),
     ("lesion a.png --out o --side 3 --margin 9", "--margin is 9: expected at least 0 and at most 2; --side is 3:"),
     ("lesion a.png --out o --pixel-size -1", "--pixel-size is -1: expected above 0."),
@@ -17,15 +17,15 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("line", "said"), SAID)
-def test_a_value_out_of_range_is_said_by_its_option(run, line: str, said: str) -> None:
+@pytest.mark.parametrize(("line", "expected"), MESSAGES)
+def test_an_error_of_a_value_names_its_option(run, line: str, expected: str) -> None:
     result = run(*line.split())
     assert result.exit_code == 2
-    assert f"Error: {said}" in " ".join(result.output.split())
+    assert f"Error: {expected}" in " ".join(result.output.split())
     assert "is not a valid" not in result.output
 
 
-def test_what_is_no_option_keeps_its_own_words() -> None:
+def test_other_errors_keep_their_message() -> None:
     assert explain_by_options(InputError("there is no such file")) == "there is no such file"
     fault = ConfigFault("classify.coverage", 2.0, "expected below 1")
     assert explain_by_options(ConfigError("recipe.toml is not valid", (fault,))) == "recipe.toml is not valid"

@@ -1,4 +1,4 @@
-"""Data sets of strangers: no verb reads, copies or changes what lies outside the folder, unless it is allowed."""
+"""Untrusted data sets: no command reads, copies or changes files outside the folder, unless allowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def picture(path: Path) -> bytes:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """What nobody may touch: images, a mask, a script, a table."""
+    """Files that must not be touched: images, a script, a table."""
     victim = tmp_path / "victim"
     picture(victim / "secret.png")
     picture(victim / "images" / "a.png")
@@ -111,7 +111,7 @@ def evil(tmp_path: Path, victim: Path) -> Callable[[dict[str, str]], Path]:
 
 @pytest.fixture
 def untouched(tmp_path: Path, victim: Path) -> Iterator[None]:
-    """Afterwards the victim is as it was, and no other file has what is in it."""
+    """Check at the end that the victim is unchanged and that no other file has its content."""
     before = tree(victim)
     yield
     assert tree(victim) == before
@@ -124,7 +124,7 @@ def untouched(tmp_path: Path, victim: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: ascii(max(row.items())[1])[:40] + ascii(row["image_id"])[:30])
 @pytest.mark.usefixtures("untouched")
-def test_a_merge_refuses_a_row_that_leaves_and_writes_nothing(run, evil, tmp_path: Path, row: dict) -> None:
+def test_merge_rejects_a_row_outside_the_folder_and_writes_nothing(run, evil, tmp_path: Path, row: dict) -> None:
     evil(row)
     result = run(*CHEAP["merge"])
     assert result.exit_code == 2, result.output
@@ -136,39 +136,39 @@ def test_a_merge_refuses_a_row_that_leaves_and_writes_nothing(run, evil, tmp_pat
 
 @pytest.mark.parametrize("path", ["images/payload.sh", "images/payload.png"])
 @pytest.mark.usefixtures("untouched")
-def test_a_merge_copies_images_alone(run, evil, tmp_path: Path, path: str) -> None:
+def test_merge_copies_only_images(run, evil, tmp_path: Path, path: str) -> None:
     evil({"image_id": "x", "path": path})
     result = run(*CHEAP["merge"])
     assert (result.exit_code, "is not an image" in result.stderr) == (2, True)
     assert not (tmp_path / "out").exists()
 
 
-GO_ON = {"check": 1, "features": 1, "report": 0}  # these name what is wrong, and go on with the other rows
+CONTINUING = {"check": 1, "features": 1, "report": 0}  # these report the row and continue with the others
 
 
 @pytest.mark.parametrize("path", ["../victim/secret.png", "link/secret.png"])
 @pytest.mark.parametrize("verb", [*CHEAP, *WITH_MODELS])
 @pytest.mark.usefixtures("untouched")
-def test_every_verb_that_reads_data_sets_refuses_what_leaves(run, evil, verb: str, path: str) -> None:
+def test_every_data_command_rejects_rows_outside_the_folder(run, evil, verb: str, path: str) -> None:
     evil({"image_id": "x", "path": path})
     result = run(*{**CHEAP, **WITH_MODELS}[verb])
-    assert result.exit_code == GO_ON.get(verb, 2), result.output
+    assert result.exit_code == CONTINUING.get(verb, 2), result.output
     assert f"row 3, path {path!r}" in result.output
 
 
-def test_a_file_elsewhere_is_used_and_listed_where_it_is_allowed(run, evil, tmp_path: Path, lines) -> None:
+def test_an_outside_file_is_used_and_listed_if_allowed(run, evil, tmp_path: Path, lines) -> None:
     evil({"image_id": "x", "path": "../victim/secret.png"})
     result = run(*CHEAP["merge"], "--allow-outside", "--json")
     assert result.exit_code == 0, result.output
-    told = [line for line in lines(result.stdout) if line["event"] == "outside"]
-    assert [(line["count"], len(line["first"])) for line in told] == [(1, 1)]
+    events = [line for line in lines(result.stdout) if line["event"] == "outside"]
+    assert [(line["count"], len(line["first"])) for line in events] == [(1, 1)]
     assert (tmp_path / "out" / "images" / "x.png").read_bytes() == (tmp_path / "victim" / "secret.png").read_bytes()
     (tmp_path / "evil" / "dataset.csv").write_text("image_id,path\nx,../victim/important.sh\n")
-    assert run("data", "merge", "evil", "good", "--out", "other", "--allow-outside").exit_code == 2  # is no image
+    assert run("data", "merge", "evil", "good", "--out", "other", "--allow-outside").exit_code == 2  # not an image
 
 
 @pytest.mark.usefixtures("untouched")
-def test_links_among_images_and_a_table_that_is_one_are_refused(run, evil, tmp_path: Path, victim: Path) -> None:
+def test_links_to_images_and_tables_are_rejected(run, evil, tmp_path: Path, victim: Path) -> None:
     folder = evil({"image_id": "link", "path": ""})
     result = run(*CHEAP["merge"])
     assert (result.exit_code, "link" in result.stderr) == (2, True)
@@ -179,7 +179,7 @@ def test_links_among_images_and_a_table_that_is_one_are_refused(run, evil, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_ids_that_are_no_file_names_are_kept_and_mapped(run, tmp_path: Path) -> None:
+def test_ids_that_are_not_file_names_are_kept_and_mapped(run, tmp_path: Path) -> None:
     one, two = dataset(tmp_path / "one", []), dataset(tmp_path / "two", [])
     names = ["con", "a.", "A", "a:b", "é", "e\u0301", "-x"]
     for folder, offset in ((one, 0), (two, 100)):

@@ -1,4 +1,4 @@
-"""``phantom cohort``: what the options ask for is what is drawn; what cannot be is said."""
+"""``phantom cohort``: options are applied, invalid ones are reported."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
 
 def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def write(config: CohortConfig, out: Path, processes: int, run: RunContext) -> cohort.CohortFiles:
-        asked.append((config, out, processes))
+        calls.append((config, out, processes))
         return cohort.CohortFiles(out, config.count, config.slides)
 
     monkeypatch.setattr(cohort, "write_cohort", write)
@@ -24,22 +24,22 @@ def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.Monke
     result = run("phantom", "cohort", *words.split())
     assert result.exit_code == 0, result.output
     config = CohortConfig(seed=5, count=30, random_labels=True, patch_px=256, slides=2)
-    assert asked == [(config, Path("cohort"), 3)]
+    assert calls == [(config, Path("cohort"), 3)]
     summary = json.loads(result.stdout.splitlines()[-1])
     assert (summary["patients"], summary["slides"]) == (30, 2)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [("--count 4", "at least 10"), ("--patch-px 9000", "at most 3000"), ("--processes 0", "--processes")],
 )
-def test_what_cannot_be_drawn_is_said(run, words: str, said: str) -> None:
+def test_invalid_options_are_reported(run, words: str, expected: str) -> None:
     result = run("phantom", "cohort", "--out", "cohort", *words.split())
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
 
 
-def test_a_data_set_that_is_there_is_kept(run, tmp_path: Path) -> None:
+def test_an_existing_data_set_is_kept(run, tmp_path: Path) -> None:
     (tmp_path / "cohort").mkdir()
     result = run("phantom", "cohort", "--out", "cohort", "--count", "10")
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""``phantom slide``: what the options ask for is what is drawn; what cannot be drawn is said."""
+"""``phantom slide``: options are applied, impossible slides are reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_melanoma.core.config import write_toml
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 
-def test_slides_are_drawn_with_truth_and_outlines(run, tmp_path: Path) -> None:
+def test_slides_are_written_with_truth_and_outlines(run, tmp_path: Path) -> None:
     words = (
         "phantom slide --out out --size 1024 --mpp 1 --seed 7 --count 2 --breslow-mm 0.3 --intact --necrosis 0.2 --json"
     )
@@ -26,7 +26,7 @@ def test_slides_are_drawn_with_truth_and_outlines(run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "slide_0008.geojson").read_text("utf-8"))["features"]
 
 
-def test_options_win_over_the_file(run, tmp_path: Path) -> None:
+def test_options_take_precedence_over_the_file(run, tmp_path: Path) -> None:
     base = {"size": (512, 512), "sections": 0, "look": "slate", "artefacts": {"pens": 2}}
     write_toml(tmp_path / "base.toml", SlidePhantomConfig.parse(base, "a test"))
     result = run("phantom", "slide", "--out", "out", "--config", "base.toml", "--look", "dune")
@@ -36,7 +36,7 @@ def test_options_win_over_the_file(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("--size 1024 --breslow-mm 4", "does not fit"),
         ("--look unheard-of", "harbour"),
@@ -44,15 +44,15 @@ def test_options_win_over_the_file(run, tmp_path: Path) -> None:
         ("--config missing.toml", "Name an existing TOML file"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(run, words: str, said: str) -> None:
+def test_impossible_slides_are_reported(run, words: str, expected: str) -> None:
     result = run("phantom", "slide", "--out", "out", *words.split())
     assert result.exit_code in (1, 2)
-    assert said in result.stderr
+    assert expected in result.stderr
 
 
-def test_slides_without_room_are_told_before_anything_is_written(run, tmp_path: Path) -> None:
+def test_too_small_slides_are_reported_before_anything_is_written(run, tmp_path: Path) -> None:
     result = run("phantom", "slide", "--out", "out", "--size", "1024", "--count", "3")
     assert result.exit_code == 2
-    assert "3 of 3 slides have too little room (seed 0: " in result.stderr
-    assert "--size 1280 has room for all. Nothing was written." in " ".join(result.stderr.split())
+    assert "3 of 3 slides are too small (seed 0: " in result.stderr
+    assert "--size 1280 is large enough for all. Nothing was written." in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()

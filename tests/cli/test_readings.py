@@ -1,4 +1,4 @@
-"""``readings`` on the command line: what is written, what is said, and the exit codes."""
+"""``readings``: written files, output and exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, wri
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Results of four slides that two readers measured."""
+    """Results of four slides, measured by two readers."""
     for number in range(4):
         both = tuple(
             DepthReading(reader=name, when="2026", mm=1 + number + off) for name, off in (("A", 0), ("B. C.", 0.1))
@@ -24,31 +24,31 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_only_two_readers_are_compared(run: Callable[..., Result], results: Path) -> None:
-    told = run("readings", "results", "--out", "out")
-    assert told.exit_code == 0, told.output
-    assert "A and B. C.: 4 slides measured by both" in told.output
-    assert "bias (B. C. less A) +0.10 mm" in told.output
-    assert "8 readings of 4 slides by A, B. C. in " in told.output
+    result = run("readings", "results", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "A and B. C.: 4 slides measured by both" in result.output
+    assert "bias (B. C. less A) +0.10 mm" in result.output
+    assert "8 readings of 4 slides by A, B. C. in " in result.output
     assert (results.parent / "out" / "figures" / "bland_altman.png").is_file()
 
 
-def test_machines_read_the_agreement(run: Callable[..., Result], results: Path) -> None:
-    told = run("readings", "results", "--out", "out", "--reader", "B. C.", "--reader", "A", "--json")
-    lines = [json.loads(line) for line in told.output.splitlines() if line.startswith("{")]
+def test_json_output_contains_the_agreement(run: Callable[..., Result], results: Path) -> None:
+    result = run("readings", "results", "--out", "out", "--reader", "B. C.", "--reader", "A", "--json")
+    lines = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
     found = next(line for line in lines if line["event"] == "agreement")
     assert found["bias_mm"]["mean"] == pytest.approx(-0.1)
     assert lines[-1]["readings"] == 8
 
 
-def test_what_cannot_be_read_is_told_and_the_rest_goes_on(run: Callable[..., Result], results: Path) -> None:
+def test_unreadable_results_are_reported_and_the_rest_is_processed(run: Callable[..., Result], results: Path) -> None:
     (results / "slide0" / "depth.json").write_text("{")
-    told = run("readings", "results", "--out", "out")
-    assert told.exit_code == 1
-    assert "failed: slide0" in told.output
-    assert "6 readings of 3 slides" in told.output
+    result = run("readings", "results", "--out", "out")
+    assert result.exit_code == 1
+    assert "failed: slide0" in result.output
+    assert "6 readings of 3 slides" in result.output
 
 
-def test_what_cannot_be_meant_is_a_wrong_command(run: Callable[..., Result], results: Path) -> None:
+def test_unknown_readers_and_missing_results_are_usage_errors(run: Callable[..., Result], results: Path) -> None:
     assert run("readings", "results", "--out", "out", "--reader", "A").exit_code == 2
     assert run("readings", "results", "--out", "out", "--reader", "A", "--reader", "D").exit_code == 2
     assert run("readings", "nowhere", "--out", "out").exit_code == 2

@@ -1,4 +1,4 @@
-"""``reproduce`` says what would run, what is missing and where to get it, and writes its tables whatever happens."""
+"""``reproduce`` reports what would run, what is missing and where to get it, and always writes its tables."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
     assert [line["event"] for line in found] == ["notice", "row", "row", "left out", "summary"]
     assert (found[1]["row"], found[1]["parameters"], found[1]["seconds"]) == ("unet", 489_000, 110)
     assert found[-1]["seconds"] == 124
-    said = run("reproduce", "P4", "--check").stdout
-    assert "unet" in said
-    assert "0.49M" in said
-    assert "9 epochs" in said
+    text = run("reproduce", "P4", "--check").stdout
+    assert "unet" in text
+    assert "0.49M" in text
+    assert "9 epochs" in text
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("P4", "--out", "p4"), "Get SMARTSKINS from"),
         (("P4",), "needs macroscopic photographs as M"),
@@ -52,37 +52,37 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
         (("P2", "--data", "HAM10000=nowhere", "--out", "p2"), "no folder nowhere"),
     ],
 )
-def test_what_is_wrong_is_said(run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_usage_errors_are_reported(run, tmp_path: Path, words: tuple[str, ...], expected: str) -> None:
     result = run("reproduce", *words)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert [path for path in tmp_path.iterdir() if path.name != "home"] == []
 
 
-def test_the_last_line_names_what_there_is(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_line_counts_the_results(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
     done = Reproduction(
         read_paper("P4"), PLAN, [], MissingRows({}, {"unet": "time: it would have ended after the 40 min."})
     )
-    places: list[Path] = []
-    monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: places.append(out) or done)
+    folders: list[Path] = []
+    monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: folders.append(out) or done)
     result = run("reproduce", "p4", "--json")
-    assert places == [Path("reproduced-P4")]
+    assert folders == [Path("reproduced-P4")]
     last = lines(result.stdout)[-1]
     assert (last["late"], last["rows"], last["exit_code"]) == (1, 0, 1)
-    assert last["message"].startswith("none of 2 rows of P4 judged (1 not run for want of time); why stands in reprod")
+    assert last["message"].startswith("none of 2 rows of P4 evaluated (1 not run for lack of time); reasons in reprod")
 
 
-def test_a_row_file_is_no_recipe_and_says_what_it_is(run, tmp_path: Path) -> None:
+def test_a_row_file_is_rejected_as_recipe(run, tmp_path: Path) -> None:
     folder = resources.files("napari_melanoma.training") / "recipes" / "P4"
-    for name, said in (
+    for name, expected in (
         ("unet", "a row of P4: napari-melanoma reproduce P4 --rows unet"),
         ("grid-alpha", "a row of P4: napari-melanoma reproduce P4 --rows grid-alpha"),
-        ("paper", "what all rows of P4 share: napari-melanoma reproduce P4"),
+        ("paper", "the common values of all rows of P4: napari-melanoma reproduce P4"),
     ):
         (tmp_path / f"{name}.toml").write_text((folder / f"{name}.toml").read_text(encoding="utf-8"), encoding="utf-8")
         result = run("train", "--config", str(tmp_path / f"{name}.toml"), "--out", "x")
         assert result.exit_code == 2
-        assert said in " ".join(result.stderr.split())
+        assert expected in " ".join(result.stderr.split())
 
 
 def test_the_list_of_recipes_names_the_rows_of_papers(run, lines) -> None:
@@ -91,7 +91,7 @@ def test_the_list_of_recipes_names_the_rows_of_papers(run, lines) -> None:
     assert {"transfer-d-then-m", "grid-alpha"} <= set(papers["P4"])
 
 
-def test_a_row_that_failed_is_an_exit_code(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_row_gives_exit_code_1(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
     done = Reproduction(read_paper("P4"), PLAN, [], MissingRows({"unet": "no room"}))
     monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: done)
     result = run("reproduce", "P4", "--out", "p4", "--json")

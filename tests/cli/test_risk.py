@@ -1,4 +1,4 @@
-"""The verb ``risk``: what it says, to people and machines, its exit codes, and what it refuses."""
+"""``risk``: text and JSON output, exit codes, and rejected input."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ANSWER = RiskPrediction(
     },
     known={"age": "64"},
     missing=("sex",),
-    warnings=("drawn patients alone",),
+    warnings=("synthetic patients only",),
     model={"name": "tiny", "title": "Tiny", "fingerprint": "0"},
     options=RiskOptions(model="tiny"),
 )
@@ -44,7 +44,7 @@ ANSWER = RiskPrediction(
 
 @pytest.fixture
 def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A patch, and a model that always gives the same answer, but to what is called bad."""
+    """A patch, and a model that always gives the same prediction, except for a female patient."""
 
     def assess(pictures: object, known: SimpleNamespace, model: object, options: object) -> RiskPrediction:
         if known.row.get("sex") == "female":
@@ -57,19 +57,19 @@ def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "p.png"
 
 
-def test_the_answer_is_said_with_what_it_rests_on_and_what_stands_beside(run, patch: Path, tmp_path: Path) -> None:
+def test_the_prediction_is_reported_with_inputs_and_comparisons(run, patch: Path, tmp_path: Path) -> None:
     done = run("risk", patch, "--model", "tiny", "--age", "64", "--out", tmp_path / "out")
     assert done.exit_code == 0
     assert "p: Inconclusive: risk of metastasis 0.31 (95 % interval 0.20–0.44)" in done.output
     assert "depth 1.80 mm (1.60 to 2.00), measured by A; image +0.05, depth -0.20, patient +0.00" in done.output
-    assert "0.46 where nothing is known; not known: sex" in done.output
-    assert "beside it: Breslow thickness alone 0.42" in done.output
-    assert "drawn patients alone" in done.output
-    assert "For research only" in done.output
+    assert "0.46 where nothing is known; unknown: sex" in done.output
+    assert "for comparison: Breslow thickness alone 0.42" in done.output
+    assert "synthetic patients only" in done.output
+    assert "Research use only" in done.output
     assert json.loads((tmp_path / "out/p/risk.json").read_text(encoding="utf-8"))["probability"] == 0.314
 
 
-def test_machines_get_the_same_and_a_failure_is_exit_code_one(run, patch: Path, tmp_path: Path) -> None:
+def test_json_output_and_a_failure_with_exit_code_1(run, patch: Path, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("image_id,sex\nq,female\n", encoding="utf-8")
     (tmp_path / "q.png").write_bytes(patch.read_bytes())
     words = ("--model", "tiny", "--metadata", tmp_path / "table.csv", "--out", tmp_path / "out", "--json")
@@ -83,22 +83,22 @@ def test_machines_get_the_same_and_a_failure_is_exit_code_one(run, patch: Path, 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("--model", "lesion-small"), "'lesion-small' tells segmentation"),
         (("--model", "no-such-model"), "no-such-model"),
         (("--model", "lesion-small", "--patches", "0"), "patches"),
     ],
 )
-def test_what_cannot_be_is_refused_with_exit_code_two(run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_usage_errors_give_exit_code_2(run, tmp_path: Path, words: tuple[str, ...], expected: str) -> None:
     Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "p.png")
     done = run("risk", "p.png", *words, "--out", "out")
     assert done.exit_code == 2
-    assert said in done.output
+    assert expected in done.output
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_not_there_is_refused(run) -> None:
+def test_a_missing_file_is_rejected(run) -> None:
     done = run("risk", "none.png", "--model", "lesion-small", "--out", "out")
     assert done.exit_code == 2
     assert "none.png does not exist" in done.output

@@ -1,4 +1,4 @@
-"""``runs`` and ``recipes`` as users type them."""
+"""``runs`` and ``recipes`` on the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """A run that has finished two of twenty epochs and is at work."""
+    """An active run that has finished two of twenty epochs."""
     folder = RunFolder(tmp_path / "runs" / "lesion-01")
     folder.path.mkdir(parents=True)
     write_toml(folder.config, TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["x"]}}, "the test"))
@@ -47,19 +47,19 @@ def test_no_runs_yet(run: Run) -> None:
     assert done.stdout.startswith("0 runs in ")
 
 
-@pytest.mark.parametrize(("verb", "wish"), [("pause", "pause"), ("unpause", "run"), ("cancel", "cancel")])
-def test_a_run_at_work_is_told(verb: str, wish: str, run: Run, folder: RunFolder) -> None:
-    folder.write_command("run" if wish != "run" else "pause")
+@pytest.mark.parametrize(("verb", "command"), [("pause", "pause"), ("unpause", "run"), ("cancel", "cancel")])
+def test_an_active_run_receives_a_command(verb: str, command: str, run: Run, folder: RunFolder) -> None:
+    folder.write_command("run" if command != "run" else "pause")
     done = run("runs", verb, folder.path)
     assert done.exit_code == 0, done.output
-    assert folder.read_command() == wish
+    assert folder.read_command() == command
 
 
-def test_a_run_that_has_ended_is_told_nothing(run: Run, folder: RunFolder) -> None:
+def test_a_finished_run_rejects_commands(run: Run, folder: RunFolder) -> None:
     folder.append_event("finished", threshold=0.5)
     done = run("runs", "cancel", folder.path)
     assert done.exit_code == 2
-    assert "is finished, not at work. Finished after 2 epochs" in done.stderr
+    assert "is finished, not active. Finished after 2 epochs" in done.stderr
     assert folder.read_command() == "run"
 
 
@@ -86,7 +86,7 @@ def test_a_recipe_is_written_ready_to_run(run: Run, lines) -> None:
     assert "recipe.toml exists already" in again.stderr
 
 
-def test_a_recipe_keeps_a_start_of_its_own(run: Run) -> None:
+def test_a_recipe_keeps_its_own_start(run: Run) -> None:
     run("recipes", "write", "from-scratch", "--data", "x", "--out", "recipe.toml")
     assert read_toml(Path("recipe.toml"), TrainRecipe).model.start == "none"
 

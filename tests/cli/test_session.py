@@ -1,4 +1,4 @@
-"""Every verb ends in the same few ways: a last line, an exit code, nothing on the wrong stream."""
+"""How commands end: the last line, the exit code and the output streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
 
 
 def end(error: BaseException | None, *, as_json: bool = False, debug: bool = False) -> int:
-    """Run a verb that ends so, and give its exit code."""
+    """Run a command that ends with an error or none; return its exit code."""
     try:
         with command_session(as_json, debug) as current:
             current.report.progress(Progress(2, 5, "counting"))
@@ -33,35 +33,38 @@ ENDS = [
     (ConfigError("the key is unknown"), 2, "error", "Error: the key is unknown"),
     (SaveError("the disk is full"), 1, "error", "Error: the disk is full"),
     (MelanomaError("it failed"), 1, "error", "Error: it failed"),
-    (ValueError("nobody\nforesaw"), 1, "error", "Error: unexpected ValueError: nobody foresaw (--debug shows where)"),
-    (Cancelled(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to go on."),
-    (KeyboardInterrupt(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to go on."),
+    (
+        ValueError("an internal\nfault"),
+        1,
+        "error",
+        "Error: unexpected ValueError: an internal fault (--debug shows where)",
+    ),
+    (Cancelled(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to continue."),
+    (KeyboardInterrupt(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to continue."),
 ]
 
 
 @pytest.mark.parametrize(("error", "code", "status", "text"), ENDS, ids=lambda value: type(value).__name__)
-def test_the_last_line_for_people(error, code: int, status: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_of_text(error, code: int, status: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert end(error) == code
-    said = capsys.readouterr()
-    last = (said.err if status == "error" else said.out).splitlines()[-1]
+    output = capsys.readouterr()
+    last = (output.err if status == "error" else output.out).splitlines()[-1]
     assert last == text
-    assert "Traceback" not in said.err
+    assert "Traceback" not in output.err
 
 
 @pytest.mark.parametrize(("error", "code", "status", "text"), ENDS, ids=lambda value: type(value).__name__)
-def test_the_last_line_for_machines(
-    error, code: int, status: str, text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_last_line_of_json(error, code: int, status: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert end(error, as_json=True) == code
-    said = capsys.readouterr()
-    progress, summary = (json.loads(line) for line in said.out.splitlines())
+    output = capsys.readouterr()
+    progress, summary = (json.loads(line) for line in output.out.splitlines())
     assert progress == {"event": "progress", "done": 2, "total": 5, "message": "counting"}
     assert (summary["event"], summary["status"], summary["exit_code"]) == ("summary", status, code)
     assert summary["message"] == text
-    assert said.err == (f"{text}\n" if status == "error" else "")
+    assert output.err == (f"{text}\n" if status == "error" else "")
 
 
-class Gone:
+class ClosedStream:
     """A stream whose reader has ended."""
 
     def write(self, text: str) -> None:
@@ -73,22 +76,22 @@ class Gone:
 
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("error", [None, Cancelled()], ids=["done", "stopped"])
-def test_no_fault_is_told_where_nobody_reads_on(
+def test_a_closed_output_is_not_reported_as_error(
     error: BaseException | None, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stdout", ClosedStream())
     assert end(error, as_json=as_json) == 141
     assert "rror" not in capsys.readouterr().err
     sys.stdout.close()
 
 
-def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
-    assert end(ValueError("nobody foresaw"), debug=True) == 1
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(ValueError("an internal fault"), debug=True) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_asks_to_stop_and_the_second_insists(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_cancels_and_the_second_interrupts(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
     with pytest.raises(typer.Exit) as ended, command_session(False, False) as current:
         signal.raise_signal(number)
@@ -101,7 +104,7 @@ def test_a_signal_asks_to_stop_and_the_second_insists(number: int, capsys: pytes
     assert capsys.readouterr().out.startswith("Stopped.")
 
 
-def test_a_log_gets_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([100.0, 102.0, 112.0, 113.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     report = console.create_report(as_json=False)
@@ -110,7 +113,7 @@ def test_a_log_gets_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr().err.splitlines() == ["1/4  x", "3/4, 6 s left  x", "4/4  x"]
 
 
-def test_what_is_left_of_a_new_stretch_of_work_is_judged_by_itself(
+def test_the_time_left_restarts_with_a_new_phase(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([100.0, 400.0, 500.0, 520.0])
@@ -121,13 +124,13 @@ def test_what_is_left_of_a_new_stretch_of_work_is_judged_by_itself(
     assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 160 s left  x"]
 
 
-def test_a_terminal_gets_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
     report = console.create_report(as_json=False)
     report.progress(Progress(1, 4, "x.png"))
     report.emit("failed", "failed: [red]y.png[/red]: why")
     report.progress(Progress(4, 4, "z.png"))
     report.finish("done", "The end.")
-    said = capsys.readouterr()
-    assert "failed: [red]y.png[/red]: why" in said.err
-    assert said.out == "The end.\n"
+    output = capsys.readouterr()
+    assert "failed: [red]y.png[/red]: why" in output.err
+    assert output.out == "The end.\n"

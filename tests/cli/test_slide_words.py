@@ -1,4 +1,4 @@
-"""What ``slide`` says of a slide that is done: its thickness in words, or why there is none."""
+"""``slide`` reports the thickness of an analyzed slide, or why there is none."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from napari_melanoma.cli.slide import _report_slide
 from napari_melanoma.slides.table import SlideStatus
 
-TOLD = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
+DEPTH = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
 CASES = [
     ({"depth": None, "breslow_mm": None}, []),
     ({}, []),
     (
-        {"depth": {**TOLD, "notes": ["no tissue was found"]}, "breslow_mm": None},
+        {"depth": {**DEPTH, "notes": ["no tissue was found"]}, "breslow_mm": None},
         ["section: no Breslow thickness: no tissue was found"],
     ),
     (
         {
-            "depth": {**TOLD, "at_least": True, "notes": ["at least: cut off"], "clark_estimate": 4},
+            "depth": {**DEPTH, "at_least": True, "notes": ["at least: cut off"], "clark_estimate": 4},
             "breslow_mm": 1.234,
             "breslow_interval_mm": [1.1, 1.4],
             "t_category": "T2a",
@@ -34,9 +34,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), CASES, ids=["not looked for", "from before", "nothing", "cut off"])
-def test_the_thickness_is_said(content: dict[str, Any], said: list[str]) -> None:
-    heard: list[tuple[str, str]] = []
-    current: Any = SimpleNamespace(report=SimpleNamespace(tell=lambda kind, text, **values: heard.append((kind, text))))
+@pytest.mark.parametrize(("content", "expected"), CASES, ids=["not measured", "older result", "nothing", "cut off"])
+def test_the_thickness_is_reported(content: dict[str, Any], expected: list[str]) -> None:
+    events: list[tuple[str, str]] = []
+    report = SimpleNamespace(emit=lambda kind, text, **values: events.append((kind, text)))
+    current: Any = SimpleNamespace(report=report)
     _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", {"warnings": [], **content}))
-    assert [line for kind, line in heard if kind == "depth"] == said
+    assert [line for kind, line in events if kind == "depth"] == expected

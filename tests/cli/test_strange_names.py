@@ -1,4 +1,4 @@
-"""Files whose names are not UTF-8: each fails alone, is named so that a person finds it, and the others go on."""
+"""Files whose names are not UTF-8: only they fail, with an escaped name, and the others are processed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 
 pytestmark = [
     pytest.mark.usefixtures("dark"),
-    pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there"),
+    pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there"),
 ]
 STRANGE = os.fsdecode(b"n\xe9vus.png")
 
@@ -34,7 +34,7 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_photograph_with_such_a_name_fails_alone(run, photographs: Path, tmp_path: Path) -> None:
+def test_only_the_photograph_with_such_a_name_fails(run, photographs: Path, tmp_path: Path) -> None:
     done = run("lesion", photographs, photographs / os.fsdecode(b"f\xe9lder"), "--out", tmp_path / "results")
     assert done.exit_code == 1, done.output
     assert r"n\xe9vus.png is not valid UTF-8" in done.output
@@ -44,19 +44,19 @@ def test_a_photograph_with_such_a_name_fails_alone(run, photographs: Path, tmp_p
     assert "Rename the file or its folder" in rows["failed"]["error"]
 
 
-def test_machines_get_whole_lines(run, photographs: Path, tmp_path: Path) -> None:
+def test_json_output_has_complete_lines(run, photographs: Path, tmp_path: Path) -> None:
     done = run("lesion", photographs, "--out", tmp_path / "results", "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[-1]["failed"] >= 1
 
 
 @pytest.mark.parametrize("read", [read_photograph, open_slide])
-def test_it_is_refused_before_it_is_read(read, photographs: Path) -> None:
+def test_such_a_file_is_rejected_before_it_is_read(read, photographs: Path) -> None:
     with pytest.raises(UnreadableImage, match=r"n\\xe9vus\.png is not valid UTF-8"):
         read(photographs / STRANGE)
 
 
-def test_what_is_written_of_it_can_be_read(tmp_path: Path) -> None:
+def test_such_a_name_can_be_written_and_read(tmp_path: Path) -> None:
     write_json(tmp_path / "some.json", {"file": STRANGE})
     assert read_json(tmp_path / "some.json") == {"file": STRANGE}
     write_text(tmp_path / "some.md", STRANGE)

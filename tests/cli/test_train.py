@@ -1,4 +1,4 @@
-"""``train --check`` says what would be learnt from, and writes nothing; a log gets a line for each epoch."""
+"""``train --check`` reports data and estimate and writes nothing; a log has a line for each epoch."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def blobs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no step."""
+    """Replace the measurement of a training step by known values."""
     monkeypatch.setattr(estimates, "estimate_run", lambda recipe, *, run: NEEDED)
 
 
@@ -74,7 +74,7 @@ def test_check_counts_and_estimates_and_writes_nothing(run, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("known_cost")
-def test_check_refuses_a_mask_of_another_size(run, blobs: Path) -> None:
+def test_check_rejects_a_mask_of_another_size(run, blobs: Path) -> None:
     Image.fromarray(np.full((20, 20), 255, np.uint8)).save(blobs / "masks" / "b5.png")
     result = run("train", "--config", "recipe.toml", "--check")
     assert result.exit_code == 2
@@ -82,18 +82,18 @@ def test_check_refuses_a_mask_of_another_size(run, blobs: Path) -> None:
 
 
 ADVISED = [
-    ("take over", "Take the new model over. It gains. Look at {page}; then: napari-melanoma models import out"),
-    ("keep", "Keep the old model. It loses. Look at {page}"),
+    ("take over", "Take the new model over. It gains. Review {page}; then: napari-melanoma models import out"),
+    ("keep", "Keep the old model. It loses. Review {page}"),
     (None, "Next: napari-melanoma evaluate --model out/bundle --data DATASET --out DIR"),
 ]
 
 
 @pytest.mark.usefixtures("blobs")
-@pytest.mark.parametrize(("advice", "said"), ADVISED)
-def test_the_last_line_says_what_the_comparison_advises(
-    run, monkeypatch: pytest.MonkeyPatch, advice: Advice | None, said: str
+@pytest.mark.parametrize(("advice", "expected"), ADVISED)
+def test_the_last_line_contains_the_recommendation(
+    run, monkeypatch: pytest.MonkeyPatch, advice: Advice | None, expected: str
 ) -> None:
-    def trained(recipe: object, out: Path, **_: object) -> BundleInfo:
+    def fake_train(recipe: object, out: Path, **_: object) -> BundleInfo:
         if advice:
             ja = {"JA": statistics.Estimate(0.8, 0.7, 0.9, 20)}
             old, new = (ComparedModel(name, "", 0.5, ja) for name in ("old", "new"))
@@ -101,10 +101,10 @@ def test_the_last_line_says_what_the_comparison_advises(
             Comparison(old, new, ja, (), (), (), advice, reason, 20, 20).write(out / "comparison")
         return BundleInfo(out / "bundle", BundleConfig(name="new", title="", architecture="none", input_size=32))
 
-    monkeypatch.setattr(workflow, "train", trained)
+    monkeypatch.setattr(workflow, "train", fake_train)
     line = run("train", "--config", "recipe.toml", "--out", "out").stdout.splitlines()[-1]
     page = Path("out/comparison/comparison.html")
-    assert line == f"Trained 'new' into out/bundle, figures in out/metrics.csv. {said.format(page=page)}"
+    assert line == f"Trained 'new' into out/bundle, figures in out/metrics.csv. {expected.format(page=page)}"
     summary = json.loads(run("train", "--config", "recipe.toml", "--out", "out", "--json").stdout.splitlines()[-1])
     assert (summary.get("advice"), summary.get("page")) == ((advice, str(page)) if advice else (None, None))
 
@@ -121,5 +121,5 @@ def test_a_log_has_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> 
     for done in range(1, 6):
         kind = Milestone if done in (2, 4) else Progress
         report.progress(kind(done, 9, f"number {done}"))
-    said = capsys.readouterr().err
-    assert [number for number in range(1, 6) if f"number {number}" in said] == [1, 2, 4]
+    output = capsys.readouterr().err
+    assert [number for number in range(1, 6) if f"number {number}" in output] == [1, 2, 4]

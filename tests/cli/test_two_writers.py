@@ -1,4 +1,4 @@
-"""Two processes never write to one folder of results: the second is refused, told by whom, and changes nothing."""
+"""Two processes never write to one results folder: the second is rejected and changes nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ VERBS = [
 
 
 @pytest.mark.parametrize("words", VERBS, ids=lambda words: " ".join(words[:2]))
-def test_the_second_is_refused_and_changes_nothing(run, words, photographs, dataset, tiny, tmp_path) -> None:
+def test_the_second_process_is_rejected_and_changes_nothing(run, words, photographs, dataset, tiny, tmp_path) -> None:
     out = tmp_path / "results"
     named = {"photographs": photographs, "dataset": dataset, "model": tiny, "out": out}
     with hold_output_lock(out):
@@ -56,7 +56,7 @@ def test_the_second_is_refused_and_changes_nothing(run, words, photographs, data
     assert not out.exists()
 
 
-def test_a_verb_that_ends_lets_the_next_one_in(run, photographs: Path, tmp_path: Path) -> None:
+def test_a_finished_command_releases_the_folder(run, photographs: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert run("lesion", photographs, "--out", tmp_path / "results").exit_code == 0
     assert not list((tmp_path / "results").glob(".output.*"))

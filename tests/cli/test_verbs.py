@@ -1,4 +1,4 @@
-"""The other verbs: help with examples that work, quick starts, and what each says at its end."""
+"""Further commands: help with working examples, fast start-up, and the last line of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from napari_melanoma import doctor
-from napari_melanoma.cli import app, viewer
+from napari_melanoma.cli import app, application
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.lesion.results import SALT
 from napari_melanoma.runs import train
@@ -44,12 +44,12 @@ VERBS = (
 
 
 def examples(verb: str) -> list[str]:
-    """The two examples that a verb's help starts with."""
+    """Return the two examples at the start of a command's help."""
     shown = CliRunner().invoke(app, [*verb.split(), "--help"], terminal_width=120)
     assert shown.exit_code == 0
     lines = [line.strip() for line in shown.output.splitlines()]
     start = lines.index("Examples:")
-    assert [line for line in lines[:start] if line] == [lines[0]], "the usage alone stands before the examples"
+    assert [line for line in lines[:start] if line] == [lines[0]], "only the usage precedes the examples"
     return lines[start + 1 : start + 3]
 
 
@@ -69,7 +69,7 @@ def test_help_starts_with_two_examples_that_parse(verb: str) -> None:
 @pytest.mark.parametrize(
     "example", [example for verb in ("models list", "phantom lesion") for example in examples(verb)]
 )
-def test_cheap_examples_run_as_they_stand(run, tmp_path: Path, example: str) -> None:
+def test_quick_examples_run(run, tmp_path: Path, example: str) -> None:
     assert run(*shlex.split(example.replace("--count 20", "--count 2"))[1:]).exit_code == 0
     assert len(list(tmp_path.glob("phantoms/*_mask.png"))) == (
         0 if "models" in example else 2 if "count" in example else 1
@@ -77,7 +77,7 @@ def test_cheap_examples_run_as_they_stand(run, tmp_path: Path, example: str) -> 
 
 
 @pytest.mark.usefixtures("dark")
-def test_the_examples_of_lesion_run_as_they_stand(run, tmp_path: Path, photographs: Path) -> None:
+def test_the_examples_of_lesion_run(run, tmp_path: Path, photographs: Path) -> None:
     (tmp_path / "more").mkdir()
     (photographs / "p0.png").rename(tmp_path / "more" / "p0.png")
     with Image.open(photographs / "p1.png") as photograph:
@@ -127,14 +127,14 @@ def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None
 def test_a_model_is_exported(run, tiny: Path) -> None:
     done = run("models", "export", tiny, "--format", "torchscript", "--out", "tiny.pt")
     assert (done.exit_code, Path("tiny.pt").is_file()) == (0, True), done.output
-    assert done.stdout.endswith("; its use: napari-melanoma models export --help\n")  # a wheel has no docs/
+    assert done.stdout.endswith("; how to use it: napari-melanoma models export --help\n")  # a wheel has no docs/
     assert "config.json" in run("models", "export", "--help").stdout
     wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
     assert wrong.exit_code == 2
     assert "a file of the format onnx ends in .onnx, found 'tiny.pt'" in wrong.stderr
 
 
-def test_an_unknown_model_is_a_wrong_command(run) -> None:
+def test_an_unknown_model_is_a_usage_error(run) -> None:
     result = run("models", "show", "none")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no model named 'none'" in result.stderr
@@ -158,15 +158,15 @@ def test_phantoms(run, tmp_path: Path, lines) -> None:
 
 
 @pytest.mark.parametrize("words", ["--skin-type 9", "--size 2 2", "--count 0", "--modality wsi", "--seed -1"])
-def test_phantoms_that_cannot_be_drawn(run, tmp_path: Path, words: str) -> None:
+def test_impossible_phantoms_are_rejected(run, tmp_path: Path, words: str) -> None:
     result = run("phantom", "lesion", "--out", "out", *words.split())
     assert result.exit_code == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_phantoms_can_be_analysed_as_the_last_line_says(run, tmp_path: Path, dark) -> None:
-    said = run("phantom", "lesion", "--out", "out", "--count", 2, "--size", 64, 64).stdout
-    next_command = said.split("next: napari-melanoma ")[1].split()
+def test_the_suggested_next_command_analyzes_phantoms(run, tmp_path: Path, dark) -> None:
+    output = run("phantom", "lesion", "--out", "out", "--count", 2, "--size", 64, 64).stdout
+    next_command = output.split("next: napari-melanoma ")[1].split()
     assert run(*next_command).exit_code == 0
     written = {path.name for path in (tmp_path / "RESULTS").iterdir()}
     assert written == {"lesion_0000", "lesion_0001", "results.csv", SALT}
@@ -184,38 +184,38 @@ def test_a_recipe_with_an_unknown_key(run, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_that_is_not_there(run) -> None:
+def test_a_missing_recipe(run) -> None:
     result = run("train", "--config", "none.toml", "--out", "run")
     assert result.exit_code == 2
     assert "cannot read none.toml" in result.stderr
 
 
-def test_training_says_what_was_written_and_what_next(run, tmp_path: Path, tiny: Path, monkeypatch) -> None:
+def test_training_reports_the_bundle_and_the_next_command(run, tmp_path: Path, tiny: Path, monkeypatch) -> None:
     from napari_melanoma.models.bundle import read_bundle
 
-    asked = {}
+    arguments = {}
 
-    def trained(recipe, out, *, resume, run, queue):
-        asked.update(datasets=recipe.data.datasets, out=out, resume=resume, queue=queue)
+    def fake_train(recipe, out, *, resume, run, queue):
+        arguments.update(datasets=recipe.data.datasets, out=out, resume=resume, queue=queue)
         return read_bundle(tiny)
 
-    monkeypatch.setattr(train, "train", trained)
+    monkeypatch.setattr(train, "train", fake_train)
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     result = run("train", "--config", "recipe.toml", "--out", "run", "--resume", "--queue")
     assert result.exit_code == 0, result.output
-    assert asked == {"datasets": ("dataset",), "out": Path("run"), "resume": True, "queue": True}
+    assert arguments == {"datasets": ("dataset",), "out": Path("run"), "resume": True, "queue": True}
     assert f"napari-melanoma evaluate --model {tiny}" in result.stdout
 
 
-def test_evaluating_without_data_is_a_wrong_command(run, tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_melanoma.lesion.segmentation.Segmenter.load", None)  # refused before it is called
+def test_evaluating_without_data_is_a_usage_error(run, tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("napari_melanoma.lesion.segmentation.Segmenter.load", None)  # rejected before it is called
     result = run("evaluate", "--model", tiny, "--data", "nowhere", "--out", "out")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "nowhere" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_an_evaluation_names_what_failed(run, tiny: Path, photographs: Path, tmp_path: Path, lines) -> None:
+def test_an_evaluation_lists_failed_images(run, tiny: Path, photographs: Path, tmp_path: Path, lines) -> None:
     (tmp_path / "data" / "masks").mkdir(parents=True)
     photographs.rename(tmp_path / "data" / "images")
     for number in range(3):
@@ -244,13 +244,13 @@ CHECKS = {
 @pytest.mark.parametrize(
     ("found", "code", "last"),
     [
-        (["ok"], 0, "All that is needed works"),
-        (["ok", "warn"], 0, "limits in Qt"),
+        (["ok"], 0, "All required components work"),
+        (["ok", "warn"], 0, "limitations: Qt"),
         (["warn", "fail"], 1, "not work yet: Torch"),
     ],
-    ids=["all well", "a warning", "a failure"],
+    ids=["ok", "a warning", "a failure"],
 )
-def test_doctor_fails_only_for_what_is_essential(run, monkeypatch, lines, found, code: int, last: str) -> None:
+def test_doctor_fails_only_for_essential_checks(run, monkeypatch, lines, found, code: int, last: str) -> None:
     monkeypatch.setattr(doctor, "run_checks", lambda run: [CHECKS[status] for status in found])
     result = run("doctor")
     assert result.exit_code == code
@@ -261,15 +261,15 @@ def test_doctor_fails_only_for_what_is_essential(run, monkeypatch, lines, found,
     assert events[-1]["exit_code"] == code
 
 
-def test_open_and_demo_reach_the_window(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_and_demo_call_the_viewer(run, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     window = type("Module", (), {})
     window.open_viewer = lambda paths, slides, size: (
         called.append(("open", [path.name for path in paths], [path.name for path in slides], size)) or 0
     )
     window.run_demo = lambda image, out, headless: called.append(("demo", image, out, headless)) or 0
-    monkeypatch.setattr(viewer, "import_module", lambda name: window)
-    monkeypatch.setattr(viewer.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(application, "import_module", lambda name: window)
+    monkeypatch.setattr(application.signal, "signal", lambda number, handler: None)
     assert run("open", photographs).exit_code == 0
     assert run("open").exit_code == 0
     assert run("open", photographs / "p0.png", "--mpp", "0.25").exit_code == 0
@@ -284,7 +284,7 @@ def test_open_and_demo_reach_the_window(run, photographs: Path, monkeypatch: pyt
     ]
 
 
-def test_the_worker_answers_in_a_process_of_its_own(start) -> None:
+def test_the_worker_runs_in_a_separate_process(start) -> None:
     process = start("worker")
     stdout, stderr = process.communicate('{"id": 1, "verb": "nonsense", "arguments": {}}\n', timeout=60)
     assert process.returncode == 0, stderr

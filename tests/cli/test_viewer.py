@@ -1,4 +1,4 @@
-"""Without a display a window is refused in words, before Qt aborts the process."""
+"""Without a display, opening a window raises an explained error before Qt aborts the process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from napari_melanoma.cli.viewer import DISPLAYS, call_ui
+from napari_melanoma.cli.application import DISPLAYS, call_ui
 from napari_melanoma.core.errors import MelanomaError
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Windows and macOS have a display, or Qt finds none")
-def test_no_display_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_display_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in DISPLAYS:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MelanomaError, match=r"no window can be opened.*xvfb-run"):

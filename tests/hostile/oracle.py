@@ -24,7 +24,7 @@ REFUSAL_S = 1.0  # of processor time: how busy the machine is does not matter
 MEMORY_MB = 700.0
 COMMAND_S = 120.0
 FORESEEN = re.compile(
-    r"Traceback \(most recent|[Uu]nexpected [A-Z]\w*(Error|Exception|Group)\b|not an error that was fore"
+    r"Traceback \(most recent|[Uu]nexpected [A-Z]\w*(Error|Exception|Group)\b|This error is unexpected"
 )
 
 

@@ -1,4 +1,4 @@
-"""What the bundle of a run says of the photographs that it is for."""
+"""The modalities of a new bundle."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from napari_melanoma.runs.bundling import choose_modalities
 
 
 @pytest.mark.parametrize(
-    ("named", "seen", "kinds"),
+    ("named", "seen", "expected"),
     [
         ((), ["macroscopic", "dermoscopic", "macroscopic"], ("dermoscopic", "macroscopic")),
         (("tbp_tile",), ["dermoscopic"], ("tbp_tile", "dermoscopic")),
         ((), [None, None], ()),
-        ((), ["macroscopic", None], ()),  # "macroscopic alone" would be false
+        ((), ["macroscopic", None], ()),  # "macroscopic only" would be wrong
         (("dermoscopic",), ["macroscopic", None], ("dermoscopic", "macroscopic")),
     ],
 )
-def test_a_model_is_said_to_be_for_no_less_than_it_has_learnt_from(
-    named: tuple[str, ...], seen: list[str | None], kinds: tuple[str, ...]
+def test_the_modalities_include_those_of_the_training_images(
+    named: tuple[str, ...], seen: list[str | None], expected: tuple[str, ...]
 ) -> None:
-    assert choose_modalities(named, seen) == kinds
+    assert choose_modalities(named, seen) == expected

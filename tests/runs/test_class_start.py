@@ -1,4 +1,4 @@
-"""What a classifier starts from: its images are normalised as the weights that it begins with have learnt them."""
+"""The start of a classifier: its images are normalized as for its starting weights."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ CASES = [
 
 
 @pytest.mark.parametrize(("model", "expected"), CASES)
-def test_images_are_fed_as_the_weights_know_them(model: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_images_are_normalized_as_for_the_weights(model: dict[str, Any], expected: dict[str, Any]) -> None:
     recipe = recipe_of(**model)
     assert find_normalization(recipe, find_parent(recipe)) == expected
 
 
-def test_a_segmentation_is_fed_as_before() -> None:
+def test_a_segmentation_has_no_normalization_of_its_own() -> None:
     assert find_normalization(recipe_of("segmentation", options={"encoder": "resnet34"}), None) == {}
 
 
-def test_a_classifier_begins_with_the_encoder_of_the_shipped_segmentation_model() -> None:
+def test_a_classifier_starts_from_the_encoder_of_the_shipped_segmentation_model() -> None:
     from napari_melanoma.models.bundle import load_network
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.zoo import find_encoder
 
-    recipe, said = recipe_of(start="lesion-small", options={"output_stride": 16}), []
+    recipe, notices = recipe_of(start="lesion-small", options={"output_stride": 16}), []
     check_start(recipe)
     ours, theirs = (
         find_encoder(network)
-        for network in (create_network(recipe, notify=said.append), load_network(find_bundle("lesion-small")))
+        for network in (create_network(recipe, notify=notices.append), load_network(find_bundle("lesion-small")))
     )
     assert ours is not None
     assert theirs is not None
     state = theirs.state_dict()
     assert all(bool((value == state[name]).all()) for name, value in ours.state_dict().items())
-    assert said == ["start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."]
+    assert notices == ["start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."]
     assert describe_start(recipe, find_parent(recipe)).startswith("encoder of lesion-small, weights ")

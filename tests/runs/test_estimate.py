@@ -1,4 +1,4 @@
-"""Time and memory of a run: counted from recipe and data, scaled from a step; the step is measured with our clock."""
+"""Time and memory of a run: counted from recipe and data, scaled from a step that is measured with a fake clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COST = StepCost(0.5, 0.1, 0.05, 50 * MB, 60 * MB, "cpu", "32-true")
 PLAN = RunWorkload(
     training_images=100, validation_images=20, test_images=10, batch=8, device_batch=8, processes=1, steps=12, epochs=5
 )
-NOTHING = dict.fromkeys(("START_S", "READ_S", "JUDGE_S"), 0.0)
+NOTHING = dict.fromkeys(("START_S", "READ_S", "TEST_IMAGE_S"), 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def recipe(folder: Path) -> TrainRecipe:
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_cost_cache", {})
 
 
@@ -62,34 +62,35 @@ def test_time_is_steps_times_their_cost(monkeypatch: pytest.MonkeyPatch) -> None
     for name, value in NOTHING.items():
         monkeypatch.setattr(module, name, value)
     found = scale_cost(COST, PLAN)
-    learning, answering, judging = 60 * (8 * 0.5 + 0.1), 20 * 6 * 0.05, 2 * 10 * 0.05
-    assert found.seconds == pytest.approx(learning + answering + judging)
+    steps, validation, test = 60 * (8 * 0.5 + 0.1), 20 * 6 * 0.05, 2 * 10 * 0.05
+    assert found.seconds == pytest.approx(steps + validation + test)
     assert (found.steps, found.epochs, found.images) == (60, 5, 100)
-    assert "500 ms an image" in found.rests_on
+    assert "500 ms/image" in found.rests_on
 
 
 def test_start_and_reading_count_too() -> None:
     assert (
-        scale_cost(COST, replace(PLAN, steps=0, tuning=0, held_out=0)).seconds == module.START_S + 100 * module.READ_S
+        scale_cost(COST, replace(PLAN, steps=0, validation_images=0, test_images=0)).seconds
+        == module.START_S + 100 * module.READ_S
     )
 
 
-def test_memory_is_that_of_what_is_computed_at_once() -> None:
-    whole, pieces = scale_cost(COST, PLAN).memory_mb, scale_cost(COST, replace(PLAN, piece=2)).memory_mb
+def test_memory_depends_on_the_device_batch() -> None:
+    whole, pieces = scale_cost(COST, PLAN).memory_mb, scale_cost(COST, replace(PLAN, device_batch=2)).memory_mb
     assert whole - pieces == pytest.approx(module.WORKSPACE * 6 * 50)
     assert pieces == pytest.approx(module.PROGRAM_MB["cpu"] + 60 + module.WORKSPACE * 2 * 50)
 
 
 def test_two_devices_share_the_images_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "START_S", 0.0)
-    alone = scale_cost(COST, replace(PLAN, tuning=0, held_out=0, learn=0))
-    together = scale_cost(COST, replace(PLAN, tuning=0, held_out=0, learn=0, processes=2))
+    alone = scale_cost(COST, replace(PLAN, validation_images=0, test_images=0, training_images=0))
+    together = scale_cost(COST, replace(PLAN, validation_images=0, test_images=0, training_images=0, processes=2))
     assert alone.seconds - together.seconds == pytest.approx(60 * 4 * 0.5)
 
 
 PLANS = [
-    ("whole steps of what is learnt", {}, {"batch": 4, "piece": 4, "steps": 6, "epochs": 3}),
-    ("in pieces", {"pieces": 2}, {"batch": 4, "piece": 2, "steps": 6}),
+    ("whole steps of the training images", {}, {"batch": 4, "device_batch": 4, "steps": 6, "epochs": 3}),
+    ("with gradient accumulation", {"pieces": 2}, {"batch": 4, "device_batch": 2, "steps": 6}),
     ("more in a step than there are", {"batch_size": 64}, {"steps": 1}),
     ("auto is a quarter of the images at most", {"batch_size": "auto"}, {"batch": 4}),
 ]
@@ -108,11 +109,11 @@ def test_base_data_take_their_share_of_each_step(folder: Path, recipe: TrainReci
     assert (plan.batch, plan.steps) == (4, count_workload(recipe).training_images // 2)
 
 
-def test_the_cost_of_a_step_is_what_the_clock_says(recipe: TrainRecipe) -> None:
-    """Each look at the clock is a tenth of a second later than the one before."""
+def test_the_cost_of_a_step_is_measured_by_the_clock(recipe: TrainRecipe) -> None:
+    """Each reading of the clock is a tenth of a second later than the previous one."""
     ticks = count()
     cost = measure_step(recipe, clock=lambda: next(ticks) / 10)
-    images = 16  # as small as they are, so many are measured at once
+    images = 16  # measured at once, because they are small
     assert cost.image_s == pytest.approx(0.1 / images)
     assert cost.update_s == pytest.approx(0.1)
     assert cost.forward_s == pytest.approx(0.1 / images)
@@ -131,7 +132,7 @@ def test_a_larger_input_costs_by_its_area(recipe: TrainRecipe) -> None:
 
 
 def test_memory_of_a_step_is_that_of_the_network(recipe: TrainRecipe) -> None:
-    """Twice the side, four times what is kept; weights, gradients and two moments stay."""
+    """Twice the side needs four times the activations; weights, gradients and two moments do not change."""
     small, large = (
         measure_step(recipe.model_copy(update={"model": recipe.model.model_copy(update={"input_size": side}), **more}))
         for side, more in ((64, {"precision": "fp32"}), (128, {"precision": "fp32", "ema_decay": 0.9}))
@@ -141,19 +142,19 @@ def test_memory_of_a_step_is_that_of_the_network(recipe: TrainRecipe) -> None:
 
 
 def test_it_is_measured_once(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     monkeypatch.setattr("napari_melanoma.training.batch_size.measure_step", lambda recipe: COST)
-    run = RunContext(lambda progress: said.append(progress.message))
+    run = RunContext(lambda progress: messages.append(progress.message))
     first = estimate_run(recipe, run=run)
     again = estimate_run(recipe.model_copy(update={"epochs": 6, "batch_size": 8, "learning_rate": 1e-4}), run=run)
     assert (first.epochs, again.epochs) == (3, 6)
     estimate_run(recipe.model_copy(update={"precision": "fp32"}), run=run)
-    assert said == ["Measuring a step"] * 2
+    assert messages == ["Measuring a step"] * 2
 
 
-def test_the_worker_answers(recipe: TrainRecipe) -> None:
-    said: list[Progress] = []
-    answer = worker.HANDLERS["estimate"]({"recipe": recipe.model_dump(mode="json")}, RunContext(said.append))
+def test_the_worker_estimates(recipe: TrainRecipe) -> None:
+    messages: list[Progress] = []
+    answer = worker.HANDLERS["estimate"]({"recipe": recipe.model_dump(mode="json")}, RunContext(messages.append))
     assert RunEstimate(**answer).device == "cpu"
     assert answer["seconds"] > 0
     assert answer["memory_mb"] > 100
@@ -171,33 +172,33 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
         estimate_run(recipe.model_copy(update={"data": gone}), run=RunContext())
 
 
-def test_memory_of_a_gpu_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_gpu_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     from napari_melanoma.training.batch_size import release_memory
 
-    given_back: list[str] = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append("cuda"))
-    monkeypatch.setattr(torch.mps, "empty_cache", lambda: given_back.append("mps"))
+    released: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append("cuda"))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: released.append("mps"))
     for device in ("cpu", "cuda", "mps"):
         release_memory(device)
-    assert given_back == ["cuda", "mps"]
+    assert released == ["cuda", "mps"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_memory_is_given_back_however_measuring_ends(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_released_after_an_error(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_melanoma.training import batch_size
     from napari_melanoma.training.recipe import TrainRecipe
 
-    given_back: list[str] = []
+    released: list[str] = []
 
     def measured(*_: object) -> None:
         if fails:
             raise MemoryError
 
     monkeypatch.setattr(batch_size, "_measure_step", measured)
-    monkeypatch.setattr(batch_size, "release_memory", given_back.append)
+    monkeypatch.setattr(batch_size, "release_memory", released.append)
     recipe = TrainRecipe.parse({"device": "cpu", "data": {"datasets": ["somewhere"]}}, "the test")
     with pytest.raises(MemoryError) if fails else nullcontext():
         batch_size.measure_step(recipe)
-    assert given_back == ["cpu"]
+    assert released == ["cpu"]

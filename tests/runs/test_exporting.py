@@ -1,4 +1,4 @@
-"""A bundle as a file for other programs, and what 8-bit integers gain and lose."""
+"""Export of bundles for other programs, and the comparison of 8-bit integers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_melanoma.runs.exporting import Int8Options, export_bundle, export_in
 
 @pytest.fixture
 def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two layers instead of the bundle's network: what is slow is tested with the networks."""
+    """Two layers instead of the bundle's network, to be fast."""
     import torch
     from torch import nn
 
@@ -46,7 +46,7 @@ def data_set(folder: Path, count: int) -> Path:
 
 
 @pytest.mark.usefixtures("two_layers")
-def test_integers_come_with_their_figures(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_an_int8_export_is_measured(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     data, out = data_set(tmp_path / "squares", 6), tmp_path / "out" / "small.onnx"
     report = export_int8_bundle(tiny_bundle, out, [data], Int8Options(measured=2), run=RunContext())
     whole, integers = report.versions["squares"]
@@ -60,15 +60,15 @@ def test_integers_come_with_their_figures(tiny_bundle: BundleInfo, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("two_layers")
-def test_a_file_carries_the_configuration_of_its_bundle(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_a_file_contains_the_configuration_of_its_bundle(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     about = json.loads(read_metadata(export_bundle(tiny_bundle, tmp_path / "tiny.pt", "torchscript")))
     assert about.pop("fingerprint") == tiny_bundle.fingerprint
     assert about == tiny_bundle.config.model_dump(mode="json")
 
 
-def test_integers_want_photographs(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_an_int8_export_needs_photographs(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Name a data set: --data"):
         export_int8_bundle(tiny_bundle, tmp_path / "x.onnx", [], Int8Options(), run=RunContext())
-    with pytest.raises(DataSetError, match="needs one to fit to, one to measure"):
+    with pytest.raises(DataSetError, match="needs one to calibrate and one to measure"):
         one = data_set(tmp_path / "one", 1)
         export_int8_bundle(tiny_bundle, tmp_path / "x.onnx", [one], Int8Options(), run=RunContext())

@@ -1,4 +1,4 @@
-"""After a run: which images judge it, against what, and what taking over and discarding leave in the folder."""
+"""After a run: its test images, the comparison, and the files of activating and discarding the model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def recipe(tmp_path: Path, tiny_bundle: BundleInfo) -> TrainRecipe:
 
 @pytest.fixture
 def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> RunFolder:
-    """The folder of a run that has learnt nothing: its bundle is the one it started from."""
+    """The folder of a run without training: its bundle is the starting model."""
     folder = RunFolder(tmp_path / "run-01")
     folder.path.mkdir()
     write_toml(folder.config, recipe)
@@ -79,28 +79,28 @@ def test_held_out_images_of_the_run_and_of_its_base(finished: RunFolder, recipe:
     assert base == ("known",)
 
 
-def test_what_the_run_learnt_of_the_base_does_not_judge_it(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_base_images_used_for_training_are_not_test_images(finished: RunFolder, recipe: TrainRecipe) -> None:
     learnt = read_dataset(Path(recipe.data.base[0]))[0]
     with finished.data.open("a") as table:
         table.write(f"base,{learnt.image_id},known,{learnt.group},,,,,{learnt.image},{learnt.mask},,\n")
     assert "known0" not in {sample.image_id for sample in find_test_images(recipe, finished).samples}
 
 
-def test_the_gate_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
-    said: list[str] = []
-    found = compare_run(finished.path, run=RunContext(lambda progress: said.append(progress.message)))
+def test_the_comparison_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
+    messages: list[str] = []
+    found = compare_run(finished.path, run=RunContext(lambda progress: messages.append(progress.message)))
     assert (found.old.name, found.new.name) == ("tiny", "tiny")
     assert found.old.fingerprint == found.new.fingerprint == tiny_bundle.fingerprint
     assert found.difference["JA"].mean == 0
     assert found.advice == "cannot tell"
     assert {domain.name: domain.base for domain in found.domains} == {"corrections": False, "known": True}
-    assert set(said) == {"Comparing the old and the new model"}
+    assert set(messages) == {"Comparing the old and the new model"}
     report = read_run(finished.path)
     assert report.comparison == found
     assert report.bundle == finished.bundle
 
 
-def test_a_run_from_nothing_is_judged_against_the_shipped_model(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_a_run_from_scratch_is_compared_with_the_shipped_model(finished: RunFolder, recipe: TrainRecipe) -> None:
     write_toml(finished.config, recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})}))
     assert compare_run(finished.path, run=RunContext()).old.name == "lesion-small"
 
@@ -119,9 +119,9 @@ def renewed(bundle: BundleInfo, folder: Path, name: str, provenance: dict[str, o
     return read_bundle(folder)
 
 
-def test_another_model_by_the_old_name_is_not_taken_for_it(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
+def test_another_model_of_the_same_name_is_rejected(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
     settled(finished, "0" * 64)
-    with pytest.raises(BundleError, match=r"'tiny' is another model than the one that run-01 started from \(weights"):
+    with pytest.raises(BundleError, match=r"'tiny' is not the model that run-01 started from \(weights"):
         compare_run(finished.path, run=RunContext())
     assert not finished.comparison.exists()
     settled(finished, tiny_bundle.fingerprint)
@@ -131,7 +131,7 @@ def test_another_model_by_the_old_name_is_not_taken_for_it(finished: RunFolder, 
 def test_the_old_model_is_found_by_its_weights(
     finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
 ) -> None:
-    """Its name has gone to the shipped model's; the weights are installed under another one."""
+    """The weights are installed under another name."""
     renewed(tiny_bundle, user_models_folder() / "kept", "kept", {})
     settled(finished, tiny_bundle.fingerprint)
     for start in ("lesion-small", "gone"):
@@ -141,7 +141,7 @@ def test_the_old_model_is_found_by_its_weights(
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
         ({"split": "all"}, "corrections, 6 of known"),
         ({"split": "val"}, " 6 of known"),
@@ -152,18 +152,18 @@ def test_the_old_model_is_found_by_its_weights(
         ({"datasets": ["elsewhere"], "base": [], "split": "all"}, ""),
     ],
 )
-def test_what_the_old_model_may_have_learnt_is_said(
-    values: dict[str, object], said: str, finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
+def test_possible_training_images_of_the_old_model_are_reported(
+    values: dict[str, object], expected: str, finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
 ) -> None:
-    """By itself, or the model that it was fine-tuned from."""
+    """Of the model itself, or of its parent."""
     data = {"datasets": ["corrections"], "base": ["known"], **values}
     samples = find_test_images(recipe, finished).samples
     itself = renewed(tiny_bundle, user_models_folder() / "itself", "itself", {"recipe": {"data": data}})
     child = {"parent": {"name": "itself", "fingerprint": itself.fingerprint}, "recipe": {"data": {"datasets": ["x"]}}}
     for old in (itself, renewed(tiny_bundle, user_models_folder().parent / "child", "child", child)):
         found = " ".join(warn_of_training_images(old, samples, recipe.data))
-        assert found.startswith("The old model may have learnt some of these images") is bool(said)
-        assert said in found
+        assert found.startswith("The result may favor the old model") is bool(expected)
+        assert expected in found
 
 
 def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> None:
@@ -171,10 +171,10 @@ def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tin
     old = renewed(tiny_bundle, user_models_folder() / "old", "old", everything)
     model = recipe.model.model_copy(update={"start": old.name})
     write_toml(finished.config, recipe.model_copy(update={"model": model}))
-    assert "The old model may have learnt some of these images" in compare_run(finished.path, run=RunContext()).reason
+    assert "The result may favor the old model" in compare_run(finished.path, run=RunContext()).reason
 
 
-def test_masks_that_a_model_drew_and_a_person_accepted_are_counted(finished: RunFolder) -> None:
+def test_accepted_masks_are_counted(finished: RunFolder) -> None:
     rows = read_data(finished.data)
     held = [row for row in rows if row.part == "held_out"]
     assert held
@@ -182,33 +182,33 @@ def test_masks_that_a_model_drew_and_a_person_accepted_are_counted(finished: Run
     write_data(finished.data, [*accepted, *held[1:], *(row for row in rows if row not in held)])
     total = len(held) + 6
     assert (
-        f"Of the {total} reference masks, 1 were accepted without a correction"
+        f"Of the {total} reference masks, 1 were accepted without correction"
         in compare_run(finished.path, run=RunContext()).reason
     )
 
 
-def test_base_data_that_have_moved_stop_nothing(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_missing_base_data_do_not_prevent_a_comparison(finished: RunFolder, recipe: TrainRecipe) -> None:
     base = Path(recipe.data.base[0])
     base.rename(base.parent / "moved")
     found = compare_run(finished.path, run=RunContext())
     assert {domain.name for domain in found.domains} == {"corrections"}
-    assert "The base data (known) cannot be read any more" in found.reason
+    assert "The base data (known) are no longer readable" in found.reason
     write_data(finished.data, [])
     with pytest.raises(DataSetError):
         find_test_images(recipe, finished)
 
 
-def test_of_many_base_images_some_judge(
+def test_the_number_of_base_images_is_limited(
     finished: RunFolder, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_BASE_IMAGES", 4)
     found = find_test_images(recipe, finished)
     assert sum(sample.domain == "known" for sample in found.samples) == 4
     assert found == find_test_images(recipe, finished)
-    assert found.notes == ("Of the 6 images that the base data hold out, 4 were compared, chosen by their names.",)
+    assert found.notes == ("Of the 6 test images of the base data, 4 were compared, chosen by a hash of their names.",)
 
 
-def test_cancelled_keeps_an_earlier_comparison(finished: RunFolder) -> None:
+def test_a_cancelled_comparison_keeps_the_earlier_one(finished: RunFolder) -> None:
     first = compare_run(finished.path, run=RunContext())
     run = RunContext()
     run.cancel()
@@ -218,17 +218,17 @@ def test_cancelled_keeps_an_earlier_comparison(finished: RunFolder) -> None:
     assert not list(finished.path.glob(".comparison*"))
 
 
-def test_what_cannot_be_judged(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_a_run_without_test_images(finished: RunFolder, recipe: TrainRecipe) -> None:
     alone = recipe.model_copy(update={"data": recipe.data.model_copy(update={"base": ()})})
     write_data(finished.data, [])
-    with pytest.raises(RunError, match=r"run-01 held no image out.*Set data\.held_out_fraction"):
+    with pytest.raises(RunError, match=r"run-01 has no test images.*Set data\.held_out_fraction"):
         find_test_images(alone, finished)
     finished.data.unlink()
     with pytest.raises(RunError, match="the list of the run's images, cannot be read"):
         find_test_images(alone, finished)
 
 
-def test_models_that_are_not_there(finished: RunFolder, recipe: TrainRecipe) -> None:
+def test_missing_models(finished: RunFolder, recipe: TrainRecipe) -> None:
     shutil.rmtree(finished.bundle)
     with pytest.raises(RunError, match=r"expected a run folder, found no config\.toml"):
         compare_run(finished.path / "nowhere", run=RunContext())
@@ -236,11 +236,11 @@ def test_models_that_are_not_there(finished: RunFolder, recipe: TrainRecipe) -> 
         compare_run(finished.path, run=RunContext())
     gone = recipe.model.model_copy(update={"start": "thrown-away"})
     write_toml(finished.config, recipe.model_copy(update={"model": gone}))
-    with pytest.raises(BundleError, match="the model that run-01 started from has gone"):
+    with pytest.raises(BundleError, match="the starting model of run-01 is missing"):
         compare_run(finished.path, run=RunContext())
 
 
-def test_taken_over_twice_is_once(finished: RunFolder) -> None:
+def test_a_model_is_activated_only_once(finished: RunFolder) -> None:
     first, second = activate_model(finished.path, "our-clinic"), activate_model(finished.path, "our-clinic")
     assert first == second
     assert first.path == user_models_folder() / "our-clinic"
@@ -248,12 +248,12 @@ def test_taken_over_twice_is_once(finished: RunFolder) -> None:
     assert [info.name for info in list_bundles() if info.path.parent == user_models_folder()] == ["our-clinic"]
 
 
-def test_taken_over_again_after_it_was_removed(finished: RunFolder) -> None:
+def test_a_removed_model_is_activated_again(finished: RunFolder) -> None:
     shutil.rmtree(activate_model(finished.path).path)
     assert activate_model(finished.path).path.is_dir()
 
 
-def test_discarded_then_taken_over_after_all(finished: RunFolder) -> None:
+def test_a_discarded_model_can_be_activated(finished: RunFolder) -> None:
     discard_model(finished.path)
     discard_model(finished.path)
     assert (read_run(finished.path).discarded, read_run(finished.path).activated_as) == (True, None)
@@ -261,10 +261,10 @@ def test_discarded_then_taken_over_after_all(finished: RunFolder) -> None:
     report = read_run(finished.path)
     assert (report.discarded, report.activated_as) == (False, "tiny")
     discard_model(finished.path)
-    assert not read_run(finished.path).discarded, "a model in use is not thrown away by a click beside it"
+    assert not read_run(finished.path).discarded, "an active model is not discarded by accident"
 
 
-def test_no_model_to_take_over(finished: RunFolder) -> None:
+def test_no_model_to_activate(finished: RunFolder) -> None:
     shutil.rmtree(finished.bundle)
     with pytest.raises(BundleError, match="is not a model bundle"):
         activate_model(finished.path)
@@ -272,7 +272,7 @@ def test_no_model_to_take_over(finished: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"path": 3}'])
-def test_a_note_that_cannot_be_read_is_none(text: str, finished: RunFolder) -> None:
+def test_an_unreadable_note_is_ignored(text: str, finished: RunFolder) -> None:
     (finished.path / "adopted.json").write_text(text)
     assert read_run(finished.path).activated_as is None
     assert activate_model(finished.path).name == "tiny"

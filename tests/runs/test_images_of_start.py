@@ -1,4 +1,4 @@
-"""What is said before a start of images that the start was trained on: by the Train dock, and by `train --check`."""
+"""Warning about test images that the starting model was trained on, in the Train dock and `train --check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting runs as processes of their own: they outlive us, say why they could not begin, and wait for their turn."""
+"""Runs in separate processes: they survive the parent process, report failed starts, and wait in the queue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let a launched run be another program."""
+    """Replace the program of a launched run."""
 
     def program(code: str, interpreter: str = sys.executable) -> None:
         monkeypatch.setattr(launching, "build_command", lambda out, **options: [interpreter, "-c", code, str(out)])
@@ -51,7 +51,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.02)
 
 
@@ -60,7 +60,7 @@ def settled(out: Path) -> RunReport:
     return read_run(out)
 
 
-def test_names_of_runs_are_free(tmp_path: Path) -> None:
+def test_names_of_runs_are_unused(tmp_path: Path) -> None:
     made = [create_run_folder("Lesion, fine/tuned", tmp_path).name for _ in range(3)]
     assert made == ["Lesion-fine-tuned-01", "Lesion-fine-tuned-02", "Lesion-fine-tuned-03"]
     assert create_run_folder("", tmp_path).name == "run-01"
@@ -73,15 +73,15 @@ def test_no_folder_can_be_made_in_a_file(tmp_path: Path) -> None:
         create_run_folder("x", tmp_path / "file")
 
 
-def test_a_run_outlives_whoever_started_it(tmp_path: Path) -> None:
-    """A program launches a run and ends; the run goes on, is found alive, and is no child of ours."""
+def test_a_run_survives_its_parent_process(tmp_path: Path) -> None:
+    """A program launches a run and ends; the run continues, and is not a child of this process."""
     out = tmp_path / "run-01"
     code = f"""
 import sys
 from pathlib import Path
 from napari_melanoma.runs import runs as launching
 from napari_melanoma.training.recipe import TrainRecipe
-launching.command = lambda out, **options: [sys.executable, "-c", "import time; time.sleep(60)"]
+launching.build_command = lambda out, **options: [sys.executable, "-c", "import time; time.sleep(60)"]
 launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), Path({str(out)!r}))
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -90,14 +90,14 @@ launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), P
     try:
         assert is_run_alive(out)
         assert read_run(out).state is RunState.starting
-        with pytest.raises(RunError, match="at work already"):
+        with pytest.raises(RunError, match="already running"):
             launch(RECIPE, out)
     finally:
         psutil.Process(stamp.pid).kill()
     assert settled(out).state is RunState.failed
 
 
-def test_a_program_that_fails_at_once_says_why(tmp_path: Path, pretend: Callable[..., None]) -> None:
+def test_a_failed_start_is_explained(tmp_path: Path, pretend: Callable[..., None]) -> None:
     pretend("import napari_melanoma.no_such_module")
     launch(RECIPE, tmp_path / "run-01")
     report = settled(tmp_path / "run-01")
@@ -106,7 +106,7 @@ def test_a_program_that_fails_at_once_says_why(tmp_path: Path, pretend: Callable
     assert report.recipe == RECIPE
 
 
-def test_an_interpreter_that_is_not_there(tmp_path: Path, pretend: Callable[..., None]) -> None:
+def test_a_missing_interpreter(tmp_path: Path, pretend: Callable[..., None]) -> None:
     pretend("pass", str(tmp_path / "no-python"))
     with pytest.raises(RunError, match="no process could be started"):
         launch(RECIPE, tmp_path / "run-01")
@@ -115,7 +115,7 @@ def test_an_interpreter_that_is_not_there(tmp_path: Path, pretend: Callable[...,
     assert "no process could be started" in report.message
 
 
-def test_our_dead_children_are_taken_leave_of(tmp_path: Path, pretend: Callable[..., None]) -> None:
+def test_ended_child_processes_are_reaped(tmp_path: Path, pretend: Callable[..., None]) -> None:
     pretend("pass")
     launch(RECIPE, tmp_path / "run-01")
     stamp = ProcessStamp.read(tmp_path / "run-01" / PROCESS_FILE)
@@ -124,9 +124,9 @@ def test_our_dead_children_are_taken_leave_of(tmp_path: Path, pretend: Callable[
     until(lambda: read_run(tmp_path / "run-01") is not None and not psutil.pid_exists(stamp.pid))
 
 
-def test_a_run_that_has_not_begun_to_train_is_cancelled_at_once(tmp_path: Path, pretend: Callable[..., None]) -> None:
+def test_a_starting_run_is_cancelled_at_once(tmp_path: Path, pretend: Callable[..., None]) -> None:
     out = tmp_path / "run-01"
-    pretend("import time; time.sleep(60)")  # as one that loads torch
+    pretend("import time; time.sleep(60)")  # like a process that loads torch
     launch(RECIPE, out)
     began = time.monotonic()
     send_command_or_stop(out, "cancel")
@@ -138,7 +138,7 @@ def test_a_run_that_has_not_begun_to_train_is_cancelled_at_once(tmp_path: Path, 
     assert settled(out).message == "again"
 
 
-def test_a_run_that_trains_is_cancelled_by_its_folder_alone(tmp_path: Path, pretend: Callable[..., None]) -> None:
+def test_a_training_run_is_cancelled_only_by_its_folder(tmp_path: Path, pretend: Callable[..., None]) -> None:
     out = tmp_path / "run-01"
     pretend("import time; time.sleep(60)")
     launch(RECIPE, out)
@@ -150,7 +150,7 @@ def test_a_run_that_trains_is_cancelled_by_its_folder_alone(tmp_path: Path, pret
     assert not end_process(out)
 
 
-def test_a_run_that_cannot_be_killed_is_not_called_cancelled(
+def test_a_run_that_cannot_be_killed_is_not_reported_as_cancelled(
     tmp_path: Path, pretend: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(process: psutil.Process) -> None:
@@ -162,7 +162,7 @@ def test_a_run_that_cannot_be_killed_is_not_called_cancelled(
     with monkeypatch.context() as patch:
         patch.setattr(psutil.Process, "kill", refuse)
         send_command_or_stop(out, "cancel")
-    assert read_run(out).state is RunState.cancelling  # it reads the wish itself
+    assert read_run(out).state is RunState.cancelling  # it reads the command itself
     assert end_process(out)
 
 
@@ -178,7 +178,7 @@ def test_a_run_is_launched_again_after_its_end(tmp_path: Path, pretend: Callable
     assert settled(out).message == "second"
 
 
-def test_a_run_that_only_looks_dead_is_left_alone(tmp_path: Path) -> None:
+def test_a_run_owned_by_another_machine_is_not_changed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run-01")
     with folder.locked():
         folder.append_event("paused")
@@ -186,7 +186,7 @@ def test_a_run_that_only_looks_dead_is_left_alone(tmp_path: Path) -> None:
         ProcessStamp(1, 1.0, "elsewhere", "", "another machine").write(folder.path / PROCESS_FILE)
         os.utime(folder.events, (0, 0))
         assert not is_run_alive(folder.path)
-        with pytest.raises(RunError, match="at work already"):
+        with pytest.raises(RunError, match="already running"):
             launch(RECIPE, folder.path)
     assert folder.read_command() == "pause"
     assert (folder.path / PROCESS_FILE).is_file()
@@ -212,18 +212,18 @@ def test_a_lone_run_does_not_wait(tmp_path: Path) -> None:
 
 
 class Queue:
-    """Runs that come one after the other while others hold their turn, and what they said of it."""
+    """A queue of runs, with their messages and events."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.naps = 0
-        self.said: list[str] = []
-        self.run = RunContext(self._hear)
+        self.messages: list[str] = []
+        self.run = RunContext(self._add_message)
 
-    def _hear(self, progress: Progress) -> None:
-        self.said.append(progress.message)
+    def _add_message(self, progress: Progress) -> None:
+        self.messages.append(progress.message)
 
-    def told(self, name: str) -> list[tuple[object, object]]:
+    def events(self, name: str) -> list[tuple[object, object]]:
         return [(event["kind"], event.get("position")) for event in RunFolder(self.folder / name).read_events()]
 
 
@@ -233,7 +233,7 @@ def queue(tmp_path: Path) -> Queue:
 
 
 def test_first_come_first_served(queue: Queue) -> None:
-    """The third run waits for two, then for one, then it is its turn."""
+    """The third run waits for two runs, then for one, then starts."""
     first, second = (draw_ticket(queue.folder / name, ProcessStamp.create()) for name in ("first", "second"))
 
     def nap(seconds: float) -> None:
@@ -245,28 +245,28 @@ def test_first_come_first_served(queue: Queue) -> None:
 
     with wait_for_turn(queue.folder / "third", run=queue.run, sleep=nap):
         assert queue.naps == 4
-    assert queue.told("third") == [("queued", 2), ("queued", 1)]
-    assert queue.said == ["Waiting for 2 other runs to end", "Waiting for 1 other run to end"]
+    assert queue.events("third") == [("queued", 2), ("queued", 1)]
+    assert queue.messages == ["Waiting for 2 other runs to end", "Waiting for 1 other run to end"]
 
 
-def test_whoever_waits_for_a_paused_run_is_told_which(queue: Queue) -> None:
+def test_a_waiting_run_names_the_paused_one(queue: Queue) -> None:
     first, turns = RunFolder(queue.folder / "first"), iter(["pause", "run"])
     draw_ticket(first.path, ProcessStamp.create())
     first.path.mkdir()
 
     def nap(seconds: float) -> None:
-        if (wish := next(turns, None)) is None:
+        if (command := next(turns, None)) is None:
             raise Cancelled
-        first.write_command("pause" if wish == "pause" else "run")
+        first.write_command("pause" if command == "pause" else "run")
 
     with pytest.raises(Cancelled), wait_for_turn(queue.folder / "next", run=queue.run, sleep=nap):
         pytest.fail("it was not its turn")
     waiting = "Waiting for 1 other run to end"
-    assert queue.said == [waiting, f"{waiting}; first is paused", waiting]
+    assert queue.messages == [waiting, f"{waiting}; first is paused", waiting]
     assert [event["paused"] for event in RunFolder(queue.folder / "next").read_events()] == [None, "first", None]
 
 
-def test_whoever_died_is_skipped(queue: Queue) -> None:
+def test_a_dead_process_is_skipped(queue: Queue) -> None:
     ticket = draw_ticket(queue.folder / "dead", ProcessStamp.create())
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     stamp = ProcessStamp.create(child.pid)
@@ -276,8 +276,8 @@ def test_whoever_died_is_skipped(queue: Queue) -> None:
         assert not ticket.path.exists()
 
 
-def test_whoever_was_launched_first_goes_first(tmp_path: Path, pretend: Callable[..., None]) -> None:
-    """The ticket is drawn at the launch, for a child may take long to get as far as waiting."""
+def test_the_queue_follows_the_order_of_launches(tmp_path: Path, pretend: Callable[..., None]) -> None:
+    """The ticket is drawn at the launch, because a child process may take long to reach the queue."""
     pretend("import sys; sys.stdin.close(); import time; time.sleep(60)")
     launch(RECIPE, tmp_path / "slow")
     slow = ProcessStamp.read(tmp_path / "slow" / PROCESS_FILE)
@@ -294,14 +294,14 @@ def test_whoever_was_launched_first_goes_first(tmp_path: Path, pretend: Callable
     assert [event["kind"] for event in RunFolder(tmp_path / "quick").read_events()] == ["queued"]
 
 
-def test_a_ticket_drawn_at_the_launch_is_that_of_the_child(tmp_path: Path) -> None:
+def test_the_child_process_uses_the_ticket_of_the_launch(tmp_path: Path) -> None:
     first = draw_ticket(tmp_path / "run", ProcessStamp.create())
     draw_ticket(tmp_path / "later", ProcessStamp.create())
     with wait_for_turn(tmp_path / "run", run=RunContext(), sleep=pytest.fail):
         assert draw_ticket(tmp_path / "run", ProcessStamp.create()).number == first.number
 
 
-def test_a_run_that_died_in_the_queue_goes_to_its_end(tmp_path: Path) -> None:
+def test_a_restarted_run_joins_the_end_of_the_queue(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     dead = draw_ticket(tmp_path / "run", ProcessStamp.create(child.pid))
     child.wait()
@@ -325,12 +325,12 @@ def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
         wait_for_turn(folder.path, run=queue.run, sleep=nap),
     ):
         pytest.fail("it was not its turn")
-    assert queue.told("next") == [("queued", 1)]
+    assert queue.events("next") == [("queued", 1)]
     assert list(queue_folder().glob("*.json")) == []
 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:
-    """Each notes when it began and ended; in no order do they overlap."""
+    """Each records when it began and ended; they do not overlap."""
     code = """
 import sys, time
 from pathlib import Path

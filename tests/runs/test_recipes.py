@@ -1,4 +1,4 @@
-"""The shipped recipes: each is complete with data and a start, says what it is for, and does what it claims."""
+"""The shipped recipes: each can be completed, has a summary, and sets the documented values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_each_is_complete_with_data_and_a_start(shipped: ShippedRecipe, start: s
 
 
 @pytest.mark.parametrize("shipped", SHIPPED, ids=lambda recipe: recipe.name)
-def test_each_says_what_it_is_for(shipped: ShippedRecipe) -> None:
+def test_each_has_a_summary(shipped: ShippedRecipe) -> None:
     assert 20 < len(shipped.summary) < 120
     assert shipped.title
     assert "datasets" not in shipped.values.get("data", {})
@@ -44,7 +44,7 @@ def test_each_says_what_it_is_for(shipped: ShippedRecipe) -> None:
     assert text.startswith("# "), "a recipe begins with what it is for"
 
 
-def test_the_one_for_corrections_stands_first() -> None:
+def test_the_recipe_for_corrections_is_first() -> None:
     assert [recipe.name for recipe in SHIPPED] == [
         "fine-tune",
         "classify",
@@ -62,7 +62,7 @@ def test_the_one_for_corrections_stands_first() -> None:
     ]
 
 
-def test_the_one_for_whole_slides_starts_from_nothing() -> None:
+def test_the_recipe_for_whole_slides_starts_from_scratch() -> None:
     shipped = find_shipped_recipe("slide-mil")
     assert shipped.start == "none"
     recipe = shipped.complete(["embeddings"], shipped.start)
@@ -71,7 +71,7 @@ def test_the_one_for_whole_slides_starts_from_nothing() -> None:
         shipped.complete(["embeddings"], "imagenet")
 
 
-def test_fine_tuning_is_gentle() -> None:
+def test_fine_tuning_has_small_learning_rates() -> None:
     recipe = find_shipped_recipe("fine-tune").complete(["corrections"], "lesion-small", data={"base": ["known"]})
     first = TrainRecipe.parse({"data": {"datasets": ["x"]}}, "the defaults")
     assert recipe.learning_rate < first.learning_rate
@@ -103,7 +103,7 @@ def test_overrides_win(tiny_bundle: BundleInfo) -> None:
     assert recipe.data.datasets == ("x",)
 
 
-def test_what_is_not_allowed_is_said() -> None:
+def test_invalid_values_are_reported() -> None:
     with pytest.raises(ConfigError, match="there is no recipe 'fast'"):
         find_shipped_recipe("fast")
     with pytest.raises(ConfigError, match="unknown key 'speed'"):
@@ -114,7 +114,7 @@ def test_what_is_not_allowed_is_said() -> None:
         SHIPPED[0].complete(["x"], "gone")
 
 
-def test_the_risk_is_learnt_as_the_paper_says() -> None:
+def test_the_risk_recipe_follows_the_paper() -> None:
     recipe = find_shipped_recipe("risk").complete(["cohort"], "imagenet")
     assert (recipe.optimiser, recipe.learning_rate, recipe.batch_size) == ("adam", 1e-3, 32)
     assert (recipe.epochs, recipe.patience, recipe.model.input_size) == (50, 10, 512)
@@ -142,7 +142,7 @@ def test_patches_with_a_patient_are_a_data_set_like_any_other(name: str) -> None
 
 @pytest.fixture
 def tiles(tmp_path: Path) -> Path:
-    """A folder that says that it holds tiles of four classes, one of which no model that ships knows."""
+    """A data set of tiles of four classes, one of which no shipped model has."""
     labels = ("background", "benign tissue", "melanoma", "naevus", "necrosis")
     tile = TileConfig(mpp=1.0, side_px=128)
     write_tile_set(tmp_path, TileSet(tile=tile, labels=labels, classes=labels[1:]))
@@ -156,7 +156,7 @@ def tiles(tmp_path: Path) -> Path:
         ("encoder", ("benign tissue", "melanoma", "naevus", "necrosis"), "tile-demo-new"),
     ],
 )
-def test_a_model_keeps_its_classes_or_gives_its_encoder_for_others(
+def test_a_start_keeps_its_classes_or_provides_its_encoder(
     tiles: Path, take: str, classes: tuple[str, ...], name: str
 ) -> None:
     recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", take)
@@ -177,8 +177,8 @@ def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
     from napari_melanoma.models.zoo import find_encoder
 
     recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder")
-    said: list[str] = []
-    network = create_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, notify=said.append)
+    notices: list[str] = []
+    network = create_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, notify=notices.append)
     ours, theirs = (find_encoder(one) for one in (network, load_network(find_bundle("tile-demo"))))
     assert ours is not None
     assert theirs is not None
@@ -186,7 +186,7 @@ def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
     assert all(bool((value == known[name]).all()) for name, value in ours.state_dict().items())
     heads = [value.shape[0] for name, value in network.state_dict().items() if name.startswith("head") and value.ndim]
     assert heads[-1] == 4
-    assert "is from 'tile-demo'; all other weights are random" in said[0]
+    assert "is from 'tile-demo'; all other weights are random" in notices[0]
     assert describe_start(recipe, find_parent(recipe)).startswith("encoder of tile-demo, weights ")
 
 
@@ -212,18 +212,18 @@ def test_the_command_line_writes_which_part_is_taken(tiles: Path, tmp_path: Path
     assert read_toml(out, TrainRecipe).model.take == "encoder"
 
 
-def test_images_of_a_class_that_is_not_learnt_are_named_with_what_to_do() -> None:
+def test_images_of_unused_classes_are_reported() -> None:
     samples = [Sample(f"i{n}", Path(f"i{n}.png"), None, f"g{n}", "train", "set") for n in range(4)]
-    told = dict(zip((("set", one.image_id) for one in samples), ("a", "b", "new", "new"), strict=True))
-    known = {key: answer for key, answer in told.items() if answer != "new"}
-    table = ClassTable(("a", "b"), known, {}, {key: answer for key, answer in told.items() if answer == "new"})
+    labels = dict(zip((("set", one.image_id) for one in samples), ("a", "b", "new", "new"), strict=True))
+    known = {key: label for key, label in labels.items() if label != "new"}
+    table = ClassTable(("a", "b"), known, {}, {key: label for key, label in labels.items() if label == "new"})
     chosen, (notice,) = keep_labeled(SelectedSamples(TrainingSplit(samples, [], [])), table)
     assert [one.image_id for one in chosen.parts.training] == ["i0", "i1"]
     assert notice.startswith("2 of 4 images are new, which is not among the trained classes,")
     assert "model.take = 'encoder'" in notice
 
 
-def test_going_on_with_other_classes_is_refused_and_a_new_head_is_not(tiles: Path) -> None:
+def test_other_classes_need_a_new_head(tiles: Path) -> None:
     prepared: Any = SimpleNamespace(classes=SimpleNamespace(names=("benign tissue", "melanoma", "naevus", "necrosis")))
     whole = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo")
     with pytest.raises(RunError, match=r"or model.take to 'encoder'"):

@@ -1,4 +1,4 @@
-"""What a run folder is read as: every state, half-written files, folders of others, and its events as they come."""
+"""Reading run folders: every state, incomplete files, other folders, and new events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def gone() -> ProcessStamp:
 
 @pytest.fixture
 def zombie() -> Iterator[int]:
-    """A child that has ended and that nobody has taken leave of."""
+    """A child process that has ended and was not reaped."""
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     deadline = time.monotonic() + 20
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
@@ -56,25 +56,25 @@ def zombie() -> Iterator[int]:
 
 LIVE = [
     (["launched"], "run", RunState.starting, "Starting."),
-    (["launched", "queued"], "run", RunState.queued, "Waits for 2 other runs to end."),
-    (["launched", "queued", "started"], "run", RunState.running, "At work."),
+    (["launched", "queued"], "run", RunState.queued, "Waiting for 2 other runs to end."),
+    (["launched", "queued", "started"], "run", RunState.running, "Running."),
     (["started", "step"], "run", RunState.running, "Epoch 4 of 20."),
     (["started", "step", "paused"], "pause", RunState.paused, "Paused;"),
     (["started", "step", "paused", "continued"], "run", RunState.running, "Epoch 4 of 20."),
     (["started", "step"], "cancel", RunState.cancelling, "Ends after the current batch or image"),
     (["launched", "queued"], "cancel", RunState.cancelling, "Ends after"),
-    (["started", "cancelled"], "cancel", RunState.cancelled, "Cancelled after 2 of 20 epochs. Resume goes on"),
+    (["started", "cancelled"], "cancel", RunState.cancelled, "Cancelled after 2 of 20 epochs. Resume continues"),
     (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),
     (["started", "progress"], "run", RunState.running, "Reading images."),
     (["started", "failed"], "run", RunState.failed, "the disk is full"),
     (["started", "finished"], "run", RunState.finished, "Finished after 2 epochs; threshold 0.52."),
-    (["started", "notice"], "run", RunState.running, "At work."),
+    (["started", "notice"], "run", RunState.running, "Running."),
 ]  # fmt: skip
 DEAD = [
-    (["launched"], RunState.failed, "Its process ended before it began"),
-    (["launched", "queued"], RunState.lost, "It ended without a word: killed, or the machine went down. Resume"),
-    (["started", "step"], RunState.lost, "It ended without a word"),
-    (["started", "paused"], RunState.lost, "It ended without a word"),
+    (["launched"], RunState.failed, "The process ended at start-up"),
+    (["launched", "queued"], RunState.lost, "The process ended unexpectedly: it was killed, or the machine shut down"),
+    (["started", "step"], RunState.lost, "The process ended unexpectedly"),
+    (["started", "paused"], RunState.lost, "The process ended unexpectedly"),
     (["started", "finished"], RunState.finished, "Finished after 2 epochs"),
     (["started", "cancelled"], RunState.cancelled, "Cancelled after 2 of 20 epochs"),
 ]  # fmt: skip
@@ -87,7 +87,7 @@ FACTS: dict[str, dict[str, object]] = {
 }
 
 
-def tell(folder: RunFolder, kinds: list[str]) -> None:
+def write_events(folder: RunFolder, kinds: list[str]) -> None:
     for kind in kinds:
         folder.append_event(kind, **FACTS.get(kind, {}))
     for epoch in range(2):
@@ -95,11 +95,11 @@ def tell(folder: RunFolder, kinds: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "wish", "state", "message"), LIVE, ids=lambda v: "-".join(v) if isinstance(v, list) else None
+    ("kinds", "command", "state", "message"), LIVE, ids=lambda v: "-".join(v) if isinstance(v, list) else None
 )
-def test_a_run_whose_process_lives(kinds, wish, state, message, folder: RunFolder) -> None:
-    tell(folder, kinds)
-    folder.write_command(wish)
+def test_a_run_with_an_active_process(kinds, command, state, message, folder: RunFolder) -> None:
+    write_events(folder, kinds)
+    folder.write_command(command)
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     report = read_run(folder.path)
     assert (report.state, report.message[: len(message)]) == (state, message)
@@ -109,16 +109,16 @@ def test_a_run_whose_process_lives(kinds, wish, state, message, folder: RunFolde
 @pytest.mark.parametrize(
     ("kinds", "state", "message"), DEAD, ids=lambda v: "-".join(v) if isinstance(v, list) else None
 )
-def test_a_run_whose_process_has_gone(kinds, state, message, folder: RunFolder, gone: ProcessStamp) -> None:
-    tell(folder, kinds)
+def test_a_run_whose_process_has_ended(kinds, state, message, folder: RunFolder, gone: ProcessStamp) -> None:
+    write_events(folder, kinds)
     gone.write(folder.path / PROCESS_FILE)
     report = read_run(folder.path)
     assert (report.state, report.message[: len(message)]) == (state, message)
     assert report.ended is not None
 
 
-def test_what_a_report_says(folder: RunFolder) -> None:
-    tell(folder, ["started", "step", "step"])
+def test_the_content_of_a_report(folder: RunFolder) -> None:
+    write_events(folder, ["started", "step", "step"])
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     report = read_run(folder.path)
     assert (report.name, report.epoch, report.epochs, report.best) == ("run-01", 2, 20, 0.8)
@@ -129,7 +129,7 @@ def test_what_a_report_says(folder: RunFolder) -> None:
     assert (report.bundle, report.comparison, report.activated_as, report.discarded) == (None, None, None, False)
 
 
-def test_last_words_of_a_child_that_never_began(folder: RunFolder, gone: ProcessStamp) -> None:
+def test_the_output_of_a_failed_start(folder: RunFolder, gone: ProcessStamp) -> None:
     folder.append_event("launched")
     gone.write(folder.path / PROCESS_FILE)
     (folder.path / "output.txt").write_text(
@@ -140,15 +140,15 @@ def test_last_words_of_a_child_that_never_began(folder: RunFolder, gone: Process
     assert report.message == "Traceback\nline\nImportError: no torch"
 
 
-def test_what_a_killed_child_said_last_is_told(folder: RunFolder, gone: ProcessStamp) -> None:
+def test_the_last_output_of_a_killed_process(folder: RunFolder, gone: ProcessStamp) -> None:
     folder.append_event("started")
     gone.write(folder.path / PROCESS_FILE)
     (folder.path / "output.txt").write_text("--- now\nCUDA error: device lost\n")
-    assert read_run(folder.path).message.endswith("Resume begins it again. It said last: CUDA error: device lost")
+    assert read_run(folder.path).message.endswith("Resume restarts it. Last output: CUDA error: device lost")
 
 
-def test_half_written_lines_are_not_there_yet(folder: RunFolder) -> None:
-    tell(folder, ["started", "step"])
+def test_incomplete_lines_are_ignored(folder: RunFolder) -> None:
+    write_events(folder, ["started", "step"])
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     with folder.events.open("a") as events:
         events.write('not json\n[1]\n{"kind": 3}\n{"time": 1, "kind": "fail')
@@ -158,9 +158,9 @@ def test_half_written_lines_are_not_there_yet(folder: RunFolder) -> None:
     assert (report.state, report.epoch) == (RunState.running, 2)
 
 
-def test_a_recipe_of_another_version_is_none(folder: RunFolder) -> None:
+def test_a_recipe_of_another_version_is_ignored(folder: RunFolder) -> None:
     folder.config.write_text('format = 9\nflux = "capacitor"\n')
-    tell(folder, ["started", "finished"])
+    write_events(folder, ["started", "finished"])
     report = read_run(folder.path)
     assert (report.recipe, report.epochs, report.state) == (None, 0, RunState.finished)
 
@@ -168,15 +168,15 @@ def test_a_recipe_of_another_version_is_none(folder: RunFolder) -> None:
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(os.urandom(999))])
 @pytest.mark.parametrize("name", ["events.jsonl", "metrics.csv", "config.toml", PROCESS_FILE])
 def test_no_missing_or_foreign_file_raises(spoil, name: str, folder: RunFolder) -> None:
-    tell(folder, ["started", "step"])
+    write_events(folder, ["started", "step"])
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     spoil(folder.path / name)
     assert isinstance(read_run(folder.path), RunReport)
 
 
-def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+def test_a_missing_folder(tmp_path: Path) -> None:
     report = read_run(tmp_path / "nowhere")
-    assert (report.state, report.message) == (RunState.lost, "There is nothing in this folder that a run has written.")
+    assert (report.state, report.message) == (RunState.lost, "This folder contains no files of a run.")
 
 
 def test_a_long_run_is_read_from_its_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,16 +262,14 @@ def test_a_run_lives_on_when_its_machine_gets_another_name(folder: RunFolder) ->
     assert is_run_alive(folder.path)
 
 
-def test_of_two_machines_with_one_mark_the_other_one_is_judged_by_its_signs(
-    folder: RunFolder, gone: ProcessStamp
-) -> None:
+def test_two_machines_with_the_same_id(folder: RunFolder, gone: ProcessStamp) -> None:
     write_json(folder.path / PROCESS_FILE, {**vars(gone), "host": "its copy"})
     assert not is_run_alive(folder.path)
     folder.append_event("paused")
     assert is_run_alive(folder.path)
 
 
-def test_a_run_that_says_nothing_gives_signs_of_life(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_events_writes_a_heartbeat(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.01)
     folder.append_event("paused")
     size = folder.events.stat().st_size
@@ -284,13 +282,15 @@ def test_a_run_that_says_nothing_gives_signs_of_life(folder: RunFolder, monkeypa
     assert folder.events.stat().st_size == size
 
 
-def test_a_run_that_waits_behind_a_paused_one_says_so(folder: RunFolder) -> None:
+def test_a_run_that_waits_for_a_paused_one(folder: RunFolder) -> None:
     folder.append_event("queued", position=1, paused="lesion-01")
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
-    assert read_run(folder.path).message == "Waits for 1 other run to end. lesion-01 is paused: continue or cancel it."
+    assert (
+        read_run(folder.path).message == "Waiting for 1 other run to end. lesion-01 is paused: continue or cancel it."
+    )
 
 
-def test_a_run_stands_back() -> None:
+def test_a_run_has_low_priority() -> None:
     code = (
         "import psutil\nfrom napari_melanoma.core.processes import lower_priority\n"
         "before = int(psutil.Process().nice())\nlower_priority()\nlower_priority()\n"

@@ -1,4 +1,4 @@
-"""A search around trainings that are only told of: what it leaves, what it goes on with, whom it refuses."""
+"""A search with simulated trainings: its files, continuing it, and rejected folders."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def recipe() -> SearchRecipe:
 
 
 class Trainer:
-    """Stands for the training: keeps a run folder as it does, and knows what each recipe comes to."""
+    """Replaces the training: writes a run folder, with a result that depends on the recipe."""
 
     def __init__(self, learn: Learn) -> None:
         self.learn = learn
-        self.asked: list[tuple[str, bool]] = []
+        self.calls: list[tuple[str, bool]] = []
 
-    def __call__(self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, judge: bool) -> None:
-        assert not judge, "what is held out stays unseen"
+    def __call__(self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, evaluate: bool) -> None:
+        assert not evaluate, "the test set stays unseen"
         folder = RunFolder(out)
-        self.asked.append((out.name, resume))
+        self.calls.append((out.name, resume))
         out.mkdir(parents=True, exist_ok=True)
         write_toml(folder.config, recipe)
         folder.append_event("started")
@@ -65,7 +65,7 @@ class Trainer:
 
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    """The nearer to 0.001 the better, and Dice better than cross-entropy."""
+    """Better results closer to 0.001, and with Dice instead of cross-entropy."""
     found = Trainer(lambda r: round(0.8 - abs(r.learning_rate - 1e-3) * 10 + 0.01 * (r.loss == "soft_dice"), 4))
     monkeypatch.setattr(workflow, "train", found)
     return found
@@ -73,7 +73,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 @pytest.fixture
 def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, which takes longer than all else here."""
+    """Skip the figure, which is slow."""
     monkeypatch.setattr(workflow, "plot_search", lambda *_: None)
 
 
@@ -81,9 +81,9 @@ def table(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((out / "search.csv").read_text().splitlines()))
 
 
-def test_what_a_search_leaves(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
-    told: list[Progress] = []
-    found = search(recipe, tmp_path, run=RunContext(told.append))
+def test_the_files_of_a_search(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    found = search(recipe, tmp_path, run=RunContext(reports.append))
     rows = table(tmp_path)
     assert [row["trial"] for row in rows] == [str(number) for number in range(1, 6)]
     assert {row["state"] for row in rows} == {"finished"}
@@ -99,19 +99,19 @@ def test_what_a_search_leaves(recipe: SearchRecipe, trainer: Trainer, tmp_path: 
         assert min(figure.size) > 300
     assert json.loads((tmp_path / "draws.json").read_text()) == [trial.options for trial in found.trials]
     assert not list(tmp_path.glob("trials/*/checkpoints"))
-    assert [step.done for step in told] == sorted(step.done for step in told)
-    assert told[-1].fraction == 1
-    assert [step.message.split(",")[0] for step in told if isinstance(step, Milestone)] == [
+    assert [step.done for step in reports] == sorted(step.done for step in reports)
+    assert reports[-1].fraction == 1
+    assert [step.message.split(",")[0] for step in reports if isinstance(step, Milestone)] == [
         f"Trial {trial.number} of 5: tuning Jaccard {trial.result:.4f}" for trial in found.trials
     ]
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_a_search_goes_on_with_what_is_not_done(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_a_search_continues_with_unfinished_trials(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     run, learn = RunContext(), trainer.learn
 
     def stopping(each: TrainRecipe) -> float:
-        if len(trainer.asked) == 3:
+        if len(trainer.calls) == 3:
             run.cancel()
             run.check()
         return learn(each)
@@ -122,11 +122,11 @@ def test_a_search_goes_on_with_what_is_not_done(recipe: SearchRecipe, trainer: T
     assert [row["state"] for row in table(tmp_path)] == ["finished"] * 2 + ["to do"] * 3
     trainer.learn = learn
     found = search(recipe, tmp_path, run=RunContext())
-    assert trainer.asked[3:] == [(f"trial-{number:03}", number == 3) for number in range(3, 6)]
-    before = len(trainer.asked)
+    assert trainer.calls[3:] == [(f"trial-{number:03}", number == 3) for number in range(3, 6)]
+    before = len(trainer.calls)
     assert search(recipe, tmp_path, run=RunContext()) == found
     longer = search(with_trials(recipe, 7), tmp_path, run=RunContext())
-    assert trainer.asked[before:] == [("trial-006", False), ("trial-007", False)]
+    assert trainer.calls[before:] == [("trial-006", False), ("trial-007", False)]
     assert longer.trials[:5] == found.trials
 
 
@@ -135,43 +135,43 @@ def with_trials(recipe: SearchRecipe, count: int) -> SearchRecipe:
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_fewer_trials_lose_none(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_fewer_trials_keep_the_finished_ones(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     found = search(with_trials(recipe, 7), tmp_path, run=RunContext())
     kept = {name: (tmp_path / name).read_text() for name in ("draws.json", "search.csv", "best.toml")}
     assert search(with_trials(recipe, 3), tmp_path, run=RunContext()) == found
     assert {name: (tmp_path / name).read_text() for name in kept} == kept
-    assert len(trainer.asked) == 7
+    assert len(trainer.calls) == 7
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_fewer_trials_train_no_more_than_asked_for(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_fewer_trials_train_no_more_than_requested(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     search(with_trials(recipe, 2), tmp_path, run=RunContext())
     draws = json.loads((tmp_path / "draws.json").read_text())
     more = {"learning_rate": 0.002, "loss": "ce"}, {"learning_rate": 0.003, "loss": "ce"}
     (tmp_path / "draws.json").write_text(json.dumps([*draws, *more]))
-    told: list[Progress] = []
-    found = search(with_trials(recipe, 3), tmp_path, run=RunContext(told.append))
+    reports: list[Progress] = []
+    found = search(with_trials(recipe, 3), tmp_path, run=RunContext(reports.append))
     assert [trial.state for trial in found.trials] == ["finished"] * 3 + ["to do"]
-    assert [name for name, _ in trainer.asked] == ["trial-001", "trial-002", "trial-003"]
-    assert told[-1].fraction == 1
-    assert told[-1].message.startswith("Trial 3 of 3: tuning Jaccard")
+    assert [name for name, _ in trainer.calls] == ["trial-001", "trial-002", "trial-003"]
+    assert reports[-1].fraction == 1
+    assert reports[-1].message.startswith("Trial 3 of 3: validation Jaccard")
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_a_trial_of_other_options_is_refused(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_a_trial_with_other_options_is_rejected(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     search(recipe, tmp_path, run=RunContext())
     draws = json.loads((tmp_path / "draws.json").read_text())
     (tmp_path / "draws.json").write_text(json.dumps([draws[1], draws[0], *draws[2:]]))
-    with pytest.raises(RunError, match=r"trial-001.config\.toml is not what draws\.json says"):
+    with pytest.raises(RunError, match=r"trial-001.config\.toml does not match draws\.json"):
         search(recipe, tmp_path, run=RunContext())
-    assert len(trainer.asked) == 5
+    assert len(trainer.calls) == 5
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_draws_are_read_while_nobody_else_writes_them(
+def test_trials_added_by_another_process_are_kept(
     recipe: SearchRecipe, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search that ends between the first look and the lock has drawn more: they are not written over."""
+    """A search that ends between the first check and the lock may have added trials; they are not overwritten."""
     search(with_trials(recipe, 2), tmp_path, run=RunContext())
     extra = {"learning_rate": 0.002, "loss": "ce"}
 
@@ -186,7 +186,7 @@ def test_draws_are_read_while_nobody_else_writes_them(
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_a_trial_that_fails_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_a_failed_trial_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     learn, lost = trainer.learn, [True]
 
     def failing(each: TrainRecipe) -> float:
@@ -201,14 +201,14 @@ def test_a_trial_that_fails_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp
     found = search(recipe, tmp_path, run=RunContext())
     assert [row["error"] for row in table(tmp_path)][1:3] == ["the loss is no number", "the GPU was lost"]
     assert [trial.state for trial in found.trials].count("failed") == 2
-    trainer.asked.clear()
+    trainer.calls.clear()
     again = search(recipe, tmp_path, run=RunContext())  # a lost GPU may be back, a rate too high stays too high
-    assert trainer.asked == [("trial-003", True)]
+    assert trainer.calls == [("trial-003", True)]
     assert [trial.state for trial in again.trials].count("failed") == 1
 
 
 @pytest.mark.parametrize("error", [DataSetError("no data set"), SaveError("the disk is full")])
-def test_what_every_trial_would_meet_ends_the_search(
+def test_an_error_of_every_trial_ends_the_search(
     error: Exception, recipe: SearchRecipe, trainer: Trainer, tmp_path: Path
 ) -> None:
     def failing(each: TrainRecipe) -> float:
@@ -217,35 +217,35 @@ def test_what_every_trial_would_meet_ends_the_search(
     trainer.learn = failing
     with pytest.raises(type(error)):
         search(recipe, tmp_path, run=RunContext())
-    assert len(trainer.asked) == 1
+    assert len(trainer.calls) == 1
 
 
-def test_nothing_came_to_an_end(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_no_trial_finished(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     def failing(each: TrainRecipe) -> float:
         raise TrainingDiverged("the loss is no number")
 
     trainer.learn = failing
     for _ in range(2):
-        with pytest.raises(TrainingError, match=r"none of 5 trials came to an end\. trial-001: the loss is no number"):
+        with pytest.raises(TrainingError, match=r"none of 5 trials finished\. trial-001: the loss is no number"):
             search(recipe, tmp_path, run=RunContext())
-    assert len(trainer.asked) == 5
+    assert len(trainer.calls) == 5
     assert not (tmp_path / "best.toml").exists()
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_whom_it_refuses(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_rejected_folders(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="one device"):
         search(recipe.model_copy(update={"devices": 2}), tmp_path / "several", run=RunContext())
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").touch()
-    with pytest.raises(RunError, match="holds a run"):
+    with pytest.raises(RunError, match="contains a run"):
         search(recipe, tmp_path / "run", run=RunContext())
     with hold_lock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process"):
         search(recipe, tmp_path / "busy", run=RunContext())
     search(recipe, tmp_path / "out", run=RunContext())
     with pytest.raises(RunError, match="another recipe"):
         search(recipe.model_copy(update={"seed": 1}), tmp_path / "out", run=RunContext())
-    assert len(trainer.asked) == 5
+    assert len(trainer.calls) == 5
 
 
 # A search in a process of its own, whose second training takes for ever.
@@ -272,7 +272,7 @@ workflow.search(read_toml(out / "recipe.toml", SearchRecipe), out / "search", ru
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_killed_it_goes_on(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
+def test_a_killed_search_continues(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     write_toml(tmp_path / "recipe.toml", recipe)
     command = [sys.executable, "-c", ENDLESS, str(tmp_path), str(Path(__file__).parent)]
     process, end = subprocess.Popen(command), time.monotonic() + 300
@@ -287,7 +287,7 @@ def test_killed_it_goes_on(recipe: SearchRecipe, trainer: Trainer, tmp_path: Pat
     process.wait()
     assert [row["state"] for row in table(out)] == ["finished"] + ["to do"] * 4
     found = search(recipe, out, run=RunContext())
-    assert trainer.asked[0] == ("trial-002", True)
-    assert len(trainer.asked) == 4
+    assert trainer.calls[0] == ("trial-002", True)
+    assert len(trainer.calls) == 4
     assert [trial.state for trial in found.trials] == ["finished"] * 5
     assert found.trials[0].result == 0.7

@@ -1,4 +1,4 @@
-"""The figure of a search: numbers as a recipe writes them, and choices from a list beside each other."""
+"""The figure of a search: numbers as in a recipe, and values of a list next to each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from napari_melanoma.runs.search import FinishedTrial, plot_search
 
 
-def test_what_was_drawn_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_axis_labels_match_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, *at, **how: (drawn.append(figure), save(figure, *at, **how)))

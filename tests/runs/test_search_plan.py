@@ -1,4 +1,4 @@
-"""What a search tries: draws in their ranges, alike each time; and a wrong key is said before hours are spent."""
+"""The trials of a search: reproducible samples within their ranges; wrong keys are reported before training."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def test_draws_follow_from_the_seed_and_more_trials_change_none(tmp_path: Path) 
     assert first != draw_trials(search.model_copy(update={"seed": 1}))
 
 
-def test_what_was_drawn_before_stays(tmp_path: Path) -> None:
+def test_previous_trials_are_kept(tmp_path: Path) -> None:
     search = written(tmp_path).search
     kept = draw_trials(search.model_copy(update={"seed": 5, "trials": 3}))
     assert draw_trials(search, kept)[:3] == kept
     assert draw_trials(search.model_copy(update={"trials": 2}), kept) == kept  # one that was trained is not lost
 
 
-def test_no_two_trials_are_alike_and_there_may_be_no_more() -> None:
+def test_trials_are_unique_and_may_be_exhausted() -> None:
     draws = drawn(trials=50, options={"loss": ["ce", "bce"], "samples": {"low": 0, "high": 2}})
     assert len(draws) == 6
     assert len({format_value(draw) for draw in draws}) == 6
@@ -114,14 +114,14 @@ model.input_size = [64]
     assert {model.input_size for model in found.values()} == {64}
 
 
-def test_toml_gives_it_back(tmp_path: Path) -> None:
+def test_a_round_trip_through_toml(tmp_path: Path) -> None:
     recipe = written(tmp_path)
     write_toml(tmp_path / "search.toml", recipe)
     assert read_toml(tmp_path / "search.toml", SearchRecipe) == recipe
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         ({"loss": []}, "low and high"),
         ({"learning_rate": {"low": 1e-3}}, "low and high"),
@@ -132,25 +132,25 @@ def test_toml_gives_it_back(tmp_path: Path) -> None:
         ({}, "at least 1"),
     ],
 )
-def test_what_is_no_option(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_search_spaces(options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
         drawn(options=options)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         ({"lernrate": [1]}, "unknown key 'lernrate'"),
         ({"loss": ["ce", "guess"]}, "no such name"),
         ({"model.architecture": ["guess"]}, "trial 1 of the search .model.architecture = guess."),
         ({"model.options.decoder": [1]}, "unknown key 'decoder'"),
-        ({"epochs.length": [1]}, "'epochs' of the recipe is no table"),
+        ({"epochs.length": [1]}, "'epochs' of the recipe is not a table"),
     ],
 )
-def test_a_draw_that_is_no_recipe(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_trial_with_an_invalid_recipe(options: dict[str, Any], expected: str, tmp_path: Path) -> None:
     recipe = written(tmp_path)
     search = SearchConfig.parse({"trials": 4, "options": options}, "the test")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=expected):
         create_recipes(recipe, draw_trials(search))
 
 

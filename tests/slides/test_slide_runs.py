@@ -244,7 +244,7 @@ def test_the_verb_writes_what_it_says(
     result = run("slide", slide_path, "--out", "out", *words)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("1 done in")
-    assert "For research only." in result.stdout
+    assert "Research use only." in result.stdout
     names = {path.name for path in (tmp_path / "out" / "section").iterdir()}
     assert {"result.zarr", "lesions.geojson", "lesions.csv", "heatmap.ome.tif", "result.json", "tissue.png"} <= names
     content = json.loads((tmp_path / "out" / "section" / "result.json").read_text())

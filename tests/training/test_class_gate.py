@@ -80,8 +80,8 @@ def test_a_classifier_that_started_from_none_is_judged_by_itself(
     assert (tmp_path / "run" / "evaluation" / "summary.html").is_file()
     notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     auc = about["metrics"]["all"]["AUC"]["mean"]
-    assert any(f"by itself, on {len(held_out)} images held out: AUC {auc:.3f}" in message for message in notices)
-    with pytest.raises(RunError, match="started from no classifier, so there is none to compare it with"):
+    assert any(f"by itself, on {len(held_out)} test images: AUC {auc:.3f}" in message for message in told)
+    with pytest.raises(RunError, match="did not start from a classifier, so there is no model to compare it with"):
         compare_run(tmp_path / "run", run=RunContext())
 
 
@@ -108,8 +108,8 @@ CASES = [
     ("a gain", change_of((0.01, 0.05)), "take over", "It gains AUC +0.030"),
     ("a loss", change_of((-0.05, -0.01)), "keep", "does worse on 80 images: AUC -0.030"),
     ("perhaps", change_of((-0.02, 0.05)), "cannot tell", "may be chance"),
-    ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 images that judge, 4 are of the rarer kind"),
-    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "finds fewer of the positives"),
+    ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 test images, 4 are of the rarer class"),
+    ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "has a lower sensitivity"),
 ]  # fmt: skip
 
 

@@ -56,4 +56,6 @@ def test_a_check_counts_and_forecasts_and_a_batch_size_is_found(
     size = json.loads((tmp_path / "run" / "settled.json").read_text())["batch_size"]
     assert 1 < size <= checked["images"]["learn"]
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    assert any(event.get("message") == f"batch_size: {size} images a step run fastest here." for event in events)
+    assert any(
+        event.get("message") == f"batch_size: {size} images per step are fastest on this machine." for event in events
+    )

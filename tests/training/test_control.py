@@ -116,7 +116,7 @@ def test_a_run_that_another_process_began_meanwhile_is_refused(
         return real(*arguments, **named)
 
     monkeypatch.setattr(workflow, "create_network", late)
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already contains a run"):
         train(alone, folder.path, resume=False, run=RunContext())
     assert folder.config.read_text() == "of another"
     assert folder.read_events() == []

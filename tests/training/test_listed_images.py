@@ -87,7 +87,7 @@ def test_corrections_of_photographs_that_the_start_was_trained_on_judge_nothing(
     train(_from(trained, recipe, [corrections], change, data), run, resume=False, run=RUN)
     found = read_comparison(run)
     assert (found.images, found.advice, found.decisive) == (0, "cannot tell", None)
-    assert found.reason.startswith("Not compared: the models were trained on all images that were held out")
+    assert found.reason.startswith("Not compared: the models were trained on all test images")
     assert "Correct about 20 more photographs" in found.reason
     overlap = found.facts["training_overlap"]
     assert (overlap["judged"], overlap["verdict"]) == (0, False)

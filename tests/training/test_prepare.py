@@ -293,7 +293,7 @@ def test_a_cancelled_preparation_leaves_no_table(of_data: TrainRecipe, run_folde
 
 @pytest.mark.parametrize(
     ("every", "share", "title"),
-    [(1, 1.0, ": phantom-trained, demonstration"), (2, 0.5, ": phantoms among"), (0, 0, "")],
+    [(1, 1.0, ": phantom-trained, demonstration"), (2, 0.5, ": partly phantom"), (0, 0, "")],
 )
 def test_search_options_are_recorded_in_the_model_after_a_resumed_run(
     of_data: TrainRecipe, data: Path, run_folder: RunFolder, every: int, share: float, title: str

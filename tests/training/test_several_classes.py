@@ -244,7 +244,7 @@ def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> Non
     card = bundle_of(trained).card
     assert "It tells glass, stroma, nest apart" in card
     assert "For whole-slide images" in card
-    with pytest.raises(RunError, match="started from no model of its classes"):
+    with pytest.raises(RunError, match="did not start from a model of its classes"):
         compare_run(folder, run=RunContext())
 
 

@@ -141,13 +141,13 @@ def test_a_failed_comparison_does_not_fail_the_run(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise BundleError("the model that it started from has gone")
+        raise BundleError("the starting model is missing")
 
     monkeypatch.setattr("napari_melanoma.runs.gate.compare_run", fail)
     train(recipe, tmp_path / "run", resume=False, run=RunContext())
     *_, notice, last = _events(tmp_path / "run")
     assert notice["kind"] == "notice"
-    assert "has gone" in str(notice["message"])
+    assert "is missing" in str(notice["message"])
     assert last["kind"] == "finished"
 
 
@@ -162,7 +162,7 @@ def test_a_start_from_a_bundle_names_no_folder(alone: TrainRecipe, tmp_path: Pat
 
 def test_a_folder_is_never_overwritten(recipe: TrainRecipe, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("")
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already contains a run"):
         train(recipe, tmp_path, resume=False, run=RunContext())
 
 

@@ -1,4 +1,4 @@
-"""The command line: one thin file a verb over the workflows; what is heavy is imported when a verb runs."""
+"""The command line: thin commands over the workflows; heavy modules are imported only when a command runs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,21 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli import (
-    audit,
-    biomarkers,
+    application,
     case,
     compare,
     data,
-    demo,
-    doctor,
     evaluate,
-    export,
     lesion,
     models,
-    open_viewer,
     phantom,
-    readings,
     recipes,
     reproduce,
+    results,
     risk,
     runs,
-    search,
     slide,
     train,
-    worker,
 )
 from napari_melanoma.cli.options import add_verb
 
@@ -45,16 +38,16 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-add_verb(app, "open", open_viewer.open_, open_viewer.HELP)
+add_verb(app, "open", application.open_, application.OPEN_HELP)
 add_verb(app, "lesion", lesion.lesion, lesion.HELP)
 add_verb(app, "slide", slide.slide, slide.HELP)
-add_verb(app, "export", export.export, export.HELP)
-add_verb(app, "readings", readings.readings, readings.HELP)
+add_verb(app, "export", results.export, results.EXPORT_HELP)
+add_verb(app, "readings", results.readings, results.READINGS_HELP)
 add_verb(app, "risk", risk.risk, risk.HELP)
-add_verb(app, "train", train.train, train.HELP)
-add_verb(app, "search", search.search, search.HELP)
-add_verb(app, "evaluate", evaluate.evaluate, evaluate.HELP)
-add_verb(app, "biomarkers", biomarkers.biomarkers, biomarkers.HELP)
+add_verb(app, "train", train.train, train.TRAIN_HELP)
+add_verb(app, "search", train.search, train.SEARCH_HELP)
+add_verb(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
+add_verb(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)
 add_verb(app, "compare", compare.compare, compare.HELP)
 add_verb(app, "reproduce", reproduce.reproduce, reproduce.HELP)
 app.add_typer(data.app, name="data")
@@ -63,15 +56,14 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(runs.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
 add_verb(app, "case", case.case, case.HELP)
-add_verb(app, "audit", audit.audit, audit.HELP)
-add_verb(app, "doctor", doctor.doctor, doctor.HELP)
-add_verb(app, "demo", demo.demo, demo.HELP)
-add_verb(app, "worker", worker.worker, worker.HELP, hidden=True)
+add_verb(app, "audit", results.audit, results.AUDIT_HELP)
+add_verb(app, "doctor", application.doctor, application.DOCTOR_HELP)
+add_verb(app, "demo", application.demo, application.DEMO_HELP)
+add_verb(app, "worker", application.worker, application.WORKER_HELP, hidden=True)
 
 
-def _show_version(asked: bool) -> None:
-    """Say the version and end."""
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         from napari_melanoma import __version__
 
         typer.echo(f"napari-melanoma {__version__}")
@@ -81,20 +73,20 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a verb."""
+    """Handle the options in front of a command."""
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code: 0, 1 (some inputs failed) or 2 (usage)."""
-    # Torch's threads spin while they wait: beside other work on 2 cores, a forward pass took four times as long.
+    # Torch's threads spin while they wait: with other work on 2 cores, a forward pass took four times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # pythonw.exe has none
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a name that the console's code page does not know
+            stream.reconfigure(errors="backslashreplace")  # a file name outside the console's code page
     app(prog_name="napari-melanoma")

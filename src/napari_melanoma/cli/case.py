@@ -1,4 +1,4 @@
-"""``case``: one patient with lesions and images, printed, checked or made without a window."""
+"""``case``: print, check, create or classify a case (one patient with lesions and images)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 HELP = examples(
     "napari-melanoma case P-0042 --from photographs",
     "napari-melanoma case P-0042",
-    "Print a case and check it: its patient, lesions and images, and whether files, corrections and results are there "
-    "and fit each other. The exit code is 1 where something is wrong. With --from, make the case first, or add to it: "
-    "images of a folder, a table of images or a folder of DICOM files, filed by lesion as names, headers and tables "
-    "tell. What is guessed has a question mark until somebody confirms it in the Case dock. With --answer, ask a "
-    "classifier about every lesion, over all of its images, and keep what it says in answers.json of the case.",
+    "Print a case and check it: its patient, lesions and images, and whether files, corrections and results exist "
+    "and are consistent. The exit code is 1 if a fault is found. With --from, create the case first, or add to it: "
+    "images of a folder, a table of images or a folder of DICOM files, assigned to lesions by file names, headers and "
+    "tables. Guessed values have a question mark until they are confirmed in the Case dock. With --answer, classify "
+    "every lesion from all of its images, and save the predictions in answers.json of the case.",
 )
 PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 SLIDE_FIELDS = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
@@ -37,13 +37,16 @@ def case(
         list[Path] | None,
         typer.Option("--from", metavar="PATH", help="Images, a folder, a table; may be given several times."),
     ] = None,
-    patient: Annotated[str, typer.Option(help="What the files call the patient, where they tell of several.")] = "",
+    patient: Annotated[
+        str, typer.Option(help="ID of the patient in the files, if they contain several patients.")
+    ] = "",
     mapping: Annotated[
-        Path | None, typer.Option("--map", metavar="FILE", help="TOML that says what the columns of a table mean.")
+        Path | None, typer.Option("--map", metavar="FILE", help="TOML file that maps the columns of a table.")
     ] = None,
-    answer: Annotated[bool, typer.Option("--answer", help="Ask a classifier about its lesions.")] = False,
+    answer: Annotated[bool, typer.Option("--answer", help="Classify its lesions.")] = False,
     classifier: Annotated[
-        str, typer.Option(metavar="NAME", help="Which one, with --answer: its name or folder; none: the usual one.")
+        str,
+        typer.Option(metavar="NAME", help="Classifier for --answer: name or folder; the default classifier if empty."),
     ] = "",
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
@@ -51,7 +54,7 @@ def case(
 ) -> None:
     """Print, check, make or classify a case."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        _check_options(answer=answer, classifier=classifier, makes=bool(sources))
+        _check_options(predict=answer, classifier=classifier, create=bool(sources))
         if sources:
             _import_case(current, folder, sources, patient, mapping)
         elif answer:
@@ -60,33 +63,33 @@ def case(
             _print_case(current, folder)
 
 
-def _check_options(*, answer: bool, classifier: str, makes: bool) -> None:
-    """Refuse options that do not go together."""
-    if makes and answer:
-        raise InputError("--from makes a case, --answer asks about one. Make it first, and ask then.")
-    if classifier and not answer:
-        raise InputError("--classifier says who answers, so it needs --answer. Add it, or leave both out.")
+def _check_options(*, predict: bool, classifier: str, create: bool) -> None:
+    """Reject options that cannot be combined."""
+    if create and predict:
+        raise InputError("--from and --answer cannot be combined. Create the case with --from first, then classify it.")
+    if classifier and not predict:
+        raise InputError("--classifier needs --answer. Add --answer, or leave both out.")
 
 
 def _import_case(
     current: CommandSession, folder: Path, sources: list[Path], patient: str, map_file: Path | None
 ) -> None:
-    """Make a case, or add to it."""
+    """Create a case, or add to it."""
     from napari_melanoma.case.importing import import_case
     from napari_melanoma.data.table_mapping import read_mapping
 
     current.after_stop = f"Nothing was written to {folder}."
     mapping = read_mapping(map_file) if map_file else None
     made = import_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
-    for about, said in made.notes:
-        current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
+    for about, note in made.notes:
+        current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
     counts = f"{format_count(made.added, 'image')} added, {format_count(len(made.case.lesions), 'lesion')} in all"
     text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
     current.finish(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
 
 
 def _print_case(current: CommandSession, folder: Path) -> None:
-    """Print a case, and say what is wrong with it."""
+    """Print a case and its faults."""
     from napari_melanoma.case.check import check_case
     from napari_melanoma.case.store import case_to_json
     from napari_melanoma.core.parsing import parse_json
@@ -95,59 +98,57 @@ def _print_case(current: CommandSession, folder: Path) -> None:
     found = check_case(folder, run=current.run)
     values = parse_json(case_to_json(found.case, folder.absolute()), str(folder))
     current.report.emit_item("case", "\n".join(_format_case(found.case)), **values)
-    for kind, things in (("fault", found.faults), ("note", found.notes)):
-        for about, said in things:
-            current.report.emit(kind, f"{kind}: {about}: {said}", about=about, said=said)
+    for kind, messages in (("fault", found.faults), ("note", found.notes)):
+        for about, message in messages:
+            current.report.emit(kind, f"{kind}: {about}: {message}", about=about, said=message)
     faults = format_count(len(found.faults), "fault")
-    text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {folder}."
+    text = f"{faults} found: correct them and check again." if found.faults else f"No faults in {folder}."
     current.finish(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
 
 
 def _predict_case(current: CommandSession, folder: Path, classifier: str) -> None:
-    """Ask a classifier about the lesions of a case."""
+    """Classify the lesions of a case."""
     from napari_melanoma.case.predictions import predict_case_with, save_predictions
     from napari_melanoma.case.store import CaseStore
 
     current.after_stop = f"Nothing was written to {folder}."
     with CaseStore.open(folder) as store:
-        answers = predict_case_with(store, classifier, current.run)
-        written = save_predictions(store, answers)
+        predictions = predict_case_with(store, classifier, current.run)
+        written = save_predictions(store, predictions)
     current.report.emit_item(
-        "answers", "\n".join(_format_prediction(one) for one in answers.lesions), **answers.to_json()
+        "answers", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()
     )
-    for about, said in answers.notes:
-        current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
-    counts = f"{format_count(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
+    for about, note in predictions.notes:
+        current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+    counts = f"{format_count(len(predictions.lesions), 'lesion')} classified by {predictions.model.name}"
     text = f"{counts}: {written}. Research use only; not for diagnosis."
-    current.finish(text, some_failed=bool(answers.notes), out=str(written), lesions=len(answers.lesions))
+    current.finish(text, some_failed=bool(predictions.notes), out=str(written), lesions=len(predictions.lesions))
 
 
 def _format_prediction(one: CaseLesionPrediction) -> str:
-    """The answer of a lesion for people."""
-    odd = one.outlier.description if one.outlier else ""
-    return f"{one.lesion_id}  {'; '.join(filter(None, (one.prediction.verdict, odd)))}"
+    outlier = one.outlier.description if one.outlier else ""
+    return f"{one.lesion_id}  {'; '.join(filter(None, (one.prediction.verdict, outlier)))}"
 
 
 def _format_case(shown: Case) -> Iterator[str]:
-    """A case for people; a question mark stands behind what is guessed."""
+    """Describe a case as text; a question mark follows each guessed value."""
     patient = shown.patient
     named = (_format_value(patient, name, f"{_column_title(name)} ") for name in PATIENT)
     yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, named)))
     for lesion in shown.lesions:
-        place = " ".join(filter(None, (_format_value(lesion, name) for name in SITE_FIELDS))) or "place unknown"
+        site = " ".join(filter(None, (_format_value(lesion, name) for name in SITE_FIELDS))) or "site unknown"
         facts = (
             _format_value(lesion, "diagnosis"),
-            *(_format_value(lesion, name, f"{words} ") for name, words in SLIDE_FIELDS.items()),
+            *(_format_value(lesion, name, f"{title} ") for name, title in SLIDE_FIELDS.items()),
         )
-        yield f"{lesion.id}  {', '.join((place, *filter(None, facts)))}"
+        yield f"{lesion.id}  {', '.join((site, *filter(None, facts)))}"
         yield from _format_images(lesion.images)
     if shown.images:
-        yield "Of no lesion yet"
+        yield "Not assigned to a lesion"
         yield from _format_images(shown.images)
 
 
 def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
-    """The images of a lesion for people."""
     for image in images:
         results = format_count(len(image.results), "result") if image.results else ""
         risk = f"risk: {image.risk.headline}" if image.risk else ""
@@ -162,13 +163,12 @@ def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
 
 
 def _format_value(part: CasePart, name: str, before: str = "") -> str:
-    """A value for people, "" where it is not known."""
+    """Format a value; "" if it is unknown."""
     text = part.cell(name)
     return f"{before}{text}{' ?' if name in part.guesses else ''}" if text else ""
 
 
 def _column_title(name: str) -> str:
-    """What people read for a column."""
     from napari_melanoma.data.table_schema import find_column
 
     column = find_column(name)

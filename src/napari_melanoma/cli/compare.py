@@ -1,4 +1,4 @@
-"""``compare``: the model of a run against the one it started from, or any two models, on the same images."""
+"""``compare``: the model of a run with its starting model, or any models or evaluations, on the same images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.classifier_options import Masks, SegmenterOption, Target, ThresholdSensitivity, drop_unset
 from napari_melanoma.cli.options import (
     AcceptDamaged,
     AllowOutside,
@@ -15,7 +14,12 @@ from napari_melanoma.cli.options import (
     Flips,
     IncludeSeen,
     Json,
+    Masks,
     NoRefine,
+    SegmenterOption,
+    Target,
+    ThresholdSensitivity,
+    drop_unset,
     examples,
     refinement,
 )
@@ -31,32 +35,32 @@ if TYPE_CHECKING:
 HELP = examples(
     "napari-melanoma compare runs/second",
     "napari-melanoma compare --model lesion-small --model runs/second/bundle --data datasets/ph2 --out comparison",
-    "Compare models on the same images. A run is compared with the model that it started from, on the images that "
-    "it held out; its comparison/ receives the result. Or name the old model and the new one, data sets with reference "
-    "masks, and OUT. Writes comparison.json (differences with 95 % intervals, and the advice), comparison.html, "
-    "per_image.csv, changes.png and thumbnails/.\n\n"
-    "Three models or more are each compared with the first; so are folders that 'evaluate' wrote, without asking a "
-    "model again. Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
+    "Compare models on the same images. A run is compared with the model that it started from, on its test set; the "
+    "result is written to its comparison/. Or give the old and the new model, data sets with reference "
+    "masks, and OUT. Writes comparison.json (differences with 95 % intervals, and the recommendation), "
+    "comparison.html, per_image.csv, changes.png and thumbnails/.\n\n"
+    "Three or more models are each compared with the first one, as are folders written by 'evaluate', without running "
+    "a model again. Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
 )
 
 
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="DIR", help="Run folders with a bundle, or folders of evaluations.")
+        list[Path] | None, typer.Argument(metavar="DIR", help="Run folders with a bundle, or evaluation folders.")
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="BUNDLE", help="Given twice: the old model, the new one; or more often."),
+        typer.Option("--model", metavar="BUNDLE", help="Twice: old model, new model; or more."),
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
     ] = None,
     base: Annotated[
         list[Path] | None,
-        typer.Option("--base", metavar="DATASET", help="A data set on which the new model must not do worse."),
+        typer.Option("--base", metavar="DATASET", help="A data set on which the new model must not perform worse."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only images of this split, such as 'val'.")] = None,
+    split: Annotated[str | None, typer.Option(help="Use only images of this split, such as 'val'.")] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
     include_seen: IncludeSeen = False,
@@ -72,13 +76,15 @@ def compare(
     """Compare models."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         current.after_stop = "Nothing was written."
-        telling = drop_unset(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
+        for_classes = drop_unset(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
         if runs and all(_is_evaluation_folder(path) for path in runs):
-            _reject_options_with_runs(model or data or base or split or flips or no_refine or include_seen or telling)
+            _reject_options_with_runs(
+                model or data or base or split or flips or no_refine or include_seen or for_classes
+            )
             _compare_evaluation_folders(runs, out, current)
             return
         if runs:
-            _reject_options_with_runs(model or data or base or out or split or flips or include_seen or telling)
+            _reject_options_with_runs(model or data or base or out or split or flips or include_seen or for_classes)
             _run_gates(runs, current)
             return
         _reject_incomplete(model or [], data or [], out)
@@ -93,16 +99,15 @@ def compare(
         if _has_classifier(model):
             _reject_segmentation_options(base or flips or no_refine)
             chosen = drop_unset(split=split, include_seen=include_seen or None)
-            _compare_classifier_models(model, data, out, {**telling, **chosen}, current)
+            _compare_classifier_models(model, data, out, {**for_classes, **chosen}, current)
             return
-        _reject_classifier_options(telling)
+        _reject_classifier_options(for_classes)
         _reject_mask_options(model, flips or no_refine)
         values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen}
         _compare_segmenters(model, data, base or [], out, {**values, **drop_unset(split=split)}, current)
 
 
 def _has_classifier(models: list[str]) -> bool:
-    """Whether any of the models is a classifier."""
     from napari_melanoma.models.registry import find_bundle
 
     return any(find_bundle(name).config.task == "classification" for name in models)
@@ -111,7 +116,7 @@ def _has_classifier(models: list[str]) -> bool:
 def _compare_segmenters(
     model: list[str], data: list[Path], base: list[Path], out: Path, given: dict[str, object], current: CommandSession
 ) -> None:
-    """Compare models that draw: two with an advice, more with the first."""
+    """Compare segmentation models: two with a recommendation, more with the first."""
     from napari_melanoma.data.dataset import check_dataset_names, read_dataset, select_for_split
     from napari_melanoma.evaluation.compare import ComparisonOptions, compare_models
     from napari_melanoma.evaluation.compare_labels import compare_label_models
@@ -132,9 +137,7 @@ def _compare_segmenters(
     compare = compare_label_models if several else compare_models
     found = compare(bundles, [*new, *kept], out, options, run=current.run)
     _report_comparison(current, out, found)
-    _report_advice(
-        current, found, f"written to {out / 'comparison.json'}; a page to look at: {out / 'comparison.html'}"
-    )
+    _report_advice(current, found, f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}")
 
 
 def _compare_several_models(
@@ -147,25 +150,27 @@ def _compare_several_models(
 
     given = {key: value for key, value in values.items() if key != "base"}
     options = EvaluationOptions.parse(given, "the command line")
-    current.after_stop = "Run the same command again to go on."
+    current.after_stop = "Run the same command again to continue."
     models = [find_bundle(name) for name in names]
     _report_several(compare_several(models, samples, out, options, run=current.run), out, current)
 
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
-    """Compare evaluations that were made before."""
+    """Compare saved evaluations."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.evaluation.compare_classes import compare_class_evaluations
     from napari_melanoma.evaluation.compare_several import compare_evaluations
     from napari_melanoma.evaluation.evaluate_classes import is_class_evaluation
 
     if out is None:
-        raise InputError("say where the comparison of the evaluations goes: --out DIR")
+        raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
     current.lock_folder(out)
-    told = [is_class_evaluation(folder) for folder in folders]
-    if any(told):
-        if not all(told):
-            raise InputError("some of these evaluations are of classifiers, others of masks: name those of one kind.")
+    of_classifiers = [is_class_evaluation(folder) for folder in folders]
+    if any(of_classifiers):
+        if not all(of_classifiers):
+            raise InputError(
+                "some of these evaluations are of classifiers, others of masks. Give evaluations of the same type."
+            )
         _report_classifiers(compare_class_evaluations(folders, out), out, current)
         return
     found = compare_evaluations(folders, out)
@@ -182,14 +187,13 @@ def _compare_classifier_models(
     from napari_melanoma.evaluation.compare_classes import compare_classifiers
     from napari_melanoma.models.registry import find_bundle
 
-    current.after_stop = "Run the same command again to go on."
+    current.after_stop = "Run the same command again to continue."
     options = ClassEvaluationOptions.parse(values, "the command line")
     bundles = [find_bundle(name) for name in names]
     _report_classifiers(compare_classifiers(bundles, data, out, options, run=current.run), out, current)
 
 
 def _report_classifiers(found: ClassifierComparison, out: Path, current: CommandSession) -> None:
-    """Say how the classifiers do, as a table and as values."""
     from dataclasses import asdict
 
     from napari_melanoma.evaluation.compare_classes import SHOWN, comparison_table
@@ -199,44 +203,44 @@ def _report_classifiers(found: ClassifierComparison, out: Path, current: Command
     text = _align_columns([("images", "n", "model", *SHOWN), *comparison_table(found)])
     current.report.emit_item("comparison", text, path=str(out), standings=[asdict(one) for one in found.standings])
     failed = f"; {len(found.failed)} failed" if found.failed else ""
-    where = f"written to {out / 'models.json'}; a page to look at: {out / 'comparison.html'}"
+    where = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
     current.finish(f"classifiers compared with the first{failed} ({where})", some_failed=bool(found.failed))
 
 
 def _reject_segmentation_options(given: object) -> None:
-    """Refuse options that are about masks where classifiers are compared."""
+    """Reject segmentation options when classifiers are compared."""
     from napari_melanoma.core.errors import InputError
 
     if given:
-        raise InputError("--base, --flips and --no-refine are about masks: they say nothing to classifiers.")
+        raise InputError("--base, --flips and --no-refine apply to segmentation models only, not to classifiers.")
 
 
 def _reject_mask_options(models: list[str], given: object) -> None:
-    """Refuse options that are about masks of one lesion where models tell several classes."""
+    """Reject options for masks of one lesion when models segment several classes."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.models.registry import find_bundle
 
     if given and not all(find_bundle(name).config.segments_one_class for name in models):
-        raise InputError("--flips and --no-refine are about masks of one lesion: these models tell several classes.")
+        raise InputError("--flips and --no-refine apply to masks of one lesion; these models segment several classes.")
 
 
 def _reject_classifier_options(given: object) -> None:
-    """Refuse options that are about answers where models that draw are compared."""
+    """Reject classifier options when segmentation models are compared."""
     from napari_melanoma.core.errors import InputError
 
     if given:
-        raise InputError("--target, --masks, --segmenter and --sensitivity are about classifiers: these models draw.")
+        raise InputError(
+            "--target, --masks, --segmenter and --sensitivity apply to classifiers only, not to segmentation models."
+        )
 
 
 def _is_evaluation_folder(folder: Path) -> bool:
-    """Tell the folder of an evaluation from that of a run."""
     from napari_melanoma.evaluation.files import is_evaluation
 
     return is_evaluation(folder)
 
 
 def _report_several(found: ModelsComparison, out: Path, current: CommandSession) -> None:
-    """Say how the models do, as a table and as values."""
     from dataclasses import asdict
 
     from napari_melanoma.evaluation.compare_several import SHOWN, comparison_table
@@ -246,13 +250,12 @@ def _report_several(found: ModelsComparison, out: Path, current: CommandSession)
         "comparison", text, path=str(out), parts=[asdict(part) for part in found.parts], warnings=list(found.warnings)
     )
     failed = f"; {len(found.failed)} failed" if found.failed else ""
-    where = f"written to {out / 'models.json'}; a page to look at: {out / 'comparison.html'}"
+    where = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
     count = len(found.parts[0].standings)
     current.finish(f"{count} models compared with the first{failed} ({where})", some_failed=bool(found.failed))
 
 
 def _align_columns(rows: list[tuple[str, ...]]) -> str:
-    """Write rows as a table with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, ""])
@@ -266,15 +269,15 @@ def _run_gates(runs: list[Path], current: CommandSession) -> None:
 
     for path in runs:
         if is_run_alive(path):
-            raise RunError(f"{path.name} is at work; it compares by itself when it ends.")
+            raise RunError(f"{path.name} is still running; it is compared automatically when it ends.")
         found = compare_run(path, run=current.run)
         _report_comparison(current, path, found)
-    take = f"; take it over: napari-melanoma models import {runs[-1] / 'bundle'}"
-    _report_advice(current, found, f"written to {runs[-1] / 'comparison'}{take if found.advice == 'take over' else ''}")
+    activate = f"; to use this model: napari-melanoma models import {runs[-1] / 'bundle'}"
+    activate = activate if found.advice == "take over" else ""
+    _report_advice(current, found, f"written to {runs[-1] / 'comparison'}{activate}")
 
 
 def _report_comparison(current: CommandSession, path: Path, found: Comparison) -> None:
-    """Say what was found, as a table and as values."""
     from napari_melanoma.evaluation.comparison import comparison_values, table_rows
 
     rows = [("images", "n", "metric", found.old.name, found.new.name, "difference (95 % interval)"), *table_rows(found)]
@@ -282,7 +285,6 @@ def _report_comparison(current: CommandSession, path: Path, found: Comparison) -
 
 
 def _report_advice(current: CommandSession, found: Comparison, where: str) -> None:
-    """Say the advice, and what failed."""
     count = len(found.failed)
     failed = f" {count} image{'' if count == 1 else 's'} failed." if count else ""
     text = f"{found.advice.capitalize()}: {found.reason}{failed} ({where})"
@@ -290,30 +292,31 @@ def _report_advice(current: CommandSession, found: Comparison, where: str) -> No
 
 
 def _reject_options_with_runs(given: object) -> None:
-    """Refuse options that have no meaning where runs are named."""
+    """Reject options that do not apply to runs."""
     from napari_melanoma.core.errors import InputError
 
     if given:
-        raise InputError("a RUN says itself which models and images are compared: name runs, or use the options.")
+        raise InputError("the models and images of a RUN are fixed. Give runs, or use the options, not both.")
 
 
 def _reject_incomplete(model: list[str], data: list[Path], out: Path | None) -> None:
-    """Refuse a command line that names too little."""
+    """Reject an incomplete command line."""
     from napari_melanoma.core.errors import InputError
 
     if len(model) < 2 or not data or out is None:
         raise InputError(
-            "name a RUN, or the old and the new model, a data set and where the results go: "
+            "the command is incomplete. Give a RUN, or the old and the new model, a data set and an output folder: "
             "--model OLD --model NEW --data DATASET --out DIR"
         )
 
 
 def _reject_base(model: list[str], base: list[Path] | None) -> None:
-    """Refuse data sets that matter to the advice alone where there is none."""
+    """Reject base data sets when several models are compared, which gives no recommendation."""
     from napari_melanoma.core.errors import InputError
 
     if base and len(model) > 2:
         raise InputError(
-            "--base says where the new one of two models must not do worse; several models get no advice. Name the "
-            "data set with --data: each data set has figures of its own."
+            "--base names data sets on which the new one of two models must not perform worse; "
+            "more than two models get no recommendation. "
+            "Give the data set with --data: results are reported for each data set."
         )

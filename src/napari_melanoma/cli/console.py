@@ -1,4 +1,4 @@
-"""How a verb talks: a bar for people, plain lines for a log, JSON lines for machines; one shape for all three."""
+"""Reports of a command: a progress bar on a terminal, plain lines in a log, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -19,33 +19,30 @@ if TYPE_CHECKING:
 LOG_EVERY_S = 10.0
 
 
-class OutputClosed(Exception):  # noqa: N818 - no fault: whoever reads the lines, such as head, has read enough
-    """The program that reads what is said has ended."""
+class OutputClosed(Exception):  # noqa: N818 - not an error: the reader of the pipe, such as head, has read enough
+    """The program that reads the output has ended."""
 
 
 class CommandReport(Protocol):
-    """What a verb may say while it works and at its end; ``text`` is for people, ``values`` for machines."""
+    """Messages of a command while it runs and at its end; ``text`` is for users, ``values`` for programs."""
 
     last: Progress | None
 
     def progress(self, progress: Progress) -> None:
-        """Say how far it is."""
+        """Report progress."""
 
     def emit(self, kind: str, text: str, **values: object) -> None:
-        """Say one fact of the run, such as a photograph that failed."""
+        """Report one event of the run, such as a photograph that failed."""
 
     def emit_item(self, kind: str, text: str, **values: object) -> None:
-        """Say one thing that was asked for, such as a model."""
+        """Report one requested item, such as a model."""
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Say the last line."""
+        """Write the last line."""
 
 
 def create_report(as_json: bool) -> CommandReport:
-    """Choose how to talk.
-
-    A bar on a terminal, plain lines otherwise.
-    """
+    """Return JSON lines if requested, a progress bar on a terminal, plain lines otherwise."""
     if as_json:
         return _JsonReport()
     return _TerminalReport() if sys.stderr.isatty() else _LogReport()
@@ -72,18 +69,17 @@ class _JsonReport:
         self._write(kind, **values)
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Write the summary, and errors for people to standard error."""
+        """Write the summary, and an error also to standard error."""
         if status == "error":
             write_line(text, error=True)
         self._write("summary", status=status, message=text, **values)
 
-    def _write(self, event: str, **values: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        """Write one line."""
+    def _write(self, event: str, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         write_line(json.dumps(replace_non_finite({"event": event, **values}), default=str))
 
 
 class _LogReport:
-    """Plain lines: progress and what went wrong on standard error, at most one progress line in ten seconds."""
+    """Plain lines: progress and problems on standard error, at most one progress line in ten seconds."""
 
     def __init__(self) -> None:
         self.last: Progress | None = None
@@ -91,19 +87,19 @@ class _LogReport:
         self._last_line_time = -LOG_EVERY_S
 
     def progress(self, progress: Progress) -> None:
-        """Write a line now and then, at the end, and for what deserves one."""
+        """Write a line every ten seconds, at the end, and for each milestone."""
         now = time.monotonic()
-        if self._first is None or self.last is None or progress.total != self.last.total:  # another stretch of work
+        if self._first is None or self.last is None or progress.total != self.last.total:  # a new phase of work
             self._first = (now, progress.done)
         self.last = progress
-        worth = isinstance(progress, Milestone) or progress.done == progress.total
-        if worth or now - self._last_line_time >= LOG_EVERY_S:
+        is_due = isinstance(progress, Milestone) or progress.done == progress.total
+        if is_due or now - self._last_line_time >= LOG_EVERY_S:
             self._last_line_time = now
             so_far = f"{_format_done(progress)}{_format_time_left(progress, now, self._first)}"
             write_line(f"{so_far}  {progress.message}".strip(), error=True)
 
     def emit(self, kind: str, text: str, **values: object) -> None:
-        """Write a line, where there is something for people."""
+        """Write a line if there is text."""
         if text:
             write_line(text, error=True)
 
@@ -117,7 +113,7 @@ class _LogReport:
 
 
 class _TerminalReport(_LogReport):
-    """A bar that stays at the bottom of the terminal while lines go by above it."""
+    """A progress bar at the bottom of the terminal, with lines above it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +123,7 @@ class _TerminalReport(_LogReport):
         self._titles: list[str] = []
 
     def progress(self, progress: Progress) -> None:
-        """Move the bar, which appears with the first report."""
+        """Update the bar, which appears with the first report."""
         self.last = progress
         if self._bar is None or self._task is None:
             self._bar = _create_bar()
@@ -136,22 +132,22 @@ class _TerminalReport(_LogReport):
         if isinstance(progress, Milestone):
             self.emit("milestone", progress.message)
         parts = progress.parts if isinstance(progress, ParallelProgress) else ()
-        said = progress.message.partition(":")[0] if parts else progress.message  # the parts have bars of their own
-        self._bar.update(self._task, completed=progress.done, total=progress.total, description=said)
+        description = progress.message.partition(":")[0] if parts else progress.message  # each part has its own bar
+        self._bar.update(self._task, completed=progress.done, total=progress.total, description=description)
         self._move_parts(self._bar, parts)
 
     def _move_parts(self, bar: Bar, parts: Sequence[Progress]) -> None:
-        """Move the bars of what is at work at once, below that of the whole."""
+        """Update the bars of parallel parts, below the bar of the total."""
         while len(self._parts) < len(parts):
             self._parts.append(bar.add_task("", total=None))
             self._titles.append("")
         for number, task in enumerate(self._parts):
-            there = number < len(parts)
-            bar.update(task, visible=there)
-            if there:
+            is_visible = number < len(parts)
+            bar.update(task, visible=is_visible)
+            if is_visible:
                 part, title = parts[number], parts[number].message.partition(":")[0]
                 if title != self._titles[number]:
-                    bar.reset(task)  # another one in its place: it begins at no seconds
+                    bar.reset(task)  # a new part in this row: its time starts at zero
                     self._titles[number] = title
                 bar.update(task, completed=part.done, total=part.total, description=part.message)
 
@@ -163,7 +159,7 @@ class _TerminalReport(_LogReport):
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def finish(self, status: str, text: str, **values: object) -> None:
-        """Take the bar away and write the last line."""
+        """Remove the bar and write the last line."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -176,17 +172,16 @@ def write_line(text: str, *, error: bool = False) -> None:
     stream = getattr(sys, name)
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        text = text.encode(encoding, "backslashreplace").decode(encoding)  # the name of a file may be no UTF-8
+        text = text.encode(encoding, "backslashreplace").decode(encoding)  # a file name may not be valid UTF-8
         stream.write(f"{text}\n")
         stream.flush()
     except BrokenPipeError:
-        # What is left in the stream would fail again, and be complained of, when the interpreter ends.
+        # Data left in the stream would fail again, with a message, when the interpreter ends.
         setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
         raise OutputClosed from None
 
 
 def _create_bar() -> Bar:
-    """Make the bar: what, how far, how long yet."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -203,15 +198,15 @@ def _create_bar() -> Bar:
 
 
 def _format_done(progress: Progress) -> str:
-    """``12/100``, or ``12`` where the total is unknown; nothing before the first is done."""
+    """Format ``12/100``, or ``12`` if the total is unknown; empty before the first item is done."""
     if not progress.done:
         return ""
     return f"{progress.done}" if progress.total is None else f"{progress.done}/{progress.total}"
 
 
 def _format_time_left(progress: Progress, now: float, first: tuple[float, int]) -> str:
-    """Time that is left, judged from what was done since the first report: loading a model comes before it."""
-    since, before = first
-    if progress.total is None or not before < progress.done < progress.total:
+    """Estimate the remaining time from the progress since the first report, which excludes loading a model."""
+    start_time, start_count = first
+    if progress.total is None or not start_count < progress.done < progress.total:
         return ""
-    return f", {(now - since) * (progress.total - progress.done) / (progress.done - before):.0f} s left"
+    return f", {(now - start_time) * (progress.total - progress.done) / (progress.done - start_count):.0f} s left"

@@ -1,4 +1,4 @@
-"""``evaluate``: a model against reference masks, or a classifier against the known answers."""
+"""``evaluate`` and ``biomarkers``: measure a model on a data set, and rank a classifier's features."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.classifier_options import (
-    Masks,
-    Pointing,
-    PointingMasks,
-    SegmenterOption,
-    Target,
-    ThresholdSensitivity,
-)
 from napari_melanoma.cli.options import (
     AcceptDamaged,
     AllowOutside,
@@ -22,8 +14,15 @@ from napari_melanoma.cli.options import (
     Flips,
     IncludeSeen,
     Json,
+    Masks,
     NoRefine,
     Out,
+    Pointing,
+    PointingMasks,
+    SegmenterOption,
+    Target,
+    ThresholdSensitivity,
+    drop_unset,
     examples,
     refinement,
 )
@@ -38,17 +37,26 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.results import Evaluation, FailedImage
     from napari_melanoma.models.bundle import BundleInfo
 
-HELP = examples(
+EVALUATE_HELP = examples(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
     "napari-melanoma evaluate --model runs/first/bundle --data datasets/isic2017 --split val --flips --out evaluation",
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
-    "all images and for subgroups. Writes OUT/summary.html to read, OUT/metrics.json (each metric with its 95 % "
-    "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. After a stop, the same command goes on where it "
-    "was. A model of several classes is measured against label images: Dice and Jaccard of each class.\n\n"
-    "A classifier is measured against the column that holds the answer (--target): AUC, average precision, "
-    "sensitivity and specificity at its cut, calibration, what each column of the form adds, ROC and reliability; the "
-    "depth in mm, where it tells one and the table knows it. With --pointing also how often a heatmap points at the "
-    "structure that decides (OUT/pointing.json).",
+    "all images and for subgroups. Writes OUT/summary.html (report), OUT/metrics.json (each metric with its 95 % "
+    "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. The same command continues after an "
+    "interruption. A model of several classes is measured against label images: Dice and Jaccard of each class.\n\n"
+    "A classifier is measured against the column with the diagnosis (--target): AUC, average precision, "
+    "sensitivity and specificity at its decision threshold, calibration, contribution of each patient data column, "
+    "ROC and reliability; also the depth in mm, if the model predicts it and the table contains it. With --pointing "
+    "also how often a heatmap points at the decisive structure (OUT/pointing.json).",
+)
+BIOMARKERS_HELP = examples(
+    "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
+    "napari-melanoma biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
+    "Rank the features of a classifier's embedding by how well each separates the classes (AUC by patient, 95 % "
+    "interval, q of Benjamini and Hochberg), and show the images that activate each most, with its activation map. "
+    "Also measure properties of the section: nuclear stain, nuclei, pigment, and with --tissue-model the share of "
+    "the tumor surface without epidermis. Writes OUT/biomarkers.csv, "
+    "OUT/biomarkers.json, OUT/measures.csv, OUT/exciting.csv and OUT/figures/gallery.png.",
 )
 
 
@@ -60,15 +68,15 @@ def evaluate(
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
     ],
     out: Out,
-    split: Annotated[str | None, typer.Option(help="Only images of this split, such as 'val'.")] = None,
+    split: Annotated[str | None, typer.Option(help="Use only images of this split, such as 'val'.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Probability from which on a pixel is lesion; the model's own by default.")
+        float | None, typer.Option(help="Minimum probability of a lesion pixel; the model's own threshold by default.")
     ] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
     no_difficulty: Annotated[
         bool,
-        typer.Option("--no-difficulty", help="Leave out what makes images difficult (hair, low contrast ...): faster."),
+        typer.Option("--no-difficulty", help="Skip the analysis of image difficulty (hair, low contrast ...); faster."),
     ] = False,
     include_seen: IncludeSeen = False,
     target: Target = None,
@@ -89,19 +97,19 @@ def evaluate(
 
         info = find_bundle(model)
         check_are_datasets(data)
-        drawing = {"--threshold": threshold, "--no-refine": no_refine, "--flips": flips}
-        drawing["--no-difficulty"] = no_difficulty
-        telling = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}
-        beside: dict[str, object] = {"--pointing": pointing, "--pointing-masks": pointing_masks}
-        _reject_options(info, {**telling, **beside} if info.config.task == "segmentation" else drawing)
+        for_masks = {"--threshold": threshold, "--no-refine": no_refine, "--flips": flips}
+        for_masks["--no-difficulty"] = no_difficulty
+        for_classes = {"--target": target, "--masks": masks, "--segmenter": segmenter, "--sensitivity": sensitivity}
+        for_pointing: dict[str, object] = {"--pointing": pointing, "--pointing-masks": pointing_masks}
+        _reject_options(info, {**for_classes, **for_pointing} if info.config.task == "segmentation" else for_masks)
         current.lock_folder(out)
         if info.config.task == "classification":
             _evaluate_pointing(info, data, out, (split, pointing, pointing_masks), current)
-            chosen = {name[2:]: value for name, value in telling.items()}
+            chosen = {name[2:]: value for name, value in for_classes.items()}
             _evaluate_classifier(info, data, out, {"split": split, "include_seen": include_seen, **chosen}, current)
             return
         if not info.config.segments_one_class:
-            _reject_options(info, drawing)
+            _reject_options(info, for_masks)
             _evaluate_multiclass(info, data, out, (split, include_seen), current)
             return
         given: dict[str, object] = {
@@ -117,7 +125,7 @@ def evaluate(
 def _evaluate_segmenter(
     info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: CommandSession
 ) -> None:
-    """Measure a model that draws."""
+    """Measure a segmentation model."""
     from napari_melanoma.evaluation.evaluate import evaluate
     from napari_melanoma.evaluation.results import EvaluationOptions
     from napari_melanoma.lesion.loaded_models import report_loading
@@ -128,7 +136,7 @@ def _evaluate_segmenter(
         segmenter = Segmenter.load(info)
     evaluation = evaluate(segmenter, data, out, options, run=current.run)
     _report_failed(evaluation.failed, current)
-    text = f"{_format_headline(evaluation)}; written to {out}, a page to read: {out / 'summary.html'}"
+    text = f"{_format_headline(evaluation)}; written to {out}, report: {out / 'summary.html'}"
     parts = evaluation.parts.items()
     metrics = {part: {name: vars(estimate) for name, estimate in found.items()} for part, found in parts}
     failed = len(evaluation.failed)
@@ -140,7 +148,7 @@ def _evaluate_segmenter(
 def _evaluate_classifier(
     info: BundleInfo, data: list[Path], out: Path, given: Mapping[str, object], current: CommandSession
 ) -> None:
-    """Measure a model that tells a diagnosis."""
+    """Measure a classifier."""
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
     from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier, lead_text
@@ -159,15 +167,15 @@ def _evaluate_classifier(
     _report_failed(found.failed, current)
     metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     failed = len(found.failed)
-    said = f"; {failed} failed" if failed else ""
-    text = f"{lead_text(found)} Over {len(found.predictions.labels)} images{said}; written to {out}, a page to read: "
+    failures = f"; {failed} failed" if failed else ""
+    text = f"{lead_text(found)} Over {len(found.predictions.labels)} images{failures}; written to {out}, report: "
     values = {"out": str(out), "cut": found.predictions.threshold, "metrics": metrics, "failed": failed}
     values |= {"warnings": list(found.warnings), **_overlap_values(found.overlap)}
     current.finish(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
 
 
 def _overlap_values(found: Overlap | None) -> dict[str, object]:
-    """What a machine reads of the images that the model was trained on."""
+    """Return the JSON values about images that the model was trained on."""
     return {"training_overlap": found.facts} if found else {}
 
 
@@ -175,15 +183,15 @@ def _evaluate_pointing(
     info: BundleInfo,
     data: list[Path],
     out: Path,
-    asked: tuple[str | None, Sequence[str] | None, Path | None],
+    request: tuple[str | None, Sequence[str] | None, Path | None],
     current: CommandSession,
 ) -> None:
-    """Count how often heatmaps point at the structure that decides."""
+    """Count how often heatmaps point at the decisive structure."""
     from napari_melanoma.classification.explanation import PointingOptions, run_pointing_game
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.lesion.loaded_models import report_loading
 
-    split, methods, masks = asked
+    split, methods, masks = request
     if not methods:
         return
     with report_loading(current.run):
@@ -198,7 +206,7 @@ def _evaluate_pointing(
 def _evaluate_multiclass(
     info: BundleInfo, data: list[Path], out: Path, chosen: tuple[str | None, bool], current: CommandSession
 ) -> None:
-    """Measure a model that draws several classes."""
+    """Measure a segmentation model of several classes."""
     from napari_melanoma.evaluation.evaluate_labels import evaluate_labels, label_lead
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
@@ -209,22 +217,21 @@ def _evaluate_multiclass(
     _report_failed(found.failed, current)
     metrics = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     failed = len(found.failed)
-    said = f"; {failed} failed" if failed else ""
-    text = f"{label_lead(found)} Over {found.images} images{said}; written to {out}, a page to read: "
+    failures = f"; {failed} failed" if failed else ""
+    text = f"{label_lead(found)} Over {found.images} images{failures}; written to {out}, report: "
     values = {"out": str(out), "classes": list(found.classes), "metrics": metrics, "failed": failed}
     values |= {"warnings": list(found.warnings), **_overlap_values(found.overlap)}
     current.finish(f"{text}{out / 'summary.html'}", some_failed=bool(failed), **values)
 
 
 def _report_failed(failed: Sequence[FailedImage], current: CommandSession) -> None:
-    """Name the images that could not be measured."""
     for item in failed:
         path, error = item.sample.image, item.error
         current.report.emit("failed", f"failed: {path}: {error}", image=item.sample.image_id, path=path, error=error)
 
 
 def _reject_options(info: BundleInfo, others: Mapping[str, object]) -> None:
-    """Refuse options that are for models of the other task."""
+    """Reject options that apply to models of another task."""
     from napari_melanoma.core.errors import InputError
 
     given = [name for name, value in others.items() if value not in (None, False)]
@@ -233,13 +240,55 @@ def _reject_options(info: BundleInfo, others: Mapping[str, object]) -> None:
             "" if info.config.task == "classification" or info.config.segments_one_class else " of several classes"
         )
         what = f"{info.config.task}{several}"
-        raise InputError(f"'{info.name}' is a model for {what}, to which {', '.join(given)} says nothing.")
+        raise InputError(f"'{info.name}' is a model for {what}; {', '.join(given)} does not apply to it.")
 
 
 def _format_headline(evaluation: Evaluation) -> str:
-    """The figure that people ask for first."""
     dice = evaluation.parts["all"]["DI"]
     failed = f"; {len(evaluation.failed)} failed" if evaluation.failed else ""
-    return (
-        f"Dice {dice} with its 95 % interval, over {dice.count} images, at threshold {evaluation.threshold:g}{failed}"
-    )
+    return f"Dice {dice} (95 % interval) over {dice.count} images, at threshold {evaluation.threshold:g}{failed}"
+
+
+def biomarkers(
+    model: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of a classifier, or the folder of a bundle.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
+    ],
+    out: Out,
+    count: Annotated[int | None, typer.Option(help="Number of features; 15 by default.")] = None,
+    shown: Annotated[int | None, typer.Option(help="Images per feature; 4 by default.")] = None,
+    split: Annotated[str | None, typer.Option(help="Use only images of this split, such as 'test'.")] = None,
+    target: Target = None,
+    tissue_model: Annotated[
+        str | None,
+        typer.Option(
+            "--tissue-model",
+            metavar="BUNDLE",
+            help="A model that segments epidermis and tumor, such as skin-demo: also measure the share of ulceration.",
+        ),
+    ] = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show which features separate the classes."""
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
+        from napari_melanoma.classification.predictor import Classifier
+        from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
+        from napari_melanoma.lesion.loaded_models import report_loading
+        from napari_melanoma.models.registry import find_bundle
+
+        values = drop_unset(count=count, shown=shown, split=split, target=target, tissue_model=tissue_model)
+        options = BiomarkerOptions.parse(values, "the command line")
+        current.lock_folder(out)
+        with report_loading(current.run):
+            classifier = Classifier.load(find_bundle(model))
+        found = find_biomarkers(classifier, data, out, options, run=current.run)
+        significant = sum(one.marker.q < 0.05 for one in found.features)
+        best = found.features[0] if found.features else None
+        strongest = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
+        for name, why in found.not_measured.items():
+            current.report.emit("not_measured", f"not measured: {name}: {why}", measure=name, why=why)
+        text = f"{len(found.features)} of {found.feature_count} features: {strongest}{significant} have q below 0.05"
+        current.finish(f"{text}; written to {out}", out=str(out), features=len(found.features), sure=significant)

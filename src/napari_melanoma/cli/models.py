@@ -1,4 +1,4 @@
-"""``models``: which bundles and architectures there are, what each says of itself, and bundles as other files."""
+"""``models``: list bundles and architectures, show model cards, import bundles and export them to other formats."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 LIST_HELP = examples(
     "napari-melanoma models list",
     "napari-melanoma models list --json",
-    "List the models, shipped ones and those in your model folder, and the architectures that a recipe can name, with "
-    "the number of their parameters and their source.",
+    "List the models, shipped ones and those in your model folder, and the architectures available to recipes, with "
+    "the number of parameters and the reference.",
 )
 SHOW_HELP = examples(
     "napari-melanoma models show lesion-small",
     "napari-melanoma models show runs/first/bundle",
-    "Show a model's card: data, metrics with intervals, limits and licence.",
+    "Show a model's card: data, metrics with intervals, limits and license.",
 )
 IMPORT_HELP = examples(
     "napari-melanoma models import runs/second/bundle",
     "napari-melanoma models import downloads/bundle --name our-clinic",
-    "Copy a model into your model folder. It is listed from then on, in the docks too; the models that are there stay.",
+    "Copy a model into your model folder. It is then listed here and in the docks; existing models are kept.",
 )
 EXPORT_HELP = examples(
     "napari-melanoma models export lesion-small --format onnx --out lesion.onnx",
     "napari-melanoma models export lesion-small --format int8 --data datasets/isic2017 --out lesion-int8.onnx",
-    "Write a model as a file for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
-    "integers; it needs photographs with masks: its size, time and Dice are measured beside those of the floating "
-    "points).\n\n"
-    "The file takes photographs as float32 (batch, 3, side, side), RGB from 0 to 1 less mean over std, and gives "
-    "logits: a pixel whose sigmoid is at least the threshold is lesion. Side, mean, std and threshold stand in "
-    "config.json, which the file carries (in ONNX as custom metadata).",
+    "Export a model for other programs: onnx, torchscript (.pt), torch_export (.pt2), or int8 (.onnx, 8-bit "
+    "integers; it needs photographs with masks: size, time and Dice are compared with those of the floating-point "
+    "model).\n\n"
+    "The input is photographs as float32 (batch, 3, side, side), RGB from 0 to 1, normalized as (RGB - mean) / std; "
+    "the output is logits: a pixel is lesion if its sigmoid is at least the threshold. Side, mean, std and threshold "
+    "are in config.json, which is embedded in the file (in ONNX as custom metadata).",
 )
 USAGE = "napari-melanoma models export --help"
 app = typer.Typer(
-    help="List models, show their cards, and write them for other programs.",
+    help="List models, show their cards, and export them for other programs.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -60,18 +60,18 @@ def list_(json: Json = False, debug: Debug = False) -> None:
             text = f"{folder.name:<20} NOT USABLE: {reason}"
             current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
         architectures = _list_architectures(current)
-        found = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'} and {architectures} architectures"
-        text = f"{found}; your own models belong in {user_models_folder()}. A card: napari-melanoma models show NAME"
+        total = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'} and {architectures} architectures"
+        text = f"{total}; your model folder: {user_models_folder()}. Show a card: napari-melanoma models show NAME"
         current.finish(text, count=len(bundles), architectures=architectures, user_folder=str(user_models_folder()))
 
 
 def _list_architectures(current: CommandSession) -> int:
-    """List the architectures; one that cannot be built here, as for want of a package, is listed without its number."""
+    """List the architectures; one that cannot be built here, e.g. without a package, has no parameter count."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.models.zoo import count_parameters, list_architectures
 
-    known = list_architectures()
-    for name, architecture in known.items():
+    architectures = list_architectures()
+    for name, architecture in architectures.items():
         try:
             count = count_parameters(name, {})
         except MelanomaError:
@@ -86,16 +86,14 @@ def _list_architectures(current: CommandSession) -> int:
             "options": options,
         }
         current.report.emit_item("architecture", _format_architecture(spec, count), **facts)
-    return len(known)
+    return len(architectures)
 
 
 def _format_architecture(spec: ArchitectureSpec, count: int | None) -> str:
-    """Name, number of parameters, title and source of an architecture."""
     return f"{spec.name:<26} {_format_millions(count):>8}  {spec.title}. {spec.reference}"
 
 
 def _format_millions(count: int | None) -> str:
-    """Say a number of parameters."""
     if count is None:
         return "?"
     return f"{count / 1e6:.1f} M" if count >= 95_000 else f"{count:,}"
@@ -118,7 +116,7 @@ def show(
 
 
 def _usage_command(info: BundleInfo, name: str) -> str:
-    """The command that a model is for."""
+    """Return the command that uses a model."""
     if info.config.is_slide_model:
         return f"napari-melanoma slide SLIDE --out DIR --model {name}"
     option = "--classifier" if info.config.task == "classification" else "--model"
@@ -126,8 +124,8 @@ def _usage_command(info: BundleInfo, name: str) -> str:
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, or of a run that has one.")],
-    name: Annotated[str | None, typer.Option(help="What it shall be called; its own name by default.")] = None,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, or of a run with a bundle.")],
+    name: Annotated[str | None, typer.Option(help="New name of the model; its current name by default.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -142,14 +140,14 @@ def import_(
         if is_run:
             _report_objection(path, current)
         info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
-        if said := describe_unstated(info):
-            current.report.emit("warning", f"Warning: {said}", message=said)
+        if warning := describe_unstated(info):
+            current.report.emit("warning", f"Warning: {warning}", message=warning)
         text = f"'{info.name}' is in {info.path}; use it: {_usage_command(info, info.name)}"
         current.finish(text, name=info.name, path=str(info.path))
 
 
 def _report_objection(run: Path, current: CommandSession) -> None:
-    """Say what speaks against the model of a run, which the command asks for by name."""
+    """Warn if the comparison of a run does not recommend its model, or if the model was discarded."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.runs.gate import explain_objection, is_discarded
@@ -158,28 +156,28 @@ def _report_objection(run: Path, current: CommandSession) -> None:
         found = read_comparison(run)
     except InputError:
         found = None
-    if against := explain_objection(found, discarded=is_discarded(run)):
-        current.report.emit("warning", f"Warning: {against}", message=against)
+    if objection := explain_objection(found, discarded=is_discarded(run)):
+        current.report.emit("warning", f"Warning: {objection}", message=objection)
 
 
 def export(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
     form: Annotated[
-        Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Of the file.")
+        Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Format of the file.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, .pt or .pt2, as the format wants.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, .pt or .pt2, depending on the format.")],
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", metavar="DATASET", help="For int8: photographs with masks; may be given several times."),
     ] = None,
     images: Annotated[
-        int | None, typer.Option(help="For int8: photographs of each data set on which Dice is measured.")
+        int | None, typer.Option(help="For int8: number of photographs of each data set on which Dice is measured.")
     ] = None,
     allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as a file for other programs."""
+    """Export a model for other programs."""
     with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.models.registry import find_bundle
 
@@ -191,12 +189,12 @@ def export(
         from napari_melanoma.runs.exporting import export_bundle
 
         export_bundle(info, out, form)
-        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); its use: {USAGE}"
+        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
         current.finish(text, out=str(out), format=form, bytes=out.stat().st_size)
 
 
 def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], images: int | None) -> None:
-    """Write 8-bit integers, and say what they cost and save."""
+    """Export to 8-bit integers, and report size, time and Dice."""
     from napari_melanoma.runs.exporting import Int8Options, export_int8_bundle, report_values
 
     options = Int8Options.parse({} if images is None else {"measured": images}, "the command line")
@@ -205,24 +203,23 @@ def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: lis
         lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
         text = "\n  ".join([*lines, f"difference of Dice: {report.difference[name]}"])
         current.report.emit_item("measured", text, data=name)
-    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {out.with_suffix('.json')}; its use: {USAGE}"
+    figures = out.with_suffix(".json")
+    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {figures}; how to use it: {USAGE}"
     current.finish(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=report_values(report))
 
 
 def _format_model(info: BundleInfo) -> str:
-    """Name, title and descent of a model."""
     parent = _parent_name(info)
     return f"{info.name:<20} {info.config.title}" + (f" (from {parent})" if parent else "")
 
 
 def _parent_name(info: BundleInfo) -> str | None:
-    """Name of the model that a model was trained from, where it says so."""
+    """Return the name of the model that training started from, if known."""
     parent = info.config.provenance.get("parent")
     return str(parent["name"]) if isinstance(parent, dict) and "name" in parent else None
 
 
 def _model_values(info: BundleInfo) -> dict[str, object]:
-    """What a machine may want to know of a model."""
     config = info.config
     return {
         "name": info.name,

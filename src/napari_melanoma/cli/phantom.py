@@ -1,50 +1,223 @@
-"""``phantom``: synthetic images with known truth."""
+"""``phantom``: synthetic lesions, slides and cohorts with known ground truth."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, add_verb, examples
-from napari_melanoma.cli.phantom_cohort import COHORT_HELP, cohort
-from napari_melanoma.cli.phantom_slide import SLIDE_HELP, slide
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.session import CommandSession, command_session
+
+if TYPE_CHECKING:
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 LESION_HELP = examples(
     "napari-melanoma phantom lesion --out phantoms",
     "napari-melanoma phantom lesion --out phantoms --count 20 --seed 100 --modality macroscopic --skin-type 5",
-    "Draw photographs of lesions that never were. Each gives OUT/<name>.png, OUT/<name>_mask.png and "
-    "OUT/<name>.truth.json with every parameter. The same seed gives the same lesion.",
+    "Generate synthetic photographs of lesions. Each gives OUT/<name>.png, OUT/<name>_mask.png and "
+    "OUT/<name>.truth.json with all parameters. The same seed gives the same lesion.",
 )
-app = typer.Typer(help="Draw synthetic images with known truth.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Generate synthetic images with known ground truth.", no_args_is_help=True, rich_markup_mode=None
+)
+SLIDE_HELP = examples(
+    "napari-melanoma phantom slide --out phantoms --size 4096 --seed 7",
+    "napari-melanoma phantom slide --out phantoms --size 16384 --breslow-mm 1.6 --ulcerated --folds 1 --pens 2",
+    "Generate synthetic slides of skin: sections with the appearance of hematoxylin and eosin, with melanomas of known "
+    "Breslow thickness and nevi. Each gives OUT/<name>.tif (a pyramid of JPEG tiles), OUT/<name>.truth.json with "
+    "all parameters, and OUT/<name>.geojson with the exact outlines for QuPath. The same values give the "
+    "same slide. A configuration file (--config) can set further parameters.",
+)
+ROOM_PX, MAX_SIDE_PX = 256, 4  # step and maximum factor when searching a sufficient side
+Strength = Annotated[float | None, typer.Option(min=0.2, max=1.6, help="Strength of the stain: 1 is usual, 0.4 pale.")]
+COHORT_HELP = examples(
+    "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
+    "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
+    "Generate a data set of synthetic patients, each with a melanoma of known thickness: a patch of 3 mm x 3 mm, "
+    "age, sex, site, thickness, ulceration, Clark level and mitoses. Metastasis is sampled from a risk model that "
+    "DATASET/cohort.json states; every variable contributes to it, and one of them, necrosis, is visible only in the "
+    "image. A fifth of the patients is the test set (split test), with stain appearances that the others do not have. "
+    "The same values give the same data set, for any number of processes.",
+)
 
 
 def lesion(
     out: Out,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first; the others follow.")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
-    modality: Annotated[Literal["dermoscopic", "macroscopic"] | None, typer.Option(help="Kind of photograph.")] = None,
-    skin_type: Annotated[int | None, typer.Option(help="Fitzpatrick I to VI as 1 to 6; drawn by default.")] = None,
-    size: Annotated[tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="In pixels.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the others follow.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    modality: Annotated[Literal["dermoscopic", "macroscopic"] | None, typer.Option(help="Type of photograph.")] = None,
+    skin_type: Annotated[int | None, typer.Option(help="Fitzpatrick I to VI as 1 to 6; random by default.")] = None,
+    size: Annotated[tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="Size in pixels.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw phantom lesions."""
+    """Generate phantom lesions."""
     with command_session(json, debug) as current:
         from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
         from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-        asked = {"modality": modality, "skin_type": skin_type, "size": size}
-        common = {name: value for name, value in asked.items() if value is not None}
+        given = {"modality": modality, "skin_type": skin_type, "size": size}
+        common = {name: value for name, value in given.items() if value is not None}
         current.lock_folder(out)
-        current.after_stop = f"Those that are finished stay in {out}."
+        current.after_stop = f"Finished images stay in {out}."
         for number in current.run.track(range(seed, seed + count), "drawing phantoms"):
             config = LesionPhantomConfig.parse({**common, "seed": number}, "the command line")
             image = save_lesion_phantom(lesion_phantom(config), out, f"lesion_{number:04d}")
             current.report.emit("phantom", str(image), image=str(image))
         text = f"{count} phantom{'' if count == 1 else 's'} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
         current.finish(text, out=str(out), count=count)
+
+
+def slide(
+    out: Out,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the first slide; the others follow. 0 by default.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width; 8192 by default.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Micrometers per pixel; 0.5 by default.")] = None,
+    family: Annotated[
+        Literal["train", "test"] | None, typer.Option(help="Set of appearances; train by default.")
+    ] = None,
+    look: Annotated[str | None, typer.Option(help="Name of one appearance.")] = None,
+    stain_strength: Strength = None,
+    sections: Annotated[int | None, typer.Option(help="Pieces of skin; 0 gives a blank slide.")] = None,
+    malignant: Annotated[int | None, typer.Option(help="Melanomas in each section; 1 by default.")] = None,
+    benign: Annotated[int | None, typer.Option(help="Nevi in each section; 1 by default.")] = None,
+    breslow_mm: Annotated[
+        float | None, typer.Option(help="Thickness of the thickest melanoma; random if unset.")
+    ] = None,
+    ulcerated: Annotated[
+        bool | None, typer.Option("--ulcerated/--intact", help="Ulceration; random by default.")
+    ] = None,
+    necrosis: Annotated[float | None, typer.Option(help="Necrotic share of each melanoma; 0 by default.")] = None,
+    oblique_deg: Annotated[float | None, typer.Option(help="Obliqueness of the section in degrees.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Tissue folds in each section.")] = None,
+    pens: Annotated[int | None, typer.Option(help="Pen marks.")] = None,
+    defocus: Annotated[int | None, typer.Option(help="Areas out of focus.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file; options take precedence.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Generate phantom slides."""
+    given = {
+        "seed": seed,
+        "size": None if size is None else (size, size),
+        "mpp": mpp,
+        "family": family,
+        "look": look,
+        "stain_strength": stain_strength,
+        "sections": sections,
+        "lesions": {
+            "malignant": malignant,
+            "benign": benign,
+            "breslow_mm": breslow_mm,
+            "ulceration": ulcerated,
+            "necrosis": necrosis,
+        },
+        "section": {"oblique_deg": oblique_deg},
+        "artefacts": {"folds": folds, "pens": pens, "defocus": defocus},
+    }
+    with command_session(json, debug) as current:
+        first = _build_config(given, config)
+        configs = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
+        _check_room(configs)
+        current.lock_folder(out)
+        current.after_stop = f"Finished images stay in {out}."
+        for one in configs:
+            _write_slide(current, one, out)
+        text = f"{count} phantom slide{'' if count == 1 else 's'} in {out}; next: napari-melanoma open {out}/*.tif"
+        current.finish(text, out=str(out), count=count)
+
+
+def _build_config(given: dict[str, Any], path: Path | None) -> SlidePhantomConfig:
+    """Merge the values of the file with those of the command line, which take precedence."""
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+
+    base = SlidePhantomConfig() if path is None else read_toml(path, SlidePhantomConfig)
+    return SlidePhantomConfig.parse(_merge_values(base.model_dump(), given), "the command line")
+
+
+def _merge_values(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Replace values recursively by those that are given."""
+    changed = {name: value for name, value in given.items() if value is not None}
+    return values | {
+        name: _merge_values(values[name], value) if isinstance(value, dict) else value
+        for name, value in changed.items()
+    }
+
+
+def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:
+    """Raise an error before anything is written if one of the slides is too small for its content."""
+    from napari_melanoma.core.errors import ConfigError
+
+    faults = [(config.seed, fault) for config in configs if (fault := _explain_lack_of_room(config))]
+    if not faults:
+        return
+    seed, fault = faults[0]
+    many = "" if len(configs) == 1 else f"{len(faults)} of {len(configs)} slides are too small (seed {seed}: "
+    side = _find_side(configs)
+    advice = "" if side is None else f" --size {side} is large enough{'' if len(configs) == 1 else ' for all'}."
+    raise ConfigError(f"{many}{fault}{')' if many else ''}{advice} Nothing was written.")
+
+
+def _explain_lack_of_room(config: SlidePhantomConfig) -> str:
+    """Explain why a slide is too small for its content; empty if it is large enough."""
+    from napari_melanoma.core.errors import ConfigError
+    from napari_melanoma.phantoms.slide.plan import plan_slide
+
+    try:
+        plan_slide(config)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _find_side(configs: Sequence[SlidePhantomConfig]) -> int | None:
+    """Return the smallest sufficient side in steps of 256 pixels; None if four times the side is too small."""
+    side = max(configs[0].size)
+    short = [config for config in configs if _explain_lack_of_room(config)]
+    for size in range(side - side % ROOM_PX + ROOM_PX, MAX_SIDE_PX * side + 1, ROOM_PX):
+        short = [config for config in short if _explain_lack_of_room(config.model_copy(update={"size": (size, size)}))]
+        if not short:
+            return size
+    return None
+
+
+def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path) -> None:
+    from napari_melanoma.phantoms.slide.files import write_slide
+
+    files = write_slide(config, out, f"slide_{config.seed:04d}", current.run)
+    current.report.emit("phantom", str(files.image), image=str(files.image), truth=str(files.truth))
+
+
+def cohort(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
+    count: Annotated[int, typer.Option(help="Patients; half of them have a metastasis.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    random_labels: Annotated[
+        bool,
+        typer.Option("--random-labels", help="Shuffle metastasis among the patients: a control without signal."),
+    ] = False,
+    patch_px: Annotated[int, typer.Option(help="Height and width of the patches in pixels.")] = 512,
+    slides: Annotated[int, typer.Option(min=0, help="Number of test patients with a whole slide.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Generate a phantom cohort."""
+    given = {"seed": seed, "count": count, "random_labels": random_labels, "patch_px": patch_px, "slides": slides}
+    with command_session(json, debug) as current:
+        from napari_melanoma.phantoms.cohort.cohort import write_cohort
+        from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+
+        written = write_cohort(CohortConfig.parse(given, "the command line"), out, processes, current.run)
+        text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
+        current.finish(text, out=str(out), patients=written.patients, slides=written.slides)
 
 
 add_verb(app, "lesion", lesion, LESION_HELP)

@@ -1,4 +1,4 @@
-"""``recipes``: the shipped recipes, and writing one out with data and a start, ready for ``train``."""
+"""``recipes``: list the shipped recipes; write one as a file for ``train``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from napari_melanoma.cli.session import command_session
 LIST_HELP = examples(
     "napari-melanoma recipes list",
     "napari-melanoma recipes list --json",
-    "List the recipes that ship and what each is for.",
+    "List the shipped recipes and their purpose.",
 )
 WRITE_HELP = examples(
     "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
     "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --take encoder --out recipe.toml",
-    "Write a shipped recipe as a file, complete with data and what to start from. Change in it what you like, then: "
+    "Write a shipped recipe as a file, with data sets and starting weights. Edit it if needed, then run: "
     "napari-melanoma train --config recipe.toml --out RUN",
 )
-app = typer.Typer(help="List the shipped recipes; write one out.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List the shipped recipes; write one as a file.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def list_(json: Json = False, debug: Debug = False) -> None:
@@ -36,25 +36,30 @@ def list_(json: Json = False, debug: Debug = False) -> None:
             values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
             current.report.emit_item("recipe", text, **values)
         for paper in map(read_paper, papers()):
-            rows, verb = paper.named, f"reproduce {paper.name}"
-            text = f"{paper.name:<16} {paper.file.reference}; with napari-melanoma {verb} --rows: {', '.join(rows)}"
+            rows, command = paper.named, f"reproduce {paper.name}"
+            text = f"{paper.name:<16} {paper.file.reference}; with napari-melanoma {command} --rows: {', '.join(rows)}"
             current.report.emit_item("paper", text, name=paper.name, title=paper.file.title, rows=rows)
         current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
 
 
 def write(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a shipped recipe.")],
-    data: Annotated[list[Path], typer.Option("--data", metavar="DATASET", help="To learn from; may be repeated.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")],
+    data: Annotated[list[Path], typer.Option("--data", metavar="DATASET", help="Training data; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The recipe, a TOML file.")],
     start: Annotated[
         str | None, typer.Option(help="A model's name or folder, a file of weights, 'imagenet' or 'none'.")
     ] = None,
     take: Annotated[
         Literal["all", "encoder"],
-        typer.Option(help="Of a model: all of it with its classes, or its encoder with a new head for other classes."),
+        typer.Option(help="Weights to load: all with its classes, or the encoder with a new head for other classes."),
     ] = "all",
     base: Annotated[
-        list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data that keep the model from forgetting.")
+        list[Path] | None,
+        typer.Option(
+            "--base",
+            metavar="DATASET",
+            help="Base data: earlier training data of the model, mixed in to preserve its performance on them.",
+        ),
     ] = None,
     json: Json = False,
     debug: Debug = False,
@@ -69,8 +74,8 @@ def write(
         if out.exists():
             raise ConfigError(f"{out} exists already. Name another file, or remove it.")
         shipped = find_shipped_recipe(name)
-        known = {"data": {"base": [str(folder) for folder in base]}} if base else {}
-        recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, take, **known)
+        values = {"data": {"base": [str(folder) for folder in base]}} if base else {}
+        recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, take, **values)
         write_toml(out, recipe)
         run = f"napari-melanoma train --config {out} --out RUN"
         current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))

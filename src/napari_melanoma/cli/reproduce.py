@@ -1,4 +1,4 @@
-"""``reproduce``: the tables of a paper, trained and judged on the user's data, beside its own figures."""
+"""``reproduce``: train and evaluate the rows of a paper's tables on the user's data, next to the published results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
     "napari-melanoma reproduce P3 --budget small --out p3",
-    "Train every row of a paper's tables on your data and put our figures beside the paper's. Writes "
-    "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command goes on "
-    "where an earlier one ended, however it ended. --budget small takes at most 40 minutes on two cores, more for "
-    "classifiers, and says in the table what is less than in the paper. A folder of data sets may be named too: known "
-    "names are found. P3 without --data runs on a phantom cohort, which it draws first and says so.",
+    "Train every row of a paper's tables on your data and list our results next to the published ones. Writes "
+    "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command "
+    "continues after any interruption. --budget small takes at most 40 minutes on two cores, more for "
+    "classifiers; the table states each reduction compared with the paper. A folder of data sets can be given, too; "
+    "known names are recognized. P3 without --data runs on a phantom cohort, which is generated first and reported.",
 )
 
 
@@ -33,17 +33,18 @@ def reproduce(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Receives tables and runs; reproduced-PAPER by default."),
+        typer.Option("--out", "-o", metavar="DIR", help="Folder of tables and runs; reproduced-PAPER by default."),
     ] = None,
     budget: Annotated[str, typer.Option(help="'full', or 'small' for a trial in limited time.")] = "full",
-    minutes: Annotated[float | None, typer.Option(help="That it may take here; 'small' takes 40, P1 55.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time limit in minutes; 40 for 'small', 55 for P1.")] = None,
     rows: Annotated[
-        list[str] | None, typer.Option("--rows", metavar="NAME", help="Only this row, grid or table; may be repeated.")
+        list[str] | None,
+        typer.Option("--rows", metavar="NAME", help="Run only this row, grid or table; may be repeated."),
     ] = None,
     weights: Annotated[
         list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="Initial weights; may be repeated.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only say what would run and how long it would take.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only report what would run and the estimated time.")] = False,
     allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
@@ -60,28 +61,27 @@ def reproduce(
         if check:
             _report_plan(workflow.check(options, run=current.run), current)
             return
-        place = out or Path(f"reproduced-{read_paper(paper).name}")
-        done = workflow.reproduce(options, place, run=current.run)
+        folder = out or Path(f"reproduced-{read_paper(paper).name}")
+        done = workflow.reproduce(options, folder, run=current.run)
         for name, why in {**done.plan.left_out, **done.missing.all}.items():
             current.report.emit("failed", f"not run: {name}: {why}", row=name, error=why)
         failed, late = len(done.missing.failed), len(done.missing.late)
-        waited = f" ({late} not run for want of time)" if late else ""
-        said = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} judged{waited}; "
-        said += "side by side in" if done.results else "why stands in"
-        values = {"rows": len(done.results), "failed": failed, "late": late, "out": str(place)}
-        text = f"{said} {place / 'tables.html'} and tables.md"
+        skipped = f" ({late} not run for lack of time)" if late else ""
+        count = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} evaluated{skipped}"
+        content = "results" if done.results else "reasons"
+        values = {"rows": len(done.results), "failed": failed, "late": late, "out": str(folder)}
+        text = f"{count}; {content} in {folder / 'tables.html'} and tables.md"
         current.finish(text, some_failed=failed > 0 or not done.results, **values)
 
 
 def _report_plan(done: Reproduction, current: CommandSession) -> None:
-    """Say what would run."""
     plan = done.plan
     for notice in (*plan.notices, *plan.late):
         current.report.emit("notice", notice, message=notice)
     for planned in plan.rows:
         size = f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""
         epochs = f"{planned.epochs} epochs" if planned.epochs else ""
-        each = f"{planned.image_ms:.0f} ms an image" if planned.image_ms else ""
+        each = f"{planned.image_ms:.0f} ms/image" if planned.image_ms else ""
         time = f"{planned.seconds:.0f} s" if planned.seconds is not None else ""
         time += ", waits" if planned.waits else ""
         text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time}"
@@ -91,7 +91,7 @@ def _report_plan(done: Reproduction, current: CommandSession) -> None:
         current.report.emit("left out", f"{name} cannot run: {why}", row=name, error=why)
     whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
     waiting = sum(row.waits for row in plan.rows)
-    over = f"; {waiting} more only where these leave time" if waiting else ""
+    over = f"; {waiting} more only if time is left" if waiting else ""
     current.finish(
         f"{len(plan.rows) - waiting} rows of {plan.paper} would run{whole}{over}.",
         rows=len(plan.rows),

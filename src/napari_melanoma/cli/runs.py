@@ -1,4 +1,4 @@
-"""``runs``: which training runs there are and how each fares; pausing and cancelling one from anywhere."""
+"""``runs``: list training runs and their state; pause, continue or cancel one."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 LIST_HELP = examples(
     "napari-melanoma runs list",
     "napari-melanoma runs list runs --json",
-    "List training runs, the newest first. Without FOLDER: those that were started in napari.",
+    "List training runs, the newest first. Without FOLDER: the runs started in napari.",
 )
 CONTROL_HELP = {
-    "pause": "Hold a run at the next batch; it keeps its memory. napari-melanoma runs unpause lets it go on.",
-    "unpause": "Let a run that is held go on.",
-    "cancel": "End a run after the batch at hand. What was learnt up to its last finished epoch stays, and "
-    "napari-melanoma train --resume goes on from there.",
+    "pause": "Pause a run at the next batch; it keeps its memory. Continue it with napari-melanoma runs unpause.",
+    "unpause": "Continue a paused run.",
+    "cancel": "End a run after the current batch. The weights of its last finished epoch are kept, and "
+    "napari-melanoma train --resume continues from there.",
 }
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def list_(
-    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Folder that holds run folders.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Folder that contains run folders.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -45,26 +45,25 @@ def list_(
 
 
 def pause(run: Run, json: Json = False, debug: Debug = False) -> None:
-    """Hold a run."""
+    """Pause a run."""
     _send_command(run, "pause", "will pause at the next batch", json, debug)
 
 
 def unpause(run: Run, json: Json = False, debug: Debug = False) -> None:
-    """Let a run go on."""
-    _send_command(run, "run", "goes on", json, debug)
+    """Continue a run."""
+    _send_command(run, "run", "continues", json, debug)
 
 
 def cancel(run: Run, json: Json = False, debug: Debug = False) -> None:
     """End a run."""
     _send_command(
-        run, "cancel", "will end after the batch at hand; go on with: napari-melanoma train --resume", json, debug
+        run, "cancel", "will end after the current batch; continue it with: napari-melanoma train --resume", json, debug
     )
 
 
 def _send_command(
     path: Path, command: Literal["run", "pause", "cancel"], message: str, json: bool, debug: bool
 ) -> None:
-    """Tell a run that is at work what is wished of it."""
     with command_session(json, debug) as current:
         from napari_melanoma.core.errors import RunError
         from napari_melanoma.core.processes import send_command_or_stop
@@ -72,19 +71,17 @@ def _send_command(
 
         report = read_run(path)
         if not report.state.active:
-            raise RunError(f"{path} is {report.state}, not at work. {report.message}")
+            raise RunError(f"{path} is {report.state}, not active. {report.message}")
         send_command_or_stop(path, command)
         current.finish(f"{path.name} {message}", path=str(path), wish=command)
 
 
 def _format_run(report: RunReport) -> str:
-    """Name, state, what it came to and how it fares."""
     best = "" if report.best is None else f"{report.best:.3f}"
     return f"{report.name:<28} {report.state:<10} {best:<6} {' '.join(report.message.split())}"
 
 
 def _run_values(report: RunReport) -> dict[str, object]:
-    """What a machine may want to know of a run."""
     comparison = report.comparison
     return {
         "name": report.name,
@@ -101,7 +98,6 @@ def _run_values(report: RunReport) -> dict[str, object]:
 
 
 def _control_help(verb: str) -> str:
-    """Help of a verb that tells a run something."""
     return examples(
         f"napari-melanoma runs {verb} runs/first", f"napari-melanoma runs {verb} runs/first --json", CONTROL_HELP[verb]
     )

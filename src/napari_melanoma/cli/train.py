@@ -1,4 +1,4 @@
-"""``train``: one training run into a run folder, or a check whether it could run."""
+"""``train`` and ``search``: one training run, or a random search over the options of a recipe."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from napari_melanoma.core.formatting import format_duration
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
-PARTS = {"learn": "to learn from", "tuning": "to tune with", "held_out": "held out", "base": "of the base data"}
-HELP = examples(
+PARTS = {"learn": "for training", "tuning": "for validation", "held_out": "for testing", "base": "of the base data"}
+TRAIN_HELP = examples(
     "napari-melanoma train --config recipe.toml --out runs/first",
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
-    "Train a model as the recipe says. RUN receives config.toml, data.csv, events.jsonl, metrics.csv, "
-    "samples/, checkpoints/ and, at the end, bundle/ and comparison/. A run that was stopped goes on from its last "
-    "finished epoch with --resume. --check says what would be learnt from and how long it would take, and writes "
-    "nothing.",
+    "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
+    "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run from its last "
+    "finished epoch. --check reports the training data and the estimated time and memory, and writes nothing.",
+)
+SEARCH_HELP = examples(
+    "napari-melanoma search recipe.toml --out searches/first",
+    "napari-melanoma search recipe.toml --out searches/first --trials 40",
+    "Random search over the options in the table [search] of a recipe. Each trial is a run folder in "
+    "DIR/trials/; search.csv, search.png and best.toml in DIR are updated after each trial. Trials are compared on "
+    "the validation set only. The same command continues after an interruption; with more --trials, it adds trials.",
 )
 
 
@@ -32,10 +38,12 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="The run folder, new unless --resume.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only check recipe and data, and estimate.")] = False,
-    queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started before.")] = False,
-    nice: Annotated[bool, typer.Option("--nice", help="Stand back behind what a person is waiting for.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check recipe and data, and estimate time and memory.")
+    ] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started earlier.")] = False,
+    nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
     allow_outside: AllowOutside = False,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
@@ -58,24 +66,24 @@ def _run_training(current: CommandSession, config: Path, out: Path | None, *, re
     from napari_melanoma.runs.train import train as run_recipe
 
     if out is None:
-        raise RunError("no run folder was named. Say where the run shall write: --out RUN, or only --check.")
-    recipe, began = _read_recipe(config), out / "config.toml"
+        raise RunError("the run folder is missing. Add --out RUN, or use --check.")
+    recipe, stored = _read_recipe(config), out / "config.toml"
     try:
         bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)
     except Cancelled:
-        if began.exists():
-            current.after_stop = f"Go on with: napari-melanoma train --config {began} --out {out} --resume"
+        if stored.exists():
+            current.after_stop = f"Continue with: napari-melanoma train --config {stored} --out {out} --resume"
         raise
-    if bundle is None:  # this process helped another one, which has the last word
+    if bundle is None:  # a helper process of a distributed run; the main process reports
         return
-    said, found = _read_advice(out)
+    advice, values = _read_advice(out)
     text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
-    text += said or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
-    current.finish(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **found)
+    text += advice or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
+    current.finish(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **values)
 
 
 def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
-    """Say what the comparison with the old model advises, for people and for machines; nothing where there is none."""
+    """Return the recommendation of the comparison as text and as values; empty without a comparison."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.evaluation.comparison import read_comparison
@@ -87,13 +95,13 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     except InputError:
         return "", {}
     page = folder / "comparison.html"
-    take = f"; then: napari-melanoma models import {out}" if found.advice == "take over" else ""
-    text = f"{ADVICE[found.advice]} {found.reason} Look at {page}{take}"
+    activate = f"; then: napari-melanoma models import {out}" if found.advice == "take over" else ""
+    text = f"{ADVICE[found.advice]} {found.reason} Review {page}{activate}"
     return text, {"advice": found.advice, "reason": found.reason, "page": str(page)}
 
 
 def _read_recipe(config: Path) -> TrainRecipe:
-    """Read the recipe; a row of a paper is none."""
+    """Read the recipe; explain if the file is a row of a paper instead."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.errors import ConfigError
     from napari_melanoma.reproduction.papers import paper_of_recipe
@@ -108,13 +116,13 @@ def _read_recipe(config: Path) -> TrainRecipe:
         what = (
             f"a row of {paper}: napari-melanoma reproduce {paper} --rows {row}"
             if row
-            else (f"what all rows of {paper} share: napari-melanoma reproduce {paper}")
+            else (f"the common values of all rows of {paper}: napari-melanoma reproduce {paper}")
         )
-        raise ConfigError(f"{config} is no recipe by itself; it is {what}") from None
+        raise ConfigError(f"{config} is not a complete recipe; it is {what}") from None
 
 
 def _report_check(current: CommandSession, config: Path) -> None:
-    """Say what a run would learn from, and how long it would take."""
+    """Report the data of a run, and the estimated time and memory."""
     from dataclasses import asdict
 
     from napari_melanoma.runs.estimate import estimate_run
@@ -127,7 +135,56 @@ def _report_check(current: CommandSession, config: Path) -> None:
     needed = estimate_run(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
     text = (
-        f"{config} can run. Images: {counts}. It would take at most about {format_duration(needed.seconds)} for "
+        f"{config} can run. Images: {counts}. It takes at most about {format_duration(needed.seconds)} for "
         f"{needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
     )
     current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))
+
+
+def search(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with a table [search], a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the search.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials; taken from the recipe by default.")
+    ] = None,
+    allow_outside: AllowOutside = False,
+    accept_damaged: AcceptDamaged = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search over options."""
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
+        _run_search(current, recipe, out, trials)
+
+
+def _run_search(current: CommandSession, path: Path, out: Path, trials: int | None) -> None:
+    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.runs.search import BEST, FIGURE, TABLE, SearchRecipe
+    from napari_melanoma.runs.search import search as run_search
+    from napari_melanoma.training.monitor import monitor_for_recipe
+
+    recipe = read_toml(path, SearchRecipe)
+    if trials is not None:
+        recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
+    found, monitor = run_search(recipe, out, run=current.run), monitor_for_recipe(recipe)
+    for trial in found.trials:
+        result = "" if trial.result is None else f"{trial.result:.4f}"
+        text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"
+        facts = {
+            "number": trial.number,
+            "state": trial.state,
+            monitor.name: trial.result,
+            "options": trial.options,
+        }
+        current.report.emit_item("trial", text, run=str(trial.folder), **facts, **trial.facts)
+    best = found.best
+    states = [trial.state for trial in found.trials]
+    done = states.count("finished")
+    others = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
+    text = (
+        f"{done} trials finished{''.join(others)}; the best is {best.folder.name}: "
+        f"validation {monitor.title} {best.result:.4f} with {best.summary}. "
+        f"Table {out / TABLE}, figure {out / FIGURE}; next: napari-melanoma train --config {out / BEST} --out RUN"
+    )
+    chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
+    current.finish(text, some_failed=False, best=best.number, **chosen)

@@ -1,4 +1,4 @@
-"""From a trained network to a bundle: threshold or calibration, provenance, and the masks of a classification."""
+"""Create a bundle from a trained network: threshold or calibration, provenance, and predicted masks."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ if TYPE_CHECKING:
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.task import Task
 
-THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
+THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty thresholds of P4; at 1 no pixel would be lesion
 HALF_THRESHOLD = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
-PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "phantoms among what it was trained on"
+PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "partly phantom-trained"
 
 
 def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> BundleConfig:
-    """Say what the bundle of a run will say of itself, but for the threshold."""
+    """Create the configuration of a run's bundle, without the threshold."""
     kept: dict[str, Any] = {**find_normalization(recipe, parent)}
     if parent and parent.part == "all":
         kept["threshold"] = parent.threshold
     if recipe.classes:
         kept["classes"] = recipe.classes
-    asked, data = recipe.classification, prepared.classes
-    if asked is not None and data is not None:
-        told = ClassifierConfig(
-            positive=asked.positive, view=asked.view, mirrored=asked.mirrored, coverage=asked.coverage
+    options, data = recipe.classification, prepared.classes
+    if options is not None and data is not None:
+        classifier = ClassifierConfig(
+            positive=options.positive, view=options.view, mirrored=options.mirrored, coverage=options.coverage
         )
-        kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": told}
+        kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": classifier}
     if isinstance(prepared, PreparedBags) and prepared.kind is not None:
         kept["encoder"] = prepared.kind.encoder
     tile = prepared.kind.tile if isinstance(prepared, PreparedBags) and prepared.kind else recipe.tile
-    named = recipe.modalities
-    if tile is not None and SLIDE not in named:
-        named = (*named, SLIDE)
+    modalities = recipe.modalities
+    if tile is not None and SLIDE not in modalities:
+        modalities = (*modalities, SLIDE)
     return BundleConfig(
         name=recipe.name,
         title=_model_title(recipe.title, [*prepared.samples.training, *prepared.base_samples]),
@@ -75,7 +75,7 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: Pa
         options=collect_network_options(recipe, prepared),
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
-        modalities=choose_modalities(named, [sample.modality for sample in prepared.samples.training]),
+        modalities=choose_modalities(modalities, [sample.modality for sample in prepared.samples.training]),
         tile=tile,
         licence=recipe.licence,
         provenance=_create_provenance(recipe, prepared, parent),
@@ -84,36 +84,36 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: Pa
 
 
 def _model_title(title: str, training: Sequence[Sample]) -> str:
-    """The title of a recipe; of a model that has learnt from phantoms it says so, wherever the model is listed."""
-    drawn = sum(sample.synthetic for sample in training)
-    if not drawn or PHANTOM_NOTE in title:
+    """Return the title of a recipe, with a note if the model was trained on phantoms."""
+    phantoms = sum(sample.synthetic for sample in training)
+    if not phantoms or PHANTOM_NOTE in title:
         return title
-    return f"{title}: {PHANTOM_NOTE}" if drawn == len(training) else f"{title}: {PARTLY_PHANTOM_NOTE}"
+    return f"{title}: {PHANTOM_NOTE}" if phantoms == len(training) else f"{title}: {PARTLY_PHANTOM_NOTE}"
 
 
 def collect_network_options(recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-    """Give the options of a network: those of the recipe, and for a classifier what its data decide."""
+    """Return the options of a network: those of the recipe, and for a classifier those that depend on the data."""
     data = prepared.classes
     if data is None:
         return recipe.model.options
     if isinstance(prepared, PreparedBags) and prepared.kind is not None:
         return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
     shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
-    known = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
-    config = list_architectures()[recipe.model.architecture].spec.config.parse(known, "model.options")
-    # What a model says that the run goes on from stays: its weights know no other scale.
-    return {**depth_options(config, data), **known} if isinstance(config, BiomarkerConfig) else known
+    options = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
+    config = list_architectures()[recipe.model.architecture].spec.config.parse(options, "model.options")
+    # The options of a starting model take precedence: its weights depend on its depth scale.
+    return {**depth_options(config, data), **options} if isinstance(config, BiomarkerConfig) else options
 
 
 def choose_modalities(named: Sequence[str], present: Sequence[str | None]) -> tuple[str, ...]:
-    """Say which kinds of photograph a model is for; nothing where that would leave out what it has learnt from.
+    """Return the modalities of a model: the given ones first, then those of its training images.
 
-    Those that are named first; empty where none is and the kind of some images is not known. A photograph of such a
-    kind would be warned of as one that the model does not know.
+    Empty if none is given and the modality of some training images is unknown: a list without that modality would
+    cause a wrong warning about photographs of it.
     """
     if not named and None in present:
         return ()
-    return tuple(dict.fromkeys([*named, *sorted(kind for kind in present if kind)]))
+    return tuple(dict.fromkeys([*named, *sorted(modality for modality in present if modality)]))
 
 
 def choose_threshold(
@@ -121,17 +121,17 @@ def choose_threshold(
 ) -> BundleConfig:
     """Choose the threshold of a bundle by the rule of its recipe.
 
-    ``task``: uint8 images (batch, 3, row, column) to logits (batch, 1, row, column). Returns the same with the
-    threshold, and in its provenance with the rule and the mean Jaccard index at that threshold.
+    ``task``: uint8 images (batch, 3, row, column) to logits (batch, 1, row, column). Returns the configuration with
+    the threshold; its provenance contains the rule and the mean Jaccard index at that threshold.
     """
-    rule, usual = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
+    rule, previous = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
     thresholds = {
         "half": HALF_THRESHOLD,
         "best": THRESHOLDS,
-        "steady": THRESHOLDS if usual is None else np.union1d(THRESHOLDS, [usual]),
+        "steady": THRESHOLDS if previous is None else np.union1d(THRESHOLDS, [previous]),
     }[rule]
     curves = _jaccard_curves(task, loader, thresholds, run)
-    kept = int(np.searchsorted(thresholds, usual)) if rule == "steady" and usual is not None else None
+    kept = int(np.searchsorted(thresholds, previous)) if rule == "steady" and previous is not None else None
     best = choose_best_setting(curves, kept)
     found = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
     threshold = round(float(thresholds[best]), 2)
@@ -141,7 +141,7 @@ def choose_threshold(
 def _jaccard_curves(
     task: Task, loader: DataLoader, thresholds: NDArray[np.float64], run: RunContext
 ) -> NDArray[np.float64]:
-    """Jaccard index of each tuning image at each threshold, (image, threshold)."""
+    """Compute the Jaccard index of each validation image at each threshold, (image, threshold)."""
     import torch
 
     task.eval()
@@ -155,10 +155,10 @@ def _jaccard_curves(
 
 
 def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> dict[str, Any]:
-    """Where a bundle comes from: parent, data, recipe, software."""
+    """Return the provenance of a bundle: parent, data, recipe, software."""
     parts = prepared.samples
-    learnt = [*parts.training, *prepared.base_samples]
-    counts = dict(sorted(Counter(sample.domain for sample in learnt).items()))
+    training = [*parts.training, *prepared.base_samples]
+    counts = dict(sorted(Counter(sample.domain for sample in training).items()))
     return {
         "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent and parent.part == "all" else None,
         "data": {
@@ -168,7 +168,7 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
             "tuning": len(parts.validation),
             "held_out": len(parts.test),
             "domains": counts,
-            "drawn": sum(sample.synthetic for sample in learnt),
+            "drawn": sum(sample.synthetic for sample in training),
         },
         "corrections": sum(sample.review in REVIEWED for sample in parts.training),
         "recipe": _without_folders(recipe),
@@ -183,7 +183,7 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
 
 
 def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
-    """Dump a recipe; of folders the last part of the name stays."""
+    """Dump a recipe with folder names instead of paths."""
     values = recipe.model_dump(mode="json")
     for key in ("datasets", "base"):
         values["data"][key] = [Path(name).name for name in values["data"][key]]
@@ -193,17 +193,14 @@ def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
 
 
 def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
-    """Draw the masks that a recipe asks for and that are not there yet.
-
-    How many were drawn; none where the recipe takes the masks of its data sets, or whole photographs.
-    """
-    asked = recipe.classification
-    if asked is None or asked.masks == "reference" or asked.view.region == "photograph":
+    """Predict the missing masks of a recipe with ``masks = "predicted"``; return their number."""
+    options = recipe.classification
+    if options is None or options.masks == "reference" or options.view.region == "photograph":
         return 0
-    bundle = require_photograph_model(find_bundle(asked.segmenter), "segmentation")
-    samples = read_datasets(Path(name).expanduser() for name in (*recipe.data.datasets, *asked.adaptation.to))
-    wanted = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
-    if not wanted:
+    bundle = require_photograph_model(find_bundle(options.segmenter), "segmentation")
+    samples = read_datasets(Path(name).expanduser() for name in (*recipe.data.datasets, *options.adaptation.to))
+    missing = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
+    if not missing:
         return 0
     from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
     from napari_melanoma.io.photographs import read_photograph
@@ -211,21 +208,21 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     from napari_melanoma.lesion.segmentation import Segmenter
 
     segmenter, refinement = Segmenter.load(bundle), RefinementConfig()
-    for path in run.track(list(wanted), "Drawing lesions"):
-        probability = segmenter.probability(read_photograph(wanted[path].image).rgb)
+    for path in run.track(list(missing), "Segmenting lesions"):
+        probability = segmenter.probability(read_photograph(missing[path].image).rgb)
         smoothed = smooth_probability(probability, refinement)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_mask(path, refine_mask(smoothed >= bundle.config.threshold, refinement))
-    return len(wanted)
+    return len(missing)
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkOutputs:
-    """What a network says of images, in their order.
+    """Outputs of a network for images, in their order.
 
     ``logits``: float32 (image, class). ``labels``: int64 (image,), the true class. ``embeddings``: float32 (image,
-    feature). ``depths``: float32 (image, 1 or 2): what it tells of the depth. ``depth_mm``: float32 (image,): what was
-    measured, NaN where nobody did.
+    feature). ``predicted_depths``: float32 (image, 1 or 2). ``depth_mm``: float32 (image,), the measured depth, NaN if
+    unknown.
     """
 
     logits: NDArray[np.float32]
@@ -238,10 +235,7 @@ class NetworkOutputs:
 def compute_outputs(
     task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str
 ) -> NetworkOutputs:
-    """Ask a network about images.
-
-    Logits, true classes and embeddings.
-    """
+    """Compute logits, true classes, embeddings and depths for images."""
     import torch
 
     from napari_melanoma.models.blocks.test_time_augmentation import (
@@ -250,8 +244,8 @@ def compute_outputs(
         predict_depth_of_views,
     )
 
-    asked = task.recipe.classification
-    assert asked is not None
+    options = task.recipe.classification
+    assert options is not None
     task.eval()
     found = []
     with torch.inference_mode():
@@ -259,16 +253,16 @@ def compute_outputs(
             images, continuous, categories = (
                 each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
             )
-            deepest, embedded = encode_views(task.network, task.normalize(images), mirrored=asked.mirrored)
-            told = classify_views(task.network, deepest, continuous, categories)
+            deepest, embedded = encode_views(task.network, task.normalize(images), mirrored=options.mirrored)
+            logits = classify_views(task.network, deepest, continuous, categories)
             depths = predict_depth_of_views(task.network, deepest)
-            beside = () if depths is None else (depths.float().cpu(), batch.depth_mm)
-            found.append((told.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *beside))
+            depth_outputs = () if depths is None else (depths.float().cpu(), batch.depth_mm)
+            found.append((logits.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *depth_outputs))
     return NetworkOutputs(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
 
 
 def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
-    """Measure the normalisation of an encoder on the domain that it goes to.
+    """Measure the batch-normalization statistics of an encoder on the target domain.
 
     ``batches``: uint8 (batch, 3, row, column), of the network's size.
     """
@@ -281,65 +275,62 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 def calibrate_config(
     config: BundleConfig, options: ClassificationConfig, validation: NetworkOutputs, reference: ReferenceCases
 ) -> BundleConfig:
-    """Make the answers of a bundle honest, by what its network says of images that it did not learn from.
+    """Calibrate a classifier on the validation set.
 
-    Returns the same with temperature and bias, operating point, prevalence and the distance of what is unlike, and in
-    its provenance with what the tuning images say.
+    Returns the configuration with temperature and bias, operating point, prevalence and the out-of-distribution
+    distance; its provenance contains the validation metrics.
     """
     assert config.classifier is not None
-    place = config.classes.index(config.classifier.positive)
+    index = config.classes.index(config.classifier.positive)
     found = fit_calibration(validation.logits, validation.labels)
     probabilities = softmax(validation.logits, *found)
-    scores, positive = probabilities[:, place], validation.labels == place
-    there = 0 < positive.sum() < len(positive)
-    known = {
+    scores, positive = probabilities[:, index], validation.labels == index
+    has_both = 0 < positive.sum() < len(positive)
+    values = {
         "temperature": found.temperature,
         "bias": found.bias,
         "operating_point": choose_operating_point(scores, positive, options.sensitivity, reference.groups)
-        if there
+        if has_both
         else None,
-        "prevalence": float(positive.mean()) if there else None,
+        "prevalence": float(positive.mean()) if has_both else None,
         "unlike": choose_distance_threshold(
             MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings)
         ),
         "depth": _evaluate_depth(config, options, validation),
     }
     measured = {
-        "tuning_auc": round(area_under_roc(scores, positive), 4) if there else None,
-        "tuning_average_precision": round(average_precision(scores, positive), 4) if there else None,
+        "tuning_auc": round(area_under_roc(scores, positive), 4) if has_both else None,
+        "tuning_average_precision": round(average_precision(scores, positive), 4) if has_both else None,
         "tuning_calibration_error": round(expected_calibration_error(scores, positive), 4),
     }
-    classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **known})
+    classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})
     return config.model_copy(update={"classifier": classifier, "provenance": {**config.provenance, **measured}})
 
 
 def _evaluate_depth(
-    config: BundleConfig, asked: ClassificationConfig, validation: NetworkOutputs
+    config: BundleConfig, classification: ClassificationConfig, validation: NetworkOutputs
 ) -> DepthOutputConfig | None:
-    """How well the depth is told, by the tuning images."""
-    if asked.depth is None or validation.predicted_depths is None or validation.depth_mm is None:
+    """Measure the depth prediction on the validation set."""
+    if classification.depth is None or validation.predicted_depths is None or validation.depth_mm is None:
         return None
     options = list_architectures()[config.architecture].spec.config.parse(config.options, "options")
     scale, true = cast("BiomarkerConfig", options).depth_scale, validation.depth_mm.astype(np.float64)
     measured = depth_metrics(depth_to_mm(validation.predicted_depths[:, 0], scale), true)
     return DepthOutputConfig(
-        column=asked.depth.column,
+        column=classification.depth.column,
         scale=scale,
         images=int((~np.isnan(true)).sum()),
         mae_mm=measured.get("tuning_depth_mae_mm"),
         pearson=measured.get("tuning_depth_r"),
-        margin=conformal_margin(validation.predicted_depths, true, scale, asked.coverage),
-        coverage=asked.coverage,
+        margin=conformal_margin(validation.predicted_depths, true, scale, classification.coverage),
+        coverage=classification.coverage,
     )
 
 
 def create_reference(
     validation: NetworkOutputs, training: NetworkOutputs, parts: TrainingSplit, options: ClassificationConfig
 ) -> ReferenceCases:
-    """Put together what a bundle remembers of cases.
-
-    Patients and lesions are numbers in it; of very many training cases a choice.
-    """
+    """Collect the reference cases of a bundle: patients as numbers, and a subset of many training cases."""
     chosen = choose_training_cases(training.labels)
     return ReferenceCases(
         logits=validation.logits,
@@ -347,5 +338,5 @@ def create_reference(
         groups=number_groups([sample.group for sample in parts.validation]),
         embeddings=training.embeddings[chosen].astype(np.float16),
         embedded_labels=training.labels[chosen],
-        embedded_ids=tuple(parts.training[place].image_id for place in chosen) if options.neighbours else (),
+        embedded_ids=tuple(parts.training[index].image_id for index in chosen) if options.neighbours else (),
     )

@@ -1,4 +1,4 @@
-"""The time and memory that a run would take, measured on one step."""
+"""Estimate the time and memory of a run from one measured training step."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from napari_melanoma.training.batch_size import StepCost
 
 MB = 2**20
-# What does not depend on the network, found on runs of the shipped recipes on a laptop's processor.
+# Costs that do not depend on the network, measured in runs of the shipped recipes on a laptop's processor.
 START_S = 12.0  # importing torch and Lightning, building the network
 READ_S = 0.02  # decoding an image and its mask into the cache, once
-TEST_IMAGE_S = 0.1  # reading, refining and measuring a held-out image, for each of the two models
-PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # the libraries; on a graphics card their part of its memory
-WORKSPACE = 1.4  # gradients on their way, and what the convolutions need aside, as a factor of what is kept
+TEST_IMAGE_S = 0.1  # reading, refining and measuring a test image, for each of the two models
+PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # of the libraries; on a graphics card their share of its memory
+WORKSPACE = 1.4  # gradients and convolution workspace, as a factor of the stored activations
 LARGEST_AUTO = 256
+READ_BYTES_S = 200e6  # of embeddings from a hard disk
+MEASURED_STEPS = 2  # steps on one slide; the first is a warm-up
+MEMORY_BAGS = 8  # times a slide's tiles, as values and gradients of the layers
 _cost_cache: dict[str, StepCost] = {}
 
 
 @dataclass(frozen=True)
 class RunWorkload:
-    """How much a run has to do: images of each part and steps; what a recipe and its data say together.
-
-    ``piece`` is how many images one device works on at once.
-    """
+    """Workload of a run: images of each part and steps; ``device_batch``: images per device and forward pass."""
 
     training_images: int
     validation_images: int
@@ -46,7 +46,7 @@ class RunWorkload:
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """What a run would need at most: it may end early. ``free_mb`` is known of graphics cards alone."""
+    """Upper limit of a run's cost, since it may stop early; ``free_mb`` is known for graphics cards only."""
 
     seconds: float
     memory_mb: float
@@ -60,10 +60,7 @@ class RunEstimate:
 
 
 def estimate_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
-    """Estimate a run without starting it.
-
-    From a step measured here and now; measured once for each network, input size, precision and device.
-    """
+    """Estimate a run from a measured step, cached for each network, input size, precision and device."""
     from napari_melanoma.training.batch_size import measure_step
 
     if recipe.bags is not None:
@@ -78,41 +75,36 @@ def estimate_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
 
 
 def count_workload(recipe: TrainRecipe) -> RunWorkload:
-    """Count what a run has to do."""
     from napari_melanoma.training.data_selection import select_samples
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.loader import divide_step
 
     chosen = select_samples(recipe)
-    learn, processes = len(chosen.parts.training), process_count(recipe)
-    largest: int = min(LARGEST_AUTO, 2 ** (max(2, learn // 4).bit_length() - 1))
+    training, processes = len(chosen.parts.training), process_count(recipe)
+    largest: int = min(LARGEST_AUTO, 2 ** (max(2, training // 4).bit_length() - 1))
     batch = largest if recipe.batch_size == "auto" else recipe.batch_size
-    share = divide_step(recipe.data, batch, learn, len(chosen.base)) if learn else None
+    share = divide_step(recipe.data, batch, training, len(chosen.base)) if training else None
     step = share.step if share else batch
     return RunWorkload(
-        training_images=learn + len(chosen.base),
+        training_images=training + len(chosen.base),
         validation_images=len(chosen.parts.validation),
         test_images=len(chosen.judged),
         batch=step,
         device_batch=max(1, -(-step // (processes * recipe.pieces))),
         processes=processes,
-        steps=max(1, learn // share.learn) if share else 0,
+        steps=max(1, training // share.learn) if share else 0,
         epochs=recipe.epochs,
     )
 
 
 def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
-    """Scale the cost of a step to a run.
-
-    Start, decoding, every step and every look at the tuning images, the choice of the threshold, and the comparison
-    with the old model at the end.
-    """
+    """Scale the cost of a step to a run: start, decoding, steps, validation, threshold choice and final comparison."""
     steps = workload.steps * workload.epochs
     step_s = cost.image_s * workload.batch / workload.processes + cost.update_s
-    answered = workload.validation_images * (workload.epochs + 1) * cost.forward_s
-    judged = 2 * workload.test_images * (cost.forward_s + TEST_IMAGE_S)
+    validation = workload.validation_images * (workload.epochs + 1) * cost.forward_s
+    test = 2 * workload.test_images * (cost.forward_s + TEST_IMAGE_S)
     read = (workload.training_images + workload.validation_images) * READ_S
-    seconds = START_S + read + steps * step_s + answered + judged
+    seconds = START_S + read + steps * step_s + validation + test
     memory = PROGRAM_MB[cost.device] + (cost.fixed_bytes + WORKSPACE * workload.device_batch * cost.image_bytes) / MB
     return RunEstimate(
         seconds=round(seconds, 1),
@@ -123,15 +115,15 @@ def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
         device=cost.device,
         precision=cost.precision,
         rests_on=(
-            f"one step measured on this machine ({1000 * cost.image_s:.0f} ms an image, {cost.precision}), "
-            f"{steps} steps of {workload.batch} images; the run may end earlier"
+            f"one step measured on this machine ({1000 * cost.image_s:.0f} ms/image, {cost.precision}), "
+            f"{steps} steps of {workload.batch} images; the run may stop early"
         ),
         free_mb=_free_mb(cost.device),
     )
 
 
 def _cost_key(recipe: TrainRecipe) -> str:
-    """All of a recipe that has a say in what a step costs."""
+    """Return the values of a recipe that affect the cost of a step, as JSON."""
     values = recipe.model_dump(mode="json")
     values["model"].pop("start")
     parts = {name: values[name] for name in ("model", "augmentation", "loss", "optimiser", "precision", "device")}
@@ -139,17 +131,12 @@ def _cost_key(recipe: TrainRecipe) -> str:
 
 
 def _free_mb(device: str) -> float | None:
-    """Free memory of a graphics card; None where the processor's is meant, which whoever asks can see."""
+    """Return the free memory of a graphics card; None for other devices."""
     if device != "cuda":
         return None
     import torch
 
     return round(torch.cuda.mem_get_info()[0] / MB)
-
-
-READ_BYTES_S = 200e6  # of embeddings from a plain disk
-MEASURED_STEPS = 2  # steps on one slide; the first warms up
-MEMORY_BAGS = 8  # times a slide's tiles, as values and gradients of the layers
 
 
 def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
@@ -158,13 +145,13 @@ def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     found = select_bags(recipe, run)
     parts, features = found.chosen.parts, found.kind.encoder.features
     tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.read, *parts.test)}
-    drawn = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.training)
-    looked_at = sum(tiles[sample.image] for sample in parts.validation)
+    training_tiles = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.training)
+    validation_tiles = sum(tiles[sample.image] for sample in parts.validation)
     run.report(Progress(0, None, "Measuring a step"))
     per_tile = _seconds_per_tile(recipe, features, min(recipe.bags.tiles, max(tiles.values())))
     reading = 2 * features / READ_BYTES_S
-    once = sum(tiles.values()) * (per_tile + reading)  # calibrating and judging
-    seconds = START_S + recipe.epochs * (drawn + looked_at) * (per_tile + reading) + once
+    final = sum(tiles.values()) * (per_tile + reading)  # calibration and test
+    seconds = START_S + recipe.epochs * (training_tiles + validation_tiles) * (per_tile + reading) + final
     size = 4 if recipe.batch_size == "auto" else recipe.batch_size
     held = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * MEMORY_BAGS / MB
     device = accelerator(recipe)
@@ -176,12 +163,12 @@ def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
         epochs=recipe.epochs,
         device=device_name(recipe),
         precision="bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32",
-        rests_on=f"one step measured on this machine, {drawn} tiles an epoch; the run may end earlier",
+        rests_on=f"one step measured on this machine, {training_tiles} tiles per epoch; the run may stop early",
     )
 
 
 def _seconds_per_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
-    """Time of learning from a tile."""
+    """Measure the training time per tile."""
     import torch
 
     from napari_melanoma.models.zoo import build_network

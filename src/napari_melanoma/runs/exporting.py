@@ -1,4 +1,4 @@
-"""A bundle as a file for other programs; for 8-bit integers also what is gained (size, time) and lost (Dice)."""
+"""Export a bundle for other programs; for 8-bit integers also compare size, time and Dice."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ TIMED, WARM_UP = 20, 3
 
 
 class Int8Options(Config):
-    """On which photographs 8-bit integers are fitted and measured."""
+    """Numbers of photographs for calibrating and measuring 8-bit integers."""
 
-    calibration: int = Field(100, ge=1, description="photographs by which the range of each layer is found")
+    calibration: int = Field(100, ge=1, description="photographs that determine the range of each layer")
     measured: int = Field(100, ge=1, description="other photographs on which Dice is measured")
 
 
 @dataclass(frozen=True)
 class NetworkVersion:
-    """A form of a network in figures: bytes of its file, milliseconds of one core a photograph, Dice."""
+    """Figures of a network version: bytes of its file, milliseconds per photograph on one core, Dice."""
 
     name: str
     size: int
@@ -59,20 +59,19 @@ class NetworkVersion:
     dice: Estimate
 
     def __str__(self) -> str:
-        """Say it in a line."""
         return f"{self.name:<5} {self.size / 1e6:6.1f} MB  {self.latency_ms:7.1f} ms  Dice {self.dice}"
 
 
 @dataclass(frozen=True)
 class Int8Report:
-    """Both forms, and Dice of the integers less that of the floating points, each data set by itself."""
+    """Both versions, and Dice of the integers minus Dice of the floating points, for each data set."""
 
     versions: dict[str, tuple[NetworkVersion, NetworkVersion]]
     difference: dict[str, Estimate]
 
 
 def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
-    """Write a bundle's network as one file that carries its ``config.json``."""
+    """Export a bundle's network as one file with its ``config.json`` embedded."""
     check_export_target(out, form)
     export_network(_load_export_network(info), out, form, side=info.config.input_size, about=_export_metadata(info))
     return out
@@ -81,10 +80,10 @@ def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
 def export_int8_bundle(
     info: BundleInfo, out: Path, datasets: Sequence[Path], options: Int8Options, *, run: RunContext
 ) -> Int8Report:
-    """Write a bundle's network in 8-bit integers, and measure it beside the floating points.
+    """Export a bundle's network in 8-bit integers, and compare it with the floating-point network.
 
-    Both run as ONNX files on one thread. Photographs of the split ``val`` are measured and never fitted to; where a
-    data set has no splits, every other one is.
+    Both run as ONNX files on one thread. Photographs of the split ``val`` are measured and never used for calibration;
+    without splits, every second photograph is measured.
     """
     from napari_melanoma.models.export import export_int8
 
@@ -92,41 +91,40 @@ def export_int8_bundle(
     require_export_packages("onnxruntime")
     if info.config.task != "segmentation":
         raise BundleError(
-            f"'{info.name}' tells classes; what 8-bit integers cost is measured on masks, which it does not draw. "
-            "Choose the format onnx."
+            f"'{info.name}' is a classifier; int8 is measured on masks, which it does not predict. Use the format onnx."
         )
     if not datasets:
-        raise ConfigError("an export to int8 needs photographs to fit to and to measure on. Name a data set: --data.")
+        raise ConfigError(
+            "an export to int8 needs photographs for calibration and measurement. Name a data set: --data."
+        )
     split = {folder.name: _split_photographs(folder, options, len(datasets)) for folder in datasets}
-    fitted = [sample for fit, _ in split.values() for sample in fit]
+    calibration = [sample for fit, _ in split.values() for sample in fit]
     network, side = _load_export_network(info), info.config.input_size
-    images = (_network_input(sample, info) for sample in run.track(fitted, "Fitting"))
+    images = (_network_input(sample, info) for sample in run.track(calibration, "Fitting"))
     export_int8(network, out, images, side=side, about=_export_metadata(info))
-    with _temporary_float_file(network, out, side) as plain, _one_thread():
-        report = _measure_versions(info, (plain, out), {name: measure for name, (_, measure) in split.items()}, run)
+    with _temporary_float_file(network, out, side) as float_file, _one_thread():
+        report = _measure_versions(
+            info, (float_file, out), {name: measure for name, (_, measure) in split.items()}, run
+        )
     write_json(out.with_suffix(".json"), report_values(report))
     return report
 
 
 def report_values(report: Int8Report) -> dict[str, object]:
-    """Say an ``Int8Report`` in plain values.
-
-    By data set: ``float``, ``int8`` and ``difference``.
-    """
+    """Return the JSON values of an ``Int8Report``, by data set: ``float``, ``int8`` and ``difference``."""
     found: dict[str, object] = {}
     for name, versions in report.versions.items():
-        forms = {
+        figures = {
             version.name: {"bytes": version.size, "latency_ms": version.latency_ms, "dice": vars(version.dice)}
             for version in versions
         }
-        found[name] = {**forms, "difference": vars(report.difference[name])}
+        found[name] = {**figures, "difference": vars(report.difference[name])}
     return found
 
 
 def _measure_versions(
     info: BundleInfo, files: tuple[Path, Path], samples: dict[str, list[Sample]], run: RunContext
 ) -> Int8Report:
-    """Measure both files on the same photographs."""
     from napari_melanoma.lesion.segmentation import Segmenter
 
     models = {name: Segmenter(info, load_exported(file)) for name, file in zip(("float", "int8"), files, strict=True)}
@@ -150,29 +148,29 @@ def _measure_versions(
 
 
 def _measure_dice(sample: Sample, model: Segmenter) -> float:
-    """Dice of one photograph, as users get its mask."""
+    """Return Dice of one photograph, with the default refinement."""
     return measure_sample(sample, model, model.info.config.threshold, RefinementConfig())[1]["DI"]
 
 
 def _measure_latency_ms(model: Segmenter) -> float:
-    """Time that one core takes for the network's pass over one photograph: the median of several.
+    """Measure the median time of a forward pass on one core.
 
-    It counts the work of this thread, not the clock on the wall, so that other programs do not change the figure.
+    This is the processor time of the thread, so that other programs do not affect it.
     """
     import numpy as np
 
     side = model.info.config.input_size
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    took = []
+    durations = []
     for _ in range(WARM_UP + TIMED):
         started = time.thread_time()
         model.logits([image])
-        took.append(time.thread_time() - started)
-    return 1e3 * median(took[WARM_UP:])
+        durations.append(time.thread_time() - started)
+    return 1e3 * median(durations[WARM_UP:])
 
 
-def _split_photographs(folder: Path, options: Int8Options, sharers: int) -> tuple[list[Sample], list[Sample]]:
-    """Photographs of a data set to fit to and to measure on, spread evenly over it."""
+def _split_photographs(folder: Path, options: Int8Options, count: int) -> tuple[list[Sample], list[Sample]]:
+    """Choose photographs of a data set for calibration and measurement, spread evenly over it."""
     samples = select_for_split(read_dataset(folder), None)
     held_out = [sample for sample in samples if sample.split == "val"]
     others = [sample for sample in samples if sample.split != "val"]
@@ -180,19 +178,18 @@ def _split_photographs(folder: Path, options: Int8Options, sharers: int) -> tupl
         others, held_out = samples[::2], samples[1::2]
     if not held_out:
         raise DataSetError(
-            f"{folder} has {len(samples)} photograph with a mask; int8 needs one to fit to, one to measure."
+            f"{folder} has {len(samples)} photograph with a mask; int8 needs one to calibrate and one to measure."
         )
-    return _sample_evenly(others, options.calibration // sharers or 1), _sample_evenly(held_out, options.measured)
+    return _sample_evenly(others, options.calibration // count or 1), _sample_evenly(held_out, options.measured)
 
 
 def _sample_evenly(samples: list[Sample], count: int) -> list[Sample]:
-    """At most so many, in even steps."""
     count = min(count, len(samples))
     return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def _network_input(sample: Sample, info: BundleInfo) -> NDArray[np.float32]:
-    """A photograph as the network takes it: float32 (1, 3, side, side)."""
+    """Return the network input of a photograph: float32 (1, 3, side, side)."""
     import numpy as np
 
     from napari_melanoma.models.inference import to_tensor
@@ -203,25 +200,24 @@ def _network_input(sample: Sample, info: BundleInfo) -> NDArray[np.float32]:
 
 
 def _load_export_network(info: BundleInfo) -> nn.Module:
-    """The bundle's network."""
     from napari_melanoma.models.bundle import load_network
 
     if info.config.encoder is not None:
         raise BundleError(
-            f"'{info.name}' answers from embeddings of '{info.config.encoder.name}' and looks at no picture: it cannot "
-            "be exported as a file that takes pictures."
+            f"'{info.name}' predicts from embeddings of '{info.config.encoder.name}', not from images: it cannot "
+            "be exported as a file with image input. Export a model of photographs."
         )
     return load_network(info)
 
 
 def _export_metadata(info: BundleInfo) -> str:
-    """What a program must know beside the network: the bundle's configuration and the fingerprint of its weights."""
+    """Return the bundle's configuration and the fingerprint of its weights as JSON."""
     return json.dumps({**info.config.model_dump(mode="json"), "fingerprint": info.fingerprint})
 
 
 @contextmanager
 def _temporary_float_file(network: nn.Module, folder: Path, side: int) -> Iterator[Path]:
-    """The network in floating points as an ONNX file, for as long as it is compared."""
+    """Export the floating-point network as an ONNX file during the comparison."""
     path = folder.with_name(f".{folder.stem}-float.onnx")
     try:
         export_network(network, path, "onnx", side=side)
@@ -232,7 +228,7 @@ def _temporary_float_file(network: nn.Module, folder: Path, side: int) -> Iterat
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let networks that are loaded here compute on one thread."""
+    """Use one thread for networks loaded in this context."""
     import torch
 
     threads = torch.get_num_threads()

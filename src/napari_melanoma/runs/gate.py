@@ -1,4 +1,4 @@
-"""The gate: a run's model against the one it started from, on unseen images, and its activation."""
+"""Compare a run's model with its starting model on the test set; activate or discard the model."""
 
 from __future__ import annotations
 
@@ -50,60 +50,74 @@ if TYPE_CHECKING:
 
 __all__ = ["TestImages", "compare_run", "evaluate_alone", "find_test_images", "has_no_start"]
 
-MAX_BASE_IMAGES = 500  # images say what was forgotten to within 0.01; thousands take as long as the training
-NO_BASE = "The base data ({names}) cannot be read any more, so nobody has looked whether the model forgot them."
+MAX_BASE_IMAGES = 500  # images show a loss to within 0.01; thousands would take as long as the training
+NO_BASE = "The base data ({names}) are no longer readable, so the performance on them was not checked."
 ACCEPTED = (
-    "Of the {total} reference masks, {count} were accepted without a correction. Those that a model drew favor that "
-    "model; corrected ones say more."
+    "Of the {total} reference masks, {count} were accepted without correction. A mask drawn by a model favors that "
+    "model; corrected masks are better evidence."
 )
 NO_RUN = (
-    "{path} is no run that has begun: expected a run folder, found no config.toml in it. Name a finished run: "
-    "napari-melanoma runs list"
+    "{path} is not a started run: expected a run folder, found no config.toml in it. Name a finished run; list them "
+    "with napari-melanoma runs list"
 )
 NO_START_SEVERAL = (
-    "{run} started from no model of its classes, so there is none to compare it with. What it does on the images held "
-    "out is in its evaluation/; put it beside another: "
+    "{run} did not start from a model of its classes, so there is no model to compare it with. Its test results are in "
+    "its evaluation/. To compare it with another model: "
     "napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
 )
 NO_START = (
-    "{run} started from no classifier, so there is none to compare it with. What it does on the images held out is in "
-    "its evaluation/; put it beside another: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
+    "{run} did not start from a classifier, so there is no model to compare it with. Its test results are in "
+    "its evaluation/. To compare it with another model: "
+    "napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
 )
-ALONE = "The run started from no classifier; by itself, on {images} images held out: {lead} More in evaluation/."
-ALONE_SEVERAL = "On {images} images held out: {lead} More in evaluation/."
-SLIDES = "On {slides} slides held out: {lead} More in evaluation/."
-NONE_LEFT = "Not compared: the models were trained on all images that were held out, or on others of their patients."
-MANY = "Of the {count} images that the base data hold out, {shown} were compared, chosen by their names."
+ALONE = "The run did not start from a classifier. On {images} test images: {lead} See evaluation/."
+ALONE_SEVERAL = "On {images} test images: {lead} See evaluation/."
+SLIDES = "On {slides} test slides: {lead} See evaluation/."
+NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
+MANY = "Of the {count} test images of the base data, {shown} were compared, chosen by a hash of their names."
+TOO_FEW = (
+    "Of the {images} test images, {fewest} {are} of the rarer class; at least {least} are needed to measure how "
+    "well a model separates the classes. {remedy}"
+)
+HOLD_OUT_MORE = "Use a larger test set and train again."
+WORSE = {
+    "sensitivity": "At its own decision threshold, the new model has a lower sensitivity: {change}.",
+    "specificity": "At its own decision threshold, the new model has a lower specificity: {change}.",
+    "ECE": "The new model's probabilities are less well calibrated: calibration error {change}.",
+}
+NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
+ACTIVATED, DISCARDED = "adopted.json", "discarded.json"
+DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "held_out_fraction")}
 
 
 def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
-    """Compare the model of a run with the one it started from, or a mask's with the shipped one where it had none.
+    """Compare the model of a run with its starting model; a segmentation model without one with the shipped model.
 
     Parameters
     ----------
     run_path : pathlib.Path
         A run folder with a bundle.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Receives the progress and can cancel the work.
 
     Returns
     -------
     Comparison
-        On the images that the run held out, and on those that its base data hold out (at most 500 of these); also in
-        ``comparison/`` of the run folder, which is replaced as a whole. Its reason says too what there is to know of
-        the images: that the old model may have learnt some, that the base data have gone.
+        On the test images of the run and of its base data (at most 500 of these); also written to
+        ``comparison/`` of the run folder, which is replaced as a whole. Its reason includes limitations: that the
+        old model may have been trained on some images, or that the base data are missing.
 
     Raises
     ------
     RunError
-        Where there is no such run, it has no model yet, nothing was held out, or a classifier, or a model of several
-        classes, started from none of its kind.
+        If there is no such run, it has no model yet or no test images, or a classifier or a model of several
+        classes did not start from a model of its type.
     BundleError
-        Where the model that it started from has gone, or another has its name.
+        If the starting model is missing, or another model has its name.
     DataSetError
-        Where none of the images could be compared.
+        If none of the images could be compared.
     Cancelled
-        Where the user stopped it; an earlier comparison stays.
+        If the user stopped it; an earlier comparison is kept.
     """
     folder = RunFolder(run_path)
     if not folder.config.is_file():
@@ -131,7 +145,7 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
 
 
 def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, recipe: TrainRecipe) -> Comparison:
-    """A comparison without figures: the models were trained on all images that could judge them."""
+    """Create a comparison without metrics, because the models were trained on all test images."""
     old, new = (ComparedModel(info.name, info.fingerprint, info.config.threshold, {}) for info in models)
     return Comparison(
         old=old,
@@ -155,28 +169,28 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
 
 
 def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
-    """Evaluate the model of a run by itself on what the run has held out: no other is there to compare it with.
+    """Evaluate the model of a run on its test set, if there is no starting model to compare it with.
 
     Parameters
     ----------
     run_path : pathlib.Path
-        A run folder with a bundle; gets ``evaluation/``.
+        A run folder with a bundle; ``evaluation/`` is written to it.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Receives the progress and can cancel the work.
 
     Returns
     -------
     str
-        What was found, in a sentence.
+        A sentence with the main results.
 
     Raises
     ------
     RunError
-        Where the run has no model yet, or its answers cannot be read.
+        If the run has no model yet, or its test labels cannot be read.
     DataSetError
-        Where no image could be measured.
+        If no image could be measured.
     Cancelled
-        Where the user stopped it.
+        If the user stopped it.
     """
     from napari_melanoma.evaluation.evaluate_classes import lead_text
 
@@ -193,19 +207,19 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
 
 
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
-    """Say whether a run's model can be compared with none, as a classifier that has started from none.
+    """Return whether there is no starting model of the same type to compare a run's model with.
 
     Parameters
     ----------
     recipe : TrainRecipe
-        Of the run.
+        Recipe of the run.
     folder : RunFolder
-        Knows what it started from.
+        Folder of the run, with its starting model.
 
     Returns
     -------
     bool
-        False for a model that draws lesions: it is compared with the shipped one.
+        False for a lesion segmentation model: it is compared with the shipped model.
     """
     settled = read_resolved(folder)
     return bool(recipe.classes or recipe.task == "classification") and (
@@ -215,16 +229,16 @@ def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
 
 @dataclass(frozen=True)
 class TestImages:
-    """The images on which a run is judged.
+    """The test images of a run.
 
     Parameters
     ----------
     samples : tuple of Sample
-        Of the run's own data, then of its base data.
+        Images of the run's own data, then of its base data.
     base : tuple of str
         Names of the base data sets among them.
     notes : tuple of str
-        Sentences on what is missing.
+        Sentences about limitations.
     """
 
     samples: tuple[Sample, ...]
@@ -233,26 +247,26 @@ class TestImages:
 
 
 def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
-    """Find the images on which a run can be judged.
+    """Find the test images of a run.
 
     Parameters
     ----------
     recipe : TrainRecipe
-        Of the run.
+        Recipe of the run.
     folder : RunFolder
-        Its ``data.csv`` says what was held out, and what was learnt from.
+        Folder of the run; its ``data.csv`` lists the part of each image.
 
     Returns
     -------
-    HeldOut
-        Of the base data at most 500, chosen by a hash of their names; none where they have moved meanwhile.
+    TestImages
+        At most 500 of the base data, chosen by a hash of their names; none if the base data were moved.
 
     Raises
     ------
     RunError
-        Where there is none, or ``data.csv`` cannot be read.
+        If there are no test images, or ``data.csv`` cannot be read.
     DataSetError
-        Where the base data alone could judge, and cannot be read.
+        If only the base data have test images, and cannot be read.
     """
     rows = read_data(folder.data)
     samples = [row.sample for row in rows if row.part == "held_out"]
@@ -265,8 +279,8 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
         return TestImages(tuple(samples), (), (NO_BASE.format(names=_base_names(recipe)),))
     if not samples and not of_base:
         raise RunError(
-            f"{folder.path.name} held no image out, so nothing can be judged. Set data.held_out_fraction, or name "
-            "images with the split that data.held_out_split says."
+            f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.held_out_fraction, or "
+            "give images the split named by data.held_out_split."
         )
     notes = (MANY.format(shown=MAX_BASE_IMAGES, count=len(of_base)),) if len(of_base) > MAX_BASE_IMAGES else ()
     of_base = sample_by_name(of_base, MAX_BASE_IMAGES)
@@ -274,96 +288,80 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
 
 
 def _note_accepted_masks(samples: Sequence[Sample]) -> list[str]:
-    """Say how many masks are no person's own, where there are any."""
     count = sum(sample.review == "accepted" for sample in samples)
     return [ACCEPTED.format(count=count, total=len(samples))] if count else []
 
 
 def _read_run_model(folder: RunFolder) -> BundleInfo:
-    """The model of a run."""
     try:
         return read_bundle(folder.bundle)
     except BundleError as error:
-        raise RunError(f"{folder.path.name} has no model yet; let the run finish first.") from error
+        raise RunError(f"{folder.path.name} has no model yet. Wait until the run has finished.") from error
 
 
 def _base_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
-    """What the base data hold out, by the rule by which the run split them."""
+    """Return the test images of the base data, split by the rules of the recipe."""
     folders = [Path(name).expanduser() for name in recipe.data.base]
     return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
 
 
 def _base_names(recipe: TrainRecipe) -> str:
-    """Names of the base data, without their folders."""
     return ", ".join(Path(name).name for name in recipe.data.base)
-
-
-TOO_FEW = (
-    "Of the {images} images that judge, {fewest} {are} of the rarer kind, and at least {least} are needed to say how "
-    "well a model tells the two apart. {remedy}"
-)
-HOLD_OUT_MORE = "Hold more images out, and train again."
-WORSE = {
-    "sensitivity": "At its own cut the new model finds fewer of the positives: sensitivity {said}.",
-    "specificity": "At its own cut the new model raises more false alarms: specificity {said}.",
-    "ECE": "The new model's probabilities are further from what is seen: calibration error {said}.",
-}
-NEXT_STEP = "Take the new model over, or discard it; the old one stays either way."
 
 
 def compare_with_start(
     folder: RunFolder, models: Sequence[BundleInfo], notes: Sequence[str], out: Path, *, run: RunContext
 ) -> Comparison:
-    """Compare the classifier of a run with the one that it started from.
+    """Compare the classifier of a run with its starting model.
 
-    Returns the area under the ROC curve decides; calibration error, sensitivity and specificity at each model's own cut
-    stand beside it, and are named in the reason where the new model is worse in them.
+    The recommendation follows the area under the ROC curve; calibration error, sensitivity and specificity at each
+    model's own decision threshold are reported, and named in the reason where the new model is worse.
     """
     from napari_melanoma.classification.predictor import Classifier
 
     recipe = read_toml(folder.config, TrainRecipe)
-    judged = _read_test_images(folder, models[-1]).without_training_images(models, ClassEvaluationOptions(), run=run)
-    overlap = judged.overlap
+    images = _read_test_images(folder, models[-1]).without_training_images(models, ClassEvaluationOptions(), run=run)
+    overlap = images.overlap
     assert overlap is not None
     loaded = [Classifier.load(info) for info in models]
 
-    def advised(found: ClassifierComparison) -> tuple[Advice, str]:
+    def recommend(found: ClassifierComparison) -> tuple[Advice, str]:
         remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
         advice, reason = overlap.verdict(
-            *_advise_by_auc(_list_domain_changes(found, judged), judged.labels.size, remedy)
+            *_advise_by_auc(_list_domain_changes(found, images), images.labels.size, remedy)
         )
         return advice, " ".join([reason, *notes])
 
     found = compare_on_images(
-        loaded, judged, out, ClassEvaluationOptions(), run=run, conclude=lambda found: (advised(found)[1], NEXT_STEP)
+        loaded, images, out, ClassEvaluationOptions(), run=run, conclude=lambda found: (recommend(found)[1], NEXT_STEP)
     )
-    comparison = _create_comparison(found, models, judged, *advised(found))
-    comparison.write(out)  # last: whoever reads takes it for the sign that all is there
+    comparison = _create_comparison(found, models, images, *recommend(found))
+    comparison.write(out)  # last: its existence marks the folder as complete
     return comparison
 
 
 def evaluate_on_test_images(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Evaluate the classifier of a run that started from none."""
+    """Evaluate the classifier of a run without starting model."""
     from napari_melanoma.classification.predictor import Classifier
 
-    judged = _read_test_images(folder, model)
+    images = _read_test_images(folder, model)
     with atomic_folder(folder.evaluation) as temporary:
-        return evaluate_on_images(Classifier.load(model), judged, temporary, ClassEvaluationOptions(), run=run)
+        return evaluate_on_images(Classifier.load(model), images, temporary, ClassEvaluationOptions(), run=run)
 
 
 def _read_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
-    """The images that a run held out, with the answers that it has noted when it began."""
+    """Read the test images of a run, with the labels stored when it began."""
     rows = read_data(folder.data)
-    labels, said = read_held_out(folder.path, rows)
+    labels, patient_data = read_held_out(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "held_out"]
     assert model.config.classifier is not None
-    return LabeledImages(samples, said, labels, model.config.classifier.positive, 0, model.config.classes)
+    return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
 
 
-def _list_domain_changes(found: ClassifierComparison, judged: LabeledImages) -> list[DomainChange]:
-    """What changed: on all images first, then on each data set where there are several."""
-    lost = {image_id for image_id, _ in found.failed}
-    measured = [sample for sample in judged.samples if sample.image_id not in lost]
+def _list_domain_changes(found: ClassifierComparison, images: LabeledImages) -> list[DomainChange]:
+    """List the changes on all images, then on each of several data sets."""
+    failed = {image_id for image_id, _ in found.failed}
+    measured = [sample for sample in images.samples if sample.image_id not in failed]
     olds, news = found.standings[::2], found.standings[1::2]
     changes = []
     for old, new in zip(olds, news, strict=True):
@@ -376,15 +374,14 @@ def _list_domain_changes(found: ClassifierComparison, judged: LabeledImages) -> 
 
 
 def _select_metrics(standing: ClassifierMetrics) -> dict[str, Estimate]:
-    """The metrics that a gate shows."""
     return {name: standing.metrics[name] for name in SHOWN if name in standing.metrics}
 
 
 def _advise_by_auc(changes: Sequence[DomainChange], images: int, remedy: str) -> tuple[Advice, str]:
-    """Advise by the area under the curve, and say beside it what got worse."""
+    """Give a recommendation by the area under the curve, and list metrics that got worse."""
     whole, *domains = changes
-    there = [whole.new[name].count for name in ("sensitivity", "specificity") if name in whole.new]
-    fewest = min(there) if len(there) > 1 else 0
+    counts = [whole.new[name].count for name in ("sensitivity", "specificity") if name in whole.new]
+    fewest = min(counts) if len(counts) > 1 else 0
     if 0 < fewest < MIN_COUNT:
         are = "is" if fewest == 1 else "are"
         remedy = remedy or HOLD_OUT_MORE
@@ -394,20 +391,19 @@ def _advise_by_auc(changes: Sequence[DomainChange], images: int, remedy: str) ->
 
 
 def _warn_of_losses(whole: DomainChange) -> Iterator[str]:
-    """Sentences on what the area under the curve does not show, where the new model is worse beyond chance."""
-    for name, words in WORSE.items():
+    """Yield a sentence for each other metric in which the new model is significantly worse."""
+    for name, template in WORSE.items():
         change = whole.difference.get(name)
         if change is None or not math.isfinite(change.low):
             continue
         if (change.low > 0) if name == "ECE" else (change.high < 0):
-            yield words.format(said=f"{change.mean:+.3f} ({change.format_interval(words='95 % interval ')})")
+            yield template.format(change=f"{change.mean:+.3f} ({change.format_interval(words='95 % interval ')})")
 
 
 def _create_comparison(
-    found: ClassifierComparison, models: Sequence[BundleInfo], judged: LabeledImages, advice: Advice, reason: str
+    found: ClassifierComparison, models: Sequence[BundleInfo], images: LabeledImages, advice: Advice, reason: str
 ) -> Comparison:
-    """Put it as the docks and the command line read it."""
-    whole, *domains = _list_domain_changes(found, judged)
+    whole, *domains = _list_domain_changes(found, images)
     old, new = (
         ComparedModel(info.name, info.fingerprint, _decision_threshold(info), metrics)
         for info, metrics in zip(models, (whole.old, whole.new), strict=True)
@@ -426,7 +422,7 @@ def _create_comparison(
         failed=found.failed,
         facts={
             "warnings": list(found.warnings),
-            "training_overlap": judged.overlap.facts if judged.overlap else None,
+            "training_overlap": images.overlap.facts if images.overlap else None,
             "interval": f"{INTERVAL_METHOD}; of differences paired",
             "provenance": collect_provenance(),
         },
@@ -435,24 +431,18 @@ def _create_comparison(
 
 
 def _decision_threshold(info: BundleInfo) -> float:
-    """Where a model's probabilities are cut; in the middle where nobody ever chose."""
+    """Return a model's decision threshold; 0.5 if none was chosen."""
     classifier = info.config.classifier
     return classifier.operating_point.cut if classifier and classifier.operating_point else 0.5
 
 
-ACTIVATED, DISCARDED = "adopted.json", "discarded.json"
-
-
 def activate_model(run: Path, name: str | None = None) -> BundleInfo:
-    """Put the model of a run among the user's own; the one it is to replace stays.
-
-    Returns the model in its new place; asked for again, the same one.
-    """
+    """Install the model of a run in the user's model folder, next to the existing models; only once for each run."""
     noted = _read_note(run / ACTIVATED)
     if noted and isinstance(noted.get("path"), str):
         try:
             return read_bundle(Path(noted["path"]))
-        except (BundleError, ConfigError):  # removed since: take it over anew
+        except (BundleError, ConfigError):  # removed since: install it again
             pass
     write_compared_card(run)
     bundle = install_bundle(read_bundle(RunFolder(run).bundle), name)
@@ -462,43 +452,37 @@ def activate_model(run: Path, name: str | None = None) -> BundleInfo:
 
 
 def explain_objection(comparison: Comparison | None, *, discarded: bool) -> str:
-    """Say what speaks against using the model of a run, with the figures.
-
-    Empty where nothing does.
-    """
-    said = ["This model was discarded."] if discarded else []
+    """Return the reasons against using the model of a run; empty if there are none."""
+    reasons = ["This model was discarded."] if discarded else []
     if comparison is not None and comparison.advice == "keep":
-        said += [f"The advice is to keep {comparison.old.name}.", comparison.reason or f"{comparison.summary()}."]
+        reasons += [
+            f"The recommendation is to keep {comparison.old.name}.",
+            comparison.reason or f"{comparison.summary()}.",
+        ]
     elif discarded and comparison is not None:
-        said.append(f"{comparison.summary()}.")
-    return " ".join(said)
+        reasons.append(f"{comparison.summary()}.")
+    return " ".join(reasons)
 
 
 def discard_model(run: Path) -> None:
-    """Note that the model of a run is not wanted; its files stay, so that it can be taken over after all."""
+    """Mark the model of a run as discarded; its files are kept, so that it can still be activated."""
     if not (run / DISCARDED).exists():
         write_json(run / DISCARDED, {"time": round(time.time(), 3)})
 
 
 def activated_name(run: Path) -> str | None:
-    """Give the name under which the model of a run was taken over.
-
-    None where it was not.
-    """
+    """Return the name under which the model of a run was activated, or None."""
     noted = _read_note(run / ACTIVATED)
     return str(noted["name"]) if noted and "name" in noted else None
 
 
 def is_discarded(run: Path) -> bool:
-    """Say whether the model of a run was found not to be wanted.
-
-    False where it was taken over.
-    """
+    """Return whether the model of a run was discarded and not activated."""
     return (run / DISCARDED).is_file() and not (run / ACTIVATED).is_file()
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:
-    """Read a note; None where there is none."""
+    """Read a JSON object; None if there is none."""
     try:
         values = read_json(path)
     except (OSError, ValueError):
@@ -506,14 +490,8 @@ def _read_note(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "held_out_fraction")}
-
-
 def find_parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
-    """Find the model that a run started from, or the shipped one where it started from none.
-
-    With these weights, under whatever name they are now.
-    """
+    """Find the starting model of a run by its weights, under any name; the shipped model if there was none."""
     settled = read_resolved(folder)
     parent = settled.continued_model if settled else None
     try:
@@ -521,58 +499,55 @@ def find_parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
     except BundleError as error:
         same = parent and _find_by_weights(parent.fingerprint)
         if not same:
-            raise BundleError(f"the model that {folder.path.name} started from has gone: {error}") from error
+            raise BundleError(f"the starting model of {folder.path.name} is missing: {error}") from error
         return same
     if parent is None or found.fingerprint == parent.fingerprint:
         return found
     same = _find_by_weights(parent.fingerprint)
     if same is None:
         raise BundleError(
-            f"'{found.name}' is another model than the one that {folder.path.name} started from (weights "
-            f"{found.fingerprint[:12]} now, {parent.fingerprint[:12]} then). Put the old one back under a name of its "
-            "own, or compare with this one: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
+            f"'{found.name}' is not the model that {folder.path.name} started from (weights "
+            f"{found.fingerprint[:12]} now, {parent.fingerprint[:12]} then). Restore the old model under another name, "
+            "or compare with this one: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
         )
     return same
 
 
 def warn_of_training_images(old: BundleInfo, samples: Sequence[Sample], rules: DataConfig) -> tuple[str, ...]:
-    """Say which of the images that judge the old model, or one that it comes from, may have learnt.
-
-    A sentence, or none.
-    """
-    learnt: dict[str, int] = {}
+    """Warn about test images that the old model or its ancestors may have been trained on; a sentence, or nothing."""
+    seen: dict[str, int] = {}
     for ancestor in _list_provenance(old):
         domains, split, fraction = _training_data_of(ancestor)
         for domain in domains:
             count = sum(s.domain == domain and _may_be_training_image(s, split, fraction, rules) for s in samples)
-            learnt[domain] = max(count, learnt.get(domain, 0))
-    found = {domain: count for domain, count in sorted(learnt.items()) if count}
+            seen[domain] = max(count, seen.get(domain, 0))
+    found = {domain: count for domain, count in sorted(seen.items()) if count}
     if not found:
         return ()
-    named = ", ".join(f"{count} of {domain}" for domain, count in found.items())
+    counts = ", ".join(f"{count} of {domain}" for domain, count in found.items())
     return (
-        f"The old model may have learnt some of these images, which flatters it: {named}. "
+        f"The result may favor the old model, which may have been trained on some of these images: {counts}. "
         "It was trained on data of this name with other splits.",
     )
 
 
 def _may_be_training_image(sample: Sample, split: str, fraction: float, rules: DataConfig) -> bool:
-    """Say whether a model that learnt from a split, and held a share of the rows without one out, may know an image."""
+    """Return whether a model trained with this split and test fraction may have been trained on an image."""
     if split == ALL_SPLITS:
         return True
     return sample.split == split if sample.split else fraction < rules.held_out_fraction
 
 
 def _training_data_of(provenance: Mapping[str, Any]) -> tuple[list[str], str, float]:
-    """Give the names of the data sets that a model has learnt from, the split, and the share that was held out."""
+    """Return the names of a model's training data sets, their split, and the test fraction."""
     recipe = provenance.get("recipe") or {}
     rules = {**DEFAULT_SPLIT, **(recipe.get("data") or {})}
-    named = [Path(name).name for key in ("datasets", "base") for name in rules.get(key) or ()]
-    return sorted({*named, *(provenance.get("train_images") or {})}), rules["split"], rules["held_out_fraction"]
+    names = [Path(name).name for key in ("datasets", "base") for name in rules.get(key) or ()]
+    return sorted({*names, *(provenance.get("train_images") or {})}), rules["split"], rules["held_out_fraction"]
 
 
 def _list_provenance(bundle: BundleInfo) -> Iterator[Mapping[str, Any]]:
-    """Give the provenance of a model, and those of the models that it comes from, as far as they are installed."""
+    """Yield the provenance of a model, and of its installed ancestors."""
     seen: set[str] = set()
     current: BundleInfo | None = bundle
     while current is not None:
@@ -584,7 +559,6 @@ def _list_provenance(bundle: BundleInfo) -> Iterator[Mapping[str, Any]]:
 
 
 def _find_by_weights(fingerprint: str) -> BundleInfo | None:
-    """Find an installed model by its weights."""
     for bundle in list_bundles():
         try:
             if bundle.fingerprint == fingerprint:

@@ -1,4 +1,4 @@
-"""Training runs: started, listed, and their state read from run folders."""
+"""Launch training runs, list them, and read their state from run folders."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ from napari_melanoma.training.recipe import TrainRecipe
 __all__ = ["RunReport", "list_runs", "read_run"]
 
 RECIPE = "recipe.toml"
+OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600
 
 
 def runs_folder() -> Path:
-    """Folder in which the docks keep a user's runs; it need not exist."""
+    """Return the folder of the runs started in napari; it may not exist yet."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-melanoma", appauthor=False) / "runs"
 
 
 def create_run_folder(name: str, folder: Path | None = None) -> Path:
-    """Make an empty run folder of a name that is free."""
+    """Create an empty run folder with an unused name."""
     parent = runs_folder() if folder is None else folder
     stem = re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
     number = 1
@@ -68,48 +69,54 @@ def create_run_folder(name: str, folder: Path | None = None) -> Path:
 
 
 def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool = True) -> None:
-    """Start a run that goes on when this process ends.
+    """Start a run that continues when this process ends.
 
-    Its output goes to ``output.txt``; how it fares stands in the run folder (``runs.runs.read_run``).
+    Its output is written to ``output.txt``, its state to the run folder (``read_run``).
     """
     folder, ended = RunFolder(out), wait_until_ended(out) if resume else not is_run_alive(out)
-    if not ended or folder.is_owned:  # asked before anything is touched: it may only look dead from this machine
-        raise RunError(f"{out.name} is at work already. Cancel it first, or choose another run.")
+    if not ended or folder.is_owned:  # before anything is changed: it may be alive on another machine
+        raise RunError(f"{out.name} is already running. Cancel it first, or choose another run.")
     resume = resume and folder.config.exists()
     write_toml(out / RECIPE, recipe)
     folder.write_command("run")
-    (out / PROCESS_FILE).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
+    (out / PROCESS_FILE).unlink(missing_ok=True)  # of the previous process
     folder.append_event("launched", resumed=resume)
     try:
         outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
         stamp = spawn_detached(build_command(out, resume=resume, queue=queue, allow_outside=outside), out / OUTPUT_FILE)
     except OSError as error:
-        said = f"no process could be started: {error}"
-        folder.append_event("failed", type="RunError", message=said)
-        raise RunError(f"{said}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
+        message = f"no process could be started: {error}"
+        folder.append_event("failed", type="RunError", message=message)
+        raise RunError(f"{message}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
     stamp.write(out / PROCESS_FILE)
     if queue:
-        draw_ticket(out, stamp)  # here and now: the child takes seconds to come that far, some children longer
+        draw_ticket(out, stamp)  # here, because the child process takes seconds to reach this point
 
 
 def build_command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
-    """Give the command line of a run."""
     config = out / ("config.toml" if resume else RECIPE)
-    words = [python_executable(), "-P", "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out)]
-    words += [*["--resume"] * resume, *["--queue"] * queue, *["--allow-outside"] * allow_outside]
-    return [*words, "--nice"]
-
-
-OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600
+    arguments = [
+        python_executable(),
+        "-P",
+        "-m",
+        "napari_melanoma",
+        "train",
+        "--config",
+        str(config),
+        "--out",
+        str(out),
+    ]
+    arguments += [*["--resume"] * resume, *["--queue"] * queue, *["--allow-outside"] * allow_outside]
+    return [*arguments, "--nice"]
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that a run folder says, at one moment.
+    """The content of a run folder at one moment.
 
     ``epoch`` counts the finished epochs, ``metrics`` has a row for each (``epoch`` counted from 0), ``step`` is the
-    last event of that kind, empty where there is none. ``recipe`` is None where another version wrote it. ``best`` is
-    the greatest value of the ``monitor`` so far.
+    last event of that type or empty. ``recipe`` is None if another version wrote it. ``best`` is the greatest
+    value of the ``monitor`` so far.
     """
 
     path: Path
@@ -131,7 +138,7 @@ class RunReport:
 
     @property
     def monitor(self) -> Monitor:
-        """What picks the epoch."""
+        """The metric that selects the best epoch."""
         return (
             monitor_for_recipe(self.recipe)
             if self.recipe
@@ -150,7 +157,7 @@ def list_runs(folder: Path | None = None) -> list[RunReport]:
     Returns
     -------
     list of RunReport
-        The newest first; what is no run folder is left out.
+        The newest first; other folders are left out.
     """
     parent = runs_folder() if folder is None else folder
     try:
@@ -162,7 +169,7 @@ def list_runs(folder: Path | None = None) -> list[RunReport]:
 
 
 def read_run(path: Path) -> RunReport:
-    """Say how a run fares; reads the end of its events only, and changes nothing.
+    """Read the state of a run from the end of its events, without changing anything.
 
     Parameters
     ----------
@@ -172,7 +179,7 @@ def read_run(path: Path) -> RunReport:
     Returns
     -------
     RunReport
-        A folder that is none, or is gone, is reported as ``lost``.
+        The state is ``lost`` for a missing folder and for one without a run.
     """
     reap_children()
     folder, recipe = RunFolder(path), _read_recipe(path)
@@ -206,12 +213,12 @@ def read_run(path: Path) -> RunReport:
 
 
 def _is_run(path: Path) -> bool:
-    """Say whether a folder holds a run, or was made for one that never began."""
+    """Return whether a folder contains a run, or was created for one that never began."""
     return any((path / name).is_file() for name in ("config.toml", RECIPE, EVENTS, PROCESS_FILE))
 
 
 def _read_recipe(path: Path) -> TrainRecipe | None:
-    """Recipe of a run; None where another version of this program wrote it."""
+    """Read the recipe of a run; None if another version of this program wrote it."""
     for name in ("config.toml", RECIPE):
         try:
             return read_toml(path / name, TrainRecipe)
@@ -221,7 +228,7 @@ def _read_recipe(path: Path) -> TrainRecipe | None:
 
 
 def _read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of ``metrics.csv``; a row that is cut off is not yet there."""
+    """Read the complete rows of ``metrics.csv``."""
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as table:
             rows = list(read_csv_dicts(table))
@@ -237,7 +244,6 @@ def _read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _read_comparison(path: Path) -> Comparison | None:
-    """What the gate found, where there is something that can be read."""
     try:
         return read_comparison(path / "comparison")
     except InputError:
@@ -245,26 +251,26 @@ def _read_comparison(path: Path) -> Comparison | None:
 
 
 def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int]) -> str:
-    """Say in a sentence how a run fares."""
     done, total = epochs
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in events}
-    again = f"Resume goes on from epoch {done + 1}." if done else "Resume begins it again."
+    resume = f"Resume continues from epoch {done + 1}." if done else "Resume restarts it."
     if state is RunState.queued:
         queued = last.get("queued", {})
-        before, paused = queued.get("position", 1), queued.get("paused")
-        held = f" {paused} is paused: continue or cancel it." if paused else ""
-        return f"Waits for {before} other run{'' if before == 1 else 's'} to end.{held}"
+        count, paused = queued.get("position", 1), queued.get("paused")
+        advice = f" {paused} is paused: continue or cancel it." if paused else ""
+        return f"Waiting for {count} other run{'' if count == 1 else 's'} to end.{advice}"
     if state is RunState.failed:
-        said = (
+        output = (
             str(last["failed"].get("message", "")) if _last_state_event(events) == "failed" else _read_output_tail(path)
         )
-        return said or "Its process ended before it began, and said nothing."
+        return output or "The process ended at start-up without output."
     if state is RunState.lost:
         if not events:
-            return "There is nothing in this folder that a run has written."
-        return f"It ended without a word: killed, or the machine went down. {again}{_quote_last_line(_read_output_tail(path))}"
+            return "This folder contains no files of a run."
+        last_line = _quote_last_line(_read_output_tail(path))
+        return f"The process ended unexpectedly: it was killed, or the machine shut down. {resume}{last_line}"
     if state is RunState.cancelled:
-        return f"Cancelled after {done} of {total} epochs. {again}" if total else f"Cancelled. {again}"
+        return f"Cancelled after {done} of {total} epochs. {resume}" if total else f"Cancelled. {resume}"
     if state is RunState.finished:
         threshold = last.get("finished", {}).get("threshold")
         at = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
@@ -275,23 +281,22 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
 def _describe_progress(
     state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int
 ) -> str:
-    """Say what a run at work is doing."""
     if state is RunState.cancelling:
         return "Ends after the current batch or image; finished epochs and a finished model are kept."
     if state is RunState.paused:
-        return "Paused; it holds its memory until it goes on or is cancelled."
+        return "Paused; it keeps its memory until it is continued or cancelled."
     if state is RunState.starting:
         return "Starting."
-    doing = next((event for event in reversed(events) if event["kind"] in ("progress", "step")), None)
-    if doing is None:
-        return "At work."
-    if doing["kind"] == "progress":
-        return f"{doing.get('message', 'At work')}."
-    return f"Epoch {int(doing.get('epoch', 0)) + 1} of {total or '?'}."
+    current = next((event for event in reversed(events) if event["kind"] in ("progress", "step")), None)
+    if current is None:
+        return "Running."
+    if current["kind"] == "progress":
+        return f"{current.get('message', 'Running')}."
+    return f"Epoch {int(current.get('epoch', 0)) + 1} of {total or '?'}."
 
 
 def _read_output_tail(path: Path) -> str:
-    """Last lines of what the process wrote since it was launched last."""
+    """Return the last lines of output since the last launch."""
     try:
         with (path / OUTPUT_FILE).open("rb") as output:
             output.seek(max(0, output.seek(0, 2) - TAIL_BYTES))
@@ -305,5 +310,4 @@ def _read_output_tail(path: Path) -> str:
 
 
 def _quote_last_line(output: str) -> str:
-    """Give the last line of an output, where there is one."""
-    return f" It said last: {output.splitlines()[-1]}" if output else ""
+    return f" Last output: {output.splitlines()[-1]}" if output else ""

@@ -32,13 +32,19 @@ if TYPE_CHECKING:
 
 SEARCH, DRAWS, TRIALS = "search.toml", "draws.json", "trials"
 TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
-TRAIN_STEPS = 1000  # of the reports of a training that say how far it is
+TRAIN_STEPS = 1000  # resolution of a trial's progress
 PENDING = "to do"
+DIGITS = 4  # significant digits of a sampled number
+TRIES = 200  # draws after which no new combination is expected
+SEEDS = 2**32  # limit of numpy's seeds
+COLUMNS = 3
+POINT, BEST_COLOR, LINE = "#3b6fa0", "#d08000", "#777777"
+MAX_LABEL_LENGTH = 24
 
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One draw: its number from 1, options and recipe, its run folder, and what it came to, if it did."""
+    """One trial: its number from 1, options, recipe, run folder, and result if it has finished."""
 
     number: int
     options: dict[str, Any]
@@ -50,13 +56,13 @@ class SearchTrial:
 
     @property
     def summary(self) -> str:
-        """Its options as a person reads them."""
+        """Its options as text."""
         return ", ".join(f"{key} {format_value(value)}" for key, value in self.options.items())
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search came to: all trials in their order, the best of them, and the folder."""
+    """Result of a search: all trials in their order, the best one, and the folder."""
 
     trials: tuple[SearchTrial, ...]
     best: SearchTrial
@@ -64,66 +70,63 @@ class SearchResult:
 
 
 def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
-    """Train each trial, or go on where an earlier search of the same recipe was; a stop loses at most an epoch.
+    """Train each trial, or continue an earlier search of the same recipe; an interruption loses at most one epoch.
 
-    What was drawn in this folder before stays, also where fewer trials are asked for now: the finished ones count, and
-    of the others no more than asked for are trained. Trials are judged by what picks the epoch of a run alone, Jaccard
-    index or AUC of the tuning images: what is held out stays unseen, so that the best of many can be measured on it
-    afterwards.
+    Existing trials of the folder are kept, also if fewer trials are requested now: finished ones count, and
+    of the others no more than requested are trained. Trials are compared only by the metric that selects the epoch of
+    a run, Jaccard index or AUC on the validation set: the test set stays unseen, so that the best trial can be
+    measured on it afterwards.
     """
     _check_folder(recipe, out)
-    _plan_trials(recipe, out)  # what is wrong is said before the folder is made
+    _plan_trials(recipe, out)  # raises errors before the folder is created
     with hold_lock(out / ".lock"):
         _check_folder(recipe, out)
         trials = [
             _read_trial(trial) for trial in _plan_trials(recipe, out)
-        ]  # another process may have drawn more meanwhile
-        asked = min(recipe.search.trials, len(trials))
+        ]  # another process may have added trials meanwhile
+        count = min(recipe.search.trials, len(trials))
         write_json(out / DRAWS, [trial.options for trial in trials])
         write_toml(out / SEARCH, recipe)
-        for place, trial in enumerate(trials):
-            if trial.state == PENDING and trial.number <= asked:
-                title = f"Trial {trial.number} of {asked}"
-                trials[place] = _run_trial(trial, PartContext(run, place, asked, title, TRAIN_STEPS))
+        for index, trial in enumerate(trials):
+            if trial.state == PENDING and trial.number <= count:
+                title = f"Trial {trial.number} of {count}"
+                trials[index] = _run_trial(trial, PartContext(run, index, count, title, TRAIN_STEPS))
                 _write_results(recipe, trials, out)
                 run.report(
                     Milestone(
-                        SCALE_STEPS * trial.number, SCALE_STEPS * asked, f"{title}: {_describe_trial(trials[place])}"
+                        SCALE_STEPS * trial.number, SCALE_STEPS * count, f"{title}: {_describe_trial(trials[index])}"
                     )
                 )
         _write_results(recipe, trials, out)
     best = find_best_trial(trials)
     if best is None:
-        said = f"{trials[0].folder.name}: {trials[0].facts['error']}"
-        raise TrainingError(f"none of {len(trials)} trials came to an end. {said}")
+        first_error = f"{trials[0].folder.name}: {trials[0].facts['error']}"
+        raise TrainingError(f"none of {len(trials)} trials finished. {first_error}")
     return SearchResult(tuple(trials), best, out)
 
 
 def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
-    """Choose the finished trial with the greatest value of what picks an epoch.
-
-    Returns the earlier of equals; None where none is finished.
-    """
+    """Return the finished trial with the greatest result, the earlier one of equals; None if none is finished."""
     return max((t for t in trials if t.result is not None), key=lambda t: t.result or 0.0, default=None)
 
 
 def _check_folder(recipe: SearchRecipe, out: Path) -> None:
-    """Refuse a folder that holds another search or a run; more trials of the same are welcome."""
+    """Raise an error if the folder contains a run or another search; the number of trials may differ."""
     if (out / "config.toml").exists():
-        raise RunError(f"{out} holds a run. Name another folder for the search.")
+        raise RunError(f"{out} contains a run. Name another folder for the search.")
     if not (out / SEARCH).exists():
         return
-    before = read_toml(out / SEARCH, SearchRecipe)
-    alike = before.search.model_copy(update={"trials": recipe.search.trials})
-    if before.model_copy(update={"search": alike}) != recipe:
-        raise RunError(f"{out} holds a search of another recipe ({out / SEARCH}). Name another folder.")
+    previous = read_toml(out / SEARCH, SearchRecipe)
+    same_count = previous.search.model_copy(update={"trials": recipe.search.trials})
+    if previous.model_copy(update={"search": same_count}) != recipe:
+        raise RunError(f"{out} contains a search of another recipe ({out / SEARCH}). Name another folder.")
 
 
 def _plan_trials(recipe: SearchRecipe, out: Path) -> list[SearchTrial]:
-    """Draw the trials, those of an earlier search in this folder first."""
+    """Sample the trials, after those of an earlier search in this folder."""
     path = out / DRAWS
-    before: list[dict[str, Any]] = read_json(path) if path.exists() else []
-    draws = draw_trials(recipe.search, before)
+    previous: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    draws = draw_trials(recipe.search, previous)
     recipes = create_recipes(recipe, draws)
     if any((each.devices, each.nodes) != (1, 1) for each in recipes):
         raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
@@ -134,24 +137,23 @@ def _plan_trials(recipe: SearchRecipe, out: Path) -> list[SearchTrial]:
 
 
 def _run_trial(trial: SearchTrial, run: RunContext) -> SearchTrial:
-    """Train a trial; one that fails is a finding, and the others go on."""
+    """Train a trial; a failure is recorded, and the search continues."""
     folder = RunFolder(trial.folder)
     try:
         train(trial.recipe, trial.folder, resume=folder.config.exists(), run=run, evaluate=False)
-    except (Cancelled, DataSetError, SaveError):  # every other trial would meet the same
+    except (Cancelled, DataSetError, SaveError):  # every other trial would fail in the same way
         raise
-    except Exception as error:  # noqa: BLE001 - stands in the row of this trial
+    except Exception as error:  # noqa: BLE001 - recorded in the row of this trial
         return replace(trial, state="failed", facts={"error": str(error)})
     return _read_trial(trial)
 
 
 def _read_trial(trial: SearchTrial) -> SearchTrial:
-    """Read from its folder what a trial came to; a failure that may have had another cause counts for nothing."""
+    """Read the result of a trial from its folder; only a diverged training counts as failed."""
     folder = RunFolder(trial.folder)
     if folder.config.exists() and read_toml(folder.config, TrainRecipe) != trial.recipe:
         raise RunError(
-            f"{folder.config} is not what {DRAWS} says of this trial. Move {folder.path} away, or name another folder "
-            "for the search."
+            f"{folder.config} does not match {DRAWS}. Move {folder.path} away, or name another folder for the search."
         )
     events = folder.read_events()
     last = events[-1] if events else {}
@@ -167,35 +169,34 @@ def _read_trial(trial: SearchTrial) -> SearchTrial:
     }
     if not finished:
         return replace(trial, state="failed", facts={**facts, "error": last.get("message")})
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # several times as large as the bundle, and not needed again
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # several times as large as the bundle, and no longer needed
     facts["threshold"] = last.get("threshold")
     result = float(str(last[monitor_for_recipe(trial.recipe).name]))
     return replace(trial, state="finished", result=result, facts=facts)
 
 
 def _write_results(recipe: SearchRecipe, trials: Sequence[SearchTrial], out: Path) -> None:
-    """Write the table of what there is so far, and, once a trial is finished, the figure and the recipe of the best."""
+    """Write the table, and, once a trial is finished, the figure and the recipe of the best trial."""
     write_table(out / TABLE, [_table_row(trial) for trial in trials])
     best = find_best_trial(trials)
     if best is not None:
         write_toml(out / BEST, best.recipe.model_copy(update={"name": recipe.name}))
         logarithmic = [key for key, option in recipe.search.options.items() if option.log]
         listed = [key for key, option in recipe.search.options.items() if option.values]
-        drawn = [
+        finished = [
             FinishedTrial(t.number, t.result, _plot_values(t.options, listed)) for t in trials if t.result is not None
         ]
-        plot_search(drawn, out / FIGURE, logarithmic, f"tuning {monitor_for_recipe(recipe).title}")
+        plot_search(finished, out / FIGURE, logarithmic, f"validation {monitor_for_recipe(recipe).title}")
 
 
 def _table_row(trial: SearchTrial) -> dict[str, Any]:
-    """Row of the table."""
     about = {"trial": trial.number, "state": trial.state, monitor_for_recipe(trial.recipe).name: trial.result}
     facts = {key: trial.facts.get(key) for key in ("threshold", "best_epoch", "epochs", "seconds", "error")}
     return {**about, **_plot_values(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
 
 
 def _plot_values(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, float | str]:
-    """Options as numbers or words; what is one of a list is a word, also where it is a number: nothing lies between."""
+    """Return options as numbers or words; a number from a list is a word, because there are no values in between."""
     return {
         key: value if type(value) in (int, float) and key not in listed else format_value(value)
         for key, value in options.items()
@@ -203,38 +204,32 @@ def _plot_values(options: dict[str, Any], listed: Collection[str] = ()) -> dict[
 
 
 def _describe_trial(trial: SearchTrial) -> str:
-    """Say what a trial came to."""
     if trial.result is None:
         return f"failed: {trial.facts.get('error')}, {trial.summary}"
-    return f"tuning {monitor_for_recipe(trial.recipe).title} {trial.result:.4f}, {trial.summary}"
-
-
-DIGITS = 4  # of a drawn number: nobody reads or types more
-TRIES = 200  # draws after which no new one is to be expected
-SEEDS = 2**32  # numpy takes no larger one
+    return f"validation {monitor_for_recipe(trial.recipe).title} {trial.result:.4f}, {trial.summary}"
 
 
 class SearchOption(Config):
-    """What an option of a recipe may be: a range from ``low`` to ``high``, or one of ``values``."""
+    """Search space of an option: a range from ``low`` to ``high``, or one of ``values``."""
 
-    low: int | float | None = Field(None, description="the least; whole numbers are drawn where both ends are whole")
-    high: int | float | None = Field(None, description="the greatest")
-    log: bool = Field(False, description="draw evenly in the logarithm, as learning rates ask for")
-    step: int | float | None = Field(None, gt=0, description="only numbers this far apart, from the least on")
-    values: tuple[Any, ...] = Field((), description="anything that the recipe allows there; tables set several keys")
+    low: int | float | None = Field(None, description="minimum; integers are sampled if both ends are integers")
+    high: int | float | None = Field(None, description="maximum")
+    log: bool = Field(False, description="sample uniformly in the logarithm, as for learning rates")
+    step: int | float | None = Field(None, gt=0, description="distance of the sampled numbers, from the minimum on")
+    values: tuple[Any, ...] = Field((), description="any values that the recipe allows; tables set several keys")
 
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, found: object) -> object:
-        """Take a list for the values."""
+        """Accept a list as ``values``."""
         return {"values": found} if isinstance(found, list | tuple) else found
 
     @model_validator(mode="after")
     def _check_complete(self) -> SearchOption:
-        """Refuse what is neither a range nor values, or no range."""
+        """Raise an error unless there is either a valid range or a list of values."""
         if self.values:
             if self.low is not None or self.high is not None or self.step is not None or self.log:
-                raise ValueError("it has values and a range too; give one of them")
+                raise ValueError("it has both values and a range; give one of them")
         elif self.low is None or self.high is None:
             raise ValueError("it needs low and high, or a list of values")
         elif self.low >= self.high:
@@ -245,7 +240,7 @@ class SearchOption(Config):
 
     @property
     def distribution(self) -> BaseDistribution:
-        """What Optuna draws: a number, or the place among the values."""
+        """Distribution that Optuna samples: a number, or an index of the values."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.values:
@@ -255,34 +250,31 @@ class SearchOption(Config):
             return IntDistribution(low, high, log=self.log, step=step or 1)
         return FloatDistribution(float(low or 0), float(high or 0), log=self.log, step=step)
 
-    def value(self, drawn: Any) -> Any:  # noqa: ANN401 - whatever the option may be
-        """Turn what Optuna drew into a value of the recipe.
-
-        One of the values as it stands in the recipe, or a number of four digits.
-        """
+    def value(self, sampled: Any) -> Any:  # noqa: ANN401 - depends on the option
+        """Convert a sample of Optuna to a value of the recipe: one of the values, or a number of four digits."""
         if self.values:
-            return self.values[drawn]
-        if self.low is None or self.high is None or isinstance(drawn, int):
-            return drawn
-        return min(max(float(f"{drawn:.{DIGITS}g}"), float(self.low)), float(self.high))
+            return self.values[sampled]
+        if self.low is None or self.high is None or isinstance(sampled, int):
+            return sampled
+        return min(max(float(f"{sampled:.{DIGITS}g}"), float(self.low)), float(self.high))
 
 
 class SearchConfig(Config):
-    """The table ``[search]``: how many trials, and which options are drawn from what."""
+    """The table ``[search]``: number of trials, and the search space of each option."""
 
-    trials: int = Field(20, ge=1, le=10_000, description="how many draws are trained")
-    seed: int = Field(0, ge=0, description="of the draws; each run has the recipe's own")
-    options: dict[str, SearchOption] = Field(min_length=1, description="a key of the recipe to what it may be")
+    trials: int = Field(20, ge=1, le=10_000, description="number of trials")
+    seed: int = Field(0, ge=0, description="seed of the sampling; each run has the recipe's own seed")
+    options: dict[str, SearchOption] = Field(min_length=1, description="search space by key of the recipe")
 
     @field_validator("options", mode="before")
     @classmethod
     def _flatten_options(cls, found: object) -> object:
-        """Let ``model.options.dropout = {...}`` stand without quotes, which TOML reads as tables inside each other."""
+        """Accept ``model.options.dropout = {...}`` without quotes, which TOML reads as nested tables."""
         return dict(_flatten(found)) if isinstance(found, Mapping) else found
 
 
 class SearchRecipe(TrainRecipe):
-    """A recipe of which some options are left open."""
+    """A recipe with a search space for some options."""
 
     search: SearchConfig
 
@@ -293,26 +285,28 @@ class SearchRecipe(TrainRecipe):
 
 
 def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Draw the options of each trial; no two are alike, and more trials leave the first ones as they are.
+    """Sample the options of each trial, without repetition; more trials do not change the first ones.
 
-    Key of the recipe to value, in the order of the options; more than asked for where more were drawn before, fewer
-    where there are no more.
+    Returns the values by key of the recipe; more than requested if there are more previous ones, fewer if the search
+    space is exhausted.
     """
     try:
         import optuna
     except ImportError:
-        raise RunError("a search needs Optuna, which is not here: pip install 'napari-melanoma[search]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of each study and trial
+        raise RunError("a search needs Optuna, which is not installed: pip install 'napari-melanoma[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study and trial
     study = optuna.create_study()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)  # a step that leaves a rest
+        warnings.filterwarnings(
+            "ignore", "The distribution is specified by", UserWarning
+        )  # the range is not a multiple of the step
         distributions = {key: option.distribution for key, option in search.options.items()}
     found = {json.dumps(values): values for values in previous}
     while len(found) < search.trials:
         for attempt in range(TRIES):
             study.sampler = optuna.samplers.RandomSampler(derive_seed(search.seed, len(found), attempt) % SEEDS)
-            drawn = study.ask(distributions).params
-            values = {key: option.value(drawn[key]) for key, option in search.options.items()}
+            sampled = study.ask(distributions).params
+            values = {key: option.value(sampled[key]) for key, option in search.options.items()}
             if found.setdefault(json.dumps(values), values) is values:
                 break
         else:
@@ -321,58 +315,47 @@ def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -
 
 
 def create_recipes(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
-    """Give the recipe of each trial, each one checked: hours are not to end at a key that does not exist.
-
-    In their order.
-    """
+    """Create and validate the recipe of each trial, so that a wrong key is found before any training."""
     found = []
     for number, options in enumerate(draws, 1):
         values = recipe.base.model_dump()
         for key, value in options.items():
             _set_key(values, key, value)
         values["name"] = f"{recipe.name}-{number:03}"
-        said = ", ".join(f"{key} = {format_value(value)}" for key, value in options.items())
-        found.append(TrainRecipe.parse(values, f"trial {number} of the search ({said})"))
+        options_text = ", ".join(f"{key} = {format_value(value)}" for key, value in options.items())
+        found.append(TrainRecipe.parse(values, f"trial {number} of the search ({options_text})"))
     return found
 
 
-def format_value(value: Any) -> str:  # noqa: ANN401 - whatever an option may be
-    """Write the value of an option for a table or an axis.
-
-    Text as it is, all else as JSON.
-    """
+def format_value(value: Any) -> str:  # noqa: ANN401 - depends on the option
+    """Format the value of an option for a table or an axis: text unchanged, other values as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _flatten(found: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    """Join the keys of tables inside each other by dots, down to what an option may be."""
+def _flatten(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Join the keys of nested tables by dots, down to the search spaces."""
     flat: list[tuple[str, Any]] = []
     for key, value in found.items():
         inside = isinstance(value, Mapping) and not SearchOption.model_fields.keys() & value.keys()
-        flat += _flatten(value, f"{before}{key}.") if inside else [(before + key, value)]
+        flat += _flatten(value, f"{prefix}{key}.") if inside else [(prefix + key, value)]
     return flat
 
 
-def _set_key(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - whatever an option may be
-    """Set a key such as ``model.options.dropout``; a table sets what it names and leaves the rest."""
-    *places, name = key.split(".")
-    for place in places:
-        inside = values.setdefault(place, {})
+def _set_key(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - depends on the option
+    """Set a key such as ``model.options.dropout``; a table updates the keys that it names."""
+    *tables, name = key.split(".")
+    for table in tables:
+        inside = values.setdefault(table, {})
         if not isinstance(inside, dict):
-            raise ConfigError(f"[search.options] has '{key}', but '{place}' of the recipe is no table.")
+            raise ConfigError(f"[search.options] has '{key}', but '{table}' of the recipe is not a table.")
         values = inside
     both = isinstance(value, Mapping) and isinstance(values.get(name), dict) and name != "options"
     values[name] = {**values[name], **value} if both else value
 
 
-COLUMNS = 3
-POINT, BEST_COLOR, LINE = "#3b6fa0", "#d08000", "#777777"
-MAX_LABEL_LENGTH = 24
-
-
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial that came to an end: its number, its result in [0, 1], and each option as a number or a word."""
+    """A finished trial: its number, its result in [0, 1], and each option as a number or a word."""
 
     number: int
     result: float
@@ -380,9 +363,9 @@ class FinishedTrial:
 
 
 def plot_search(
-    trials: Sequence[FinishedTrial], path: Path, logarithmic: Collection[str] = (), title: str = "tuning Jaccard"
+    trials: Sequence[FinishedTrial], path: Path, logarithmic: Collection[str] = (), title: str = "validation Jaccard"
 ) -> None:
-    """Draw the result over the number of the trial, and over each option."""
+    """Plot the result against the number of the trial, and against each option."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -398,7 +381,7 @@ def plot_search(
         _plot_option(axes, [trial.options[name] for trial in trials], results, best)
         axes.set_title(name, loc="left", fontsize=10)
         if name in logarithmic:
-            axes.set_xscale("log")  # with numbers as they are written in a recipe, and room between them
+            axes.set_xscale("log")  # with numbers as in a recipe, and space between them
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -411,7 +394,7 @@ def plot_search(
 
 
 def _plot_progress(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, Any], best: int) -> None:
-    """Draw the result of each trial, and the best so far as a line."""
+    """Plot the result of each trial, and the best so far as a line."""
     from matplotlib.ticker import MaxNLocator
 
     axes.step(numbers, np.maximum.accumulate(results), where="post", color=LINE, linewidth=1, label="best so far")
@@ -425,25 +408,25 @@ def _plot_progress(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, 
 
 
 def _plot_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[Any, Any], best: int) -> None:
-    """Draw the result over a number, or over each word, with a dash at the mean of its trials."""
-    places: list[float] = [value for value in values if not isinstance(value, str)]
-    if len(places) < len(values):
+    """Plot the result against a number, or against each word with a line at the mean of its trials."""
+    positions: list[float] = [value for value in values if not isinstance(value, str)]
+    if len(positions) < len(values):
         words = _sort_values({str(value) for value in values})
-        places = [words.index(str(value)) for value in values]
-        for place in range(len(words)):
-            mean = results[np.array(places) == place].mean()
-            axes.hlines(mean, place - 0.3, place + 0.3, color=LINE, linewidth=1)
-        shown = [word if len(word) <= MAX_LABEL_LENGTH else f"{word[:MAX_LABEL_LENGTH]}..." for word in words]
+        positions = [words.index(str(value)) for value in values]
+        for index in range(len(words)):
+            mean = results[np.array(positions) == index].mean()
+            axes.hlines(mean, index - 0.3, index + 0.3, color=LINE, linewidth=1)
+        labels = [word if len(word) <= MAX_LABEL_LENGTH else f"{word[:MAX_LABEL_LENGTH]}..." for word in words]
         axes.set_xticks(
-            range(len(words)), shown, rotation=30 if len(words) > 2 else 0, ha="right" if len(words) > 2 else "center"
+            range(len(words)), labels, rotation=30 if len(words) > 2 else 0, ha="right" if len(words) > 2 else "center"
         )
         axes.set_xlim(-0.6, len(words) - 0.4)
-    axes.scatter(places, results, s=18, color=POINT)
-    axes.scatter(places[best], results[best], s=90, marker="*", color=BEST_COLOR, zorder=3)
+    axes.scatter(positions, results, s=18, color=POINT)
+    axes.scatter(positions[best], results[best], s=90, marker="*", color=BEST_COLOR, zorder=3)
 
 
 def _sort_values(words: Collection[str]) -> list[str]:
-    """Sort words, or numbers that stand for themselves by their size."""
+    """Sort words, or numbers by their value."""
     try:
         return sorted(words, key=float)
     except ValueError:

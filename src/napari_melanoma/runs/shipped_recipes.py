@@ -1,4 +1,4 @@
-"""The recipes that ship: what each is for in one line, and how one becomes complete with data and a start."""
+"""The shipped recipes: a summary of each, and how to complete one with data sets and starting weights."""
 
 from __future__ import annotations
 
@@ -18,22 +18,17 @@ from napari_melanoma.models.weights_location import START_WORDS, find_weights_fi
 from napari_melanoma.slides.tile_sets import read_joint_tile_set
 from napari_melanoma.training.recipe import TrainRecipe
 
-STRIDE = 32  # networks take sides that are a multiple of it
-POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # the class that sensitivity is about, where there is one
-DATA_SETTINGS = (
-    "classes",
-    "tabular",
-    "depth_mean",
-    "depth_std",
-    "measured",
-)  # options of a network that a run fills in
-PATIENT_FIELDS = "biomarker"  # a network of patches of slides, each with a row of the patient's table
-FIRST = "fine-tune"  # what most people come for stands first
+STRIDE = 32  # the input side of networks is a multiple of it
+POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # names of the positive class
+# Options of a network that a run fills in.
+DATA_SETTINGS = ("classes", "tabular", "depth_mean", "depth_std", "measured")
+PATIENT_FIELDS = "biomarker"  # a network of slide patches, each with patient data
+FIRST = "fine-tune"  # the most common use is listed first
 
 
 @dataclass(frozen=True)
 class ShippedRecipe:
-    """A recipe without data: its name, a title, one line on what it is for, and the values that it sets."""
+    """A recipe without data: its name, title, one-line summary, and the values that it sets."""
 
     name: str
     title: str
@@ -42,12 +37,12 @@ class ShippedRecipe:
 
     @property
     def start(self) -> str | None:
-        """What it starts from by its own choice; None where it takes any model."""
+        """The recipe's own starting weights; None if it accepts any model."""
         start: str | None = self.values.get("model", {}).get("start")
         return start
 
     def complete(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
-        """Complete the recipe."""
+        """Complete the recipe with data sets and starting weights."""
         chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start, "take": take}}
         own = overlay_values(self.values, self._tile_settings(datasets))
         values = overlay_values(own, self._start_settings(start, take, own))
@@ -55,37 +50,37 @@ class ShippedRecipe:
 
     @property
     def is_of_slides(self) -> bool:
-        """Whether it learns from tiles of slides, which their data set describes; patches with a patient are none."""
-        alone = self.values.get("model", {}).get("architecture") != PATIENT_FIELDS
-        return SLIDE in self.values.get("modalities", ()) and alone
+        """Whether it trains on tiles of slides, but not on patches with patient data."""
+        without_patient = self.values.get("model", {}).get("architecture") != PATIENT_FIELDS
+        return SLIDE in self.values.get("modalities", ()) and without_patient
 
     @property
     def is_of_whole_slides(self) -> bool:
-        """Whether it learns from embeddings of whole slides, which needs no picture and starts from nothing."""
+        """Whether it trains on embeddings of whole slides, which uses no images and no starting weights."""
         return "bags" in self.values
 
     def _tile_settings(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
-        """What data sets of tiles say of themselves: scale, side and classes."""
+        """Return the values stated by tile data sets: scale, side and classes."""
         tiles = read_joint_tile_set(map(Path, datasets)) if self.is_of_slides else None
         if tiles is None:
             return {}
         side = tiles.tile.side_px
         model = {"input_size": max(STRIDE, STRIDE * round(side / STRIDE))}
-        known: dict[str, Any] = {"tile": tiles.tile.model_dump(), "model": model, "data": {"cache_size": side}}
-        known |= {"title": f"Tiles of slides: {', '.join(tiles.classes or tiles.labels)}"}
+        values: dict[str, Any] = {"tile": tiles.tile.model_dump(), "model": model, "data": {"cache_size": side}}
+        values |= {"title": f"Tiles of slides: {', '.join(tiles.classes or tiles.labels)}"}
         if self.values.get("task") != "classification":
-            return {**known, "classes": tiles.labels}
+            return {**values, "classes": tiles.labels}
         classes = tiles.classes
         positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
-        return {**known, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
+        return {**values, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
 
     def _start_settings(self, start: str, take: str, own: Mapping[str, Any]) -> dict[str, Any]:
-        """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
+        """Return the values fixed by a starting bundle; a recipe may only lower its input size."""
         if start in START_WORDS or find_weights_file(start):
             return {}
         config = find_bundle(start).config
         task, classes = own.get("task", "segmentation"), tuple(own.get("classes", ()))
-        if config.task != task:  # its encoder alone is taken
+        if config.task != task:  # only its encoder is used
             return {"model": {"preprocessing": config.preprocessing.model_dump()}}
         if take == "encoder" or (task != "classification" and classes not in ((), config.classes)):
             return self._encoder_settings(config)
@@ -97,7 +92,7 @@ class ShippedRecipe:
         return {**about, **_classifier_settings(config), "model": model}
 
     def _encoder_settings(self, config: BundleConfig) -> dict[str, Any]:
-        """What starting from the encoder of a model of the same task fixes: its network, less what the data decide."""
+        """Return the values fixed by starting from an encoder: its network, without options that depend on the data."""
         options = {name: value for name, value in config.options.items() if name not in DATA_SETTINGS}
         size = self.values.get("model", {}).get("input_size", config.input_size)
         model = {"architecture": config.architecture, "options": options, "input_size": size}
@@ -106,17 +101,17 @@ class ShippedRecipe:
 
 
 def _classifier_settings(config: BundleConfig) -> dict[str, Any]:
-    """What going on from a classifier fixes: its classes, what it sees, and its columns."""
+    """Return the values fixed by continuing from a classifier: its classes, view and columns."""
     if config.classifier is None:
         return {}
     columns = None if config.tabular is None else _encoding_choices(config.tabular)
     view = config.classifier.view.model_dump()
-    known = {"classes": config.classes, "positive": config.classifier.positive, "view": view, "tabular": columns}
-    return {"classification": known}
+    values = {"classes": config.classes, "positive": config.classifier.positive, "view": view, "tabular": columns}
+    return {"classification": values}
 
 
 def _encoding_choices(encoding: TabularEncoding) -> dict[str, Any]:
-    """The choices that an encoding was fitted by."""
+    """Return the options that an encoding was fitted with."""
     return {
         "numbers": [column.model_dump(include=set(NumberColumn.model_fields)) for column in encoding.numbers],
         "words": [column.model_dump(include=set(WordColumn.model_fields)) for column in encoding.words],
@@ -125,10 +120,7 @@ def _encoding_choices(encoding: TabularEncoding) -> dict[str, Any]:
 
 @cache
 def list_shipped_recipes() -> tuple[ShippedRecipe, ...]:
-    """List the recipes that ship.
-
-    Returns the one for corrected masks first.
-    """
+    """List the shipped recipes, the one for corrected masks first."""
     folder = resources.files("napari_melanoma.training") / "recipes"
     files = [item for item in folder.iterdir() if item.name.endswith(".toml")]
     found = []
@@ -140,15 +132,14 @@ def list_shipped_recipes() -> tuple[ShippedRecipe, ...]:
 
 
 def find_shipped_recipe(name: str) -> ShippedRecipe:
-    """Give one of the recipes that ship."""
-    known = {recipe.name: recipe for recipe in list_shipped_recipes()}
-    if name not in known:
-        raise ConfigError(f"there is no recipe '{name}' (known: {', '.join(known)}).")
-    return known[name]
+    recipes = {recipe.name: recipe for recipe in list_shipped_recipes()}
+    if name not in recipes:
+        raise ConfigError(f"there is no recipe '{name}' (known: {', '.join(recipes)}).")
+    return recipes[name]
 
 
 def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values over others; a network's own options are replaced as a whole."""
+    """Update values recursively; a network's options are replaced as a whole."""
     found = dict(values)
     for key, value in updates.items():
         both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"

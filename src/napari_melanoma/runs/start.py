@@ -1,4 +1,4 @@
-"""What a run starts from, settled once: network and weights, the parent bundle, batch size; kept for resuming."""
+"""The start of a run: network and weights, the parent bundle, and settings stored for resuming."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ WAIT_S, POLL_S = 3600.0, 0.2
 
 
 class ParentModel(Config):
-    """The bundle that a run started from: enough to know it again, and to feed its network the same way.
+    """The bundle that a run started from: its identity and input normalization.
 
-    ``part`` is what was taken: of a model of another task its encoder alone, so that there is nothing to compare with.
+    ``part`` is ``"encoder"`` for a model of another task, with which the new model cannot be compared.
     """
 
     part: Literal["all", "encoder"] = "all"
@@ -52,68 +52,62 @@ class ParentModel(Config):
 
 
 def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
-    """Give the encoding of the classifier that a run goes on from: its weights know no other.
-
-    None where the run starts from no classifier, or from one without a table.
-    """
+    """Return the encoding of the classifier that a run continues from; None without classifier or encoding."""
     if recipe.classification is None or not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
     if not recipe.continues_from(bundle.config):
         return None
     encoding, chosen = bundle.config.tabular, recipe.classification.tabular
-    wanted = {column.name for column in (*chosen.numbers, *chosen.words)} if chosen else set()
-    there = set(encoding.fields) if encoding else set()
-    if wanted != there:
+    expected = {column.name for column in (*chosen.numbers, *chosen.words)} if chosen else set()
+    present = set(encoding.fields) if encoding else set()
+    if expected != present:
         raise RunError(
-            f"'{bundle.name}' has learnt from the columns {', '.join(sorted(there)) or '(none)'}, the recipe names "
-            f"{', '.join(sorted(wanted)) or 'none'}. Set classification.tabular to those of the model."
+            f"'{bundle.name}' was trained on the columns {', '.join(sorted(present)) or '(none)'}, the recipe names "
+            f"{', '.join(sorted(expected)) or 'none'}. Set classification.tabular to those of the model."
         )
     return encoding
 
 
 class ResolvedSettings(Config):
-    """What a recipe left open, as it was found when the run began; a resumed run does not ask again."""
+    """Settings that a recipe left open, determined when the run began and reused when it is resumed."""
 
     batch_size: int
     pieces: int = 1
-    precision: Literal["fp32", "bf16"] | None = None  # runs that began before 2026-11-21 went by what the processor has
+    precision: Literal["fp32", "bf16"] | None = None  # runs before 2026-11-21 used the processor's default
     parent: ParentModel | None = None
 
     @property
     def continued_model(self) -> ParentModel | None:
-        """The model that the run goes on from; None where it took an encoder or nothing."""
+        """The model that the run continues from; None if it started from an encoder or from scratch."""
         return self.parent if self.parent and self.parent.part == "all" else None
 
 
 def find_parent(recipe: TrainRecipe) -> ParentModel | None:
-    """Look up the bundle that a recipe starts from.
-
-    None where it starts from ImageNet, from a file of weights or from nothing.
-    """
+    """Return the bundle that a recipe starts from; None for ImageNet, a weights file or no start."""
     if not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
     config: BundleConfig = bundle.config
-    known = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
+    values = {key: getattr(config, key) for key in ("name", "mean", "std", "threshold")}
     if not recipe.continues_from(config):
-        return ParentModel(part="encoder", fingerprint=bundle.fingerprint, **known)
+        return ParentModel(part="encoder", fingerprint=bundle.fingerprint, **values)
     if config.architecture != recipe.model.architecture:
         raise RunError(
-            f"'{bundle.name}' is a {config.architecture}, the recipe asks for a {recipe.model.architecture}. "
+            f"'{bundle.name}' is a {config.architecture}, the recipe requires a {recipe.model.architecture}. "
             f'Set model.architecture = "{config.architecture}" and model.options to those of the bundle.'
         )
     if config.preprocessing.is_on and not recipe.model.preprocessing.is_on:
-        asked = ", ".join(f"{key} = {json.dumps(value)}" for key, value in config.preprocessing.model_dump().items())
+        options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in config.preprocessing.model_dump().items())
         raise RunError(
-            f"'{bundle.name}' learnt from photographs that were prepared, the recipe prepares none. "
-            f"Set model.preprocessing = {{ {asked} }}."
+            f"'{bundle.name}' was trained with preprocessing, but the recipe has none. "
+            f"Set model.preprocessing = {{ {options} }}."
         )
-    return ParentModel(fingerprint=bundle.fingerprint, **known)
+    return ParentModel(fingerprint=bundle.fingerprint, **values)
 
 
 def check_start(recipe: TrainRecipe) -> None:
-    """Refuse a start that is not there, or that the network has no use for; reads no weights."""
+    """Raise an error if the start is missing or does not fit the network; weights are not read."""
     find_parent(recipe)
     find_start_encoding(recipe)
     file = find_weights_file(recipe.model.start)
@@ -161,10 +155,7 @@ def create_network(
 
 
 def describe_start(recipe: TrainRecipe, parent: ParentModel | None) -> str:
-    """Say for a model's provenance what its training started from, without naming a folder.
-
-    A word, or a name with the beginning of the hash of the weights; a file that has gone has its name alone.
-    """
+    """Describe the start of a training for the provenance, without paths: a word, or a name with the weights' hash."""
     if parent:
         part = "encoder of " if parent.part == "encoder" else ""
         return f"{part}{parent.name}, weights {parent.fingerprint[:12]}"
@@ -175,10 +166,10 @@ def describe_start(recipe: TrainRecipe, parent: ParentModel | None) -> str:
 
 
 def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[str, tuple[float, float, float]]:
-    """Say how images are normalised for the weights that a run starts from.
+    """Return the image normalization of the weights that a run starts from.
 
-    Returns ``mean`` and ``std`` of RGB in [0, 1]: as the bundle says, or as the published weights of a classifier's
-    encoder were learnt, from whatever file they come. Empty where neither has a say.
+    ``mean`` and ``std`` of RGB in [0, 1]: those of the bundle, or those with which the published weights of a
+    classifier's encoder were trained; empty in other cases.
     """
     if parent:
         return {"mean": parent.mean, "std": parent.std}
@@ -191,10 +182,7 @@ def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[
 
 
 def find_start_weights(recipe: TrainRecipe, folder: RunFolder, parent: ParentModel) -> Mapping[str, Tensor] | None:
-    """Find the weights that a run started from: in its folder, or else in the bundle, if that is still the same.
-
-    Name to value; None where they are lost.
-    """
+    """Find the weights that a run started from, in its folder or in the unchanged bundle; None if they are lost."""
     kept = read_initial_weights(folder.start_weights)
     if kept is not None:
         return kept
@@ -207,35 +195,27 @@ def find_start_weights(recipe: TrainRecipe, folder: RunFolder, parent: ParentMod
 
 
 def write_resolved(folder: RunFolder, resolved: ResolvedSettings) -> None:
-    """Write down what was settled."""
     write_json(folder.path / RESOLVED_FILE, resolved.model_dump(mode="json"))
 
 
 def read_resolved(folder: RunFolder) -> ResolvedSettings | None:
-    """Read what was settled when a run began.
-
-    None where nothing was yet.
-    """
+    """Read the settings determined when a run began; None if there are none yet."""
     path: Path = folder.path / RESOLVED_FILE
     return ResolvedSettings.parse(read_json(path), str(path)) if path.is_file() else None
 
 
 def wait_for_resolved(folder: RunFolder, run: RunContext) -> ResolvedSettings:
-    """Wait, in a further process of a run, until the first one has settled what all must know.
-
-    Returns as the first process found it.
-    """
+    """Wait, in a further process of a run, for the settings determined by the first process."""
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         run.check()
         if (found := read_resolved(folder)) is not None:
             return found
         time.sleep(POLL_S)
-    raise RunError(f"the first process of the run did not prepare {folder.path}. Its own output says why.")
+    raise RunError(f"the first process of the run did not prepare {folder.path}. See its output for the reason.")
 
 
 def _load_imagenet_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
-    """Put ImageNet weights into the network's encoder."""
     name, encoder = _imagenet_name(recipe), find_encoder(network)
     if encoder is None:
         raise RunError(f"{recipe.model.architecture} has no encoder for ImageNet weights. Start from 'none'.")
@@ -243,13 +223,12 @@ def _load_imagenet_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
 
 
 def _imagenet_name(recipe: TrainRecipe) -> str:
-    """Name the encoder that ImageNet weights are for."""
     config = list_architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
     name = find_imagenet_name(config)
     if name is None:
         options = f" with {recipe.model.options}" if recipe.model.options else ""
         raise RunError(
             f"there are no ImageNet weights for {recipe.model.architecture}{options}. Start from 'none' or a model, or "
-            "choose a network with an encoder, in its usual width."
+            "choose a network with an encoder of standard width."
         )
     return name

@@ -1,4 +1,4 @@
-"""How each task is set up, shown as it trains, and finished."""
+"""Set-up, sample images and finishing of each training task."""
 
 from __future__ import annotations
 
@@ -58,22 +58,21 @@ if TYPE_CHECKING:
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.task import Task
 
-VALIDATION_BATCH = 16  # images that a trained network is asked about at once
+VALIDATION_BATCH = 16  # images per forward pass of a trained network
+MAX_LESION_WEIGHT = 20.0  # without a limit, a data set with hardly any lesion pixels would suppress skin entirely
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a trained task becomes: the bundle's configuration, what it remembers of cases, and other files."""
+    """Content of a new bundle: its configuration, reference cases, and other files."""
 
     config: BundleConfig
     reference: ReferenceCases | None = None
     extra_files: tuple[Path, ...] = ()
 
     def with_image_list(self, folder: RunFolder) -> TrainedModel:
-        """Add the list of the images that the run was trained and tuned on.
-
-        With the list, and the hash of it in the provenance.
-        """
+        """Add the list of training and validation images, and its hash to the provenance."""
         file = folder.path / FILE_NAME
         if not file.is_file():
             return self
@@ -82,7 +81,7 @@ class TrainedModel:
         return replace(self, config=config, extra_files=(*self.extra_files, file))
 
     def write(self, path: Path, network: nn.Module) -> BundleInfo:
-        """Write the bundle with the card that training leaves."""
+        """Write the bundle with a draft of its model card."""
         card = draft_card(self.config)
         return write_bundle(path, self.config, network, card, reference=self.reference, extra_files=self.extra_files)
 
@@ -91,79 +90,65 @@ class TaskSetup(Protocol):
     """One of the tasks that a recipe can name."""
 
     def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Give the options of the network: those of the recipe, and what the data decide."""
+        """Return the options of the network: those of the recipe, and those that depend on the data."""
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Make the task that Lightning runs."""
+        """Create the task that Lightning runs."""
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Choose tuning images whose prediction is drawn as it learns; None where none is to be drawn.
-
-        None where nothing is to be drawn.
-        """
+        """Choose validation images whose prediction is drawn during training; None if none are drawn."""
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
-        """Choose on the tuning images what training leaves open."""
+        """Choose the threshold or calibration on the validation set."""
 
 
-def spread_indices(count: int, wanted: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Choose places spread over all there are.
-
-    Returns int64, ascending, each once.
-    """
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))
-
-
-MAX_LESION_WEIGHT = 20.0  # a data set with hardly any lesion pixels would drown skin altogether
+def spread_indices(count: int, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Choose evenly spread indices: int64, ascending, unique."""
+    return np.unique(np.linspace(0, count - 1, min(number, count)).round().astype(np.int64))
 
 
 class SegmentationSetup:
-    """Where lesions are."""
+    """Segmentation of lesions."""
 
     def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Give the recipe's own."""
         return recipe.model.options
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Make the task, lesions weighed as the recipe says."""
+        """Create the task with the lesion weight of the recipe."""
         from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
         return SegmentationTask(network, recipe, config, compute_lesion_weight(recipe, prepared.lesion_share))
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Draw contours on images spread over all of them.
-
-        None where nothing is to be drawn.
-        """
+        """Draw contours on evenly chosen images."""
         from napari_melanoma.training.samples import SampleWriter
 
-        places = spread_indices(len(prepared.tuning), recipe.samples)
-        if not len(places):
+        indices = spread_indices(len(prepared.tuning), recipe.samples)
+        if not len(indices):
             return None
-        images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[places]
-        return SampleWriter(folder, [prepared.samples.validation[place].image_id for place in places], images, masks)
+        images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
+        return SampleWriter(folder, [prepared.samples.validation[index].image_id for index in indices], images, masks)
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
-        """Choose the threshold."""
         loader = validation_loader(prepared, recipe, VALIDATION_BATCH)
         config = choose_threshold(task.to(accelerator(recipe)), loader, recipe, config, run)
-        log.info("tuning Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
+        log.info("validation Jaccard %.4f at threshold %.2f", config.provenance["tuning_jaccard"], config.threshold)
         return TrainedModel(config)
 
 
 def compute_lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
-    """Give the weight of lesion pixels in cross-entropy.
+    """Return the weight of lesion pixels in the cross-entropy.
 
-    ``lesion_share``: share of lesion pixels in what is learnt from, 0 to 1. Such that lesion and skin weigh the same,
-    where the recipe says ``"auto"``; at most 20.
+    ``lesion_share``: share of lesion pixels in the training set, 0 to 1. With ``"auto"``, lesion and skin have the
+    same total weight; the weight is at most 20.
     """
     if recipe.lesion_weight != "auto":
         return recipe.lesion_weight
@@ -171,56 +156,53 @@ def compute_lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
 
 
 class MulticlassSetup:
-    """Of which class each pixel is."""
+    """Segmentation of several classes."""
 
     def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Give the recipe's own, which name the classes already."""
         return recipe.model.options
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Make the task, classes weighed as the recipe says."""
+        """Create the task with the class weights of the recipe."""
         from napari_melanoma.training.tasks.segmentation import MultiClassSegmentationTask
 
         return MultiClassSegmentationTask(network, recipe, config, prepared.label_shares)
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Draw classes in colours on images spread over all of them.
-
-        None where nothing is to be drawn.
-        """
+        """Draw the classes in colors on evenly chosen images."""
         from napari_melanoma.training.samples import LabelSampleWriter
 
-        places = spread_indices(len(prepared.tuning), recipe.samples)
-        if not len(places):
+        indices = spread_indices(len(prepared.tuning), recipe.samples)
+        if not len(indices):
             return None
-        images, labels, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[places]
-        names = [prepared.samples.validation[place].image_id for place in places]
+        images, labels, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
+        names = [prepared.samples.validation[index].image_id for index in indices]
         return LabelSampleWriter(folder, names, images, labels, len(recipe.classes))
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
-        """Measure the model on the tuning images, and let it remember what it learnt from; there is no threshold."""
+        """Measure the model on the validation set, and store the texture reference; there is no threshold."""
         task.to(accelerator(recipe)).eval()
         counts = _count_pixels(task, prepared, recipe, run)
-        said = {name: round(float(value), 4) for name, value in label_metrics(counts, recipe.classes).items()}
-        log.info("tuning Dice %.4f, mean over %d classes", said["DI"], len(recipe.classes))
-        known = {
-            "tuning_jaccard": said["JA"],
-            "tuning_dice": said["DI"],
-            "tuning_dice_of_classes": {name: said[f"DI {name}"] for name in recipe.classes},
+        metrics = {name: round(float(value), 4) for name, value in label_metrics(counts, recipe.classes).items()}
+        log.info("validation Dice %.4f, mean over %d classes", metrics["DI"], len(recipe.classes))
+        measured = {
+            "tuning_jaccard": metrics["JA"],
+            "tuning_dice": metrics["DI"],
+            "tuning_dice_of_classes": {name: metrics[f"DI {name}"] for name in recipe.classes},
         }
-        config = config.model_copy(update={"provenance": {**config.provenance, **known}})
+        config = config.model_copy(update={"provenance": {**config.provenance, **measured}})
         if recipe.tile is None:
             return TrainedModel(config)
-        learnt, tuning = (images_in_order(part, recipe, VALIDATION_BATCH) for part in (prepared.learn, prepared.tuning))
-        return add_textures(TrainedModel(config), task, learnt, tuning, run)
+        parts = (prepared.learn, prepared.tuning)
+        training, validation = (images_in_order(part, recipe, VALIDATION_BATCH) for part in parts)
+        return add_textures(TrainedModel(config), task, training, validation, run)
 
 
 def _count_pixels(task: Task, prepared: PreparedData, recipe: TrainRecipe, run: RunContext) -> NDArray[np.int64]:
-    """Count the pixels of all tuning images by true and by found class."""
+    """Count the pixels of all validation images by true and predicted class."""
     import torch
 
     classes = len(recipe.classes)
@@ -232,20 +214,17 @@ def _count_pixels(task: Task, prepared: PreparedData, recipe: TrainRecipe, run: 
     return counts
 
 
-log = logging.getLogger(__name__)
-
-
 class ClassificationSetup:
-    """Which class a lesion is of."""
+    """Classification of lesions."""
 
     def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Give the recipe's own, with how many classes there are and what comes from the table."""
+        """Add the number of classes and the shape of the patient data."""
         return collect_network_options(recipe, prepared)
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Make the task, which knows how many images of each class are learnt from."""
+        """Create the task with the number of training images of each class."""
         from napari_melanoma.training.tasks.classification import ClassificationTask
 
         data = prepared.classes
@@ -253,78 +232,72 @@ class ClassificationSetup:
         return ClassificationTask(cast("ClassifierNetwork", network), recipe, config, data.counts, len(data.domains))
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Draw what the network sees of images of every class, with what it says of them.
-
-        None where nothing is to be drawn.
-        """
+        """Draw the network inputs of images of every class with their predictions."""
         from napari_melanoma.training.samples import ClassSampleWriter
 
         assert prepared.classes is not None
         data = prepared.classes
-        seen = ValidationViews(prepared.tuning, data.tuning, prepared, recipe.model.input_size)
-        batch = seen[spread_indices(len(prepared.tuning), recipe.samples)]
-        names = [prepared.samples.validation[place].image_id for place in batch.keys[:, 1]]
+        views = ValidationViews(prepared.tuning, data.tuning, prepared, recipe.model.input_size)
+        batch = views[spread_indices(len(prepared.tuning), recipe.samples)]
+        names = [prepared.samples.validation[index].image_id for index in batch.keys[:, 1]]
         return ClassSampleWriter(folder, names, batch, data.names) if names else None
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
-        """Calibrate on the tuning images, and keep what answers rest on."""
-        known, asked = cast("ClassificationTask", task.to(accelerator(recipe))), recipe.classification
-        assert asked is not None
-        if asked.adaptation.method == "adabn":
-            adapt_normalization(known, unlabeled_batches(prepared, recipe, VALIDATION_BATCH))
-        tuning = compute_outputs(known, validation_loader(prepared, recipe, VALIDATION_BATCH), run, "Calibrating")
-        learnt = compute_outputs(
-            known, training_views_in_order(prepared, recipe, VALIDATION_BATCH), run, "Remembering the training cases"
-        )
-        reference = create_reference(tuning, learnt, prepared.samples, asked)
-        finished = TrainedModel(calibrate_config(config, asked, tuning, reference), reference)
+        """Calibrate on the validation set, and store the reference cases."""
+        classifier, options = cast("ClassificationTask", task.to(accelerator(recipe))), recipe.classification
+        assert options is not None
+        if options.adaptation.method == "adabn":
+            adapt_normalization(classifier, unlabeled_batches(prepared, recipe, VALIDATION_BATCH))
+        validation_batches = validation_loader(prepared, recipe, VALIDATION_BATCH)
+        validation = compute_outputs(classifier, validation_batches, run, "Calibrating")
+        training_batches = training_views_in_order(prepared, recipe, VALIDATION_BATCH)
+        training = compute_outputs(classifier, training_batches, run, "Storing reference cases")
+        reference = create_reference(validation, training, prepared.samples, options)
+        finished = TrainedModel(calibrate_config(config, options, validation, reference), reference)
         if recipe.tile is None:
             return finished
-        learnt_from, tuned_with = (
+        training_batches, validation_batches = (
             load(prepared, recipe, VALIDATION_BATCH) for load in (training_views_in_order, validation_loader)
         )
-        return add_textures(finished, known, learnt_from, tuned_with, run)
+        return add_textures(finished, classifier, training_batches, validation_batches, run)
 
 
 class BagSetup:
-    """Which class a slide is of."""
+    """Classification of whole slides."""
 
     def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Give the recipe's own, with how many classes there are and how long an embedding is."""
+        """Add the number of classes and the length of an embedding."""
         return collect_network_options(recipe, prepared)
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
-        """Make the task, which knows how many slides of each class are learnt from."""
+        """Create the task with the number of training slides of each class."""
         from napari_melanoma.training.tasks.bags import BagTask
 
         assert prepared.classes is not None
         return BagTask(cast("BagNetwork", network), recipe, config, prepared.classes.counts)
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Draw nothing: embeddings are no pictures.
-
-        None.
-        """
+        """Return None, because embeddings cannot be drawn."""
         return None
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
-        """Calibrate on the tuning slides, and keep what the training slides are like."""
-        known, asked, data = cast("BagTask", task.to(accelerator(recipe))), recipe.classification, prepared.classes
-        assert asked is not None
+        """Calibrate on the validation slides, and store the reference slides."""
+        bag_task, options, data = cast("BagTask", task.to(accelerator(recipe))), recipe.classification, prepared.classes
+        assert options is not None
         assert data is not None
         bags = [cast("Sequence[Bag]", part) for part in (prepared.tuning, prepared.learn)]
-        tuning = _compute_bag_outputs(known, bags[0], data.tuning.labels, run, "Calibrating")
-        learnt = _compute_bag_outputs(known, bags[1], data.learn.labels, run, "Remembering the training slides")
-        reference = create_reference(tuning, learnt, prepared.samples, asked)
-        found = calibrate_config(config, asked, tuning, reference)
-        if found.classifier is not None and len(learnt.labels) <= learnt.embeddings.shape[1]:
-            # Fewer slides than features: all that is not one of them looks far away.
+        validation = _compute_bag_outputs(bag_task, bags[0], data.tuning.labels, run, "Calibrating")
+        training = _compute_bag_outputs(bag_task, bags[1], data.learn.labels, run, "Storing reference slides")
+        reference = create_reference(validation, training, prepared.samples, options)
+        found = calibrate_config(config, options, validation, reference)
+        if found.classifier is not None and len(training.labels) <= training.embeddings.shape[1]:
+            # With fewer slides than features, every new slide would be out of distribution.
             found = found.model_copy(update={"classifier": found.classifier.model_copy(update={"unlike": None})})
         return TrainedModel(found, reference)
 
@@ -332,7 +305,6 @@ class BagSetup:
 def _compute_bag_outputs(
     task: BagTask, bags: Sequence[Bag], labels: NDArray[np.int64], run: RunContext, message: str
 ) -> NetworkOutputs:
-    """Ask a network about whole slides."""
     import torch
 
     task.eval()
@@ -348,19 +320,19 @@ def _compute_bag_outputs(
 def add_textures(
     model: TrainedModel, task: Task, training: Iterable, validation: Iterable, run: RunContext
 ) -> TrainedModel:
-    """Add the textures of the training tiles to what a bundle remembers, and the distance of what is unlike them.
+    """Add the textures of the training tiles to the reference cases, and the out-of-distribution distance.
 
-    ``learnt``, ``tuning``: batches of what was learnt from and of what was not, as they are; uint8 images (batch, 3,
-    row, column) first. Returns the same where the network has no encoder, or there are too few tiles.
+    ``training``, ``validation``: batches without augmentation; uint8 images (batch, 3, row, column) first. Returns the
+    model unchanged if the network has no encoder, or there are too few tiles.
     """
     encoder = find_encoder(task.network)
     if encoder is None:
         return model
     task.eval()
-    known, others = (_compute_textures(task, encoder, batches, run) for batches in (training, validation))
-    if len(known) < MIN_TRAINING_CASES:
+    textures, others = (_compute_textures(task, encoder, batches, run) for batches in (training, validation))
+    if len(textures) < MIN_TRAINING_CASES:
         return model
-    kept = known[choose_training_cases(np.zeros(len(known), np.int64))].astype(np.float16)
+    kept = textures[choose_training_cases(np.zeros(len(textures), np.int64))].astype(np.float16)
     limit = choose_distance_threshold(MahalanobisDetector.fit(kept).distance(others))
     reference = model.reference
     reference = (
@@ -370,14 +342,14 @@ def add_textures(
 
 
 def _compute_textures(task: Task, encoder: nn.Module, batches: Iterable, run: RunContext) -> NDArray[np.float32]:
-    """Give the texture of each image."""
+    """Compute the texture features of each image."""
     import torch
 
     from napari_melanoma.models.blocks.texture import texture_features
 
     found = []
     with torch.inference_mode():
-        for batch in run.track(batches, "Remembering what was learnt from"):
+        for batch in run.track(batches, "Storing texture features"):
             images = batch[0].to(task.device)
             found.append(texture_features(encoder(task.normalize(images)), images.shape[-1]).cpu().numpy())
     return np.concatenate(found)

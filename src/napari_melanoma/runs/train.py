@@ -1,4 +1,4 @@
-"""Train a model: from a recipe to a run folder whose last part is a judged bundle."""
+"""Train a model: from a recipe to a run folder with a bundle and its evaluation."""
 
 from __future__ import annotations
 
@@ -68,15 +68,17 @@ if TYPE_CHECKING:
 
 SETUPS: dict[str, TaskSetup] = {"segmentation": SegmentationSetup(), "classification": ClassificationSetup()}
 MULTICLASS, BAGS = MulticlassSetup(), BagSetup()
-SLIDES_PER_STEP = 4  # of a step, where the recipe leaves it open
+SLIDES_PER_STEP = 4  # if the recipe leaves it open
+EVENT_INTERVAL_S = 1.0
+PEER_TIMEOUT_S = 3.0
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run at work: recipe, folder, whether it goes on, and whether it is judged.
+    """An active run: recipe, folder, whether it is resumed, and whether it is evaluated.
 
-    ``network`` is as it starts; None where its shape is known only once the data are prepared.
+    ``network`` has the starting weights; None if its shape depends on the prepared data.
     """
 
     recipe: TrainRecipe
@@ -91,127 +93,128 @@ def train(
 ) -> BundleInfo | None:
     """Run a recipe.
 
-    Returns the model of the best epoch, in ``out/bundle``; None in a process that helps another one with the run.
+    Returns the model of the best epoch, in ``out/bundle``; None in a helper process of a distributed run.
     """
     folder = RunFolder(out)
     if not is_first_process(recipe):
         _help_run(recipe, folder, run)
         return None
     _check_folder(recipe, folder, resume)
-    launched = folder.events.exists()  # by a dock, which follows the folder and waits for a word
-    listening = RunFolderContext(run, folder)
+    launched = folder.events.exists()  # by a dock, which reads the events of the folder
+    controlled = RunFolderContext(run, folder)
     with log_outcome(folder) if launched and not resume else nullcontext():
-        if not resume:  # before anything is written: a start that fails leaves no folder in its own way
-            phase = PhaseContext(listening, folder) if launched else run
-            phase.report(Progress(0, None, "Looking at the data"))
+        if not resume:  # before anything is written, so that a failed start leaves no folder behind
+            phase = PhaseContext(controlled, folder) if launched else run
+            phase.report(Progress(0, None, "Reading the data"))
             check_recipe(recipe, phase, keep=True)
-        said: list[str] = []
+        notices: list[str] = []
         weights = not (resume and folder.last_checkpoint.exists())
-        known = recipe.task == "segmentation"  # what a classifier tells apart is known once its data are prepared
-        network = create_network(recipe, weights=weights, notify=said.append) if known else None
+        is_known = recipe.task == "segmentation"  # the classes of a classifier depend on the prepared data
+        network = create_network(recipe, weights=weights, notify=notices.append) if is_known else None
     with folder.locked():
-        _check_folder(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile
+        _check_folder(recipe, folder, resume)  # another process may have run here meanwhile
         with folder.log_to_file(), log_outcome(folder):
             _prepare_folder(recipe, folder, resume)
-            for message in said:
+            for message in notices:
                 folder.append_event("notice", message=message)
             with wait_for_turn(out, run=run) if queue else nullcontext():
-                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate), listening)
+                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate), controlled)
 
 
 def _find_setup(recipe: TrainRecipe) -> TaskSetup:
-    """What is done for the task of a recipe."""
     if recipe.bags is not None:
         return BAGS
     return MULTICLASS if recipe.classes else SETUPS[recipe.task]
 
 
 def _check_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
-    """Refuse a folder that holds another run, or none to resume."""
+    """Raise an error if the folder contains another run, or none to resume."""
     path = folder.path
     if not resume:
         if folder.config.exists():
-            raise RunError(f"{path} holds a run already. Name a new folder, or resume it with --resume.")
+            raise RunError(f"{path} already contains a run. Name a new folder, or resume it with --resume.")
     elif not folder.config.exists():
-        raise RunError(f"{path} holds no run to resume: it has no config.toml. Start one without --resume.")
+        raise RunError(f"{path} contains no run to resume: it has no config.toml. Start one without --resume.")
     elif read_toml(folder.config, TrainRecipe) != recipe:
-        raise RunError(f"{path} was started with another recipe. Resume it with its own: --config {folder.config}.")
+        raise RunError(
+            f"{path} was started with another recipe. Resume it with its own recipe: --config {folder.config}."
+        )
 
 
 def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
-    """Make the folder ready: mend what a kill left behind, say who works here, forget an epoch to be repeated."""
+    """Prepare the folder: repair it after a kill, write the process stamp, drop the metrics of a repeated epoch."""
     folder.repair()
     if not resume:
         write_toml(folder.config, recipe)
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
-    if not folder.is_launching:  # whoever launched it has said "run", and may have changed their mind since
+    if not folder.is_launching:  # the launching process has written "run", and the user may have cancelled since
         folder.write_command("run")
     folder.drop_metrics_from(_count_epochs(folder))
 
 
 def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
-    """Prepare, train, choose what training leaves open, write the bundle, judge it."""
+    """Prepare, train, choose threshold or calibration, write the bundle, evaluate it."""
     recipe, folder, phase = work.recipe, work.folder, PhaseContext(run, work.folder)
     prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
-    kind = _find_setup(recipe)
-    network = _create_start_network(work, kind, prepared)
-    settled = read_resolved(folder) or _resolve_settings(work, network, prepared, phase)
-    config = create_bundle_config(recipe, prepared, settled.parent)
-    if settled.continued_model and recipe.blend < 1 and not folder.last_checkpoint.exists():
+    setup = _find_setup(recipe)
+    network = _create_start_network(work, setup, prepared)
+    resolved = read_resolved(folder) or _resolve_settings(work, network, prepared, phase)
+    config = create_bundle_config(recipe, prepared, resolved.parent)
+    if resolved.continued_model and recipe.blend < 1 and not folder.last_checkpoint.exists():
         save_initial_weights(network, folder.start_weights)
-    task = kind.create_task(recipe, network, config, prepared)
+    task = setup.create_task(recipe, network, config, prepared)
     run.check()
-    _log_start(work, prepared, settled)
-    fitting = replace(
-        _create_fit_options(recipe, folder, prepared, settled),
-        samples=kind.create_sample_writer(recipe, folder, prepared),
+    _log_start(work, prepared, resolved)
+    options = replace(
+        _create_fit_options(recipe, folder, prepared, resolved),
+        samples=setup.create_sample_writer(recipe, folder, prepared),
     )
     try:
-        fit(task, fitting, run)
+        fit(task, options, run)
     except Exception as error:
-        _reduce_batch_on_resume(error, fitting)
+        _reduce_batch_on_resume(error, options)
         raise
-    if settled.continued_model and recipe.blend < 1:
-        _interpolate_weights(work, task, settled.continued_model)
-    finished = kind.finish(task, recipe, prepared, config, phase).with_image_list(folder)
+    if resolved.continued_model and recipe.blend < 1:
+        _interpolate_weights(work, task, resolved.continued_model)
+    finished = setup.finish(task, recipe, prepared, config, phase).with_image_list(folder)
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
-    if said := fit_comparators_if_metastasis(recipe, folder, bundle, phase):
-        folder.append_event("notice", message=said)
+    if notice := fit_comparators_if_metastasis(recipe, folder, bundle, phase):
+        folder.append_event("notice", message=notice)
     if work.evaluate:
-        _evaluate_model(work, prepared, settled, phase)
+        _evaluate_model(work, prepared, resolved, phase)
     folder.append_final_event("finished", **_final_metrics(bundle), bundle=folder.bundle.name)
     return bundle
 
 
 def _prepare(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedData:
-    """Read and check what is learnt from; pictures are decoded."""
+    """Read, check and decode the data."""
     if recipe.bags is not None:
         return prepare_bags(recipe, folder, resume=resume, run=run)
-    known = None if resume and folder.data.exists() else find_start_encoding(recipe)
-    return prepare_data(recipe, folder, resume=resume, run=run, encoding=known)
+    encoding = None if resume and folder.data.exists() else find_start_encoding(recipe)
+    return prepare_data(recipe, folder, resume=resume, run=run, encoding=encoding)
 
 
 def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
-    """Refuse to go on from a classifier of other classes; where it has gone meanwhile, its checkpoint is there."""
+    """Raise an error if the starting classifier has other classes; if it is missing, the checkpoint is used."""
     if prepared.classes is None or not recipe.model.starts_from_bundle:
         return
     with suppress(BundleError):
         start = find_bundle(recipe.model.start)
         if recipe.continues_from(start.config) and start.config.classes != prepared.classes.names:
             raise RunError(
-                f"'{start.name}' tells {', '.join(start.config.classes)} apart, the data "
+                f"'{start.name}' has the classes {', '.join(start.config.classes)}, the data "
                 f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model, or model.take "
-                "to 'encoder': then it gets a new head, for the classes of the data."
+                "to 'encoder' for a new head with the classes of the data."
             )
 
 
-def _create_start_network(work: TrainingRun, kind: TaskSetup, prepared: PreparedData) -> nn.Module:
-    """Give the network as it starts; build the one that the data ask for where it could not be known before."""
+def _create_start_network(work: TrainingRun, setup: TaskSetup, prepared: PreparedData) -> nn.Module:
+    """Return the network with its starting weights; create it if it depends on the data."""
     if work.network is not None:
         return work.network
-    folder, options = work.folder, kind.network_options(work.recipe, prepared)
+    folder, options = work.folder, setup.network_options(work.recipe, prepared)
     weights = not folder.last_checkpoint.exists()
     return create_network(
         work.recipe, options, weights=weights, notify=lambda message: folder.append_event("notice", message=message)
@@ -219,20 +222,22 @@ def _create_start_network(work: TrainingRun, kind: TaskSetup, prepared: Prepared
 
 
 def _final_metrics(bundle: BundleInfo) -> dict[str, Any]:
-    """What a run says of its model at the end: how it did on the tuning images, and where its answers are cut."""
+    """Return the validation metric and the threshold of a finished run."""
     config = bundle.config
     monitor = monitor_from_values(config.provenance)
-    cut = {} if config.task == "segmentation" and not config.segments_one_class else {"threshold": config.threshold}
-    return {**cut, monitor.name: config.provenance[monitor.name]}
+    threshold = (
+        {} if config.task == "segmentation" and not config.segments_one_class else {"threshold": config.threshold}
+    )
+    return {**threshold, monitor.name: config.provenance[monitor.name]}
 
 
 def _interpolate_weights(work: TrainingRun, task: Task, parent: ParentModel) -> None:
-    """Move what was learnt towards the start; hours of learning are not thrown away where the start is lost."""
+    """Interpolate the trained weights with the starting weights (WiSE-FT), if these are still available."""
     start = find_start_weights(work.recipe, work.folder, parent)
     if start is None:
         message = (
-            f"the weights of '{parent.name}' that the run started from are gone: the model is what was learnt, not "
-            "blended with them, and may have forgotten more of what it knew."
+            f"the starting weights of '{parent.name}' are missing: the new weights are not interpolated with them, and "
+            "the model may perform worse on the earlier data."
         )
         work.folder.append_event("notice", message=message)
     else:
@@ -242,7 +247,7 @@ def _interpolate_weights(work: TrainingRun, task: Task, parent: ParentModel) -> 
 def _resolve_settings(
     work: TrainingRun, network: nn.Module, prepared: PreparedData, run: RunContext
 ) -> ResolvedSettings:
-    """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
+    """Determine the settings that the recipe left open, and store them for a resumed run and for other processes."""
     if work.recipe.bags is not None:
         return _resolve_slide_settings(work)
     precision = find_precision(network, work.recipe, run)
@@ -250,28 +255,27 @@ def _resolve_settings(
     size = recipe.batch_size
     if size == "auto":
         size = find_batch_size(network, recipe, len(prepared.learn), run)
-        check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once settled, there is no way back
-        work.folder.append_event("notice", message=f"batch_size: {size} images a step run fastest here.")
-    settled = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
-    write_resolved(work.folder, settled)
-    return settled
+        check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once resolved, there is no way back
+        work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
+    resolved = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
+    write_resolved(work.folder, resolved)
+    return resolved
 
 
 def _resolve_slide_settings(work: TrainingRun) -> ResolvedSettings:
-    """Write down what a run on slides learns with: its steps cost little, so nothing is tried."""
+    """Store the settings of a run on slides; its steps are fast, so that nothing is measured."""
     size, recipe = work.recipe.batch_size, work.recipe
-    settled = ResolvedSettings(
+    resolved = ResolvedSettings(
         batch_size=SLIDES_PER_STEP if size == "auto" else size, pieces=recipe.pieces, precision=None, parent=None
     )
-    write_resolved(work.folder, settled)
-    return settled
+    write_resolved(work.folder, resolved)
+    return resolved
 
 
 def _create_fit_options(
-    recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, settled: ResolvedSettings
+    recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, resolved: ResolvedSettings
 ) -> TrainingSetup:
-    """Say to the engine what to do."""
-    recipe, size = _with_precision(recipe, settled), settled.batch_size
+    recipe, size = _with_precision(recipe, resolved), resolved.batch_size
     step = divide_step(recipe.data, size, len(prepared.learn), len(prepared.base or ()))
     return TrainingSetup(
         recipe,
@@ -281,13 +285,12 @@ def _create_fit_options(
             validation_loader(prepared, recipe, max(1, step.step // (rank.world_size * rank.pieces)), rank),
         ),
         step=step.step,
-        pieces=settled.pieces,
-        save_pieces=lambda pieces: write_resolved(folder, settled.model_copy(update={"pieces": pieces})),
+        pieces=resolved.pieces,
+        save_pieces=lambda pieces: write_resolved(folder, resolved.model_copy(update={"pieces": pieces})),
     )
 
 
-def _log_start(work: TrainingRun, prepared: PreparedData, settled: ResolvedSettings) -> None:
-    """Say what is learnt from, on what, and how."""
+def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSettings) -> None:
     recipe, folder, parts = work.recipe, work.folder, prepared.samples
     folder.append_event(
         "started",
@@ -300,31 +303,31 @@ def _log_start(work: TrainingRun, prepared: PreparedData, settled: ResolvedSetti
         epochs=recipe.epochs,
         device=device_name(recipe),
         devices=process_count(recipe),
-        precision=choose_precision(_with_precision(recipe, settled)),
-        batch_size=settled.batch_size,
-        pieces=settled.pieces,
+        precision=choose_precision(_with_precision(recipe, resolved)),
+        batch_size=resolved.batch_size,
+        pieces=resolved.pieces,
         **collect_provenance(),
     )
-    if recipe.precision == "auto" and choose_precision(_with_precision(recipe, settled)) == "32-true":
-        has_none = choose_precision(recipe) == "32-true"
-        why = "this processor does not compute in it" if has_none else "float32 is as fast here for this network"
-        folder.append_event("notice", message=f"precision bf16 is not used: {why}.")
+    if recipe.precision == "auto" and choose_precision(_with_precision(recipe, resolved)) == "32-true":
+        is_unsupported = choose_precision(recipe) == "32-true"
+        reason = "this processor does not support it" if is_unsupported else "float32 is as fast for this network"
+        folder.append_event("notice", message=f"precision bf16 is not used: {reason}.")
 
 
-def _with_precision(recipe: TrainRecipe, settled: ResolvedSettings) -> TrainRecipe:
-    """The recipe in the precision that was found for it, where it left that open."""
-    return recipe.model_copy(update={"precision": settled.precision}) if settled.precision else recipe
+def _with_precision(recipe: TrainRecipe, resolved: ResolvedSettings) -> TrainRecipe:
+    """Return the recipe with the resolved precision."""
+    return recipe.model_copy(update={"precision": resolved.precision}) if resolved.precision else recipe
 
 
-def _evaluate_model(work: TrainingRun, prepared: PreparedData, settled: ResolvedSettings, run: RunContext) -> None:
-    """Compare the new model with the one it started from; the model is there whatever becomes of this."""
+def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSettings, run: RunContext) -> None:
+    """Compare the new model with its starting model; a failure does not affect the new model."""
     folder = work.folder
     if not prepared.samples.test and not prepared.base_samples:
-        folder.append_event("notice", message="no image was held out, so nobody has judged the new model.")
+        folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
     from napari_melanoma.runs.gate import compare_run, evaluate_alone
 
-    alone = bool(work.recipe.classes or prepared.classes is not None) and settled.continued_model is None
+    alone = bool(work.recipe.classes or prepared.classes is not None) and resolved.continued_model is None
     what = "evaluation" if alone else "comparison with the old model"
     try:
         if alone:
@@ -333,42 +336,41 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, settled: Resolved
             compare_run(folder.path, run=run)
     except Cancelled:
         folder.append_event("notice", message=f"the {what} was cancelled; the new model is kept.")
-    except Exception as error:  # told to a person; the training itself went well
+    except Exception as error:  # reported as a notice; the training itself succeeded
         log.warning("the %s failed", what, exc_info=error)
-        done = "judged" if alone else "compared with the old one"
+        done = "evaluated" if alone else "compared with the old one"
         folder.append_event("notice", message=f"the new model could not be {done}: {error}")
 
 
 def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
-    """Compute a share of each step of a run whose folder another process owns."""
-    helping = SecondaryRunContext(run, folder)
+    """Compute a share of each step of a run that another process owns."""
+    helper = SecondaryRunContext(run, folder)
     with log_helper_outcome(folder):
-        settled = wait_for_resolved(folder, helping)
-        prepared = _prepare(recipe, folder, resume=True, run=helping)
-        kind = _find_setup(recipe)
-        options = kind.network_options(recipe, prepared)
+        resolved = wait_for_resolved(folder, helper)
+        prepared = _prepare(recipe, folder, resume=True, run=helper)
+        setup = _find_setup(recipe)
+        options = setup.network_options(recipe, prepared)
         network = create_network(recipe, options, weights=not folder.last_checkpoint.exists())
-        task = kind.create_task(recipe, network, create_bundle_config(recipe, prepared, settled.parent), prepared)
-        fitting = _create_fit_options(recipe, folder, prepared, settled)
+        task = setup.create_task(recipe, network, create_bundle_config(recipe, prepared, resolved.parent), prepared)
+        fit_options = _create_fit_options(recipe, folder, prepared, resolved)
         try:
-            fit(task, fitting, helping)
+            fit(task, fit_options, helper)
         except Exception as error:
-            _reduce_batch_on_resume(error, fitting)
+            _reduce_batch_on_resume(error, fit_options)
             raise
 
 
-def _reduce_batch_on_resume(error: Exception, fitting: TrainingSetup) -> None:
-    """Where memory ran out on one of several devices, let a resumed run take smaller pieces."""
-    processes = process_count(fitting.recipe)
+def _reduce_batch_on_resume(error: Exception, options: TrainingSetup) -> None:
+    """If memory ran out on one of several devices, store more gradient accumulation for the resumed run."""
+    processes = process_count(options.recipe)
     if is_out_of_memory(error) and processes > 1:
-        pieces = next_piece_count(fitting.step, processes, fitting.pieces)
+        pieces = next_piece_count(options.step, processes, options.pieces)
         if pieces is not None:
-            fitting.save_pieces(pieces)
+            options.save_pieces(pieces)
             raise TrainingError(SHARED_MEMORY_FULL.format(pieces=pieces)) from error
 
 
 def _count_epochs(folder: RunFolder) -> int:
-    """Count the epochs that a run has finished."""
     import torch
 
     if not folder.last_checkpoint.exists():
@@ -377,12 +379,8 @@ def _count_epochs(folder: RunFolder) -> int:
     return int(state["epoch"]) + 1 if "loops" in state else 0
 
 
-EVENT_INTERVAL_S = 1.0
-PEER_TIMEOUT_S = 3.0
-
-
 class PhaseContext(RunFolderContext):
-    """A context whose progress is also told as events, at most one a second and at the end of each part."""
+    """A context that also writes its progress as events, at most one per second and at the end of each part."""
 
     def __init__(self, run: RunFolderContext, folder: RunFolder) -> None:
         super().__init__(run, folder)
@@ -390,7 +388,6 @@ class PhaseContext(RunFolderContext):
         self.report = self._report_progress
 
     def _report_progress(self, progress: Progress) -> None:
-        """Pass a report on, and write it where it is time."""
         self._outer.report(progress)
         now = time.monotonic()
         if progress.done == progress.total or now - self._last_event_time >= EVENT_INTERVAL_S:
@@ -400,44 +397,43 @@ class PhaseContext(RunFolderContext):
 
 @contextmanager
 def log_outcome(folder: RunFolder) -> Iterator[None]:
-    """Leave a last word in the run folder, however the run ends, and turn faults of torch into sentences."""
+    """Write a final event to the run folder, however the run ends, and explain errors of torch."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
-        if _last_event_kind(folder) != "cancelled":  # as a run says that was cancelled while it waited for its turn
+        if _last_event_kind(folder) != "cancelled":  # written already if it was cancelled in the queue
             folder.append_final_event("cancelled")
         raise
     except Exception as error:
         log.exception("the run failed")
-        known: Exception = (_wait_for_peer_error(folder) if is_peer_lost(error) else None) or explain_error(error)
-        with suppress(SaveError):  # the disk may be full to the last byte, or the folder may be gone
-            folder.append_final_event("failed", type=type(known).__name__, message=str(known))
-        if known is error:
+        cause: Exception = (_wait_for_peer_error(folder) if is_peer_lost(error) else None) or explain_error(error)
+        with suppress(SaveError):  # the disk may be full, or the folder may be missing
+            folder.append_final_event("failed", type=type(cause).__name__, message=str(cause))
+        if cause is error:
             raise
-        raise known from error
+        raise cause from error
 
 
 @contextmanager
 def log_helper_outcome(folder: RunFolder) -> Iterator[None]:
-    """Leave word of a fault in a process that helps another one with the run, unless it is the other one's."""
+    """Write an event for an error of a helper process, unless it was caused by the other process."""
     try:
         yield
     except (Cancelled, TrainingDiverged):
-        log.info("ended together with the first process, which says why")
+        log.info("ended together with the first process, which logs the reason")
     except Exception as error:
         if not is_peer_lost(error):
-            known = explain_error(error)
-            folder.append_event("failed", type=type(known).__name__, message=str(known))
+            cause = explain_error(error)
+            folder.append_event("failed", type=type(cause).__name__, message=str(cause))
         raise
 
 
 def _last_event_kind(folder: RunFolder) -> object:
-    """Kind of the last event."""
     return next((event["kind"] for event in reversed(folder.read_events())), None)
 
 
 def _wait_for_peer_error(folder: RunFolder) -> TrainingError | None:
-    """Wait a little for the process whose fault it was to say what happened."""
+    """Wait briefly for the error event of the process that failed."""
     end = time.monotonic() + PEER_TIMEOUT_S
     while time.monotonic() < end:
         if _last_event_kind(folder) == "failed":
@@ -447,10 +443,7 @@ def _wait_for_peer_error(folder: RunFolder) -> TrainingError | None:
 
 
 def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> TrainingDataReport:
-    """Check start, devices and every image of a recipe; trains nothing.
-
-    Returns the images of each part, and what a person should know of them.
-    """
+    """Check start, devices and every image of a recipe without training; return image counts and warnings."""
     check_start(recipe)
     _check_devices(recipe)
     predict_masks(recipe, run)
@@ -461,7 +454,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
 
 
 def check_held_out(recipe: TrainRecipe, run: RunContext) -> str:
-    """Warn of images that are to compare the models although the start was trained on them; "" where there are none."""
+    """Return a warning about test images that the starting model was trained on, or ""."""
     return (
         ""
         if recipe.bags is not None
@@ -470,22 +463,22 @@ def check_held_out(recipe: TrainRecipe, run: RunContext) -> str:
 
 
 def _check_devices(recipe: TrainRecipe) -> None:
-    """Refuse more devices than there are."""
     import torch
 
-    kind = accelerator(recipe)
-    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind, recipe.devices if recipe.devices != "auto" else 1)
+    otherwise = recipe.devices if recipe.devices != "auto" else 1
+    available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator(recipe), otherwise)
     if process_count(recipe) > 1 and sys.platform == "win32":
-        raise RunError("several devices in one run have not been made to work on Windows. Set devices = 1.")
-    if recipe.devices != "auto" and recipe.devices > there:
-        raise RunError(f'devices = {recipe.devices}, but there are {there} here. Lower it, or set devices = "auto".')
+        raise RunError("several devices in one run are not supported on Windows. Set devices = 1.")
+    if recipe.devices != "auto" and recipe.devices > available:
+        raise RunError(f'devices = {recipe.devices}, but {available} are available. Lower it, or set devices = "auto".')
 
 
 def check_step(recipe: TrainRecipe, batch_size: int, learn: int, base: int) -> None:
-    """Refuse a step that cannot be shared out evenly."""
+    """Raise an error if a step cannot be divided evenly among the devices."""
     step, parts = divide_step(recipe.data, batch_size, learn, base).step, process_count(recipe) * recipe.pieces
     if step % parts:
         raise RunError(
-            f"a step of {step} images cannot be shared out evenly over {process_count(recipe)} devices with "
-            f"{recipe.pieces} pieces each. Set batch_size to a multiple of {parts}, at most the number of images."
+            f"a step of {step} images cannot be divided evenly among {process_count(recipe)} devices with "
+            f"gradient accumulation {recipe.pieces}. Set batch_size to a multiple of {parts}, at most the number of "
+            "images."
         )

@@ -150,7 +150,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--tries", 2], "--tries counts attempts of other processes"),
+        (["--tries", 2], "--tries needs --processes or --scheduler"),
         (["--processes", 2, "--scheduler", "tcp://host:1"], "give one of them"),
         (["--processes", 0], "processes"),
         (["--scheduler", "nonsense"], "'nonsense' is not a scheduler: expected an address"),

@@ -99,7 +99,7 @@ def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
     assert {row["part"] for row in rows} == {"learn", "tuning", "held_out"}
     assert {row["image"] for row in rows} == {str(data / f"slide_{number:02d}") for number in range(60)}
     assert (run / "checkpoints").is_dir()
-    assert any("slides held out" in event.get("message", "") for event in events(run))
+    assert any("test slides" in event.get("message", "") for event in events(run))
     card = bundle.card
     assert "Research use only" in card
     assert "embeddings of `toy`: 12 features a tile, weights\n`5eed`" in card
@@ -290,7 +290,7 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
 
 
 def test_it_is_not_exported_as_what_takes_pictures(learnt: Learnt, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="looks at no picture"):
+    with pytest.raises(BundleError, match="not from images"):
         export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
 
 

@@ -106,7 +106,7 @@ class Pathologist:
 
     @property
     def case(self):
-        return self.dock.desk.case
+        return self.dock.controller.case
 
     @property
     def status(self):
@@ -149,14 +149,14 @@ def five(someone, photos):
 
 def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 1, 2]
-    assert five.status == "Made a case of 5 images in 3 lesions."
+    assert five.status == "Created a case of 5 images in 3 lesions."
     assert five.case.patient.patient_id.startswith("P-")
     assert [row.number for row in map(five.row, five.dock.tree._tops())] == ["1", "3", "2"]
     assert CaseStore.open_read_only(photos).case == five.case
-    assert "P-0042/case.json" in five.dock.file.text()
+    assert "P-0042/case.json" in five.dock.save_label.text()
 
 
-def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_client, photos, qtbot):
+def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, qtbot):
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     viewer.show()
     person = Pathologist(viewer, dock, qtbot)
@@ -173,22 +173,22 @@ def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_cl
 
 
 @pytest.mark.one_qt
-def test_the_slide_of_a_case_that_is_closed_goes_with_it(someone, tmp_path, viewer):
+def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     own = draw_slide(tmp_path / "own.tif")
     viewer.open(own, plugin="napari-melanoma")
     folder = tmp_path / "P-0043"
     folder.mkdir()
     draw_slide(folder / "back_left_1_slide.tif", tint=5)
     someone.drops(folder)
-    someone.opens(next(image.id for _, image in someone.case.each_image()))
+    someone.opens(next(image.id for _, image in someone.case.iterate_images()))
     someone.qtbot.waitUntil(lambda: len(list_slides(viewer)) == 2, timeout=PATIENCE_MS)
     assert photograph_layers.explain_no_photograph(viewer) == ""  # a slide is no photograph that went wrong
-    someone.dock.desk.close()
+    someone.dock.controller.close()
     someone.waits()
     assert [slide.info.path for slide in list_slides(viewer)] == [own]
 
 
-def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_path):
+def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
     five.picks("L1")
@@ -201,17 +201,17 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
     labels = viewer.layers["back_left_1_dermoscopy mask"]
     labels.data_setitem(np.nonzero(square(labels.data.shape, slice(50, 55), slice(2, 8))), 1)
     drawn = labels.data != 0
-    five.dock.desk.close()  # at once: the stroke has not settled
+    five.dock.controller.close()  # at once: the stroke has not settled
     five.waits()
     case = CaseStore.open_read_only(photos).case
     assert five.dock.welcome.isVisibleTo(five.dock)
     assert not [layer for layer in viewer.layers if "back_left" in layer.name]
 
-    five.dock.adding.follow(f"recent:{photos}")
+    five.dock.importer.follow_link(f"recent:{photos}")
     five.waits()
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
-    assert not five.dock.opening.lesion.work.book.unsaved_names()
-    five.dock.desk.close()
+    assert not five.dock.image_opener.connected_dock.work.book.unsaved_names()
+    five.dock.controller.close()
     five.waits()
     moved = photos.rename(tmp_path / "elsewhere")
     five.drops(moved)
@@ -222,37 +222,37 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
 
 
 @pytest.mark.one_qt
-def test_undo_keeps_masks_and_undo_of_the_drawing_drops_the_correction(five, viewer):
+def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer):
     five.types("patient_age", "54")
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
-    kept = five.case.image("I1").correction
+    kept = five.case.find_image("I1").correction
     five.clicks("case_undo")
     assert five.case.patient.age is None
-    assert five.case.image("I1").correction == kept is not None
+    assert five.case.find_image("I1").correction == kept is not None
     viewer.layers["back_left_1_dermoscopy mask"].undo()
     five.waits()
-    assert five.case.image("I1").correction is None
+    assert five.case.find_image("I1").correction is None
 
 
 @pytest.mark.one_qt
-def test_a_mask_that_was_drawn_while_no_lesion_dock_was_there_is_kept(five, viewer, qtbot):
+def test_a_mask_drawn_without_lesion_dock_is_kept(five, viewer, qtbot):
     five.opens("I1")
-    viewer.window.remove_dock_widget(five.dock.opening.lesion)
-    qtbot.waitUntil(lambda: five.dock.opening.lesion is None, timeout=PATIENCE_MS)
+    viewer.window.remove_dock_widget(five.dock.image_opener.connected_dock)
+    qtbot.waitUntil(lambda: five.dock.image_opener.connected_dock is None, timeout=PATIENCE_MS)
     drawn = five.draws("back_left_1_dermoscopy")
     five.opens("I1")
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
-    kept = five.case.image("I1").correction
+    kept = five.case.find_image("I1").correction
     assert kept is not None
     assert np.array_equal(read_correction(kept), drawn)
 
 
-def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
+def test_an_invalid_value_is_reported_and_not_stored(five):
     five.types("patient_age", "430")
     assert five.fault("patient_age") == "Age: expected a number from 0 to 120 years; found 430."
     assert five.case.patient.age is None  # 43 was typed on the way, and not meant
-    assert not five.dock.undo.isEnabled()
+    assert not five.dock.undo_button.isEnabled()
     five.chooses("patient_sex", "female")
     assert five.dock.findChild(QLineEdit, "patient_age").text() == "430"
     assert five.fault("patient_age")
@@ -263,15 +263,15 @@ def test_a_wrong_value_is_said_beside_its_field_and_not_taken(five):
 
 
 @pytest.mark.one_qt
-def test_a_guess_stays_one_where_a_wrong_value_was_typed_over_it(five):
+def test_an_invalid_value_keeps_the_guess(five):
     patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
-    five.dock.desk.edit(five.case.model_copy(update={"patient": patient}), "from a table")
+    five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
     five.types("patient_age", "430")
     assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
 
 
 @pytest.mark.one_qt
-def test_a_wrong_value_stays_with_its_lesion(five):
+def test_an_invalid_value_belongs_to_its_lesion(five):
     five.dock.lesion_page.show()
     five.picks("L1")
     five.types("lesion_diameter_1_mm", "5000000")
@@ -282,12 +282,12 @@ def test_a_wrong_value_stays_with_its_lesion(five):
 
 
 @pytest.mark.one_qt
-def test_corrected_images_come_back_also_those_that_are_not_in_view(five, photos, viewer):
+def test_corrected_images_are_restored(five, photos, viewer):
     drawn = {}
     for image, name in (("I1", "back_left_1_dermoscopy"), ("I2", "back_left_1_macro")):
         five.opens(image)
         drawn[name] = five.draws(name)
-    five.dock.desk.close()
+    five.dock.controller.close()
     five.waits()
     notification_manager.records.clear()
     five.drops(photos)
@@ -302,14 +302,14 @@ def test_guesses_are_shown_and_confirmed(five):
     five.clicks("lesion_confirm")
     assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso"
     five.clicks("case_confirm")
-    assert not five.dock.confirm.isVisibleTo(five.dock)
+    assert not five.dock.confirm_button.isVisibleTo(five.dock)
 
 
-def test_steps_are_undone_and_done_again(five):
+def test_steps_are_undone_and_redone(five):
     five.types("patient_age", "54")
     five.clicks("add_lesion")
     five.dock.tree.removed.emit(["I1"])
-    assert "Ctrl+Z brings it back" in five.status
+    assert "Ctrl+Z undoes it" in five.status
     for _ in range(3):
         five.clicks("case_undo")
     assert (five.case.patient.age, len(five.case.lesions)) == (None, 3)
@@ -335,7 +335,7 @@ def test_images_are_dragged_between_lesions(five):
     five.dock.tree.moved.emit(["I5"], "", -1)
     assert [len(lesion.images) for lesion in five.case.lesions] == [0, 3, 1, 1]
     five.dock.tree.moved.emit(["I5"], "loose", -1)
-    assert five.row(tree.topLevelItem(4)).title == "No lesion yet"
+    assert five.row(tree.topLevelItem(4)).title == "Not assigned"
 
 
 @pytest.mark.one_qt
@@ -347,7 +347,7 @@ def test_the_same_folder_again_adds_what_is_new(five, photos):
     assert five.dock.minimumSizeHint().width() <= 340
 
 
-def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):
+def test_files_dropped_on_a_lesion_are_its_images(five, tmp_path):
     PillowImage.fromarray(mole(90)).save(tmp_path / "IMG_0012.png")
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "IMG_0012.png"))])
@@ -356,20 +356,20 @@ def test_files_that_fall_on_a_lesion_are_its_images(five, tmp_path):
     five.waits()
     assert [image.name for image in five.case.lesions[1].images] == ["cheek_3_dermoscopy", "IMG_0012"]
     five.drops(tmp_path / "IMG_0012.png")
-    assert five.status.startswith("Nothing new.")
+    assert five.status.startswith("No new images.")
 
 
 @pytest.mark.one_qt
-def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
+def test_a_second_window_is_read_only(five, photos, viewer, qtbot):
     second = CaseDock(viewer)
     viewer.window.add_dock_widget(second, name="second")
     other = Pathologist(viewer, second, qtbot)
     other.drops(photos)
-    assert "To look at alone: another window of yours" in other.notice
+    assert "Read-only: another window of yours" in other.notice
     assert not other.dock.add_lesion_button.isEnabled()
     other.dock.tree.removed.emit(["I1"])
-    assert len(list(other.case.each_image())) == 5
-    five.dock.desk.close()
+    assert len(list(other.case.iterate_images())) == 5
+    five.dock.controller.close()
     five.waits()
     other.dock._on_link("again")
     other.waits()
@@ -377,23 +377,23 @@ def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
 
 
 @pytest.mark.one_qt
-def test_what_was_drawn_while_another_window_had_the_case_is_kept_when_it_may_be(someone, photos):
+def test_corrections_of_a_read_only_case_are_saved_later(someone, photos):
     someone.drops(photos)
     someone.opens("I1")
-    someone.dock.desk.close()
+    someone.dock.controller.close()
     someone.waits()
     with CaseStore.open(photos):
         someone.drops(photos)
-        assert "To look at alone" in someone.notice
+        assert "Read-only" in someone.notice
         drawn = someone.draws("back_left_1_dermoscopy")
-    assert someone.case.image("I1").correction is None
+    assert someone.case.find_image("I1").correction is None
     someone.dock._on_link("again")
     someone.waits()
-    assert np.array_equal(read_correction(someone.case.image("I1").correction), drawn)
+    assert np.array_equal(read_correction(someone.case.find_image("I1").correction), drawn)
 
 
 @pytest.mark.one_qt
-def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewer, tmp_path):
+def test_reopening_shows_the_current_masks(five, photos, viewer, tmp_path):
     five.opens("I1")
     first = five.draws("back_left_1_dermoscopy")
     copytree(photos, tmp_path / "other")
@@ -405,12 +405,12 @@ def test_the_same_case_again_shows_the_masks_that_it_has_now(five, photos, viewe
 
 
 @pytest.mark.one_qt
-def test_a_change_by_another_program_is_not_written_over(five, photos):
+def test_changes_of_another_program_are_not_overwritten(five, photos):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
     five.types("patient_age", "54")
     five.waits()
-    assert "Another program changed the case" in five.notice
+    assert "another program changed the case" in five.notice
     assert "age" not in json.loads((photos / "case.json").read_text())["patient"]
     five.dock._on_link("over")
     five.waits()
@@ -419,26 +419,26 @@ def test_a_change_by_another_program_is_not_written_over(five, photos):
 
 
 @pytest.mark.one_qt
-def test_an_image_that_is_gone_loses_nothing(five, photos, tmp_path):
+def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
-    five.dock.desk.close()
+    five.dock.controller.close()
     five.waits()
     away = tmp_path / "away"
     away.mkdir()
     (photos / "back_left_1_dermoscopy.png").rename(away / "renamed.png")
     five.drops(photos)
     assert "1 image not found: back_left_1_dermoscopy.png" in five.notice
-    assert five.case.image("I1").correction is not None
+    assert five.case.find_image("I1").correction is not None
     five.opens("I1")
     assert "is gone" in five.status
-    five.dock.desk.look_in(away)
+    five.dock.controller.search_folder(away)
     five.waits()
     assert five.notice == ""
-    assert five.case.image("I1").path == away / "renamed.png"
+    assert five.case.find_image("I1").path == away / "renamed.png"
 
 
-def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_client, photos, qtbot):
+def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, made, qtbot)
     person.drops(photos)
@@ -449,7 +449,7 @@ def test_what_was_typed_a_moment_ago_is_saved_when_the_dock_goes(viewer, shared_
         assert store.read_only == ""
 
 
-def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
+def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_path, monkeypatch):
     create = CaseStore.create
 
     def refuses(folder, case=None):
@@ -464,22 +464,22 @@ def test_images_in_a_folder_that_cannot_be_written_get_a_case_elsewhere(someone,
     dialogs[0].fileSelected.emit(str(tmp_path / "case"))
     dialogs[0].reject()
     someone.waits()
-    assert (someone.dock.desk.store.folder, len(someone.case.lesions)) == (tmp_path / "case", 3)
+    assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "case", 3)
 
 
-def test_nonsense_does_no_harm(five, photos):
+def test_invalid_input_does_no_harm(five, photos):
     five.clicks("add_lesion")
-    five.dock.add_lesion.click()
-    five.dock.add_lesion.click()
+    five.dock.add_lesion_button.click()
+    five.dock.add_lesion_button.click()
     five.dock.tree.opened.emit("I1")
     five.dock.tree.opened.emit("I1")
     five.dock.tree.removed.emit(["I1", "L1", "L1"])
     five.dock.tree.removed.emit(["I1"])
-    five.dock.editing.set_part("age", "nonsense")
-    five.dock.editing.move(["I99"], "L2")
-    five.dock.desk.open(photos)
-    five.dock.desk.close()
-    five.dock.desk.close()
+    five.dock.editor.set_part("age", "nonsense")
+    five.dock.editor.move(["I99"], "L2")
+    five.dock.controller.open(photos)
+    five.dock.controller.close()
+    five.dock.controller.close()
     five.waits()
     assert five.case is None
     assert len(CaseStore.open_read_only(photos).case.lesions) == 5
@@ -516,19 +516,19 @@ def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     five.chooses("image_lesion", "L3")
     assert len(five.case.lesions[2].images) == 3
     qtbot.keyClick(dock.tree, Qt.Key.Key_Delete)
-    assert len(list(five.case.each_image())) == 4
+    assert len(list(five.case.iterate_images())) == 4
     keys = {shortcut.key().toString(): shortcut for shortcut in dock.findChildren(QShortcut)}
     keys["Ctrl+Z"].activated.emit()
     keys["Alt+N"].activated.emit()
-    assert (len(list(five.case.each_image())), len(five.case.lesions)) == (5, 4)
+    assert (len(list(five.case.iterate_images())), len(five.case.lesions)) == (5, 4)
 
 
-def test_a_damaged_photograph_is_offered_and_marked(someone, photos, viewer, qtbot):
+def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, qtbot):
     path = photos / "cheek_4_dermoscopy.jpg"
     PillowImage.fromarray(np.repeat(np.repeat(mole(9), 4, axis=0), 4, axis=1)).save(path, quality=95)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] + b"\xff\xd9")
     someone.drops(photos)
-    [image] = [image for _, image in someone.case.each_image() if image.path == path]
+    [image] = [image for _, image in someone.case.iterate_images() if image.path == path]
 
     def question():
         return someone.dock.window().findChild(QMessageBox, "damaged_photograph")

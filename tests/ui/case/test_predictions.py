@@ -50,12 +50,12 @@ def said(person, name):
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
-def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
+def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "Press" in said(someone, "answer_hint")
     someone.clicks("case_answer")
     found = rows(someone)
     assert all(found[name].words.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
-    assert [found[name].state for name in found] == ["", "", "odd one out"]
+    assert [found[name].state for name in found] == ["", "", "outlier"]
     assert someone.status == "3 lesions answered by melanoma-test."
     someone.picks(list(found)[-1])
     assert "the odd one out among the 3 lesions of this patient" in said(someone, "lesion_odd")
@@ -64,7 +64,7 @@ def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
 
 
 @pytest.mark.one_qt
-def test_an_answer_is_of_before_when_the_case_changes_and_there_again_another_day(someone, case):
+def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
     someone.waits()
@@ -73,27 +73,27 @@ def test_an_answer_is_of_before_when_the_case_changes_and_there_again_another_da
     assert "the case was changed since" in said(someone, "lesion_odd")
     someone.clicks("case_undo")
     assert rows(someone)["L1"].words.startswith("melanoma")
-    someone.dock.desk.close()
+    someone.dock.controller.close()
     someone.waits()
-    someone.dock.adding.follow(f"recent:{case}")
+    someone.dock.importer.follow_link(f"recent:{case}")
     someone.waits()
     assert rows(someone)["L1"].words.startswith("melanoma")
 
 
 @pytest.mark.one_qt
-def test_asking_can_be_stopped(someone, models, qtbot):
+def test_predicting_can_be_cancelled(someone, models, qtbot):
     add_classifier(models, "slow-model")
-    someone.dock.answering._settings.classifier = "slow-model"
-    someone.dock.answer.click()
-    qtbot.waitUntil(lambda: someone.dock.answering._request is not None, timeout=PATIENCE_MS)
+    someone.dock.predictor._settings.classifier = "slow-model"
+    someone.dock.predict_button.click()
+    qtbot.waitUntil(lambda: someone.dock.predictor._request is not None, timeout=PATIENCE_MS)
     someone.dock.status.cancelled.emit("answering")
     someone.waits()
     assert "Stopped" in someone.status
-    assert someone.dock.answering.answers is None
+    assert someone.dock.predictor.predictions is None
 
 
 @pytest.mark.one_qt
-def test_without_a_model_the_button_says_why(someone, models, monkeypatch):
+def test_without_a_model_the_button_shows_the_reason(someone, models, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
     someone.picks("L2")
@@ -104,11 +104,11 @@ def test_without_a_model_the_button_says_why(someone, models, monkeypatch):
 
 
 @pytest.mark.one_qt
-def test_damaged_answers_are_said_and_the_case_is_there(someone, case):
-    someone.dock.desk.close()
+def test_damaged_predictions_are_reported(someone, case):
+    someone.dock.controller.close()
     someone.waits()
     (case / "answers.json").write_text("{}")
-    someone.dock.adding.follow(f"recent:{case}")
+    someone.dock.importer.follow_link(f"recent:{case}")
     someone.waits()
     assert "Answer the case again" in someone.status
     assert len(someone.case.lesions) == 3
@@ -119,7 +119,7 @@ def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     someone.types("patient_age", "54")
     someone.chooses("patient_sex", "female")
     someone.opens("I1")
-    lesion = someone.dock.opening.lesion
+    lesion = someone.dock.image_opener.connected_dock
     assert lesion.patient.row["age"] == "54"
     assert lesion.patient.row["sex"] == "female"
     assert "From case P-" in lesion.findChild(QLabel, "form_origin").text()

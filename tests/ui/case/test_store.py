@@ -64,7 +64,7 @@ def test_edits_of_one_field_are_one_step():
     assert (history.redo(), history.case.patient.age) == ("age", 54)
 
 
-def test_a_step_back_leaves_masks_as_they_are(tmp_path):
+def test_undo_keeps_masks(tmp_path):
     case = add_images(Case(), [CaseImage(id="", path=tmp_path / "a.png")])
     history = CaseHistory(case)
     history.edit(add_lesion(case), "new lesion")
@@ -74,18 +74,18 @@ def test_a_step_back_leaves_masks_as_they_are(tmp_path):
     assert (history.case.lesions, history.case.find_image("I1").correction) == ((), mask)
 
 
-def test_lesions_are_numbered_as_their_files_where_that_is_clear():
+def test_lesion_numbers_follow_the_files_if_unique():
     case = add_lesion(add_lesion(Case(), label="3"), label="2")
     assert formatting.number_lesions(case) == {"L1": "3", "L2": "2"}
     assert formatting.number_lesions(add_lesion(case)) == {"L1": "1", "L2": "2", "L3": "3"}
     assert formatting.number_lesions(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
 
 
-def test_rows_say_what_is_guessed_missing_and_of_no_lesion(tmp_path):
+def test_rows_show_guesses_missing_files_and_unassigned_images(tmp_path):
     image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic", guesses={"modality": "name"})
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
     rows = create_rows(add_images(case, [image]), missing={"I1"})
-    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "No lesion yet")]
+    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "Not assigned")]
     assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
 
 
@@ -98,7 +98,7 @@ def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk,
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
-def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypatch):
+def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     asked = []
@@ -112,7 +112,7 @@ def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypat
     desk.saving.forget()  # else it asks once more when the window goes
 
 
-def test_a_question_whose_window_is_taken_away_is_answered_by_staying(desk, window, monkeypatch):
+def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
@@ -124,7 +124,7 @@ def test_a_question_whose_window_is_taken_away_is_answered_by_staying(desk, wind
     desk.saving.forget()
 
 
-def test_rows_of_cases_that_went_with_the_application_are_withdrawn_quietly(monkeypatch):
+def test_patient_data_are_removed_quietly_at_exit(monkeypatch):
     rows = CaseRows()
     rows.set_rows(1, "P", {Path("a.png"): {"age": "54"}})
     monkeypatch.setattr(editing, "case_rows", lambda: rows)
@@ -158,7 +158,7 @@ def _refuse(case, over=False):
     raise SaveError("the disk is full")
 
 
-def test_what_cannot_be_saved_is_not_left_for_another_case(desk, qtbot, monkeypatch, tmp_path):
+def test_unsaved_changes_prevent_opening_another_case(desk, qtbot, monkeypatch, tmp_path):
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     desk.create(tmp_path / "other")
@@ -184,7 +184,7 @@ def dialog_of(qtbot, kind):
     return found()[0]
 
 
-def test_of_several_patients_one_is_chosen(window, tmp_path, qtbot):
+def test_one_of_several_patients_is_selected(window, tmp_path, qtbot):
     photos(tmp_path / "all", "PAT_1_1_1", "PAT_2_7_1", "PAT_2_8_1")
     gathering = CaseImageCollector(window.centralWidget())
     with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as told:
@@ -197,7 +197,7 @@ def test_of_several_patients_one_is_chosen(window, tmp_path, qtbot):
     qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
 
 
-def test_a_table_that_nobody_understands_is_asked_about(window, tmp_path, qtbot):
+def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
     folder = photos(tmp_path / "own", "a", "b")
     (folder / "own.csv").write_text("Bildchen;Lebensjahre\na;54\nb;54\n", encoding="utf-8")
     gathering = CaseImageCollector(window.centralWidget())

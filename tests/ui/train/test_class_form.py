@@ -102,7 +102,7 @@ def test_a_column_is_unticked_and_ticked(shown: RecipeForm, patients: Path, qtbo
     assert columns_of(shown) == ["sex"]
 
 
-def test_what_gives_the_answer_away_cannot_be_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+def test_columns_that_reveal_the_target_cannot_be_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
     read(shown.classification_form, patients, qtbot)
     leak = row(shown.classification_form, "diagnosis")
     assert not leak.flags() & Qt.ItemFlag.ItemIsEnabled
@@ -111,7 +111,7 @@ def test_what_gives_the_answer_away_cannot_be_ticked(shown: RecipeForm, patients
     assert not shown.classification_form.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
 
 
-def test_another_answer_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+def test_another_target_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
     read(shown.classification_form, patients, qtbot)
     combo = shown.classification_form.findChild(QComboBox, "class_target")
     place = combo.findData("diagnosis")
@@ -131,7 +131,7 @@ def test_a_recipe_of_segmentation_hides_it(shown: RecipeForm) -> None:
     assert recipe_of(shown).classification is None
 
 
-def test_a_folder_that_is_gone_is_said(patients: Path) -> None:
+def test_a_missing_folder_is_reported(patients: Path) -> None:
     with pytest.raises(DataSetError, match="is not a data set"):
         read_table_columns([str(patients / "gone")], "melanoma", RunContext())
 
@@ -146,7 +146,7 @@ CLASSES = {
 
 
 @pytest.mark.parametrize(("cells", "expected"), CLASSES.values(), ids=CLASSES.keys())
-def test_what_is_a_column_of_classes(cells: list[str], expected: dict[str, int]) -> None:
+def test_columns_of_classes(cells: list[str], expected: dict[str, int]) -> None:
     assert count_classes([{"x": cell} for cell in cells], "x") == expected
 
 
@@ -156,7 +156,7 @@ def test_the_positive_class() -> None:
     assert choose_positive_class({"a": 9, "b": 1}, "x", "a") == "a"
 
 
-def test_ticks_come_back_with_the_data_set(shown: RecipeForm, patients: Path, tmp_path: Path, qtbot: Any) -> None:
+def test_ticks_are_restored_with_the_data_set(shown: RecipeForm, patients: Path, tmp_path: Path, qtbot: Any) -> None:
     other = tmp_path / "others"
     other.mkdir()
     rows = [{"image_id": f"i{n}", "melanoma": n % 2, "site": ("back", "trunk")[n % 2], "sex": "f"} for n in range(12)]
@@ -173,7 +173,7 @@ def test_ticks_come_back_with_the_data_set(shown: RecipeForm, patients: Path, tm
     assert columns_of(shown) == ["age"]
 
 
-def test_the_list_of_columns_cuts_no_row(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
+def test_the_list_shows_whole_rows(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
     columns = shown.classification_form.findChild(QListWidget, "class_columns")
     read(shown.classification_form, patients, qtbot)
     assert columns.count() >= 3

@@ -59,7 +59,7 @@ def test_importing_the_module_does_not_import_pyqtgraph():
     assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == 0
 
 
-def test_curves_show_what_was_measured(curves):
+def test_curves_show_the_metrics(curves):
     training, values = curves.plots["loss"].points("training")
     assert training.tolist() == list(LOSSES.epochs)
     assert values.tolist() == list(LOSSES.values)
@@ -94,7 +94,7 @@ def test_epochs_without_a_number_are_left_out(curves):
     assert curves.plots["overlap"].points("picks")[0].tolist() == [1, 2, 3]
 
 
-def test_legends_say_the_last_values_or_those_under_the_mouse(curves):
+def test_legends_show_the_last_values_or_those_at_the_mouse(curves):
     assert "training 0.200" in legend(curves, "loss")
     assert "Jaccard 0.650" in legend(curves, "overlap")
     curves.plots["loss"].pointed.emit(1.9)
@@ -118,7 +118,7 @@ def test_the_mouse_over_a_plot_is_followed(curves, qtbot):
     assert told[-1] == pytest.approx(2.0, abs=0.1)
 
 
-def test_the_wheel_over_a_plot_is_left_to_the_page(curves):
+def test_the_wheel_over_a_plot_scrolls_the_page(curves):
     for plot in curves.plots.values():
         place, view = QPointF(plot.viewport().rect().center()), plot.getPlotItem().viewRange()
         where, turn, none = QPointF(plot.viewport().mapToGlobal(place.toPoint())), QPoint(0, -120), QPoint()
@@ -130,7 +130,7 @@ def test_the_wheel_over_a_plot_is_left_to_the_page(curves):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_colours_follow_the_theme_and_stand_out(stage, curves, theme):
+def test_colors_follow_the_theme(stage, curves, theme):
     stage.viewer.theme = theme
     plot = curves.plots["loss"]
     palette = stage.icons.palette
@@ -177,7 +177,7 @@ def test_ticks_stand_at_whole_epochs(curves, epochs):
     assert all(place == round(place) for place in ticks)
 
 
-def test_another_run_does_not_inherit_the_range_of_the_one_before(curves):
+def test_another_run_resets_the_range(curves):
     high = [{**row, "tuning_jaccard": 0.95, "tuning_dice": 0.97} for row in ROWS]
     curves.show_run(LOSSES, high, 5)
     curves.grab()  # the range is found when it is drawn
@@ -189,11 +189,11 @@ def test_another_run_does_not_inherit_the_range_of_the_one_before(curves):
     assert upper >= 1
 
 
-def test_before_anything_is_known_the_place_is_kept(stage, qtbot):
+def test_the_height_is_reserved_from_the_start(stage, qtbot):
     made = stage.show(TrainingCurves(stage.icons))
     height = made.height()
     qtbot.waitUntil(lambda: bool(made.plots), timeout=PATIENCE_MS)
-    assert "begin with the first batches" in made.findChild(QLabel).text()
+    assert "appear after the first batches" in made.findChild(QLabel).text()
     made.show_run(LOSSES, ROWS, 5)
     assert made.height() == height
 
@@ -241,13 +241,13 @@ def test_an_epoch_that_is_repeated_after_a_resume_replaces_its_points():
         {"kind": "step", "epoch": 1, "batch": 1, "batches": 3, "loss": math.nan},
     ],
 )
-def test_what_has_no_loss_or_no_place_is_passed_over(event):
+def test_events_without_loss_or_position_are_ignored(event):
     trace = LossTrace()
     assert not trace.add([event])
     assert trace.to_curve() == LossCurve()
 
 
-def test_what_a_run_writes_can_be_drawn(curves, tmp_path):
+def test_curves_of_a_real_run(curves, tmp_path):
     run = FakeRun(tmp_path).learn(3)
     trace = LossTrace()
     trace.add(json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines())

@@ -49,15 +49,15 @@ def text(gate, name):
     return gate.findChild(QLabel, name).text()
 
 
-def test_without_a_new_model_there_is_nothing_to_see(gate, tmp_path):
+def test_hidden_without_a_new_model(gate, tmp_path):
     assert not gate.isVisible()
     show(gate, fake_run(tmp_path, "running"))
     assert not gate.isVisible()
 
 
-def test_old_and_new_stand_side_by_side_with_intervals(gate, run):
+def test_old_and_new_metrics_have_intervals(gate, run):
     show(gate, run.compare())
-    assert text(gate, "gate_title") == "mine (new) against lesion-small (old)"
+    assert text(gate, "gate_title") == "mine (new) compared with lesion-small (old)"
     found = {name: (text(gate, f"gate_{name}"), text(gate, f"gate_{name}_interval")) for name in ("old_JA", "new_JA")}
     assert found == {"old_JA": ("0.842", "0.812 to 0.872"), "new_JA": ("0.863", "0.833 to 0.893")}
     assert text(gate, "gate_difference_JA") == "+0.021"
@@ -69,7 +69,7 @@ def test_old_and_new_stand_side_by_side_with_intervals(gate, run):
 
 def test_each_data_set_has_its_row(gate, run):
     show(gate, run.compare())
-    rows = [(change.name, change.said, change.said_difference) for change in gate._forest.changes]
+    rows = [(change.name, change.values_text, change.difference_text) for change in gate._forest.changes]
     assert rows == [
         ("all 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
         ("mine, 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
@@ -81,28 +81,28 @@ def test_each_data_set_has_its_row(gate, run):
 @pytest.mark.parametrize(
     ("advice", "words"),
     [
-        ("take over", "Advice: take the new model over."),
-        ("keep", "Advice: keep the old model."),
-        ("cannot tell", "No advice: the images cannot tell."),
+        ("take over", "Recommendation: use the new model."),
+        ("keep", "Recommendation: keep the old model."),
+        ("cannot tell", "No recommendation: the result is inconclusive."),
     ],
 )
-def test_an_advice_never_stands_without_its_reason(gate, run, advice, words):
+def test_a_recommendation_has_a_reason(gate, run, advice, words):
     show(gate, run.compare(advice=advice, reason="Only 3 images could be judged, and at least 5 are needed."))
     assert text(gate, "gate_advice") == words
     assert "at least 5 are needed" in text(gate, "gate_reason")
-    assert gate.take.isEnabled()
-    assert gate.drop.isEnabled()  # the user decides, whatever the advice
+    assert gate.activate_button.isEnabled()
+    assert gate.discard_button.isEnabled()  # the user decides, whatever the advice
 
 
-def test_a_model_that_was_not_compared_is_not_judged(gate, run):
+def test_a_model_without_comparison(gate, run):
     show(gate, run)
     assert gate.isVisible()
     assert "was not compared" in text(gate, "gate_reason")
-    assert text(gate, "gate_advice") == "No advice: the models were not compared."
+    assert text(gate, "gate_advice") == "No recommendation: the models were not compared."
     assert "was cancelled or failed" in text(gate, "gate_reason")
     assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
     assert not gate._figures.isVisible()
-    assert gate.take.isEnabled()
+    assert gate.activate_button.isEnabled()
 
 
 def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
@@ -111,21 +111,21 @@ def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
     assert [button.item.caption for button in better] == ["+0.10", "+0.08", "+0.07", "+0.06", "+0.04"]
     assert [button.item.caption for button in worse] == ["-0.10", "-0.08"]
     qtbot.waitUntil(lambda: all(button.image is not None for button in [*better, *worse]), timeout=PATIENCE_MS)
-    with qtbot.waitSignal(gate.open_image) as opened:
+    with qtbot.waitSignal(gate.image_requested) as opened:
         stage.clicks(worse[1])
     assert opened.args == [str(run.path.parent / "photographs" / "worse1.png")]
-    with qtbot.waitSignal(gate.open_image):
+    with qtbot.waitSignal(gate.image_requested):
         qtbot.keyClick(better[0], Qt.Key.Key_Space)
     assert "Jaccard 0.800 → 0.900" in better[0].accessibleName()
 
 
-def test_no_image_that_changed_is_said(gate, run):
+def test_no_changed_images(gate, run):
     show(gate, run.compare(shown=0))
-    assert gate._headings["better"].text() == "No image got better"
-    assert gate._headings["worse"].text() == "No image got worse"
+    assert gate._headings["better"].text() == "Better: no images"
+    assert gate._headings["worse"].text() == "Worse: no images"
 
 
-def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
+def test_missing_thumbnails_leave_a_button(gate, run, qtbot):
     run.compare(shown=2)
     for picture in (run.path / "comparison" / "thumbnails").iterdir():
         picture.unlink()
@@ -136,43 +136,43 @@ def test_pictures_that_went_away_leave_a_button(gate, run, qtbot):
     assert button.isEnabled()
 
 
-def test_taking_over_is_wished_once_and_said_with_the_way_back(stage, gate, run, qtbot):
+def test_activating_is_requested_once_and_described(stage, gate, run, qtbot):
     show(gate, run.compare())
     wished = []
-    gate.take_over.connect(wished.append)
-    stage.clicks(gate.take)
-    gate.take.click()
-    gate.drop.click()
+    gate.activate_requested.connect(wished.append)
+    stage.clicks(gate.activate_button)
+    gate.activate_button.click()
+    gate.discard_button.click()
     assert wished == [run.path]
-    assert text(gate, "gate_done") == "Taking over ..."
+    assert text(gate, "gate_done") == "Activating ..."
     show(gate, run)  # the run is read again before it is done
-    assert not gate.take.isEnabled()
+    assert not gate.activate_button.isEnabled()
     show(gate, run.adopted("mine-2"))
-    assert "Taken over as mine-2" in text(gate, "gate_done")
+    assert "In use as mine-2" in text(gate, "gate_done")
     assert "lesion-small is still in the list" in text(gate, "gate_done")
     assert "in the Lesion dock" in text(gate, "gate_done")
-    assert not gate.take.isEnabled()
-    assert not gate.drop.isEnabled()
+    assert not gate.activate_button.isEnabled()
+    assert not gate.discard_button.isEnabled()
 
 
-def test_a_model_of_slides_is_picked_in_the_slide_dock(gate, run):
+def test_a_slide_model_names_the_slide_dock(gate, run):
     config = run.path / "config.toml"
     config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
     show(gate, run.compare().adopted("mine-2"))
-    assert "pick it as a model in the Slide dock" in text(gate, "gate_done")
+    assert "select it as a model in the Slide dock" in text(gate, "gate_done")
 
 
-def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot):
+def test_a_discarded_model_can_be_activated(stage, gate, run, qtbot):
     show(gate, run.compare())
-    with qtbot.waitSignal(gate.discard) as wished:
-        stage.clicks(gate.drop)
+    with qtbot.waitSignal(gate.discard_requested) as wished:
+        stage.clicks(gate.discard_button)
     assert wished.args == [run.path]
     show(gate, run.discarded())
-    assert text(gate, "gate_done").startswith("Discarded: no dock lists the new model.")
+    assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
     assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
-    assert not gate.drop.isEnabled()
-    with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.take_over):
-        stage.clicks(gate.take)
+    assert not gate.discard_button.isEnabled()
+    with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.activate_requested):
+        stage.clicks(gate.activate_button)
     assert "This model was discarded." in asked[0]
     assert "JA 0.842 -> 0.863, difference +0.021" in asked[0]
 
@@ -195,14 +195,14 @@ def answering(button):
 FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
 
 
-def test_using_a_model_against_the_advice_is_confirmed_with_its_figure(stage, gate, run, qtbot):
+def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run, qtbot):
     show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
-    with answering("") as asked, qtbot.assertNotEmitted(gate.take_over):
-        stage.clicks(gate.take)
-    assert asked[0] == f"The advice is to keep lesion-small. The new model does worse: {FIGURE}."
-    assert gate.take.isEnabled(), "nothing was chosen"
-    with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.take_over) as wished:
-        stage.clicks(gate.take)
+    with answering("") as asked, qtbot.assertNotEmitted(gate.activate_requested):
+        stage.clicks(gate.activate_button)
+    assert asked[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
+    assert gate.activate_button.isEnabled(), "nothing was chosen"
+    with answering("take_over_anyway_yes"), qtbot.waitSignal(gate.activate_requested) as wished:
+        stage.clicks(gate.activate_button)
     assert wished.args == [run.path]
 
 
@@ -217,31 +217,31 @@ def test_what_the_models_were_trained_on_is_shown(gate, run):
     assert text(gate, "gate_counts").endswith(summary)
 
 
-def test_a_choice_that_failed_can_be_made_again(stage, gate, run):
+def test_a_failed_decision_can_be_repeated(stage, gate, run):
     show(gate, run.compare())
-    stage.clicks(gate.take)
+    stage.clicks(gate.activate_button)
     gate.choice_failed()
-    assert gate.take.isEnabled()
+    assert gate.activate_button.isEnabled()
     assert text(gate, "gate_done") == ""
 
 
-def test_another_run_forgets_the_choice_of_the_one_before(stage, gate, run, tmp_path):
+def test_another_run_resets_the_decision(stage, gate, run, tmp_path):
     show(gate, run.compare())
-    stage.clicks(gate.take)
+    stage.clicks(gate.activate_button)
     show(gate, fake_run(tmp_path, "finished", "run-other").compare(gain=-0.03, advice="keep", shown=1))
-    assert gate.take.isEnabled()
+    assert gate.activate_button.isEnabled()
     assert text(gate, "gate_difference_JA") == "-0.030"
     assert len(gate.images["better"].buttons) == 1
 
 
-def test_looking_again_builds_nothing_anew(gate, run):
+def test_showing_again_creates_no_widgets(gate, run):
     show(gate, run.compare())
     before = gate.images["better"].buttons
     show(gate, run)
     assert gate.images["better"].buttons is before
 
 
-def test_figures_that_are_not_known_are_dashes(gate, run):
+def test_unknown_values_are_dashes(gate, run):
     report = read_run(run.compare().path)
     unknown = Estimate(math.nan, math.nan, math.nan, 1)
     metrics = {"JA": unknown}
@@ -260,7 +260,7 @@ def test_figures_that_are_not_known_are_dashes(gate, run):
 def test_one_image_has_no_interval(gate, run):
     show(gate, run.compare(images=1, gain=-0.152, half=0.0))
     assert text(gate, "gate_difference_JA_interval") == "one image: no interval"
-    assert gate._forest.changes[0].said_difference == "-0.152"
+    assert gate._forest.changes[0].difference_text == "-0.152"
     assert interval_color(gate._forest.changes[0].difference, True) == ""
 
 
@@ -277,7 +277,7 @@ def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain):
     ("low", "high", "meaning"),
     [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "nothing"), (0.0, 0.03, "nothing")],
 )
-def test_a_colour_says_only_what_the_interval_says(low, high, meaning):
+def test_the_color_follows_the_interval(low, high, meaning):
     found = {dark: interval_color(Estimate((low + high) / 2, low, high, 9), dark) for dark in (True, False)}
     expected = {"better": ("#56b4e9", "#0066a8"), "worse": ("#e69f00", "#b35c00"), "nothing": ("", "")}
     assert (found[True], found[False]) == expected[meaning]
@@ -295,7 +295,7 @@ def test_the_axis_holds_every_interval_and_zero():
     assert high - low >= 0.02  # of nothing, not much is made
 
 
-def test_an_interval_without_ends_is_not_invented():
+def test_an_interval_without_limits_is_not_drawn():
     assert format_difference(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
 
 
@@ -306,7 +306,7 @@ def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     stage.close()
 
 
-def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
+def test_classifiers_have_their_own_metrics(gate, run):
     show(gate, run.compare())
     assert gate.findChild(QLabel, "gate_AUC").isHidden()
     show(gate, run.compare_classes())
@@ -316,16 +316,16 @@ def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
     assert text(gate, "gate_difference_AUC") == "+0.050"
     assert text(gate, "gate_difference_AUC_interval") == "0.020 to 0.080"
     assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
-    assert [change.said for change in gate._forest.changes] == ["0.800 → 0.850"]
+    assert [change.values_text for change in gate._forest.changes] == ["0.800 → 0.850"]
     assert gate._compared.isHidden()
-    assert "AUC 0.850 held out, +0.050 to the old" in describe_result(read_run(run.path))
+    assert "test AUC 0.850, +0.050 to the old" in describe_result(read_run(run.path))
 
 
-def test_a_classifier_judged_by_itself_says_where_its_page_is(gate, run):
+def test_a_classifier_without_comparison_names_its_report(gate, run):
     show(gate, run)
     assert "was not compared" in text(gate, "gate_reason")
     (run.path / "evaluation").mkdir()
     (run.path / "evaluation" / "summary.html").write_text("figures")
     show(gate, run)
     assert text(gate, "gate_reason").endswith("summary.html")
-    assert "started from no classifier" in text(gate, "gate_reason")
+    assert "did not start from a classifier" in text(gate, "gate_reason")

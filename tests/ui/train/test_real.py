@@ -44,7 +44,7 @@ def tiny(recipe: TrainRecipe) -> TrainRecipe:
 
 
 def state(trainer) -> str:
-    report = trainer.dock.page.run.report
+    report = trainer.dock.run_page.run_view.report
     return "" if report is None else str(report.state)
 
 
@@ -57,21 +57,21 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
 
     trainer.adds(write_data_set(home / "blobs", 12, side=32))
     trainer.picks("start_from", "none")
-    trainer.dock.form.set_values(tiny(trainer.dock.recipe()))
+    trainer.dock.recipe_form.set_values(tiny(trainer.dock.build_recipe()))
     trainer.dock._review()
     trainer.waits()
     trainer.starts()
-    run = trainer.dock.page.path
+    run = trainer.dock.run_page.path
     assert run.name == "tiny-01"
     until(lambda: state(trainer) in ("finished", "failed", "lost"))
-    assert state(trainer) == "finished", trainer.dock.page.run.report.message
-    until(lambda: trainer.dock.page.gate.isVisible())
+    assert state(trainer) == "finished", trainer.dock.run_page.run_view.report.message
+    until(lambda: trainer.dock.run_page.gate_view.isVisible())
     pid = json.loads((run / "process.json").read_text())["pid"]
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    assert len(trainer.dock.page.run.report.metrics) == 2
-    until(trainer.dock.page.gate.take.isEnabled)
-    qtbot.mouseClick(trainer.dock.page.gate.take, Qt.MouseButton.LeftButton)
+    assert len(trainer.dock.run_page.run_view.report.metrics) == 2
+    until(trainer.dock.run_page.gate_view.activate_button.isEnabled)
+    qtbot.mouseClick(trainer.dock.run_page.gate_view.activate_button, Qt.MouseButton.LeftButton)
     until(lambda: "is taken over" in trainer.dock.status.text)
     assert "tiny" in [bundle.name for bundle in list_bundles()]
     trainer.clicks("back")
-    assert trainer.dock.start_from.combo.findData("tiny") >= 0
+    assert trainer.dock.start_picker.combo.findData("tiny") >= 0

@@ -51,10 +51,10 @@ WORDS = {
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
     "cancelling": ("Stopping ...", "finished epochs and a finished model are kept"),
-    "cancelled": ("Cancelled after epoch 3 of 20", "Resume goes on from epoch 4."),
+    "cancelled": ("Cancelled after epoch 3 of 20", "Resume continues from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
     "finished": ("Finished: Jaccard 0.750 on 14 validation images at epoch 3", "threshold 0.52"),
-    "lost": ("Lost after epoch 3 of 20", "Resume goes on from epoch 4."),
+    "lost": ("Lost after epoch 3 of 20", "Resume continues from epoch 4."),
 }
 # Pause or Continue, Cancel, Resume, Detach.
 ENABLED = {
@@ -71,7 +71,7 @@ ENABLED = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_state_has_its_words_and_buttons(view, qtbot, tmp_path, state):
+def test_every_state_has_its_text_and_buttons(view, qtbot, tmp_path, state):
     show(view, qtbot, fake_run(tmp_path, state))
     said, more = WORDS[state]
     assert text(view, "run_state") == said
@@ -84,7 +84,7 @@ def test_every_state_has_its_words_and_buttons(view, qtbot, tmp_path, state):
     assert buttons.pause.text() == ("Continue" if state == "paused" else "Pause")
 
 
-def test_progress_pace_and_memory_of_the_card_are_told(view, qtbot, tmp_path):
+def test_progress_speed_and_memory_are_shown(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     run.step(3, 15, eta_s=200, gpu_memory_mb=2310, images_per_second=4.25)
     show(view, qtbot, run)
@@ -93,7 +93,7 @@ def test_progress_pace_and_memory_of_the_card_are_told(view, qtbot, tmp_path):
     assert bar.value() / bar.maximum() == pytest.approx(3.5 / 20, abs=0.001)
 
 
-def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
+def test_activity_between_epochs_is_shown(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running").tell("progress", message="Comparing with lesion-small", done=3, total=7)
     show(view, qtbot, run)
     assert text(view, "run_state") == "Comparing with lesion-small"
@@ -106,16 +106,16 @@ def test_what_is_done_between_epochs_is_told(view, qtbot, tmp_path):
     ("state", "button", "wish", "answer"),
     [
         ("running", "pause", "pause", "Pausing after this batch ..."),
-        ("paused", "pause", "run", "Going on ..."),
+        ("paused", "pause", "run", "Continuing ..."),
         ("running", "cancel", "cancel", "Stopping ..."),
         ("paused", "cancel", "cancel", "Stopping ..."),
         ("queued", "cancel", "cancel", "Stopping ..."),
     ],
 )
-def test_a_wish_is_answered_at_once_and_told_once(stage, view, qtbot, tmp_path, state, button, wish, answer):
+def test_a_command_is_shown_at_once_and_sent_once(stage, view, qtbot, tmp_path, state, button, wish, answer):
     show(view, qtbot, fake_run(tmp_path, state))
     wishes = []
-    view.wish.connect(wishes.append)
+    view.command_requested.connect(wishes.append)
     pressed = getattr(view.buttons, button)
     stage.clicks(pressed)
     assert text(view, "run_state") == answer
@@ -127,7 +127,7 @@ def test_a_wish_is_answered_at_once_and_told_once(stage, view, qtbot, tmp_path, 
     assert text(view, "run_state") == answer  # nothing has happened yet
 
 
-def test_the_answer_gives_way_to_what_the_run_says(stage, view, qtbot, tmp_path):
+def test_the_pending_text_is_replaced_by_the_state(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     show(view, qtbot, run)
     stage.clicks(view.buttons.pause)
@@ -139,10 +139,10 @@ def test_the_answer_gives_way_to_what_the_run_says(stage, view, qtbot, tmp_path)
     assert view.buttons.pause.isEnabled()
 
 
-def test_a_wish_that_could_not_be_told_is_taken_back(stage, view, qtbot, tmp_path):
+def test_a_failed_command_is_reset(stage, view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running"))
     stage.clicks(view.buttons.cancel)
-    view.wish_failed()
+    view.clear_pending_command()
     assert text(view, "run_state") == "Epoch 4 of 20"
     assert view.buttons.cancel.isEnabled()
 
@@ -152,7 +152,7 @@ def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
     show(view, qtbot, run)
     until(qtbot, lambda: not view.watch.watching)
     resumed = []
-    view.resume_wanted.connect(resumed.append)
+    view.resume_requested.connect(resumed.append)
     stage.clicks(view.buttons.resume)
     assert resumed == [run.path]
     assert text(view, "run_state") == "Starting again ..."
@@ -161,7 +161,7 @@ def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
     assert view.watch.watching
 
 
-def test_detach_says_so_and_leaves_the_run_alone(stage, view, qtbot, tmp_path):
+def test_detach_does_not_change_the_run(stage, view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running"))
     with qtbot.waitSignal(view.detached):
         stage.clicks(view.buttons.detach)
@@ -177,12 +177,15 @@ def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
     notice = view.findChild(QLabel, "run_notice")
     assert notice.isVisible()
     assert notice.text() == "The batch was halved to 8: out of memory."
-    for named in ("batch_size: 8 images a step run fastest here.", "bf16 is not used: float32 is as fast here."):
+    for named in (
+        "batch_size: 8 images per step are fastest on this machine.",
+        "bf16 is not used: float32 is as fast here.",
+    ):
         run.tell("notice", message=named)
         until(qtbot, lambda named=named: text(view, "run_notice") == named)
 
 
-def test_every_notice_stays_the_newest_first_and_can_be_folded(stage, view, qtbot, tmp_path):
+def test_notices_are_kept_and_can_be_collapsed(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     for words in ("only 2 are held out.", "not learnt from: 5.", "both will be rough.", "not learnt from: 5."):
         run.tell("notice", message=words)
@@ -201,7 +204,7 @@ def test_every_notice_stays_the_newest_first_and_can_be_folded(stage, view, qtbo
     assert text(view, "run_notice") == ""
 
 
-def test_what_the_run_does_between_its_words_is_said(view, qtbot, tmp_path):
+def test_activity_without_events_is_shown(view, qtbot, tmp_path):
     run = FakeRun(tmp_path).alive().tell("launched")
     show(view, qtbot, run)
     assert text(view, "run_state") == "Loading the network"
@@ -216,14 +219,14 @@ def test_what_the_run_does_between_its_words_is_said(view, qtbot, tmp_path):
     until(qtbot, lambda: text(view, "run_state") == "Epoch 1 of 20")
 
 
-def test_a_resumed_run_does_not_tell_the_pace_of_before(view, qtbot, tmp_path):
+def test_a_resumed_run_does_not_show_the_previous_speed(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "cancelled").alive().tell("launched", resumed=True).begin()
     show(view, qtbot, run)
     assert text(view, "run_state") == "Waiting for the first step"
     assert text(view, "run_more") == ""
 
 
-def test_only_the_time_at_work_is_told(view, qtbot, tmp_path):
+def test_only_active_time_is_shown(view, qtbot, tmp_path):
     run = FakeRun(tmp_path).dead().bundle().tell("launched")
     run.now += 9
     run.begin().tell("cancelled")
@@ -234,12 +237,12 @@ def test_only_the_time_at_work_is_told(view, qtbot, tmp_path):
     run.now += 5000
     run.tell("continued").learn(1).tell("finished", threshold=0.5)
     show(view, qtbot, run)
-    assert "It took 45 s." in text(view, "run_more")
+    assert "Duration: 45 s." in text(view, "run_more")
 
 
-def test_the_heading_of_a_judged_run_is_what_the_comparison_found(view, qtbot, tmp_path):
+def test_the_heading_of_a_compared_run_is_the_test_result(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "finished").compare())
-    assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images held out (old model 0.842)"
+    assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images of the test set (old model 0.842)"
     assert "at the network's size and unrefined: Jaccard 0.750 on 14 validation images" in text(view, "run_more")
 
 
@@ -260,7 +263,7 @@ def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_
     assert threading.main_thread() not in threads
 
 
-def test_half_a_line_is_read_when_it_is_whole(view, qtbot, tmp_path):
+def test_an_incomplete_line_is_read_later(view, qtbot, tmp_path):
     run, heard = fake_run(tmp_path, "running"), []
     view.watch.events.connect(heard.extend)
     run._append("events.jsonl", '{"time": 1, "kind": "not')
@@ -285,7 +288,7 @@ def test_fifty_thousand_events_become_few_points(view, qtbot, tmp_path):
     assert [event["kind"] for event in sights[0].events] == ["started"]
 
 
-def test_nobody_looks_at_a_hidden_or_ended_run(stage, view, qtbot, tmp_path):
+def test_hidden_or_ended_runs_are_not_read(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     show(view, qtbot, run)
     assert view.watch.watching
@@ -308,7 +311,7 @@ def test_a_finished_run_is_watched_until_its_comparison_is_there(view, qtbot, tm
     until(qtbot, lambda: not view.watch.watching)
 
 
-def test_a_folder_that_went_away_is_said_to_be_lost(view, qtbot, tmp_path):
+def test_a_missing_folder_is_lost(view, qtbot, tmp_path):
     import shutil
 
     run = fake_run(tmp_path, "running")
@@ -318,7 +321,7 @@ def test_a_folder_that_went_away_is_said_to_be_lost(view, qtbot, tmp_path):
     assert not view.buttons.pause.isEnabled()
 
 
-def test_another_run_shows_nothing_of_the_one_before(view, qtbot, tmp_path):
+def test_another_run_clears_the_view(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running").log("of the first\n"))
     until(qtbot, lambda: not view.samples.busy)
     view.set_run(fake_run(tmp_path, "queued").path)
@@ -364,7 +367,7 @@ def test_the_newest_epoch_of_samples_is_followed(view, qtbot, tmp_path):
     until(qtbot, lambda: view.samples._captions["now"].text() == "epoch 4")
 
 
-def test_a_picture_that_comes_after_its_folder_is_shown(view, qtbot, tmp_path):
+def test_a_late_image_is_shown(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     (run.path / "samples" / "epoch-0004").mkdir()
     show(view, qtbot, run)
@@ -381,7 +384,7 @@ def test_a_folder_of_samples_that_is_being_written_is_not_shown(view, qtbot, tmp
     assert view.samples._epochs == ("start", "epoch-0001", "epoch-0002", "epoch-0003")
 
 
-def test_samples_do_without_their_photographs(view, qtbot, tmp_path):
+def test_samples_without_photographs(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     (run.path / "data.csv").unlink()
     show(view, qtbot, run)
@@ -403,7 +406,7 @@ def test_the_log_grows_and_is_copied(stage, view, qtbot, tmp_path):
     assert QGuiApplication.clipboard().text() == view.log.text
 
 
-def test_a_reader_who_scrolled_up_stays_there(view, qtbot, tmp_path):
+def test_the_log_does_not_scroll_if_scrolled_up(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running").log("".join(f"line {n}\n" for n in range(200)))
     show(view, qtbot, run)
     bar = view.log._text.verticalScrollBar()
@@ -414,7 +417,7 @@ def test_a_reader_who_scrolled_up_stays_there(view, qtbot, tmp_path):
     assert bar.value() == 3
 
 
-def test_a_child_that_never_began_to_log_is_heard_through_its_output(view, qtbot, tmp_path):
+def test_the_output_is_shown_without_a_log(view, qtbot, tmp_path):
     run = FakeRun(tmp_path).dead().tell("launched")
     (run.path / "output.txt").write_text("ModuleNotFoundError: No module named 'torch'\n")
     show(view, qtbot, run)
@@ -431,7 +434,7 @@ def test_of_a_long_log_the_end_is_read(tmp_path):
     assert tail.read() == ""
 
 
-def test_a_view_that_is_torn_down_while_it_looks_leaves_nothing(nothing_left, home, qtbot, tmp_path):
+def test_deleting_the_view_while_reading(nothing_left, home, qtbot, tmp_path):
     stage = Stage(qtbot)
     view = stage.show(RunView(stage.icons, stage.settings))
     show(view, qtbot, fake_run(tmp_path, "running"))

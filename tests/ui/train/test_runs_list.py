@@ -72,9 +72,9 @@ def said(runs, row):
     return runs.view.model().index(row).data(Qt.ItemDataRole.AccessibleTextRole)
 
 
-def test_no_run_is_an_invitation(listed):
+def test_the_empty_list_shows_a_hint(listed):
     runs = listed()
-    assert "What you start is listed here" in runs._empty.text()
+    assert "Runs that you start are listed here" in runs._empty.text()
     assert runs._empty.isVisible()
     assert not runs.view.isVisible()
 
@@ -87,9 +87,9 @@ def test_runs_are_listed_with_their_figures_the_newest_first(listed, folder):
         events.write_text(events.read_text().replace('"time": 17', f'"time": {17 + number}'))
     runs = listed()
     assert [report.name for report in runs.reports] == ["run-3", "run-2", "run-1"]
-    assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · Jaccard 0.750 validation"
-    assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · Jaccard 0.750 validation"
-    assert said(runs, 2).endswith("3 of 20 epochs · Jaccard 0.863 held out, +0.021 to the old · taken over")
+    assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · validation Jaccard 0.750"
+    assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · validation Jaccard 0.750"
+    assert said(runs, 2).endswith("3 of 20 epochs · test Jaccard 0.863, +0.021 to the old · in use")
 
 
 # Look, Resume, Remove.
@@ -106,38 +106,38 @@ ENABLED = {
 }
 
 
-def test_buttons_follow_the_state_and_say_why_not(listed, folder):
+def test_buttons_follow_the_state(listed, folder):
     for state in STATES:
         fake_run(folder, state)
     runs = listed()
-    three = (runs.look, runs.resume, runs.remove)
+    three = (runs.show_button, runs.resume_button, runs.remove_button)
     assert [button.isEnabled() for button in three] == [False] * 3
     assert {button.toolTip() for button in three} == {"Choose a run first"}
     for state in STATES:
         runs.select(folder / f"run-{state}")
         assert tuple(button.isEnabled() for button in three) == ENABLED[state], state
     runs.select(folder / "run-running")
-    assert runs.remove.toolTip() == "It is at work: cancel it first"
+    assert runs.remove_button.toolTip() == "The run is active: cancel it first"
 
 
-def test_a_run_is_looked_at_by_button_and_by_double_click(stage, listed, folder, qtbot):
+def test_a_run_is_shown_by_button_and_double_click(stage, listed, folder, qtbot):
     run = fake_run(folder, "finished")
     runs, chosen = listed(), []
     runs.chosen.connect(chosen.append)
     runs.select(run.path)
-    stage.clicks(runs.look)
+    stage.clicks(runs.show_button)
     place = runs.view.visualRect(runs.view.model().index(0)).center()
     qtbot.mouseClick(runs.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
     qtbot.mouseDClick(runs.view.viewport(), Qt.MouseButton.LeftButton, pos=place + QPoint(1, 0))
     assert chosen == [run.path] * 2
 
 
-def test_resume_is_wished_for(stage, listed, folder, qtbot):
+def test_resume_is_requested(stage, listed, folder, qtbot):
     run = fake_run(folder, "lost")
     runs = listed()
     runs.select(run.path)
-    with qtbot.waitSignal(runs.resume_wanted) as wished:
-        stage.clicks(runs.resume)
+    with qtbot.waitSignal(runs.resume_requested) as wished:
+        stage.clicks(runs.resume_button)
     assert wished.args == [run.path]
 
 
@@ -157,7 +157,7 @@ def test_the_list_follows_what_happens_and_keeps_the_selection(listed, folder, q
     until(qtbot, lambda: len(runs.reports) == 2)
     assert runs.selected.path == run.path
     run.tell("cancelled")
-    until(qtbot, lambda: runs.resume.isEnabled())
+    until(qtbot, lambda: runs.resume_button.isEnabled())
     assert later.path in {report.path for report in runs.reports}
     assert threading.main_thread() not in threads
 
@@ -179,7 +179,7 @@ def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
     runs, removed = listed(), []
     runs.removed.connect(removed.append)
     runs.select(run.path)
-    stage.clicks(runs.remove)
+    stage.clicks(runs.remove_button)
     answer(qtbot, "remove_run", pressed)
     if pressed == "Cancel":
         assert not runs.busy or runs._removing is None
@@ -190,12 +190,12 @@ def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
         assert not run.path.exists()
 
 
-def test_a_run_that_came_to_life_meanwhile_is_not_removed(stage, listed, folder, qtbot):
+def test_an_active_run_is_not_removed(stage, listed, folder, qtbot):
     run = fake_run(folder, "cancelled")
     runs, failed = listed(), []
     runs.failed.connect(failed.append)
     runs.select(run.path)
-    stage.clicks(runs.remove)
+    stage.clicks(runs.remove_button)
     run.alive()
     RunFolder(run.path).append_event("launched", resumed=True)
     answer(qtbot, "remove_run", "Remove")
@@ -211,7 +211,7 @@ def test_where_there_is_no_trash_nothing_is_removed(stage, listed, folder, qtbot
     runs, failed = listed(), []
     runs.failed.connect(failed.append)
     runs.select(run.path)
-    stage.clicks(runs.remove)
+    stage.clicks(runs.remove_button)
     answer(qtbot, "remove_run", "Remove")
     until(qtbot, lambda: bool(failed))
     assert str(run.path) in str(failed[0])

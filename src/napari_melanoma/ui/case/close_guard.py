@@ -1,4 +1,4 @@
-"""Holds the closing of a window back until the case in its dock is saved, and asks where it cannot be."""
+"""Delays closing a window until the case of its dock is saved, and asks if saving fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_MS = 50
 
 
 class CaseCloseGuard(WindowGuard):
-    """Watches the main window of a dock."""
+    """Saves the case before the main window of its dock is closed."""
 
     def __init__(self, dock: QWidget, controller: CaseController, corrections: CaseCorrectionSaver) -> None:
         super().__init__(dock)
@@ -29,17 +29,14 @@ class CaseCloseGuard(WindowGuard):
         self._timer.timeout.connect(self._poll)
 
     def move_to_front(self) -> None:
-        """Be asked before other guards: what this one saves, nobody has to be asked about."""
+        """Run before other guards, because this one saves without asking."""
         window = self.window
         if window is not None:
             window.removeEventFilter(self)
             window.installEventFilter(self)
 
     def may_close(self) -> bool:
-        """Save first, and then close the window.
-
-        False where something is still to be saved; the window is closed when it is.
-        """
+        """Return whether everything is saved; otherwise save, then close the window."""
         if self._closing or not self._has_unsaved_changes():
             return True
         self._corrections.flush()
@@ -69,15 +66,15 @@ class CaseCloseGuard(WindowGuard):
         box = create_question(
             self._dock, "case_not_saved", "The case cannot be saved.", str(self._controller.saver.error), "Case"
         )
-        leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
-        box.setDefaultButton(box.addButton("Stay", QMessageBox.ButtonRole.RejectRole))
-        if exec_question(box) is leave:
+        close = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton("Stay in napari", QMessageBox.ButtonRole.RejectRole))
+        if exec_question(box) is close:
             self._controller.saver.discard_changes()
             self._close_window()
 
     def _close_window(self) -> None:
         window = self.window
-        if window is not None and window.isVisible():  # else it was closed while the case was being saved
+        if window is not None and window.isVisible():  # it may have been closed while the case was being saved
             self._closing = True
             window.close()
             self._closing = False

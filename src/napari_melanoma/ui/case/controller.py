@@ -1,4 +1,4 @@
-"""The open case: made, changed with undo, saved."""
+"""The open case: create, open, edit with undo, save and close it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
+MAX_STEPS = 200
+SAVE_DELAY_MS = 400  # after the last edit
+POLL_MS = 50  # interval of checks whether corrections are saved
+
+
 class CaseController(QObject):
     """Opens, changes, saves and closes one case."""
 
@@ -43,70 +48,64 @@ class CaseController(QObject):
 
     @property
     def case(self) -> Case | None:
-        """The case as it is now."""
+        """The current case."""
         return None if self.history is None else self.history.case
 
     @property
     def read_only(self) -> str:
-        """Why the case may not be changed; empty where it may."""
+        """Why the case is read-only; empty if it can be changed."""
         return "" if self.store is None else self.store.read_only
 
     @property
     def is_editable(self) -> bool:
-        """Whether a case is open that may be changed."""
+        """Whether a case is open that can be changed."""
         return self.store is not None and not self.store.read_only
 
     @property
     def busy(self) -> bool:
-        """Whether something is read or written, or waits for it."""
+        """Whether reading or writing is active or pending."""
         return self._open_jobs.busy or self.saver.busy
 
     def open(self, folder: Path) -> None:
-        """Open a case in the place of the one that is open."""
+        """Open a case instead of the current one."""
         self.saver.run_when_saved(partial(self._open_store, partial(_open_case, self.store, folder)))
 
     def create(self, folder: Path, case: Case | None = None) -> None:
-        """Make a case in the place of the one that is open."""
+        """Create a case instead of the current one."""
         self.saver.run_when_saved(partial(self._open_store, partial(_create_case, folder, case)))
 
     def close(self) -> None:
-        """Close the case, when it is saved."""
+        """Save and close the case."""
         self.saver.run_when_saved(partial(self._set_store, None))
 
     def search_folder(self, folder: Path) -> None:
-        """Look in a folder for images that are missing."""
+        """Search a folder for missing images."""
         store = self.store
         if store is not None:
             self.saver.run_when_saved(partial(self._open_store, partial(_search_folder, store, folder)))
 
     def edit(self, case: Case, what: str, key: str = "") -> None:
-        """Change the case as a step, and save it soon."""
+        """Change the case as an undo step, and save it soon."""
         if self.is_editable and self.history is not None and self.history.edit(case, what, key):
             self._on_edited()
 
     def revert(self, key: str) -> None:
-        """Take edits of one field back that are still going on."""
+        """Undo unfinished edits of a field."""
         if self.is_editable and self.history is not None and self.history.revert(key):
             self._on_edited()
 
     def amend(self, case: Case) -> None:
-        """Change a mask or a scale, which is no step of the case."""
+        """Change a mask or a scale, without an undo step of the case."""
         if self.is_editable and self.history is not None and case != self.history.case:
             self.history.amend(case)
             self._on_edited()
 
     def undo(self) -> str:
-        """Take a step back.
-
-        What it was; empty where there was none.
-        """
+        """Undo the last step; return its description, or ""."""
         return self._step(self.history.undo) if self.is_editable and self.history is not None else ""
 
     def redo(self) -> str:
-        """Take a step again.
-
-        What it was; empty where there was none.
-        """
+        """Redo a step; return its description, or ""."""
         return self._step(self.history.redo) if self.is_editable and self.history is not None else ""
 
     def _step(self, step: Callable[[], str]) -> str:
@@ -129,29 +128,29 @@ class CaseController(QObject):
 
     def _on_open_failed(self, error: Exception) -> None:
         self.failed.emit(error)
-        self.saver.saved.emit()  # the one that is open may have been closed to be opened again
+        self.saver.saved.emit()  # the current case may have been closed to be opened again
 
     def _discard_pending_store(self) -> None:
-        """Let go of a case that was to be opened, where another one is, or this one cannot be saved."""
+        """Close a case that was opened but is not used, because another one is or the current one cannot be saved."""
         store, self._pending_store = self._pending_store, None
         if store is not None and store is not self.store:
             BackgroundJob(partial(_close_case, store)).start()
 
     def _set_store(self, store: CaseStore | None) -> None:
-        """Be about a case; the one before is closed in a thread, as what is left over is removed then."""
-        before, self.store, self._pending_store = self.store, store, None
-        if before is not None and before is not store:
-            BackgroundJob(partial(_close_case, before)).start()
+        """Set the open case; close the previous one in a thread, because closing removes leftover files."""
+        previous, self.store, self._pending_store = self.store, store, None
+        if previous is not None and previous is not store:
+            BackgroundJob(partial(_close_case, previous)).start()
         self.history = None if store is None else CaseHistory(store.case)
         self.saver.set_store(store)
         self.opened.emit()
         self.saver.saved.emit()
         if store is not None and (store.found or store.missing):
-            self.saver.save(overwrite=False, force=True)  # where images were found again is worth keeping
+            self.saver.save(overwrite=False, force=True)  # store the new locations of images
 
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
-    """Open a case; the same one again only when it was closed, as one window has it at a time."""
+    """Open a case; close it first if it is the current one, because only one window may have it open."""
     if current is not None and current.folder == folder.expanduser().absolute():
         current.close()
     return CaseStore.open(folder)
@@ -170,11 +169,8 @@ def _close_case(store: CaseStore, run: RunContext) -> None:
     store.close()
 
 
-MAX_STEPS = 200
-
-
 class CaseHistory:
-    """Remembers cases; edits of one field in a row are one step."""
+    """Undo history of a case; consecutive edits of one field are one step."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -184,19 +180,16 @@ class CaseHistory:
 
     @property
     def undo_text(self) -> str:
-        """What undo would take back; empty where there is nothing."""
+        """Description of the step to undo; empty without one."""
         return self._undo_stack[-1][1] if self._undo_stack else ""
 
     @property
     def redo_text(self) -> str:
-        """What redo would do again; empty where there is nothing."""
+        """Description of the step to redo; empty without one."""
         return self._redo_stack[-1][1] if self._redo_stack else ""
 
     def edit(self, case: Case, what: str, key: str = "") -> bool:
-        """Take a step.
-
-        False where the case is the same.
-        """
+        """Add a step; return False if the case is unchanged."""
         if case == self.case:
             return False
         if not (key and key == self._key and self._undo_stack):
@@ -205,10 +198,7 @@ class CaseHistory:
         return True
 
     def revert(self, key: str) -> bool:
-        """Take the edits in a row back that are still going on, as if they had not been made.
-
-        False where there are none.
-        """
+        """Undo unfinished edits of a field without a redo step; return False if there are none."""
         if not key or key != self._key or not self._undo_stack:
             return False
         case, _ = self._undo_stack.pop()
@@ -216,25 +206,19 @@ class CaseHistory:
         return True
 
     def end_step(self) -> None:
-        """Let the next edit be a step of its own."""
+        """Make the next edit a separate step."""
         self._key = ""
 
     def amend(self, case: Case) -> None:
-        """Change the case without a step: a mask, whose steps the viewer takes back."""
+        """Change the case without a step, as for a mask, which the viewer undoes."""
         self.case = case
 
     def undo(self) -> str:
-        """Take the last step back.
-
-        What it was; empty where there was none.
-        """
+        """Undo the last step; return its description, or ""."""
         return self._step(self._undo_stack, self._redo_stack)
 
     def redo(self) -> str:
-        """Take a step again.
-
-        What it was; empty where there was none.
-        """
+        """Redo a step; return its description, or ""."""
         return self._step(self._redo_stack, self._undo_stack)
 
     def _step(self, source: list[tuple[Case, str]], target: list[tuple[Case, str]]) -> str:
@@ -247,38 +231,28 @@ class CaseHistory:
 
 
 def copy_masks(case: Case, source: Case) -> Case:
-    """Give a case the corrections, results and scales of another one.
-
-    With its own images, of which those that both have are as they are now.
-    """
-    now = {image.id: image for _, image in source.iterate_images()}
+    """Return a case with the current corrections, results and scales of its images."""
+    current = {image.id: image for _, image in source.iterate_images()}
     for _, image in case.iterate_images():
-        other = now.get(image.id)
+        other = current.get(image.id)
         if other is not None and (other.correction, other.results) != (image.correction, image.results):
             case = set_correction(set_image(case, image.id, results=other.results), image.id, other.correction)
     return case
 
 
-SAVE_DELAY_MS = 400  # after the last edit
-POLL_MS = 50  # how often it is looked whether what was drawn is kept
-
-
 class PendingCorrections(Protocol):
-    """What keeps drawings of the case."""
+    """Saver of mask corrections of the case."""
 
     @property
     def busy(self) -> bool:
-        """Whether something that was drawn is not in the case yet."""
+        """Whether a correction is not in the case yet."""
 
     def flush(self) -> None:
-        """Keep it without waiting for the hand to rest."""
+        """Save at once, without delay."""
 
 
 class CaseSaver(QObject):
-    """Saves one case at a time.
-
-    ``saved_at``: when the last one was, in seconds as ``time.time`` gives them; 0 for never.
-    """
+    """Saves the open case; ``saved_at`` is the time of the last save by ``time.time``, 0 for never."""
 
     saved = Signal()
     save_failed = Signal()
@@ -302,16 +276,16 @@ class CaseSaver(QObject):
         self._save_jobs.succeeded.connect(self._on_saved)
         self._save_jobs.failed.connect(self._on_save_failed)
         self._open_case_state = _OpenCaseState()
-        self.destroyed.connect(self._open_case_state.close)  # not a method: when it is called there is no dock any more
+        self.destroyed.connect(self._open_case_state.close)  # not a method: the dock no longer exists when it is called
 
     @property
     def has_unsaved_changes(self) -> bool:
-        """Whether the file is behind."""
+        """Whether the file is outdated."""
         return self._is_writable and self._case() != self._saved_case
 
     @property
     def busy(self) -> bool:
-        """Whether something is written, or waits for it."""
+        """Whether writing is active or pending."""
         return self._save_jobs.busy or self._save_timer.isActive() or self._poll_timer.isActive()
 
     @property
@@ -319,13 +293,13 @@ class CaseSaver(QObject):
         return self._store is not None and not self._store.read_only
 
     def set_store(self, store: CaseStore | None) -> None:
-        """Be about another case, which is as it is in its file."""
+        """Set another case, which equals its file."""
         self._store = self._open_case_state.store = store
         self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
         self.saved_at = 0.0
 
     def schedule_save(self) -> None:
-        """Save when no further edit comes for a moment."""
+        """Save after a short delay without further edits."""
         self._open_case_state.pending = self._case()
         self._save_timer.start()
 
@@ -337,17 +311,17 @@ class CaseSaver(QObject):
         self._save_jobs.submit("save", partial(self._prepare, overwrite))
 
     def run_when_saved(self, then: Callable[[], None]) -> None:
-        """Do something when all that was edited is in the file; never where it cannot be saved."""
+        """Call a function once all edits are saved; never if saving fails."""
         self._after_save = then
         self._advance()
 
     def discard_changes(self) -> None:
-        """Let go of what could not be saved."""
+        """Discard changes that could not be saved."""
         self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
         self._save_timer.stop()
 
     def _advance(self) -> None:
-        """Go on with what waits until all is saved: first what was drawn, then the case."""
+        """Continue the pending call: save the corrections first, then the case."""
         if self._after_save is None:
             return
         if self.corrections is not None and self.corrections.busy and self._is_writable:
@@ -362,12 +336,12 @@ class CaseSaver(QObject):
     def _save(self) -> None:
         self.save()
 
-    def _prepare(self, over: bool) -> Callable[[RunContext], object] | None:
+    def _prepare(self, overwrite: bool) -> Callable[[RunContext], object] | None:
         store, case = self._store, self._case()
-        if store is None or case is None or store.read_only or (case == self._saved_case and not over):
+        if store is None or case is None or store.read_only or (case == self._saved_case and not overwrite):
             self._poll_timer.start()
             return None
-        return partial(self._open_case_state.save, store, case, over)
+        return partial(self._open_case_state.save, store, case, overwrite)
 
     def _on_saved(self, case: Case) -> None:
         self._saved_case, self.error, self.saved_at = case, None, time.time()
@@ -384,26 +358,26 @@ class CaseSaver(QObject):
 
 
 class _OpenCaseState:
-    """The case that is open and what of it is in no file yet, known also when the dock has ended."""
+    """The open case and its unsaved changes, which outlive the dock."""
 
     def __init__(self) -> None:
         self.store: CaseStore | None = None
         self.pending: Case | None = None
         self._lock = Lock()
 
-    def save(self, store: CaseStore, case: Case, over: bool, run: RunContext) -> Case:
-        """Save; meant for a thread."""
+    def save(self, store: CaseStore, case: Case, overwrite: bool, run: RunContext) -> Case:
+        """Save in a thread."""
         with self._lock:
-            store.save(case, overwrite=over)
+            store.save(case, overwrite=overwrite)
             if self.pending is case:
                 self.pending = None
         return case
 
     def close(self) -> None:
-        """Save what was edited a moment ago, and let others open the case."""
+        """Save pending edits, and release the case for other windows."""
         if self.store is None:
             return
-        with self._lock, suppress(MelanomaError):  # what the file system refuses was said before
+        with self._lock, suppress(MelanomaError):  # errors were reported before
             if self.pending is not None and not self.store.read_only:
                 self.store.save(self.pending)
         self.store.close()

@@ -48,7 +48,7 @@ UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (
 
 
 class CaseControls(QWidget):
-    """What a user sees of the Case dock."""
+    """All controls of the Case dock."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class CaseControls(QWidget):
         self.notice = CaseNotice()
         self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
         self.confirm_button = tool_button(
-            "case_confirm", "Confirm all guesses", "All that was guessed in this case is right"
+            "case_confirm", "Confirm all guesses", "Confirm all guessed values of this case"
         )
         self.tree = CaseTree(self.icons, self.pictures.get)
         self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
@@ -76,15 +76,15 @@ class CaseControls(QWidget):
             "add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})"
         )
         self.add_image_button.setText("+ image")
-        self.predict_button = tool_button("case_answer", "Answer all lesions", "", "answer")
+        self.predict_button = tool_button("case_answer", "Classify all lesions", "", "classify")
         self.remove_button = tool_button(
-            "case_remove", "Remove", "Take what is selected out of the case (Delete); files stay"
+            "case_remove", "Remove", "Remove the selection from the case (Delete); files are kept"
         )
         self.open_button = named(QPushButton("Open image"), "primary", "Open image")
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
-        self.hint = quiet_label("Choose a lesion to say where it is and what was found, or an image.")
-        self.save_label = named(quiet_label(), "case_file", "Whether the case is saved, and where")
+        self.hint = quiet_label("Select a lesion to enter its site and findings, or an image.")
+        self.save_label = named(quiet_label(), "case_file", "Save state and location of the case")
         self.status = StatusLine(self.icons)
         self.icons.add(self.remove_button, "delete")
         self._lay_out()
@@ -138,13 +138,13 @@ class CaseControls(QWidget):
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
     def update_visibility(self, is_open: bool) -> None:
-        """Show the case, or the invitation."""
+        """Show the case, or the welcome page."""
         self.welcome.setVisible(not is_open)
         for part in (self._head, self._scroll, self.open_button, self.save_label):
             part.setVisible(is_open)
 
     def update_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
-        """Show what can be done now, and why not where it cannot."""
+        """Enable the buttons, with the reason as tooltip where disabled."""
         for button, what, key in ((self.undo_button, undone, UNDO_KEY), (self.redo_button, redone, REDO_KEY)):
             name = button.accessibleName()
             button.setEnabled(editable and bool(what))
@@ -154,19 +154,19 @@ class CaseControls(QWidget):
         self.remove_button.setEnabled(editable and is_part)
         self.open_button.setEnabled(images > 0)
         self.open_button.setText("Open image" if images < 2 else f"Open {images} images")
-        tip = f"Show it with its mask, to be corrected ({OPEN_KEY}; Enter or a double click on an image)"
-        self.open_button.setToolTip(tip if images else "Choose an image, or a lesion that has some")
+        tip = f"Open it in the viewer with its mask ({OPEN_KEY}; Enter or double click on an image)"
+        self.open_button.setToolTip(tip if images else "Select an image, or a lesion with images")
         self.tree.editable = editable
 
-    def update_predict_button(self, why_not: str) -> None:
-        """Show whether a classifier can be asked."""
-        self.predict_button.setEnabled(not why_not)
-        tip = "Ask a model what each lesion may be, over all of its images, and how it compares with the others"
-        self.predict_button.setToolTip(f"{why_not}." if why_not else tip)
+    def update_predict_button(self, reason: str) -> None:
+        """Enable the button, or show the reason why it is disabled."""
+        self.predict_button.setEnabled(not reason)
+        tip = "Classify each lesion from all of its images, and compare it with the patient's other lesions"
+        self.predict_button.setToolTip(f"{reason}." if reason else tip)
 
 
 class CaseNotice(QFrame):
-    """One sentence with links, shown where something about the file has to be known or decided."""
+    """A sentence with links about the case file, such as a conflict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class CaseNotice(QFrame):
         self.hide()
 
     def set_text(self, text: str) -> None:
-        """Show a sentence."""
+        """Show a sentence; hide the notice if it is empty."""
         self.label.setText(text)
         self.setVisible(bool(text))
 
@@ -190,36 +190,36 @@ RECENT_LINK = "recent:"
 
 
 class CaseWelcome(Welcome):
-    """An area for the images of one patient."""
+    """A drop area for the images of one patient."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._recent: list[Path] = []
         super().__init__(icons)
         self.setAccessibleName("Drop the images of one patient here")
-        self.setToolTip("A folder, images, a table (CSV) that names some, DICOM files, or the folder of a case")
+        self.setToolTip("A folder, images, a table (CSV) of images, DICOM files, or the folder of a case")
 
     def set_recent(self, folders: Sequence[Path]) -> None:
-        """Offer cases to go on with."""
+        """Set the list of recent cases."""
         self._recent = list(folders)[:MAX_RECENT]
         self._update_text()
 
     def _update_text(self) -> None:
-        """Write the invitation in the colours of the theme."""
-        links = {name: self._icons.link(name, said) for name, said in LINKS.items()}
+        """Write the text in the colors of the theme."""
+        links = {name: self._icons.link(name, text) for name, text in LINKS.items()}
         recent = "<br>".join(self._icons.link(f"{RECENT_LINK}{path}", path.name) for path in self._recent)
-        went_on = f"<p>Go on with<br>{recent}</p>" if recent else ""
+        recent_cases = f"<p>Recent cases:<br>{recent}</p>" if recent else ""
         self._label.setText(
             "<p style='font-size: 14pt'>Drop the images of one patient here,</p>"
             f"<p style='font-size: 11pt'>or {links['folder']}, {links['open']}, {links['new']}, "
             f"or {links['sample']}.</p>"
-            "<p>Lesions, places and modalities are guessed from names, tables and headers, for you to confirm. "
-            f"All that you do is saved by itself.</p>{went_on}"
+            "<p>Lesions, sites and modalities are guessed from names, tables and headers, for you to confirm. "
+            f"All changes are saved automatically.</p>{recent_cases}"
         )
 
 
 LINKS = {
     "folder": "choose their folder",
     "open": "open a case",
-    "new": "begin an empty one",
+    "new": "create an empty one",
     "sample": "try the sample",
 }

@@ -1,4 +1,4 @@
-"""Keeps what is drawn and measured on images of a case in the case folder, a moment after the hand rests."""
+"""Saves mask corrections and results of images in the case folder, shortly after the last change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ResultState = tuple[object, ...]
 
 
 class CaseCorrectionSaver(QObject):
-    """Writes masks and results through the Lesion dock's own queue, so that each is what is seen."""
+    """Saves masks and results through the Lesion dock's queue, so that they match the viewer."""
 
     def __init__(self, controller: CaseController, opener: CaseImageOpener, parent: QObject) -> None:
         super().__init__(parent)
@@ -33,32 +33,32 @@ class CaseCorrectionSaver(QObject):
         self._opener = opener
         self._pending: dict[str, str] = {}
         self._saved_states: dict[str, ResultState] = {}
-        self._in_sync: set[str] = set()  # photographs whose correction is, or was, the mask in the viewer
+        self._in_sync: set[str] = set()  # photographs whose saved correction equals, or equaled, the mask in the viewer
         self._save_timer = DebounceTimer(self)
         self._save_timer.setInterval(SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self._save_pending)
-        opener.analyzed.connect(self._on_analysed)
+        opener.analyzed.connect(self._on_analyzed)
         controller.saver.corrections = self
 
     @property
     def busy(self) -> bool:
-        """Whether something that was drawn is not in the case folder yet."""
+        """Whether a correction is not in the case folder yet."""
         lesion = self._opener.connected_dock
         return bool(self._pending) or (lesion is not None and lesion.controller.busy)
 
     @property
     def is_pending(self) -> bool:
-        """Whether something was drawn or analysed a moment ago."""
+        """Whether recent corrections or analyses are waiting to be saved."""
         return bool(self._pending)
 
     def flush(self) -> None:
-        """Write at once, without waiting for the hand to rest."""
+        """Save at once, without delay."""
         lesion = self._opener.connected_dock
         if lesion is not None:
             lesion.controller.watcher.flush()
         self._save_timer.flush()
 
-    def _on_analysed(self, image_id: str, identity: str) -> None:
+    def _on_analyzed(self, image_id: str, identity: str) -> None:
         if self._controller.is_editable:
             self._pending[identity] = image_id
             self._save_timer.start()
@@ -69,25 +69,25 @@ class CaseCorrectionSaver(QObject):
             self._save_analysis(identity, image_id)
 
     def _save_analysis(self, identity: str, image_id: str) -> None:
-        """Keep an analysis unless the case has it already, or has a correction that is not in the viewer."""
+        """Save an analysis unless the case has it already, or has a correction that is not in the viewer."""
         dock, image = self._opener.connected_dock, _find_image(self._controller.case, image_id)
         lesion = None if dock is None else dock.controller.store.lesions.get(identity)
         if dock is None or image is None or lesion is None or not self._controller.is_editable:
             return
-        drawn, state = image.correction, _result_state(lesion)
-        is_same = (drawn.digest if drawn else "") == (lesion.mask_digest if lesion.corrected else "")
+        correction, state = image.correction, _result_state(lesion)
+        is_same = (correction.digest if correction else "") == (lesion.mask_digest if lesion.corrected else "")
         if is_same:
             self._in_sync.add(identity)
-        elif drawn is not None and not lesion.corrected and identity not in self._in_sync:
-            return  # it could not be read, or is about to be drawn: nobody has undone it
+        elif correction is not None and not lesion.corrected and identity not in self._in_sync:
+            return  # it could not be read, or will be shown soon: it was not undone by the user
         if is_same and identity in self._opener.restored:
             self._opener.restored.discard(identity)
             self._saved_states[identity] = state
         if self._saved_states.get(identity) != state:
-            told = partial(self._on_saved, identity, image_id, state)
-            dock.controller.submit_save("case", identity, partial(self._prepare, image_id), told)
+            on_saved = partial(self._on_saved, identity, image_id, state)
+            dock.controller.submit_save("case", identity, partial(self._prepare, image_id), on_saved)
         elif lesion.unsaved:
-            dock.controller.submit_save("case", identity, lambda known: _do_nothing, _ignore)
+            dock.controller.submit_save("case", identity, lambda lesion: _do_nothing, _ignore)
 
     def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:
         store, case, result = self._controller.store, self._controller.case, lesion.result
@@ -96,14 +96,15 @@ class CaseCorrectionSaver(QObject):
         return lambda run: _save_result(store, case, image_id, result)
 
     def _on_saved(self, identity: str, image_id: str, state: ResultState, saved: Case) -> None:
-        case, new, now = self._controller.case, saved.find_image(image_id), _find_image(self._controller.case, image_id)
-        if case is None or now is None or now.content != new.content:
+        case, new = self._controller.case, saved.find_image(image_id)
+        current = _find_image(case, image_id)
+        if case is None or current is None or current.content != new.content:
             return
         self._saved_states[identity] = state
         self._in_sync.add(identity)
         digests = ("", new.correction.digest if new.correction else "")
         results = tuple(result for result in new.results if result.correction in digests)
-        layer = self._opener.find_image(now.path)
+        layer = self._opener.find_image(current.path)
         given = None if layer is None else pixel_size_by_hand(layer)
         scale = {} if given is None else {"mpp_x": given.x_um, "mpp_y": given.y_um}
         self._controller.amend(
@@ -112,20 +113,20 @@ class CaseCorrectionSaver(QObject):
 
 
 def _result_state(lesion: AnalyzedLesion) -> ResultState:
-    """What makes one result another than the one before."""
+    """Return the values by which results are compared."""
     result = lesion.result
     size = result.photograph.pixel_size
     return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), size
 
 
 def _find_image(case: Case | None, image_id: str) -> CaseImage | None:
-    """An image of a case; None where it was removed."""
+    """Find an image of a case; None if it was removed."""
     found = () if case is None else (image for _, image in case.iterate_images() if image.id == image_id)
     return next(iter(found), None)
 
 
 def _save_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
-    """Write a result, and drop a correction that was undone."""
+    """Write a result, and remove a correction that was undone."""
     from napari_melanoma.case.results import save_result
 
     kept = save_result(store, case, image_id, result)
@@ -133,8 +134,8 @@ def _save_result(store: CaseStore, case: Case, image_id: str, result: LesionResu
 
 
 def _do_nothing(run: RunContext) -> None:
-    """What is in the case already counts as saved."""
+    """Do nothing, because the result is in the case already."""
 
 
 def _ignore(done: None) -> None:
-    """Nobody has to be told."""
+    """Ignore the end of a save."""

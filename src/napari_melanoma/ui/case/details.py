@@ -1,4 +1,4 @@
-"""What is known of the selected lesion or image, and the lesion's risk."""
+"""Pages of the selected lesion or image, and the lesion's risk."""
 
 from __future__ import annotations
 
@@ -32,40 +32,43 @@ if TYPE_CHECKING:
     from napari_melanoma.case.predictions import CaseLesionPrediction
 
 NEW_LESION = "new"
+OUTDATED = "Outdated: the case has changed since ({}). Open the slide and estimate again in the section Risk."
+CONFLICTING_FIELDS = "The case differs from the data used for this prediction: {}."
+SHARES = "Contribution of each part"
 
 
 class LesionPage(QWidget):
-    """One lesion: where it is, and what was found."""
+    """Page of a lesion: prediction, risk, site, diagnosis and findings."""
 
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
-        self.title = named(create_heading(), "lesion_title", "Lesion at hand")
+        self.title = named(create_heading(), "lesion_title", "Selected lesion")
         self.title.setToolTip("")
         self.confirm_button = tool_button(
-            "lesion_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm"
+            "lesion_confirm", "Confirm the guesses", "Confirm all guessed values", "confirm"
         )
         self.body_map = BodyMap(icons)
         self.comparison_label = named(WrappedLabel(), "lesion_odd", "How it compares with the patient's other lesions")
         self.comparison_label.setToolTip("")
         self.prediction_section = PredictionSection(icons)
-        said = QWidget()
-        both = QVBoxLayout(said)
-        both.setContentsMargins(0, 0, 0, 0)
-        both.setSpacing(4)
-        both.addWidget(self.comparison_label)
-        both.addWidget(self.prediction_section)
-        about, findings = (
+        prediction = QWidget()
+        layout = QVBoxLayout(prediction)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.comparison_label)
+        layout.addWidget(self.prediction_section)
+        diagnosis, findings = (
             CaseForm("lesion", LESION_FIELDS, "lesion_form"),
             CaseForm("lesion", FINDINGS_FIELDS, "findings_form"),
         )
-        self.forms = (about, findings)
+        self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
         self._sections = (
-            section("Answer", "case_answer", said, settings, True),
+            section("Prediction", "case_answer", prediction, settings, True),
             self._risk_section,
-            section("Place", "case_place", self.body_map, settings, True),
-            section("Diagnosis", "case_diagnosis", about, settings, True),
+            section("Site", "case_place", self.body_map, settings, True),
+            section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", findings, settings, False),
         )
         icons.add_sections(*self._sections)
@@ -73,8 +76,8 @@ class LesionPage(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
         column.addWidget(row(self.title, self.confirm_button, stretch=0))
-        for fold in self._sections:
-            column.addWidget(fold)
+        for part in self._sections:
+            column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
         """Show a lesion."""
@@ -88,39 +91,39 @@ class LesionPage(QWidget):
         update_confirm_button(self.confirm_button, len(lesion.guesses), editable)
 
     def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
-        """Show what a classifier says of the lesion."""
+        """Show the prediction for the lesion, or why there is none."""
         if prediction is None:
             self.comparison_label.hide()
             self.prediction_section.show_message(reason)
             return
-        of = format_count(len(prediction.image_ids), "image")
-        odd = "" if prediction.outlier is None else f" It is {prediction.outlier.description}."
+        images = format_count(len(prediction.image_ids), "image")
+        outlier = "" if prediction.outlier is None else f" It is {prediction.outlier.description}."
         self.comparison_label.setText(
-            f"From {of}.{odd}" if current else f"Of before: the case was changed since. {reason}"
+            f"From {images}.{outlier}" if current else f"Outdated: the case has changed since. {reason}"
         )
         self.comparison_label.show()
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
 
 class ImagePage(QWidget):
-    """One image: how it was taken, and of which lesion it is."""
+    """Page of an image: its lesion and acquisition."""
 
     lesion_chosen = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = named(create_heading(), "image_title", "Image at hand")
+        self.title = named(create_heading(), "image_title", "Selected image")
         self.title.setToolTip("")
         self.confirm_button = tool_button(
-            "image_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm"
+            "image_confirm", "Confirm the guesses", "Confirm all guessed values", "confirm"
         )
         self.lesion_combo = named(
-            NoWheelComboBox(), "image_lesion", "Lesion", "Which lesion it shows; the same as to drag it there"
+            NoWheelComboBox(), "image_lesion", "Lesion", "The lesion of this image; same as dragging it there"
         )
         self.lesion_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.form = CaseForm("image", IMAGE_FIELDS, "image_form")
         column = QVBoxLayout(self)
-        column.setContentsMargins(4, 0, 0, 0)  # as what is in a section
+        column.setContentsMargins(4, 0, 0, 0)  # as in a section
         column.setSpacing(4)
         column.addWidget(row(self.title, self.confirm_button, stretch=0))
         column.addWidget(quiet_label("Lesion"))
@@ -139,8 +142,8 @@ class ImagePage(QWidget):
             self.lesion_combo.addItem(
                 f"{numbers[one.id]}  {formatting.format_site(one).removesuffix(' ?')}{guess}", one.id
             )
-        self.lesion_combo.addItem("No lesion yet", NO_LESION)
-        self.lesion_combo.addItem("A new lesion", NEW_LESION)
+        self.lesion_combo.addItem("Not assigned", NO_LESION)
+        self.lesion_combo.addItem("New lesion", NEW_LESION)
         self.lesion_combo.setCurrentIndex(self.lesion_combo.findData(NO_LESION if lesion is None else lesion.id))
         self.lesion_combo.setEnabled(editable)
         self.form.show_part(image, editable)
@@ -151,10 +154,7 @@ class ImagePage(QWidget):
 
 
 def create_heading() -> QElidingLabel:
-    """Make a title that is cut with dots where there is no room for all of it.
-
-    Bold, plain text.
-    """
+    """Create a bold plain-text title, elided if necessary."""
     label = QElidingLabel()
     font = label.font()
     font.setBold(True)
@@ -165,32 +165,27 @@ def create_heading() -> QElidingLabel:
 
 
 def update_confirm_button(button: QAbstractButton, count: int, editable: bool) -> None:
-    """Offer to confirm what was guessed."""
+    """Show the number of guesses to confirm; hidden without guesses."""
     button.setText(f"{format_count(count, 'guess')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)
 
 
-OUTDATED = "Of before: the case says otherwise now ({}). Open the slide, and estimate again in the fold Risk."
-CONFLICTING_FIELDS = "The case contradicts what this answer rests on: {}."
-SHARES = "What each part changes"
-
-
 class CaseRiskSection(QWidget):
-    """The answer as bars, and below it in words."""
+    """Risk prediction as bars and text."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.outdated_label = NoticeLabel("case_risk_old", "What is another since")
+        self.outdated_label = NoticeLabel("case_risk_old", "Changes since the prediction")
         self.verdict = _create_line("case_risk_verdict", "Risk in words")
         self.verdict.setProperty("loud", True)
-        self.caution = NoticeLabel("case_risk_caution", "What to know before relying on it")
+        self.caution = NoticeLabel("case_risk_caution", "Limitations of the prediction")
         self.bar = BarChart(icons, "case_risk_bar", "Probability of metastasis with its interval")
         self.title = _create_line("case_risk_parts", SHARES)
         self.title.setText(SHARES)
         self.shares = BarChart(icons, "case_risk_shares", SHARES)
-        self.other_methods = BarChart(icons, "case_risk_beside", "What other methods say")
-        self.basis_label = _create_line("case_risk_about", "What it rests on")
+        self.other_methods = BarChart(icons, "case_risk_beside", "Predictions of other methods")
+        self.basis_label = _create_line("case_risk_about", "Inputs of the prediction")
         self.basis_label.setProperty("quiet", True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -201,26 +196,26 @@ class CaseRiskSection(QWidget):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:
-        """Show the risk of a lesion."""
+        """Show the risk of a lesion; return False if there is none."""
         from napari_melanoma.case.results import find_changed_fields, find_overruled_fields, latest_risk, risk_to_json
 
-        told = latest_risk(lesion)
-        if told is None:
+        latest = latest_risk(lesion)
+        if latest is None:
             return False
-        image, risk = told
+        image, risk = latest
         changes = [field_title(name).lower() for name in find_changed_fields(case, lesion, image, risk)]
-        answer = risk_to_json(risk)
+        values = risk_to_json(risk)
         self.outdated_label.set_text(OUTDATED.format(", ".join(changes)) if changes else "")
         for part in (self.verdict, self.bar, self.other_methods, self.shares):
             part.setEnabled(not changes)
         validity = risk.known_validity
         self.validity.show_validity(validity, (risk.path, risk.created))
-        self.verdict.setText(to_sentence(risk.verdict if validity.valid else format_probability(answer)))
-        disagreed = _format_conflicts(find_overruled_fields(case, lesion, image, risk))
-        self.caution.set_text("\n".join([*disagreed, *map(to_sentence, risk.warnings)]))
-        self.bar.show_rows(bars.make_risk_bars(answer))
-        self.other_methods.show_rows(bars.make_method_bars(answer))
-        rows, end = bars.make_share_bars(answer)
+        self.verdict.setText(to_sentence(risk.verdict if validity.valid else format_probability(values)))
+        conflicts = _format_conflicts(find_overruled_fields(case, lesion, image, risk))
+        self.caution.set_text("\n".join([*conflicts, *map(to_sentence, risk.warnings)]))
+        self.bar.show_rows(bars.make_risk_bars(values))
+        self.other_methods.show_rows(bars.make_method_bars(values))
+        rows, end = bars.make_share_bars(values)
         self.shares.show_rows(rows, -end, end)
         for part in (self.title, self.shares):
             part.setVisible(bool(rows))
@@ -229,37 +224,36 @@ class CaseRiskSection(QWidget):
 
 
 def _format_conflicts(cells: Mapping[str, tuple[str, str]]) -> list[str]:
-    """What the case has, and what was used instead, in words."""
+    """Describe the values of the case, and the values used instead."""
     parts = []
-    for name, (has, used) in cells.items():
-        instead = f"{_format_cell(name, used)} was used" if used else "it was taken as not known"
-        parts.append(f"it has {field_title(name).lower()} {_format_cell(name, has)}, and {instead}")
+    for name, (stored, used) in cells.items():
+        used_text = f"{_format_cell(name, used)} was used" if used else "it was treated as unknown"
+        parts.append(f"{field_title(name).lower()} is {_format_cell(name, stored)}, but {used_text}")
     return [CONFLICTING_FIELDS.format("; ".join(parts))] if parts else []
 
 
 def _format_cell(name: str, cell: str) -> str:
-    """A cell as people read it."""
+    """Format a stored value with its unit."""
     column = find_column(name)
     if column is None:
         return cell
-    said = {"1": "yes", "0": "no"}.get(cell, cell) if column.kind == "yes_no" else cell
-    return f"{said} {column.unit}".rstrip()
+    text = {"1": "yes", "0": "no"}.get(cell, cell) if column.kind == "yes_no" else cell
+    return f"{text} {column.unit}".rstrip()
 
 
 def _describe_basis(slide: str, risk: CaseRisk) -> str:
-    """What an answer rests on, in words."""
+    """Describe the inputs of a prediction."""
     missing = ", ".join(field_title(name).lower() for name in risk.missing)
-    said = (
+    parts = (
         to_sentence(risk.depth) if risk.depth else "",
         f"Known: {format_known_data(risk.known)}." if risk.known else "",
-        f"Not known: {missing}." if missing else "",
+        f"Unknown: {missing}." if missing else "",
         f"From {slide}, by {risk.model}. Research use only; not for diagnosis.",
     )
-    return " ".join(filter(None, said))
+    return " ".join(filter(None, parts))
 
 
-def _create_line(name: str, spoken: str) -> WrappedLabel:
-    """A line that is not cut."""
-    label = named(WrappedLabel(), name, spoken)
+def _create_line(name: str, label_text: str) -> WrappedLabel:
+    label = named(WrappedLabel(), name, label_text)
     label.setToolTip("")
     return label

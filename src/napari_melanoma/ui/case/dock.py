@@ -1,4 +1,4 @@
-"""The Case dock: one patient, the lesions, their images and masks, saved as one goes."""
+"""The Case dock: one patient with lesions, images and masks, saved automatically."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-UPDATE_MS = 1000  # how often it is said how long ago the case was saved
+UPDATE_MS = 1000  # interval of updating the time since the last save
 
 
 class CaseDock(CaseControls):
-    """Make, look at and change a case."""
+    """Create, view and edit a case."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -66,7 +66,7 @@ class CaseDock(CaseControls):
         self.status.cancelled.connect(self._on_cancelled)
         self.image_opener.task_changed.connect(self._on_task_changed)
         self.image_opener.progressed.connect(partial(self.status.progress, "analysing"))
-        self.importer.started.connect(partial(self.status.begin, "importing", "Looking at files ..."))
+        self.importer.started.connect(partial(self.status.begin, "importing", "Reading files ..."))
         self.importer.progressed.connect(partial(self.status.progress, "importing"))
         self.importer.finished.connect(partial(self.status.end, "importing"))
         self.importer.added.connect(self._show_rows)
@@ -75,10 +75,10 @@ class CaseDock(CaseControls):
         self.controller.saver.saved.connect(self._on_saved)
         self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
         self.pictures.thumbnail_read.connect(self.tree.viewport().update)
-        for teller in (self.editor, self.importer, self.image_viewer):
-            teller.message.connect(self.status.show_message)
+        for part in (self.editor, self.importer, self.image_viewer):
+            part.message.connect(self.status.show_message)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
-        self.predictor.started.connect(partial(self.status.begin, "answering", "Looking at the lesions ..."))
+        self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)
         self.predictor.progressed.connect(partial(self.status.progress, "answering"))
         self.predictor.finished.connect(partial(self.status.end, "answering"))
@@ -117,7 +117,7 @@ class CaseDock(CaseControls):
 
     def _add_shortcuts(self) -> None:
         slots = {
-            "undo": self.undo_button.click,  # while the dock has the focus: Ctrl+Z in the viewer is the mask's
+            "undo": self.undo_button.click,  # only while the dock has the focus: Ctrl+Z in the viewer undoes mask edits
             "redo": self.redo_button.click,
             "open": self.open_button.click,
             "add_lesion": self.add_lesion_button.click,
@@ -127,13 +127,13 @@ class CaseDock(CaseControls):
             add_shortcut(self, f"case.{name}", slot)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Watch the window that the dock is in now."""
+        """Watch the current window of the dock."""
         super().showEvent(event)
         self.guard.watch()
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way: files, an analysis, a save."""
+        """Whether reading, analyzing or saving is pending."""
         parts = (
             self.controller,
             self.importer,
@@ -155,7 +155,7 @@ class CaseDock(CaseControls):
         self.title.setText(store.folder.name)
         self.title.setToolTip(str(store.folder))
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
-            form.clear_edits()  # a fault in it was of the case before
+            form.clear_edits()  # errors belong to the previous case
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
@@ -179,7 +179,7 @@ class CaseDock(CaseControls):
             self.tree.show_rows(create_rows(case, store.missing, self.predictor.current_predictions), current)
 
     def _show_details(self) -> None:
-        """Show what is known of the row at hand."""
+        """Show the page of the selected row."""
         case, current, editable = self.controller.case, self.tree.current_id, self.controller.is_editable
         if case is None:
             return
@@ -231,7 +231,7 @@ class CaseDock(CaseControls):
     def _on_redo(self) -> None:
         what = self.controller.redo()
         if what:
-            self.status.show_message(f"Done again: {what}.")
+            self.status.show_message(f"Redone: {what}.")
 
     def _on_saved(self) -> None:
         self.notice.set_text(format_notice(self.controller, self.icons.link))
@@ -240,20 +240,20 @@ class CaseDock(CaseControls):
     def _update_save_label(self) -> None:
         store = self.controller.store
         if store is None or store.read_only:
-            said = "" if store is None else "Read only: nothing is saved."
+            text = "" if store is None else "Read-only: changes are not saved."
         elif self.controller.saver.error is not None:
-            said = "Not saved."
+            text = "Not saved."
         elif self.controller.saver.has_unsaved_changes or self.correction_saver.is_pending:
-            said = "Saving ..."
+            text = "Saving ..."
         else:
             ago = (
                 formatting.format_saved_ago(time.time() - self.controller.saver.saved_at)
                 if self.controller.saver.saved_at
                 else ""
             )
-            said = f"Saved {ago} in {store.folder.name}/case.json".replace("  ", " ")
-        if self.save_label.text() != said:
-            self.save_label.setText(said)
+            text = f"Saved {ago} in {store.folder.name}/case.json".replace("  ", " ")
+        if self.save_label.text() != text:
+            self.save_label.setText(text)
 
     def _on_link(self, link: str) -> None:
         if link == "over":
@@ -267,14 +267,14 @@ class CaseDock(CaseControls):
             self.importer.follow_link(link)
 
     def _on_task_changed(self, task: str) -> None:
-        """Say that an image is read or analysed: what the Lesion dock says of it may be out of sight."""
+        """Show the task of the Lesion dock, whose status line may be hidden."""
         for other in ("opening", "analysing"):
             if other != task:
                 self.status.end(other)
         if task == "opening":
             self.status.begin("opening", "Opening ...")
         elif task == "analysing":
-            self.status.begin("analysing", "Finding the lesion ...")
+            self.status.begin("analysing", "Segmenting the lesion ...")
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":

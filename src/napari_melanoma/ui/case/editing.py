@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.case.tree import CaseTree
 
 SITE_FIELDS = ("site", "sub_site", "laterality")
+# Data known before a diagnosis: later findings would reveal the class to a classifier.
+PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+LESION_FIELDS = ("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm")
 
 
 class CaseEditor(QObject):
-    """Takes the wishes of the controls to the desk."""
+    """Applies edits of the controls to the case."""
 
     message = Signal(str)
     lesion_added = Signal(str)
@@ -49,57 +52,57 @@ class CaseEditor(QObject):
         )
 
     def set_part(self, name: str, text: str) -> None:
-        """Set a field of the lesion or image at hand."""
+        """Set a field of the selected lesion or image."""
         part, change = self._tree.current_id, edits.set_lesion if self._is_lesion() else edits.set_image
-        of = f"lesion {self._lesion_number(part)}" if self._is_lesion() else "the image"
+        target = f"lesion {self._lesion_number(part)}" if self._is_lesion() else "the image"
         self._edit(
-            lambda case: change(case, part, **{name: text}), f"{_format_field_name(name)} of {of}", f"{part} {name}"
+            lambda case: change(case, part, **{name: text}), f"{_format_field_name(name)} of {target}", f"{part} {name}"
         )
 
     def revert_patient(self, name: str) -> None:
-        """Take back what was typed on the way to what is not allowed."""
+        """Undo the edits of a field that ended in an invalid value."""
         self._controller.revert(f"patient {name}")
 
     def revert_part(self, name: str) -> None:
-        """Take back what was typed on the way to what is not allowed."""
+        """Undo the edits of a field that ended in an invalid value."""
         self._controller.revert(f"{self._tree.current_id} {name}")
 
     def set_site(self, site: str, laterality: str) -> None:
-        """Say where the lesion at hand is."""
+        """Set the site of the selected lesion."""
         lesion = self._tree.current_id
         if self._is_lesion():
             values = dict(zip(SITE_FIELDS, (*site_columns(site), laterality), strict=True))
-            said = f"Lesion {self._lesion_number(lesion)}: {site_title(site, laterality)}"
-            self._edit(lambda case: edits.set_lesion(case, lesion, **values), said)
-            self.message.emit(f"{said}.")
+            text = f"Lesion {self._lesion_number(lesion)}: {site_title(site, laterality)}"
+            self._edit(lambda case: edits.set_lesion(case, lesion, **values), text)
+            self.message.emit(f"{text}.")
 
     def confirm_patient(self, name: str) -> None:
-        """Confirm a guess about the patient."""
+        """Confirm a guessed value of the patient."""
         self._edit(lambda case: edits.confirm(case, "", name), f"patient's {_format_field_name(name)} confirmed")
 
     def confirm_part(self, name: str = "") -> None:
-        """Confirm a guess about what is at hand."""
+        """Confirm guessed values of the selected lesion or image."""
         part, fields = self._tree.current_id, [name] if name else []
         self._edit(lambda case: edits.confirm(case, part, *fields), "guesses confirmed")
 
     def confirm_all(self) -> None:
-        """Confirm every guess of the case."""
+        """Confirm all guessed values of the case."""
         case = self._controller.case
         if case is None:
             return
         count = formatting.count_guesses(case)
         ids = ["", *(lesion.id for lesion in case.lesions), *(image.id for _, image in case.iterate_images())]
 
-        def confirmed(case: Case) -> Case:
+        def confirm_parts(case: Case) -> Case:
             for part in ids:
                 case = edits.confirm(case, part)
             return case
 
-        self._edit(confirmed, f"{format_count(count, 'guess')} confirmed")
+        self._edit(confirm_parts, f"{format_count(count, 'guess')} confirmed")
         self.message.emit(f"{format_count(count, 'guess')} confirmed.")
 
     def add_lesion(self) -> None:
-        """Add a lesion, and have it at hand."""
+        """Add a lesion, and select it."""
         self._edit(edits.add_lesion, "new lesion")
         case = self._controller.case
         if case is not None and self._controller.is_editable:
@@ -109,7 +112,7 @@ class CaseEditor(QObject):
         """Move images to a lesion."""
         is_new = lesion in ("", NEW_LESION)
 
-        def moved(case: Case) -> Case:
+        def move_all(case: Case) -> Case:
             case = edits.add_lesion(case) if is_new else case
             target = case.lesions[-1].id if is_new else lesion.replace(NO_LESION, "")
             for step, image in enumerate(images):
@@ -117,37 +120,37 @@ class CaseEditor(QObject):
             return case
 
         count = format_count(len(images), "image")
-        self._edit(moved, f"{count} moved")
+        self._edit(move_all, f"{count} moved")
         case = self._controller.case
         if is_new and case is not None:
             self.lesion_added.emit(case.lesions[-1].id)
-        where = (
+        target_name = (
             "no lesion"
             if lesion == NO_LESION
             else f"lesion {self._lesion_number(lesion)}"
             if not is_new
             else "a new lesion"
         )
-        self.message.emit(f"{count} moved to {where}.")
+        self.message.emit(f"{count} moved to {target_name}.")
 
     def remove(self, parts: Sequence[str]) -> None:
-        """Take lesions and images out of the case."""
+        """Remove lesions and images from the case."""
         case = self._controller.case
         lesions = set() if case is None else {lesion.id for lesion in case.lesions}
-        there = lesions | (set() if case is None else {image.id for _, image in case.iterate_images()})
-        parts = [part for part in dict.fromkeys(parts) if part in there]
+        existing = lesions | (set() if case is None else {image.id for _, image in case.iterate_images()})
+        parts = [part for part in dict.fromkeys(parts) if part in existing]
 
-        def removed(case: Case) -> Case:
+        def remove_all(case: Case) -> Case:
             for part in parts:
                 case = edits.remove_lesion(case, part) if part in lesions else edits.remove_image(case, part)
             return case
 
         if parts:
-            gone = format_names(
+            names = format_names(
                 [f"lesion {self._lesion_number(part)}" if part in lesions else "an image" for part in parts]
             )
-            self._edit(removed, f"{gone} removed")
-            self.message.emit(f"Taken out of the case: {gone}. Files stay where they are; Ctrl+Z brings it back.")
+            self._edit(remove_all, f"{names} removed")
+            self.message.emit(f"Removed from the case: {names}. The files are kept; Ctrl+Z undoes it.")
 
     def _lesion_number(self, lesion: str) -> str:
         case = self._controller.case
@@ -158,7 +161,7 @@ class CaseEditor(QObject):
         return case is not None and any(lesion.id == current for lesion in case.lesions)
 
     def _edit(self, change: Callable[[Case], Case], what: str, key: str = "") -> None:
-        """Edit the case; what is at hand may have gone meanwhile, as by a double click on a button."""
+        """Edit the case; the selected part may not exist any more, as after a double click on a button."""
         case = self._controller.case
         if case is None or not self._controller.is_editable:
             return
@@ -171,17 +174,11 @@ class CaseEditor(QObject):
 
 
 def _format_field_name(name: str) -> str:
-    """A field's name for people."""
     return name.replace("_", " ")
 
 
-# What is known before a diagnosis: what was found since would tell a classifier what it is asked.
-PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
-LESION_FIELDS = ("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm")
-
-
 class CaseMetadataSync(QObject):
-    """Fills the form of the Lesion dock, and again when the case is edited."""
+    """Fills the patient data of the Lesion and Slide docks, and updates them when the case is edited."""
 
     def __init__(self, controller: CaseController, opener: CaseImageOpener, parent: QObject) -> None:
         super().__init__(parent)
@@ -192,7 +189,7 @@ class CaseMetadataSync(QObject):
         parent.destroyed.connect(partial(_clear_metadata, id(self)))
 
     def update_forms(self) -> None:
-        """Tell what is known of every photograph that is open, and of slides."""
+        """Set the patient data of open photographs and slides."""
         lesion, case = self._opener.connected_dock, self._controller.case
         rows = (
             {}
@@ -202,15 +199,15 @@ class CaseMetadataSync(QObject):
         case_rows().set_rows(id(self), "" if case is None else self._case_name(case), rows)
         if lesion is None:
             return
-        of = {} if case is None else {image.path: part for part, image in case.iterate_images()}
+        lesions = {} if case is None else {image.path: part for part, image in case.iterate_images()}
         for layer in photograph_layers.identify_photographs(self._opener.viewer):
             identity = str(photograph_layers.get_identity(layer))
             path = self._opener.find_path(identity)
-            if case is None or path not in of:
+            if case is None or path not in lesions:
                 lesion.prediction_controller.patient_data.set_case(identity, "", {})
             else:
                 lesion.prediction_controller.patient_data.set_case(
-                    identity, self._case_name(case), collect_prior_metadata(case, of[path])
+                    identity, self._case_name(case), collect_prior_metadata(case, lesions[path])
                 )
 
     def _case_name(self, case: Case) -> str:
@@ -219,16 +216,13 @@ class CaseMetadataSync(QObject):
 
 
 def collect_prior_metadata(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
-    """Give what a case knows of a lesion before anybody has said what it is.
-
-    Columns of the harmonised table to text; what is not known is left out.
-    """
+    """Return the patient data of a lesion that are known before a diagnosis, by column of the harmonized table."""
     row = {name: case.patient.cell(name) for name in PATIENT_FIELDS}
     row |= {} if lesion is None else {name: lesion.cell(name) for name in LESION_FIELDS}
     return {name: text for name, text in row.items() if text}
 
 
 def _clear_metadata(source_id: int, _: object = None) -> None:
-    """Take back what a Case dock said that is gone."""
-    with suppress(RuntimeError):  # at the end of the application Qt's part of the object may go before the dock
+    """Remove the patient data of a closed Case dock."""
+    with suppress(RuntimeError):  # at exit Qt may delete its part of the object before the dock
         case_rows().set_rows(source_id, "", {})

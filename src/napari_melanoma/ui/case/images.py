@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 
 LoadedLayers = tuple[Path, "list[LayerData]"]
 StoredAnalysis = tuple[str, "RecoveredLesion | NDArray[np.bool_] | None"]
-RAISE_MS = 50  # after the Lesion dock has come to the front
+RAISE_MS = 50  # after the Lesion dock was raised
+MAX_REOPENED = 8  # images that are reopened with their case
 
 
 class CaseImageOpener(LesionDockLink):
-    """Shows images one at a time, with the Lesion dock behind it."""
+    """Opens images one after the other, with the Lesion dock."""
 
     lesion_dock_opened = Signal()
     task_changed = Signal(str)
@@ -64,10 +65,10 @@ class CaseImageOpener(LesionDockLink):
         self._find = find
         self._queue: list[Path] = []
         self._current_path = Path()
-        self._accepted: set[Path] = set()  # damaged photographs that the user opens nevertheless
-        self._masks: dict[str, NDArray[np.bool_]] = {}  # for photographs that are analysed first
+        self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
+        self._masks: dict[str, NDArray[np.bool_]] = {}  # stored masks of photographs that must be analyzed first
         self._looked_up: set[str] = set()
-        self._unanalyzed: set[str] = set()  # photographs of which nothing is stored; what fails once is not tried again
+        self._unanalyzed: set[str] = set()  # photographs without stored analysis; a failed one is not tried again
         self.restored: set[str] = set()  # photographs whose analysis is the stored one
         self._raise_timer = QTimer(self)
         self._raise_timer.setSingleShot(True)
@@ -81,54 +82,51 @@ class CaseImageOpener(LesionDockLink):
 
     @property
     def busy(self) -> bool:
-        """Whether an image is being opened, analysed or followed."""
-        mine = self._image_reader.busy or self._store_reader.busy or bool(self._queue)
-        return mine or (self.connected_dock is not None and self.connected_dock.busy)
+        """Whether an image is being opened or analyzed."""
+        is_reading = self._image_reader.busy or self._store_reader.busy or bool(self._queue)
+        return is_reading or (self.connected_dock is not None and self.connected_dock.busy)
 
     def open(self, images: list[CaseImage]) -> None:
-        """Open images, the last one in view."""
-        had = self.connected_dock
+        """Open images; the last one is shown."""
+        previous_dock = self.connected_dock
         self.open_lesion_dock()
-        if had is not self.connected_dock:
+        if previous_dock is not self.connected_dock:
             self._raise_timer.start(RAISE_MS)
         self._queue = [image.path for image in images]
         self.task_changed.emit("opening")
         self._open_next()
 
     def is_open_or_queued(self, path: Path) -> bool:
-        """Say whether a photograph is open, or about to be.
-
-        False where it was closed.
-        """
+        """Return whether a photograph is open or queued."""
         return path in self._queue or self.find_image(path) is not None
 
     def close(self, paths: list[Path]) -> None:
-        """Take photographs out of the viewer with all that was made from them, unless they hold unsaved work."""
+        """Close photographs with their layers, unless they have unsaved changes."""
         for path in paths:
             image = self.find_image(path)
             if image is None:
                 continue
-            known = (
+            lesion = (
                 None
                 if self.connected_dock is None
                 else self.connected_dock.controller.store.lesions.get(str(photograph_layers.get_identity(image)))
             )
-            if known is None or not known.unsaved:
+            if lesion is None or not lesion.unsaved:
                 self._looked_up.discard(str(photograph_layers.get_identity(image)))
                 for layer in reversed(photograph_layers.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)
 
     def report_remaining(self, paths: list[Path]) -> None:
-        """Tell once more of photographs that stayed open, as what was drawn on them is kept nowhere."""
+        """Report photographs that stayed open again, because their corrections are not saved anywhere."""
         for path in paths:
             image = self.find_image(path)
             if image is not None and self.connected_dock is not None:
                 self._on_changed(str(photograph_layers.get_identity(image)))
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
-        """Listen to a Lesion dock; called once for each."""
-        for known in (self._looked_up, self._unanalyzed, self.restored):
-            known.clear()  # this one knows nothing of what is open
+        """Connect the signals of a Lesion dock; called once for each."""
+        for identities in (self._looked_up, self._unanalyzed, self.restored):
+            identities.clear()  # a new dock has no analyses
         dock.controller.changed.connect(self._on_changed)
         dock.analysis_controller.changed.connect(self._analyze)
         dock.analysis_controller.changed.connect(self._update_task)
@@ -137,44 +135,44 @@ class CaseImageOpener(LesionDockLink):
         self.lesion_dock_opened.emit()
 
     def cancel(self) -> None:
-        """Open and analyse no more; what is open stays."""
+        """Stop opening and analyzing; open images stay open."""
         self._queue = []
         if self.connected_dock is not None:
             self.connected_dock.analysis_controller.queue.cancel()
         self._update_task()
 
     def _update_task(self) -> None:
-        """Tell what is being done now."""
-        analysing = self.connected_dock is not None and self.connected_dock.analysis_controller.queue.busy
-        self.task_changed.emit("opening" if self._queue else "analysing" if analysing else "")
+        """Emit the current task."""
+        is_analyzing = self.connected_dock is not None and self.connected_dock.analysis_controller.queue.busy
+        self.task_changed.emit("opening" if self._queue else "analysing" if is_analyzing else "")
 
     def _raise_dock(self) -> None:
-        """Stay in sight where the Lesion dock opened as a tab before this one."""
+        """Keep this dock visible if the Lesion dock was opened as a tab in front of it."""
         frame = self._dock.parentWidget()
         if isinstance(frame, QDockWidget):
             frame.raise_()
 
     def _open_next(self) -> None:
-        """Open the next one that is wanted; those that are open are shown at once."""
+        """Open the next image of the queue; show open ones at once."""
         while self._queue:
             path = self._queue[0]
-            there = self.find_image(path)
-            if there is None:
+            layer = self.find_image(path)
+            if layer is None:
                 self._image_reader.submit("read", partial(self._start_reading, path))
                 return
             self._queue.pop(0)
-            self._show_photograph(there, path)
+            self._show_photograph(layer, path)
         self._update_task()
 
     def _start_reading(self, path: Path) -> Callable[[RunContext], LoadedLayers]:
-        """Read a photograph, now that its turn has come."""
+        """Create the job that reads a photograph."""
         self._current_path = path
         return partial(read_photograph_layers, path, accept_damaged=True if path in self._accepted else None)
 
     def _on_failed(self, error: Exception) -> None:
         path = self._current_path
         if path in self._queue:
-            self._queue.remove(path)  # else it would be read again, for ever
+            self._queue.remove(path)  # else it would be read again endlessly
             if isinstance(error, DamagedImage):
                 confirm_open_damaged(self._dock, path, error.damage, partial(self._open_damaged, path))
             else:
@@ -182,7 +180,7 @@ class CaseImageOpener(LesionDockLink):
         self._open_next()
 
     def _open_damaged(self, path: Path) -> None:
-        """Open a photograph although a part of it is missing."""
+        """Open a damaged photograph."""
         self._accepted.add(path)
         self._queue.append(path)
         self._update_task()
@@ -212,15 +210,15 @@ class CaseImageOpener(LesionDockLink):
         self._open_next()
 
     def _show_photograph(self, layer: Image, path: Path) -> None:
-        """Bring a photograph into view, and its stored analysis with it."""
+        """Show a photograph with its stored analysis."""
         identity = str(photograph_layers.get_identity(layer))
         show_photograph(self.viewer, layer)
         active = self.viewer.layers.selection.active
         if active is None or photograph_layers.get_identity(active) != identity:
-            self.viewer.layers.selection.active = layer  # the Lesion dock goes by what is selected
+            self.viewer.layers.selection.active = layer  # the Lesion dock follows the selection
         image = self._find(path)
-        known = self.connected_dock is not None and identity in self.connected_dock.controller.store.lesions
-        if image is not None and not known and identity not in self._looked_up:
+        is_analyzed = self.connected_dock is not None and identity in self.connected_dock.controller.store.lesions
+        if image is not None and not is_analyzed and identity not in self._looked_up:
             self._looked_up.add(identity)
             self._store_reader.submit(f"look {identity}", partial(self._prepare, identity, image))
         self._analyze()
@@ -235,34 +233,35 @@ class CaseImageOpener(LesionDockLink):
         )
 
     def _on_stored(self, found: StoredAnalysis) -> None:
-        identity, kept = found
+        identity, stored = found
         lesion = self.connected_dock
         if lesion is None:
             return
-        if isinstance(kept, RecoveredLesion):
+        if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
-            left = _find_remaining_mask(self.viewer, identity)
-            shown = kept if left is None or left.shape != kept.mask.shape else replace(kept, mask=left)
-            lesion.controller.recovery.restore(identity, shown)
+            remaining = _find_remaining_mask(self.viewer, identity)
+            if remaining is not None and remaining.shape == stored.mask.shape:
+                stored = replace(stored, mask=remaining)
+            lesion.controller.recovery.restore(identity, stored)
             return
-        if kept is not None:
-            self._masks[identity] = kept
+        if stored is not None:
+            self._masks[identity] = stored
         self._unanalyzed.add(identity)
         self._analyze()
 
     def _analyze(self) -> None:
-        """Have the photograph in view analysed where nothing is stored of it, when the Lesion dock is free."""
+        """Analyze the shown photograph if it has no stored analysis and the Lesion dock is idle."""
         dock = self.connected_dock
         if dock is None or dock.analysis_controller.queue.busy:
             return
         identity = str(dock.picker.identity)
-        known = identity in dock.controller.store.lesions
-        if identity in self._unanalyzed and not known and dock.analyze_button.isEnabled():
+        is_analyzed = identity in dock.controller.store.lesions
+        if identity in self._unanalyzed and not is_analyzed and dock.analyze_button.isEnabled():
             self._unanalyzed.discard(identity)
             dock.analyze_button.click()
 
     def _on_changed(self, identity: str) -> None:
-        """Tell of an analysis; a corrected mask that waited for it is drawn first."""
+        """Report an analysis, after applying a stored corrected mask."""
         path, dock = self.find_path(identity), self.connected_dock
         image = None if path is None else self._find(path)
         if image is None or dock is None or identity not in dock.controller.store.lesions:
@@ -279,10 +278,7 @@ class CaseImageOpener(LesionDockLink):
 
 
 def pixel_size_by_hand(layer: Image) -> PixelSize | None:
-    """Give the scale that a person gave a photograph.
-
-    None where nobody did.
-    """
+    """Return the scale of a photograph set by the user, or None."""
     given: PixelSize | None = layer.metadata.get(METADATA_KEY, {}).get("ruler")
     return given
 
@@ -294,7 +290,7 @@ def _read_analysis_of(
 
 
 def _find_remaining_mask(viewer: Viewer, identity: str) -> NDArray[np.bool_] | None:
-    """The mask that a Lesion dock of before left in the viewer: it counts as it is now."""
+    """Return the mask that a previous Lesion dock left in the viewer, which takes precedence."""
     image = next(
         (
             image
@@ -310,10 +306,10 @@ def _find_remaining_mask(viewer: Viewer, identity: str) -> NDArray[np.bool_] | N
 def read_stored_analysis(
     image: CaseImage, source: LayerPhotographSource, run: RunContext
 ) -> RecoveredLesion | NDArray[np.bool_] | None:
-    """Read the analysis of an image and the mask that counts; meant for a thread.
+    """Read the analysis of an image with its valid mask, in a thread.
 
-    Returns the analysis with its mask; the corrected mask alone, bool (row, column), where the photograph has to be
-    analysed again; None where nothing is stored.
+    Returns only the corrected mask, bool (row, column), if the photograph must be analyzed again; None if nothing is
+    stored.
     """
     photograph = source.read()
     digest = array_fingerprint(photograph.rgb)
@@ -322,12 +318,14 @@ def read_stored_analysis(
     result = next(filter(None, (_read_result_folder(kept, photograph, digest) for kept in _sort_results(image))), None)
     if result is None:
         return mask
-    drawn = result.mask if mask is None else mask
-    return RecoveredLesion(result, array_fingerprint(result.mask), digest, None, drawn, None, time.time(), image.path)
+    valid_mask = result.mask if mask is None else mask
+    return RecoveredLesion(
+        result, array_fingerprint(result.mask), digest, None, valid_mask, None, time.time(), image.path
+    )
 
 
 def _sort_results(image: CaseImage) -> list[CaseResult]:
-    """Results of an image: the model's own first, as a correction is drawn on it; then the newest."""
+    """Sort the results of an image: uncorrected ones first, then the newest."""
     newest = image.results[::-1]
     return sorted(newest, key=lambda kept: kept.correction != "")
 
@@ -338,14 +336,14 @@ def _read_corrected_mask(correction: CaseCorrection, photograph: Photograph, dig
     mask = read_correction(correction)
     if mask.shape != photograph.rgb.shape[:2] or correction.image_digest not in ("", digest):
         raise InputError(
-            f"{photograph.name} is not the picture that its mask was drawn on: the file was changed. The mask stays "
-            f"in the case ({correction.path.name}); bring the old file back to see it."
+            f"{photograph.name} has changed since its mask was drawn. The mask is kept "
+            f"in the case ({correction.path.name}); restore the original file to use it."
         )
     return mask
 
 
 def _read_result_folder(stored_result: CaseResult, photograph: Photograph, digest: str) -> LesionResult | None:
-    """Read a result folder; None where it is damaged, of another picture, or of a version that says less."""
+    """Read a result folder; None if it is damaged, of another image, or of an older version."""
     from PIL import Image
 
     from napari_melanoma.io.results import read_mask
@@ -353,35 +351,32 @@ def _read_result_folder(stored_result: CaseResult, photograph: Photograph, diges
     from napari_melanoma.lesion.results import read_result
 
     try:
-        about = read_result(stored_result.path)
-        if about["image_sha256"] != digest:
+        values = read_result(stored_result.path)
+        if values["image_sha256"] != digest:
             return None
         mask = read_mask(stored_result.path / "mask.png")
         probability = _to_probability(Image.open(stored_result.path / "probability.png"))
-        options = LesionOptions.parse(about["options"], str(stored_result.path))
-        whole = derive_result(photograph, probability, options, ModelStamp(**about["model"]))
+        options = LesionOptions.parse(values["options"], str(stored_result.path))
+        whole = derive_result(photograph, probability, options, ModelStamp(**values["model"]))
         if mask.shape != whole.mask.shape:
             return None
-        if about["corrected_by_hand"]:
+        if values["corrected_by_hand"]:
             return whole
         measured = replace(remeasure(whole, mask, options), corrected=False, options=options)
-        return replace(measured, threshold=float(about["threshold"]), smoothed=probability)
+        return replace(measured, threshold=float(values["threshold"]), smoothed=probability)
     except (MelanomaError, OSError, ValueError, KeyError, TypeError):
-        return None  # it is analysed again
+        return None  # it is analyzed again
 
 
 def _to_probability(picture: object) -> NDArray[np.float32]:
-    """An 8-bit picture as float32 (row, column) in [0, 1]."""
+    """Convert an 8-bit image to float32 (row, column) in [0, 1]."""
     import numpy as np
 
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
-MAX_REOPENED = 8  # images that come back into the viewer with their case
-
-
 class CaseImageViewer(QObject):
-    """Takes images of the open case to the viewer."""
+    """Opens images of the case in the viewer."""
 
     message = Signal(str)
 
@@ -394,7 +389,7 @@ class CaseImageViewer(QObject):
         self._settings = settings
         self._paths: list[Path] = []
         self._slides: list[Path] = []
-        self._store: CaseStore | None = None  # that the images in the viewer were opened from
+        self._store: CaseStore | None = None  # the case of the open images
         self.opener = CaseImageOpener(viewer, dock, self._find_image)
         self.opener.changed.connect(self._save_open_images)
         self.opener.slide_found.connect(self._show_slide)
@@ -402,45 +397,45 @@ class CaseImageViewer(QObject):
 
     @property
     def selected_images(self) -> list[str]:
-        """Ids of the images that are selected, or else of those of the lesion at hand."""
+        """Ids of the selected images, or of the images of the selected lesion."""
         case, current = self._controller.case, self._tree.current_id
         lesions = () if case is None else (found for found in case.lesions if found.id == current)
         return self._tree.selected_images or [image.id for found in lesions for image in found.images]
 
     def open_selected(self) -> None:
-        """Open what is chosen, the first of it in view."""
+        """Open the selected images; the first one is shown."""
         self.open(self.selected_images[::-1])
 
     def on_case_changed(self) -> None:
-        """Close what belongs to the case before, and open what was open when this one was last.
+        """Close the images of the previous case, and reopen those that were open in this case.
 
-        A case that is opened again is shown again, as somebody else may have changed its masks. What was drawn here and
-        could not be kept, as while another window had the case, is kept now.
+        Images of a reopened case are opened again, because others may have changed their masks. Corrections that could
+        not be saved, as while another window had the case open, are saved now.
         """
-        store, before = self._controller.store, self._paths
+        store, previous = self._controller.store, self._paths
         shown = [] if store is None else self._settings.get_open_images(store.folder)
         is_read_again = store is not self._store
         if self._store is not None and (store is None or store.folder != self._store.folder):
             slides, self._slides = self._slides, []
-            close_slides(self.opener.viewer, slides)  # else a slide of one patient stays open beside another
+            close_slides(self.opener.viewer, slides)  # else a slide of another patient would stay open
         self._store = store
-        self.opener.close([path for path in before if is_read_again or self._find_image(path) is None])
+        self.opener.close([path for path in previous if is_read_again or self._find_image(path) is None])
         self._paths = []
         if store is not None:
             self.open([image for image in shown if image not in store.missing][-MAX_REOPENED:])
-            self._paths += [path for path in before if path not in self._paths and self._find_image(path) is not None]
-            self.opener.report_remaining(before)
+            self._paths += [path for path in previous if path not in self._paths and self._find_image(path) is not None]
+            self.opener.report_remaining(previous)
 
     def open(self, ids: list[str]) -> None:
-        """Open images, the last one in view; says of those that cannot be why."""
+        """Open images, the last one is shown; report those that cannot be opened."""
         case = self._controller.case
         images = [] if case is None else [image for _, image in case.iterate_images() if image.id in ids]
         images.sort(key=lambda image: ids.index(image.id))
-        gone = [image for image in images if not image.path.is_file()]
-        slides = [image for image in images if image.modality == "wsi" and image not in gone]
-        if gone:
-            self.message.emit(f"{gone[0].path.name} is gone: it is not at {gone[0].path}.")
-        usable = [image for image in images if image not in gone and image not in slides]
+        missing = [image for image in images if not image.path.is_file()]
+        slides = [image for image in images if image.modality == "wsi" and image not in missing]
+        if missing:
+            self.message.emit(f"{missing[0].path.name} was not found at {missing[0].path}.")
+        usable = [image for image in images if image not in missing and image not in slides]
         if usable:
             self._paths += [image.path for image in usable if image.path not in self._paths]
             self.opener.open(usable)
@@ -457,26 +452,26 @@ class CaseImageViewer(QObject):
         self.open([image])
 
     def _find_image(self, path: Path) -> CaseImage | None:
-        """The image of the case with that file."""
+        """Find the image of the case with that file."""
         case = self._controller.case
         images = () if case is None else (image for _, image in case.iterate_images())
         return next((image for image in images if image.path == path), None)
 
     def _save_open_images(self) -> None:
-        """Remember which images are in the viewer, the one in view last."""
+        """Store which images are open, the shown one last."""
         case, store = self._controller.case, self._controller.store
         if case is None or store is None:
             return
         images = [image for _, image in case.iterate_images()]
-        there = [image for image in images if self.opener.is_open_or_queued(image.path)]
+        open_images = [image for image in images if self.opener.is_open_or_queued(image.path)]
         lesion = self.opener.connected_dock
-        seen = None if lesion is None else lesion.picker.identity
-        there.sort(key=lambda image: seen is not None and self.opener.find_path(seen) == image.path)
-        self._settings.set_open_images(store.folder, [image.id for image in there])
+        shown = None if lesion is None else lesion.picker.identity
+        open_images.sort(key=lambda image: shown is not None and self.opener.find_path(shown) == image.path)
+        self._settings.set_open_images(store.folder, [image.id for image in open_images])
 
 
 def show_slide(viewer: Viewer, path: Path) -> None:
-    """Open a slide in the Slide dock, or show it where it is open already."""
+    """Open a slide in the Slide dock, or show it if it is open."""
     dock = show_dock(viewer, "Slide")
     assert isinstance(dock, SlideDock)
     identity = str(path.absolute())
@@ -487,9 +482,9 @@ def show_slide(viewer: Viewer, path: Path) -> None:
 
 
 def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
-    """Take slides out of the viewer; what was drawn on them is kept in their own folders."""
-    wanted = {str(path.absolute()) for path in paths}
-    for slide in [slide for slide in list_slides(viewer) if slide.identity in wanted]:
+    """Close slides; their annotations are kept in their own folders."""
+    identities = {str(path.absolute()) for path in paths}
+    for slide in [slide for slide in list_slides(viewer) if slide.identity in identities]:
         for layer in slide.layers:
             viewer.layers.remove(layer)
         for layer in find_layers(viewer, slide.identity):

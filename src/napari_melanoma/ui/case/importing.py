@@ -1,4 +1,4 @@
-"""Cases and images added to the Case dock."""
+"""Open and create cases, and add images to the open one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAMPLE_FOLDER = "napari-melanoma sample case"
 
 
 class CaseImporter(QObject):
-    """Opens and makes cases, and adds images to the one that is open."""
+    """Opens and creates cases, and adds images to the open one."""
 
     started = Signal()
     finished = Signal()
@@ -52,7 +52,7 @@ class CaseImporter(QObject):
         self._settings = settings
         self._notes: tuple[tuple[str, str], ...] = ()
         self._opened_message = ""
-        self._pending_case: Case | None = None  # a case whose folder may turn out to be one that cannot be written
+        self._pending_case: Case | None = None  # a new case whose folder may not be writable
         self._sample_job: BackgroundJob | None = None
         self.collector = CaseImageCollector(dock)
         self.collector.started.connect(self.started)
@@ -65,11 +65,11 @@ class CaseImporter(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether files are being looked at."""
+        """Whether files are being read."""
         return self.collector.busy or self._sample_job is not None
 
     def add_paths(self, paths: Sequence[Path], lesion: str = "") -> None:
-        """Take files that were dropped or chosen: a case is opened, anything else is added."""
+        """Open a dropped or selected case; add other files to the open case."""
         case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
         store = self._controller.store
         folder = case.parent if case is not None and case.name == CASE else case
@@ -85,17 +85,17 @@ class CaseImporter(QObject):
             self.message.emit(f"Nothing was added: {self._controller.read_only}")
         else:
             patient = "" if self._controller.case is None else self._controller.case.patient.patient_id
-            wanted = (folder,) if is_this and folder is not None else tuple(paths)
-            self.collector.start(CaseImportRequest(wanted, lesion, patient))
+            sources = (folder,) if is_this and folder is not None else tuple(paths)
+            self.collector.start(CaseImportRequest(sources, lesion, patient))
 
     def cancel(self) -> None:
-        """Look at no more files."""
+        """Stop reading files."""
         self.collector.cancel()
         if self._sample_job is not None:
             self._sample_job.cancel()
 
     def follow_link(self, link: str) -> None:
-        """Do what a link says."""
+        """Perform the action of a link."""
         if link.startswith(RECENT_LINK):
             self._controller.open(Path(link.removeprefix(RECENT_LINK)))
             return
@@ -104,8 +104,8 @@ class CaseImporter(QObject):
             "folder": partial(ask_folder, "Folder of one patient's images", lambda path: self.add_paths([path])),
             "open": partial(ask_folder, "Folder of a case", self._controller.open),
             "new": partial(ask_folder, "Folder for a new case", self._controller.create),
-            "look": partial(ask_folder, "Folder in which missing images may be", self._controller.search_folder),
-            "sample": partial(ask_folder, "Folder in which the sample case may be written", self._create_sample),
+            "look": partial(ask_folder, "Folder to search for missing images", self._controller.search_folder),
+            "sample": partial(ask_folder, "Folder for the sample case", self._create_sample),
             "show": self._show_folder,
             "notes": self._show_notes,
             "close": self._controller.close,
@@ -113,7 +113,7 @@ class CaseImporter(QObject):
         slots.get(link, self.message.emit)(*(() if link in slots else ("",)))
 
     def choose_images(self) -> None:
-        """Let the user choose images, tables and DICOM files."""
+        """Open a dialog for images, tables and DICOM files."""
         dialog = QFileDialog(self._dock.window(), "Images, tables or DICOM files", str(self._settings.default_folder))
         dialog.setObjectName("case_images_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
@@ -122,12 +122,12 @@ class CaseImporter(QObject):
         dialog.open()
 
     def fill_menu(self, menu: QMenu) -> None:
-        """Fill the menu as it is now."""
+        """Fill the menu with the current entries."""
         menu.clear()
         entries = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
         entries |= {"show": "Show the case folder", "close": "Close the case"}
-        for link, said in entries.items():
-            menu.addAction(said).triggered.connect(partial(self._on_entry, link))
+        for link, text in entries.items():
+            menu.addAction(text).triggered.connect(partial(self._on_entry, link))
         recent = [
             path
             for path in self._settings.recent
@@ -152,11 +152,11 @@ class CaseImporter(QObject):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def _create_sample(self, place: Path) -> None:
-        """Draw the sample in a folder of its own, and take it."""
+    def _create_sample(self, parent: Path) -> None:
+        """Create the sample in a new folder, and add it."""
         from napari_melanoma.ui.case.settings import write_sample
 
-        folder = place / SAMPLE_FOLDER
+        folder = parent / SAMPLE_FOLDER
         if (folder / CASE).is_file():
             self._controller.open(folder)
             return
@@ -177,51 +177,54 @@ class CaseImporter(QObject):
             self.finished.emit()
 
     def _on_collected(self, imported: CaseImportResult) -> None:
-        """Add what was found to the case that is open, or make one of it."""
+        """Add the images to the open case, or create a case from them."""
         self._notes = imported.notes
         case = self._controller.case
         if case is not None and self._controller.store is not None:
             self._add(imported, case)
             return
-        made = imported.patient.case
-        images, lesions = format_count(len(imported.patient.images), "image"), format_count(len(made.lesions), "lesion")
-        self._opened_message = f"Made a case of {images} in {lesions}.{self._format_notes()}"
+        new_case = imported.patient.case
+        images, lesions = (
+            format_count(len(imported.patient.images), "image"),
+            format_count(len(new_case.lesions), "lesion"),
+        )
+        self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
         folders = [path for path in imported.request.paths if path.is_dir()]
         if len(folders) == 1 == len(imported.request.paths) and not imported.several_patients:
-            self._pending_case = made
-            self._controller.create(folders[0], made)
+            self._pending_case = new_case
+            self._controller.create(folders[0], new_case)
         else:
-            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, made))
+            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, new_case))
 
     def _on_create_failed(self, error: Exception) -> None:
-        """Ask for another folder where that of the images cannot be written, as on a disc."""
-        made, self._pending_case = self._pending_case, None
-        if made is not None and isinstance(error, SaveError):
-            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, made))
+        """Ask for another folder if that of the images is not writable, as on a disc."""
+        new_case, self._pending_case = self._pending_case, None
+        if new_case is not None and isinstance(error, SaveError):
+            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, new_case))
 
     def _create(self, case: Case, folder: Path) -> None:
         self._controller.create(folder, case)
 
     def _add(self, found: CaseImportResult, case: Case) -> None:
-        before = case.images_numbered
+        previous_count = case.images_numbered
         if found.request.lesion and any(lesion.id == found.request.lesion for lesion in case.lesions):
             after = _add_to_lesion(case, found, found.request.lesion)
         else:
-            filed = file_images(case, found.patient.images)
-            after, self._notes = filed.case, (*found.notes, *filed.notes)
-        count = after.images_numbered - before
-        new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > before]
+            assigned = file_images(case, found.patient.images)
+            after, self._notes = assigned.case, (*found.notes, *assigned.notes)
+        count = after.images_numbered - previous_count
+        new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > previous_count]
         self._controller.edit(after, f"{format_count(count, 'image')} added")
         self.message.emit(
             f"{format_count(count, 'image')} added.{self._format_notes()}"
             if count
-            else f"Nothing new.{self._format_notes()}"
+            else f"No new images.{self._format_notes()}"
         )
         if new:
             self.added.emit(new[0])
 
     def _format_notes(self) -> str:
-        """The first note, and a link to all where there are more."""
+        """Return the first note, and a link to all if there are more."""
         if not self._notes:
             return ""
         first = " ".join(self._notes[0])
@@ -241,8 +244,8 @@ class CaseImporter(QObject):
         box = QMessageBox(self._dock.window())
         box.setObjectName("case_notes")
         box.setWindowTitle("Case")
-        box.setText(f"{format_count(len(self._notes), 'note')} on the files that were added.")
-        box.setInformativeText("\n".join(f"{about} {said}" for about, said in self._notes))
+        box.setText(f"{format_count(len(self._notes), 'note')} on the added files.")
+        box.setInformativeText("\n".join(f"{about} {note}" for about, note in self._notes))
         box.finished.connect(box.deleteLater)
         box.open()
 
@@ -252,18 +255,18 @@ class CaseImporter(QObject):
 
 
 def _add_to_lesion(case: Case, found: CaseImportResult, lesion: str) -> Case:
-    """Add images to the lesion on which they were dropped: which lesion names tell does not count then."""
-    there = {image.content for _, image in case.iterate_images() if image.content}
-    filed = file_images(Case(), found.patient.images).case
-    images = [image for _, image in filed.iterate_images() if image.content not in there]
+    """Add images to the lesion on which they were dropped, whatever lesion their names suggest."""
+    existing = {image.content for _, image in case.iterate_images() if image.content}
+    imported = file_images(Case(), found.patient.images).case
+    images = [image for _, image in imported.iterate_images() if image.content not in existing]
     for image in images:
-        filed = confirm(filed, image.id, "lesion")
-    return add_images(case, [filed.find_image(image.id) for image in images], lesion)
+        imported = confirm(imported, image.id, "lesion")
+    return add_images(case, [imported.find_image(image.id) for image in images], lesion)
 
 
 @dataclass(frozen=True)
 class CaseImportRequest:
-    """What shall be gathered: from where, into which lesion ("" for where it belongs), whose, and what tables mean."""
+    """Sources of an import, with the target lesion ("" for automatic), the patient and the table mapping."""
 
     paths: tuple[Path, ...]
     lesion: str = ""
@@ -274,7 +277,7 @@ class CaseImportRequest:
 
 @dataclass(frozen=True)
 class CaseImportResult:
-    """What was gathered for a wish: one patient, notes on the files, and whether there were several patients."""
+    """Result of an import: one patient, notes on the files, and whether there were several patients."""
 
     request: CaseImportRequest
     patient: CollectedPatient
@@ -283,7 +286,7 @@ class CaseImportResult:
 
 
 class CaseImageCollector(QObject):
-    """Gathers for one wish at a time; a newer one takes the place of one at work."""
+    """Collects images for one request at a time; a new request replaces an active one."""
 
     started = Signal()
     progressed = Signal(object)
@@ -296,15 +299,15 @@ class CaseImageCollector(QObject):
         self._dock = dock
         self._job: BackgroundJob | None = None
         self._request: CaseImportRequest | None = None
-        self._restart_pending = False  # the wish waits until the one before has ended
+        self._restart_pending = False  # the request waits until the previous one has ended
 
     @property
     def busy(self) -> bool:
-        """Whether files are being looked at."""
+        """Whether files are being read."""
         return self._job is not None
 
     def start(self, request: CaseImportRequest) -> None:
-        """Gather."""
+        """Start collecting."""
         self._request = request
         if self._job is not None:
             self._job.cancel()
@@ -319,7 +322,7 @@ class CaseImageCollector(QObject):
         self._job.start()
 
     def cancel(self) -> None:
-        """Gather no more."""
+        """Stop collecting."""
         self._restart_pending = False
         if self._job is not None:
             self._job.cancel()
@@ -332,79 +335,83 @@ class CaseImageCollector(QObject):
             self.start(self._request)
 
     def _on_collected(self, found: CollectedPatients | Path) -> None:
-        wish = self._request
-        assert wish is not None
+        request = self._request
+        assert request is not None
         if isinstance(found, Path):
-            self._open_mapping_dialog(wish, found)
+            self._open_mapping_dialog(request, found)
             return
-        known = [one for one in found.patients if wish.patient and one.case.patient.patient_id == wish.patient]
-        patients = known or list(found.patients)
+        matching = [one for one in found.patients if request.patient and one.case.patient.patient_id == request.patient]
+        patients = matching or list(found.patients)
         if len(patients) == 1:
-            self.collected.emit(CaseImportResult(wish, patients[0], (*found.notes, *patients[0].notes)))
+            self.collected.emit(CaseImportResult(request, patients[0], (*found.notes, *patients[0].notes)))
         else:
-            self._open_patient_dialog(wish, patients, found.notes)
+            self._open_patient_dialog(request, patients, found.notes)
 
-    def _open_mapping_dialog(self, wish: CaseImportRequest, table: Path) -> None:
-        """Ask what the columns of a table mean, and gather again."""
+    def _open_mapping_dialog(self, request: CaseImportRequest, table: Path) -> None:
+        """Ask for the mapping of a table, and collect again."""
         from napari_melanoma.ui.table_mapping import MappingDialog
 
-        asked = CaseImportRequest(wish.paths, wish.lesion, wish.patient, wish.mapping, mapping_requested=True)
-        dialog = MappingDialog(table, self._dock.window(), wish.mapping)
-        dialog.mapping_chosen.connect(partial(self._on_mapping, asked))
-        dialog.rejected.connect(partial(self.start, asked))
+        mapped = CaseImportRequest(
+            request.paths, request.lesion, request.patient, request.mapping, mapping_requested=True
+        )
+        dialog = MappingDialog(table, self._dock.window(), request.mapping)
+        dialog.mapping_chosen.connect(partial(self._on_mapping, mapped))
+        dialog.rejected.connect(partial(self.start, mapped))
         dialog.open()
 
-    def _on_mapping(self, wish: CaseImportRequest, mapping: TableMapping) -> None:
-        self.start(CaseImportRequest(wish.paths, wish.lesion, wish.patient, mapping, mapping_requested=True))
+    def _on_mapping(self, request: CaseImportRequest, mapping: TableMapping) -> None:
+        self.start(CaseImportRequest(request.paths, request.lesion, request.patient, mapping, mapping_requested=True))
 
     def _open_patient_dialog(
-        self, wish: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
+        self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
     ) -> None:
-        """Ask which of several patients is meant."""
+        """Ask for one of several patients."""
         choices = {_describe_patient(number, one): one for number, one in enumerate(patients, 1)}
         dialog = QInputDialog(self._dock.window())
         dialog.setObjectName("patient_dialog")
         dialog.setWindowTitle("Which patient?")
-        dialog.setLabelText(f"These files tell of {len(patients)} patients, and a case is one. Which one is meant?")
+        dialog.setLabelText(
+            f"These files contain {len(patients)} patients, but a case has only one. Select the patient."
+        )
         dialog.setComboBoxItems(list(choices))
         dialog.setOption(QInputDialog.InputDialogOption.UseListViewForComboBoxItems)
-        dialog.textValueSelected.connect(partial(self._on_patient, wish, choices, notes))
+        dialog.textValueSelected.connect(partial(self._on_patient, request, choices, notes))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
     def _on_patient(
-        self, wish: CaseImportRequest, choices: dict[str, CollectedPatient], notes: tuple[Note, ...], chosen: str
+        self, request: CaseImportRequest, choices: dict[str, CollectedPatient], notes: tuple[Note, ...], chosen: str
     ) -> None:
         one = choices[chosen]
-        self.collected.emit(CaseImportResult(wish, one, (*notes, *one.notes), several_patients=True))
+        self.collected.emit(CaseImportResult(request, one, (*notes, *one.notes), several_patients=True))
 
 
 def _describe_patient(number: int, patient: CollectedPatient) -> str:
-    """One of several patients, for a list."""
+    """Describe one of several patients for a list."""
     count = format_count(len(patient.images), "image")
     lesions = f", {format_count(len(patient.case.lesions), 'lesion')}" if patient.case.lesions else ""
-    return f"{number}. {patient.name or 'images of nobody'}: {count}{lesions}"
+    return f"{number}. {patient.name or 'images without patient'}: {count}{lesions}"
 
 
-def _collect(wish: CaseImportRequest, run: RunContext) -> CollectedPatients | Path:
-    """Gather, or name the table that nobody understands."""
+def _collect(request: CaseImportRequest, run: RunContext) -> CollectedPatients | Path:
+    """Collect the patients, or return a table that needs a mapping."""
     from napari_melanoma.case.importing import collect_patients
     from napari_melanoma.core.errors import InputError
 
-    unknown = None if wish.mapping_requested else _find_unmapped_table(wish.paths, run)
-    if unknown is not None:
-        return unknown
+    table = None if request.mapping_requested else _find_unmapped_table(request.paths, run)
+    if table is not None:
+        return table
     try:
-        return collect_patients(wish.paths, mapping=wish.mapping, run=run)
+        return collect_patients(request.paths, mapping=request.mapping, run=run)
     except InputError as error:
-        if wish.mapping is None:
+        if request.mapping is None:
             raise
-        said = f"{error} No image of the table was found beside it, in a folder 'images', or where its paths say."
-        raise InputError(said) from error
+        text = f"{error} No image of the table was found next to it, in a folder 'images', or at its paths."
+        raise InputError(text) from error
 
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:
-    """The first table among files whose columns say nothing to us."""
+    """Return the first table without recognized columns."""
     from napari_melanoma.case.image_metadata import names_no_image
     from napari_melanoma.io.discovery import TABLE_SUFFIXES, find_images_and_tables
 

@@ -1,4 +1,4 @@
-"""Answers about the lesions of the open case: read with it, asked for by a button, kept in the case folder."""
+"""Predictions for the lesions of the open case: read, requested and saved in the case folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.case.details import LesionPage
     from napari_melanoma.ui.widgets.worker_client import WorkerRequest
 
-NONE_INSTALLED = "No model that says what a lesion may be is installed"
+NONE_INSTALLED = "No classifier for lesions is installed"
 
 
 class CasePredictor(QObject):
-    """Has the worker answer about all lesions at once, over the images of each."""
+    """Requests predictions for all lesions from the worker, from all images of each lesion."""
 
     started = Signal()
     changed = Signal()
@@ -39,7 +39,7 @@ class CasePredictor(QObject):
         self._client = client or acquire_worker()
         self._settings = DockSettings()
         self._request: WorkerRequest | None = None
-        self._store: CaseStore | None = None  # whose answers these are
+        self._store: CaseStore | None = None  # the case of the predictions
         self.predictions: CasePredictions | None = None
         self._file_jobs = LatestJobQueue(self)
         self._file_jobs.succeeded.connect(self._on_predictions_loaded)
@@ -50,62 +50,62 @@ class CasePredictor(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether answers are read, asked for or kept."""
+        """Whether predictions are being read, requested or saved."""
         return self._file_jobs.busy or self._request is not None
 
     @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:
-        """The answers that still fit the case, by the id of the lesion."""
+        """Up-to-date predictions by lesion id."""
         case = self._controller.case
         lesions = () if case is None or self.predictions is None else case.lesions
-        told = (
+        predictions = (
             (lesion.id, self.predictions.find_lesion(lesion.id)) for lesion in lesions if self.predictions is not None
         )
-        return {name: found for name, found in told if found is not None and self._is_current(name)}
+        return {name: found for name, found in predictions if found is not None and self._is_current(name)}
 
     @property
     def unavailable_reason(self) -> str:
-        """Why nothing can be asked; empty where it can."""
+        """Why no prediction can be requested; empty if it can."""
         case = self._controller.case
         if case is None or not any(lesion.images for lesion in case.lesions):
-            return "There is no lesion with an image yet"
+            return "There is no lesion with an image"
         if not self._controller.is_editable:
-            return "The case is open to look at alone"
+            return "The case is read-only"
         return "" if self._model_name() else NONE_INSTALLED
 
     def predict(self) -> None:
-        """Ask about every lesion, when what was drawn and edited is in the file."""
+        """Request predictions for all lesions once all changes are saved."""
         if not self.unavailable_reason and not self.busy:
             self._controller.saver.run_when_saved(self._send_request)
 
     def cancel(self) -> None:
-        """Stop at once; the answers of before stay."""
+        """Stop at once; previous predictions are kept."""
         request = self._request
         if request is not None:
             request.cancel()
-            self._finish_request("Stopped. The answers are those of before.")
+            self._finish_request("Stopped. The previous predictions were kept.")
 
     def show_prediction(self, page: LesionPage, lesion: str) -> None:
-        """Show the answer about a lesion, or how to get one."""
-        told = None if self.predictions is None else self.predictions.find_lesion(lesion)
-        how = (
+        """Show the prediction for a lesion, or how to get one."""
+        prediction = None if self.predictions is None else self.predictions.find_lesion(lesion)
+        advice = (
             f"{self.unavailable_reason}."
             if self.unavailable_reason
-            else "Press <i>answer</i> above to ask what each lesion may be."
+            else "Press <i>classify</i> above to classify the lesions."
         )
-        page.show_prediction(told, self._is_current(lesion), how)
+        page.show_prediction(prediction, self._is_current(lesion), advice)
 
     def _is_current(self, lesion: str) -> bool:
-        """Whether an answer still fits the case."""
+        """Return whether a prediction is up to date."""
         case = self._controller.case
         return case is not None and self.predictions is not None and self.predictions.is_current(case, lesion)
 
     def _model_name(self) -> str:
-        """The model that the Lesion dock asks, or the usual one."""
+        """Return the classifier of the Lesion dock, or the default one."""
         from napari_melanoma.models.registry import find_default_classifier
 
-        usual = find_default_classifier()
-        return self._settings.classifier or ("" if usual is None else usual.name)
+        default = find_default_classifier()
+        return self._settings.classifier or ("" if default is None else default.name)
 
     def _send_request(self) -> None:
         store = self._controller.store
@@ -132,15 +132,15 @@ class CasePredictor(QObject):
             self._file_jobs.submit("read", lambda: _create_read_job(store))
 
     def _on_predictions_loaded(self, found: tuple[CaseStore, CasePredictions | None]) -> None:
-        store, answers = found
+        store, predictions = found
         if store is self._controller.store:
-            self.predictions = answers
+            self.predictions = predictions
             self.changed.emit()
-        if self._request is not None and answers is not None:
-            count = len(answers.lesions)
-            notes = f" {_format_notes(answers, self._controller.case)}" if answers.notes else ""
+        if self._request is not None and predictions is not None:
+            count = len(predictions.lesions)
+            notes = f" {_format_notes(predictions, self._controller.case)}" if predictions.notes else ""
             self._finish_request(
-                f"{count} {'lesion' if count == 1 else 'lesions'} answered by {answers.model.name}.{notes}"
+                f"{count} {'lesion' if count == 1 else 'lesions'} classified by {predictions.model.name}.{notes}"
             )
 
     def _on_failed(self, error: Exception) -> None:
@@ -166,16 +166,16 @@ def _read_store_predictions(store: CaseStore, run: RunContext) -> tuple[CaseStor
 def _save_predictions(
     store: CaseStore, values: Mapping[str, Any], run: RunContext
 ) -> tuple[CaseStore, CasePredictions | None]:
-    """Take the answers, and write them into the case folder."""
+    """Save the predictions in the case folder."""
     from napari_melanoma.case.predictions import CasePredictions, save_predictions
 
-    answers = CasePredictions.from_json(values)
-    save_predictions(store, answers)
-    return store, answers
+    predictions = CasePredictions.from_json(values)
+    save_predictions(store, predictions)
+    return store, predictions
 
 
-def _format_notes(answers: CasePredictions, case: Case | None) -> str:
-    """Which images could not be asked about, and why of the first."""
+def _format_notes(predictions: CasePredictions, case: Case | None) -> str:
+    """Describe the images without prediction, with the reason of the first."""
     names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
-    (about, why), more = answers.notes[0], len(answers.notes) - 1
-    return f"{names.get(about, about)}: {why}" + (f" And {more} more." if more else "")
+    (about, reason), more = predictions.notes[0], len(predictions.notes) - 1
+    return f"{names.get(about, about)}: {reason}" + (f" And {more} more." if more else "")

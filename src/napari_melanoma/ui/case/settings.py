@@ -1,4 +1,4 @@
-"""What the Case dock remembers, and its sample case."""
+"""Settings of the Case dock, and its sample case."""
 
 from __future__ import annotations
 
@@ -16,38 +16,35 @@ MAX_RECENT = 8
 
 
 class CaseSettings(DockSettings):
-    """The values of ``Settings``, and those of the Case dock."""
+    """Settings of all docks, and those of the Case dock."""
 
     @property
     def recent(self) -> list[Path]:
-        """Folders of cases, the last one first; those that are gone are left out."""
+        """Folders of recent cases, the last one first, without missing ones."""
         return [path for path in map(Path, self.get("case/recent", [])) if (path / CASE).is_file()]
 
     def add_recent(self, folder: Path) -> None:
-        """Put a case at the head of the recent ones."""
+        """Add a case to the recent ones."""
         kept = [str(path) for path in (folder, *(path for path in self.recent if path != folder))]
         self.set("case/recent", kept[:MAX_RECENT])
 
     @property
     def default_folder(self) -> Path:
-        """Where a dialog begins."""
+        """Initial folder of dialogs."""
         recent = self.recent
         return recent[0].parent if recent else Path.home()
 
     def get_open_images(self, folder: Path) -> list[str]:
-        """List the images of a case that were open in the viewer.
-
-        Returns their ids, the one in view last.
-        """
+        """Return the ids of the images of a case that were open, the shown one last."""
         return self.get(_open_images_key(folder), [])
 
     def set_open_images(self, folder: Path, images: list[str]) -> None:
-        """Remember which images of a case are open in the viewer."""
+        """Store which images of a case are open."""
         self.set(_open_images_key(folder), images)
 
 
 def _open_images_key(folder: Path) -> str:
-    """Where the images of a case are kept; a path may name a person, so it is not written."""
+    """Return the settings key of a case; the path is hashed, because it may contain a person's name."""
     return f"case/shown/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
 
 
@@ -62,8 +59,8 @@ NAMES = (
 
 
 def write_sample(folder: Path, run: RunContext) -> Path:
-    """Draw the images; meant for a thread."""
-    for seed, name in enumerate(run.track(NAMES, "Drawing the sample")):
+    """Generate the images, in a thread."""
+    for seed, name in enumerate(run.track(NAMES, "Generating the sample")):
         modality = "dermoscopic" if "dermo" in name else "macroscopic"
         config = LesionPhantomConfig(seed=seed, modality=modality, size=(SIZE, SIZE))
         write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)

@@ -28,21 +28,25 @@ PICTURE_PX, WIDTH_PX = 36, 140
 ROW_PX = PICTURE_PX + 2 * MARGIN_PX
 DOT_PX = 22
 GAP_PX = 6
+MAX_ROWS, MIN_ROWS = 7, 2  # visible rows
+FREE_PX = 20  # space below the rows, to drop images for a new lesion
+EXPANDED_UP_TO = 8  # lesions that are expanded; of more, only the selected one
+NO_LESION = "loose"  # id of the row of unassigned images
 
 
 class CaseDelegate(ThumbnailDelegate):
-    """Paints rows in the colours of the theme."""
+    """Paints rows in the colors of the theme."""
 
     def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
         super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
         self._find = find
 
-    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, style: RowStyle) -> None:
+    def paint_row(self, painter: QPainter, area: QRect, index: QModelIndex, style: RowStyle) -> None:
         """Paint a lesion or an image."""
         row = index.data(ROW_ROLE)
         if not isinstance(row, CaseRow):
             return
-        square = QRect(place.left() + 2, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
+        square = QRect(area.left() + 2, area.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         if row.path is not None:
             missing = row.state == "missing"
             paint_thumbnail(painter, square, None if missing else self._find(row.path), style.faint)
@@ -54,14 +58,14 @@ class CaseDelegate(ThumbnailDelegate):
         else:
             square.setWidth(0)
         left = square.right() + GAP_PX
-        words = QRect(left, place.top() + 5, place.right() - GAP_PX - left, place.height() - 8)
-        _paint_text(painter, words, row, style.text, style.faint)
+        text_area = QRect(left, area.top() + 5, area.right() - GAP_PX - left, area.height() - 8)
+        _paint_text(painter, text_area, row, style.text, style.faint)
 
 
-def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> None:
+def _paint_dot(painter: QPainter, area: QRect, number: str, selected: bool) -> None:
     """Paint the number of a lesion as on the body map."""
     dot = QRect(0, 0, DOT_PX, DOT_PX)
-    dot.moveCenter(place.center())
+    dot.moveCenter(area.center())
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(DARK_COLORS.current if selected else DARK_COLORS.mark))
     painter.drawEllipse(dot)
@@ -74,28 +78,23 @@ def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> 
     painter.setFont(font)
 
 
-def _paint_text(painter: QPainter, place: QRect, row: CaseRow, text: QColor, faint: QColor) -> None:
-    """Paint title, state and the quiet line."""
+def _paint_text(painter: QPainter, area: QRect, row: CaseRow, text: QColor, faint: QColor) -> None:
+    """Paint title, state and subtitle."""
     metrics = painter.fontMetrics()
     top, left, right = (Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
     state = metrics.horizontalAdvance(row.state) + GAP_PX if row.state else 0
     painter.setPen(text)
-    title = metrics.elidedText(row.title, Qt.TextElideMode.ElideRight, place.width() - state)
-    painter.drawText(place, int(left | top), title)
+    title = metrics.elidedText(row.title, Qt.TextElideMode.ElideRight, area.width() - state)
+    painter.drawText(area, int(left | top), title)
     painter.setPen(faint)
-    painter.drawText(place, int(right | top), row.state)
-    below = place.adjusted(0, metrics.height() + 2, 0, 0)
+    painter.drawText(area, int(right | top), row.state)
+    below = area.adjusted(0, metrics.height() + 2, 0, 0)
     middle = Qt.TextElideMode.ElideMiddle if row.path else Qt.TextElideMode.ElideRight
-    painter.drawText(below, int(left | top), metrics.elidedText(row.subtitle, middle, place.width()))
-
-
-MAX_ROWS, MIN_ROWS = 7, 2  # that are seen at once; more are scrolled to
-FREE_PX = 20  # below the rows, where an image is dropped for a new lesion
-EXPANDED_UP_TO = 8  # lesions; of more, all but the one at hand are folded
+    painter.drawText(below, int(left | top), metrics.elidedText(row.subtitle, middle, area.width()))
 
 
 class CaseTree(QTreeWidget):
-    """Shows rows; what a person does with them is only told."""
+    """Tree of lesions and images; emits signals for the user's actions and does not change the case itself."""
 
     current_changed = Signal()
     opened = Signal(str)
@@ -131,36 +130,36 @@ class CaseTree(QTreeWidget):
 
     @property
     def current_id(self) -> str:
-        """Id of the row at hand; empty for none."""
+        """Id of the current row, or ""."""
         item = self.currentItem()
         return "" if item is None else _row_of_item(item).id
 
     @property
     def selected_images(self) -> list[str]:
-        """Ids of the images that are selected, from top to bottom."""
+        """Ids of the selected images, from top to bottom."""
         return [
             _row_of_item(item).id for item in self._items() if item.isSelected() and _row_of_item(item).path is not None
         ]
 
     def show_rows(self, rows: Sequence[CaseRow], current: str = "") -> None:
-        """Show other rows; folds, selection and place stay where they can."""
-        wanted, chosen = current or self.current_id, {_row_of_item(item).id for item in self.selectedItems()}
+        """Set the rows; expansion, selection and scroll position are kept if possible."""
+        target, chosen = current or self.current_id, {_row_of_item(item).id for item in self.selectedItems()}
         scrolled = self.verticalScrollBar().value()
-        before = [_row_of_item(item) for item in self._top_items()]
-        if before == list(rows) and not current:
+        previous = [_row_of_item(item) for item in self._top_items()]
+        if previous == list(rows) and not current:
             return
         self._updating = True
         self.clear()
         self.addTopLevelItems([_create_item(row) for row in rows])
         for item in self._top_items():
             item.setExpanded(self._is_expanded(_row_of_item(item).id, len(rows)))
-        self._select(wanted, {current} if current else chosen)
+        self._select(target, {current} if current else chosen)
         self._updating = False
         self.verticalScrollBar().setValue(scrolled)
         if current and self.currentItem() is not None:
             self.scrollToItem(self.currentItem())
         self._fit_height()
-        if self.current_id != wanted or current:
+        if self.current_id != target or current:
             self.current_changed.emit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
@@ -177,7 +176,7 @@ class CaseTree(QTreeWidget):
             super().keyPressEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Take files, and our own images."""
+        """Accept files, and images of this tree."""
         if self._accepts(event):
             super().dragEnterEvent(event)
             event.acceptProposedAction()
@@ -185,7 +184,7 @@ class CaseTree(QTreeWidget):
             event.ignore()
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802 - Qt's name
-        """Show where they would go."""
+        """Show the drop position."""
         if self._accepts(event):
             super().dragMoveEvent(event)
             event.acceptProposedAction()
@@ -193,16 +192,16 @@ class CaseTree(QTreeWidget):
             event.ignore()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Tell where images or files were dropped; the rows follow the case, not the hand."""
-        lesion, place = self._drop_target(event)
+        """Emit where images or files were dropped; the rows change only with the case."""
+        lesion, position = self._drop_target(event)
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         if paths:
             event.acceptProposedAction()
             self.dropped.emit(paths, "" if lesion == NO_LESION else lesion)
         elif event.source() is self and self.selected_images:
-            event.setDropAction(Qt.DropAction.CopyAction)  # else Qt would take the rows away after a move
+            event.setDropAction(Qt.DropAction.CopyAction)  # else Qt would remove the rows after a move
             event.accept()
-            self.moved.emit(self.selected_images, lesion, place)
+            self.moved.emit(self.selected_images, lesion, position)
         else:
             event.ignore()
         self.setState(QAbstractItemView.State.NoState)
@@ -212,7 +211,7 @@ class CaseTree(QTreeWidget):
         return self.editable and (event.mimeData().hasUrls() or event.source() is self)
 
     def _drop_target(self, event: QDropEvent) -> tuple[str, int]:
-        """The lesion under the mouse, and the place among its images."""
+        """Return the lesion under the mouse, and the position among its images."""
         item = self.itemAt(event.position().toPoint())
         if item is None:
             return "", -1
@@ -220,9 +219,9 @@ class CaseTree(QTreeWidget):
         if parent is None:
             return _row_of_item(item).id, -1
         below = self.dropIndicatorPosition() == QAbstractItemView.DropIndicatorPosition.BelowItem
-        before = [_row_of_item(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)]
+        preceding = [_row_of_item(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)]
         chosen = set(self.selected_images)
-        return _row_of_item(parent).id, len([image for image in before if image not in chosen])
+        return _row_of_item(parent).id, len([image for image in preceding if image not in chosen])
 
     def _top_items(self) -> list[QTreeWidgetItem]:
         found = (self.topLevelItem(n) for n in range(self.topLevelItemCount()))
@@ -245,7 +244,7 @@ class CaseTree(QTreeWidget):
             item.setSelected(_row_of_item(item).id in chosen)
 
     def _fit_height(self) -> None:
-        """Be as high as the rows, within bounds."""
+        """Fit the height to the rows, within limits."""
         rows = sum(1 + (item.childCount() if item.isExpanded() else 0) for item in self._top_items())
         height = min(max(rows, MIN_ROWS), MAX_ROWS) * ROW_PX + FREE_PX + 2 * self.frameWidth()
         if self.minimumHeight() != height:
@@ -270,20 +269,19 @@ class CaseTree(QTreeWidget):
         if not self._updating:
             self._fit_height()
 
-    def _on_current(self, item: QTreeWidgetItem | None, before: QTreeWidgetItem | None) -> None:
+    def _on_current(self, item: QTreeWidgetItem | None, previous: QTreeWidgetItem | None) -> None:
         if not self._updating:
             self.current_changed.emit()
 
 
 def _row_of_item(item: QTreeWidgetItem) -> CaseRow:
-    """What an item shows."""
     row: CaseRow = item.data(0, ROW_ROLE)
     return row
 
 
 def _create_item(row: CaseRow) -> QTreeWidgetItem:
-    """An item with those below it."""
-    item = QTreeWidgetItem([f"{row.number} {row.title}, {row.subtitle} {row.state}".strip()])  # what is read aloud
+    """Create an item with its children."""
+    item = QTreeWidgetItem([f"{row.number} {row.title}, {row.subtitle} {row.state}".strip()])  # for screen readers
     item.setData(0, ROW_ROLE, row)
     item.setToolTip(0, row.tip)
     usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDropEnabled
@@ -292,14 +290,11 @@ def _create_item(row: CaseRow) -> QTreeWidgetItem:
     return item
 
 
-NO_LESION = "loose"  # the row above the images of no lesion
-
-
 @dataclass(frozen=True)
 class CaseRow:
-    """What one row shows: its id, title, a quiet line below, a word at the right, and the file of its picture.
+    """Content of a row: id, title, subtitle, state at the right, and the image file.
 
-    ``number`` stands in the dot of a lesion. ``rows`` are those below it.
+    ``number`` is shown in the dot of a lesion; ``rows`` are the rows below it.
     """
 
     id: str
@@ -315,45 +310,41 @@ class CaseRow:
 def create_rows(
     case: Case, missing: Collection[str] = (), predictions: Mapping[str, CaseLesionPrediction] | None = None
 ) -> tuple[CaseRow, ...]:
-    """Give the rows of a case.
-
-    Lesions, and at the end the images of none where there are any.
-    """
+    """Create the rows of a case: lesions, then unassigned images."""
     numbers = formatting.number_lesions(case)
-    said = predictions or {}
+    found = predictions or {}
     lesions = tuple(
-        _create_lesion_row(lesion, numbers[lesion.id], missing, said.get(lesion.id)) for lesion in case.lesions
+        _create_lesion_row(lesion, numbers[lesion.id], missing, found.get(lesion.id)) for lesion in case.lesions
     )
     if not case.images:
         return lesions
     images = tuple(_create_image_row(image, missing) for image in case.images)
     count = format_count(len(images), "image")
-    return (*lesions, CaseRow(NO_LESION, "No lesion yet", f"{count}: drag each to its lesion", rows=images))
+    return (*lesions, CaseRow(NO_LESION, "Not assigned", f"{count}: drag each to its lesion", rows=images))
 
 
 def _create_lesion_row(
     lesion: CaseLesion, number: str, missing: Collection[str], prediction: CaseLesionPrediction | None
 ) -> CaseRow:
-    """The row of a lesion; what a classifier says of it stands before what a person says."""
-    tip = f"Lesion {number}{f', called {lesion.label}' if lesion.label not in ('', number) else ''}"
+    """Create the row of a lesion; the prediction precedes the summary."""
+    tip = f"Lesion {number}{f', label {lesion.label}' if lesion.label not in ('', number) else ''}"
     images = tuple(_create_image_row(image, missing) for image in lesion.images)
-    said, state = formatting.summarize_lesion(lesion), ""
+    subtitle, state = formatting.summarize_lesion(lesion), ""
     if prediction is not None:
-        said, tip = (
-            f"{format_short_verdict(prediction.prediction)} · {said}",
+        subtitle, tip = (
+            f"{format_short_verdict(prediction.prediction)} · {subtitle}",
             f"{tip}\n{format_verdict(prediction.prediction)}",
         )
         valid = prediction.prediction.validity.valid
-        state = "" if not valid else "odd one out" if prediction.outlier and prediction.outlier.is_outlier else ""
-    return CaseRow(lesion.id, formatting.format_site(lesion), said, state, number=number, tip=tip, rows=images)
+        state = "" if not valid else "outlier" if prediction.outlier and prediction.outlier.is_outlier else ""
+    return CaseRow(lesion.id, formatting.format_site(lesion), subtitle, state, number=number, tip=tip, rows=images)
 
 
 def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
-    """The row of an image."""
-    gone = image.id in missing
-    state = "missing" if gone else "✎ corrected" if image.correction else "analysed" if image.results else ""
+    is_missing = image.id in missing
+    state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
     tips = [str(image.path), *(describe_guess(origin) for name, origin in image.guesses.items() if name == "modality")]
-    tips.append("Its file is gone." if gone else "Double click or Enter: open it.")
+    tips.append("The file is missing." if is_missing else "Double click or press Enter to open it.")
     return CaseRow(
         image.id, formatting.format_modality(image), image.path.name, state, path=image.path, tip="\n".join(tips)
     )

@@ -23,47 +23,52 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.prediction_config import TabularConfig
 
-TOP_LEVEL_FIELDS = (  # set above the fold, or by what is set there
+TOP_LEVEL_FIELDS = (  # set above the section, directly or indirectly
     "classification.target",
     "classification.tabular",
     "classification.classes",
     "classification.positive",
 )
 MIN_VISIBLE_ROWS, MAX_VISIBLE_ROWS = 3, 8
-COLUMN_NAME_ROLE = Qt.ItemDataRole.UserRole  # of a column, where its row says more
+COLUMN_NAME_ROLE = Qt.ItemDataRole.UserRole  # the name of the column, without its explanation
+MAX_CLASSES = 12
+TRUE_VALUES = ("1", "1.0", "true", "yes")
+BOOLEAN_VALUES = (*TRUE_VALUES, "0", "0.0", "false", "no")
 
 
 class ClassificationForm(QWidget):
-    """Shown for recipes of classification."""
+    """Form for classification recipes: target, classes, patient data columns and options."""
 
     changed = Signal()
     failed = Signal(object)
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
-        named(self, "class_form", "What is told, and from what").setToolTip("")
+        named(self, "class_form", "Target and patient data of the classifier").setToolTip("")
         self._config: ClassificationConfig | None = None
         self._folders: tuple[str, ...] = ()
-        self._selected_columns: tuple[
-            str, ...
-        ] = ()  # wished for, whether or not the tables that are shown now have them
+        self._selected_columns: tuple[str, ...] = ()  # may include columns that the current tables lack
         self._tables_read = False  # whether any table was read
         self._positive = ""
         self._table_columns = TableColumns()
         self._table_reader = LatestJobQueue(self)
         self._table_reader.succeeded.connect(self._on_read)
         self._table_reader.failed.connect(self.failed)
-        self.target = named(NoWheelComboBox(), "class_target", "Answer", "The column of the table that the model tells")
+        self.target = named(
+            NoWheelComboBox(), "class_target", "Target", "The column of the table that the model predicts"
+        )
         self.counts = named(quiet_label(), "class_counts", "Images of each class")
-        self.columns = named(QListWidget(), "class_columns", "Columns", "What of the patient the model gets; tick")
+        self.columns = named(
+            QListWidget(), "class_columns", "Columns", "Patient data used by the model; tick the columns"
+        )
         self.columns.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._fit_columns()
         self._advanced_form = ConfigForm(
             ClassificationConfig, settings, icons, lambda key: key not in TOP_LEVEL_FIELDS, "classification."
         )
-        fold = section("Classification", "form_classification_section", self._advanced_form, settings, False)
-        icons.add_sections(fold)
-        self._lay_out(fold)
+        options_section = section("Classification", "form_classification_section", self._advanced_form, settings, False)
+        icons.add_sections(options_section)
+        self._lay_out(options_section)
         self.target.activated.connect(self._on_target)
         self.columns.itemChanged.connect(self._on_ticked)
         self._advanced_form.changed.connect(self.changed)
@@ -76,24 +81,21 @@ class ClassificationForm(QWidget):
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with what was typed, a sentence each."""
+        """Errors of the entered values, one sentence each."""
         return self._advanced_form.faults if self._config is not None else []
 
     @property
     def changes(self) -> int:
-        """How many fields of the fold show another value than was given."""
+        """Number of fields in the section that differ from the recipe."""
         return self._advanced_form.change_count if self._config is not None else 0
 
     @property
     def available_classes(self) -> tuple[str, ...]:
-        """The classes that the tables hold in the answer's column; none until they were read, or of another recipe."""
+        """Classes in the target column; empty until the tables were read, or without a classification recipe."""
         return tuple(self._table_columns.targets.get(str(self.target.currentData() or ""), ())) if self._config else ()
 
     def values(self) -> dict[str, Any]:
-        """Give the values as they are shown.
-
-        Those of ``classification``; empty for a recipe that is none.
-        """
+        """Return the displayed values of ``classification``; empty for other recipes."""
         given = self._config
         if given is None:
             return {}
@@ -110,7 +112,7 @@ class ClassificationForm(QWidget):
         return shown
 
     def set_config(self, config: ClassificationConfig | None) -> None:
-        """Show what a recipe says in place of what is shown; nobody is told."""
+        """Show the values of a recipe without emitting ``changed``."""
         self._config = config
         self.setVisible(config is not None)
         if config is None:
@@ -121,14 +123,14 @@ class ClassificationForm(QWidget):
         self._read_tables()
 
     def update_config(self, config: ClassificationConfig | None) -> None:
-        """Take another variant of a recipe for the one to come back to; columns that were ticked stay so."""
+        """Use another variant of the recipe as defaults; ticked columns are kept."""
         if config is None or self._config is None or config != self._config:
             self.set_config(config)
             return
         self._advanced_form.update_defaults(config)
 
     def load_tables(self, folders: Sequence[str]) -> None:
-        """Read the tables of data sets, unless they are those that were read."""
+        """Read the tables of data sets, if they are new."""
         if tuple(folders) != self._folders:
             self._folders = tuple(folders)
             self._read_tables()
@@ -140,11 +142,11 @@ class ClassificationForm(QWidget):
 
     def _on_read(self, offer: TableColumns) -> None:
         self._table_columns, self._tables_read = offer, True
-        before = str(self.target.currentData() or "")
+        previous = str(self.target.currentData() or "")
         self.target.clear()
         for name in offer.targets:
             self.target.addItem(name, name)
-        self._show_target(before)
+        self._show_target(previous)
         self._show_counts()
         self._show_columns()
         self.changed.emit()
@@ -153,14 +155,14 @@ class ClassificationForm(QWidget):
         self._positive = ""
         self._selected_columns = tuple(name for name in self._selected_columns if name != self.target.currentData())
         self._show_counts()
-        self._read_tables()  # other columns give another answer away
+        self._read_tables()  # other columns would reveal the new target
         self.changed.emit()
 
     def _on_ticked(self, item: QListWidgetItem) -> None:
-        items = [self.columns.item(place) for place in range(self.columns.count())]
+        items = [self.columns.item(index) for index in range(self.columns.count())]
         ticked = [item.data(COLUMN_NAME_ROLE) for item in items if item.checkState() == Qt.CheckState.Checked]
-        elsewhere = [name for name in self._selected_columns if name not in self._table_columns.inputs]
-        self._selected_columns = (*ticked, *elsewhere)
+        other = [name for name in self._selected_columns if name not in self._table_columns.inputs]
+        self._selected_columns = (*ticked, *other)
         self.changed.emit()
 
     def _show_target(self, target: str) -> None:
@@ -172,12 +174,12 @@ class ClassificationForm(QWidget):
         target = str(self.target.currentData() or "")
         classes = self._table_columns.targets.get(target, {})
         self._positive = choose_positive_class(classes, target, self._positive) if classes else self._positive
-        said = ", ".join(f"{name} {count:,}" for name, count in classes.items())
-        self.counts.setText(said or f"no table has a column '{target}' with classes")
-        self.counts.setToolTip(f"Sensitivity is about: {self._positive}")
+        text = ", ".join(f"{name} {count:,}" for name, count in classes.items())
+        self.counts.setText(text or f"No table has a column '{target}' with classes.")
+        self.counts.setToolTip(f"Positive class (for sensitivity): {self._positive}")
 
     def _show_columns(self) -> None:
-        """List the columns: what may be ticked, then what must not be an input, with why."""
+        """List the available columns, then the excluded ones with the reason."""
         self.columns.blockSignals(True)
         self.columns.clear()
         for name in self._table_columns.inputs:
@@ -194,41 +196,35 @@ class ClassificationForm(QWidget):
         self._fit_columns()
 
     def _fit_columns(self) -> None:
-        """Make the list as high as the rows that shall be seen, whole ones, however high the style draws a row."""
+        """Set the height of the list to whole rows."""
         count = min(max(MIN_VISIBLE_ROWS, self.columns.count()), MAX_VISIBLE_ROWS)
         row = self.columns.sizeHintForRow(0) if self.columns.count() else self.columns.fontMetrics().lineSpacing()
         self.columns.setFixedHeight(count * row + 2 * self.columns.frameWidth())
 
-    def _lay_out(self, fold: QWidget) -> None:
+    def _lay_out(self, options_section: QWidget) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         rows = QWidget()
         layout = form_layout(rows)
-        layout.addRow("answer", self.target)
+        layout.addRow("target", self.target)
         layout.addRow("", self.counts)
         layout.addRow("columns", self.columns)
         column.addWidget(rows)
-        column.addWidget(fold)
+        column.addWidget(options_section)
 
 
 def _configured_columns(config: ClassificationConfig) -> tuple[str, ...]:
-    """The columns that a recipe names."""
     found = config.tabular
     return () if found is None else tuple(column.name for column in (*found.numbers, *found.words))
-
-
-MAX_CLASSES = 12
-TRUE_VALUES = ("1", "1.0", "true", "yes")
-BOOLEAN_VALUES = (*TRUE_VALUES, "0", "0.0", "false", "no")
 
 
 @dataclass(frozen=True)
 class TableColumns:
     """Columns of the tables.
 
-    ``targets`` is each column that can be told, with its classes and their rows; ``inputs`` are columns that a network
-    may get, ``refused`` says of others why not, and ``choices`` how each input is encoded.
+    ``targets``: columns that can be predicted, with the rows of each class; ``inputs``: columns that a network may
+    use; ``excluded``: why others may not be used; ``encoding``: encoding of the inputs.
     """
 
     targets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -237,10 +233,7 @@ class TableColumns:
     encoding: TabularConfig | None = None
 
     def select(self, names: Sequence[str]) -> TabularConfig | None:
-        """Give the encoding of some columns.
-
-        None where no column is named.
-        """
+        """Return the encoding of some columns; None without columns."""
         if self.encoding is None or not names:
             return None
         kept = {
@@ -250,7 +243,6 @@ class TableColumns:
 
 
 def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> TableColumns:
-    """Read the tables of data sets."""
     from napari_melanoma.data.dataset import DatasetEntry, iter_entries
     from napari_melanoma.data.features.encoding import choose_encodings, explain_ineligible, list_eligible_columns
 
@@ -261,16 +253,15 @@ def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> 
     columns = dict.fromkeys(name for row in rows for name in row)
     targets = {name: found for name in columns if (found := count_classes(rows, name))}
     inputs = tuple(name for name in list_eligible_columns(rows, target) if name != target)
-    why = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
-    refused = {name: said for name, said in why.items() if said and name in targets}
-    return TableColumns(targets, inputs, refused, choose_encodings(inputs, rows) if inputs else None)
+    reasons = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
+    excluded = {name: reason for name, reason in reasons.items() if reason and name in targets}
+    return TableColumns(targets, inputs, excluded, choose_encodings(inputs, rows) if inputs else None)
 
 
 def count_classes(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, int]:
-    """Count the classes of a column.
+    """Count the rows of each class in a column, the most frequent first; empty if it is not a column of classes.
 
-    Class to rows, the most frequent first; empty where it is no column of classes. Of 1 and 0 the classes are ``other``
-    and the column's name.
+    For a column of 1 and 0, the classes are the column's name and ``other``.
     """
     found = Counter(word for row in rows if (word := (row.get(column) or "").strip()) and word.lower() != "unknown")
     if not 2 <= len(found) <= MAX_CLASSES or sum(found.values()) < 2 * len(found):
@@ -284,12 +275,11 @@ def count_classes(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, i
 
 
 def choose_positive_class(classes: Mapping[str, int], target: str, previous: str) -> str:
-    """Choose the class that sensitivity is about.
-
-    Otherwise the column's own name, melanoma, or the rarest class.
-    """
-    wanted = (previous, target, "melanoma")
-    return next((name for name in wanted if name in classes), min(classes, key=lambda name: classes[name], default=""))
+    """Choose the positive class: the previous one, the column's name, melanoma, or the rarest class."""
+    preferred = (previous, target, "melanoma")
+    return next(
+        (name for name in preferred if name in classes), min(classes, key=lambda name: classes[name], default="")
+    )
 
 
 def _is_number(word: str) -> bool:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 START_KEY = format_key("train.start")
-UNKNOWN_CLASSES_HINT = "{} is no class that '{}' knows: images of it would be left out. {}{}."
-NO_DATA = "(no data yet)"  # stands for a data set while none is ticked, so that a recipe can be shown without one
+UNKNOWN_CLASSES_HINT = "{} is not a class of '{}': its images would be left out. {}{}."
+NO_DATA = "(no data yet)"  # placeholder while no data set is ticked, so that a recipe can be shown
 
 
 class TrainControls(QWidget):
@@ -58,19 +58,19 @@ class TrainControls(QWidget):
         self.recipe_form = RecipeForm(self.settings, self.icons)
         self.run_list = RunList(self.icons)
         self.run_page = RunPage(self.icons, self.settings)
-        self.start_hint = named(WrappedLabel(), "start_offer", "Classes that the start does not know")
+        self.start_hint = named(WrappedLabel(), "start_offer", "Classes that the starting model does not have")
         self.start_hint.setToolTip("")
-        self.forecast_label = named(quiet_label(), "forecast", "What the training would use and take")
-        self.warning_label = named(QLabel(), "warning", "What is in the way")
+        self.forecast_label = named(quiet_label(), "forecast", "Images, time and memory of the training")
+        self.warning_label = named(QLabel(), "warning", "Why the training cannot start, or warnings")
         self.start_button = named(QPushButton("Start"), "primary", "Start the training")
         self.status = StatusLine(self.icons)
         self._lay_out()
         self.icons.apply()
 
     def build_base_recipe(self) -> TrainRecipe:
-        """Give the recipe that is picked, with the data and the start that are picked, before any change by hand.
+        """Return the selected recipe with the selected data and start, without manual changes.
 
-        With a stand-in where no data set is ticked.
+        If no data set is ticked, it contains a placeholder.
         """
         datasets = self.data_picker.datasets or (NO_DATA,)
         shipped, loaded = self.recipe_picker.shipped_recipe, self.recipe_picker.loaded_recipe
@@ -80,35 +80,35 @@ class TrainControls(QWidget):
         if loaded is not None:
             return adapt_recipe(loaded, start, datasets, self.start_picker.take)
         if shipped is None:
-            raise BundleError("no recipe is picked: choose one from the list.")
+            raise BundleError("no recipe is selected. Select one from the list.")
         return shipped.complete(datasets, start, self.start_picker.take)
 
     def build_recipe(self) -> TrainRecipe:
-        """Give the recipe as the controls show it."""
-        picked: dict[str, Any] = {
+        """Return the recipe with the displayed values."""
+        selected: dict[str, Any] = {
             "data": {"datasets": self.data_picker.datasets or (NO_DATA,), "base": self.data_picker.base_data},
             "model": {"start": self.start_picker.start, "take": self.start_picker.take},
         }
-        return TrainRecipe.parse(merge_values(self.recipe_form.values(), picked), "the recipe")
+        return TrainRecipe.parse(merge_values(self.recipe_form.values(), selected), "the recipe")
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
-        """Show a recipe as if the user had chosen each of its values."""
+        """Show a recipe as if the user had entered its values."""
         self.data_picker.select(recipe.data.datasets, recipe.data.base)
         self.start_picker.start, self.start_picker.take = recipe.model.start, recipe.model.take
         self.recipe_form.set_values(recipe)
 
     @property
     def unknown_classes(self) -> tuple[str, ...]:
-        """Classes of the data that the model which is gone on from does not know: what is of them would be left out."""
+        """Classes of the data that the starting model does not have; their images would be left out."""
         bundle, picker = self.start_picker.bundle, self.start_picker
         if bundle is None or bundle.config.classifier is None or picker.task != bundle.config.task:
             return ()
-        known = {name.lower() for name in bundle.config.classes}
-        there = self.recipe_form.classification_form.available_classes if picker.take == ALL else ()
-        return tuple(name for name in there if name.lower() not in known)
+        model_classes = {name.lower() for name in bundle.config.classes}
+        data_classes = self.recipe_form.classification_form.available_classes if picker.take == ALL else ()
+        return tuple(name for name in data_classes if name.lower() not in model_classes)
 
     def update_start_hint(self) -> None:
-        """Offer another start where the one that is picked would leave classes out."""
+        """Suggest another start if the selected one would leave classes out."""
         new, bundle, link = self.unknown_classes, self.start_picker.bundle, self.icons.link
         if new and bundle is not None:
             imagenet = f", or from {link(IMAGENET, 'ImageNet')}" if is_imagenet_available() else ""
@@ -119,25 +119,23 @@ class TrainControls(QWidget):
         self.start_hint.setVisible(bool(new))
 
     def show_page(self, of_run: bool) -> None:
-        """Turn to the page of a run, or back to the settings."""
+        """Show the page of a run, or the settings."""
         self._pages.setCurrentIndex(int(of_run))
         self._footer.setVisible(not of_run)
 
     @property
     def is_run_page_shown(self) -> bool:
-        """Whether the page of a run is shown."""
         return bool(self._pages.currentIndex() == 1)
 
     def update_state(self, why_not: str, *, empty: bool) -> None:
-        """Show what can be done now, and why not where it cannot."""
         self.welcome.setVisible(empty)
         self._settings_part.setVisible(not empty)
         self._footer.setVisible(not empty and not self.is_run_page_shown)
         self.start_button.setEnabled(not why_not)
-        self.start_button.setToolTip(why_not or f"Train in a process of its own; you can go on working ({START_KEY})")
+        self.start_button.setToolTip(why_not or f"Start training in the background ({START_KEY})")
 
     def _lay_out(self) -> None:
-        """Put everything in its place: what is long scrolls, Start and the status line stay in sight."""
+        """Create the layout: settings scroll, Start and the status line stay visible."""
         settings_page = QWidget()
         column = QVBoxLayout(settings_page)
         column.setContentsMargins(6, 6, 6, 6)
@@ -183,7 +181,6 @@ class TrainControls(QWidget):
         return part
 
     def _create_footer(self) -> QWidget:
-        """Make what stands above Start, and Start."""
         part = QWidget()
         column = QVBoxLayout(part)
         column.setContentsMargins(0, 0, 0, 0)
@@ -200,18 +197,15 @@ class TrainControls(QWidget):
 
 
 def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: str = "all") -> TrainRecipe:
-    """Let a recipe of the user's own begin with something else and learn from other data.
-
-    Otherwise the same.
-    """
+    """Return a user recipe with another start and other data."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.weights_location import find_weights_file
 
     network: dict[str, Any] = {"start": start, "take": take}
     if start not in ("imagenet", "none", recipe.model.start) and find_weights_file(start) is None:
         config = find_bundle(start).config
-        known = ("architecture", "options", "input_size", "preprocessing")
-        network |= {name: getattr(config, name) for name in known}
+        fields = ("architecture", "options", "input_size", "preprocessing")
+        network |= {name: getattr(config, name) for name in fields}
     model = recipe.model.model_copy(update=network)
     return recipe.model_copy(update={"model": model, "data": recipe.data.model_copy(update={"datasets": datasets})})
 
@@ -224,17 +218,17 @@ def _label(text: str) -> QLabel:
 
 
 class TrainWelcome(Welcome):
-    """An area for folders, with links that do what they say: ``lesion`` and ``folder``."""
+    """A drop area for folders, with the links ``lesion`` and ``folder``."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)
         named(self, "welcome", "Correct masks or choose a folder", "Drop a folder with dataset.csv here")
 
     def _update_text(self) -> None:
-        """Write the invitation in the colours of the theme."""
+        """Write the text in the colors of the theme."""
         lesion = self._icons.link("lesion", "Correct masks in the Lesion dock")
         folder = self._icons.link("folder", "choose a folder")
         self._label.setText(
-            f"<p style='font-size: 14pt'>{lesion}<br>and add them,</p>"
+            f"<p style='font-size: 14pt'>{lesion}<br>and add them to the corrections,</p>"
             f"<p style='font-size: 11pt'>or {folder} with dataset.csv, or drop one here.</p>"
         )

@@ -1,4 +1,4 @@
-"""The live curves of a run: losses above, what the validation images say below, values under the mouse."""
+"""Live curves of a run: losses above, validation metrics below, with the values at the mouse position."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.train.plot import CurvePlot
 
-MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # what picks the epoch, and another measure beside it
-# Colours of Okabe and Ito (2008), darker on a light ground: eyes of every kind can tell them apart, and so can shape.
+MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # the metric that selects the epoch, and a second one
+# Colors of Okabe and Ito (2008), darker on a light background: safe for color-blind users; shapes differ, too.
 PLOTS = {
     "loss": (
         CurveStyle("training", "#e69f00", "#b35c00", width=1.2),
@@ -39,17 +39,17 @@ PLOTS = {
     ),
 }
 TIPS = {
-    "loss": "Loss of the training and validation images: less is better",
-    "overlap": "Of the validation images, at the network's size; the dashed line marks the best epoch, which is kept",
+    "loss": "Loss on the training and validation set; lower is better",
+    "overlap": "Metrics on the validation set at the network's input size; the dashed line marks the best epoch (kept)",
 }
 LABELS = {"loss": "loss", "overlap": "0 to 1"}
-HEIGHT_PX = 2 * (128 + 21)  # kept before there is anything to see, so that nothing jumps
-NOTHING_YET = "The curves begin with the first batches."
+HEIGHT_PX = 2 * (128 + 21)  # reserved from the start, so that the layout does not jump
+NOTHING_YET = "Curves appear after the first batches."
 SYMBOLS = {"o": "●", "s": "■", None: "━"}
 
 
 class TrainingCurves(QWidget):
-    """Two plots that share the axis of epochs; their legends give the values under the mouse, else the last ones."""
+    """Two plots over the epochs; the legends show the values at the mouse position, or the last ones."""
 
     ready = Signal()
 
@@ -64,7 +64,7 @@ class TrainingCurves(QWidget):
         self.plots: dict[str, CurvePlot] = {}
         self._new_plots: dict[str, CurvePlot] = {}
         self._legends: dict[str, QLabel] = {}
-        self._turns = GuiTaskQueue(self)
+        self._tasks = GuiTaskQueue(self)
         self._empty = quiet_label(NOTHING_YET)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._page = QWidget()
@@ -78,7 +78,7 @@ class TrainingCurves(QWidget):
         icons.changed.connect(self._on_theme)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Fetch the plot library in a thread when somebody looks for the first time; it takes a while to import."""
+        """Import the plot library in a thread when shown for the first time, because it takes a while."""
         super().showEvent(event)
         if self._job is None:
             self._job = BackgroundJob(_import_plots)
@@ -86,27 +86,24 @@ class TrainingCurves(QWidget):
             self._job.start()
 
     def show_run(self, losses: LossCurve, metrics: list[dict[str, float]], epochs: int | None) -> None:
-        """Show a run as it is now."""
+        """Show the curves of a run."""
         new = (losses, metrics, epochs or 0)
         if new != (self._losses, self._rows, self._epochs):
             self._losses, self._rows, self._epochs = losses, list(metrics), epochs or 0
             self._draw()
 
     def values_at(self, epoch: float | None = None) -> dict[str, float | None]:
-        """Give the value of each curve at a place.
-
-        Title of the curve to value; None where there is none.
-        """
+        """Return the value of each curve at an epoch, by title; None if there is none."""
         found = {"training": _nearest_value(*self._training_loss(), epoch)}
         for key, name in (("tuning_loss", "validation"), *self._measures):
-            places, values = _metric_column(self._rows, key)
-            by_epoch = dict(zip(places, values, strict=True))
+            epochs, values = _metric_column(self._rows, key)
+            by_epoch = dict(zip(epochs, values, strict=True))
             found[name] = by_epoch.get(_nearest_epoch(epoch)) if epoch is not None else values[-1] if values else None
         return found
 
-    def _on_imported(self, module: Any) -> None:  # noqa: ANN401 - mypy knows no attributes of a module
-        """Build one plot a turn; two at once would be felt."""
-        self._turns.add(*(partial(self._add_plot, module.CurvePlot, title) for title in PLOTS), self._on_built)
+    def _on_imported(self, module: Any) -> None:  # noqa: ANN401 - mypy has no attributes of a module
+        """Create one plot per event loop iteration, because two at once would be noticeable."""
+        self._tasks.add(*(partial(self._add_plot, module.CurvePlot, title) for title in PLOTS), self._on_built)
 
     def _add_plot(self, kind: type[CurvePlot], title: str) -> None:
         legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
@@ -156,22 +153,22 @@ class TrainingCurves(QWidget):
 
     @property
     def _measures(self) -> tuple[tuple[str, str], ...]:
-        """Key and title of what the validation images say: Jaccard and Dice, or those of a classifier."""
+        """Key and title of the validation metrics: Jaccard and Dice, or those of a classifier."""
         return monitor_from_values(self._rows[-1] if self._rows else {}).measures
 
     def _training_loss(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Give the training loss: of the steps, or of whole epochs where a run of few steps tells of fewer steps."""
+        """Return the training loss of the steps, or of the epochs if there are fewer steps."""
         if len(self._losses.values) < len(self._rows):
             return _metric_column(self._rows, "loss")
         return self._losses.epochs, self._losses.values
 
     def _update_legends(self) -> None:
-        """Write the legends: each curve with its mark, colour and value."""
+        """Write the legends: each curve with its symbol, color and value."""
         if not self.plots:
             return
         values, best = self.values_at(self._epoch_under_mouse), find_best_row(self._rows)
         titles = dict(zip((MONITOR_CURVE, SECOND_CURVE), (title for _, title in self._measures), strict=True))
-        place = None if self._epoch_under_mouse is None else f"epoch {_nearest_epoch(self._epoch_under_mouse)}"
+        epoch_text = None if self._epoch_under_mouse is None else f"epoch {_nearest_epoch(self._epoch_under_mouse)}"
         for title, curves in PLOTS.items():
             parts = [
                 self._format_legend_entry(curve, name, values[name])
@@ -180,8 +177,8 @@ class TrainingCurves(QWidget):
             ]
             if title == "overlap" and best is not None and self._epoch_under_mouse is None:
                 parts.append(f"┊ best: {int(best['epoch']) + 1}")
-            elif title == "loss" and place is not None:
-                parts.append(place)
+            elif title == "loss" and epoch_text is not None:
+                parts.append(epoch_text)
             self._legends[title].setText("&nbsp; ".join(parts))
             self._legends[title].setToolTip(TIPS[title])
 
@@ -191,26 +188,26 @@ class TrainingCurves(QWidget):
 
 
 def _import_plots(run: RunContext) -> ModuleType:
-    """Import the plots, and pyqtgraph with them: 100 ms and more."""
+    """Import the plots and pyqtgraph, which takes 100 ms or more."""
     return import_module("napari_melanoma.ui.train.plot")
 
 
 def _metric_column(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """Give a column of the table of metrics: where on the axis of epochs, and the values that were measured."""
+    """Return the epochs and values of a metric."""
     found = [(parse_number(row, "epoch"), parse_number(row, name)) for row in rows]
-    known = [(epoch + 1, value) for epoch, value in found if epoch is not None and value is not None]
-    return [epoch for epoch, _ in known], [value for _, value in known]
+    points = [(epoch + 1, value) for epoch, value in found if epoch is not None and value is not None]
+    return [epoch for epoch, _ in points], [value for _, value in points]
 
 
 def _nearest_epoch(epoch: float) -> int:
-    """Name the epoch whose end is nearest, counted from 1."""
+    """Return the epoch whose end is nearest, counted from 1."""
     return max(1, math.floor(epoch + 0.5))
 
 
-def _nearest_value(places: Sequence[float], values: Sequence[float], at: float | None) -> float | None:
-    """Give the value whose place is nearest, or the last one."""
+def _nearest_value(epochs: Sequence[float], values: Sequence[float], at: float | None) -> float | None:
+    """Return the value at the nearest epoch, or the last one."""
     if not values:
         return None
     if at is None:
         return values[-1]
-    return values[int(np.abs(np.asarray(places) - at).argmin())]
+    return values[int(np.abs(np.asarray(epochs) - at).argmin())]

@@ -1,4 +1,4 @@
-"""Data sets to train on, and what each has to offer."""
+"""Data sets for training, with the numbers of their images."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
+READING = "reading ..."
+NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
+INDENT_PX = 20  # below the text of a check box
+NO_BASE = "Optional: data that the model was trained on."
+
 
 @dataclass(frozen=True)
 class DataSetCounts:
-    """A data set in numbers; ``waiting`` are images whose mask nobody has judged yet, ``refused`` those judged bad.
-
-    ``tiles`` says of tiles of slides of which size they are; empty for photographs.
-    """
+    """Numbers of a data set; ``tiles`` is the size of slide tiles, empty for photographs."""
 
     folder: Path
     images: int = 0
@@ -40,26 +42,23 @@ class DataSetCounts:
 
     @property
     def summary(self) -> str:
-        """The numbers in one line."""
+        """The numbers as one line."""
         if not self.usable:
             return "no image with a mask yet"
-        said = [f"{format_count(self.usable, 'image')} with masks"]
+        parts = [f"{format_count(self.usable, 'image')} with masks"]
         if self.tiles:
-            said = [f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"]
+            parts = [f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"]
         if self.corrected:
-            said.append(f"{self.corrected:,} corrected")
-        if self.patients < self.usable:  # else nobody is named, or each has one image
-            said.append(f"{self.patients:,} patients or {'areas' if self.tiles else 'lesions'}")
+            parts.append(f"{self.corrected:,} corrected")
+        if self.patients < self.usable:  # else patients are unknown, or have one image each
+            parts.append(f"{self.patients:,} patients or {'areas' if self.tiles else 'lesions'}")
         if self.unreviewed:
-            said.append(f"{self.unreviewed:,} to review")
-        return ", ".join(said)
+            parts.append(f"{self.unreviewed:,} to review")
+        return ", ".join(parts)
 
 
 def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
-    """Read a data set and count.
-
-    Returns all zero for an empty one.
-    """
+    """Count the images of a data set; all counts are zero for an empty one."""
     from napari_melanoma.data.corrections import Corrections
     from napari_melanoma.data.dataset import TRAINING_REVIEWS, read_dataset
 
@@ -81,7 +80,7 @@ def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
 
 
 def _describe_tiles(folder: Path) -> str:
-    """Say of which size tiles are; empty for photographs."""
+    """Describe the size of tiles; empty for photographs."""
     from napari_melanoma.slides.tile_sets import read_tile_set
 
     tiles = read_tile_set(folder)
@@ -89,38 +88,30 @@ def _describe_tiles(folder: Path) -> str:
 
 
 def check_is_folder(folder: Path) -> None:
-    """Refuse what cannot be a data set, before anything of it is read."""
+    """Raise an error if a path is not a folder."""
     if folder.is_dir():
         return
     if folder.exists():
-        raise DataSetError(f"{folder} is a file. A data set is a folder with dataset.csv in it: choose that folder.")
-    raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
+        raise DataSetError(f"{folder} is a file. A data set is a folder with dataset.csv: select that folder.")
+    raise DataSetError(f"{folder} was not found: it was moved, or its disk is not connected.")
 
 
 def data_set_folder(path: Path) -> Path:
-    """Take what a person chose or dropped for a data set.
-
-    Returns the folder, absolute.
-    """
+    """Return the absolute folder of a selected or dropped data set."""
     folder = path.parent if path.suffix.lower() == ".csv" else path
     return folder.expanduser().absolute()
 
 
-READING = "reading ..."
-NO_CORRECTIONS = "none yet: correct a mask in the Lesion dock, then press Add to corrections there"
-INDENT_PX = 20  # under the words of a check box
-
-
 @dataclass(frozen=True)
 class OutsideFiles:
-    """Why a data set cannot be used unless the user confirms it: the error, and the files that lie elsewhere."""
+    """Files outside a data set, which the user must confirm: the error, and a description of the files."""
 
     reason: Exception
     files: str
 
 
 class DataSetRow(QWidget):
-    """One data set: a box to tick, what it has to offer, and a way to take it off the list."""
+    """One data set: a check box, its counts, and a button that removes it from the list."""
 
     toggled = Signal(bool)
     removed = Signal()
@@ -132,13 +123,13 @@ class DataSetRow(QWidget):
         self.is_corrections = is_corrections
         self._ticked = False
         name = "Corrections" if self.is_corrections else folder.name
-        tip = "The masks that you corrected in the Lesion dock" if self.is_corrections else str(folder)
+        tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
         self._description = quiet_label(READING)
         self._description.setObjectName(f"about {name}")
         self._description.setContentsMargins(INDENT_PX, 0, 0, 0)
         self._remove_button = tool_button(
-            f"remove {name}", f"Take {name} off the list", f"Take {name} off the list; its files stay"
+            f"remove {name}", f"Remove {name} from the list", f"Remove {name} from the list; its files are kept"
         )
         icons.add(self._remove_button, "delete_shape")
         self._remove_button.setVisible(not self.is_corrections)
@@ -154,21 +145,21 @@ class DataSetRow(QWidget):
 
     @property
     def is_used(self) -> bool:
-        """Whether it is ticked and has something to offer, as far as is known."""
+        """Whether it is ticked and has usable images, as far as is known."""
         return self._ticked and (self.counts is None or self.counts.usable > 0)
 
     @property
     def is_ticked(self) -> bool:
-        """Whether it shall be used as soon as it has something to offer; an empty one is shown without its tick."""
+        """Whether it is to be used; an empty data set is shown without its tick."""
         return self._ticked
 
     @is_ticked.setter
-    def is_ticked(self, wanted: bool) -> None:
-        self._ticked = wanted
+    def is_ticked(self, ticked: bool) -> None:
+        self._ticked = ticked
         self._update_check_box()
 
     def show_counts(self, counts: DataSetCounts) -> None:
-        """Show what was counted."""
+        """Show the counts."""
         self.counts = counts
         self._update_check_box()
         empty = self.is_corrections and not counts.images
@@ -191,8 +182,8 @@ class DataSetRow(QWidget):
         self._ticked = on
         self.toggled.emit(on)
 
-    def _set_description(self, words: str, *, fault: bool) -> None:
-        self._description.setText(words)
+    def _set_description(self, text: str, *, fault: bool) -> None:
+        self._description.setText(text)
         self._description.setProperty("quiet", not fault)
         self._description.setProperty("fault", fault)
         self._description.style().unpolish(self._description)
@@ -200,7 +191,7 @@ class DataSetRow(QWidget):
 
 
 class DataSetList(QWidget):
-    """Data sets of one purpose."""
+    """List of data sets for one purpose."""
 
     changed = Signal()
     added = Signal(str)
@@ -215,32 +206,32 @@ class DataSetList(QWidget):
         self._settings = settings
         self._icons = icons
         self._rows: dict[Path, DataSetRow] = {}
-        self._unverified: set[Path] = set()  # not known to be data sets yet
+        self._unverified: set[Path] = set()  # not checked yet
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(3)
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_counted)
         self._corrections = corrections
-        kept = {Path(folder): bool(used) for folder, used in settings.get(f"train/{name}", dict[str, bool]()).items()}
+        stored = {Path(folder): bool(used) for folder, used in settings.get(f"train/{name}", dict[str, bool]()).items()}
         if corrections is not None:
-            kept = {corrections: True} | kept
-        for folder, used in kept.items():
+            stored = {corrections: True} | stored
+        for folder, used in stored.items():
             self._add_row(folder, used)
 
     @property
     def folders(self) -> list[Path]:
-        """The data sets that are used, in their order."""
+        """The used data sets, in their order."""
         return [folder for folder, row in self._rows.items() if row.is_used]
 
     @property
     def has_uncounted(self) -> bool:
-        """Whether nothing is known yet of a data set that shall be used; later counts replace what is known."""
+        """Whether a ticked data set has not been counted yet."""
         return any(row.is_ticked and row.counts is None for row in self._rows.values())
 
     @property
     def rows(self) -> list[DataSetRow]:
-        """Every data set on the list."""
+        """All data sets of the list."""
         return list(self._rows.values())
 
     @property
@@ -249,7 +240,7 @@ class DataSetList(QWidget):
         return self._latest.busy
 
     def choose_folder(self) -> None:
-        """Let the user choose a folder."""
+        """Open a folder dialog."""
         dialog = QFileDialog(self.window(), "Folder with dataset.csv", str(Path.home()))
         dialog.setObjectName("data_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
@@ -259,7 +250,7 @@ class DataSetList(QWidget):
         dialog.open()
 
     def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
-        """Put folders on the list once they are known to be data sets; one that is there already is ticked."""
+        """Add folders to the list once they are checked; tick those that are listed already."""
         for path in paths:
             folder = data_set_folder(path)
             if folder not in self._rows:
@@ -271,25 +262,25 @@ class DataSetList(QWidget):
                 self._on_toggled()
 
     def select_only(self, folders: Sequence[Path]) -> None:
-        """Tick these data sets and no others; those that are not on the list come on it."""
-        wanted = [data_set_folder(folder) for folder in folders]
+        """Tick only these data sets; add those that are not listed."""
+        selected = [data_set_folder(folder) for folder in folders]
         for folder, data_row in self._rows.items():
-            data_row.is_ticked = folder in wanted
-        self.add(wanted)
+            data_row.is_ticked = folder in selected
+        self.add(selected)
         self._on_toggled()
 
     def set_corrections_folder(self, folder: Path) -> None:
-        """Count the corrections again, wherever they are now."""
-        before, self._corrections = self._corrections, folder
-        if before != folder and before is not None:
-            self._remove(before)
+        """Set the folder of the corrections, and count them again."""
+        previous, self._corrections = self._corrections, folder
+        if previous != folder and previous is not None:
+            self._remove(previous)
             self._remove(folder)
             self._add_row(folder, True)
         else:
             self.recount(folder)
 
     def recount(self, folder: Path | None = None) -> None:
-        """Count again, for the files may be other ones."""
+        """Count again, because files may have changed."""
         for each in [folder] if folder else list(self._rows):
             self._latest.submit(str(each), partial(_create_count_job, each, each == self._corrections))
 
@@ -317,8 +308,8 @@ class DataSetList(QWidget):
         self.add([Path(name)])
 
     def _on_toggled(self, on: bool = False) -> None:
-        known = {str(folder): row.is_ticked for folder, row in self._rows.items() if folder not in self._unverified}
-        self._settings.set(f"train/{self.objectName()}", known)
+        ticked = {str(folder): row.is_ticked for folder, row in self._rows.items() if folder not in self._unverified}
+        self._settings.set(f"train/{self.objectName()}", ticked)
         self.changed.emit()
 
     def _on_counted(self, found: tuple[Path, DataSetCounts | OutsideFiles | Exception]) -> None:
@@ -348,11 +339,11 @@ class DataSetList(QWidget):
             self._on_toggled()
 
     def _confirm_outside_files(self, folder: Path, outside: OutsideFiles) -> None:
-        """Ask whether files elsewhere may be used; the answer holds until napari is closed."""
+        """Ask whether outside files may be used; the choice is valid until napari is closed."""
         box = QMessageBox(QMessageBox.Icon.Warning, "Files outside the data set", outside.files, parent=self.window())
         box.setObjectName("outside_dialog")
-        box.setTextFormat(Qt.TextFormat.PlainText)  # names of files are no markup
-        box.setInformativeText("Use them only if you trust the data set. They are read, and never changed.")
+        box.setTextFormat(Qt.TextFormat.PlainText)  # file names are not markup
+        box.setInformativeText("Use them only if you trust the data set. They are only read, never changed.")
         use = box.addButton("Use These Files", QMessageBox.ButtonRole.AcceptRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
 
@@ -369,7 +360,7 @@ class DataSetList(QWidget):
 
 
 def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
-    """Make the work of a thread: the folder with its counts, or with what is wrong with it."""
+    """Create the job of a thread that returns the folder with its counts, or its error."""
 
     def work(run: RunContext) -> tuple[Path, DataSetCounts | OutsideFiles | Exception]:
         from napari_melanoma.data.dataset import OutsideFolderError, describe_outside_files
@@ -384,11 +375,8 @@ def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
     return work
 
 
-NO_BASE = "Optional: data that the model was trained on."
-
-
 class DataPicker(QWidget):
-    """Two lists of data sets: to learn from, and to keep what was learnt before."""
+    """Two lists of data sets: training data, and base data that preserve the earlier performance."""
 
     changed = Signal()
     added = Signal(str)
@@ -397,19 +385,19 @@ class DataPicker(QWidget):
     def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self.training_list = DataSetList("learn_from", "Data sets to learn from", settings, icons, settings.corrections)
-        self.base_list = DataSetList("base_data", "Data sets that keep it from forgetting", settings, icons)
+        self.training_list = DataSetList("learn_from", "Training data sets", settings, icons, settings.corrections)
+        self.base_list = DataSetList("base_data", "Base data sets", settings, icons)
         self._hint = quiet_label(NO_BASE)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         for title, name, part, tip in (
-            ("learn from", "add_data", self.training_list, "Add a folder with dataset.csv; or drop one on the dock"),
+            ("training data", "add_data", self.training_list, "Add a folder with dataset.csv, or drop one on the dock"),
             (
-                "keep from forgetting",
+                "base data",
                 "add_base",
                 self.base_list,
-                "Add data that the model was trained on before (optional)",
+                "Add earlier training data of the model, to preserve its performance on them (optional)",
             ),
         ):
             add = tool_button(name, f"Add a data set to: {title}", tip)
@@ -427,29 +415,29 @@ class DataPicker(QWidget):
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Folders to learn from."""
+        """Folders of the training data."""
         return tuple(str(folder) for folder in self.training_list.folders)
 
     @property
     def base_data(self) -> tuple[str, ...]:
-        """Folders that keep it from forgetting."""
+        """Folders of the base data."""
         return tuple(str(folder) for folder in self.base_list.folders)
 
     @property
     def has_uncounted(self) -> bool:
-        """Whether nothing is known yet of a data set that shall be used."""
+        """Whether a ticked data set has not been counted yet."""
         return self.training_list.has_uncounted or self.base_list.has_uncounted
 
     @property
     def kinds(self) -> frozenset[bool]:
-        """Of what the data sets to learn from are: True for tiles of slides, False for photographs."""
+        """Types of the training data: True for tiles of slides, False for photographs."""
         return frozenset(
             bool(row.counts.tiles) for row in self.training_list.rows if row.is_used and row.counts is not None
         )
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to learn from on the list, ticked or not, as far as is known."""
+        """Whether the list has no training data, ticked or not."""
         return not any(
             row.counts is None or row.counts.images or not row.is_corrections for row in self.training_list.rows
         )
@@ -460,12 +448,12 @@ class DataPicker(QWidget):
         return self.training_list.busy or self.base_list.busy
 
     def select(self, datasets: Sequence[str], base: Sequence[str]) -> None:
-        """Tick the data sets of a recipe and no others."""
+        """Tick only the data sets of a recipe."""
         self.training_list.select_only([Path(name) for name in datasets])
         self.base_list.select_only([Path(name) for name in base])
 
     def recount(self) -> None:
-        """Count every data set again, for files have gone or changed."""
+        """Count every data set again, because files may have changed."""
         self.training_list.recount()
         self.base_list.recount()
 
@@ -475,14 +463,14 @@ class DataPicker(QWidget):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Take folders: onto the list that they are dropped on."""
+        """Add folders to the list that they are dropped on."""
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         onto_base = self.base_list.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
         event.acceptProposedAction()
         (self.base_list if onto_base else self.training_list).add(paths)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Count the corrections again: another window may have added some."""
+        """Count the corrections again, because another window may have added some."""
         super().showEvent(event)
         self._on_corrections()
 

@@ -1,4 +1,4 @@
-"""The Train dock: choose data, a start and a recipe, start a run, watch it, take the new model over."""
+"""The Train dock: select data, a start and a recipe, start and follow a run, activate the new model."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.training.recipe import TrainRecipe
 
-NO_DATA = "Tick a data set that has masks, or add one with the plus."
-IS_TILES, TILE_RECIPE = True, "classify-tiles"  # what data sets are of; the recipe that is picked for such
-BOTH_KINDS = "Photographs and tiles of slides are ticked: a model learns from one kind. Untick the other."
-OF_TILES = "These are tiles of slides: pick a recipe for tiles of slides."
-NOT_OF_TILES = "The recipe is for tiles of slides: tick a data set of tiles, or pick another recipe."
-RUN_ACTIVE = "time and memory are estimated when no run is at work"
+NO_DATA = "Tick a data set with masks, or add one with the plus button."
+IS_TILES, TILE_RECIPE = True, "classify-tiles"  # type of the data, and the recipe selected for it
+BOTH_KINDS = "Photographs and tiles of slides are ticked. Tick data sets of one type only."
+OF_TILES = "The data are tiles of slides. Select a recipe for tiles of slides."
+NOT_OF_TILES = "The recipe is for tiles of slides. Tick a data set of tiles, or select another recipe."
+RUN_ACTIVE = "time and memory are estimated when no run is active"
 
 
 class TrainDock(TrainControls):
-    """Train a model on corrected masks or any data set, in a process that outlives the window."""
+    """Train a model on corrected masks or any data set, in a process that continues without the window."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -58,9 +58,9 @@ class TrainDock(TrainControls):
         self._add_shortcuts()
         self._restore()
         self.setAcceptDrops(True)
-        # Plain functions, not methods of the dock: when they are called there is no dock any more.
-        for last in (self.connections.close, partial(_close, self._client)):
-            self.destroyed.connect(last)
+        # Plain functions, not methods of the dock: the dock no longer exists when they are called.
+        for cleanup in (self.connections.close, partial(_close, self._client)):
+            self.destroyed.connect(cleanup)
 
     def _connect(self) -> None:
         self.data_picker.changed.connect(self._on_data)
@@ -95,7 +95,7 @@ class TrainDock(TrainControls):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way; a run at work is not meant."""
+        """Whether any work of the dock is pending, apart from active runs."""
         return any(
             part.busy
             for part in (
@@ -109,32 +109,32 @@ class TrainDock(TrainControls):
         )
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Watch the window that the dock is in now, and see what has changed meanwhile."""
+        """Watch the current window of the dock, and update the lists."""
         super().showEvent(event)
         self.run_controller.guard.watch()
         self.start_picker.refresh()
         self._check_recipe()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Hold no memory for estimates that nobody sees."""
+        """Free the memory of estimates while the dock is hidden."""
         super().hideEvent(event)
-        if isalive(self._client):  # at the end of a script Qt may delete it before the dock
+        if isalive(self._client):  # at exit Qt may delete it before the dock
             self.forecaster.stop()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Accept folders wherever they come, while the settings are shown."""
+        """Accept folders while the settings are shown."""
         if event.mimeData().hasUrls() and not self.is_run_page_shown:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Take folders to learn from."""
+        """Add folders to the training data."""
         event.acceptProposedAction()
         self.data_picker.training_list.add(
             [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         )
 
     def _restore(self) -> None:
-        """Begin with the recipe and the start of the last time."""
+        """Restore the recipe and the start of the last session."""
         self.recipe_picker.select(self.settings.get("train/recipe", ""))
         self.start_picker.of_slides = (
             self.recipe_picker.shipped_recipe is not None and self.recipe_picker.shipped_recipe.is_of_slides
@@ -144,7 +144,7 @@ class TrainDock(TrainControls):
         self._show_base_recipe(self.recipe_form.set_recipe)
 
     def _show_base_recipe(self, show: Callable[[TrainRecipe], None]) -> None:
-        """Show the recipe that is picked, with its data and its start."""
+        """Show the selected recipe with its data and start."""
         try:
             show(self.build_base_recipe())
         except MelanomaError as error:
@@ -152,13 +152,13 @@ class TrainDock(TrainControls):
         self._check_recipe()
 
     def _on_data(self) -> None:
-        """Follow the data: tiles of slides say which they are, and are learnt from by recipes of their own."""
+        """Update the recipe: tiles of slides need a recipe for tiles."""
         shipped, kinds = self.recipe_picker.shipped_recipe, self.data_picker.kinds
-        fresh, self._kinds = kinds != self._kinds, kinds
-        if fresh and kinds == {IS_TILES} and shipped is not None and not shipped.is_of_slides:
+        has_changed, self._kinds = kinds != self._kinds, kinds
+        if has_changed and kinds == {IS_TILES} and shipped is not None and not shipped.is_of_slides:
             self.recipe_picker.select(TILE_RECIPE)
             self._on_recipe()
-            self.status.show_message("These are tiles of slides: a recipe for such is picked.")
+            self.status.show_message("The data are tiles of slides: a recipe for tiles was selected.")
         elif shipped is not None and shipped.is_of_slides:
             self._show_base_recipe(self.recipe_form.update_recipe)
         else:
@@ -174,7 +174,7 @@ class TrainDock(TrainControls):
                 self.start_picker.start = shipped.start
             elif other or self.start_picker.start in (IMAGENET, NOTHING):
                 self.start_picker.start = DEFAULT_BUNDLE
-            if other:  # next time too, for a start of the other kind is none
+            if other:  # also for the next session, because a start of the other type is not listed
                 self.settings.set("train/start", self.start_picker.start)
         elif loaded is not None:
             self.data_picker.select(loaded.data.datasets, loaded.data.base)
@@ -187,7 +187,7 @@ class TrainDock(TrainControls):
         self._show_base_recipe(self.recipe_form.update_recipe)
 
     def _on_start_hint(self, link: str) -> None:
-        """Take the other start that was offered."""
+        """Use the suggested start."""
         if link == ENCODER:
             self.start_picker.take = ENCODER
         else:
@@ -195,7 +195,7 @@ class TrainDock(TrainControls):
         self._on_start_from()
 
     def _check_recipe(self) -> None:
-        """Find out whether the recipe as it is shown can be started."""
+        """Check whether the displayed recipe can be started."""
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
         self.update_start_hint()
         fault = self._find_obvious_error()
@@ -208,8 +208,8 @@ class TrainDock(TrainControls):
             self.forecaster.set_error(str(error))
 
     def _find_obvious_error(self) -> str:
-        """What can be seen to be wrong without reading anything."""
-        if self.data_picker.has_uncounted:  # corrections that nobody has made yet are not missing
+        """Return an error that can be found without reading files, or ""."""
+        if self.data_picker.has_uncounted:  # not counted yet is not the same as missing
             return READING
         if not self.data_picker.datasets:
             return NO_DATA
@@ -223,16 +223,16 @@ class TrainDock(TrainControls):
         return next(iter(self.recipe_form.faults), "")
 
     def _show_forecast(self) -> None:
-        known = self.forecaster
-        if known.data_error != self._data_error:  # the list may still say what was there before
-            self._data_error = known.data_error
+        forecast = self.forecaster
+        if forecast.data_error != self._data_error:  # the list may be outdated
+            self._data_error = forecast.data_error
             self.data_picker.recount()
-        self.forecast_label.setText(known.summary)
-        self.forecast_label.setToolTip(known.estimate_basis)
-        self.warning_label.setText(known.error or known.warnings)
-        self.warning_label.setVisible(bool(known.error or known.warnings))
+        self.forecast_label.setText(forecast.summary)
+        self.forecast_label.setToolTip(forecast.estimate_basis)
+        self.warning_label.setText(forecast.error or forecast.warnings)
+        self.warning_label.setVisible(bool(forecast.error or forecast.warnings))
         self.update_state(
-            "Starting ..." if self.run_controller.starting else known.error, empty=self.data_picker.is_empty
+            "Starting ..." if self.run_controller.starting else forecast.error, empty=self.data_picker.is_empty
         )
 
     def _on_runs(self) -> None:
@@ -247,7 +247,7 @@ class TrainDock(TrainControls):
 
     def _on_save(self, path: Path) -> None:
         if not self.data_picker.datasets:
-            self.status.show_message(f"A recipe names its data. {NO_DATA}")
+            self.status.show_message(f"A recipe needs data sets. {NO_DATA}")
             return
         try:
             recipe = self.build_recipe()
@@ -273,12 +273,12 @@ class TrainDock(TrainControls):
 
 
 def _close(client: WorkerClient) -> None:
-    """End a worker, unless Qt has done so."""
+    """Close a worker, unless Qt has deleted it."""
     if isalive(client):
         client.close()
 
 
 def _save(path: Path, recipe: TrainRecipe, run: RunContext) -> str:
-    """Write a recipe, and say so."""
+    """Write a recipe; return the message for the user."""
     write_toml(path, recipe)
-    return f"Saved as {path}. Anywhere: napari-melanoma train --config {path.name} --out RUN"
+    return f"Saved as {path}. Run it with: napari-melanoma train --config {path.name} --out RUN"

@@ -1,4 +1,4 @@
-"""What is known of a recipe before it runs: checks, time and memory."""
+"""Checks and estimates of a recipe before it runs: images, time and memory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
-NONE_HELD_OUT = "none to compare the new model with the old one"
-DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that its data decide
+NONE_HELD_OUT = "none for testing"
+DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on its data
+ESTIMATE_REST_MS = 900  # after the last change of the recipe, before a measurement
+MB = 1024**2
+MINUTE, HOUR, DAY = 60, 3600, 86400
+READING = "Reading the data ..."
+ESTIMATING = "estimating time and memory ..."
+REST_MS = 250  # after the last change of the controls, before the data sets are read
 
 
 @dataclass(frozen=True)
 class RecipeImageCounts:
-    """How many images a run would use for what.
+    """Numbers of images of a run.
 
-    ``learn`` are for training, ``tuning`` for validation, ``held_out`` for the comparison with the old model, ``base``
-    are of base data, and ``left_out`` are not used, as others of their patients are held out. ``warning`` is a sentence
-    where the start was trained on images that are held out.
+    ``held_out``: test set; ``left_out``: not used, because other images of their patients are in the test set;
+    ``warning``: a sentence if the starting model was trained on test images.
     """
 
     training: int
@@ -42,18 +47,18 @@ class RecipeImageCounts:
 
     @property
     def summary(self) -> str:
-        """The numbers in one line."""
+        """The numbers as one line."""
         total = format_count(self.training + self.validation + self.held_out + self.left_out, "image")
-        said = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
-        said.append(f"{self.held_out:,} to compare the new model with the old one" if self.held_out else NONE_HELD_OUT)
+        parts = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
+        parts.append(f"{self.held_out:,} for testing" if self.held_out else NONE_HELD_OUT)
         if self.left_out:
-            said.append(f"{self.left_out:,} not used, as others of their patients are held out")
-        base = f"; {format_count(self.base, 'image')} of other data against forgetting" if self.base else ""
-        return f"{total} with masks: {', '.join(said)}{base}"
+            parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
+        base = f"; {format_count(self.base, 'image')} of base data" if self.base else ""
+        return f"{total} with masks: {', '.join(parts)}{base}"
 
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
-    """Check a recipe; of its images only thumbnails of those held out are read."""
+    """Check a recipe; only thumbnails of the test images are read."""
     from napari_melanoma.evaluation.overlap import start_overlap_warning
     from napari_melanoma.training.data_checks import check_counts
     from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
@@ -63,7 +68,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
     both = set(recipe.data.datasets) & set(recipe.data.base)
     if both:
         names = ", ".join(sorted(Path(name).name for name in both))
-        raise DataSetError(f"the data set {names} is named twice, to learn from and against forgetting. Tick it once.")
+        raise DataSetError(f"the data set {names} is both training data and base data. Tick it only once.")
     for name in (*recipe.data.datasets, *recipe.data.base):
         check_is_folder(Path(name).expanduser())
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
@@ -82,7 +87,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
 
 
 def check_network(recipe: TrainRecipe) -> None:
-    """Check that the network is the one of the model that it starts from."""
+    """Check that the network matches the starting model."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.zoo import list_architectures
     from napari_melanoma.runs.start import check_start
@@ -94,33 +99,28 @@ def check_network(recipe: TrainRecipe) -> None:
         check_start(recipe)
         return
     start = find_bundle(model.start).config
-    if not recipe.continues_from(start):  # its encoder alone is taken
+    if not recipe.continues_from(start):  # only its encoder is used
         check_start(recipe)
         return
-    if recipe.task == "classification":  # what follows from its data is no choice
+    if recipe.task == "classification":  # options that depend on the data are not compared
         options = options.model_copy(update={name: config.model_fields[name].default for name in DATA_OPTIONS})
         start = start.model_copy(update={"options": {k: v for k, v in start.options.items() if k not in DATA_OPTIONS}})
     if start.architecture != model.architecture:
-        differs = f"its network is {start.architecture}, and the recipe's is {model.architecture}"
+        difference = f"its network is {start.architecture}, the recipe's is {model.architecture}"
     elif config.parse(start.options, "the start") != options:
-        differs = f"its {start.architecture} has other options than the recipe's"
+        difference = f"its {start.architecture} has other options than the recipe's"
     else:
         return
     raise ConfigError(
-        f"The weights of {start.name} do not fit: {differs}. "
-        "Set architecture and options back under Advanced, Model, or start from something else."
+        f"The weights of {start.name} do not fit: {difference}. "
+        "Reset architecture and options under Advanced, Model, or select another start."
     )
 
 
-ESTIMATE_REST_MS = 900  # of the recipe, before anything is measured
-MB = 1024**2
-MINUTE, HOUR, DAY = 60, 3600, 86400
-
-
 class RunEstimator(QObject):
-    """Measures one step of a recipe, later than the last change and never twice at once.
+    """Measures one step of a recipe after its last change, one measurement at a time.
 
-    Not the worker of the other docks: that one answers a question at a time, and an analysis must not wait for this.
+    It has its own worker, so that analyses of the other docks do not wait for it.
     """
 
     estimated = Signal(object)
@@ -139,21 +139,21 @@ class RunEstimator(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is measured or will be."""
+        """Whether a measurement is active or scheduled."""
         return self._request is not None or self._timer.isActive()
 
     def schedule(self, recipe: TrainRecipe) -> None:
-        """Estimate a recipe when nothing newer comes."""
+        """Estimate a recipe unless it changes again soon."""
         self._recipe = recipe
         self._timer.start()
 
     def clear(self) -> None:
-        """Want nothing; what is being measured is measured to its end, and forgotten."""
+        """Discard the request; an active measurement ends without result."""
         self._recipe = None
         self._timer.stop()
 
     def stop(self) -> None:
-        """Want nothing; what is being measured is stopped, and its memory is free."""
+        """Cancel the request and close the worker, which frees its memory."""
         self.clear()
         request, self._request = self._request, None
         if request is not None:
@@ -162,7 +162,7 @@ class RunEstimator(QObject):
 
     def _send_request(self) -> None:
         if self._recipe is None or self._request is not None:
-            return  # asked again when the answer has come
+            return  # repeated after the current response
         self._requested_recipe = self._recipe
         self._request = self._client.request("estimate", recipe=self._requested_recipe.model_dump(mode="json"))
         self._request.succeeded.connect(self._on_response)
@@ -170,7 +170,7 @@ class RunEstimator(QObject):
         self._request.finished.connect(self._on_finished)
 
     def _on_response(self, answer: dict[str, Any]) -> None:
-        if self._requested_recipe is self._recipe:  # an equal one that was wanted later may be of other data
+        if self._requested_recipe is self._recipe:  # a later equal recipe may have other data
             self.estimated.emit(answer)
 
     def _on_failed(self, error: Exception) -> None:
@@ -184,36 +184,27 @@ class RunEstimator(QObject):
 
 
 def format_estimate(estimate: dict[str, Any]) -> str:
-    """Say an estimate in a sentence.
-
-    ``answer``: ``seconds``, ``memory_mb`` and ``device``. Such as ``about 6 min on this machine (cpu), 1.1 GB; measured
-    with one step``.
-    """
+    """Format an estimate, such as ``about 6 min on this machine (cpu), 1.1 GB; measured with one step``."""
     memory = (
         f"{estimate['memory_mb'] / 1024:.1f} GB" if estimate["memory_mb"] >= 100 else f"{estimate['memory_mb']:.0f} MB"
     )
-    return f"about {format_duration(estimate['seconds'])} on this machine ({estimate['device']}), {memory}; measured with one step"
+    duration = format_duration(estimate["seconds"])
+    return f"about {duration} on this machine ({estimate['device']}), {memory}; measured with one step"
 
 
 def format_memory_warning(estimate: dict[str, Any]) -> str:
-    """Say that the memory may not do.
-
-    Empty where it does.
-    """
+    """Return a warning if the free memory may be insufficient, or ""."""
     free = estimate.get("free_mb") or psutil.virtual_memory().available / MB
     if estimate["memory_mb"] <= free:
         return ""
     return (
-        f"That is more memory than is free now ({free / 1024:.1f} GB): close other programs, or set a smaller batch "
-        "size or more pieces under Advanced."
+        f"The training may run out of memory ({free / 1024:.1f} GB free): close other programs, or set a smaller batch "
+        "size or more gradient accumulation (pieces) under Advanced."
     )
 
 
 def format_duration(seconds: float) -> str:
-    """Say how long something takes, as roughly as it is known.
-
-    Such as ``40 s``, ``6 min``, ``2 h 10 min``, ``3 days``.
-    """
+    """Format a rough duration, such as ``40 s``, ``6 min``, ``2 h 10 min``, ``3 days``."""
     if seconds < 1.5 * MINUTE:
         return f"{max(5, 5 * round(seconds / 5))} s"
     if seconds < HOUR:
@@ -224,10 +215,7 @@ def format_duration(seconds: float) -> str:
     return f"{round(seconds / DAY)} days"
 
 
-READING = "Reading the data ..."
-ESTIMATING = "estimating time and memory ..."
-REST_MS = 250  # of the controls, before the data sets are read
-# What has no say in time and memory: to change it measures nothing anew.
+# Fields that do not affect time and memory: changing them needs no new measurement.
 IRRELEVANT_FIELDS: dict[str, Any] = {
     "name": "estimate",
     "title": "",
@@ -243,12 +231,12 @@ IRRELEVANT_FIELDS: dict[str, Any] = {
     "lesion_weight": 1.0,
     "blend": 1.0,
 }
-EstimateKey: TypeAlias = "tuple[TrainRecipe, RecipeImageCounts]"  # an estimate is of a recipe on so many images
+EstimateKey: TypeAlias = "tuple[TrainRecipe, RecipeImageCounts]"  # an estimate belongs to a recipe and its image counts
 KeyedEstimate: TypeAlias = "tuple[EstimateKey, dict[str, Any]]"
 
 
 class RunForecast(QObject):
-    """Follows the recipe as it is shown."""
+    """Checks and estimates the displayed recipe."""
 
     changed = Signal()
 
@@ -261,7 +249,7 @@ class RunForecast(QObject):
         self.estimate_basis = ""
         self._image_counts: RecipeImageCounts | None = None
         self._time_text = ""
-        self._estimate_key: EstimateKey | None = None  # what the time is of, or what is being measured
+        self._estimate_key: EstimateKey | None = None  # of the displayed or pending estimate
         self._estimate: KeyedEstimate | None = None
         self._suspend_reason = ""
         self._checks = LatestJobQueue(self, REST_MS)
@@ -273,24 +261,24 @@ class RunForecast(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a check or an estimate is on its way."""
+        """Whether a check or an estimate is pending."""
         return self._checks.busy or self._estimator.busy
 
     @property
     def warnings(self) -> str:
-        """What may go wrong, and what the comparison after the run will lack."""
+        """Warnings about memory and about the comparison after the run."""
         return "\n".join(filter(None, (self.memory_warning, self._image_counts.warning if self._image_counts else "")))
 
     @property
     def summary(self) -> str:
-        """What is known, in two lines at most."""
+        """Image counts and estimate, in at most two lines."""
         lines = [self._image_counts.summary if self._image_counts else "", self._suspend_reason or self._time_text]
         return "\n".join(_to_sentence(line) for line in lines if line)
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
-        """Check a recipe, and estimate it."""
-        before, self.recipe = self.recipe, recipe
-        if before and (before.data, before.seed) != (recipe.data, recipe.seed):
+        """Check and estimate a recipe."""
+        previous, self.recipe = self.recipe, recipe
+        if previous and (previous.data, previous.seed) != (recipe.data, recipe.seed):
             self._image_counts = None
         if not self._image_counts:
             self.error = READING
@@ -300,7 +288,7 @@ class RunForecast(QObject):
         self.changed.emit()
 
     def set_error(self, message: str) -> None:
-        """Say why there is no recipe."""
+        """Show why there is no recipe."""
         self.recipe, self._image_counts = None, None
         self._checks.drop("check")
         self._clear_estimate()
@@ -308,7 +296,7 @@ class RunForecast(QObject):
         self.changed.emit()
 
     def suspend(self, reason: str) -> None:
-        """Measure nothing for a while: a run needs the machine."""
+        """Pause estimates while a run uses the machine; continue if ``reason`` is empty."""
         if reason == self._suspend_reason:
             return
         self._suspend_reason = reason
@@ -319,7 +307,7 @@ class RunForecast(QObject):
         self.changed.emit()
 
     def stop(self) -> None:
-        """End the worker; ``want`` starts it again."""
+        """Close the worker; ``set_recipe`` starts it again."""
         self._estimator.stop()
         self._estimate_key = self._estimate_key if self._is_estimated else None
 
@@ -331,14 +319,14 @@ class RunForecast(QObject):
             self._on_check_failed(parts)
             return
         self._image_counts, self.error, self.data_error = parts, "", ""
-        about = _strip_irrelevant_fields(recipe), parts
-        if not self._suspend_reason and about != self._estimate_key:
+        key = _strip_irrelevant_fields(recipe), parts
+        if not self._suspend_reason and key != self._estimate_key:
             self._clear_estimate(ESTIMATING)
-            self._estimate_key = about
+            self._estimate_key = key
             if self._is_estimated:
                 self._show_estimate()
             else:
-                self._estimator.schedule(about[0])
+                self._estimator.schedule(key[0])
         self.changed.emit()
 
     def _on_check_failed(self, error: Exception) -> None:
@@ -364,28 +352,27 @@ class RunForecast(QObject):
 
     @property
     def _is_estimated(self) -> bool:
-        """Whether the answer to what is asked is known."""
+        """Whether the estimate of the current recipe is known."""
         return self._estimate is not None and self._estimate[0] == self._estimate_key
 
     def _show_estimate(self) -> None:
-        """Show the answer; how much memory is free may have changed since it came."""
+        """Show the estimate with the memory that is free now."""
         if self._estimate is not None:
-            answer = self._estimate[1]
+            estimate = self._estimate[1]
             self._time_text, self.memory_warning, self.estimate_basis = (
-                format_estimate(answer),
-                format_memory_warning(answer),
-                str(answer.get("rests_on", "")),
+                format_estimate(estimate),
+                format_memory_warning(estimate),
+                str(estimate.get("rests_on", "")),
             )
 
     def _clear_estimate(self, instead: str = "") -> None:
-        """Say nothing of time and memory that is of another recipe, or of other data."""
+        """Remove the estimate of another recipe or other data."""
         self._estimate_key = None
         self._estimator.clear()
         self._time_text, self.memory_warning, self.estimate_basis = instead, "", ""
 
 
 def _strip_irrelevant_fields(recipe: TrainRecipe) -> TrainRecipe:
-    """Give a recipe without what has no say in time and memory."""
     return recipe.model_copy(update=IRRELEVANT_FIELDS)
 
 
@@ -397,5 +384,5 @@ def _try_check(recipe: TrainRecipe, run: RunContext) -> tuple[TrainRecipe, Recip
 
 
 def _to_sentence(text: str) -> str:
-    """Write words as a sentence."""
+    """Capitalize a text and end it with a period."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -1,4 +1,4 @@
-"""The gate in the Train dock: comparison, advice and decision."""
+"""The comparison after a run in the Train dock: metrics, recommendation and decision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ModelDecision(QObject):
-    """Does what the user decided about the model of a run."""
+    """Activates or discards the model of a run."""
 
     activated = Signal(object, object)
     discarded = Signal(object)
@@ -45,11 +45,11 @@ class ModelDecision(QObject):
         return self._latest.busy
 
     def activate(self, run: Path) -> None:
-        """Put the model of a run among the user's own; it is there once, however often this is asked for."""
+        """Install the model of a run in the user's model folder; only once for each run."""
         self._latest.submit(str(run), lambda: partial(_activate, run))
 
     def discard(self, run: Path) -> None:
-        """Note that the model of a run is not wanted; its files stay."""
+        """Mark the model of a run as discarded; its files are kept."""
         self._latest.submit(str(run), lambda: partial(_discard, run))
 
     def _on_done(self, done: tuple[Path, BundleInfo | None]) -> None:
@@ -77,13 +77,41 @@ def _discard(path: Path, run: RunContext) -> tuple[Path, None]:
 CONTOUR_LEGEND = (
     ("old", "#d648a0", "#d648a0"),
     ("new", "#ffdd00", "#b39700"),
-    ("the mask to be found", "#5cdbf0", "#1897ad"),
+    ("reference mask", "#5cdbf0", "#1897ad"),
 )
-PENDING_TEXT = {"take over": "Taking over ...", "discard": "Discarding ..."}
+PENDING_TEXT = {"take over": "Activating ...", "discard": "Discarding ..."}
+METRICS = {
+    "segmentation": {"JA": "Jaccard (IoU), mean over images", "DI": "Dice, mean over images"},
+    "classification": {
+        "AUC": "Area under the ROC curve; the recommendation is based on it",
+        "sensitivity": "Sensitivity at each model's own decision threshold",
+        "specificity": "Specificity at each model's own decision threshold",
+        "ECE": "Expected calibration error; lower is better",
+    },
+}
+METRIC_LABELS = {"JA": "Jaccard", "DI": "Dice"}  # of metrics whose key is an abbreviation
+ADVICE = {
+    "take over": "Recommendation: use the new model.",
+    "keep": "Recommendation: keep the old model.",
+    "cannot tell": "No recommendation: the result is inconclusive.",
+}
+NO_ADVICE = "No recommendation: the models were not compared."
+ONE_IMAGE = "one image: no interval"
+OVERLAP_UNKNOWN = (
+    "Whether the models were trained on some of these images was not checked by the version that compared them."
+)
+NOT_COMPARED = (
+    "The new model was not compared with the old one: the comparison was cancelled or failed, or there is no test set "
+    "(see the log). Whether it is better is unknown. To compare them: napari-melanoma compare {run}"
+)
+EVALUATED_ALONE = (
+    "The run did not start from a classifier, so there is no model to compare it with. Test results of the new model: "
+    "{page}"
+)
 
 
 class GateView(QWidget):
-    """Shows what the comparison after a run found, and takes the user's choice."""
+    """Shows the comparison after a run, with buttons that activate or discard the new model."""
 
     activate_requested = Signal(object)
     discard_requested = Signal(object)
@@ -91,15 +119,15 @@ class GateView(QWidget):
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        named(self, "gate", "New model against old").setToolTip("")
+        named(self, "gate", "Comparison of the new and the old model").setToolTip("")
         self._icons = icons
         self._report: RunReport | None = None
         self._pending_choice = self._shown_comparison = ""
-        self._title = named(QLabel(), "gate_title", "Which models")
-        self._advice = named(QLabel(), "gate_advice", "Advice")
-        self._reason = named(QLabel(), "gate_reason", "Reason of the advice")
-        self._counts = named(quiet_label(), "gate_counts", "What was compared")
-        self._choice_label = named(QLabel(), "gate_done", "What was chosen")
+        self._title = named(QLabel(), "gate_title", "Compared models")
+        self._advice = named(QLabel(), "gate_advice", "Recommendation")
+        self._reason = named(QLabel(), "gate_reason", "Reason of the recommendation")
+        self._counts = named(quiet_label(), "gate_counts", "Compared images")
+        self._choice_label = named(QLabel(), "gate_done", "Decision")
         for label in (self._title, self._advice, self._reason, self._counts, self._choice_label):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -114,10 +142,10 @@ class GateView(QWidget):
         self._legend = quiet_label()
         self._headings = {name: QLabel() for name in ("better", "worse")}
         self.images = {
-            "better": ThumbnailGrid("gate_better", "Images that got better", icons),
-            "worse": ThumbnailGrid("gate_worse", "Images that got worse", icons),
+            "better": ThumbnailGrid("gate_better", "Improved images", icons),
+            "worse": ThumbnailGrid("gate_worse", "Worse images", icons),
         }
-        self.activate_button = named(QPushButton("Take over"), "gate_take_over", "Take over")
+        self.activate_button = named(QPushButton("Use this model"), "gate_take_over", "Use this model")
         self.discard_button = named(QPushButton("Discard"), "gate_discard", "Discard")
         self._lay_out()
         self.activate_button.clicked.connect(self._on_activate)
@@ -130,20 +158,20 @@ class GateView(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether pictures are being read."""
+        """Whether thumbnails are being read."""
         return any(images.busy for images in self.images.values())
 
     def show_comparison(self, report: RunReport | None) -> None:
-        """Show what was found after a run; hidden where there is no new model."""
-        before, self._report = self._report, report
+        """Show the comparison of a run; hidden without a new model."""
+        previous, self._report = self._report, report
         self.setVisible(report is not None and report.bundle is not None)
         if report is None or report.bundle is None:
             self._pending_choice = ""
             return
-        same = before is not None and before.path == report.path
+        same = previous is not None and previous.path == report.path
         if not same or report.activated_as or report.discarded:
             self._pending_choice = ""
-        found = repr(report.comparison)  # a comparison with not-a-number in it is not equal to itself
+        found = repr(report.comparison)  # a comparison with NaN is not equal to itself
         if found != self._shown_comparison:
             self._shown_comparison = found
             self._update_comparison(report.comparison)
@@ -152,20 +180,19 @@ class GateView(QWidget):
         self._show_choice(report)
 
     def reset_choice(self) -> None:
-        """Let the user choose again, where a choice could not be carried out."""
+        """Enable the buttons again after a failure."""
         self._pending_choice = ""
         if self._report is not None:
             self._show_choice(self._report)
 
     def _update_comparison(self, found: Comparison | None) -> None:
-        """Show all that was compared."""
         for widget in (self._figures, self._forest, self._image_panel, self._counts):
             widget.setVisible(found is not None)
         if found is None:
             self._title.setText("New model")
             self._advice.setText(NO_ADVICE)
             return
-        self._title.setText(f"{found.new.name} (new) against {found.old.name} (old)")
+        self._title.setText(f"{found.new.name} (new) compared with {found.old.name} (old)")
         self._figures.show_comparison(found)
         self._counts.setText(format_image_counts(found))
         self._counts.setToolTip("\n".join(f"{name}: {error}" for name, error in found.failed))
@@ -175,29 +202,29 @@ class GateView(QWidget):
         for name, changes in (("better", found.better), ("worse", found.worse)):
             self._headings[name].setText(format_heading(name, len(changes)))
             self.images[name].show_items([_thumbnail(change) for change in changes])
-        self._image_panel.setVisible(found.task == "segmentation")  # classes have no contours to lay over each other
+        self._image_panel.setVisible(found.task == "segmentation")  # classifications have no contours
         self._legend.setVisible(bool(found.better or found.worse))
 
     def _show_choice(self, report: RunReport) -> None:
-        """Show what can be chosen, and what was."""
-        taken, waiting = report.activated_as is not None, bool(self._pending_choice)
-        for button, possible, does, why in (
+        """Update the buttons and show the decision."""
+        is_active, is_pending = report.activated_as is not None, bool(self._pending_choice)
+        for button, possible, tip, reason in (
             (
                 self.activate_button,
-                not taken,
-                "Put the new model into the list of models; the old one stays there",
-                "Taken over",
+                not is_active,
+                "Add the new model to the list of models; the old one stays in the list",
+                "The model is in use",
             ),
             (
                 self.discard_button,
-                not taken and not report.discarded,
-                "Do not use the new model; it stays in the run folder, and can be taken over later",
-                "It was taken over" if taken else "It was discarded",
+                not is_active and not report.discarded,
+                "Do not use the new model; it is kept in the run folder and can be used later",
+                "The model is in use" if is_active else "The model was discarded",
             ),
         ):
-            button.setEnabled(possible and not waiting)
-            button.setToolTip(PENDING_TEXT[self._pending_choice] if waiting else does if possible else why)
-        self._choice_label.setText(PENDING_TEXT[self._pending_choice] if waiting else format_choice(report))
+            button.setEnabled(possible and not is_pending)
+            button.setToolTip(PENDING_TEXT[self._pending_choice] if is_pending else tip if possible else reason)
+        self._choice_label.setText(PENDING_TEXT[self._pending_choice] if is_pending else format_choice(report))
         self._choice_label.setVisible(bool(self._choice_label.text()))
 
     def _choose(self, choice: str, signal: object) -> None:
@@ -211,13 +238,13 @@ class GateView(QWidget):
             self._choose("take over", self.activate_requested)
 
     def _confirm_activation(self, report: RunReport) -> bool:
-        """Ask first, where the model was discarded before or the advice is to keep the old one."""
+        """Ask for confirmation if the model was discarded or the recommendation is to keep the old one."""
         from napari_melanoma.runs.gate import explain_objection
 
-        against = explain_objection(report.comparison, discarded=report.discarded)
-        if not against:
+        objection = explain_objection(report.comparison, discarded=report.discarded)
+        if not objection:
             return True
-        box = create_question(self, "take_over_anyway", "Use this model anyway?", against, "Train")
+        box = create_question(self, "take_over_anyway", "Use this model anyway?", objection, "Train")
         use = box.addButton("Use it anyway", QMessageBox.ButtonRole.DestructiveRole)
         use.setObjectName("take_over_anyway_yes")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -244,7 +271,7 @@ class GateView(QWidget):
         self._button_row = QWidget()
         choice = QHBoxLayout(self._button_row)
         choice.setContentsMargins(0, 0, 0, 0)
-        for button in (self.activate_button, self.discard_button):  # equally wide: neither is the one to press
+        for button in (self.activate_button, self.discard_button):  # of equal width: neither is preferred
             choice.addWidget(button, 1)
         layout = _column(self)
         for widget in (
@@ -262,11 +289,11 @@ class GateView(QWidget):
 
 
 class _MetricTable(QWidget):
-    """Old, new and difference of each metric, each with its interval below."""
+    """Old and new value and difference of each metric, with the interval below."""
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "gate_figures", "Old and new in figures").setToolTip("")
+        named(self, "gate_figures", "Metrics of the old and the new model").setToolTip("")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(4)
@@ -278,7 +305,7 @@ class _MetricTable(QWidget):
         titles = [(metric, title) for metrics in METRICS.values() for metric, title in metrics.items()]
         self._rows: dict[str, list[QLabel]] = {}
         for number, (metric, title) in enumerate(titles):
-            name = named(QLabel(metric), f"gate_{metric}", title)
+            name = named(QLabel(METRIC_LABELS.get(metric, metric)), f"gate_{metric}", title)
             grid.addWidget(name, 2 * number + 1, 0)
             self._rows[metric] = [name]
             for column, which in enumerate(("old", "new", "difference"), start=1):
@@ -287,14 +314,14 @@ class _MetricTable(QWidget):
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
                 interval.setStyleSheet(
                     "font-size: 8pt; padding: 0px 0px 0px 2px"
-                )  # a font set otherwise gives way to napari's style
+                )  # napari's style overrides a font set in another way
                 self._values[metric, which] = value, interval
                 self._rows[metric] += value, interval
                 grid.addWidget(value, 2 * number + 1, column)
                 grid.addWidget(interval, 2 * number + 2, column)
 
     def show_comparison(self, found: Comparison) -> None:
-        """Show the figures of a comparison, those of its task alone."""
+        """Show the metrics of a comparison's task."""
         for metric, labels in self._rows.items():
             for label in labels:
                 label.setVisible(metric in METRICS[found.task])
@@ -322,40 +349,10 @@ def _column(holder: QWidget) -> QVBoxLayout:
     return layout
 
 
-METRICS = {
-    "segmentation": {"JA": "Jaccard index, mean over images", "DI": "Dice index, mean over images"},
-    "classification": {
-        "AUC": "Area under the ROC curve: it decides",
-        "sensitivity": "Share of the positives that is found at each model's own cut",
-        "specificity": "Share of the others that is let go at each model's own cut",
-        "ECE": "Calibration error: less is better",
-    },
-}
-ADVICE = {
-    "take over": "Advice: take the new model over.",
-    "keep": "Advice: keep the old model.",
-    "cannot tell": "No advice: the images cannot tell.",
-}
-NO_ADVICE = "No advice: the models were not compared."
-ONE_IMAGE = "one image: no interval"
-OVERLAP_UNKNOWN = (
-    "Whether the models were trained on some of these images was not checked by the version that compared them."
-)
-NOT_COMPARED = (
-    "The new model was not compared with the old one: the comparison was cancelled or failed, or no images were held "
-    "out (the log states which). Whether it is better is not known. To compare them: napari-melanoma compare {run}"
-)
-EVALUATED_ALONE = (
-    "The run started from no classifier, so there is none to compare with. How the new model does by itself on the "
-    "images held out: {page}"
-)
-
-
 def format_image_counts(found: Comparison) -> str:
-    """Say what two models were compared on.
+    """Describe the images of a comparison, such as ``On 37 images of 22 patients or lesions; 95 % intervals.``.
 
-    Such as ``On 37 images of 22 patients or lesions; 95 % intervals.``, and which images were left out because a model
-    was trained on them, or that none was.
+    Includes which images were left out because a model was trained on them.
     """
     images = _count_images(found.images)
     patients = (
@@ -368,47 +365,34 @@ def format_image_counts(found: Comparison) -> str:
 
 
 def explain_missing_comparison(report: RunReport) -> str:
-    """Say why there is nothing to compare.
-
-    Of a classifier that started from none, where it was judged by itself.
-    """
+    """Explain why there is no comparison."""
     page = report.path / "evaluation" / "summary.html"
     return EVALUATED_ALONE.format(page=page) if page.is_file() else NOT_COMPARED.format(run=report.path)
 
 
 def format_heading(name: str, count: int) -> str:
-    """Head a list of images that got better or worse.
-
-    Such as ``Better: 5 images``.
-    """
-    return (
-        f"No image got {name}"
-        if not count
-        else f"{name.capitalize()}: {count} image{'' if count == 1 else 's'}, most first"
-    )
+    """Format the heading of a list, such as ``Better: 5 images, largest change first``."""
+    if not count:
+        return f"{name.capitalize()}: no images"
+    return f"{name.capitalize()}: {_count_images(count)}, largest change first"
 
 
 def format_choice(report: RunReport) -> str:
-    """Say what was chosen, where the model is, and how to go back.
-
-    Empty where nothing was chosen.
-    """
+    """Describe the decision, the location of the model, and how to revert it; empty without a decision."""
     old = "The old model" if report.comparison is None else report.comparison.old.name
     if report.activated_as is not None:
         dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
-        return (
-            f"Taken over as {report.activated_as}: pick it as a model in the {dock} dock. {old} is still in the list."
-        )
+        return f"In use as {report.activated_as}: select it as a model in the {dock} dock. {old} is still in the list."
     if report.discarded:
-        return f"Discarded: no dock lists the new model. It is kept in {report.path.name}; Take over brings it back."
+        folder = report.path.name
+        return (
+            f"Discarded: the docks do not list the new model. It is kept in {folder}; press Use this model to use it."
+        )
     return ""
 
 
 def list_changes(found: Comparison) -> list[MetricChange]:
-    """Give the differences in what decides: all images first, then each data set where there are several.
-
-    In the order of the comparison.
-    """
+    """List the differences in the decisive metric: all images first, then each of several data sets."""
     if found.decisive is None:
         return []
     old, new, change = found.decisive
@@ -428,20 +412,14 @@ def list_changes(found: Comparison) -> list[MetricChange]:
 
 
 def format_mean(estimate: Estimate | None, *, signed: bool) -> str:
-    """Say a mean.
-
-    Such as ``0.863``; a dash where it is not known.
-    """
+    """Format a mean, such as ``0.863``; a dash if unknown."""
     if estimate is None or not math.isfinite(estimate.mean):
         return "–"
     return f"{estimate.mean:+.3f}" if signed else f"{estimate.mean:.3f}"
 
 
 def format_interval(estimate: Estimate | None) -> str:
-    """Say an interval.
-
-    Such as ``0.821 to 0.886``; empty where there is none. One image says nothing of how others differ.
-    """
+    """Format an interval, such as ``0.821 to 0.886``; one image has no interval."""
     if estimate is not None and estimate.count == 1:
         return ONE_IMAGE
     if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):

@@ -1,4 +1,4 @@
-"""One plot of a few curves over the epochs; a module of its own, so that pyqtgraph is imported when one is needed."""
+"""A plot of curves over the epochs; a separate module, so that pyqtgraph is imported only when needed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Palette
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32
-MARKERS_UP_TO = 2  # points of a line that is hardly one: drawn as points too
+MARKERS_UP_TO = 2  # points up to which a line is also drawn with markers
 MAX_TICKS = 8
 WHOLE = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
-NUDGE_PX = 5  # so far pyqtgraph puts the names of axes outside
+NUDGE_PX = 5  # pyqtgraph places axis labels this far outside
 
 
 class CurvePlot(pg.PlotWidget):
-    """Curves over the epochs of a run, a mark at the best one, and a line that follows the mouse.
+    """Curves over the epochs of a run, a mark at the best epoch, and a line that follows the mouse.
 
-    Nothing in it can be dragged or zoomed, and the wheel scrolls the dock that it stands in.
+    It cannot be dragged or zoomed, and the mouse wheel scrolls the dock.
     """
 
     pointed = Signal(float)
@@ -41,7 +41,7 @@ class CurvePlot(pg.PlotWidget):
         plot.hideButtons()
         plot.layout.setContentsMargins(NUDGE_PX, 2, 6, NUDGE_PX)
         plot.getAxis("left").setWidth(LEFT_PX)
-        for side in ("left", "bottom"):  # before they are named: later it would scale them once more
+        for side in ("left", "bottom"):  # before setting the labels, which would scale them again
             plot.getAxis(side).enableAutoSIPrefix(False)
         self._items = {name: plot.plot(connect="finite", antialias=True) for name in self._curves}
         self._best = pg.InfiniteLine(angle=90)
@@ -56,20 +56,17 @@ class CurvePlot(pg.PlotWidget):
         self.scene().sigMouseMoved.connect(self._on_moved)
 
     def set_values(self, name: str, epochs: Sequence[float], values: Sequence[float]) -> None:
-        """Show other values of a curve."""
+        """Set the values of a curve."""
         self._items[name].setData(_to_float_array(epochs), _to_float_array(values))
         if self._curves[name].symbol is None:
             self._items[name].setSymbol("o" if len(values) <= MARKERS_UP_TO else None)
         if any(len(self.points(each)[0]) for each in self._items):
             self.getPlotItem().enableAutoRange(y=True)
-        else:  # or it would keep the range of the run that was shown before
+        else:  # else it would keep the range of the previous run
             self.getPlotItem().setYRange(0, 1)
 
     def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give what a curve shows.
-
-        Of each point, float64 (point,).
-        """
+        """Return the epochs and values of a curve, float64 (point,)."""
         epochs, values = self._items[name].getData()
         return _to_float_array(() if epochs is None else epochs), _to_float_array(() if values is None else values)
 
@@ -86,16 +83,16 @@ class CurvePlot(pg.PlotWidget):
 
     @property
     def best(self) -> float | None:
-        """The epoch that is marked."""
+        """The marked epoch."""
         return float(self._best.value()) if self._best.isVisible() else None
 
     def show_cursor(self, epoch: float | None) -> None:
-        """Draw a line at a place of the axis of epochs."""
+        """Draw a line at an epoch."""
         self._cursor.setVisible(epoch is not None)
         self._cursor.setValue(epoch or 0.0)
 
     def set_palette(self, palette: Palette) -> None:
-        """Take the colours of a theme."""
+        """Apply the colors of a theme."""
         self.setBackground(palette.background)
         small = QFont(self.font())
         small.setPointSizeF(8.0)
@@ -109,34 +106,34 @@ class CurvePlot(pg.PlotWidget):
         self._best.setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
         self._cursor.setPen(pg.mkPen(palette.highlight, width=1))
         for name, curve in self._curves.items():
-            colour = curve.color(palette)
+            color = curve.color(palette)
             style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
-            self._items[name].setPen(pg.mkPen(colour, width=curve.width, style=style))
+            self._items[name].setPen(pg.mkPen(color, width=curve.width, style=style))
             if curve.symbol is not None:
                 self._items[name].setSymbol(curve.symbol)
             self._items[name].setSymbolSize(5)
-            self._items[name].setSymbolPen(colour)
-            self._items[name].setSymbolBrush(colour)
+            self._items[name].setSymbolPen(color)
+            self._items[name].setSymbolBrush(color)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Leave the wheel to whatever the plot stands in."""
+        """Pass the wheel to the parent."""
         event.ignore()
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Say that the mouse has left."""
+        """Emit NaN when the mouse leaves."""
         super().leaveEvent(event)
         self.pointed.emit(float("nan"))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Need little width."""
+        """Return a small minimum width."""
         return QSize(120, HEIGHT_PX)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want the width of a dock."""
+        """Return the width of a dock."""
         return QSize(300, HEIGHT_PX)
 
-    def _on_moved(self, place: object) -> None:
-        self.pointed.emit(float(self.getPlotItem().vb.mapSceneToView(place).x()))
+    def _on_moved(self, position: object) -> None:
+        self.pointed.emit(float(self.getPlotItem().vb.mapSceneToView(position).x()))
 
 
 def _to_float_array(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Pick a recipe and edit its settings."""
+"""Select a recipe and edit its settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, ro
 if TYPE_CHECKING:
     from napari_melanoma.runs.shipped_recipes import ShippedRecipe
 
+PATTERN = "Recipes (*.toml)"
 VISIBLE_FIELDS = ("name", "epochs", "learning_rate")
-# What has controls of its own.
+# Fields with their own controls.
 EXCLUDED_FIELDS = ("task", "data.datasets", "data.base", "model.start", "model.take", "classification")
 
 
 class RecipeForm(QWidget):
-    """All values of a recipe but for its data and its start."""
+    """Form for all values of a recipe except its data and start."""
 
     changed = Signal()
 
@@ -56,19 +57,16 @@ class RecipeForm(QWidget):
 
     @property
     def original_recipe(self) -> TrainRecipe | None:
-        """The recipe as it was given, without what the user changed."""
+        """The recipe without the user's changes."""
         return self._recipe
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with what was typed, a sentence each."""
+        """Errors of the entered values, one sentence each."""
         return [*(fault for part in self._forms for fault in part.faults), *self.classification_form.faults]
 
     def values(self) -> dict[str, Any]:
-        """Give the values as they are shown, those that are not shown as they were given.
-
-        Nested as the recipe is; empty while no recipe was given.
-        """
+        """Return the displayed values, and the original values of other fields; empty without a recipe."""
         values = {} if self._recipe is None else self._recipe.model_dump()
         for part in self._forms:
             values = merge_values(values, part.values())
@@ -76,7 +74,7 @@ class RecipeForm(QWidget):
         return merge_values(values, {"classification": chosen}) if chosen else values
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
-        """Show a recipe in place of what is shown."""
+        """Show a recipe."""
         self._recipe = recipe
         for part in self._forms:
             part.set_defaults(recipe)
@@ -84,7 +82,7 @@ class RecipeForm(QWidget):
         self._update_change_count()
 
     def update_recipe(self, recipe: TrainRecipe) -> None:
-        """Show another variant of the recipe, but for what the user changed."""
+        """Show another variant of the recipe, and keep the user's changes."""
         self._recipe = recipe
         for part in self._forms:
             part.update_defaults(recipe)
@@ -92,7 +90,7 @@ class RecipeForm(QWidget):
         self._update_change_count()
 
     def set_values(self, recipe: TrainRecipe) -> None:
-        """Show values as if the user had typed them."""
+        """Show values as if the user had entered them."""
         self._create_advanced_form()
         for part in self._forms:
             part.set_values(recipe)
@@ -108,7 +106,7 @@ class RecipeForm(QWidget):
             self._create_advanced_form()
 
     def _create_advanced_form(self) -> None:
-        """Make the controls of the fold, which takes a moment that nobody should wait for who leaves it closed."""
+        """Create the controls of the section when it is first opened, because that takes a moment."""
         if self._advanced_form is None:
             hidden = (*VISIBLE_FIELDS, *EXCLUDED_FIELDS)
             self._advanced_form = ConfigForm(TrainRecipe, self._settings, self._icons, lambda key: key not in hidden)
@@ -127,19 +125,16 @@ class RecipeForm(QWidget):
 
 
 def merge_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values over others, part by part; a network's own options are replaced as a whole."""
-    both = dict(values)
+    """Update values recursively; a network's options are replaced as a whole."""
+    merged = dict(values)
     for key, value in updates.items():
-        inside = isinstance(value, Mapping) and isinstance(both.get(key), Mapping) and key != "options"
-        both[key] = merge_values(both[key], value) if inside else value
-    return both
-
-
-PATTERN = "Recipes (*.toml)"
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "options"
+        merged[key] = merge_values(merged[key], value) if nested else value
+    return merged
 
 
 class RecipePicker(QWidget):
-    """A combo box of recipes, with buttons that load one and save one."""
+    """A combo box of recipes, with a menu to load and save one."""
 
     changed = Signal()
     save_requested = Signal(object)
@@ -151,16 +146,16 @@ class RecipePicker(QWidget):
 
         self._shipped = {recipe.name: recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides}
         self._loaded: dict[str, TrainRecipe] = {}
-        self.combo = named(NoWheelComboBox(), "recipe", "Recipe", "How the model learns")
+        self.combo = named(NoWheelComboBox(), "recipe", "Recipe", "Training settings")
         for recipe in self._shipped.values():
             self.combo.addItem(recipe.title, recipe.name)
             self.combo.setItemData(self.combo.count() - 1, recipe.summary, Qt.ItemDataRole.ToolTipRole)
         self._menu_button = tool_button(
-            "more_recipe", "Load or save a recipe", "Load a recipe from a file, or save this one", "..."
+            "more_recipe", "Load or save a recipe", "Load a recipe from a file, or save the current one", "..."
         )
         self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu_button.setMenu(self._create_menu())
-        self.summary = named(quiet_label(), "recipe_summary", "What the recipe is for")
+        self.summary = named(quiet_label(), "recipe_summary", "Purpose of the recipe")
         self.summary.setToolTip("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -171,23 +166,23 @@ class RecipePicker(QWidget):
 
     @property
     def shipped_recipe(self) -> ShippedRecipe | None:
-        """The shipped recipe that is picked; None where it is the user's own."""
+        """The selected shipped recipe; None for a user recipe."""
         return self._shipped.get(str(self.combo.currentData()))
 
     @property
     def loaded_recipe(self) -> TrainRecipe | None:
-        """The user's own recipe that is picked; None where it is a shipped one."""
+        """The selected user recipe; None for a shipped recipe."""
         return self._loaded.get(str(self.combo.currentData()))
 
     def select(self, name: str) -> None:
-        """Pick a shipped recipe; nobody is told."""
+        """Select a shipped recipe without emitting ``changed``."""
         index = self.combo.findData(name)
         if index >= 0:
             self.combo.setCurrentIndex(index)
             self._update_summary()
 
     def load(self, path: Path) -> None:
-        """Load a recipe from a file and pick it."""
+        """Load a recipe from a file and select it."""
         from napari_melanoma.core.config import read_toml
 
         try:
@@ -203,16 +198,16 @@ class RecipePicker(QWidget):
 
     def _create_menu(self) -> QMenu:
         menu = QMenu(self)
-        for name, words, tip, slot in (
+        for name, text, tip, slot in (
             ("load_recipe", "Load a recipe ...", "A TOML file, such as config.toml of a run", self._open_load_dialog),
             (
                 "save_recipe",
                 "Save this recipe ...",
-                "As a TOML file, which runs on the command line too",
+                "As a TOML file, which can also be run on the command line",
                 self._open_save_dialog,
             ),
         ):
-            action = menu.addAction(words)
+            action = menu.addAction(text)
             action.setObjectName(name)
             action.setToolTip(tip)
             action.triggered.connect(slot)
@@ -251,5 +246,5 @@ class RecipePicker(QWidget):
 
     def _update_summary(self) -> None:
         shipped, loaded = self.shipped_recipe, self.loaded_recipe
-        self.combo.setToolTip(f"How the model learns: {self.combo.currentText()}")  # a narrow dock cuts it
+        self.combo.setToolTip(f"Training settings: {self.combo.currentText()}")  # elided in a narrow dock
         self.summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")

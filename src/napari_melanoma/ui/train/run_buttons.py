@@ -1,4 +1,4 @@
-"""The buttons of a run: enabled by its state, with the reason where not, and an answer at once."""
+"""The buttons of a run: enabled by its state, with a tooltip if disabled, and an immediate response."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 PENDING_TEXT = {
     "pause": "pausing after this batch ...",
-    "run": "going on ...",
+    "run": "continuing ...",
     "cancel": STOPPING,
-    "resume": "starting again ...",
+    "resume": "restarting ...",
 }
 BUTTON_PX = 60
 NO_RUN = "No run is shown"
 ENDED = "The run has ended"
-NOT_STARTED = "The run has not begun to learn"
+NOT_STARTED = "The training has not started yet"
 IS_ENDING = "The run is ending"
 
 
 class RunLike(Protocol):
-    """What the buttons need to know of a run, of whatever kind."""
+    """The properties of a run that the buttons need."""
 
     @property
     def path(self) -> Path:
@@ -37,11 +37,11 @@ class RunLike(Protocol):
 
     @property
     def state(self) -> RunState:
-        """Where it stands."""
+        """Its state."""
 
 
 class RunButtons(QWidget):
-    """Pause or Continue, Cancel, Resume, Detach; a second click on any of them does nothing more."""
+    """Pause or Continue, Cancel, Resume, Detach; a second click has no effect."""
 
     command_requested = Signal(str)
     resume_requested = Signal()
@@ -61,7 +61,7 @@ class RunButtons(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for button in (self.pause, self.cancel, self.resume, self.detach):
-            button.setMinimumWidth(BUTTON_PX)  # Qt's own is wider, and four would not fit
+            button.setMinimumWidth(BUTTON_PX)  # Qt's default is wider, and four buttons would not fit
             layout.addWidget(button, 1)
         self.pause.clicked.connect(self._on_pause)
         self.cancel.clicked.connect(self._on_cancel)
@@ -71,11 +71,11 @@ class RunButtons(QWidget):
 
     @property
     def pending_text(self) -> str:
-        """What is said of a wish until the run has followed it; empty where there is none."""
+        """Text of a command until the run has followed it; empty without a pending command."""
         return PENDING_TEXT.get(self._pending_command or "", "")
 
     def show_report(self, report: RunLike | None, resume_obstacle: str = "") -> None:
-        """Follow the state of a run; ``no_resume`` is why there is nothing to resume, empty where there is."""
+        """Show the state of a run; ``resume_obstacle``: why it cannot be resumed, or ""."""
         self._resume_obstacle = resume_obstacle
         same = report is not None and self._report is not None and report.path == self._report.path
         self._report = report
@@ -84,12 +84,12 @@ class RunButtons(QWidget):
         self._update_buttons()
 
     def clear_pending(self) -> None:
-        """Let go of a wish that nobody heard."""
+        """Discard a command that could not be sent."""
         self._pending_command = None
         self._update_buttons()
 
     def _is_command_done(self, report: RunLike) -> bool:
-        """Say whether the run has followed the wish, or no longer can."""
+        """Return whether the run has followed the command, or no longer can."""
         state = str(report.state)
         if self._pending_command == "pause":
             return state == "paused" or not report.state.active
@@ -104,23 +104,26 @@ class RunButtons(QWidget):
         active = self._report is not None and self._report.state.active
         paused = state == "paused"
         self.pause.setText("Continue" if paused or self._pending_command == "run" else "Pause")
-        why = NO_RUN if not state else ENDED if not active else IS_ENDING
+        reason = NO_RUN if not state else ENDED if not active else IS_ENDING
         if state in ("queued", "starting"):
-            why = NOT_STARTED
-        does = "Go on with the next batch" if paused else "Hold the run after this batch; it keeps its memory"
-        _set_button(
-            self.pause, state in ("running", "paused") and self._pending_command is None, does, self.pending_text or why
-        )
+            reason = NOT_STARTED
+        tip = "Continue with the next batch" if paused else "Pause the run after this batch; it keeps its memory"
+        can_pause = state in ("running", "paused") and self._pending_command is None
+        _set_button(self.pause, can_pause, tip, self.pending_text or reason)
         cancellable = active and state != "cancelling" and self._pending_command != "cancel"
-        does = "Leave the queue" if state == "queued" else "End after this batch; what is finished stays, and can go on"
-        _set_button(self.cancel, cancellable, does, STOPPING if active else why)
+        tip = (
+            "Leave the queue"
+            if state == "queued"
+            else "End after this batch; finished epochs are kept and can be resumed"
+        )
+        _set_button(self.cancel, cancellable, tip, STOPPING if active else reason)
         resumable = self._report is not None and self._report.state.resumable
-        why = NO_RUN if not state else "Nothing is left to do" if state == "finished" else "The run is at work"
-        does = f"Go on {self._resume_point}, as if nothing had happened"
+        reason = NO_RUN if not state else "The run has finished" if state == "finished" else "The run is active"
+        tip = f"Continue {self._resume_point}"
         able = resumable and self._pending_command is None and not self._resume_obstacle
-        _set_button(self.resume, able, does, self.pending_text or self._resume_obstacle or why)
-        does = "Look away; the run goes on, and stays in the list of runs"
-        _set_button(self.detach, bool(state), does if active else "Put it away; it stays in the list of runs", NO_RUN)
+        _set_button(self.resume, able, tip, self.pending_text or self._resume_obstacle or reason)
+        tip = "Close this page; the run continues in the background and stays in the list of runs"
+        _set_button(self.detach, bool(state), tip if active else "Close this page; the run stays in the list", NO_RUN)
 
     def _on_pause(self) -> None:
         paused = self._report is not None and str(self._report.state) == "paused"
@@ -129,10 +132,10 @@ class RunButtons(QWidget):
     def _on_cancel(self) -> None:
         self._request_command("cancel")
 
-    def _request_command(self, wish: str) -> None:
-        self._pending_command = wish
+    def _request_command(self, command: str) -> None:
+        self._pending_command = command
         self._update_buttons()
-        self.command_requested.emit(wish)
+        self.command_requested.emit(command)
 
     def _on_resume(self) -> None:
         self._pending_command = "resume"
@@ -140,7 +143,7 @@ class RunButtons(QWidget):
         self.resume_requested.emit()
 
 
-def _set_button(button: QPushButton, enabled: bool, does: str, why_not: str) -> None:
-    """Enable a button and say what it does, or why it cannot."""
+def _set_button(button: QPushButton, enabled: bool, tip: str, reason: str) -> None:
+    """Enable or disable a button; the tooltip is its action, or the reason why it is disabled."""
     button.setEnabled(enabled)
-    button.setToolTip(does if enabled else why_not)
+    button.setToolTip(tip if enabled else reason)

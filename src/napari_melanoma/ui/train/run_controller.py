@@ -1,4 +1,4 @@
-"""What the Train dock does with runs: follow, resume, judge, activate."""
+"""Runs of the Train dock: start, follow, resume, activate or discard the model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.train.controls import TrainControls
 
 
+CLOSE_DETAILS = (
+    "The training is a separate process: it can continue without napari and is listed here when you return. "
+    "A stopped training can be resumed from its last finished epoch."
+)
+
+
 class RunController(QObject):
-    """Takes what the user wants of runs, and shows what comes of it."""
+    """Handles the user's actions on runs, and shows their results."""
 
     changed = Signal()
     failed = Signal(object)
@@ -47,11 +53,11 @@ class RunController(QObject):
         QTimer.singleShot(0, controls.run_list.refresh)
 
     def _connect_runs(self) -> None:
-        controls, starter = self._controls, self._launcher
-        starter.changed.connect(self.changed)
-        starter.started.connect(self._on_started)
-        starter.failed.connect(self._on_start_failed)
-        starter.progressed.connect(partial(controls.status.progress, "starting"))
+        controls, launcher = self._controls, self._launcher
+        launcher.changed.connect(self.changed)
+        launcher.started.connect(self._on_started)
+        launcher.failed.connect(self._on_start_failed)
+        launcher.progressed.connect(partial(controls.status.progress, "starting"))
         controls.run_notice.chosen.connect(self.show_run)
         controls.run_list.chosen.connect(self.show_run)
         controls.run_list.resume_requested.connect(self.resume)
@@ -61,23 +67,23 @@ class RunController(QObject):
             source.failed.connect(self.failed)
 
     def _connect_page(self) -> None:
-        page, decider = self._controls.run_page, self._decision
+        page, decision = self._controls.run_page, self._decision
         page.back_requested.connect(self.show_settings)
         page.run_view.watch.changed.connect(self._on_report)
         page.run_view.command_requested.connect(self._on_command_requested)
         page.run_view.resume_requested.connect(self.resume)
         page.run_view.detached.connect(self._on_detached)
-        page.gate_view.activate_requested.connect(decider.activate)
-        page.gate_view.discard_requested.connect(decider.discard)
-        decider.activated.connect(self._on_activated)
-        decider.discarded.connect(self._on_discarded)
-        decider.failed.connect(self._on_decision_failed)
+        page.gate_view.activate_requested.connect(decision.activate)
+        page.gate_view.discard_requested.connect(decision.discard)
+        decision.activated.connect(self._on_activated)
+        decision.discarded.connect(self._on_discarded)
+        decision.failed.connect(self._on_decision_failed)
         self._command_sender.succeeded.connect(self._on_command_sent)
         self._command_sender.failed.connect(self._on_command_failed)
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way; a run at work is not meant."""
+        """Whether any work is pending, apart from active runs."""
         return self.starting or self._decision.busy or self._command_sender.busy or self._controls.run_list.busy
 
     @property
@@ -87,19 +93,19 @@ class RunController(QObject):
 
     @property
     def active_runs(self) -> list[RunReport]:
-        """The runs that are at work or wait, as they were listed last."""
+        """The running and queued runs of the last listing."""
         return [report for report in self._reports if report.state.active]
 
     def start(self, recipe: TrainRecipe) -> None:
-        """Launch a run; nothing happens while one is being launched."""
+        """Launch a run, unless one is being launched."""
         if not self.starting:
             self._controls.status.begin("starting", "Starting ...")
             self._launcher.start(recipe)
 
     def resume(self, run: Path) -> None:
-        """Let a run that was stopped go on; nothing happens while one is being launched."""
+        """Resume a stopped run, unless one is being launched."""
         if not self.starting:
-            self._controls.status.begin("starting", f"Starting {run.name} again ...")
+            self._controls.status.begin("starting", f"Restarting {run.name} ...")
             self._launcher.resume(run)
 
     def show_run(self, run: Path) -> None:
@@ -108,24 +114,26 @@ class RunController(QObject):
             self._controls.status.show_message("")
         self._controls.run_page.set_run(run)
         self._controls.show_page(True)
-        self._controls.run_page.setFocus(Qt.FocusReason.OtherFocusReason)  # for Escape: the list that had it is hidden
+        self._controls.run_page.setFocus(
+            Qt.FocusReason.OtherFocusReason
+        )  # for Escape, because the list that had the focus is hidden
 
     def show_settings(self) -> None:
-        """Go back to the settings and the list of runs."""
+        """Show the settings and the list of runs."""
         self._controls.show_page(False)
         self._controls.run_list.refresh()
         self.changed.emit()
 
     def _on_started(self, run: Path) -> None:
-        before = [report.name for report in self.active_runs if report.path != run]
-        turn = f"waits for its turn behind {', '.join(before)}" if before else "goes on if you close napari"
-        self._start_message = f"{run.name} {turn}."
+        others = [report.name for report in self.active_runs if report.path != run]
+        state = f"waits for {', '.join(others)}" if others else "continues if you close napari"
+        self._start_message = f"{run.name} {state}."
         self._controls.status.end("starting", self._start_message)
         self.show_run(run)
         self._controls.run_list.refresh()
 
     def _on_report(self, report: RunReport) -> None:
-        """Take back what was said at the start, once it is no longer so."""
+        """Remove the message of the start when the run has ended."""
         if not report.state.active and self._start_message and self._controls.status.text == self._start_message:
             self._controls.status.show_message("")
 
@@ -143,29 +151,29 @@ class RunController(QObject):
         self.changed.emit()
 
     def _show_active_run(self) -> None:
-        """Show the run that is at work already when the dock is opened."""
+        """Show an active run when the dock is opened."""
         if self.active_runs and not self.starting:
-            working = [report for report in self.active_runs if str(report.state) != "queued"]
-            self.show_run((working or self.active_runs)[-1].path)
+            running = [report for report in self.active_runs if str(report.state) != "queued"]
+            self.show_run((running or self.active_runs)[-1].path)
 
     def _on_removed(self, run: Path) -> None:
         if run == self._controls.run_page.path:
             self._controls.run_page.set_run(None)
             self.show_settings()
-        self._controls.status.show_message(f"{run.name} is in the trash.")
+        self._controls.status.show_message(f"{run.name} was moved to the trash.")
 
     def _on_detached(self) -> None:
         run = self._controls.run_page.path
         if run is not None:
             self.guard.keep_in_background(run)
-            self._controls.status.show_message(f"{run.name} is left to itself; it stays in the list of runs.")
+            self._controls.status.show_message(f"{run.name} continues in the background; it stays in the list of runs.")
         self._controls.run_page.set_run(None)
         self.show_settings()
 
-    def _on_command_requested(self, wish: RunCommand) -> None:
+    def _on_command_requested(self, command: RunCommand) -> None:
         run = self._controls.run_page.path
         if run is not None:
-            self._command_sender.submit(str(run), lambda: partial(_send_command, run, wish))
+            self._command_sender.submit(str(run), lambda: partial(_send_command, run, command))
 
     def _on_command_sent(self, result: object) -> None:
         self._controls.run_page.run_view.watch.refresh()
@@ -175,10 +183,10 @@ class RunController(QObject):
         self.failed.emit(error)
 
     def _on_activated(self, run: Path, bundle: BundleInfo) -> None:
-        self._show_decision(f"{bundle.name} is taken over: every dock has it in its list of models.")
+        self._show_decision(f"{bundle.name} is in use: it is in the list of models of the docks.")
 
     def _on_discarded(self, run: Path) -> None:
-        self._show_decision(f"The model of {run.name} is discarded. Its files stay, should you change your mind.")
+        self._show_decision(f"The model of {run.name} was discarded. Its files are kept.")
 
     def _on_decision_failed(self, error: Exception) -> None:
         self._controls.run_page.gate_view.reset_choice()
@@ -191,57 +199,46 @@ class RunController(QObject):
         self._controls.run_list.refresh()
 
 
-def _send_command(path: Path, wish: RunCommand, run: RunContext) -> None:
-    """Tell a run what is wished of it."""
-    send_command_or_stop(path, wish)
-
-
-CLOSE_DETAILS = (
-    "A training is a process of its own: it can go on without napari, and is found here when you come back. "
-    "Stopped, it can be resumed from its last finished epoch."
-)
+def _send_command(path: Path, command: RunCommand, run: RunContext) -> None:
+    send_command_or_stop(path, command)
 
 
 class RunCloseGuard(WindowGuard):
-    """Watches the main window of a dock."""
+    """Asks before the main window is closed during a training."""
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._background_runs: set[Path] = set()
 
     def keep_in_background(self, run: Path) -> None:
-        """Ask no more about a run: the user has said that it goes on."""
+        """Do not ask about this run again."""
         self._background_runs.add(run)
 
     def may_close(self) -> bool:
-        """Ask where a training is at work that the user has not let go.
-
-        False where the window shall stay.
-        """
+        """Ask if a training is active that is not kept in the background; return False if the window stays open."""
         from napari_melanoma.runs.runs import list_runs
 
-        at_work = [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
-        return not at_work or self._confirm_close(at_work)
+        active = [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
+        return not active or self._confirm_close(active)
 
-    def _confirm_close(self, at_work: Sequence[RunReport]) -> bool:
-        names = ", ".join(report.name for report in at_work)
-        goes_on = "The training goes on" if len(at_work) == 1 else "The trainings go on"
+    def _confirm_close(self, active: Sequence[RunReport]) -> bool:
+        names = ", ".join(report.name for report in active)
         box = create_question(self._dock, "runs_at_work", f"{names}: not finished yet.", CLOSE_DETAILS, "Train")
-        go_on = box.addButton(f"{goes_on} without napari", QMessageBox.ButtonRole.AcceptRole)
+        keep = box.addButton("Keep training in the background", QMessageBox.ButtonRole.AcceptRole)
         stop = box.addButton("Stop after this batch", QMessageBox.ButtonRole.DestructiveRole)
-        box.setDefaultButton(go_on)
-        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(keep)
+        stay = box.addButton(QMessageBox.StandardButton.Cancel)
+        if stay is not None:
+            stay.setText("Stay in napari")
         pressed = exec_question(box)
         if pressed is stop:
-            return self._stop_runs(at_work)
-        return pressed is go_on
+            return self._stop_runs(active)
+        return pressed is keep
 
-    def _stop_runs(self, at_work: Sequence[RunReport]) -> bool:
-        from napari_melanoma.core.processes import send_command_or_stop as tell
-
+    def _stop_runs(self, active: Sequence[RunReport]) -> bool:
         try:
-            for report in at_work:
-                tell(report.path, "cancel")
+            for report in active:
+                send_command_or_stop(report.path, "cancel")
         except SaveError as error:
             self.failed.emit(error)
             return False

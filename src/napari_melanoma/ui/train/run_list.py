@@ -44,13 +44,17 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.runs import RunReport
 
 INTERVAL_MS = 2000
-REFRESH_FACTOR = 10  # a list that took long to read is read again after ten times as long
+REFRESH_FACTOR = 10  # a list is read again after ten times the time that reading took
 ROWS_SHOWN = 5
-NO_RUNS = "No run yet. What you start is listed here, also after napari was closed."
+AnyIndex = QModelIndex | QPersistentModelIndex
+MARGIN, GAP = 5, 8
+STATE_MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
+ENDED_MARK = "✕"
+NO_RUNS = "No runs yet. Runs that you start are listed here, also after napari was closed."
 
 
 class RunList(QWidget):
-    """Lists the runs of a folder, the newest first, and keeps itself up to date while it is seen."""
+    """Lists the runs of a folder, the newest first, and updates itself while visible."""
 
     chosen = Signal(object)
     resume_requested = Signal(object)
@@ -78,7 +82,7 @@ class RunList(QWidget):
         self.view.setModel(self._model)
         self.view.setItemDelegate(RunDelegate(icons, self.view))
         self._empty = quiet_label(NO_RUNS)
-        self.show_button = named(QPushButton("Look"), "runs_look", "Look")
+        self.show_button = named(QPushButton("Show"), "runs_look", "Show")
         self.resume_button = named(QPushButton("Resume"), "runs_resume", "Resume")
         self.remove_button = tool_button("runs_remove", "Remove the run")
         icons.add(self.remove_button, "delete")
@@ -104,12 +108,12 @@ class RunList(QWidget):
 
     @property
     def reports(self) -> list[RunReport]:
-        """What is listed."""
+        """The listed runs."""
         return list(self._model.reports)
 
     @property
     def selected(self) -> RunReport | None:
-        """The run that the buttons are about."""
+        """The selected run."""
         index = self.view.currentIndex()
         chosen = index.isValid() and self.view.selectionModel().isSelected(index)
         return self._model.reports[index.row()] if chosen else None
@@ -123,7 +127,7 @@ class RunList(QWidget):
             self.view.setCurrentIndex(self._model.index(found))
 
     def refresh(self) -> None:
-        """Read the list anew, in a thread."""
+        """Read the list again in a thread."""
         if self._reading is not None:
             self._refresh_pending = True
             return
@@ -136,12 +140,12 @@ class RunList(QWidget):
         self._reading.start()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Read the list while somebody looks at it."""
+        """Start updating the list."""
         super().showEvent(event)
         self.refresh()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Read it no more while nobody looks."""
+        """Stop updating the list."""
         super().hideEvent(event)
         self._timer.stop()
 
@@ -159,9 +163,9 @@ class RunList(QWidget):
             self._timer.start()
 
     def _show(self, reports: list[RunReport]) -> None:
-        before = self.selected
+        selected = self.selected
         self._model.set_reports(reports)
-        self.select(None if before is None else before.path)
+        self.select(None if selected is None else selected.path)
         self._empty.setVisible(not reports)
         self.view.setVisible(bool(reports))
         self._buttons.setVisible(bool(reports))
@@ -169,28 +173,28 @@ class RunList(QWidget):
             self.view.setFixedHeight(min(ROWS_SHOWN, len(reports)) * self.view.sizeHintForRow(0) + 2)
         self._update_buttons()
 
-    def _on_selected(self, now: QItemSelection, before: QItemSelection) -> None:
+    def _on_selected(self, selected: QItemSelection, deselected: QItemSelection) -> None:
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        """Enable what can be done with the run that is selected, and say why not where it cannot."""
+        """Enable the buttons for the selected run, with the reason as tooltip where disabled."""
         report = self.selected
-        none = "Choose a run first"
-        live = report is not None and report.state.active
+        none = "Select a run first"
+        active = report is not None and report.state.active
         resumable = report is not None and report.state.resumable
-        finished = "It is at work" if live else "It has finished: nothing is left to do"
-        for button, possible, does, why in (
-            (self.show_button, report is not None, "Show this run above (double click)", none),
-            (self.resume_button, resumable, "Go on after its last finished epoch", finished if report else none),
+        finished = "The run is active" if active else "The run has finished"
+        for button, possible, tip, reason in (
+            (self.show_button, report is not None, "Show this run (double click)", none),
+            (self.resume_button, resumable, "Continue after the last finished epoch", finished if report else none),
             (
                 self.remove_button,
-                report is not None and not live and self._removing is None,
+                report is not None and not active and self._removing is None,
                 "Move the folder of this run to the trash",
-                "It is at work: cancel it first" if live else none,
+                "The run is active: cancel it first" if active else none,
             ),
         ):
             button.setEnabled(possible)
-            button.setToolTip(does if possible else why)
+            button.setToolTip(tip if possible else reason)
 
     def _on_show(self, index: QModelIndex | None = None) -> None:
         if self.selected is not None:
@@ -204,11 +208,11 @@ class RunList(QWidget):
         report = self.selected
         if report is None:
             return
-        details = f"Its checkpoints, curves and log go to the trash: {report.path}"
+        details = f"Its checkpoints, curves and log are moved to the trash: {report.path}"
         if report.activated_as is not None:
-            details += f"\nThe model {report.activated_as} that was taken over stays."
+            details += f"\nThe model {report.activated_as}, which is in use, is kept."
         elif report.bundle is not None:
-            details += "\nIts model goes too; it was not taken over."
+            details += "\nIts model, which is not in use, is moved to the trash, too."
         box = create_question(self, "remove_run", f"Remove the run '{report.name}'?", details)
         box.setWindowTitle("Runs")
         box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole).setObjectName("remove")
@@ -233,7 +237,7 @@ class RunList(QWidget):
 
 
 def _list_runs_timed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
-    """Read the list, and say how long that took."""
+    """Read the list; return it with the time this took."""
     from napari_melanoma.runs.runs import list_runs
 
     began = time.monotonic()
@@ -241,54 +245,45 @@ def _list_runs_timed(folder: Path | None, run: RunContext) -> tuple[list[RunRepo
 
 
 def _remove(path: Path, run: RunContext) -> Path:
-    """Move a run folder to the trash, unless its process is at work, which it may be since the question was asked."""
+    """Move a run folder to the trash, unless its process is active, which may have started since the question."""
     from napari_melanoma.core.processes import wait_until_ended
 
     if not wait_until_ended(path):
-        raise RunError(f"{path.name} is at work. Cancel it first, then remove it.")
+        raise RunError(f"{path.name} is active. Cancel it first, then remove it.")
     if path.exists() and not QFile(str(path)).moveToTrash():
         raise RunError(f"{path.name} could not be moved to the trash. Remove the folder yourself: {path}")
     return path
 
 
-AnyIndex = QModelIndex | QPersistentModelIndex
-MARGIN, GAP = 5, 8
-STATE_MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
-ENDED_MARK = "✕"
-
-
 class RunListModel(QAbstractListModel):
-    """The reports of all runs, the newest first; rows that stay keep their selection."""
+    """The reports of all runs, the newest first; remaining rows keep their selection."""
 
     def __init__(self, parent: QListView) -> None:
         super().__init__(parent)
         self.reports: list[RunReport] = []
 
     def set_reports(self, reports: list[RunReport]) -> None:
-        """Show other reports."""
+        """Set the reports."""
         if [report.path for report in reports] != [report.path for report in self.reports]:
             self.beginResetModel()
             self.reports = reports
             self.endResetModel()
             return
-        before, self.reports = self.reports, reports
-        for index, (old, new) in enumerate(zip(before, reports, strict=True)):
+        previous, self.reports = self.reports, reports
+        for index, (old, new) in enumerate(zip(previous, reports, strict=True)):
             if old != new:
                 self.dataChanged.emit(self.index(index), self.index(index))
 
     def row_of(self, path: Path) -> int | None:
-        """Find the row of a run.
-
-        None where it is not listed.
-        """
+        """Return the row of a run, or None."""
         return next((row for row, report in enumerate(self.reports) if report.path == path), None)
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Say how many runs there are, as Qt asks."""
+        """Return the number of runs."""
         return 0 if parent.isValid() else len(self.reports)
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Give name, spoken text or explanation of a run, as Qt asks."""
+        """Return the name, accessible text or tooltip of a run."""
         report = self.reports[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return report.name
@@ -300,14 +295,14 @@ class RunListModel(QAbstractListModel):
 
 
 class RunDelegate(QStyledItemDelegate):
-    """Draws a run: name and state in the first line, figures in the second."""
+    """Draws a run: name and state in the first line, results in the second."""
 
     def __init__(self, icons: ThemedIcons, view: QListView) -> None:
         super().__init__(view)
         self._icons = icons
 
     def sizeHint(self, option: QStyleOptionViewItem, index: AnyIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Want two lines."""
+        """Return the size of two lines."""
         return QSize(200, 2 * option.fontMetrics.height() + 2 * MARGIN)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
@@ -315,17 +310,17 @@ class RunDelegate(QStyledItemDelegate):
         model = index.model()
         if not isinstance(model, RunListModel):
             return
-        report, colours = model.reports[index.row()], self._icons.palette
+        report, colors = model.reports[index.row()], self._icons.palette
         painter.save()
         if option.state & QStyle.StateFlag.State_Selected:
-            painter.fillRect(option.rect, QColor(colours.highlight))
+            painter.fillRect(option.rect, QColor(colors.highlight))
         elif option.state & QStyle.StateFlag.State_MouseOver:
-            painter.fillRect(option.rect, QColor(colours.raised))
+            painter.fillRect(option.rect, QColor(colors.raised))
         selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        place = option.rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
-        half = place.height() // 2
-        upper, lower = place.adjusted(0, 0, 0, -half), place.adjusted(0, half, 0, 0)
-        painter.setPen(QColor(colours.text))
+        area = option.rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        half = area.height() // 2
+        upper, lower = area.adjusted(0, 0, 0, -half), area.adjusted(0, half, 0, 0)
+        painter.setPen(QColor(colors.text))
         state = f"{describe_state_briefly(report)} {STATE_MARKS.get(str(report.state), ENDED_MARK)}"
         painter.setFont(option.font)
         painter.drawText(upper, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, state)
@@ -335,12 +330,12 @@ class RunDelegate(QStyledItemDelegate):
         left = upper.adjusted(0, 0, -option.fontMetrics.horizontalAdvance(state) - GAP, 0)
         _draw_line(painter, left, report.name)
         painter.setFont(option.font)
-        painter.setPen(QColor(colours.text if selected else colours.faint))
+        painter.setPen(QColor(colors.text if selected else colors.faint))
         _draw_line(painter, lower, describe_result(report))
         painter.restore()
 
 
-def _draw_line(painter: QPainter, place: QRect, text: str) -> None:
-    """Draw one line, cut with three dots where it does not fit."""
-    fitting = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, place.width())
-    painter.drawText(place, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, fitting)
+def _draw_line(painter: QPainter, area: QRect, text: str) -> None:
+    """Draw one line, elided if necessary."""
+    fitting = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, area.width())
+    painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, fitting)

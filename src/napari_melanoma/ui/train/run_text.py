@@ -1,4 +1,4 @@
-"""A run in words: pure functions from a report to what a person reads; no Qt."""
+"""Texts that describe a run: pure functions of its report, without Qt."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BEFORE_LOADING = ("Decoding images", "Reading the files")
 
 @dataclass(frozen=True)
 class RunActivity:
-    """What a watcher knows beyond the report.
+    """What is known of a run beyond its report.
 
-    ``doing`` is the last event that says what a run does, ``tuning`` how many images choose its epoch, None where
-    that is not known, ``worked`` how many seconds it was at work.
+    ``last_event``: the last event about its activity; ``validation_images``: size of the validation set, or None;
+    ``active_seconds``: how long it was active.
     """
 
     last_event: Mapping[str, Any] = field(default_factory=dict)
@@ -30,40 +30,34 @@ class RunActivity:
     active_seconds: float | None = None
 
     def updated(self, events: Sequence[Mapping[str, Any]], active_seconds: float) -> RunActivity:
-        """Give what is known after further events.
-
-        ``worked``: seconds at work until now.
-        """
-        known = replace(self, active_seconds=active_seconds)
+        """Return the activity after further events."""
+        activity = replace(self, active_seconds=active_seconds)
         for event in events:
             if event["kind"] in ("launched", "started", "progress"):
-                known = replace(known, last_event=event)
+                activity = replace(activity, last_event=event)
             if event["kind"] == "started" and (tuning := parse_number(event, "tuning")) is not None:
-                known = replace(known, validation_images=int(tuning))
-        return known
+                activity = replace(activity, validation_images=int(tuning))
+        return activity
 
 
 def describe_activity(report: RunReport, activity: RunActivity) -> str:
-    """Say what a run does while it tells nothing: after its last progress, and before its first step.
-
-    Empty where the state says it.
-    """
-    doing = activity.last_event
+    """Describe what a run does without new events: after its last progress, and before its first step; or ""."""
+    last_event = activity.last_event
     if str(report.state) == "starting":
         return LOADING
     if str(report.state) != "running" or (parse_number(report.step, "time") or 0.0) >= (
-        parse_number(doing, "time") or 0.0
+        parse_number(last_event, "time") or 0.0
     ):
         return ""
-    if doing["kind"] == "started":
+    if last_event["kind"] == "started":
         return WAITING
-    done, total = parse_number(doing, "done"), parse_number(doing, "total")
-    complete = done is not None and total is not None and done >= total
-    return LOADING if complete and doing.get("message") in BEFORE_LOADING else ""
+    done, total = parse_number(last_event, "done"), parse_number(last_event, "total")
+    is_complete = done is not None and total is not None and done >= total
+    return LOADING if is_complete and last_event.get("message") in BEFORE_LOADING else ""
 
 
 def describe_state(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Say where a run stands, in a few words."""
+    """Describe the state of a run in a few words."""
     state = str(report.state)
     if state in ("queued", "starting"):
         return state
@@ -79,10 +73,7 @@ def describe_state(report: RunReport, activity: RunActivity | None = None) -> st
 
 
 def describe_details(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Say what else there is to know: the pace of a run at work, why one ended, and what can be done.
-
-    One sentence or a few figures; may be empty.
-    """
+    """Describe the speed of an active run, or why a run ended and what can be done; may be empty."""
     state, activity = str(report.state), activity or RunActivity()
     if describe_activity(report, activity):
         return ""
@@ -92,21 +83,18 @@ def describe_details(report: RunReport, activity: RunActivity | None = None) -> 
         done, total = parse_number(activity.last_event, "done"), parse_number(activity.last_event, "total")
         return "" if done is None or not total else f"{done:.0f} of {total:.0f}"
     if state == "finished":
-        took = "" if not activity.active_seconds else f" It took {format_seconds(activity.active_seconds)}."
-        return f"{report.message}{took}{_describe_validation_result(report, activity)}"
+        duration = "" if not activity.active_seconds else f" Duration: {format_seconds(activity.active_seconds)}."
+        return f"{report.message}{duration}{_describe_validation_result(report, activity)}"
     return report.message
 
 
 def is_training(report: RunReport) -> bool:
-    """Say whether a run at work goes through its epochs, and is not before or after them.
-
-    False where it says that it is doing something else.
-    """
+    """Return whether an active run is training its epochs, not preparing or finishing."""
     return not report.message or report.message.startswith("Epoch ")
 
 
 def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Say how good the best epoch was, and on which images."""
+    """Describe the result of the best epoch on the validation set."""
     best = find_best_row(report.metrics)
     if best is None:
         return "no epoch was measured"
@@ -117,27 +105,24 @@ def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) 
 
 
 def _describe_test_result(report: RunReport) -> str:
-    """Say how good the new model is on images that were held out, as users get it; empty where nobody has looked."""
+    """Describe the result of the new model on the test set; empty without a comparison."""
     found = report.comparison
     if found is None or found.decisive is None:
         return ""
     old, new, _ = found.decisive
     images = f"{found.images:,} image{'' if found.images == 1 else 's'}"
-    return f"{MONITORS[found.task].title} {new.mean:.3f} on {images} held out (old model {old.mean:.3f})"
+    return f"{MONITORS[found.task].title} {new.mean:.3f} on {images} of the test set (old model {old.mean:.3f})"
 
 
 def _describe_validation_result(report: RunReport, activity: RunActivity) -> str:
-    """Tell the figure of the curves from that of the comparison."""
+    """Describe the validation result of the curves next to that of the comparison."""
     if not _describe_test_result(report) or find_best_row(report.metrics) is None:
         return ""
-    return f" While it learnt, at the network's size and unrefined: {describe_best_epoch(report, activity)}."
+    return f" During training, at the network's input size without refinement: {describe_best_epoch(report, activity)}."
 
 
 def find_best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Find the epoch with the greatest value of what picks it: Jaccard index, or AUC, of the validation images.
-
-    Of equals that with the smallest loss, as is kept; None where none was measured.
-    """
+    """Find the epoch with the greatest validation metric (Jaccard or AUC), of equals that with the smallest loss."""
     name = monitor_from_values(metrics[-1] if metrics else {}).name
     measured = [
         row for row in metrics if parse_number(row, name) is not None and parse_number(row, "epoch") is not None
@@ -146,10 +131,7 @@ def find_best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | N
 
 
 def parse_number(row: Mapping[str, Any], name: str) -> float | None:
-    """Read a number that may be missing.
-
-    None also for what is no number, or no finite one.
-    """
+    """Read a finite number; None if it is missing or invalid."""
     try:
         value = float(row[name])
     except (KeyError, TypeError, ValueError):
@@ -158,15 +140,12 @@ def parse_number(row: Mapping[str, Any], name: str) -> float | None:
 
 
 def describe_pace(step: Mapping[str, Any]) -> str:
-    """Say how long a run takes yet, how fast it is and what memory it has.
-
-    Such as ``3 min left · 58 images/s · 1.1 GB memory``; parts that are not known are left out.
-    """
-    left, pace = parse_number(step, "eta_s"), parse_number(step, "images_per_second")
+    """Format remaining time, speed and memory, such as ``3 min left · 58 images/s · 1.1 GB memory``."""
+    left, speed = parse_number(step, "eta_s"), parse_number(step, "images_per_second")
     memory, on_gpu = parse_number(step, "memory_mb"), parse_number(step, "gpu_memory_mb")
     parts = [
         "" if left is None else f"{format_seconds(left)} left",
-        "" if pace is None else f"{pace:.0f} images/s" if pace >= 10 else f"{pace:.1f} images/s",
+        "" if speed is None else f"{speed:.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s",
         "" if memory is None else f"{format_memory(memory)} memory",
         "" if on_gpu is None else f"{format_memory(on_gpu)} on the GPU",
     ]
@@ -174,10 +153,7 @@ def describe_pace(step: Mapping[str, Any]) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Say a time span as people do.
-
-    Such as ``40 s``, ``3 min``, ``1 h 20 min``.
-    """
+    """Format a duration, such as ``40 s``, ``3 min``, ``1 h 20 min``."""
     if seconds < 90:
         return f"{max(0, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -188,18 +164,12 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_memory(megabytes: float) -> str:
-    """Say an amount of memory.
-
-    ``megabytes``: in MB. Such as ``640 MB`` or ``1.1 GB``.
-    """
+    """Format an amount of memory, such as ``640 MB`` or ``1.1 GB``."""
     return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1024:.1f} GB"
 
 
 def completed_fraction(report: RunReport) -> float | None:
-    """Say which share of a run is done.
-
-    Between 0 and 1; None where it is not known.
-    """
+    """Return the completed share of a run, from 0 to 1; None if unknown."""
     if str(report.state) == "finished":
         return 1.0
     if not report.epochs:
@@ -212,7 +182,7 @@ def completed_fraction(report: RunReport) -> float | None:
 
 
 def _describe_epoch(report: RunReport) -> str:
-    """Name the epoch that is under way, counted as people do."""
+    """Format the current epoch, counted from 1."""
     step = parse_number(report.step, "epoch")
     epoch = max(report.epoch, 0 if step is None else int(step)) + 1
     return f"epoch {min(epoch, report.epochs)} of {report.epochs}" if report.epochs else f"epoch {epoch}"
@@ -220,38 +190,32 @@ def _describe_epoch(report: RunReport) -> str:
 
 def _describe_end(report: RunReport) -> str:
     if not report.epoch:
-        return "before the first epoch was done"
+        return "before the first epoch was finished"
     return f"after epoch {report.epoch} of {report.epochs}" if report.epochs else f"after epoch {report.epoch}"
 
 
 def _lower_first(sentence: str) -> str:
-    """Begin with a small letter, as the other states do."""
+    """Start with a lowercase letter, like the other states."""
     return sentence[:1].lower() + sentence[1:]
 
 
 def describe_state_briefly(report: RunReport) -> str:
-    """Say where a run stands, in the fewest words.
-
-    Such as ``epoch 4 of 20``, or the name of the state.
-    """
+    """Describe the state of a run very briefly, such as ``epoch 4 of 20``."""
     return describe_state(report) if str(report.state) in ("running", "paused") else str(report.state)
 
 
 def describe_result(report: RunReport) -> str:
-    """Say in one line how far a run came, how good its model is, and what it gained.
-
-    Such as ``20 of 20 epochs · Jaccard 0.863 held out, +0.021 to the old``.
-    """
+    """Describe the result of a run in one line, such as ``20 of 20 epochs · test Jaccard 0.863, +0.021 to the old``."""
     epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
     parts = [epochs if report.epoch or not report.state.active else ""]
     found = report.comparison
     if found is not None and found.decisive is not None:
         _, new, change = found.decisive
-        parts.append(f"{MONITORS[found.task].title} {new.mean:.3f} held out, {change.mean:+.3f} to the old")
+        parts.append(f"test {MONITORS[found.task].title} {new.mean:.3f}, {change.mean:+.3f} to the old")
     elif report.best is not None:
-        parts.append(f"{report.monitor.title} {report.best:.3f} validation")
+        parts.append(f"validation {report.monitor.title} {report.best:.3f}")
     if report.activated_as is not None:
-        parts.append("taken over")
+        parts.append("in use")
     elif report.discarded:
         parts.append("discarded")
     return " · ".join(part for part in parts if part) or report.message

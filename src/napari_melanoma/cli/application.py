@@ -1,0 +1,122 @@
+"""``open``, ``demo``, ``doctor`` and ``worker``: start the viewer, check the installation, serve the docks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.geometry import PixelSize
+
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")  # the last chooses a platform that may need no display
+MPP = "Micrometers per pixel, for slides whose file states none or a wrong value. Opens any image as a slide."
+OPEN_HELP = examples(
+    "napari-melanoma open photo.jpg",
+    "napari-melanoma open slide.tif --mpp 0.25",
+    "Open napari with the given photographs and slides and a dock for them. Returns when napari is closed.",
+)
+DEMO_HELP = examples(
+    "napari-melanoma demo --out demo-output",
+    "napari-melanoma demo photo.jpg --out demo-output --headless",
+    "Open napari with an analyzed lesion (synthetic, or your photograph), and write a screenshot and the "
+    "result files to OUT. With --headless no window stays open.",
+)
+DOCTOR_HELP = examples(
+    "napari-melanoma doctor",
+    "napari-melanoma doctor --json",
+    "Check what works on this machine: GPU, Qt, OpenGL, formats, memory, model, each with a fix where one is needed. "
+    "The exit code is 1 only if photographs cannot be analyzed.",
+)
+STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+WORKER_HELP = examples(
+    "napari-melanoma worker < requests.jsonl",
+    "python -m napari_melanoma worker",
+    "Process requests of the docks: one JSON object per line on standard input, events on standard output. The docks "
+    "start it; it ends with its input.",
+)
+
+
+def call_ui(module: str, function: str, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - depends on the function
+    """Call a function of ``ui`` by name, so that the command line does not import Qt.
+
+    Ctrl+C or a signal to terminate then ends the process at once, because Qt's event loop does not check whether the
+    command was cancelled. Manual corrections are in the recovery file.
+    """
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in DISPLAYS):
+        raise MelanomaError(
+            "no window can be opened: neither DISPLAY nor WAYLAND_DISPLAY is set. Log in to a desktop session, or put "
+            "xvfb-run in front of the command; `napari-melanoma lesion` needs no window."
+        )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    return getattr(import_module(f"napari_melanoma.ui.{module}"), function)(*arguments, **named)
+
+
+def open_(
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Photographs and slides to open.")] = None,
+    mpp: Annotated[float | None, typer.Option(metavar="UM", help=MPP)] = None,
+    debug: Debug = False,
+) -> None:
+    """Open napari."""
+    with command_session(False, debug):
+        size = None if mpp is None else PixelSize(mpp, mpp, "given")
+        slides, photographs = _separate_slides(paths or [], all_are_slides=size is not None)
+        call_ui("open", "open_viewer", photographs, slides, size)
+
+
+def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
+    """Split paths into slides and photographs; a folder that is not a slide is searched for photographs."""
+    from napari_melanoma.io.discovery import find_photographs
+    from napari_melanoma.slides.reading.opening import find_slides, is_slide
+
+    slides = [path for path in paths if all_are_slides or is_slide(Path(path).expanduser())]
+    others = [path for path in paths if path not in slides]
+    return find_slides(slides) if slides else [], find_photographs(others) if others else []
+
+
+def demo(
+    out: Out,
+    image: Annotated[Path | None, typer.Argument(metavar="IMAGE", help="Your own photograph.")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="Write the files and exit.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Show an analyzed lesion."""
+    with command_session(False, debug) as current:
+        call_ui("demo", "run_demo", image, out, headless=headless)
+        current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
+
+
+def doctor(json: Json = False, debug: Debug = False) -> None:
+    """Check this machine."""
+    with command_session(json, debug) as current:
+        from napari_melanoma.doctor import run_checks
+
+        checks = run_checks(run=current.run)
+        for check in checks:
+            text = f"{STATUS_LABELS[check.status]}  {check.name:<17} {check.found}"
+            current.report.emit_item("check", text + (f"\n{'':<24}{check.fix}" if check.fix else ""), **vars(check))
+        failed = [check.name for check in checks if check.status == "fail"]
+        warned = [check.name for check in checks if check.status == "warn"]
+        text = "All required components work; next: napari-melanoma demo --out demo-output"
+        if warned:
+            text = f"Works with limitations: {', '.join(warned)}. See above."
+        if failed:
+            text = f"Does not work yet: {', '.join(failed)}. Each line above states what to do."
+        current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)
+
+
+def worker() -> None:
+    """Process requests of the docks."""
+    import typer
+
+    from napari_melanoma.worker import main
+
+    raise typer.Exit(main())

@@ -1,0 +1,159 @@
+"""``export``, ``readings`` and ``audit``: convert results, compare depth readings, and check files before sharing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.session import command_session
+
+if TYPE_CHECKING:
+    from napari_melanoma.privacy.rules import PrivacyFinding
+    from napari_melanoma.reports.slide_export import ExportedFile
+
+EXPORT_HELP = examples(
+    "napari-melanoma export results --out for-qupath",
+    "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
+    "Export results of slides for other programs to OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (one "
+    "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), risk (JSON), report "
+    "(depth and risk, HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as "
+    "labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
+    "Manual corrections are included. Failures are reported and the rest is written (exit code 1).",
+)
+READINGS_HELP = examples(
+    "napari-melanoma readings results --out agreement",
+    'napari-melanoma readings reader-a reader-b --out agreement --reader "A. Meyer" --reader model',
+    "Collect depth readings and measure the agreement of two readers. The input is result folders with readings saved "
+    "by the Slide dock, or folders of such; readings of the same slide are combined, also from different folders of "
+    "the readers. Writes readings.csv (one row per reading) and, for the two given readers or the only two readers, "
+    "agreement.json (Bland-Altman bias and limits of agreement, ICC(2,1), each with its 95 % interval) "
+    "and figures/bland_altman.png. The reader 'model' is the automatic measurement. Files that cannot be read are "
+    "reported and the rest is processed (exit code 1).",
+)
+AUDIT_HELP = examples(
+    "napari-melanoma audit results",
+    "napari-melanoma audit dataset.zip --json",
+    "List personal data in files and folders: names, births, record numbers, addresses, dates, places, "
+    "serial numbers, paths and accounts, in DICOM, EXIF, TIFF and slides, PNG, tables, JSON, pages, logs and archives; "
+    "each with a masked example and a recommendation. Nothing is changed. Faces and text in the pixels are not "
+    "detected. The exit code is 1 if something was found or a file could not be examined.",
+)
+MAX_SHOWN = 50  # files that could not be examined, listed by name
+
+
+def export(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders that contain them.")
+    ],
+    out: Out,
+    to: Annotated[str, typer.Option("--to", help="Formats, separated by commas.")] = "geojson",
+    slide: Annotated[
+        Path | None, typer.Option("--slide", help="The slide file, if it was moved after the analysis.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Export results of slides for other programs."""
+    with command_session(json, debug) as current:
+        from napari_melanoma.core.formatting import format_count
+        from napari_melanoma.reports.slide_export import export_results, find_result_folders
+
+        def report_file(written: ExportedFile) -> None:
+            values = {"folder": str(written.folder), "format": written.format, "path": str(written.path)}
+            if written.error:
+                text = f"failed: {written.folder.name}, {written.format}: {written.error}"
+                current.report.emit("failed", text, error=written.error, **values)
+            else:
+                current.report.emit("written", f"written: {written.path}", **values)
+
+        current.after_stop = f"Written files stay in {out}."
+        formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
+        found = find_result_folders(results)
+        current.lock_folder(out)
+        files = export_results(found, out, formats, slide=slide, on_written=report_file, run=current.run)
+        failed = sum(bool(one.error) for one in files)
+        failures = f", {failed} failed" if failed else ""
+        text = f"{format_count(len(files) - failed, 'file')} written to {out}{failures}. Research use only."
+        current.finish(text, some_failed=bool(failed), out=str(out), written=len(files) - failed, failed=failed)
+
+
+def readings(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Result folders, or folders that contain them.")
+    ],
+    out: Out,
+    reader: Annotated[
+        list[str] | None, typer.Option("--reader", metavar="NAME", help="Give it twice: the readers to compare.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Collect depth readings and measure the agreement of two readers."""
+    with command_session(json, debug) as current:
+        from napari_melanoma.slides.depth_readings import (
+            agreement_to_json,
+            collect_readings,
+            compare_readers,
+            describe_agreement,
+            list_readers,
+            write_readings,
+        )
+
+        current.after_stop = "Nothing was written."
+        collected = collect_readings(folders)
+        for name, error in collected.failed:
+            current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
+        readers = list_readers(collected)
+        chosen = reader or (list(readers) if len(readers) == 2 else [])
+        agreement = compare_readers(collected, chosen) if chosen else None
+        for note in (*collected.notes, *(agreement.notes if agreement else ())):
+            current.report.emit("warning", f"Warning: {note}", message=note)
+        current.lock_folder(out)
+        written = write_readings(collected, agreement, out)
+        if agreement is not None:
+            current.report.emit_item("agreement", describe_agreement(agreement), **agreement_to_json(agreement))
+        count = sum(len(slide.readings) for slide in collected.slides)
+        names = ", ".join(readers) or "no reader"
+        text = f"{count} readings of {len(collected.slides)} slides by {names} in {written[0]}."
+        if agreement is None and len(readers) != 1:
+            text += " Select two readers with --reader to measure their agreement."
+        current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)
+
+
+def audit(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders to be shared.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List personal data in files."""
+    with command_session(json, debug) as current:
+        from dataclasses import asdict
+
+        from napari_melanoma.privacy import audit as audit_files
+
+        current.after_stop = "Nothing was changed; not every file was examined."
+        advised: set[str] = set()
+
+        def report_finding(finding: PrivacyFinding) -> None:
+            values = asdict(finding)
+            current.report.emit("finding", _format_finding(finding), what=values.pop("kind"), **values)
+            if finding.what_to_do not in advised and not json:
+                advised.add(finding.what_to_do)
+                current.report.emit("advice", f"    {finding.what_to_do}")
+
+        found = audit_files(paths, report_finding, run=current.run)
+        for name, reason in list(found.skipped.items())[: None if json else MAX_SHOWN]:
+            current.report.emit("passed_over", f"not examined: {name}: {reason}", file=name, reason=reason)
+        counts = ", ".join(f"{kind} {count}" for kind, count in found.counts.most_common())
+        missed = f"; {len(found.skipped)} files could not be examined" if found.skipped else ""
+        text = f"Found in {found.files} files: {counts or 'nothing'}{missed}."
+        values = {"files": found.files, "counts": dict(found.counts), "not_looked_into": len(found.skipped)}
+        current.finish(text, some_failed=not found.clean, **values)
+
+
+def _format_finding(finding: PrivacyFinding) -> str:
+    repeats = f" ({finding.count} times)" if finding.count > 1 else ""
+    return f"{finding.file}: {finding.where}: {finding.title}{repeats}: {finding.example}"
