@@ -54,5 +54,5 @@ def test_a_column_that_gives_the_answer_away_is_refused(tmp_path: Path) -> None:
 
 def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "set/dataset.csv", [{**row, "melanoma": "0"} for row in rows(0, True)])
-    with pytest.raises(DataSetError, match="one class alone"):
+    with pytest.raises(DataSetError, match="only one class"):
         predict_with_trees((tmp_path / "set",), {("set", "0-0"): rows(0, True)[0]}, CHOICES)

@@ -174,7 +174,7 @@ def test_what_was_discarded_can_be_taken_over_after_all(stage, gate, run, qtbot)
     with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.take_over):
         stage.clicks(gate.take)
     assert "This model was discarded." in asked[0]
-    assert "JA 0.842 -> 0.863, difference +0.021" in asked[0]
+    assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in asked[0]
 
 
 @contextmanager
