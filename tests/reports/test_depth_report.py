@@ -108,5 +108,5 @@ def test_a_case_gets_what_is_known_and_keeps_the_rest(slide: Path, tmp_path: Pat
 
 def test_a_slide_of_no_lesion_is_refused(slide: Path) -> None:
     case = add_images(Case(), [CaseImage(id="", path=slide, modality="wsi")])
-    with pytest.raises(InputError, match="of no lesion yet"):
+    with pytest.raises(InputError, match="not assigned to a lesion"):
         set_lesion_reading(case, case.images[0].id, READING)

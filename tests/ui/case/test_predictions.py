@@ -58,7 +58,7 @@ def test_the_lesions_are_answered_and_the_odd_one_is_named(someone, case):
     assert [found[name].state for name in found] == ["", "", "odd one out"]
     assert someone.status == "3 lesions answered by melanoma-test."
     someone.picks(list(found)[-1])
-    assert "the odd one out among the 3 lesions of this patient" in said(someone, "lesion_odd")
+    assert "outlier among 3 lesions of this patient" in said(someone, "lesion_odd")
     assert said(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
     assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
 
@@ -110,7 +110,7 @@ def test_damaged_answers_are_said_and_the_case_is_there(someone, case):
     (case / "answers.json").write_text("{}")
     someone.dock.adding.follow(f"recent:{case}")
     someone.waits()
-    assert "Answer the case again" in someone.status
+    assert "Run the prediction again" in someone.status
     assert len(someone.case.lesions) == 3
 
 
