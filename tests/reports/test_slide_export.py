@@ -130,7 +130,7 @@ def test_what_cannot_be_written_is_told_and_the_rest_goes_on(results: Path, tmp_
 
 def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> None:
     (tmp_path / "section.tif").rename(tmp_path / "elsewhere.tif")
-    with pytest.raises(InputError, match="do not say where it is: name its file with --slide"):
+    with pytest.raises(InputError, match="its path is not in the results: name its file with --slide"):
         out_of(results, "mask", tmp_path)
     FORMATS["mask"].write(
         tmp_path / "m.tif", read_exported_slide(results / "section", tmp_path / "elsewhere.tif"), RunContext()
@@ -144,5 +144,5 @@ def test_nonsense_is_refused(results: Path, tmp_path: Path) -> None:
         export_results(folders, tmp_path, ["geojson", "xml"], run=RunContext())
     with pytest.raises(ConfigError, match="--slide names one slide, but there are 2 results"):
         export_results(folders, tmp_path, ["mask"], slide=tmp_path / "section.tif", run=RunContext())
-    with pytest.raises(InputError, match="holds no results of slides"):
+    with pytest.raises(InputError, match="contains no results of slides"):
         find_result_folders([tmp_path / "results" / "section" / "result.zarr"])

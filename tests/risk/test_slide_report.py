@@ -69,7 +69,7 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(told: Path, tmp_path: P
         f"{PHANTOM}): of &lt;drawn&gt; patients.",
         "Out of distribution.",
         "Age 64 years, Sex male",
-        "Nobody has read this slide",
+        "No reader has reviewed this slide",
         "Breslow thickness and T category (AJCC 8) 1.40 mm",
     ):
         assert words in text
@@ -113,7 +113,7 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(tol
     for words in ("1.80 mm T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
         assert words in text
     assert "the depth has been changed since, and is 1.80 mm now" in text
-    assert "Nobody has read" not in text
+    assert "No reader has reviewed" not in text
 
 
 def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(told: Path, slide: Path, tmp_path: Path) -> None:

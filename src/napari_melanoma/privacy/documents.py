@@ -249,7 +249,7 @@ TableHit = tuple[tuple[str, str], MetadataEntry, str, int]
 
 
 def _find_in_columns(block: list[list[str]], header: list[str], columns: list[int]) -> Iterator[TableHit]:
-    """What the columns that are inspected give away."""
+    """Yield the findings in some columns."""
     for index in columns:
         for value, count in Counter(row[index] for row in block if index < len(row)).items():
             entry = MetadataEntry("table", f"column '{header[index]}'", header[index], value)

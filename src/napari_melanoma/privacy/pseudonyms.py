@@ -66,7 +66,7 @@ def key_id(project: str | None = None, *, make: bool = True) -> str:
 
 
 def project_name() -> str:
-    """Return the name of the current project: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``."""
+    """Return the current project: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``."""
     return os.environ.get(PROJECT_VARIABLE, "").strip() or DEFAULT_PROJECT
 
 
