@@ -107,7 +107,7 @@ def of(name: str, patient: str) -> FoundImage:
     ],
 )
 def test_images_of_another_patient_are_noted(ours: str, theirs: str, is_noted: bool) -> None:
-    notes = (("patient", "2 images name another patient: check that they belong to this case."),)
+    notes = (("patient", "another patient in 2 images: check that they belong to this case."),)
     for patient_id in (ours, pseudonym(ours)):
         filed = file_images(set_patient(Case(), patient_id=patient_id), [of("a", theirs), of("b", theirs)])
         assert filed.notes == (notes if is_noted else ())

@@ -269,7 +269,7 @@ def test_images_of_another_patient_are_rejected(tmp_path: Path) -> None:
         import_case(tmp_path / "case", [tmp_path / "two"])
     same = import_case(tmp_path / "case", [tmp_path / "two"], patient="PAT_2")
     assert same.added == 1
-    assert same.notes[-1] == ("patient", "1 of the images name another one: see that they belong here.")
+    assert same.notes[-1] == ("patient", "another patient in 1 image: check that they belong to this case.")
 
 
 def test_images_without_patient_and_of_others_are_noted(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_images_without_patient_and_of_others_are_noted(tmp_path: Path) -> None:
     )
     draw(tmp_path / "in" / "PAT_2_10_2.png")
     made = import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
-    assert ("patient", "2 of the images are of others, or of nobody, and were left out.") in made.notes
+    assert ("patient", "2 images of other patients or without a patient were left out.") in made.notes
 
 
 def test_unreadable_images_are_an_error(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_novelty_and_warnings_of_several_images(store: CaseStore, model: Redness
     """The most unusual image counts; each warning is given once."""
     one = predict_case(store, model, RunContext()).find_lesion("L2").prediction
     far = replace(one, likeness=replace(one.likeness, distance=99.0), warnings=("look", "again"))
-    both = fuse_predictions([replace(one, warnings=("look",)), far], model.judge, ClassifyOptions())
+    both = fuse_predictions([replace(one, warnings=("look",)), far], model.calibration, ClassifyOptions())
     assert both.likeness.distance == 99
     assert both.is_out_of_distribution
     assert both.warnings == ("look", "again")

@@ -17,7 +17,7 @@ def test_people_read_what_was_found_and_what_to_do(run: Callable[..., Result], t
     (tmp_path / "out" / "log.txt").write_text("read " + "/".join(("", "home", "amiller", "scans", "a.jpg")))
     told = run("audit", "out")
     assert told.exit_code == 1
-    assert "log.txt: line 1: a place in a file system: /h***/a******/s****/a.j**" in told.output
+    assert "log.txt: line 1: a path in a file system: /h***/a******/s****/a.j**" in told.output
     assert "share only bundle/" in told.output
     assert "amiller" not in told.output
     assert "Found in 1 files: path 1, user 1." in told.output

@@ -87,7 +87,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     asked = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
     predict_slide_risk(asked, RunContext())
     text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
-    assert f"Depth that was used {validity.headline('')} (depth measured by the analysis of the slide)." in text
+    assert f"Thickness used {validity.headline('')} (depth measured by the analysis of the slide)." in text
     answer = json.loads((folder / "risk.json").read_text())
     assert answer["depth"]["mm"] == 1.4  # as a number, beside the reason
     assert answer["depth"]["not_valid"] == validity.headline("")
@@ -112,7 +112,7 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(tol
     text = text_of(write_slide_report(tmp_path / "page.html", told))
     for words in ("1.80 mm T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
         assert words in text
-    assert "the depth has been changed since, and is 1.80 mm now" in text
+    assert "the thickness has changed since this prediction and is now 1.80 mm" in text
     assert "No reader has reviewed" not in text
 
 

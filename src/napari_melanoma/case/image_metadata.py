@@ -16,6 +16,7 @@ from napari_melanoma.case.edits import add_images, add_lesion, set_lesion, set_p
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CasePart, CasePatient, Origin
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import open_regular
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import OutsidePaths, PathResolver
 from napari_melanoma.data.harmonize import Harmonizer, harmonize_rows
 from napari_melanoma.data.sources.dicom import AUXILIARY_IMAGES
@@ -186,7 +187,7 @@ class _CaseFiling:
             self.notes.append(
                 (
                     "patient",
-                    f"{self.other_patient_count} images name another patient: check that they belong to this case.",
+                    f"another patient in {format_count(self.other_patient_count, 'image')}: check that they belong to this case.",
                 )
             )
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))

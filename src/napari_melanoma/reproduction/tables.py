@@ -194,8 +194,8 @@ def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Seq
         less = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""
         twice = f"{images.duplicates} duplicates left out"
         notes.append(
-            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images for training "
-            f"and validation{less}, {images.judged} held out for testing, the same for every row"
+            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images for "
+            f"training and validation{less}, {images.judged} held out for testing, the same for every row"
             f"{f'; {twice}' if images.duplicates else ''}."
         )
     if plan.budget == "small":
