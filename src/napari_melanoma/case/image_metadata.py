@@ -187,7 +187,8 @@ class _CaseFiling:
             self.notes.append(
                 (
                     "patient",
-                    f"another patient in {format_count(self.other_patient_count, 'image')}: check that they belong to this case.",
+                    f"another patient in {format_count(self.other_patient_count, 'image')}: check that they belong to "
+                    "this case.",
                 )
             )
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))
