@@ -136,7 +136,7 @@ def main() -> None:
     asked = arguments()
     with (
         tempfile.TemporaryDirectory() as temporary,
-        mock.patch("napari_melanoma.training.prepare.user_store", return_value=Path(temporary) / "store"),
+        mock.patch("napari_melanoma.training.prepare.user_store_folder", return_value=Path(temporary) / "store"),
     ):
         data = asked.data or phantoms(Path(temporary) / "phantoms", asked.images)
         seconds = measure(recipe_of(asked, data), Path(temporary), asked.rounds, CLOCKS[asked.clock])

@@ -60,7 +60,7 @@ PACKAGE = Path(napari_melanoma.__file__).parent
 PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
 THAT_COMPUTE = ("models", "training")
 # Networks that are classes at import time; whoever needs one imports its module inside a function.
-NETWORKS = ("classification.explanation_networks", "slides.tile_predictions")
+NETWORKS = ("classification.explanation_networks", "slides.output_modules")
 WITHOUT_WINDOWS = [part for part in PARTS if part not in {*THAT_COMPUTE, "ui", "__init__", "__main__", "backends"}]
 
 

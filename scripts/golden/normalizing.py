@@ -54,6 +54,10 @@ PROGRESS = re.compile(
     r"|(?:Finding|Loading|Looking|Measuring|Preparing|Reading|Training|Waiting|Writing) [^.:]*)"  # without a count
 )
 
+# A frame of a traceback: file, line and function change with every restructuring; the exception itself is compared.
+FRAME = re.compile(r'\s+File ".*", line \d+, in .*')
+FRAME_SOURCE = " " * 4
+
 
 def varies(path: str, value: object) -> bool:
     """Whether the value of a key varies; the key comes with those that lead to it, with dots between."""
@@ -89,4 +93,15 @@ class Names:
 
     def lines(self, text: str) -> list[str]:
         """Split a text into clean lines."""
-        return [self.clean(line.rstrip()) for line in text.splitlines()]
+        return [self.clean(line.rstrip()) for line in _drop_frames(text.splitlines())]
+
+
+def _drop_frames(lines: list[str]) -> list[str]:
+    """Leave out the frames of tracebacks, each with the source lines below it."""
+    kept: list[str] = []
+    in_frame = False
+    for line in lines:
+        in_frame = FRAME.fullmatch(line) is not None or (in_frame and line.startswith(FRAME_SOURCE))
+        if not in_frame:
+            kept.append(line)
+    return kept

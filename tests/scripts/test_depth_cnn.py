@@ -64,7 +64,7 @@ def test_a_patch_is_cut_where_the_analysis_measured_and_once(
         asked.append((path, lines, options.patches))
         return [SimpleNamespace(rgb=np.full((8, 8, 3), 90, np.uint8))]
 
-    monkeypatch.setattr(cnn, "slide_pictures", cut)
+    monkeypatch.setattr(cnn, "cut_slide_patches", cut)
     found = [cnn.patch_of(tmp_path, "test-000") for _ in range(2)]
     assert found[0] == found[1] == tmp_path / "cnn" / "patches" / "test-000.png"
     ((path, lines, patches),) = asked

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from golden.folders import compare_files, compare_folders
 from golden.normalizing import Names
@@ -154,6 +154,18 @@ def test_what_varies_between_runs_is_no_difference(before: str, after: str) -> N
 @pytest.mark.parametrize(("before", "after"), TELLING)
 def test_what_a_user_reads_is_compared(before: str, after: str) -> None:
     assert Names().lines(before) != Names().lines(after)
+
+
+def test_frames_of_a_traceback_are_left_out_and_its_exception_is_not() -> None:
+    def traceback(module: str, message: str) -> str:
+        frame = f'  File "/tree/src/{module}.py", line 12, in read\n    return load(path)\n           ^^^^^^^^^^\n'
+        return f"Traceback (most recent call last):\n{frame}{frame}InputError: {message}\n"
+
+    names = Names()
+    lines = names.lines(traceback("old", "no file"))
+    assert lines == ["Traceback (most recent call last):", "InputError: no file"]
+    assert lines == names.lines(traceback("new", "no file"))
+    assert lines != names.lines(traceback("old", "no folder"))
 
 
 def test_lines_about_progress_are_left_out_of_streams_alone(tmp_path: Path) -> None:

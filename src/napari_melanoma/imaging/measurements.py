@@ -59,7 +59,9 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
-def measure_lesion(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSize | None) -> dict[str, float]:
+def measure_lesion(
+    mask: NDArray[np.bool_], rgb: NDArray[np.uint8] | None, pixel_size: PixelSize | None
+) -> dict[str, float]:
     """Measure a lesion: the region properties and the ABCD family, each as ``MEASUREMENTS`` explains it.
 
     All parts of the mask are measured together as one lesion. Where the pixel size is known, ratios and asymmetries are
@@ -74,8 +76,8 @@ def measure_lesion(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: 
     - C: the ``color_`` columns, see ``color.color_measurements``;
     - D: ``max_diameter``, see ``shape.lengths``.
 
-    ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3). ``pixel_size``: gives the
-    columns in mm and mm2; they are left out without it. Column to value in the order of ``MEASUREMENT_COLUMNS``; empty
+    ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3), for the ``color_`` columns.
+    ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Column to value in the order of ``MEASUREMENT_COLUMNS``; empty
     where the mask is. ``fractal_dimension`` is NaN for lesions under 32 pixels, ``color_difference`` where no skin is
     in view; all others are finite.
     """
@@ -87,7 +89,8 @@ def measure_lesion(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: 
     physical = None if pixel_size is None else measure_lengths(part, pixel_size.mm)
     measured = _named_lengths(in_pixels, "px", "px")
     measured |= _shape_measurements(part, physical or in_pixels, (1.0, 1.0) if pixel_size is None else pixel_size.mm)
-    measured |= color_measurements(mask, rgb)
+    if rgb is not None:
+        measured |= color_measurements(mask, rgb)
     if physical is not None:
         measured |= _named_lengths(physical, "mm", "mm2")
     return measured

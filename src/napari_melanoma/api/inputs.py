@@ -1,0 +1,157 @@
+"""What every function of the Python API accepts: images, pixel sizes, models, patient data, progress callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.io.photographs import read_photograph as read_photograph_file
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import find_bundle
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_melanoma.core.validity import Validity
+    from napari_melanoma.io.formats import Modality
+
+AnyPath = str | PathLike[str]
+PixelSizeUm = float | tuple[float, float]
+ProgressCallback = Callable[[Progress], None]
+
+ARRAY_NAME = "image"  # of a photograph that was given as an array
+
+
+def read_photograph(
+    source: AnyPath | Photograph | NDArray[np.generic],
+    *,
+    pixel_size_um: PixelSizeUm | None = None,
+    modality: Modality | None = None,
+    accept_damaged: bool = False,
+) -> Photograph:
+    """Read a photograph, or make one of an array.
+
+    Parameters
+    ----------
+    source : path-like, numpy.ndarray or Photograph
+        A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
+        channels, or four of which the last is opacity, or (row, column) in gray; uint8, uint16, bool, or floating
+        point in [0, 1].
+    pixel_size_um : float or (float, float), optional
+        Micrometers per pixel, or those along (row, column). By default what the file states; most files state none.
+    modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
+        How the photograph was taken; by default what the file states.
+    accept_damaged : bool
+        Read what is left of a damaged file; its results are then marked as not valid.
+
+    Returns
+    -------
+    Photograph
+        With ``rgb``, uint8 (row, column, channel=3), ``pixel_size`` and ``modality``.
+
+    Raises
+    ------
+    UnreadableImage
+        Where the file is missing, damaged or of another format.
+    InputError
+        Where the array has another shape, type or range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import napari_melanoma as nm
+    >>> photograph = nm.read_photograph(np.zeros((60, 80, 3), np.uint8), pixel_size_um=20)
+    >>> photograph.rgb.shape
+    (60, 80, 3)
+    """
+    from dataclasses import replace
+
+    if isinstance(source, Photograph):
+        photograph = source
+    elif isinstance(source, np.ndarray):
+        photograph = Photograph(to_srgb8(source), ARRAY_NAME)
+    else:
+        photograph = read_photograph_file(Path(source).expanduser(), accept_damaged=accept_damaged)
+    if pixel_size_um is not None:
+        photograph = replace(photograph, pixel_size=to_pixel_size(pixel_size_um))
+    return photograph if modality is None else replace(photograph, modality=modality)
+
+
+def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are laid over white."""
+    from skimage.color import gray2rgb, rgba2rgb
+    from skimage.util import img_as_ubyte
+
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)) or 0 in array.shape:
+        raise InputError(
+            f"an image array has the shape (row, column), (row, column, 3) or (row, column, 4); found {array.shape}."
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):
+            raise InputError(f"a floating-point image lies in [0, 1]; found values from {low:g} to {high:g}.")
+    elif array.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise InputError(f"an image array is uint8, uint16, bool or floating point; found {array.dtype}.")
+    if array.ndim == 2:
+        array = gray2rgb(array)
+    elif array.shape[-1] == 4:
+        array = rgba2rgb(array)
+    return np.ascontiguousarray(img_as_ubyte(array))
+
+
+def to_mask(mask: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Convert a mask to bool (row, column), and check that it has the shape of its image."""
+    array = np.asarray(mask)
+    if array.shape != shape:
+        raise InputError(f"a mask has the shape of its image, {shape}; found {array.shape}.")
+    return array.astype(np.bool_)
+
+
+def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
+    """Convert micrometers per pixel, one number or those along (row, column)."""
+    if isinstance(pixel_size_um, int | float):
+        return PixelSize(float(pixel_size_um), float(pixel_size_um))
+    rows, columns = pixel_size_um
+    return PixelSize(float(rows), float(columns))
+
+
+def to_patient_data(fields: Mapping[str, object]) -> dict[str, str]:
+    """Check patient data and bring them to the words of the harmonized table; fields that are None are left out."""
+    from napari_melanoma.data.table_schema import check_value, find_column
+    from napari_melanoma.lesion.patient_data import PatientTable
+
+    given = {name: str(value) for name, value in fields.items() if value is not None}
+    data = PatientTable(given).patient_data("")
+    for name, text in data.items():
+        column = find_column(name)
+        problem = "" if column is None else check_value(column, text)
+        if problem:
+            raise InputError(problem)
+    unknown = [name for name in given if find_column(name) is None]
+    if unknown:
+        raise InputError(f"'{unknown[0]}' is not a column of patient data. Use names such as age, sex or site.")
+    return data
+
+
+def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
+    """Find a model by its name or folder."""
+    return model if isinstance(model, BundleInfo) else find_bundle(str(model))
+
+
+def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
+    """Join the reasons against a prediction with other warnings, each once."""
+    reasons = (reason.text[:1].upper() + reason.text[1:] for reason in validity.reasons)
+    return tuple(dict.fromkeys(filter(None, (*reasons, *warnings))))
+
+
+def to_run(progress: ProgressCallback | None) -> RunContext:
+    """Make the context of a long function that calls back with each ``Progress``."""
+    return RunContext() if progress is None else RunContext(progress)

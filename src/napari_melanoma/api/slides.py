@@ -1,0 +1,325 @@
+"""Whole-slide images: pixels, tumor maps, lesions, and the Breslow thickness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from napari_melanoma.api.inputs import AnyPath, PixelSizeUm, list_warnings, to_pixel_size, to_run
+from napari_melanoma.core.errors import InputError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.slides.reading.tiled import TiledSlide
+
+__all__ = ["AnalyzedSlide", "BreslowMeasurement", "SlideImage", "analyze_slide", "measure_breslow", "open_slide"]
+
+
+class SlideImage:
+    """An open whole-slide image; use it in a ``with`` statement, or close it.
+
+    Made by ``open_slide``; safe to read from several threads.
+    """
+
+    def __init__(self, slide: TiledSlide) -> None:
+        self._slide = slide
+
+    def __enter__(self) -> Self:
+        """Return the slide itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    @property
+    def info(self) -> SlideInfo:
+        """What the file states: format, magnification, channels, warnings."""
+        return self._slide.info
+
+    @property
+    def level_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of each level, the finest first."""
+        return tuple((level.height, level.width) for level in self.info.levels)
+
+    @property
+    def pixel_size_um(self) -> tuple[float, float] | None:
+        """Micrometers per pixel of the finest level along (row, column); None where the file states none."""
+        size = self.info.pixel_size
+        return None if size is None else (size.y_um, size.x_um)
+
+    def read(self, top: int, left: int, height: int, width: int, level: int = 0) -> NDArray[np.generic]:
+        """Read a rectangle of pixels.
+
+        Parameters
+        ----------
+        top, left, height, width : int
+            In pixels of that level; the rectangle may reach outside the slide.
+        level : int
+            0 is the finest.
+
+        Returns
+        -------
+        numpy.ndarray
+            Brightfield: uint8 (row, column, channel=3), white outside. Fluorescence: uint8 or uint16 (row, column,
+            channel), zero outside.
+
+        Raises
+        ------
+        InputError
+            Where there is no such level, or the file is damaged there.
+        """
+        from napari_melanoma.core.geometry import Box
+
+        if not 0 <= level < len(self.info.levels):
+            raise InputError(f"{self.info.name} has the levels 0 to {len(self.info.levels) - 1}; found {level}.")
+        return self._slide.read_region(level, Box(top, left, height, width))
+
+    def thumbnail(self, side_px: int = 1024) -> NDArray[np.uint8]:
+        """Read the whole slide with so many pixels on its longer side; uint8 (row, column, channel=3)."""
+        return self._slide.thumbnail(side_px)
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        self._slide.close()
+
+
+def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> SlideImage:
+    """Open a whole-slide image.
+
+    Parameters
+    ----------
+    path : path-like
+        A file or folder that OpenSlide, tifffile or zarr can read: SVS, NDPI, MRXS, SCN, BIF, OME-TIFF, pyramidal TIFF,
+        DICOM, OME-Zarr and others.
+    pixel_size_um : float or (float, float), optional
+        Micrometers per pixel of the finest level, or those along (row, column); by default what the file states.
+
+    Returns
+    -------
+    SlideImage
+        To be closed.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, damaged or no slide.
+    """
+    from napari_melanoma.slides.reading.opening import open_slide as open_tiled_slide
+
+    size = None if pixel_size_um is None else to_pixel_size(pixel_size_um)
+    return SlideImage(open_tiled_slide(Path(path).expanduser(), size))
+
+
+@dataclass(frozen=True, eq=False)
+class AnalyzedSlide:
+    """The result of a slide.
+
+    Parameters
+    ----------
+    name : str
+        Of the slide.
+    folder : pathlib.Path
+        Holds ``result.json``, ``result.zarr``, ``lesions.geojson``, ``lesions.csv`` and ``heatmap.ome.tif``.
+    probability : float, optional
+        That the slide is of the model's positive class.
+    lesions : int
+        How many lesions were found.
+    breslow_mm : float, optional
+        Breslow thickness in mm, where the model can measure it.
+    valid : bool
+        Whether the model may be applied to this slide at all.
+    warnings : tuple of str
+        Why not to rely on the result.
+    """
+
+    name: str
+    folder: Path
+    probability: float | None
+    lesions: int
+    breslow_mm: float | None
+    valid: bool
+    warnings: tuple[str, ...]
+    _content: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, folder: AnyPath) -> Self:
+        """Read a result folder that ``analyze_slide``, the Slide dock or the command line wrote."""
+        from napari_melanoma.io.results import read_slide_result, read_slide_validity
+
+        path = Path(folder).expanduser()
+        content = read_slide_result(path)
+        validity = read_slide_validity(content)
+        return cls(
+            name=str(content.get("slide") or path.name),
+            folder=path,
+            probability=content.get("probability"),
+            lesions=len(content.get("lesions") or ()),
+            breslow_mm=content.get("breslow_mm"),
+            valid=validity.valid,
+            warnings=list_warnings(validity, *(content.get("warnings") or ())),
+            _content=content,
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the table of lesions: number, class, probability, area and extent of each."""
+        import pandas as pd
+
+        from napari_melanoma.io.results import LESIONS
+
+        return pd.read_csv(self.folder / LESIONS)
+
+    def heatmap(self) -> NDArray[np.generic]:
+        """Read the probability maps, coarser than the slide: (row, column), or (class, row, column)."""
+        import tifffile
+
+        from napari_melanoma.io.results import HEATMAP
+
+        return tifffile.imread(self.folder / HEATMAP)
+
+
+def analyze_slide(
+    slide: AnyPath,
+    folder: AnyPath,
+    model: str = "",
+    *,
+    pixel_size_um: float | None = None,
+    options: SlideOptions | Mapping[str, object] | None = None,
+    force: bool = False,
+    progress: ProgressCallback | None = None,
+) -> AnalyzedSlide:
+    """Analyze a whole-slide image: tissue, tumor map, lesions, and where the model allows it the Breslow thickness.
+
+    Parameters
+    ----------
+    slide : path-like
+        As ``open_slide`` takes it.
+    folder : path-like
+        Receives the results. Where it holds part of the same analysis, that is continued; where all, it is read.
+    model : str
+        Name of a model or folder of a bundle; by default the one that ships.
+    pixel_size_um : float, optional
+        Micrometers per pixel of the finest level; by default what the file states.
+    options : SlideOptions or mapping, optional
+        Further options by their names on the command line, such as ``{"overlap": 0.5, "batch_size": 16}``.
+    force : bool
+        Start from the beginning, whatever the folder holds.
+    progress : callable, optional
+        Called with each ``Progress``.
+
+    Returns
+    -------
+    AnalyzedSlide
+        Read from the folder.
+
+    Raises
+    ------
+    InputError, ScaleMissing
+        Where the slide cannot be read or has no pixel size.
+    BundleError, ConfigError
+        Where there is no such model or option.
+    RunError
+        Where the folder holds results of another slide or of other options.
+    """
+    from napari_melanoma.slides.analysis import analyze_slide as analyze
+    from napari_melanoma.slides.options import SlideOptions
+
+    given = options.model_dump() if isinstance(options, SlideOptions) else dict(options or {})
+    if model:
+        given["model"] = model
+    if pixel_size_um is not None:
+        given["mpp"] = pixel_size_um
+    parsed = SlideOptions.parse(given, "the options of analyze_slide")
+    outcome = analyze(Path(slide).expanduser(), Path(folder).expanduser(), parsed, to_run(progress), force=force)
+    return AnalyzedSlide.read(outcome.folder)
+
+
+@dataclass(frozen=True)
+class BreslowMeasurement:
+    """The Breslow thickness of a slide.
+
+    Parameters
+    ----------
+    mm : float, optional
+        In mm; None where there is nothing to measure, for which ``notes`` give the reason.
+    interval_mm : (float, float), optional
+        90 % interval, where the model's errors are known.
+    t_category : str, optional
+        Of the AJCC's 8th edition, such as ``T1a``.
+    at_least : bool
+        Whether the lesion is cut off, so that it may be thicker.
+    notes : tuple of str
+        What to know about the measurement.
+    valid : bool
+        Whether the model may be applied to this slide at all.
+    """
+
+    mm: float | None
+    interval_mm: tuple[float, float] | None
+    t_category: str | None
+    at_least: bool
+    notes: tuple[str, ...]
+    valid: bool
+    _candidates: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table with a row per candidate, the likeliest first."""
+        import pandas as pd
+
+        return pd.DataFrame(self._candidates)
+
+
+def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
+    """Read the Breslow thickness that was measured on an analyzed slide.
+
+    It is the distance from the top of the granular layer, or the base of an ulcer, to the deepest invasive cells, at a
+    right angle to the skin (Gershenwald et al. 2017, doi:10.3322/caac.21409).
+
+    Parameters
+    ----------
+    slide : AnalyzedSlide or path-like
+        What ``analyze_slide`` returned, or its folder.
+
+    Returns
+    -------
+    BreslowMeasurement
+        Of the thickest lesion that can be measured.
+
+    Raises
+    ------
+    InputError
+        Where the folder holds no result, or the model does not distinguish the layers of the skin.
+    """
+    from napari_melanoma.core.validity import Validity
+
+    analyzed = slide if isinstance(slide, AnalyzedSlide) else AnalyzedSlide.read(slide)
+    content = analyzed._content
+    depth = content.get("depth")
+    if depth is None:
+        raise InputError(
+            f"{analyzed.name} was analyzed with a model that does not distinguish the layers of the skin. "
+            "Analyze it with one that does, such as model='slide-skin'."
+        )
+    interval = content.get("breslow_interval_mm")
+    validity = Validity.from_json(depth.get("validity"))
+    return BreslowMeasurement(
+        mm=content.get("breslow_mm"),
+        interval_mm=None if interval is None else (float(interval[0]), float(interval[1])),
+        t_category=content.get("t_category"),
+        at_least=bool(depth.get("at_least")),
+        notes=tuple(depth.get("notes") or ()),
+        valid=analyzed.valid and (validity is None or validity.valid),
+        _candidates=tuple(depth.get("candidates") or ()),
+    )

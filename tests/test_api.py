@@ -1,0 +1,257 @@
+"""The public Python API: what a notebook does with it, on phantoms and on random weights."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import napari_melanoma as nm
+from napari_melanoma.api import inputs
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+
+STUB = Path(nm.__file__).with_name("__init__.pyi")
+
+
+def listed() -> set[str]:
+    """The names that the stub imports."""
+    nodes = ast.walk(ast.parse(STUB.read_text(encoding="utf-8")))
+    return {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+def test_every_listed_name_is_there() -> None:
+    assert set(nm.__all__) == listed() == set(dir(nm)) - {"__version__"}
+    for name in nm.__all__:
+        assert getattr(nm, name).__doc__
+    with pytest.raises(AttributeError, match="nonsense"):
+        nm.nonsense  # noqa: B018
+
+
+def test_the_import_loads_nothing_heavy() -> None:
+    program = "import sys, napari_melanoma; print(sorted({'numpy', 'torch', 'pandas', 'napari'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def lesion() -> tuple[np.ndarray, np.ndarray]:
+    """A synthetic photograph and its true mask."""
+    drawn = lesion_phantom(LesionPhantomConfig(seed=3))
+    return drawn.rgb, drawn.mask
+
+
+GRAY = np.linspace(0, 255, 12, dtype=np.uint8).reshape(3, 4)
+ARRAYS = {
+    "uint8": np.stack([GRAY] * 3, axis=2),
+    "gray": GRAY,
+    "opaque": np.stack([GRAY, GRAY, GRAY, np.full_like(GRAY, 255)], axis=2),
+    "uint16": np.stack([GRAY.astype(np.uint16) * 257] * 3, axis=2),
+    "float": np.stack([GRAY / 255] * 3, axis=2),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_every_type_become_the_same_photograph(name: str) -> None:
+    photograph = nm.read_photograph(ARRAYS[name], pixel_size_um=(20, 25))
+    np.testing.assert_array_equal(photograph.rgb, ARRAYS["uint8"])
+    assert photograph.pixel_size is not None
+    assert (photograph.pixel_size.y_um, photograph.pixel_size.x_um) == (20, 25)
+
+
+def test_transparent_pixels_are_white() -> None:
+    clear = np.zeros((2, 2, 4), np.uint8)
+    assert (nm.read_photograph(clear).rgb == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), r"found \(4, 4, 2\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"found \(0, 4, 3\)"),
+        (np.full((4, 4), 3.0), "found values from 3 to 3"),
+        (np.full((4, 4), np.nan), "found values from nan"),
+        (np.zeros((4, 4), np.int32), "found int32"),
+    ],
+)
+def test_arrays_that_are_no_image_are_refused(array: np.ndarray, message: str) -> None:
+    with pytest.raises(nm.MelanomaError, match=message):
+        nm.read_photograph(array)
+
+
+def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> None:
+    rgb, truth = lesion
+    reports: list[nm.Progress] = []
+    found = nm.segment(rgb, pixel_size_um=25, progress=reports.append)
+    assert 2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()) > 0.9
+    assert found.probability.shape == truth.shape
+    assert found.measurements["area_mm2"] == pytest.approx(found.mask.sum() * 0.025**2)
+    assert found.roi is not None
+    assert found.contours
+    table = found.to_pandas().set_index("name")
+    assert table.loc["area_mm2", "unit"] == "mm²"
+    assert (found.save(tmp_path / "result") / "result.json").is_file()
+    assert (found.overlay() != rgb).any()
+    assert "array" not in repr(found)
+
+
+def test_measurements_need_no_image(lesion) -> None:
+    rgb, truth = lesion
+    plain, colored = nm.measure(truth, pixel_size_um=20), nm.measure(truth.astype(int), rgb, 20)
+    assert plain["area_mm2"] == colored["area_mm2"]
+    assert {name for name in colored.values if name not in plain.values} == {
+        name for name in colored.values if name.startswith("color_")
+    }
+    assert nm.measure(np.zeros((5, 5))).values == {}
+    with pytest.raises(nm.MelanomaError, match="shape of its image"):
+        nm.measure(truth[:-1], rgb)
+
+
+def test_measurements_are_written(lesion, tmp_path: Path) -> None:
+    folder = nm.measure(lesion[1]).save(tmp_path / "new")
+    assert pd.read_csv(folder / "measurements.csv")["name"].is_unique
+
+
+def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
+    rgb, truth = lesion
+    found = nm.classify(rgb, truth, age=61, sex="female", site="lower extremity")
+    assert found.probability == found.probabilities["melanoma"]
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert found.probabilities != nm.classify(rgb, truth, age=20, sex="male").probabilities
+    assert list(found.to_pandas().columns) == ["class", "probability", "in_prediction_set"]
+    assert (found.save(tmp_path / "result") / "classification.json").is_file()
+    shown = nm.explain(rgb, truth, method="cam", age=61)
+    assert shown.heatmap.shape == truth.shape
+    assert shown.heatmap.max() == pytest.approx(1, abs=0.01)
+    assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("patient", "message"),
+    [({"age": 500}, "from 0 to 120 years"), ({"sex": "often"}, "Sex"), ({"agee": 4}, "'agee' is not a column")],
+)
+def test_patient_data_that_cannot_be_are_refused(lesion, patient, message: str) -> None:
+    with pytest.raises(nm.MelanomaError, match=message):
+        nm.classify(*lesion, **patient)
+
+
+def test_models_are_found_by_name_and_folder(tiny_bundle) -> None:
+    assert nm.load_model("lesion-small").config.task == "segmentation"
+    assert nm.load_model(tiny_bundle.path).name == "tiny"
+    assert nm.load_model(tiny_bundle.path).card.startswith("# tiny")
+    with pytest.raises(nm.MelanomaError, match="no model named 'nobody'"):
+        nm.load_model("nobody")
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Path:
+    """Five synthetic photographs with masks, one a patient."""
+    folder = tmp_path / "set"
+    rows = ["image_id,path,mask_path,patient_id"]
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(5):
+        drawn = lesion_phantom(LesionPhantomConfig(seed=number, size=(96, 128)))
+        Image.fromarray(drawn.rgb).save(folder / f"images/p{number}.png")
+        Image.fromarray(drawn.mask).save(folder / f"masks/p{number}.png")
+        rows.append(f"p{number},images/p{number}.png,masks/p{number}.png,{number}")
+    (folder / "dataset.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+def test_a_data_set_becomes_a_table(data_set: Path) -> None:
+    found = nm.read_dataset(data_set)
+    assert len(found) == 5
+    assert [entry.image_id for entry in found] == [f"p{number}" for number in range(5)]
+    assert found.to_pandas()["mask"].map(Path.is_file).all()
+    with pytest.raises(nm.MelanomaError):
+        nm.read_dataset(data_set / "images")
+
+
+def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
+    found = nm.evaluate("lesion-small", data_set, tmp_path / "old", include_seen=True)
+    assert found.metrics["all"]["DI"].count == 5
+    assert set(found.to_pandas()["metric"]) >= {"DI", "JA"}
+    assert len(found.per_image()) == 5
+    assert found.failed == {}
+    nm.evaluate(tiny_bundle, [data_set], tmp_path / "new", include_seen=True)
+    stored = nm.compare([tmp_path / "old", tmp_path / "new"], None, tmp_path / "stored")
+    measured = nm.compare(["lesion-small", tiny_bundle], data_set, tmp_path / "both", include_seen=True)
+    for table in (stored.to_pandas(), measured.to_pandas()):
+        dice = table[(table["data"] == "all") & (table["metric"] == "DI")]
+        assert len(dice) == 2
+        assert dice["difference"].dropna().item() < 0
+    with pytest.raises(nm.MelanomaError, match="two models or more"):
+        nm.compare(["lesion-small"], data_set, tmp_path / "one")
+    with pytest.raises(nm.MelanomaError, match="different tasks"):
+        nm.compare(["lesion-small", "melanoma-small"], data_set, tmp_path / "mixed")
+
+
+def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
+    from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+    from napari_melanoma.phantoms.slide.files import write_slide
+
+    path = write_slide(SlidePhantomConfig(size=(1024, 1024), mpp=1.0, lesions={"breslow_mm": 0.2}), tmp_path, "slide").image
+    with nm.open_slide(path) as slide:
+        assert slide.level_shapes[0] == (1024, 1024)
+        assert slide.pixel_size_um == (1.0, 1.0)
+        assert slide.read(0, 0, 10, 20).shape == (10, 20, 3)
+        assert max(slide.thumbnail(64).shape) == 64
+        with pytest.raises(nm.MelanomaError, match="levels 0 to"):
+            slide.read(0, 0, 1, 1, level=99)
+    found = nm.analyze_slide(path, tmp_path / "result", "skin-demo")
+    assert (found.name, len(found.to_pandas())) == ("slide", found.lesions)
+    assert nm.measure_breslow(found) == nm.measure_breslow(tmp_path / "result")
+    assert found.heatmap().shape[-2:] > (0, 0)
+    with pytest.raises(nm.MelanomaError, match="overlapp"):
+        nm.analyze_slide(path, tmp_path / "other", options={"overlapp": 0.5})
+
+
+def test_a_case_becomes_a_table(tmp_path: Path) -> None:
+    from napari_melanoma.case.store import CaseStore
+
+    with CaseStore.create(tmp_path / "case") as store:
+        assert store.case.lesions == ()
+    found = nm.read_case(tmp_path / "case")
+    assert found.to_pandas().empty
+    with pytest.raises(nm.MelanomaError):
+        nm.read_case(tmp_path)
+
+
+def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> None:
+    from napari_melanoma.training.recipe import TrainRecipe
+
+    values = {
+        "name": "short",
+        "epochs": 1,
+        "batch_size": 2,
+        "device": "cpu",
+        "precision": "fp32",
+        "data": {"datasets": [str(data_set)], "split": "all", "cache_size": 48},
+        "model": {
+            "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+            "start": "none",
+            "input_size": 32,
+        },
+    }
+    write_toml(tmp_path / "recipe.toml", TrainRecipe.parse(values, "the test"))
+    reports: list[nm.Progress] = []
+    model = nm.train(tmp_path / "recipe.toml", tmp_path / "run", progress=reports.append)
+    assert model.path == tmp_path / "run" / "bundle"
+    assert reports
+    assert nm.segment(np.zeros((40, 40, 3), np.uint8), model).mask.shape == (40, 40)
+    with pytest.raises(nm.MelanomaError, match="the recipe"):
+        nm.train({"epochs": "many"}, tmp_path / "other")
+
+
+def test_progress_reaches_the_callback() -> None:
+    reports: list[nm.Progress] = []
+    list(inputs.to_run(reports.append).track([1, 2], "Counting"))
+    assert [(one.done, one.total, one.message) for one in reports] == [(1, 2, "Counting"), (2, 2, "Counting")]
