@@ -1,4 +1,4 @@
-"""Edits of a case: values in, values out; ids are given once, no image is lost, guesses end where a person decides."""
+"""Edits of a case: unique ids, no lost images, and guesses that end when a user decides."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_lesions_and_images_are_numbered_as_they_come() -> None:
     assert [image.id for _, image in case.iterate_images()] == ["I1", "I2", "I3", "I4"]
 
 
-def test_a_number_that_the_file_does_not_say_is_not_given_again() -> None:
+def test_a_number_missing_in_the_file_is_not_reused() -> None:
     written = small_case().model_copy(update={"lesions_numbered": 0, "images_numbered": 1})
     case = add_images(add_lesion(written), [picture("e")])
     assert [lesion.id for lesion in case.lesions] == ["L1", "L2", "L3"]
@@ -93,7 +93,7 @@ def test_images_of_a_lesion_that_is_removed_stay_in_the_case() -> None:
     assert layout(case) == {"L2": ["c"], "": ["d", "a", "b"]}
 
 
-def test_a_number_is_not_given_again() -> None:
+def test_a_number_is_not_reused() -> None:
     case = add_lesion(remove_lesion(small_case(), "L2"))
     case = add_images(remove_image(case, "I4"), [picture("e")], "L3")
     assert [lesion.id for lesion in case.lesions] == ["L1", "L3"]
@@ -111,13 +111,13 @@ def test_a_number_is_not_given_again() -> None:
         ({"personal_history": "1", "family_history": "0"}, {"personal_history": "1", "family_history": "0"}),
     ],
 )
-def test_a_form_gives_texts(values: dict[str, str | None], expected: dict[str, str]) -> None:
+def test_texts_of_a_form_are_converted(values: dict[str, str | None], expected: dict[str, str]) -> None:
     patient = set_patient(set_patient(Case(), age=80), **values).patient
     assert {name: patient.cell(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"age": "430"}, "from 0 to 120"),
         ({"age": "old"}, "valid number"),
@@ -126,12 +126,12 @@ def test_a_form_gives_texts(values: dict[str, str | None], expected: dict[str, s
         ({"name": "x"}, "unknown key 'name'"),
     ],
 )
-def test_what_no_patient_can_be_is_refused_with_what_could(values: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_values_are_rejected_with_the_allowed_ones(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         set_patient(Case(), **values)
 
 
-def test_a_guess_ends_where_a_person_sets_moves_or_confirms() -> None:
+def test_setting_moving_and_confirming_end_a_guess() -> None:
     guessed = picture("a", modality="dermoscopic", guesses={"modality": "name", "lesion": "name"})
     case = add_images(add_lesion(Case(), guesses={"site": "table"}, site="torso"), [guessed])
     assert set_image(case, "I1", modality="macroscopic").find_image("I1").guesses == {"lesion": "name"}
@@ -143,7 +143,7 @@ def test_a_guess_ends_where_a_person_sets_moves_or_confirms() -> None:
     assert [part.guesses for part in (confirm_all(case).lesions[0], confirm_all(case).find_image("I1"))] == [{}, {}]
 
 
-def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
+def test_a_result_is_current_for_its_mask() -> None:
     mask = CaseCorrection(path=FOLDER / "m.png", digest="abc")
     own, corrected = CaseResult(path=FOLDER / "r"), CaseResult(path=FOLDER / "s", correction="abc")
     case = add_result(add_result(small_case(), "I3", own), "I3", corrected)
@@ -156,7 +156,7 @@ def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
 
 
 @pytest.mark.parametrize("edit", [remove_lesion, remove_image, lambda case, name: set_lesion(case, name)])
-def test_an_id_that_is_not_there_is_named(edit) -> None:
+def test_an_unknown_id_is_reported(edit) -> None:
     with pytest.raises(KeyError, match="no X9"):
         edit(small_case(), "X9")
 
@@ -183,7 +183,7 @@ def step(case: Case, kind: int, which: int, other: int) -> tuple[Case, int]:
 
 @tries(max_examples=40)
 @given(STEPS)
-def test_no_image_is_lost_or_doubled_and_the_file_holds_every_case(steps: list[tuple[int, int, int]]) -> None:
+def test_edits_keep_all_images_and_cases_can_be_stored(steps: list[tuple[int, int, int]]) -> None:
     case, count, seen = small_case(), 4, set()
     for kind, which, other in steps:
         case, more = step(case, kind, which, other)

@@ -1,4 +1,4 @@
-"""What is guessed from names of files and folders, and what is not: a camera's counter is no lesion."""
+"""Metadata guessed from names of files and folders; counters of cameras are no lesions."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "patient", "lesion", "cells"), NAMES, ids=[case[0] for case in NAMES])
-def test_what_a_name_says(name: str, patient: str, lesion: str, cells: dict[str, str]) -> None:
+def test_metadata_of_a_name(name: str, patient: str, lesion: str, cells: dict[str, str]) -> None:
     facts = parse_name_metadata(PurePath(name))
     assert (facts.patient, facts.lesion, dict(facts.cells)) == (patient, lesion, cells)
     assert set(facts.origins.values()) <= {"name"}
     assert set(facts.origins) >= set(cells)
 
 
-def test_what_is_said_first_counts_and_a_place_is_not_mixed() -> None:
+def test_the_first_source_counts_and_sites_are_not_mixed() -> None:
     table = ImageMetadata.from_source("table", {"site": "torso", "age": "54"}, patient="7")
     name = ImageMetadata.from_source("name", FOREARM | LEFT | {"age": "9"}, patient="8", lesion="2")
     both = merge_metadata((table, name))
@@ -87,7 +87,7 @@ def test_what_is_said_first_counts_and_a_place_is_not_mixed() -> None:
     }
 
 
-def test_a_day_that_no_calendar_has_is_not_said() -> None:
+def test_an_invalid_date_is_ignored() -> None:
     assert ImageMetadata.from_source("table", {"taken_on": "3.1.2026", "age": "5"}).cells == {"age": "5"}
     assert ImageMetadata.from_source("dicom", {"taken_on": "2026-02-30"}).cells == {}
 
@@ -98,7 +98,7 @@ def of(name: str, patient: str) -> FoundImage:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "is_said"),
+    ("ours", "theirs", "is_noted"),
     [
         ("K-7", "K-7", False),
         ("K-7", "K-8", True),
@@ -106,19 +106,19 @@ def of(name: str, patient: str) -> FoundImage:
         ("K-7", "", False),
     ],
 )
-def test_images_of_somebody_else_are_told(ours: str, theirs: str, is_said: bool) -> None:
-    said = (("patient", "2 of the images name another one: see that they belong here."),)
+def test_images_of_another_patient_are_noted(ours: str, theirs: str, is_noted: bool) -> None:
+    notes = (("patient", "another patient in 2 images: check that they belong to this case."),)
     for patient_id in (ours, pseudonym(ours)):
         filed = file_images(set_patient(Case(), patient_id=patient_id), [of("a", theirs), of("b", theirs)])
-        assert filed.notes == (said if is_said else ())
+        assert filed.notes == (notes if is_noted else ())
 
 
-def test_a_file_that_was_changed_is_not_added_beside_itself() -> None:
+def test_a_changed_file_is_not_added_again() -> None:
     filed = file_images(Case(), [of("a", "")])
     changed = FoundImage(CaseImage(id="", path=Path("/a.jpg"), content="other"))
     again = file_images(filed.case, [changed])
     assert again.case == filed.case
-    assert again.notes == (("a.jpg", "was changed since it was added, and is not added again."),)
+    assert again.notes == (("a.jpg", "was left out: it is in the case already, but the file has changed."),)
 
 
 WORDS = some.sampled_from(["nose", "back", "left", "macro", "dermoscopy", "1", "2", "IMG", "mole3", "P-0042"])
@@ -127,7 +127,7 @@ FILES = some.lists(some.lists(WORDS, min_size=1, max_size=4).map("_".join), max_
 
 @tries(max_examples=40)
 @given(FILES)
-def test_each_image_is_filed_once_and_filing_twice_changes_nothing(stems: list[str]) -> None:
+def test_images_are_added_only_once(stems: list[str]) -> None:
     found = [
         FoundImage(
             CaseImage(id="", path=Path(f"/{stem}.jpg"), content=stem), parse_name_metadata(PurePath(f"{stem}.jpg"))

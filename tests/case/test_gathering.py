@@ -1,4 +1,4 @@
-"""Cases from files without a window: what is gathered, filed, kept and found wrong."""
+"""Cases from files: collected patients, imported images, and the check of a case."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMES = ("back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg", "face_1_dermosco
 
 
 def draw(path: Path, *, exif: Image.Exif | None = None) -> Path:
-    """A picture of a colour of its own for each name."""
+    """Write an image with a different color for each name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digits = crc32(path.name.encode())
     Image.new("RGB", (30, 20), (digits & 255, digits >> 8 & 255, digits >> 16 & 255)).save(
@@ -72,19 +72,19 @@ def test_five_images_of_a_folder_become_three_lesions(photographs: Path) -> None
     assert case.find_image("I2").guesses == {"modality": "name", "lesion": "name"}
 
 
-def test_a_table_counts_before_the_names(photographs: Path) -> None:
+def test_tables_have_priority_over_names(photographs: Path) -> None:
     rows = "image_id,patient_id,age,sex,localization,lesion_id\nnose,77,54,f ,left ear,A\ngone,77,430,,,\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")
-    gathered = collect_patients([photographs])
-    (patient,) = gathered.patients
+    collected = collect_patients([photographs])
+    (patient,) = collected.patients
     assert (patient.name, patient.case.patient.patient_id) == ("77", pseudonym("77"))
     assert (patient.case.patient.age, patient.case.patient.sex) == (54, "female")
     assert patient.case.patient.guesses == {"age": "table", "sex": "table", "patient_id": "table"}
     ear = next(lesion for lesion in patient.case.lesions if lesion.label == "A")
     assert (ear.sub_site, ear.laterality, ear.guesses["sub_site"]) == ("ear", "left", "table")
-    said = " ".join(text for _, text in gathered.notes)
-    assert "430" in said
-    assert "1 of 2 rows name no image that is here" in said
+    message = " ".join(text for _, text in collected.notes)
+    assert "430" in message
+    assert "1 of 2 rows belong to none of the images" in message
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
@@ -110,7 +110,7 @@ def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_pa
     assert patients[0].case.patient.sex == "female"
 
 
-def test_rows_of_one_region_are_lesions_of_their_own(photographs: Path) -> None:
+def test_rows_of_one_region_are_different_lesions(photographs: Path) -> None:
     rows = (
         "image_id,site,modality\nIMG_1,torso,dermoscopic\nnose,torso,dermoscopic\nface_1_dermoscopy,torso,macroscopic\n"
     )
@@ -121,7 +121,7 @@ def test_rows_of_one_region_are_lesions_of_their_own(photographs: Path) -> None:
     assert sorted(torso) == [["IMG_1"], ["face_1_dermoscopy"], ["nose"]]
 
 
-def test_columns_of_somebodys_own_are_not_fields_of_a_case(photographs: Path) -> None:
+def test_other_columns_are_not_fields_of_a_case(photographs: Path) -> None:
     rows = "image_id,path,lesion_id,site,id,label,note,images\nnose,nose.jpg,A,nose,17,2,somebody,3\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")
     case = only(photographs).case
@@ -130,7 +130,7 @@ def test_columns_of_somebodys_own_are_not_fields_of_a_case(photographs: Path) ->
     assert [image.path for image in lesion.images] == [photographs / "nose.jpg"]
 
 
-def test_a_row_is_not_taken_for_an_image_of_the_same_name_elsewhere(tmp_path: Path) -> None:
+def test_a_row_does_not_match_an_image_of_the_same_name_elsewhere(tmp_path: Path) -> None:
     for red, place in enumerate(("left", "right")):
         (tmp_path / "in" / place).mkdir(parents=True)
         Image.new("RGB", (30, 20), (red, 0, 0)).save(tmp_path / "in" / place / "IMG_1.png")
@@ -138,21 +138,21 @@ def test_a_row_is_not_taken_for_an_image_of_the_same_name_elsewhere(tmp_path: Pa
     (lesion,) = [one for one in only(tmp_path / "in").case.lesions if one.diagnosis]
     assert [image.path.parent.name for image in lesion.images] == ["left"]
     (tmp_path / "in" / "t.csv").write_text("image_id,diagnosis,site\nIMG_1,melanoma,nose\n", encoding="utf-8")
-    gathered = collect_patients([tmp_path / "in"])
-    assert not any(one.diagnosis for one in gathered.patients[0].case.lesions)
-    assert any("images of several folders are called IMG_1" in said for _, said in gathered.notes)
+    collected = collect_patients([tmp_path / "in"])
+    assert not any(one.diagnosis for one in collected.patients[0].case.lesions)
+    assert any("several folders contain images called IMG_1" in message for _, message in collected.notes)
 
 
-def test_a_place_is_not_mixed_from_two_that_contradict_each_other(photographs: Path) -> None:
+def test_contradicting_sites_are_not_mixed(photographs: Path) -> None:
     rows = "image_id,lesion_id,site,laterality\nIMG_1,A,back,\nnose,A,left ear,\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")
     patient = only(photographs)
     (lesion,) = [one for one in patient.case.lesions if one.label == "A"]
     assert (lesion.site, lesion.sub_site, lesion.laterality) == ("posterior torso", "", "")
-    assert ("nose", "says left ear head/neck, where posterior torso is known.") in patient.notes
+    assert ("nose", "contains the site left ear head/neck; the known site posterior torso is kept.") in patient.notes
 
 
-def test_exif_tells_the_day_and_a_dermatoscope(tmp_path: Path) -> None:
+def test_exif_contains_the_date_and_the_dermatoscope(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0132] = "DermLite", "2024:05:17 10:00:00"
     exif[0x013B] = "Somebody"
@@ -189,20 +189,20 @@ def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) ->
     }
     write_dicom(tmp_path / "disc" / "00001", **header, **seen)
     write_dicom(tmp_path / "disc" / "label.dcm", Modality="SM", ImageType=["DERIVED", "PRIMARY", "LABEL"])
-    gathered = collect_patients([tmp_path / "disc"])
-    (patient,) = gathered.patients
+    collected = collect_patients([tmp_path / "disc"])
+    (patient,) = collected.patients
     case = patient.case
     assert patient.name == pseudonym("4711")
     assert (case.patient.patient_id, case.patient.age, case.patient.sex) == (pseudonym("4711"), 54, "female")
     assert (case.lesions[0].sub_site, case.lesions[0].laterality) == ("forearm", "left")
     assert case.find_image("I1").guesses == {"modality": "dicom", "taken_on": "dicom", "lesion": "dicom"}
-    assert any("shows the label of a slide" in said for _, said in gathered.notes)
+    assert any("shows the label of a slide" in message for _, message in collected.notes)
     with CaseStore.create(tmp_path / "case", case) as store:
         text = (store.folder / "case.json").read_text(encoding="utf-8")
     assert not any(secret in text for secret in ("4711", "Doe", "Jane", "1970", "hers"))
 
 
-def test_images_that_are_there_are_not_added_again_and_nothing_known_is_replaced(photographs: Path) -> None:
+def test_existing_images_and_values_are_kept(photographs: Path) -> None:
     patient = only(photographs)
     case = set_lesion(confirm(patient.case, "L3"), "L3", laterality="right")
     shutil.copy(photographs / "nose.jpg", photographs / "copy_of_nose.jpg")
@@ -212,10 +212,10 @@ def test_images_that_are_there_are_not_added_again_and_nothing_known_is_replaced
     assert filed.case.find_lesion("L3").laterality == "right"
     assert [image.name for image in filed.case.find_lesion("L3").images] == ["nose", "nose_right_macro"]
     assert filed.case.images_numbered == case.images_numbered + 2
-    assert any("the same as" in said for _, said in filed.notes)
+    assert any("identical to" in message for _, message in filed.notes)
 
 
-def test_masks_and_what_this_program_wrote_are_no_images_of_the_patient(photographs: Path) -> None:
+def test_masks_and_results_are_no_images(photographs: Path) -> None:
     draw(photographs / "nose_mask.png")
     draw(photographs / "corrections" / "I1-0.png")
     (photographs / "case.json").write_text("{}", encoding="utf-8")
@@ -224,21 +224,21 @@ def test_masks_and_what_this_program_wrote_are_no_images_of_the_patient(photogra
     assert sorted(found.image.path.name for found in only(photographs).images) == sorted(NAMES)
 
 
-def test_what_is_no_image_is_left_out_and_said(photographs: Path) -> None:
+def test_other_files_are_left_out_with_a_note(photographs: Path) -> None:
     (photographs / "nose.jpg").write_text("no image", encoding="utf-8")
-    gathered = collect_patients([photographs])
-    assert len(gathered.patients[0].images) == 4
-    assert ("nose.jpg", "was left out: it holds no image that can be read.") in gathered.notes
+    collected = collect_patients([photographs])
+    assert len(collected.patients[0].images) == 4
+    assert ("nose.jpg", "was left out: it contains no image that can be read.") in collected.notes
 
 
 @pytest.mark.parametrize("named", ["nothing", "empty"])
-def test_where_nothing_is_found_it_is_said(tmp_path: Path, named: str) -> None:
+def test_no_image_is_an_error(tmp_path: Path, named: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=named):
         collect_patients([tmp_path / named])
 
 
-def test_gathering_stops_when_asked(photographs: Path) -> None:
+def test_collecting_can_be_cancelled(photographs: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
@@ -248,7 +248,7 @@ def test_gathering_stops_when_asked(photographs: Path) -> None:
 def test_a_case_is_one_patient(tmp_path: Path) -> None:
     for name in ("PAT_1_10_1.png", "PAT_1_11_2.png", "PAT_2_12_3.png"):
         draw(tmp_path / "in" / name)
-    with pytest.raises(InputError, match=r"2: PAT_1, PAT_2\. Name one with --patient"):
+    with pytest.raises(InputError, match=r"2: PAT_1, PAT_2\. Choose one with --patient"):
         import_case(tmp_path / "case", [tmp_path / "in"])
     with pytest.raises(InputError, match="no patient 'PAT_3'"):
         import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_3")
@@ -259,43 +259,45 @@ def test_a_case_is_one_patient(tmp_path: Path) -> None:
     assert (again.added, len(again.case.lesions)) == (1, 2)
 
 
-def test_images_of_another_patient_are_not_put_into_a_case_without_a_word(tmp_path: Path) -> None:
+def test_images_of_another_patient_are_rejected(tmp_path: Path) -> None:
     draw(tmp_path / "one" / "PAT_1_10_1.png")
     draw(tmp_path / "two" / "PAT_2_10_2.png")
     made = import_case(tmp_path / "case", [tmp_path / "one"])
-    with pytest.raises(InputError, match=rf"is of {made.case.patient.patient_id}, and these images are of PAT_2\."):
+    with pytest.raises(
+        InputError, match=rf"belongs to {made.case.patient.patient_id}, but these images belong to PAT_2\."
+    ):
         import_case(tmp_path / "case", [tmp_path / "two"])
     same = import_case(tmp_path / "case", [tmp_path / "two"], patient="PAT_2")
     assert same.added == 1
-    assert same.notes[-1] == ("patient", "1 of the images name another one: see that they belong here.")
+    assert same.notes[-1] == ("patient", "another patient in 1 image: check that they belong to this case.")
 
 
-def test_what_becomes_of_images_of_nobody_and_of_others_is_said(tmp_path: Path) -> None:
+def test_images_without_patient_and_of_others_are_noted(tmp_path: Path) -> None:
     draw(tmp_path / "in" / "PAT_1_10_1.png")
     draw(tmp_path / "in" / "nose.png")
     assert collect_patients([tmp_path / "in"]).notes[-1] == (
         "patient",
-        "1 of the images name none: taken for those of the only one named.",
+        "assigned to the only one named: 1 image without a patient.",
     )
     draw(tmp_path / "in" / "PAT_2_10_2.png")
     made = import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
-    assert ("patient", "2 of the images are of others, or of nobody, and were left out.") in made.notes
+    assert ("patient", "2 images of other patients or without a patient were left out.") in made.notes
 
 
-def test_where_no_image_can_be_read_it_is_said_why(tmp_path: Path) -> None:
+def test_unreadable_images_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"no image that can be read: x\.png was left out: it holds no image"):
+    with pytest.raises(InputError, match=r"no image that can be read: x\.png was left out: it contains no image"):
         collect_patients([tmp_path])
 
 
-def test_a_case_that_somebody_has_open_is_not_added_to(photographs: Path, tmp_path: Path) -> None:
+def test_an_open_case_is_not_changed(photographs: Path, tmp_path: Path) -> None:
     import_case(tmp_path / "case", [photographs])
     with CaseStore.open(tmp_path / "case"), pytest.raises(SaveError, match="has the case open"):
         import_case(tmp_path / "case", [photographs])
 
 
 def corrected(folder: Path, photographs: Path) -> None:
-    """A case whose image of the nose has a mask of the image's size."""
+    """A case with a mask for the image of the nose."""
     import_case(folder, [photographs])
     with CaseStore.open(folder) as store:
         mask = np.zeros((20, 30), bool)
@@ -303,18 +305,21 @@ def corrected(folder: Path, photographs: Path) -> None:
         store.save(set_correction(store.case, "I5", write_correction(store, "I5", mask)))
 
 
-def test_a_whole_case_has_no_fault_and_says_what_is_open(photographs: Path, tmp_path: Path) -> None:
+def test_a_complete_case_has_notes_but_no_faults(photographs: Path, tmp_path: Path) -> None:
     corrected(tmp_path / "case", photographs)
     before = sorted(tmp_path.rglob("*"))
     found = check_case(tmp_path / "case")
     assert found.faults == ()
-    assert [said for _, said in found.notes] == ["13 values guessed and not confirmed.", "1 image of no lesion yet."]
+    assert [message for _, message in found.notes] == [
+        "13 values guessed and not confirmed.",
+        "1 image not assigned to a lesion.",
+    ]
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_could_be_the_number_of_a_hospital_is_noted(photographs: Path, tmp_path: Path) -> None:
+def test_a_possible_hospital_number_is_noted(photographs: Path, tmp_path: Path) -> None:
     with CaseStore.create(tmp_path / "case", set_patient(Case(), patient_id="00471122")):
-        assert ("patient", "00471122 has not the form of a pseudonym: see that it names nobody.") in check_case(
+        assert ("patient", "00471122 is not a pseudonym: check that it does not identify a person.") in check_case(
             tmp_path / "case"
         ).notes
 
@@ -347,22 +352,22 @@ def twice(folder: Path, photographs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "about", "said"),
+    ("harm", "about", "message"),
     [
-        (missing, "I1", "nor near the case"),
-        (changed, "I5", "was changed since it was added"),
+        (missing, "I1", "or near the case"),
+        (changed, "I5", "was changed after it was added"),
         (damaged, "I5", "cannot be read as an image"),
         (mask_gone, "I5", "cannot be read as a mask"),
         (mask_of_another_size, "I5", "9 x 9 pixels, the image 30 x 20"),
     ],
 )
-def test_what_is_wrong_is_found(harm, about: str, said: str, photographs: Path, tmp_path: Path) -> None:
+def test_faults_are_found(harm, about: str, message: str, photographs: Path, tmp_path: Path) -> None:
     corrected(tmp_path / "case", photographs)
     harm(tmp_path / "case", photographs)
-    assert [one for one in check_case(tmp_path / "case").faults if one[0] == about and said in one[1]]
+    assert [one for one in check_case(tmp_path / "case").faults if one[0] == about and message in one[1]]
 
 
-def test_an_id_that_occurs_twice_is_refused_when_the_case_is_read(photographs: Path, tmp_path: Path) -> None:
+def test_a_duplicate_id_is_rejected(photographs: Path, tmp_path: Path) -> None:
     corrected(tmp_path / "case", photographs)
     twice(tmp_path / "case", photographs)
     with pytest.raises(ConfigError, match="I5"):
@@ -391,11 +396,11 @@ def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:
 
 
 def test_the_patients_of_pad_ufes_become_cases(shared_data: Path) -> None:
-    gathered = collect_patients([shared_data / "pad_ufes" / "metadata.csv"])
-    images = [image for one in gathered.patients for _, image in one.case.iterate_images()]
+    collected = collect_patients([shared_data / "pad_ufes" / "metadata.csv"])
+    images = [image for one in collected.patients for _, image in one.case.iterate_images()]
     assert len(images) >= 680
-    assert all(one.case.patient.patient_id.startswith("P-") for one in gathered.patients)
-    assert all(lesion.label for one in gathered.patients for lesion in one.case.lesions)
+    assert all(one.case.patient.patient_id.startswith("P-") for one in collected.patients)
+    assert all(lesion.label for one in collected.patients for lesion in one.case.lesions)
 
 
 def test_the_mask_of_a_correction_is_read_back(photographs: Path, tmp_path: Path) -> None:
@@ -415,7 +420,7 @@ def disc(folder: Path, name: str) -> Photograph:
 
 
 class Darkness:
-    """Takes dark pixels for lesion."""
+    """Segment dark pixels."""
 
     device = "cpu"
     config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
@@ -429,7 +434,7 @@ def analysed(photograph: Photograph) -> LesionResult:
     return analyze_lesion(photograph, Darkness(), LesionOptions(), run=RunContext())
 
 
-def test_results_are_kept_with_the_mask_they_rest_on(tmp_path: Path) -> None:
+def test_results_are_stored_with_their_mask(tmp_path: Path) -> None:
     result = analysed(disc(tmp_path / "in", "back_1"))
     import_case(tmp_path / "case", [tmp_path / "in"])
     with CaseStore.open(tmp_path / "case") as store:
@@ -449,10 +454,12 @@ def test_results_are_kept_with_the_mask_they_rest_on(tmp_path: Path) -> None:
         assert collect_patients([tmp_path]).patients[0].images[0].image.path.name == "back_1.png"
     assert check_case(tmp_path / "case").faults == ()
     shutil.rmtree(image.results[0].path)
-    assert [about for about, said in check_case(tmp_path / "case").faults if "missing or damaged" in said] == ["I1"]
+    assert [about for about, message in check_case(tmp_path / "case").faults if "missing or damaged" in message] == [
+        "I1"
+    ]
 
 
-def test_what_an_undo_left_over_goes_with_the_window(tmp_path: Path) -> None:
+def test_unreferenced_files_are_removed_on_closing(tmp_path: Path) -> None:
     result = analysed(disc(tmp_path / "in", "back_1"))
     import_case(tmp_path / "case", [tmp_path / "in"])
     with CaseStore.open(tmp_path / "case") as store:

@@ -1,4 +1,4 @@
-"""Answers of a case: fused over images, the odd one found, kept in the folder, and known to be old when it changes."""
+"""Predictions for a case: combined over images, outliers, storage, and detection of outdated predictions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLASSES = ("other", "melanoma")
 
 
 class Redness:
-    """A model whose logit of melanoma is how red the view is, and a year of age adds a hundredth."""
+    """A model whose logit of melanoma is the redness of the image plus 0.01 per year of age."""
 
     device = "cpu"
 
@@ -70,39 +70,39 @@ class Redness:
             embeddings=random.normal(size=(50, 3)).astype(np.float16),
             embedded_labels=np.zeros(50, np.int64),
         )
-        self.judge = PredictionCalibration(config, CLASSES, reference)
+        self.calibration = PredictionCalibration(config, CLASSES, reference)
 
-    def seen(self, rgb, mask):
+    def make_view(self, rgb, mask):
         config = self.info.config
         found = crop_view(rgb, mask, config.classifier.view, config.input_size, config.preprocessing)
         if found is None:
-            raise InputError("there is no lesion to look at.")
+            raise InputError("there is no lesion in the image.")
         return found
 
-    def look(self, views):
+    def run_encoder(self, views):
         means = [view.mean(axis=(0, 1)).astype(np.float32) / 255 for view in views]
         return [EncoderOutput(mean[:, None, None], mean) for mean in means]
 
-    def decide_values(self, looked, values: TableValues) -> np.ndarray:
+    def run_head_on_values(self, encoded, values: TableValues) -> np.ndarray:
         age = np.nan_to_num(values.numbers[:, 0], nan=50.0)
-        red = np.array([4 * one.embedding[0] - 2 for one in looked]) + (age - 50) / 100
+        red = np.array([4 * one.embedding[0] - 2 for one in encoded]) + (age - 50) / 100
         return np.stack([0 * red, red], axis=1).astype(np.float32)
 
 
-COLOURS = {"I1": 200, "I2": 60, "I3": 70, "I4": 75, "I5": 65, "I6": 90}
+COLORS = {"I1": 200, "I2": 60, "I3": 70, "I4": 75, "I5": 65, "I6": 90}
 LESIONS = {"L1": ("I1", "I2"), "L2": ("I3",), "L3": ("I4",), "L4": ("I5",)}
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Redness:
-    """It answers at once."""
+    """A model without a network."""
     (tmp_path / "model").mkdir()
     return Redness(tmp_path / "model")
 
 
 @pytest.fixture
 def store(tmp_path: Path):
-    """Four lesions, the first of two images; all with masks but that of no lesion."""
+    """Four lesions, the first with two images; all images with masks except the unassigned one."""
     case = set_patient(Case(), age=60)
     for lesion, names in LESIONS.items():
         case = add_lesion(case, site="head/neck")
@@ -110,22 +110,22 @@ def store(tmp_path: Path):
             case = add_images(case, [picture(tmp_path, name)], lesion)
     case = add_images(case, [picture(tmp_path, "I6")])
     with CaseStore.create(tmp_path / "case", case) as opened:
-        for name in COLOURS.keys() - {"I6"}:
+        for name in COLORS.keys() - {"I6"}:
             case = drawn(opened, case, name, SIDE // 4)
         opened.save(case)
         yield opened
 
 
 def picture(folder: Path, name: str) -> CaseImage:
-    """A photograph of one red."""
+    """Write a photograph with one shade of red."""
     rgb = np.full((SIDE, SIDE, 3), 80, np.uint8)
-    rgb[..., 0] = COLOURS[name]
+    rgb[..., 0] = COLORS[name]
     write_rgb(folder / f"{name}.png", rgb)
     return CaseImage(id=name, path=folder / f"{name}.png", content=name, modality="dermoscopic")
 
 
 def drawn(store: CaseStore, case: Case, image_id: str, margin: int) -> Case:
-    """The case with a mask drawn by hand."""
+    """Add a mask to an image."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[margin:-margin, margin:-margin] = True
     digest = array_fingerprint(read_photograph(case.find_image(image_id).path).rgb)
@@ -133,12 +133,12 @@ def drawn(store: CaseStore, case: Case, image_id: str, margin: int) -> Case:
 
 
 def chance(red: float, age: float = 60) -> float:
-    """What the model says of a red."""
+    """Return the logit of the model for a shade of red."""
     return float(1 / (1 + np.exp(-(4 * red / 255 - 2 + (age - 50) / 100))))
 
 
-def test_each_lesion_is_answered_over_its_images(store: CaseStore, model: Redness) -> None:
-    """One image: its own answer; two: that at the mean of their logits. What is of no lesion is said."""
+def test_each_lesion_is_predicted_from_its_images(store: CaseStore, model: Redness) -> None:
+    """One image: its own prediction; two: the mean of their logits. Unassigned images are noted."""
     found = predict_case(store, model, RunContext())
     assert [one.lesion_id for one in found.lesions] == list(LESIONS)
     assert found.find_lesion("L2").prediction.probability == pytest.approx(chance(70), abs=1e-4)
@@ -151,22 +151,22 @@ def test_each_lesion_is_answered_over_its_images(store: CaseStore, model: Rednes
     assert age.change == pytest.approx(chance(130) - chance(130, age=50), abs=1e-3)
     assert both.prediction.from_image == pytest.approx(chance(130, age=50), abs=1e-3)
     assert both.prediction.probability_text.startswith(f"melanoma {chance(130):.2f} (95 % interval ")
-    assert found.notes == (("I6", "is of no lesion yet: file it, and answer again."),)
+    assert found.notes == (("I6", "is not assigned to a lesion: assign it, and run the prediction again."),)
 
 
-def test_the_odd_one_is_found(store: CaseStore, model: Redness) -> None:
-    """The lesion with a red image is least like the three that are alike."""
+def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
+    """The lesion with a red image differs from the three similar ones."""
     found = predict_case(store, model, RunContext())
-    odd = {one.lesion_id: one.outlier for one in found.lesions}
-    assert odd["L1"].rank == 1
-    assert odd["L1"].lesions == 4
-    assert "among the 4 lesions of this patient" in odd["L1"].description
-    assert sorted(one.rank for one in odd.values()) == [1, 2, 3, 4]
-    assert [name for name, one in odd.items() if one.is_outlier] == ["L1"]
+    outlier = {one.lesion_id: one.outlier for one in found.lesions}
+    assert outlier["L1"].rank == 1
+    assert outlier["L1"].lesions == 4
+    assert "among 4 lesions of this patient" in outlier["L1"].description
+    assert sorted(one.rank for one in outlier.values()) == [1, 2, 3, 4]
+    assert [name for name, one in outlier.items() if one.is_outlier] == ["L1"]
 
 
-def test_two_lesions_have_no_odd_one(store: CaseStore, model: Redness) -> None:
-    """Of two, neither is."""
+def test_two_lesions_have_no_outlier(store: CaseStore, model: Redness) -> None:
+
     case = store.case
     for name in ("I4", "I5"):
         case = set_image(case, name, modality="macroscopic")
@@ -175,24 +175,24 @@ def test_two_lesions_have_no_odd_one(store: CaseStore, model: Redness) -> None:
 
 
 WORDS = [
-    (PatientOutlier(5, 1, 0.4, 6.0), "the odd one out among the 5 lesions of this patient"),
-    (PatientOutlier(5, 1, 0.1, 1.0), "least like the others among the 5 lesions of this patient"),
-    (PatientOutlier(5, 3, 0.1, 0.0), "number 3 of the 5 lesions of this patient by how unlike the others it is"),
+    (PatientOutlier(5, 1, 0.4, 6.0), "outlier among 5 lesions of this patient"),
+    (PatientOutlier(5, 1, 0.1, 1.0), "most different among 5 lesions of this patient"),
+    (PatientOutlier(5, 3, 0.1, 0.0), "rank 3 by difference among 5 lesions of this patient"),
 ]
 
 
-@pytest.mark.parametrize(("odd", "words"), WORDS)
-def test_the_odd_one_in_words(odd: PatientOutlier, words: str) -> None:
-    """Only what lies far out is called odd."""
-    assert odd.description == words
+@pytest.mark.parametrize(("outlier", "text"), WORDS)
+def test_the_description_of_an_outlier(outlier: PatientOutlier, text: str) -> None:
+
+    assert outlier.description == text
 
 
-def test_an_image_without_a_mask_is_drawn_or_left_out(store: CaseStore, model: Redness) -> None:
-    """With the reason; the other image of the lesion answers alone."""
+def test_an_image_without_a_mask_is_segmented_or_left_out(store: CaseStore, model: Redness) -> None:
+
     store.save(set_correction(store.case, "I1", None))
     left_out = predict_case(store, model, RunContext())
     assert left_out.find_lesion("L1").image_ids == ("I2",)
-    assert ("I1", "there is no lesion to look at.") in left_out.notes
+    assert ("I1", "there is no lesion in the image.") in left_out.notes
 
     def everything(photograph) -> np.ndarray:
         return np.ones(photograph.rgb.shape[:2], bool)
@@ -201,32 +201,32 @@ def test_an_image_without_a_mask_is_drawn_or_left_out(store: CaseStore, model: R
     assert with_drawn.find_lesion("L1").image_ids == ("I1", "I2")
 
 
-def test_a_missing_file_costs_its_image_alone(store: CaseStore, model: Redness) -> None:
-    """The others are answered."""
+def test_a_missing_file_is_noted(store: CaseStore, model: Redness) -> None:
+
     store.case.find_image("I3").path.unlink()
     found = predict_case(store, model, RunContext())
     assert [one.lesion_id for one in found.lesions] == ["L1", "L3", "L4"]
     assert "I3" in dict(found.notes)
 
 
-def test_a_stop_is_a_stop(store: CaseStore, model: Redness) -> None:
-    """Between images."""
+def test_a_prediction_can_be_cancelled(store: CaseStore, model: Redness) -> None:
+
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
         predict_case(store, model, run)
 
 
-def test_answers_survive_in_the_case_folder(store: CaseStore, model: Redness) -> None:
-    """Equal to what was said; there is none before."""
+def test_predictions_are_stored_in_the_case_folder(store: CaseStore, model: Redness) -> None:
+
     assert read_predictions(store.folder) is None
     found = predict_case(store, model, RunContext())
     assert save_predictions(store, found) == store.folder / PREDICTIONS_FILE
     assert read_predictions(store.folder) == found
 
 
-def test_answers_get_old_when_the_case_changes(store: CaseStore, model: Redness) -> None:
-    """By mask, by patient, by image; those of other lesions stay as they are."""
+def test_predictions_are_outdated_when_the_case_changes(store: CaseStore, model: Redness) -> None:
+    """By mask, patient or image; predictions for other lesions stay up to date."""
     found = predict_case(store, model, RunContext())
     case = store.case
     assert all(found.is_current(case, name) for name in LESIONS)
@@ -236,40 +236,40 @@ def test_answers_get_old_when_the_case_changes(store: CaseStore, model: Redness)
     assert not found.is_current(add_lesion(case), "L5")
 
 
-def test_the_truth_makes_no_answer_old(store: CaseStore, model: Redness) -> None:
-    """No model looks at the diagnosis or the depth, so the answer to compare them with stays."""
+def test_a_known_diagnosis_does_not_outdate_a_prediction(store: CaseStore, model: Redness) -> None:
+    """No model uses the diagnosis or the depth."""
     found = predict_case(store, model, RunContext())
     known = set_lesion(store.case, "L1", diagnosis="melanoma", depth_mm=0.8)
     assert found.is_current(known, "L1")
     assert not found.is_current(set_lesion(known, "L1", site="torso"), "L1")
 
 
-def test_nothing_is_kept_where_the_case_is_only_looked_at(store: CaseStore, model: Redness) -> None:
-    """It says why."""
+def test_a_read_only_case_is_not_changed(store: CaseStore, model: Redness) -> None:
+
     found = predict_case(store, model, RunContext())
-    with pytest.raises(SaveError, match="cannot save answers"):
+    with pytest.raises(SaveError, match="cannot save predictions"):
         save_predictions(CaseStore.open_read_only(store.folder), found)
     assert not (store.folder / PREDICTIONS_FILE).exists()
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '{"version": 1}'])
-def test_damaged_answers_are_refused(tmp_path: Path, text: str) -> None:
-    """With advice."""
+def test_damaged_predictions_are_rejected(tmp_path: Path, text: str) -> None:
+
     (tmp_path / PREDICTIONS_FILE).write_text(text)
-    with pytest.raises(InputError, match="Answer the case again"):
+    with pytest.raises(InputError, match="Run the prediction again"):
         read_predictions(tmp_path)
 
 
-def test_answers_of_a_newer_version_are_refused(store: CaseStore, model: Redness) -> None:
-    """They may mean something else."""
+def test_predictions_of_a_newer_version_are_rejected(store: CaseStore, model: Redness) -> None:
+
     path = save_predictions(store, predict_case(store, model, RunContext()))
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
     with pytest.raises(InputError, match="version 2, expected 1"):
         read_predictions(store.folder)
 
 
-def test_a_row_has_what_the_case_knows(store: CaseStore) -> None:
-    """Of patient, lesion and image, in the table's columns; no notes."""
+def test_metadata_of_an_image(store: CaseStore) -> None:
+    """Of patient, lesion and image, in the columns of the table; without notes."""
     case = set_patient(store.case, note="private", sex="female")
     row = collect_metadata(case, case.find_lesion("L2"), case.find_image("I3"))
     assert (row["age"], row["sex"], row["site"], row["modality"]) == ("60", "female", "head/neck", "dermoscopic")
@@ -277,11 +277,11 @@ def test_a_row_has_what_the_case_knows(store: CaseStore) -> None:
     assert "site" not in collect_metadata(case, None, case.find_image("I6"))
 
 
-def test_likeness_and_warnings_of_several_images(store: CaseStore, model: Redness) -> None:
-    """The image most unlike the training cases counts; each warning is said once."""
+def test_novelty_and_warnings_of_several_images(store: CaseStore, model: Redness) -> None:
+    """The most unusual image counts; each warning is given once."""
     one = predict_case(store, model, RunContext()).find_lesion("L2").prediction
     far = replace(one, likeness=replace(one.likeness, distance=99.0), warnings=("look", "again"))
-    both = fuse_predictions([replace(one, warnings=("look",)), far], model.judge, ClassifyOptions())
+    both = fuse_predictions([replace(one, warnings=("look",)), far], model.calibration, ClassifyOptions())
     assert both.likeness.distance == 99
     assert both.is_out_of_distribution
     assert both.warnings == ("look", "again")

@@ -1,4 +1,4 @@
-"""The risk of a slide in its case: saved, reopened, moved, checked, and of before when the case says otherwise."""
+"""The risk of a slide in its case: saved, reopened, moved, checked, and outdated when the case changes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NAME = f"I1-{hashlib.sha256(json.dumps(ANSWER, sort_keys=True).encode()).hexdige
 
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
-    """A patient of 64 years with a lesion that a slide is of, and a slide of no lesion."""
+    """A patient of 64 years with a slide of a lesion, and an unassigned slide."""
     (tmp_path / "section.svs").write_bytes(b"a slide")
     made = add_lesion(set_patient(Case(), patient_id="P-1", age=64))
     slide = CaseImage(id="", path=tmp_path / "section.svs", modality="wsi")
@@ -115,7 +115,7 @@ def asked(case: Case) -> tuple[Case, CaseLesion, CaseImage, CaseRisk]:
         ({"diagnosis": "melanoma", "metastasis": True}, ()),
     ],
 )
-def test_it_is_of_before_when_the_case_says_otherwise(
+def test_it_is_outdated_when_the_case_changes(
     store: CaseStore, edits: dict[str, object], changes: tuple[str, ...]
 ) -> None:
     kept = set_lesion(save_risk(store, store.case, "I1", ANSWER), "L1", **edits)
@@ -124,7 +124,7 @@ def test_it_is_of_before_when_the_case_says_otherwise(
     assert "age" in find_changed_fields(*asked(set_patient(kept, age=None)))  # erased
 
 
-def test_where_case_and_slide_disagree_from_the_start_the_answer_is_not_of_before(store: CaseStore) -> None:
+def test_values_of_the_slide_do_not_outdate_the_risk(store: CaseStore) -> None:
     case = set_lesion(store.case, "L1", depth_mm=1.2, site="lower extremity")
     kept = save_risk(store, case, "I1", ANSWER)
     assert find_changed_fields(*asked(kept)) == ()
@@ -144,7 +144,7 @@ def test_where_case_and_slide_disagree_from_the_start_the_answer_is_not_of_befor
     assert find_changed_fields(*asked(again)) == ()
 
 
-def test_undo_finds_the_answer_of_before_and_nothing_of_the_patient_stays(case: Case, tmp_path: Path) -> None:
+def test_undo_restores_the_previous_risk_and_no_data_remain(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     later = {**ANSWER, "probability": 0.5}
     with CaseStore.create(folder, case) as store:
@@ -161,14 +161,14 @@ def test_undo_finds_the_answer_of_before_and_nothing_of_the_patient_stays(case: 
     assert not list((folder / "risk").iterdir())
 
 
-def test_a_case_that_may_be_looked_at_alone_takes_no_risk(store: CaseStore) -> None:
+def test_a_read_only_case_is_not_changed(store: CaseStore) -> None:
     looking = CaseStore.open_read_only(store.folder)
-    with pytest.raises(SaveError, match="to look at alone"):
+    with pytest.raises(SaveError, match="read-only"):
         save_risk(looking, looking.case, "I1", ANSWER)
     assert not (store.folder / "risk").exists()
 
 
-def test_the_last_of_several_slides_counts(store: CaseStore, tmp_path: Path) -> None:
+def test_the_latest_of_several_slides_counts(store: CaseStore, tmp_path: Path) -> None:
     case = add_images(store.case, [CaseImage(id="", path=tmp_path / "other.svs", modality="wsi")], "L1")
     later = {**ANSWER, "probability": 0.5, "provenance": {"created": "2026-11-22T10:00:00+00:00"}}
     kept = save_risk(store, save_risk(store, case, "I3", later), "I1", ANSWER)
@@ -178,21 +178,21 @@ def test_the_last_of_several_slides_counts(store: CaseStore, tmp_path: Path) -> 
     assert latest_risk(add_lesion(case).lesions[-1]) is None
 
 
-def test_what_does_not_fit_is_refused_and_the_case_stays(store: CaseStore) -> None:
-    with pytest.raises(InputError, match="of no lesion yet"):
+def test_an_invalid_risk_is_rejected(store: CaseStore) -> None:
+    with pytest.raises(InputError, match="not assigned to a lesion"):
         save_risk(store, store.case, "I2", ANSWER)
     with pytest.raises(InputError, match="estimate it again"):
         save_risk(store, store.case, "I1", {**ANSWER, "probability": 3})
     assert not (store.folder / "risk").exists()
 
 
-def test_the_check_misses_the_whole_answer(case: Case, tmp_path: Path) -> None:
+def test_the_check_reports_a_missing_result(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
         store.save(save_risk(store, store.case, "I1", ANSWER))
-    assert not [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
+    assert not [message for _, message in check_case(folder, run=RunContext()).faults if "risk" in message]
     (folder / "risk" / NAME).unlink()
-    (fault,) = [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
+    (fault,) = [message for _, message in check_case(folder, run=RunContext()).faults if "risk" in message]
     assert f"{NAME}, is missing or damaged" in fault
 
 

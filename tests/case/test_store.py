@@ -1,4 +1,4 @@
-"""The folder of a case: written whole, by one window, found again after a move, never read as what it is not."""
+"""The folder of a case: atomic writing, locking, moved files and invalid content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photograph(path: Path, content: bytes) -> CaseImage:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A case with an image inside its folder and one beside it."""
+    """A case with an image inside its folder and one next to it."""
     folder = tmp_path / "work" / "case"
     inside = photograph(folder / "images" / "a.jpg", b"inside")
     outside = photograph(tmp_path / "work" / "photos" / "b.jpg", b"outside")
@@ -46,7 +46,7 @@ def rewrite(folder: Path, **values: object) -> None:
     (folder / "case.json").write_text(json.dumps({**stored(folder), **values}), encoding="utf-8")
 
 
-def test_a_case_comes_back_as_it_was_saved(folder: Path) -> None:
+def test_a_saved_case_is_read_unchanged(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         case = set_patient(store.case, age=54)
         store.save(case)
@@ -84,9 +84,7 @@ def test_images_are_found_again_after_a_move(folder: Path, tmp_path: Path, what:
         assert set(store.found) == ({"I2"} if what != "case alone" else set())
 
 
-def test_of_thousands_that_were_moved_each_is_read_once_and_none_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moved_files_are_read_once_and_others_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, count = tmp_path / "case", 300
     images = [CaseImage(id="", path=tmp_path / "gone" / f"{n}.jpg", content=str(n)) for n in range(count)]
     there = [photograph(folder / "there" / f"{n}.jpg", b"%d" % n) for n in range(3)]
@@ -101,7 +99,7 @@ def test_of_thousands_that_were_moved_each_is_read_once_and_none_that_is_there(
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
-def test_a_name_that_is_no_utf_8_is_kept(folder: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_kept(folder: Path) -> None:
     image = photograph(folder / os.fsdecode(b"R\xfccken.jpg"), b"latin")
     with CaseStore.open(folder) as store:
         case = add_images(store.case, [image])
@@ -110,7 +108,7 @@ def test_a_name_that_is_no_utf_8_is_kept(folder: Path) -> None:
         assert (again.case, again.missing) == (case, {})
 
 
-def test_a_file_of_the_same_name_with_another_content_is_not_taken(folder: Path, tmp_path: Path) -> None:
+def test_a_file_with_other_content_is_not_used(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "work" / "photos" / "b.jpg").unlink()
     (folder / "b.jpg").write_bytes(b"another")
     with CaseStore.open(folder) as store:
@@ -119,7 +117,7 @@ def test_a_file_of_the_same_name_with_another_content_is_not_taken(folder: Path,
     assert stored(folder)["lesions"][0]["images"][1]["path"] == str(tmp_path / "work" / "photos" / "b.jpg")
 
 
-def test_missing_images_are_looked_for_where_a_person_says(folder: Path, tmp_path: Path) -> None:
+def test_missing_images_are_searched_in_given_folders(folder: Path, tmp_path: Path) -> None:
     shutil.move(tmp_path / "work" / "photos", tmp_path / "drive")
     with CaseStore.open(folder) as store:
         assert "b.jpg" in store.missing["I2"]
@@ -127,7 +125,7 @@ def test_missing_images_are_looked_for_where_a_person_says(folder: Path, tmp_pat
         assert store.missing == {}
 
 
-def test_the_second_window_looks_on_and_is_told_who_has_it(folder: Path) -> None:
+def test_a_second_window_is_read_only_and_names_the_owner(folder: Path) -> None:
     with CaseStore.open(folder) as first, CaseStore.open(folder) as second:
         assert "another window of yours" in second.read_only
         with pytest.raises(SaveError, match="has the case open"):
@@ -145,7 +143,7 @@ def test_a_case_that_a_thread_opened_is_closed_by_another(folder: Path) -> None:
         assert again.read_only == ""
 
 
-def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
+def test_the_lock_of_a_dead_process_is_released(folder: Path) -> None:
     code = (
         "import sys, pathlib; from napari_melanoma.case.store import CaseStore; "
         "held = CaseStore.open(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
@@ -161,7 +159,7 @@ def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
         assert store.read_only == ""
 
 
-def test_what_changed_behind_our_back_is_noticed_before_saving(folder: Path) -> None:
+def test_changes_by_other_programs_are_detected_before_saving(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         assert store.describe_outside_change() == ""
         rewrite(folder, created="2026-01-01")
@@ -173,17 +171,17 @@ def test_what_changed_behind_our_back_is_noticed_before_saving(folder: Path) -> 
     assert stored(folder)["patient"]["age"] == 3
 
 
-def test_a_folder_without_permission_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_write_permission_is_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise SaveError(f"cannot write {path}: no permission to write there.")
 
-    monkeypatch.setattr("napari_melanoma.case.store.locked", refuse)
+    monkeypatch.setattr("napari_melanoma.case.store.hold_lock", refuse)
     with CaseStore.open(folder) as store:
         assert "no permission" in store.read_only
         assert len(store.case.lesions) == 1
 
 
-def test_an_editor_may_save_it_in_its_own_way(folder: Path) -> None:
+def test_a_file_saved_by_an_editor_is_read(folder: Path) -> None:
     text = (folder / "case.json").read_text(encoding="utf-8")
     (folder / "case.json").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     with CaseStore.open(folder) as store:
@@ -191,7 +189,7 @@ def test_an_editor_may_save_it_in_its_own_way(folder: Path) -> None:
     assert stored(folder)["patient"]["age"] == 3
 
 
-def test_a_folder_that_was_moved_while_open_is_not_made_again(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_was_moved_while_open_is_not_recreated(folder: Path, tmp_path: Path) -> None:
     with CaseStore.open(folder) as store:
         folder.rename(tmp_path / "moved")
         with pytest.raises(CaseChanged, match="moved or removed"):
@@ -199,7 +197,7 @@ def test_a_folder_that_was_moved_while_open_is_not_made_again(folder: Path, tmp_
     assert not folder.exists()
 
 
-def test_a_newer_format_is_refused_and_left_alone(folder: Path) -> None:
+def test_a_newer_format_is_rejected_and_unchanged(folder: Path) -> None:
     rewrite(folder, version="2.0", patients=[])
     before = (folder / "case.json").read_bytes()
     with pytest.raises(InputError, match=r"newer version .* 2\.0.* 1\.x"):
@@ -220,11 +218,11 @@ def test_keys_of_a_newer_minor_version_are_kept(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "said"),
+    ("text", "error", "message"),
     [
         ("{", InputError, "damaged: it is not valid JSON"),
-        ("[]", InputError, "no case"),
-        ('{"lesions": []}', InputError, "no case"),
+        ("[]", InputError, "is not a case"),
+        ('{"lesions": []}', InputError, "is not a case"),
         ('{"version": "1.0", "patient": {"age": 430}}', ConfigError, "from 0 to 120"),
         ('{"version": "1.0", "lesions": 3}', ConfigError, "lesions"),
         ('{"version": "1.0", "images": [{"id": "I1", "path": 7}]}', ConfigError, "path"),
@@ -232,25 +230,25 @@ def test_keys_of_a_newer_minor_version_are_kept(folder: Path) -> None:
         ('{"version": "one"}', ConfigError, "version"),
     ],
 )
-def test_what_is_no_case_is_said(tmp_path: Path, text: str, error: type[Exception], said: str) -> None:
+def test_invalid_files_are_rejected(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
     (tmp_path / "case.json").write_text(text, encoding="utf-8")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         CaseStore.open(tmp_path)
     assert not (tmp_path / ".case.owner.json").exists()
 
 
-def test_a_folder_without_a_case_is_left_without_one(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no case\.json"):
+def test_a_folder_without_a_case_is_not_changed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"contains no case\.json"):
         CaseStore.open(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_case_is_not_made_over_another(folder: Path) -> None:
-    with pytest.raises(InputError, match="holds a case already"):
+def test_a_case_is_not_overwritten(folder: Path) -> None:
+    with pytest.raises(InputError, match="already contains a case"):
         CaseStore.create(folder)
 
 
-def test_a_correction_comes_back_and_what_an_undo_left_is_removed(folder: Path) -> None:
+def test_corrections_are_stored_and_removed_after_an_undo(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         first = write_correction(store, "I1", MASK, image_digest="d", model="m")
         second = write_correction(store, "I1", ~MASK)
@@ -263,7 +261,7 @@ def test_a_correction_comes_back_and_what_an_undo_left_is_removed(folder: Path) 
     assert [path.name for path in (folder / "corrections").iterdir()] == [first.path.name]
 
 
-def test_a_mask_that_the_file_names_again_is_not_removed(folder: Path) -> None:
+def test_a_mask_that_is_referenced_again_is_not_removed(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         first = write_correction(store, "I1", MASK)
         store.save(set_correction(store.case, "I1", first))
@@ -274,7 +272,7 @@ def test_a_mask_that_the_file_names_again_is_not_removed(folder: Path) -> None:
         assert (read_correction(again.case.find_image("I1").correction) == MASK).all()
 
 
-def test_a_mask_that_was_drawn_and_not_saved_stays(folder: Path) -> None:
+def test_an_unsaved_mask_is_kept(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         drawn = write_correction(store, "I1", MASK)
         rewrite(folder, created="2026-01-01")
@@ -283,7 +281,7 @@ def test_a_mask_that_was_drawn_and_not_saved_stays(folder: Path) -> None:
     assert drawn.path.is_file()
 
 
-def test_a_mask_that_another_program_changed_is_not_taken_for_ours(folder: Path) -> None:
+def test_a_mask_changed_by_another_program_is_rejected(folder: Path) -> None:
     with CaseStore.open(folder) as store:
         kept = write_correction(store, "I1", MASK)
         write_correction(store, "I2", ~MASK).path.replace(kept.path)
@@ -291,7 +289,7 @@ def test_a_mask_that_another_program_changed_is_not_taken_for_ours(folder: Path)
             read_correction(kept)
 
 
-def test_a_large_file_is_told_apart_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_identified_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.case.store.FULL_DIGEST_UP_TO", 100)
     monkeypatch.setattr("napari_melanoma.case.store.BLOCK", 8)
     pixels = bytearray(range(256)) * 8
@@ -307,18 +305,18 @@ def test_a_large_file_is_told_apart_by_its_blocks(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
 @pytest.mark.parametrize("part", ["corrections", "results", "risk"])
-def test_a_folder_of_a_case_that_is_a_link_out_of_it_is_refused(part: str, tmp_path: Path) -> None:
+def test_links_out_of_the_case_folder_are_rejected(part: str, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     CaseStore.create(tmp_path / "case").close()
     (tmp_path / "case" / part).symlink_to(elsewhere, target_is_directory=True)
     for read in (CaseStore.open, CaseStore.open_read_only):
-        with pytest.raises(InputError, match=f"{part} is a link that leads out of the case folder"):
+        with pytest.raises(InputError, match=f"{part} is a link out of the case folder"):
             read(tmp_path / "case")
 
 
 @pytest.mark.parametrize("kind", ["lesions", "images"])
-def test_an_id_that_occurs_twice_is_refused(kind: str, tmp_path: Path) -> None:
+def test_a_duplicate_id_is_rejected(kind: str, tmp_path: Path) -> None:
     part = {"lesions": {"id": "L1"}, "images": {"id": "I1", "path": "a.png"}}[kind]
     (tmp_path / "case.json").write_text(json.dumps({"version": "1.0", kind: [part, part]}))
     with pytest.raises(ConfigError, match=f"two {kind} have the id '.1'"):

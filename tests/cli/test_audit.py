@@ -15,12 +15,12 @@ from typer.testing import Result
 def test_text_output_lists_findings_and_advice(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "log.txt").write_text("read " + "/".join(("", "home", "amiller", "scans", "a.jpg")))
-    result = run("audit", "out")
-    assert result.exit_code == 1
-    assert "log.txt: line 1: a place in a file system: /h***/a******/s****/a.j**" in result.output
-    assert "give bundle/ alone" in result.output
-    assert "amiller" not in result.output
-    assert "Found in 1 files: path 1, user 1." in result.output
+    told = run("audit", "out")
+    assert told.exit_code == 1
+    assert "log.txt: line 1: a path in a file system: /h***/a******/s****/a.j**" in told.output
+    assert "share only bundle/" in told.output
+    assert "amiller" not in told.output
+    assert "Found in 1 files: path 1, user 1." in told.output
 
 
 def test_json_output_lists_findings(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_missing_files_give_exit_code_1(run, pictures: Path, lines) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("case", "none"), "holds no case.json"),
+        (("case", "none"), "contains no case.json"),
         (("case", "K", "--from", "nowhere"), "nowhere does not exist"),
         (("case", "K", "--from", "pictures", "--patient", "7"), "there is no patient '7'"),
         (("case", "K", "--from", "pictures", "--map", "none.toml"), "none.toml"),

@@ -58,8 +58,8 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     assert done.exit_code == 0, done.output
     table = done.stdout.splitlines()
     assert table[0].split() == ["images", "n", "metric", "tiny", "tiny", "difference", "(95", "%", "interval)"]
-    assert table[1].split()[:3] == ["all", "6", "JA"]
-    assert table[-1].startswith("Cannot tell: The two do equally well: JA +0.000")
+    assert table[1].split()[:4] == ["all", "6", "Jaccard", "(IoU)"]
+    assert table[-1].startswith("Cannot tell: The models perform equally well: Jaccard (IoU) +0.000")
     assert table[-1].endswith("(written to out/comparison.json; report: out/comparison.html)")
     found = lines(run("compare", *model, "--data", clinic, "--out", "out", "--json").stdout)
     (comparison,) = (line for line in found if line["event"] == "comparison")

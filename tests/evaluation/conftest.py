@@ -1,4 +1,4 @@
-"""Figures are not laid out here: how they look is tested in tests/figures."""
+"""Figures are drawn without layout; tests/figures tests their appearance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule of the gate, case by case, and how many images would help."""
+"""The advice of a comparison, case by case, and the number of images that a verdict needs."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ def change(
     return DomainChange(name, base, patients, level, level, {"JA": Estimate((low + high) / 2, low, high, count)})
 
 
+BETTER, GAIN = "The new model is better", "Jaccard (IoU) +0.020 (95 % interval +0.010 to +0.030)"
 CASES = [
-    ("a gain", change(0.01, 0.03), [], "take over", "It gains JA +0.020 (95 % interval +0.010 to +0.030) on 40 images"),
-    ("a loss", change(-0.03, -0.01), [], "keep", "The new model does worse on 40 images"),
-    ("perhaps a gain", change(-0.01, 0.04), [], "cannot tell", "The difference may be chance"),
-    ("alike", change(-0.004, 0.006), [], "cannot tell", "The two do equally well"),
+    ("a gain", change(0.01, 0.03), [], "take over", f"{BETTER} on 40 images: {GAIN}."),
+    ("a loss", change(-0.03, -0.01), [], "keep", "The new model is worse on 40 images"),
+    ("perhaps a gain", change(-0.01, 0.04), [], "cannot tell", "The difference may be due to chance"),
+    ("alike", change(-0.004, 0.006), [], "cannot tell", "The models perform equally well"),
     ("few images", change(0.2, 0.3, count=4), [], "cannot tell", "Only 4 images of 30 patients or lesions"),
     ("few patients", change(0.2, 0.3, patients=2), [], "cannot tell", "Only 40 images of 2 patients or lesions"),
-    ("it has forgotten", change(0.01, 0.03), [change(-0.05, -0.02, name="old", base=True)], "keep",
-     "The new model does worse on old: JA -0.035"),
-    ("it may have forgotten", change(0.01, 0.03), [change(-0.02, 0.01, name="old", base=True)], "cannot tell",
-     "It gains JA +0.020 (95 % interval +0.010 to +0.030), but it may lose more than 0.01 on old"),
-    ("it has not forgotten", change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)], "take over",
-     "It gains"),
-    ("one that is too small to speak", change(0.01, 0.03), [change(-0.5, -0.1, patients=3)], "take over", "It gains"),
-    ("a gain, at the edge", change(0.0, 0.03), [], "cannot tell", "The difference may be chance"),
-    ("a loss of what is allowed", change(0.01, 0.03), [change(-0.01, 0.01, name="old")], "take over", "It gains"),
+    ("a loss on old data", change(0.01, 0.03), [change(-0.05, -0.02, name="old", base=True)], "keep",
+     "The new model is worse on old: Jaccard (IoU) -0.035"),
+    ("perhaps a loss on old data", change(0.01, 0.03), [change(-0.02, 0.01, name="old", base=True)], "cannot tell",
+     f"{BETTER} on the new images: {GAIN}, but it may lose more than 0.01 on old"),
+    ("no loss on old data", change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)], "take over",
+     BETTER),
+    ("a data set that is too small", change(0.01, 0.03), [change(-0.5, -0.1, patients=3)], "take over", BETTER),
+    ("a gain at the limit", change(0.0, 0.03), [], "cannot tell", "The difference may be due to chance"),
+    ("the tolerated loss", change(0.01, 0.03), [change(-0.01, 0.01, name="old")], "take over", BETTER),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("new", "others", "advice", "reason"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_advice(new: DomainChange, others: list[DomainChange], advice: str, reason: str) -> None:
-    found, said = advise(new, others)
-    assert (found, said[: len(reason)]) == (advice, reason)
+    found, text = advise(new, others)
+    assert (found, text[: len(reason)]) == (advice, reason)
 
 
-def test_what_was_not_looked_at_is_said() -> None:
+def test_the_reason_states_what_was_compared() -> None:
     kept = advise(change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)])[1]
     assert kept.endswith("It loses no more than 0.01 on old.")
-    assert advise(change(0.01, 0.03), [change(0.01, 0.03)])[1].endswith("No other images were looked at.")
+    assert advise(change(0.01, 0.03), [change(0.01, 0.03)])[1].endswith("No other images were compared.")
 
 
 @pytest.mark.parametrize(
@@ -56,10 +57,10 @@ def test_what_was_not_looked_at_is_said() -> None:
         (Estimate(0.02, -0.0001, 0.0401, 50), 0.0, 1),
     ],
 )
-def test_images_to_tell(found: Estimate, limit: float, more: int | None) -> None:
+def test_images_needed_for_a_verdict(found: Estimate, limit: float, more: int | None) -> None:
     assert count_images_needed(found, limit) == more
 
 
-def test_the_reason_says_how_many_images_would_tell() -> None:
-    assert advise(change(-0.02, 0.06), [])[1].endswith("About 120 more held-out images would tell.")
-    assert advise(change(-0.02, 0.021), [])[1].endswith("Far more held-out images than these would be needed to tell.")
+def test_the_reason_states_how_many_images_are_needed() -> None:
+    assert advise(change(-0.02, 0.06), [])[1].endswith("A verdict needs about 120 more held-out images.")
+    assert advise(change(-0.02, 0.021), [])[1].endswith("A verdict would need far more held-out images.")

@@ -1,4 +1,4 @@
-"""How much of a tumour's surface lies bare is measured where a map of the tissue is at hand, and said where not."""
+"""The share of ulceration of a tumor is measured if a tissue map is available, and otherwise explained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARES: dict[str, Any] = {"a": 0.4, "b": None, "c": "no tissue", "d": 0.0}
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Five pictures, of which the last has no scale; what their analyses say, without a network."""
+    """Five images, the last one without a scale, with predefined analyses instead of a network."""
 
     def analyse_slide(path: Path, folder: Path, options: Any, run: RunContext) -> SimpleNamespace:
         assert (options.model, options.mpp, folder.is_dir()) == ("skin-demo", 4.0, True)
@@ -34,54 +34,56 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(samples=samples, rows=rows)
 
 
-def test_what_cannot_be_measured_stays_empty(judged: Any, tmp_path: Path) -> None:
+def test_unmeasurable_images_stay_empty(judged: Any, tmp_path: Path) -> None:
     found, why = measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [0.4, np.nan, np.nan, 0.0, np.nan])
-    assert why == "b: no surface is seen over a tumour"
+    assert why == "b: no surface was found over a tumor"
     assert sorted(one.name for one in (tmp_path / "tissue").iterdir()) == ["set-a", "set-b", "set-c", "set-d"]
     found, why = measure_ulceration(judged, None, tmp_path, RunContext())
     assert np.isnan(found).all()
-    assert "there is no map of the tissue" in why
+    assert "there is no tissue map" in why
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"), [("150", "'mpp' is 150.0: expected"), ("0", "'mpp' is 0.0: expected"), ("", "says no scale")]
+    ("cell", "message"), [("150", "'mpp' is 150.0: expected"), ("0", "'mpp' is 0.0: expected"), ("", "has no scale")]
 )
-def test_a_scale_that_cannot_be_is_told_and_the_others_go_on(judged: Any, tmp_path: Path, cell: str, said: str) -> None:
+def test_an_invalid_scale_is_reported_and_the_others_continue(
+    judged: Any, tmp_path: Path, cell: str, message: str
+) -> None:
     judged.rows["set", "a"] = {"mpp_x": cell}
     found, why = measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0, np.nan])
     assert why.startswith("a: ")
-    assert said in why
+    assert message in why
 
 
 @pytest.mark.parametrize("error", [RunError, BundleError, SaveError, DiskFull])
-def test_what_would_ail_every_picture_ends_it(
+def test_errors_that_concern_all_images_are_raised(
     judged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[MelanomaError]
 ) -> None:
     def fails(*arguments: object) -> None:
-        raise error("it is not the picture")
+        raise error("not about one image")
 
     monkeypatch.setattr(analysing, "analyze_slide", fails)
-    with pytest.raises(error, match="it is not the picture"):
+    with pytest.raises(error, match="not about one image"):
         measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
 
 
-def test_a_model_that_draws_no_epidermis_is_refused() -> None:
+def test_a_model_without_epidermis_is_rejected() -> None:
     assert check_tissue_model("skin-demo") == "skin-demo"
     assert check_tissue_model("") is None
-    with pytest.raises(BundleError, match=r"'lesion-small' draws lesion: .* epidermis and tumour"):
+    with pytest.raises(BundleError, match=r"'lesion-small' segments lesion: .* epidermis and tumor"):
         check_tissue_model("lesion-small")
 
 
-def test_measures_are_ranked_on_the_pictures_that_have_them() -> None:
-    draw = np.random.default_rng(0)
+def test_measures_are_ranked_on_images_that_have_them() -> None:
+    random = np.random.default_rng(0)
     positive = np.arange(40) % 2 == 1
     groups = np.array([f"p{n}" for n in range(40)])
     table = np.full((40, len(MEASURES)), np.nan)
-    table[:, 0] = draw.normal(0, 1, 40)
+    table[:, 0] = random.normal(0, 1, 40)
     table[:, 2] = 0.3  # the same in all
-    table[:, -1] = positive + draw.normal(0, 0.3, 40)
+    table[:, -1] = positive + random.normal(0, 0.3, 40)
     table[::5, -1] = np.nan
     found, without = rank_measures(table, positive, groups)
     names = list(MEASURES)
@@ -90,6 +92,6 @@ def test_measures_are_ranked_on_the_pictures_that_have_them() -> None:
     assert found["ulceration_share"].auc.mean > 0.9
     assert found["ulceration_share"].rank == len(names) - 1
     assert found["ulceration_share"].q == pytest.approx(2 * found["ulceration_share"].p)
-    assert without[names[2]] == "it is the same in all pictures"
-    assert without[names[1]] == "it could be taken in 0 of 40 pictures: too few of a class"
+    assert without[names[2]] == "it is the same in all images"
+    assert without[names[1]] == "measured in 0 of 40 images: too few of a class"
     assert {*found, *without} == {*names}

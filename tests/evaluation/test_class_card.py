@@ -1,4 +1,4 @@
-"""The card of a classifier says what it was asked with, whether the form helps, and how it does on groups of people."""
+"""The card of a classifier: input variants, contribution of clinical metadata, and subgroups."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ POINT = OperatingPoint(
 
 def config(keep: str = "last") -> BundleConfig:
     return BundleConfig(
-        name="teller",
-        title="A teller",
+        name="example",
+        title="An example",
         task="classification",
         architecture="image_tabular",
         input_size=160,
@@ -46,10 +46,10 @@ def estimate(mean: float, half: float = 0.02) -> Estimate:
 
 def found(gain: Estimate) -> CrossValidationMetrics:
     asked = {
-        "photograph and form": {"AUC": estimate(0.83), "sensitivity": estimate(0.91), "ECE": estimate(0.03)},
-        "form alone": {"AUC": estimate(0.69)},
+        "photo, metadata": {"AUC": estimate(0.83), "sensitivity": estimate(0.91), "ECE": estimate(0.03)},
+        "metadata alone": {"AUC": estimate(0.69)},
     }
-    sets = {name: estimate(0.8 - 0.1 * place) for place, name in enumerate(SETS)}
+    sets = {name: estimate(0.8 - 0.1 * index) for index, name in enumerate(SETS)}
     return CrossValidationMetrics(
         5, 0.19, asked, gain, sets, [CardSubgroup("age: 0 to 29", 40, 4, {"sensitivity": estimate(0.4)})]
     )
@@ -59,41 +59,44 @@ SETS = ("held", "held of the positive", "cannot_tell", "unlike")
 
 
 @pytest.mark.parametrize(
-    ("gain", "word"), [((0.03, 0.01), "helps"), ((-0.03, 0.01), "harms"), ((0.01, 0.02), "cannot be shown to help")]
+    ("gain", "effect"),
+    [((0.03, 0.01), "improve"), ((-0.03, 0.01), "worsen"), ((0.01, 0.02), "do not significantly change")],
 )
-def test_the_card_says_whether_the_form_helps(gain: tuple[float, float], word: str) -> None:
+def test_the_card_states_the_effect_of_clinical_metadata(gain: tuple[float, float], effect: str) -> None:
     card = full_class_card(config(), found(estimate(*gain)), {"elsewhere": {"AUC": estimate(0.7)}}, "## Data\n")
-    assert f"The form {word}: with it the AUC of melanoma is {gain[0]:+.3f}" in card
+    assert f"Clinical metadata {effect} the AUC of melanoma: {gain[0]:+.3f}" in card
 
 
-def test_each_figure_stands_with_its_interval_and_what_is_not_known_is_empty() -> None:
+def test_metrics_have_intervals_and_unknown_ones_are_empty() -> None:
     card = full_class_card(config(), found(estimate(0.03)), {"elsewhere": {"AUC": estimate(0.7)}}, "## Data\n")
     lines = card.splitlines()
     assert (
-        "| photograph and form | 500 | 0.830 (0.810 to 0.850) |  | 0.910 (0.890 to 0.930) |  | 0.030 (0.010 to 0.050) |"
+        "| photo, metadata | 500 | 0.830 (0.810 to 0.850) |  | 0.910 (0.890 to 0.930) |  | 0.030 (0.010 to 0.050) |"
         in lines
     )
-    assert "| form alone | 500 | 0.690 (0.670 to 0.710) |  |  |  |  |" in lines
+    assert "| metadata alone | 500 | 0.690 (0.670 to 0.710) |  |  |  |  |" in lines
     assert "| age: 0 to 29 | 40 | 4 |  | 0.400 (0.380 to 0.420) |  |" in lines
     assert "| elsewhere | 500 | 0.700 (0.680 to 0.720) |  |  |  |  |" in lines
-    assert "5 networks of this recipe" in card
+    assert "5 networks trained with this recipe" in card
     assert "for a sensitivity of 0.95" in card
-    assert "hold the true one in 80 %" in card
+    assert "nominal coverage of 80 %" in card
     assert card.rstrip().endswith("## Data")
 
 
-@pytest.mark.parametrize(("keep", "chose"), [("last", "chose the temperature"), ("best", "chose the epoch, the temp")])
-def test_the_card_says_what_the_tuning_images_chose(keep: str, chose: str) -> None:
-    assert f"set aside by patient or lesion, {chose}" in draft_card(config(keep))
+@pytest.mark.parametrize(
+    ("keep", "chose"), [("last", "used to choose the temperature"), ("best", "used to choose the epoch, the temp")]
+)
+def test_the_card_states_the_use_of_the_validation_set(keep: str, chose: str) -> None:
+    assert f"images of other patients or lesions, {chose}" in draft_card(config(keep))
 
 
-def test_groups_by_age_become_what_a_bundle_says_beside_its_answers() -> None:
+def test_age_groups_of_a_bundle() -> None:
     sides = {"sensitivity": estimate(0.6, 0.1), "specificity": estimate(0.8)}
     found = age_groups(
         [
             CardSubgroup("age: 70 and over", 50, 20, sides),
             CardSubgroup("age: 30 to 49", 90, 9, sides),
-            CardSubgroup("age: 0 to 29", 40, 0, {"specificity": estimate(0.9)}),  # no melanoma: nothing to find
+            CardSubgroup("age: 0 to 29", 40, 0, {"specificity": estimate(0.9)}),  # no melanoma
             CardSubgroup("age: not known", 10, 3, sides),
             CardSubgroup("sex: male", 70, 10, sides),
         ]
@@ -105,7 +108,7 @@ def test_groups_by_age_become_what_a_bundle_says_beside_its_answers() -> None:
     assert (found[0].sensitivity, found[0].sensitivity_interval) == (0.6, pytest.approx((0.5, 0.7)))
 
 
-def test_the_shipped_classifier_says_of_each_age_what_its_card_says() -> None:
+def test_age_groups_of_the_shipped_classifier_match_its_card() -> None:
     bundle = find_classifier("melanoma-small")
     settings = bundle.config.classifier
     assert settings is not None
@@ -113,7 +116,7 @@ def test_the_shipped_classifier_says_of_each_age_what_its_card_says() -> None:
     for group, name in zip(settings.ages, ("0 to 29", "30 to 49", "50 to 69", "70 and over"), strict=True):
         line = next(line for line in bundle.card.splitlines() if line.startswith(f"| age: {name} |"))
         shares = ((group.sensitivity, group.sensitivity_interval), (group.specificity, group.specificity_interval))
-        said = [f"{share:.3f} ({low:.3f} to {high:.3f})" for share, (low, high) in shares]
-        assert [f"{group.images}", f"{group.positives}", *said] == [
-            cell for place, cell in enumerate(line.strip("| ").split(" | ")) if place in (1, 2, 4, 5)
+        shown = [f"{share:.3f} ({low:.3f} to {high:.3f})" for share, (low, high) in shares]
+        assert [f"{group.images}", f"{group.positives}", *shown] == [
+            cell for index, cell in enumerate(line.strip("| ").split(" | ")) if index in (1, 2, 4, 5)
         ]

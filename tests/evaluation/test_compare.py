@@ -1,4 +1,4 @@
-"""Two models that differ by as much as we choose, on squares: the figures, the lists, the files and what fails."""
+"""Compare two models with known differences on squares: metrics, pictures, files and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASE = EXACT.model_copy(update={"base": ("old-clinic",)})
 
 
 class Reader:
-    """Finds the grey square of a photograph, and takes it for wider or narrower than it is, as told for its grey."""
+    """Segment the gray square of a photograph, without a number of columns that depends on its gray value."""
 
     device = "cpu"
 
@@ -39,16 +39,16 @@ class Reader:
         self._default = missed.get(-1, 0)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
-        grey = rgb[..., 0]
-        found = (grey < 200).astype(np.float32)
+        gray = rgb[..., 0]
+        found = (gray < 200).astype(np.float32)
         columns = np.flatnonzero(found.any(0))
-        missed = self._missed.get(int(grey.min()), self._default)
+        missed = self._missed.get(int(gray.min()), self._default)
         found[:, columns[len(columns) - missed :]] = 0.0
         return found * 0.6
 
 
 def squares(folder: Path, count: int, each: int = 1) -> list[Sample]:
-    """Squares of 20 x 20 pixels; image ``n`` has the grey ``n``."""
+    """Squares of 20 x 20 pixels; image ``n`` has the gray value ``n``."""
     for index in range(count):
         mask = np.zeros((SIDE, SIDE), bool)
         mask[20:40, 20:40] = True
@@ -73,7 +73,7 @@ def compared(
 
 
 OLD = Reader("old", {-1: 10})  # half of each square: Jaccard one half
-BETTER = Reader("new", {-1: 5, 3: 12})  # three quarters, but of one image less than before
+BETTER = Reader("new", {-1: 5, 3: 12})  # three quarters, except for one image
 
 
 def test_figures(samples: list[Sample], tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ def test_figures(samples: list[Sample], tmp_path: Path) -> None:
     assert (found.images, found.patients, found.advice) == (10, 10, "take over")
     assert [(item.image_id, round(item.change, 3)) for item in found.worse] == [("s3", -0.1)]
     assert len(found.better) == 9
-    assert found.summary().startswith("JA 0.500 -> 0.715, difference +0.215 (95 % interval +0.")
+    assert found.summary().startswith("Jaccard (IoU) 0.500 -> 0.715, difference +0.215 (95 % interval +0.")
 
 
-def test_what_is_written_is_read_back(samples: list[Sample], tmp_path: Path) -> None:
+def test_files_are_read_back(samples: list[Sample], tmp_path: Path) -> None:
     found = compared(samples, tmp_path / "out", OLD, BETTER)
     again = read_comparison(tmp_path / "out")
     assert again == read_comparison(tmp_path / "out" / "comparison.json")
@@ -102,17 +102,17 @@ def test_what_is_written_is_read_back(samples: list[Sample], tmp_path: Path) -> 
     assert picture.shape == (320, 320, 3)
     page = (tmp_path / "out/comparison.html").read_text()
     assert page.count("data:image/png;base64,") == 11
-    assert "<b>Take the new model over.</b>" in page
+    assert "<b>Use the new model.</b>" in page
     assert str(tmp_path) not in page
     assert (tmp_path / "out/changes.png").stat().st_size > 1000
 
 
 def named(changes: tuple[ImageChange, ...]) -> tuple[ImageChange, ...]:
-    """The images of a comparison that stands alone: a path could tell whose they are."""
+    """Images as stored outside a run: file names only, since a path may identify a patient."""
     return tuple(replace(change, image=Path(change.image.name)) for change in changes)
 
 
-def test_a_run_knows_where_its_images_are(samples: list[Sample], tmp_path: Path) -> None:
+def test_a_comparison_in_a_run_stores_image_paths(samples: list[Sample], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/events.jsonl").touch()
     found = compared(samples, tmp_path / "run/comparison", OLD, BETTER)
@@ -120,30 +120,30 @@ def test_a_run_knows_where_its_images_are(samples: list[Sample], tmp_path: Path)
 
 
 def test_each_model_at_its_own_threshold(samples: list[Sample], tmp_path: Path) -> None:
-    """Nothing is at 0.7, so a model with that threshold finds nothing."""
+    """All probabilities are below 0.7, so a model with that threshold segments nothing."""
     found = compared(samples, tmp_path / "out", Reader("old", {}), Reader("new", {}, threshold=0.7))
     assert (found.old.JA.mean, found.new.JA.mean) == (1.0, 0.0)
     assert (found.old.threshold, found.new.threshold, found.advice) == (0.5, 0.7, "keep")
 
 
-def test_base_data_have_a_say_of_their_own(samples: list[Sample], tmp_path: Path) -> None:
-    """The new model gains on ten new images, and loses a quarter of each of the old ones."""
+def test_a_loss_on_base_data_keeps_the_old_model(samples: list[Sample], tmp_path: Path) -> None:
+    """The new model gains on ten new images and loses on each of the old ones."""
     kept = squares(tmp_path / "old-clinic", 8)
     for sample in kept:
         rgb = read_photograph(sample.image).rgb.copy()
         rgb[rgb < 200] += 100
         write_rgb(sample.image, rgb)
-    forgetful = Reader("new", {-1: 5, **{100 + n: 15 for n in range(8)}})
-    found = compared([*samples, *kept], tmp_path / "out", OLD, forgetful, BASE)
+    worse_on_base = Reader("new", {-1: 5, **{100 + n: 15 for n in range(8)}})
+    found = compared([*samples, *kept], tmp_path / "out", OLD, worse_on_base, BASE)
     assert {d.name: (d.base, round(d.difference["JA"].mean, 3)) for d in found.domains} == {
         "clinic": (False, 0.25), "old-clinic": (True, -0.25),
     }  # fmt: skip
     assert found.advice == "keep"
-    assert "does worse on old-clinic" in found.reason
+    assert "is worse on old-clinic" in found.reason
 
 
-def test_patients_are_drawn_not_images(tmp_path: Path) -> None:
-    """Ten images of two patients say as little as two images."""
+def test_intervals_are_over_patients(tmp_path: Path) -> None:
+    """Ten images of two patients are no more informative than two images."""
     found = compared(squares(tmp_path / "clinic", 10, each=5), tmp_path / "out", OLD, BETTER)
     assert (found.patients, found.advice) == (2, "cannot tell")
     assert "10 images of 2 patients" in found.reason
@@ -161,7 +161,7 @@ def test_an_image_that_fails_is_named_and_the_others_are_compared(samples: list[
     assert read_comparison(tmp_path / "out").failed == found.failed
 
 
-def test_a_model_that_fails_is_noted_image_by_image(samples: list[Sample], tmp_path: Path) -> None:
+def test_a_model_that_fails_is_reported(samples: list[Sample], tmp_path: Path) -> None:
     class Broken(Reader):
         def probability(self, rgb: np.ndarray) -> np.ndarray:
             raise RuntimeError("out of memory")
@@ -186,21 +186,21 @@ def test_cancelled_writes_nothing(samples: list[Sample], tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_of_the_twelve_that_changed_most(tmp_path: Path) -> None:
+def test_pictures_of_the_twelve_largest_changes(tmp_path: Path) -> None:
     samples = squares(tmp_path / "clinic", 18)
     found = compared(samples, tmp_path / "out", OLD, Reader("new", {n: max(0, 10 - n) for n in range(18)}))
     assert [item.image_id for item in found.better] == [f"s{n}" for n in (*range(10, 18), 9, 8, 7, 6)]
     assert len(list((tmp_path / "out/thumbnails").iterdir())) == 12
 
 
-def test_images_of_one_name_get_pictures_of_their_own(tmp_path: Path) -> None:
+def test_images_with_the_same_name_get_separate_pictures(tmp_path: Path) -> None:
     both = [*squares(tmp_path / "one", 3), *squares(tmp_path / "two", 3)]
     found = compared(both, tmp_path / "out", OLD, Reader("new", {}))
     assert len({item.thumbnail for item in found.better}) == 6
 
 
-def test_pictures_of_names_that_look_alike_as_files_are_all_kept(tmp_path: Path) -> None:
-    """``s 0``, ``s:0`` and ``S?0`` are one file name once they are made safe."""
+def test_names_with_the_same_safe_file_name_get_separate_pictures(tmp_path: Path) -> None:
+    """``s 0``, ``s:0`` and ``S?0`` have the same safe file name."""
     samples = squares(tmp_path / "clinic", 3)
     names = ("s 0", "s:0", "S?0")
     alike = [replace(sample, image_id=name) for sample, name in zip(samples, names, strict=True)]
@@ -209,19 +209,19 @@ def test_pictures_of_names_that_look_alike_as_files_are_all_kept(tmp_path: Path)
     assert len(list((tmp_path / "out/thumbnails").iterdir())) == 3
 
 
-def test_a_comparison_takes_two(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="takes two models"):
+def test_a_comparison_needs_two_models(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs two models"):
         compare_models([], [], tmp_path, EXACT, run=RunContext())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"old": 3}', '{"format_version": 9}'])
-def test_a_file_that_is_no_comparison(text: str, tmp_path: Path) -> None:
+def test_an_invalid_comparison_is_rejected(text: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(text)
-    with pytest.raises(InputError, match="Make it again: napari-melanoma compare RUN"):
+    with pytest.raises(InputError, match="Run it again: napari-melanoma compare RUN"):
         read_comparison(tmp_path)
 
 
-def test_a_stop_in_the_middle_of_an_image_is_a_stop(samples: list[Sample], tmp_path: Path) -> None:
+def test_cancelling_during_an_image_stops(samples: list[Sample], tmp_path: Path) -> None:
     run = RunContext()
 
     class Stopping(Reader):
@@ -235,7 +235,7 @@ def test_a_stop_in_the_middle_of_an_image_is_a_stop(samples: list[Sample], tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_images_of_another_kind_are_told(samples: list[Sample], tmp_path: Path) -> None:
+def test_images_of_another_type_are_reported(samples: list[Sample], tmp_path: Path) -> None:
     model = Reader("derm", {-1: 0})
     model.info.config.modalities = ("dermoscopic",)
     seen = [replace(sample, modality="macroscopic") for sample in samples]

@@ -1,4 +1,4 @@
-"""Classifiers side by side, from what evaluations wrote: paired differences, files, and what cannot be compared."""
+"""Compare stored evaluations of classifiers: paired differences, files and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.io.results import write_table
 
 
 def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ...] = ("other", "melanoma")) -> Path:
-    """The folder of an evaluation of a model that is off by so much."""
+    """Write the evaluation of a model with noisy predictions."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, count)
     scores = np.clip(0.3 + 0.4 * labels + random.normal(0, 1, count) * noise, 0.01, 0.99)
@@ -31,7 +31,7 @@ def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ..
     return folder
 
 
-def test_the_better_one_is_found(tmp_path: Path) -> None:
+def test_the_better_model_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = compare_class_evaluations([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
     old, new = found.standings
@@ -43,11 +43,11 @@ def test_the_better_one_is_found(tmp_path: Path) -> None:
     assert {row["model"] for row in rows} == {"blurred", "sharp"}
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "Highest AUC: sharp" in page
-    assert "its interval leaves 0 out" in page
+    assert "significant (interval excludes 0)" in page
     assert page.count("data:image/png;base64,") == 2
 
 
-def test_images_that_one_lacks_are_left_out(tmp_path: Path) -> None:
+def test_only_common_images_are_compared(tmp_path: Path) -> None:
     first, short = written(tmp_path / "a", 0.3), written(tmp_path / "short", 0.3)
     lines = (short / "per_image.csv").read_text().splitlines()
     (short / "per_image.csv").write_text("\n".join(lines[:61]) + "\n")
@@ -55,31 +55,31 @@ def test_images_that_one_lacks_are_left_out(tmp_path: Path) -> None:
     assert found.standings[0].images == 60
 
 
-def test_other_answers_are_refused(tmp_path: Path) -> None:
+def test_different_labels_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3)
     text = (other / "per_image.csv").read_text()
     (other / "per_image.csv").write_text(text.replace("done,other", "done,melanoma", 1))
-    with pytest.raises(InputError, match="1 of 120 images have another answer"):
+    with pytest.raises(InputError, match="1 of 120 images have another class"):
         compare_class_evaluations([first, other], tmp_path / "out")
 
 
-def test_other_questions_are_refused(tmp_path: Path) -> None:
+def test_different_classes_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3, classes=("other", "nevus"))
-    with pytest.raises(InputError, match="same question"):
+    with pytest.raises(InputError, match="same classes"):
         compare_class_evaluations([first, other], tmp_path / "out")
-    with pytest.raises(InputError, match="two evaluations or more"):
+    with pytest.raises(InputError, match="two or more evaluations"):
         compare_class_evaluations([first], tmp_path / "out")
 
 
-def test_an_evaluation_is_not_compared_with_itself(tmp_path: Path) -> None:
+def test_an_evaluation_named_twice_is_rejected(tmp_path: Path) -> None:
     first = written(tmp_path / "a", 0.3)
     for again in (first, tmp_path / "b" / ".." / "a"):
-        with pytest.raises(InputError, match="a was named twice: an evaluation does not differ from itself"):
+        with pytest.raises(InputError, match=r"a was named twice\. Name two different evaluations"):
             compare_class_evaluations([first, again], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_other_options_are_warned_of(tmp_path: Path) -> None:
+def test_different_options_give_a_warning(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
     about = json.loads((other / "metrics.json").read_text())
     write_json(other / "metrics.json", about | {"options": {"masks": "predicted"}})

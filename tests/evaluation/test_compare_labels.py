@@ -1,4 +1,4 @@
-"""Two models of several classes: figures by hand, the advice with the veto of lesions, files, what is refused."""
+"""Compare two multi-class models: metrics by hand, advice with the veto of the lesion class, files and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIDE = 24
 
 
 class Misreading:
-    """Reads the class of a pixel off its grey, and takes a share of the rows of some classes for another class."""
+    """Read the class of a pixel from its gray value, and mislabel a share of the rows of some classes."""
 
     device = "cpu"
 
@@ -49,7 +49,7 @@ class Misreading:
 
 
 def tiles(folder: Path, count: int = 8, each: int = 1) -> list[Sample]:
-    """Tiles of columns of glass, dermis and tumour; a few of each slide."""
+    """Tiles with columns of glass, dermis and tumour; a few per slide."""
     truth = np.repeat(np.arange(3, dtype=np.uint8), SIDE // 3)[None].repeat(SIDE, 0)
     for index in range(count):
         write_rgb(folder / f"images/t{index}.png", np.repeat((50 * truth + index)[..., None], 3, axis=2))
@@ -64,11 +64,11 @@ def compared(
     return compare_loaded_label_models([old, new], samples, out, options or ComparisonOptions(), run=RunContext())
 
 
-OLD = Misreading("old", {1: 0.5})  # half of the dermis is taken for tumour
+OLD = Misreading("old", {1: 0.5})  # half of the dermis is labeled as tumour
 BETTER = Misreading("new", {1: 0.25})
 
 
-def test_figures_by_hand(tmp_path: Path) -> None:
+def test_metrics_by_hand(tmp_path: Path) -> None:
     found = compared(tiles(tmp_path / "slides"), tmp_path / "out", OLD, BETTER)
     expected_old = {"JA glass": 1.0, "JA dermis": 0.5, "JA tumour": 1 / 1.5}
     expected_new = {"JA glass": 1.0, "JA dermis": 0.75, "JA tumour": 1 / 1.25}
@@ -81,7 +81,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert (found.images, found.patients, found.task) == (8, 8, "segmentation")
     assert (found.facts["classes"], found.facts["lesion_class"]) == (list(CLASSES), "tumour")
     assert found.advice == "take over"
-    assert "Lesions are found on 'tumour': JA +0.133" in found.reason
+    assert "Lesion class 'tumour': Jaccard (IoU) +0.133" in found.reason
 
 
 def test_files_are_written_and_read_back(tmp_path: Path) -> None:
@@ -93,55 +93,55 @@ def test_files_are_written_and_read_back(tmp_path: Path) -> None:
     rows = read_table(out / "per_image.csv")
     assert float(rows[0]["JA_difference"]) == pytest.approx(found.difference["JA"].mean, abs=1e-4)
     page = (out / "comparison.html").read_text()
-    assert "Contours are of tumour" in page
+    assert "Contours show the class tumour" in page
     assert "threshold" not in page
-    assert "JA dermis" in page
+    assert "Jaccard (IoU), dermis" in page
     assert len(found.better) == len(list((out / "thumbnails").iterdir())) == 8
     assert (out / "changes.png").is_file()
 
 
 CASES = [
-    ("better", OLD, BETTER, "take over", "It gains JA"),
-    ("worse", BETTER, OLD, "keep", "does worse"),
-    ("the same", OLD, Misreading("new", {1: 0.5}), "cannot tell", "do equally well"),
+    ("better", OLD, BETTER, "take over", "is better on 8 images: Jaccard (IoU)"),
+    ("worse", BETTER, OLD, "keep", "is worse"),
+    ("the same", OLD, Misreading("new", {1: 0.5}), "cannot tell", "perform equally well"),
     (
         "dermis gains, tumour loses",
         Misreading("old", {0: 0.9}),
         Misreading("new", {2: 0.5}),
         "keep",
-        "does worse on 'tumour'",
+        "is worse on 'tumour'",
     ),
 ]
 
 
-@pytest.mark.parametrize(("name", "old", "new", "advice", "said"), CASES, ids=[case[0] for case in CASES])
-def test_advice(name: str, old: Misreading, new: Misreading, advice: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "old", "new", "advice", "text"), CASES, ids=[case[0] for case in CASES])
+def test_advice(name: str, old: Misreading, new: Misreading, advice: str, text: str, tmp_path: Path) -> None:
     found = compared(tiles(tmp_path / "slides"), tmp_path / "out", old, new)
     assert found.advice == advice
-    assert said in found.reason
+    assert text in found.reason
 
 
-def test_slides_judge_not_tiles(tmp_path: Path) -> None:
+def test_intervals_are_over_slides(tmp_path: Path) -> None:
     found = compared(tiles(tmp_path / "slides", count=12, each=3), tmp_path / "out", OLD, BETTER)
     assert (found.images, found.patients, found.advice) == (12, 4, "cannot tell")
     assert "Only 12 images of 4 patients" in found.reason
 
 
-def test_base_data_may_not_lose(tmp_path: Path) -> None:
+def test_a_loss_on_base_data_keeps_the_old_model(tmp_path: Path) -> None:
     kept = tiles(tmp_path / "known")
-    for sample in kept:  # of another colour, which only the old model can read
+    for sample in kept:  # of another color, which only the old model can read
         labels = np.repeat(np.arange(3, dtype=np.uint8), SIDE // 3)[None].repeat(SIDE, 0)
         write_rgb(sample.image, np.stack([50 * labels, 50 * labels, labels * 0 + 9], axis=2))
 
-    class Forgetting(Misreading):
+    class WorseOnBase(Misreading):
         def predict_labels(self, rgb: np.ndarray) -> np.ndarray:
             return super().predict_labels(rgb) if rgb[0, 0, 2] != 9 else np.zeros(rgb.shape[:2], np.uint8)
 
     options = ComparisonOptions(base=("known",), notes=("A note.",))
     samples = [*tiles(tmp_path / "slides"), *kept]
-    found = compared(samples, tmp_path / "out", OLD, Forgetting("new", {1: 0.25}), options)
+    found = compared(samples, tmp_path / "out", OLD, WorseOnBase("new", {1: 0.25}), options)
     assert found.advice == "keep"
-    assert "does worse on known" in found.reason
+    assert "is worse on known" in found.reason
     assert found.reason.endswith("A note.")
     assert [(domain.name, domain.base) for domain in found.domains] == [("known", True), ("slides", False)]
 
@@ -157,7 +157,7 @@ def test_an_image_that_fails_is_named(tmp_path: Path) -> None:
         compared(samples[2:3], tmp_path / "none", OLD, BETTER)
 
 
-def test_stopped_it_writes_nothing(tmp_path: Path) -> None:
+def test_cancelled_writes_nothing(tmp_path: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
@@ -167,9 +167,9 @@ def test_stopped_it_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_two_of_the_same_classes_are_compared(tmp_path: Path) -> None:
+def test_different_classes_and_more_than_two_models_are_rejected(tmp_path: Path) -> None:
     other = Misreading("other", {}, (*CLASSES[:2], "nest"))
-    with pytest.raises(InputError, match="label images cannot judge both"):
+    with pytest.raises(InputError, match="no label images fit both"):
         compare_label_models([OLD.info, other.info], [], tmp_path, ComparisonOptions(), run=RunContext())
     with pytest.raises(InputError, match="two at a time"):
         compare_label_models([OLD.info] * 3, [], tmp_path, ComparisonOptions(), run=RunContext())
@@ -177,7 +177,7 @@ def test_two_of_the_same_classes_are_compared(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_a_difference_has_laws(seed: int) -> None:
+def test_a_difference_is_antisymmetric(seed: int) -> None:
     random = np.random.default_rng(seed)
     old, new = random.integers(0, 50, (2, 9, 3, 3))
     groups = random.integers(0, 4, 9)

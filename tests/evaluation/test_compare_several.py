@@ -1,4 +1,4 @@
-"""Several models that differ by as much as we choose, on squares: measured together, and from evaluations."""
+"""Compare several models with known differences on squares: loaded models and stored evaluations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COUNT = 8
 
 
 class Reader:
-    """Finds the dark square of a photograph, without its last columns."""
+    """Segment the dark square of a photograph, without its last columns."""
 
     device = "cpu"
 
@@ -108,7 +108,7 @@ def test_files(clinic: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "Highest Jaccard index: all, 1.000" in page
-    assert "its interval leaves 0 out" in page
+    assert "significant (interval excludes 0)" in page
     assert str(tmp_path) not in page + (out / "models.json").read_text()
     assert [model["name"] for model in json.loads((out / "models.json").read_text())["models"]] == [
         "half", "all", "most", "alike",
@@ -122,8 +122,8 @@ def test_an_image_that_fails_is_left_out_for_all(clinic: Path, tmp_path: Path) -
     assert {standing.metrics["JA"].count for standing in found.parts[0].standings} == {COUNT - 1}
 
 
-def test_evaluations_made_before_give_the_same_on_what_they_have_in_common(clinic: Path, tmp_path: Path) -> None:
-    """The second one has measured a data set more; two models have one name, so their folders tell them apart."""
+def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path: Path) -> None:
+    """The second one has an additional data set; models with the same name are named by their folders."""
     other = squares(tmp_path / "other", 3)
     for name, model, data in (
         ("first", MODELS[0], [clinic]), ("second", Reader("half", 5), [clinic, other]), ("third", MODELS[1], [clinic]),
@@ -136,7 +136,9 @@ def test_evaluations_made_before_give_the_same_on_what_they_have_in_common(clini
     assert (part.images, part.patients) == (COUNT, COUNT // 2)
     assert [standing.model for standing in part.standings] == ["first", "second", "third"]
     assert [standing.metrics["JA"].mean for standing in part.standings] == pytest.approx([0.5, 0.75, 1.0])
-    assert "3 images that not all have measured are left out" in (tmp_path / "out/comparison.html").read_text()
+    assert (
+        "3 images that were not measured for all models are left out" in (tmp_path / "out/comparison.html").read_text()
+    )
 
 
 def test_each_data_set_by_itself(clinic: Path, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_each_data_set_by_itself(clinic: Path, tmp_path: Path) -> None:
     assert [(part.name, part.images) for part in found.parts] == [("all", 11), ("clinic", 8), ("other", 3)]
 
 
-def test_evaluations_of_different_images_are_refused(clinic: Path, tmp_path: Path) -> None:
+def test_evaluations_of_different_images_are_rejected(clinic: Path, tmp_path: Path) -> None:
     evaluate(MODELS[0], [clinic], tmp_path / "first", EXACT, run=RunContext())
     evaluate(MODELS[0], [squares(tmp_path / "other", 3)], tmp_path / "second", EXACT, run=RunContext())
     with pytest.raises(InputError, match="no image in common"):
@@ -162,20 +164,22 @@ def two(clinic: Path, tmp_path: Path) -> list[Path]:
     return [tmp_path / "first", tmp_path / "second"]
 
 
-def test_evaluations_with_different_options_say_so(two: list[Path], clinic: Path, tmp_path: Path) -> None:
+def test_different_options_give_a_warning(two: list[Path], clinic: Path, tmp_path: Path) -> None:
     assert compare_evaluations(two, tmp_path / "alike").warnings == ()
     other = EvaluationOptions.parse({"threshold": 0.3, "difficulty": False}, "the test")
     evaluate(MODELS[1], [clinic], two[1], other, run=RunContext())
     (warning,) = compare_evaluations(two, tmp_path / "out").warnings
-    usual = other.refinement.smoothing
-    assert warning.endswith(f"alone: refinement.smoothing (half: 0.0, all: {usual}); threshold (half: none, all: 0.3).")
+    default = other.refinement.smoothing
+    assert warning.endswith(
+        f"alone: refinement.smoothing (half: 0.0, all: {default}); threshold (half: none, all: 0.3)."
+    )
     assert escape(warning) in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
     written = json.loads((tmp_path / "out/models.json").read_text())
     assert written["warnings"] == [warning]
     assert [model["options"]["threshold"] for model in written["models"]] == [None, 0.3]
 
 
-def test_evaluations_of_other_masks_are_refused(two: list[Path], clinic: Path, tmp_path: Path) -> None:
+def test_evaluations_with_different_masks_are_rejected(two: list[Path], clinic: Path, tmp_path: Path) -> None:
     write_mask(clinic / "masks/s2.png", np.ones((60, 60), bool))
     evaluate(MODELS[1], [clinic], two[1], EXACT, run=RunContext())
     with pytest.raises(InputError, match=r"1 of 8 images have another reference mask in all than in half.*'s2' of"):
@@ -183,53 +187,53 @@ def test_evaluations_of_other_masks_are_refused(two: list[Path], clinic: Path, t
     assert not (tmp_path / "out").exists()
 
 
-def test_images_of_another_kind_are_told(clinic: Path, tmp_path: Path) -> None:
+def test_images_of_another_type_are_reported(clinic: Path, tmp_path: Path) -> None:
     samples = [replace(sample, modality="macroscopic") for sample in read_dataset(clinic)]
     model = Reader("derm", 0)
     model.info.config.modalities = ("dermoscopic",)
-    told: list[Progress] = []
-    run = RunContext(told.append)
+    reported: list[Progress] = []
+    run = RunContext(reported.append)
     (warning,) = compare_several_loaded([MODELS[0], model], samples, tmp_path, EXACT, run=run).warnings
     assert "'derm' was trained on dermoscopic photographs alone, and 8 of 8 images of 'clinic' are macro" in warning
-    assert told[0] == Milestone(0, COUNT, f"Warning: {warning}")
+    assert reported[0] == Milestone(0, COUNT, f"Warning: {warning}")
 
 
-def test_a_comparison_goes_on_where_it_was_and_measures_no_difficulty(
+def test_a_comparison_resumes_and_measures_no_difficulty(
     clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mask_measurement, "measure_difficulty", None)
 
     class Counting(Reader):
-        asked = 0
+        calls = 0
 
         def probability(self, rgb: np.ndarray) -> np.ndarray:
-            self.asked += 1
+            self.calls += 1
             return super().probability(rgb)
 
     models, samples = [Counting("half", 10), MODELS[1]], read_dataset(clinic)
     options = EXACT.model_copy(update={"difficulty": False})
     measure_models(models, samples[:3], options, tmp_path / "out", run=RunContext())
     found = compare_several_loaded(models, samples, tmp_path / "out", EXACT, run=RunContext())
-    assert (models[0].asked, found.parts[0].images) == (COUNT, COUNT)
+    assert (models[0].calls, found.parts[0].images) == (COUNT, COUNT)
     assert not list((tmp_path / "out").glob("unfinished-*"))
 
 
-def test_what_is_no_evaluation_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_folder_without_evaluation_is_rejected(tmp_path: Path) -> None:
     assert not is_evaluation(tmp_path)
-    with pytest.raises(InputError, match="Make it again: napari-melanoma evaluate"):
+    with pytest.raises(InputError, match="Run it again: napari-melanoma evaluate"):
         read_evaluation(tmp_path)
 
 
-def test_one_is_too_few(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two models or more; 1 were named"):
+def test_at_least_two_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two or more models; 1 were named"):
         compare_several([SimpleNamespace()], [], tmp_path, EXACT, run=RunContext())
-    with pytest.raises(InputError, match="two evaluations or more"):
+    with pytest.raises(InputError, match="two or more evaluations"):
         compare_evaluations([tmp_path], tmp_path)
     with pytest.raises(InputError, match="was named twice"):
         compare_evaluations([tmp_path, tmp_path], tmp_path)
 
 
-def test_nothing_that_can_be_measured_is_an_error(tmp_path: Path) -> None:
+def test_no_measured_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="none of 0 images"):
         compare_several_loaded(MODELS, [], tmp_path / "out", EXACT, run=RunContext())
 

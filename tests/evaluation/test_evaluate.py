@@ -1,4 +1,4 @@
-"""Evaluation of a model that is right, wrong, or right in one half."""
+"""Evaluate a segmentation model on squares: metrics, files, subgroups, resuming and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 
 
 class Darkness:
-    """Takes dark pixels for lesion."""
+    """Segment dark pixels."""
 
     device = "cpu"
     info = SimpleNamespace(
@@ -43,7 +43,7 @@ class Darkness:
 
 @pytest.fixture
 def squares(tmp_path: Path) -> Path:
-    """Four images; in the last one the reference is twice as wide as what is dark."""
+    """Four images; in the last one the reference is twice as wide as the dark area."""
     folder = tmp_path / "squares"
     for index in range(4):
         dark, reference = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
@@ -82,8 +82,8 @@ def test_files(squares: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in page
 
 
-def test_borders_are_measured_too(squares: Path, tmp_path: Path) -> None:
-    """In one of four images the border lies 10 of 85 pixels away."""
+def test_boundary_metrics(squares: Path, tmp_path: Path) -> None:
+    """In one of four images the boundary is off by 10 pixels; the diagonal has 85."""
     found = evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=RunContext()).parts["all"]
     assert found["HD95_px"].mean == pytest.approx(10 / 4)
     assert found["HD95_relative"].mean == pytest.approx(10 / 4 / np.hypot(60, 60))
@@ -93,7 +93,7 @@ def test_borders_are_measured_too(squares: Path, tmp_path: Path) -> None:
 
 
 def test_subgroups(squares: Path, tmp_path: Path) -> None:
-    """What the table says of the images, and how large the references are."""
+    """Subgroups by columns of the table and by the size of the reference."""
     rows = [
         {"image_id": f"s{i}", "diagnosis": "ab"[i % 2], "region": ["FACE", "", "BACK", "BACK"][i], "fitspatrick": "2.0"}
         for i in range(4)
@@ -111,7 +111,7 @@ def test_subgroups(squares: Path, tmp_path: Path) -> None:
     assert {(row["by"], row["value"]): int(row["images"]) for row in table} == counts
 
 
-def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_path: Path) -> None:
+def test_flips_give_the_uncertain_band(squares: Path, tmp_path: Path) -> None:
     class Leaning(Darkness):
         config = SimpleNamespace(
             threshold=0.5, is_demonstration=False, modalities=(), input_size=60, preprocessing=PreprocessingConfig()
@@ -119,7 +119,7 @@ def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_pat
         info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
         def logits(self, inputs) -> np.ndarray:
-            """Sees what is dark in the left half, and not in the right one."""
+            """Segment dark pixels in the left half only."""
             lean = np.where(np.arange(60) < 30, 4.0, -4.0)
             return np.stack([np.where(image.mean(2) < 128, 2.0 + lean, -9.0) for image in inputs]).astype(np.float32)
 
@@ -127,7 +127,7 @@ def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_pat
     found = evaluate(Leaning(), [squares], tmp_path / "out", options, run=RunContext()).parts["all"]
     assert (found["DI"].mean, found["band_share"].mean) == (pytest.approx((3 + 2 / 3) / 4), 1.0)
     assert (found["errors_in_band"].mean, found["errors_in_band"].count) == (0.0, 1)
-    assert "with mirror images" in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+    assert "test-time augmentation (flips)" in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_best_median_and_worst_are_different_images(count: int, expected: tuple[
 
 
 def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images of 9,000 patients, figures and intervals of all of them and of each subgroup."""
+    """Images of 9,000 patients: metrics and intervals of all of them and of each subgroup."""
     monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 500)
     random, figures = np.random.default_rng(0), ImageMetrics()
     for number, row in enumerate(random.random((18_000, len(figures.names))).tolist()):
@@ -176,17 +176,19 @@ def narrow_mask(squares: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [(cut_image, "s1.png is damaged"), (cut_mask, "the mask of 's1'"), (narrow_mask, "has 60 x 50 pixels")],
     ids=["an image that is cut off", "a mask that is none", "a mask of another size"],
 )
-def test_an_image_that_fails_is_named_and_the_others_are_measured(spoil, said, squares: Path, tmp_path: Path) -> None:
+def test_an_image_that_fails_is_named_and_the_others_are_measured(
+    spoil, message, squares: Path, tmp_path: Path
+) -> None:
     spoil(squares)
     out = tmp_path / "out"
     found = evaluate(Darkness(), [squares], out, EXACT, run=RunContext())
     (failed,) = found.failed
     assert failed.sample.image_id == "s1"
-    assert said in failed.error
+    assert message in failed.error
     assert found.parts["all"]["DI"].mean == pytest.approx((2 + 2 / 3) / 3)
     assert found.parts["all"]["DI"].count == 3
     rows = {row["image_id"]: row for row in csv.DictReader((out / "per_image.csv").read_text().splitlines())}
@@ -199,21 +201,21 @@ def test_an_image_that_fails_is_named_and_the_others_are_measured(spoil, said, s
     assert str(tmp_path) not in (out / "per_image.csv").read_text() + json.dumps(written)
 
 
-def test_a_model_that_fails_at_one_image_stops_nothing(squares: Path, tmp_path: Path) -> None:
-    class Forgetful(Darkness):
-        asked = 0
+def test_a_model_that_fails_on_one_image(squares: Path, tmp_path: Path) -> None:
+    class FailsOnce(Darkness):
+        calls = 0
 
         def probability(self, rgb: np.ndarray) -> np.ndarray:
-            self.asked += 1
-            if self.asked == 2:
+            self.calls += 1
+            if self.calls == 2:
                 raise RuntimeError("out of memory")
             return super().probability(rgb)
 
-    found = evaluate(Forgetful(), [squares], tmp_path / "out", EXACT, run=RunContext())
+    found = evaluate(FailsOnce(), [squares], tmp_path / "out", EXACT, run=RunContext())
     assert [item.error for item in found.failed] == ["unexpected RuntimeError: out of memory"]
 
 
-def test_nothing_that_can_be_measured_is_an_error(squares: Path, tmp_path: Path) -> None:
+def test_no_measured_image_is_an_error(squares: Path, tmp_path: Path) -> None:
     for index in range(4):
         (squares / f"images/s{index}.png").write_bytes(b"no image")
     with pytest.raises(DataSetError, match=r"none of 4 images could be measured; 's0': s0\.png holds text"):
@@ -230,46 +232,46 @@ def test_cancelled_writes_nothing(squares: Path, tmp_path: Path) -> None:
 
 
 class Counting(Darkness):
-    """Counts its answers."""
+    """Count the predictions."""
 
-    asked = 0
+    calls = 0
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
-        self.asked += 1
+        self.calls += 1
         return super().probability(rgb)
 
 
 def half_done(squares: Path, out: Path) -> None:
-    """An evaluation that has come as far as two of four images."""
+    """Measure two of four images."""
     measure_models([Darkness()], select_for_split(read_dataset(squares))[:2], EXACT, out, run=RunContext())
 
 
-def asked_again(squares: Path, out: Path, options: EvaluationOptions = EXACT) -> int:
-    """How many images are asked for when it goes on."""
+def measured_again(squares: Path, out: Path, options: EvaluationOptions = EXACT) -> int:
+    """Number of images that are predicted when an evaluation resumes."""
     model = Counting()
     (figures,) = measure_models([model], select_for_split(read_dataset(squares)), options, out, run=RunContext())
     assert len(figures.samples) == 4
-    return model.asked
+    return model.calls
 
 
-def test_an_evaluation_goes_on_where_it_was(squares: Path, tmp_path: Path) -> None:
+def test_an_evaluation_resumes(squares: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     half_done(squares, out)
     assert [path.suffix for path in out.iterdir()] == [".jsonl"]
     found = evaluate(model := Counting(), [squares], out, EXACT, run=RunContext())
-    assert model.asked == 2 + 3  # the others, and one case of each kind to draw it
+    assert model.calls == 2 + 3  # the others, and one case of each kind to draw it
     assert found == evaluate(Darkness(), [squares], tmp_path / "whole", EXACT, run=RunContext())
     for name in ("per_image.csv", "subgroups.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 
 
-def test_a_stop_while_a_network_works_is_a_stop(squares: Path, tmp_path: Path) -> None:
+def test_cancelling_during_a_prediction_stops(squares: Path, tmp_path: Path) -> None:
     run = RunContext()
 
     class Stopping(Counting):
         def probability(self, rgb: np.ndarray) -> np.ndarray:
-            if self.asked == self.last:
+            if self.calls == self.last:
                 run.cancel()
                 run.check()
             return super().probability(rgb)
@@ -283,12 +285,12 @@ def test_a_stop_while_a_network_works_is_a_stop(squares: Path, tmp_path: Path) -
     assert [path.suffix for path in (tmp_path / "out5").iterdir()] == [".jsonl"]
 
 
-def test_what_was_cut_off_is_measured_again(squares: Path, tmp_path: Path) -> None:
+def test_an_incomplete_line_is_measured_again(squares: Path, tmp_path: Path) -> None:
     half_done(squares, tmp_path)
     (kept,) = tmp_path.glob("unfinished-*.jsonl")
     kept.write_bytes(kept.read_bytes()[:-30])
-    assert asked_again(squares, tmp_path) == 3
-    assert asked_again(squares, tmp_path) == 0, "the cut line has not spoilt those that follow"
+    assert measured_again(squares, tmp_path) == 3
+    assert measured_again(squares, tmp_path) == 0, "the incomplete line must not affect the following ones"
 
 
 def change_an_image(squares: Path) -> EvaluationOptions:
@@ -306,58 +308,56 @@ def change_the_options(squares: Path) -> EvaluationOptions:
 
 
 @pytest.mark.parametrize(("change", "again"), [(change_an_image, 3), (change_a_mask, 3), (change_the_options, 4)])
-def test_figures_of_other_files_or_options_are_not_taken(change, again: int, squares: Path, tmp_path: Path) -> None:
+def test_changed_files_or_options_are_measured_again(change, again: int, squares: Path, tmp_path: Path) -> None:
     half_done(squares, tmp_path)
-    assert asked_again(squares, tmp_path, change(squares)) == again
+    assert measured_again(squares, tmp_path, change(squares)) == again
 
 
-def test_figures_are_written_while_others_are_measured(
+def test_partial_results_are_written_during_the_evaluation(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody comes to tidy up after a kill."""
+    """A killed process writes nothing at its end."""
     monkeypatch.setattr(partial_results, "LINES_PER_WRITE", 2)
     written: list[int] = []
     run = RunContext(lambda _: written.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("unfinished-*"))))
     measure_models([Darkness()], select_for_split(read_dataset(squares)), EXACT, tmp_path, run=run)
     assert written == [0, 1, 1, 1]
-    assert asked_again(squares, tmp_path) == 0
+    assert measured_again(squares, tmp_path) == 0
 
 
-def test_difficulty_is_measured_where_it_is_asked_for(
-    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_difficulty_is_optional(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> dict[str, float]:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("difficulty must not be measured")
 
     monkeypatch.setattr(mask_measurement, "measure_difficulty", refused)
     found = evaluate(Darkness(), [squares], tmp_path, EXACT.model_copy(update={"difficulty": False}), run=RunContext())
     assert {group.by for group in found.subgroups} == {"diagnosis"}
-    assert "Measured with the reference" not in (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert "Difficulty, measured with" not in (tmp_path / "summary.html").read_text(encoding="utf-8")
 
 
-def test_images_of_a_kind_that_the_model_was_not_trained_on(squares: Path, tmp_path: Path) -> None:
+def test_images_of_another_type_are_reported(squares: Path, tmp_path: Path) -> None:
     class Dermoscopic(Darkness):
         config = SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=("dermoscopic",))
         info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     kinds = ["macroscopic", "macroscopic", "dermoscopic", ""]
     write_table(squares / "dataset.csv", [{"image_id": f"s{i}", "modality": kinds[i]} for i in range(4)])
-    told: list[Progress] = []
-    found = evaluate(Dermoscopic(), [squares], tmp_path / "out", EXACT, run=RunContext(told.append))
+    reported: list[Progress] = []
+    found = evaluate(Dermoscopic(), [squares], tmp_path / "out", EXACT, run=RunContext(reported.append))
     (warning,) = found.warnings
     assert "trained on dermoscopic photographs alone, and 2 of 4 images of 'squares' are macroscopic" in warning
-    assert told[0] == Milestone(0, 4, f"Warning: {warning}")
+    assert reported[0] == Milestone(0, 4, f"Warning: {warning}")
     assert escape(warning) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "out/metrics.json").read_text())["warnings"] == [warning]
     assert evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=RunContext()).warnings == ()
 
 
-def test_an_overlay_colours_the_masks_and_leaves_the_rest_grey() -> None:
+def test_an_overlay_colors_the_masks_on_gray() -> None:
     rgb = np.full((1, 4, 3), (200, 100, 0), np.uint8)
     picture = overlay_image(rgb, np.array([[True, True, False, False]]), np.array([[True, False, True, False]]))
     assert picture[0].tolist() == [[177, 177, 50], [177, 50, 50], [50, 130, 50], [100, 100, 100]]
 
 
-def test_comparison_colours() -> None:
+def test_comparison_colors() -> None:
     picture = comparison_image(np.array([[True, True, False, False]]), np.array([[True, False, True, False]]))
     assert picture[0].tolist() == [[255, 255, 0], [255, 0, 0], [0, 160, 0], [0, 0, 0]]

@@ -1,4 +1,4 @@
-"""Evaluation of a classifier that sees how dark a picture is and knows the age: figures, files, resuming, bad input."""
+"""Evaluate a classifier that uses brightness and age: metrics, files, resuming and errors."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ AGE = TabularEncoding(numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, me
 
 @dataclass
 class Darkness:
-    """Takes what is dark for melanoma, and what is old; counts how often it was asked."""
+    """Predict melanoma from dark images and a high age; count the predictions."""
 
     info: BundleInfo
     device: str = "cpu"
-    asked: int = 0
+    calls: int = 0
     fail_after: int = 10**9
     encoding: TabularEncoding = AGE
 
     @property
-    def judge(self) -> PredictionCalibration:
+    def calibration(self) -> PredictionCalibration:
         random = np.random.default_rng(0)
         labels = np.repeat([0, 1], 40)
         logits = np.stack([np.zeros(80), 4.0 * labels - 2 + random.normal(size=80)], axis=1).astype(np.float32)
@@ -65,25 +65,25 @@ class Darkness:
         assert self.info.config.classifier is not None
         return PredictionCalibration(self.info.config.classifier, self.info.config.classes, reference)
 
-    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
+    def make_view(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
         config = self.info.config
         assert config.classifier is not None
         found = crop_view(rgb, mask, config.classifier.view, SIDE, config.preprocessing)
         if found is None:
-            raise InputError("there is no lesion to look at")
+            raise InputError("there is no lesion in the image")
         return found
 
-    def look(self, views) -> list[EncoderOutput]:
-        self.asked += len(views)
-        if self.asked > self.fail_after:
+    def run_encoder(self, views) -> list[EncoderOutput]:
+        self.calls += len(views)
+        if self.calls > self.fail_after:
             raise Cancelled
         return [
             EncoderOutput(np.zeros((1, 1, 1), np.float32), np.array([128 - one.mean()], np.float32)) for one in views
         ]
 
-    def decide_values(self, looked, values: TableValues) -> np.ndarray:
+    def run_head_on_values(self, encoded, values: TableValues) -> np.ndarray:
         age = make_network_inputs(values, self.encoding).continuous[:, 0]
-        dark = np.array([one.embedding[0] for one in looked]) / 32
+        dark = np.array([one.embedding[0] for one in encoded]) / 32
         return np.stack([np.zeros(len(dark)), dark + age], axis=1).astype(np.float32)
 
 
@@ -106,20 +106,26 @@ def model(tmp_path: Path) -> Darkness:
 
 
 def make(folder: Path, count: int = 48, share: float = 0.5, seed: int = 0) -> Path:
-    """Squares on skin; melanomas are darker, and their patients older."""
+    """Squares on skin; melanomas are darker and their patients older."""
     random = np.random.default_rng(seed)
     rows = []
     for index in range(count):
-        ill = bool(random.random() < share)
+        positive = bool(random.random() < share)
         mask = np.zeros((48, 60), bool)
         mask[12:36, 20:44] = True
-        grey = int(np.clip(random.normal(100 if ill else 150, 30), 5, 250))
-        write_rgb(folder / f"images/i{index}.png", np.where(mask[..., None], grey, 200).astype(np.uint8).repeat(3, 2))
+        gray = int(np.clip(random.normal(100 if positive else 150, 30), 5, 250))
+        write_rgb(folder / f"images/i{index}.png", np.where(mask[..., None], gray, 200).astype(np.uint8).repeat(3, 2))
         write_mask(folder / f"masks/i{index}.png", mask)
-        age = int(np.clip(random.normal(60 if ill else 45, 10), 5, 90))
+        age = int(np.clip(random.normal(60 if positive else 45, 10), 5, 90))
         sex = ["male", "female"][index % 2]
-        row = {"image_id": f"i{index}", "patient_id": f"p{index // 2}", "melanoma": int(ill), "age": age, "sex": sex}
-        rows.append(row | {"diagnosis": "melanoma" if ill else "nevus", "split": "val" if index < 40 else "train"})
+        row = {
+            "image_id": f"i{index}",
+            "patient_id": f"p{index // 2}",
+            "melanoma": int(positive),
+            "age": age,
+            "sex": sex,
+        }
+        rows.append(row | {"diagnosis": "melanoma" if positive else "nevus", "split": "val" if index < 40 else "train"})
     write_table(folder / "dataset.csv", rows)
     return folder
 
@@ -141,7 +147,7 @@ def test_figures(model: Darkness, tmp_path: Path) -> None:
     assert {("sex", "male"), ("diagnosis", "nevus"), ("age", "30 to 49")} <= ways
 
 
-def test_files_say_what_was_said(model: Darkness, tmp_path: Path) -> None:
+def test_files(model: Darkness, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = run_it(model, out, make(tmp_path / "set"), split="val")
     about = json.loads((out / "metrics.json").read_text())
@@ -159,7 +165,7 @@ def test_files_say_what_was_said(model: Darkness, tmp_path: Path) -> None:
     assert not list(out.glob("unfinished-*"))
 
 
-def test_what_was_said_is_read_back(model: Darkness, tmp_path: Path) -> None:
+def test_a_stored_evaluation_is_read(model: Darkness, tmp_path: Path) -> None:
     found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
     read = read_class_evaluation(tmp_path / "out")
     assert is_class_evaluation(tmp_path / "out")
@@ -172,20 +178,20 @@ def test_what_was_said_is_read_back(model: Darkness, tmp_path: Path) -> None:
         read_class_evaluation(tmp_path / "out")
 
 
-def test_it_goes_on_where_it_was(model: Darkness, tmp_path: Path) -> None:
+def test_an_evaluation_resumes(model: Darkness, tmp_path: Path) -> None:
     data, out = make(tmp_path / "set"), tmp_path / "out"
     whole = run_it(model, tmp_path / "whole", data)
-    model.asked, model.fail_after = 0, 20
+    model.calls, model.fail_after = 0, 20
     with pytest.raises(Cancelled):
         run_it(model, out, data)
-    model.asked, model.fail_after = 0, 10**9
+    model.calls, model.fail_after = 0, 10**9
     again = run_it(model, out, data)
-    assert model.asked == 48 - 16
+    assert model.calls == 48 - 16
     assert np.allclose(again.predictions.probabilities, whole.predictions.probabilities)
 
 
-def test_another_row_is_asked_again(model: Darkness, tmp_path: Path) -> None:
-    """What was kept belongs to the form too: an age that was mended counts."""
+def test_a_changed_row_is_predicted_again(model: Darkness, tmp_path: Path) -> None:
+    """Partial results depend on the clinical metadata."""
     data, out = make(tmp_path / "set"), tmp_path / "out"
     model.fail_after = 20
     with pytest.raises(Cancelled):
@@ -194,79 +200,79 @@ def test_another_row_is_asked_again(model: Darkness, tmp_path: Path) -> None:
     cells = table[1].split(",")
     cells[table[0].split(",").index("age")] = "90"
     (data / "dataset.csv").write_text("\n".join([table[0], ",".join(cells), *table[2:]]) + "\n")
-    model.asked, model.fail_after = 0, 10**9
+    model.calls, model.fail_after = 0, 10**9
     run_it(model, out, data)
-    assert model.asked == 48 - 15
+    assert model.calls == 48 - 15
 
 
-def test_domains_that_differ_in_their_share_are_warned_of(model: Darkness, tmp_path: Path) -> None:
+def test_data_sets_with_different_shares_of_positives_give_a_warning(model: Darkness, tmp_path: Path) -> None:
     sets = (make(tmp_path / "many", share=0.8), make(tmp_path / "few", share=0.15, seed=1))
     found = run_it(model, tmp_path / "out", *sets)
-    assert any("its data set alone" in warning and "'many'" in warning for warning in found.warnings)
+    assert any("recognizing the data set alone" in warning and "'many'" in warning for warning in found.warnings)
     assert {"all", "many", "few"} == set(found.parts)
     assert "AUC_within" in found.parts["all"]
     assert "AUC_within" not in found.parts["few"]
 
 
-def test_an_image_without_a_lesion_fails_by_itself(model: Darkness, tmp_path: Path) -> None:
+def test_an_image_without_a_lesion_fails(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     write_mask(data / "masks/i3.png", np.zeros((48, 60), bool))
     found = run_it(model, tmp_path / "out", data)
-    assert [(item.sample.image_id, item.error) for item in found.failed] == [("i3", "there is no lesion to look at")]
+    assert [(item.sample.image_id, item.error) for item in found.failed] == [("i3", "there is no lesion in the image")]
     assert len(found.predictions.labels) == 47
     rows = list(csv.DictReader((tmp_path / "out/per_image.csv").read_text().splitlines()))
     assert [row["status"] for row in rows].count("failed") == 1
 
 
-def test_one_class_alone_is_measured_as_far_as_it_goes(model: Darkness, tmp_path: Path) -> None:
+def test_images_of_one_class(model: Darkness, tmp_path: Path) -> None:
     found = run_it(model, tmp_path / "out", make(tmp_path / "set", share=0.0))
     assert "AUC" not in found.parts["all"]
     assert "specificity" in found.parts["all"]
     assert any("No image is melanoma" in warning for warning in found.warnings)
 
 
-def test_rows_without_an_answer_are_said(model: Darkness, tmp_path: Path) -> None:
+def test_rows_without_a_class_are_reported(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     lines = (data / "dataset.csv").read_text().splitlines()
     cells = lines[1].split(",")
     cells[lines[0].split(",").index("melanoma")] = ""
     (data / "dataset.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
     found = run_it(model, tmp_path / "out", data)
-    assert any("1 of 48 images have no answer" in warning for warning in found.warnings)
+    assert any("1 of 48 images have no class" in warning for warning in found.warnings)
 
 
-def test_against_the_rest_every_other_diagnosis_counts(model: Darkness, tmp_path: Path) -> None:
+def test_all_other_diagnoses_are_the_other_class(model: Darkness, tmp_path: Path) -> None:
     by_answer = run_it(model, tmp_path / "answer", make(tmp_path / "set"))
     by_word = run_it(model, tmp_path / "word", tmp_path / "set", target="diagnosis")
     assert by_word.parts["all"]["AUC"] == by_answer.parts["all"]["AUC"]
-    assert not any("no answer" in warning for warning in by_word.warnings)
+    assert not any("no class" in warning for warning in by_word.warnings)
 
 
-class ThreeAnswers(Darkness):
-    """The same, of three classes: what is not dark is one of two others."""
+class ThreeClasses(Darkness):
+    """The same with three classes: bright images are of one of two others."""
 
     @property
-    def judge(self) -> PredictionCalibration:
+    def calibration(self) -> PredictionCalibration:
         assert self.info.config.classifier is not None
-        two = super().judge.reference
+        two = super().calibration.reference
         assert two is not None
         logits = np.concatenate([two.logits, two.logits[:, :1]], axis=1)
-        nobody = np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ()
+        no_novelty = np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ()
         return PredictionCalibration(
             self.info.config.classifier,
             self.info.config.classes,
-            ReferenceCases(logits, two.labels, two.groups, *nobody),
+            ReferenceCases(logits, two.labels, two.groups, *no_novelty),
         )
 
-    def decide_values(self, looked, values: TableValues) -> np.ndarray:
-        two = super().decide_values(looked, values)
+    def run_head_on_values(self, encoded, values: TableValues) -> np.ndarray:
+        two = super().run_head_on_values(encoded, values)
         return np.concatenate([two, two[:, :1]], axis=1)
 
 
-def test_a_model_of_three_classes_is_judged_by_a_yes_or_no_as_well(model: Darkness, tmp_path: Path) -> None:
+def test_a_model_of_three_classes_on_a_binary_column(model: Darkness, tmp_path: Path) -> None:
     classes = ("nevus", "melanoma", "seborrheic keratosis")
     config = model.info.config.model_copy(update={"classes": classes})
-    three = ThreeAnswers(BundleInfo(model.info.path, config))
+    three = ThreeClasses(BundleInfo(model.info.path, config))
     by_word = run_it(three, tmp_path / "word", make(tmp_path / "set"))  # the diagnoses are its classes
     assert by_word.predictions.classes == classes
     assert "coverage" in by_word.parts["all"]
@@ -277,27 +283,27 @@ def test_a_model_of_three_classes_is_judged_by_a_yes_or_no_as_well(model: Darkne
     assert "coverage" not in by_answer.parts["all"]
 
     rows = read_table(tmp_path / "set/dataset.csv")
-    words = {"nevus": "atypical nevus"}  # of which it knows none: its answer can only be right or wrong about melanoma
+    words = {"nevus": "atypical nevus"}  # no class of the model except melanoma
     write_table(tmp_path / "set/dataset.csv", [r | {"diagnosis": words.get(r["diagnosis"], "melanoma")} for r in rows])
     assert run_it(three, tmp_path / "usual", tmp_path / "set").predictions.classes == ("other", "melanoma")
 
 
-def test_without_reference_cases_no_coverage_is_claimed(
+def test_without_reference_cases_there_is_no_coverage(
     model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = model.info.config
     assert config.classifier is not None
-    monkeypatch.setattr(Darkness, "judge", PredictionCalibration(config.classifier, config.classes, None))
+    monkeypatch.setattr(Darkness, "calibration", PredictionCalibration(config.classifier, config.classes, None))
     found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
     assert found.parts["all"]["AUC"].mean > 0.75
     assert not {"coverage", "cannot_tell"} & set(found.parts["all"])
 
 
-def test_what_cannot_be_measured_is_refused(model: Darkness, tmp_path: Path) -> None:
+def test_invalid_columns_and_models_are_rejected(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set", count=6)
     with pytest.raises(DataSetError, match="no table has a column 'cancer'"):
         run_it(model, tmp_path / "out", data, target="cancer")
-    with pytest.raises(DataSetError, match="which holds female, male"):
+    with pytest.raises(DataSetError, match="which contains female, male"):
         run_it(model, tmp_path / "out", data, target="sex")
     wrong = BundleInfo(model.info.path, BundleConfig(name="drawing", title="Drawing", architecture="unet"))
     with pytest.raises(BundleError, match="segmentation"):

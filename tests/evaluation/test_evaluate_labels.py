@@ -1,4 +1,4 @@
-"""Measuring a model of several classes: figures, files, what fails, and how photographs keep clear of such models."""
+"""Evaluate a multi-class model: metrics, files, errors, and separation from models of photographs."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from napari_melanoma.slides.tile_models import TissueSegmenter
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 CLASSES = ("glass", "stroma", "nest")
-GREYS = np.array([240, 150, 60], np.uint8)
+GRAYS = np.array([240, 150, 60], np.uint8)
 SIDE = 32
 
 
-class ByGrey:
-    """A model that knows the greys of the classes, and takes every nest of a marked image for stroma."""
+class ByGray:
+    """Read the class from the gray value, and label nests of marked images as stroma."""
 
     device = "cpu"
 
@@ -48,13 +48,13 @@ class ByGrey:
         self.info = BundleInfo(folder, config)
 
     def predict_labels(self, rgb: np.ndarray) -> np.ndarray:
-        found = np.abs(rgb[..., :1].astype(int) - GREYS).argmin(-1).astype(np.uint8)
+        found = np.abs(rgb[..., :1].astype(int) - GRAYS).argmin(-1).astype(np.uint8)
         return np.where(rgb[..., 2] == 1, np.minimum(found, 1), found).astype(np.uint8)
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> ByGrey:
-    return ByGrey(tmp_path)
+def model(tmp_path: Path) -> ByGray:
+    return ByGray(tmp_path)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def data(tmp_path: Path) -> Path:
     rows = []
     for index in range(6):
         labels = random.integers(0, 3, (SIDE, SIDE)).astype(np.uint8)
-        rgb = np.repeat(GREYS[labels][..., None], 3, axis=2)
+        rgb = np.repeat(GRAYS[labels][..., None], 3, axis=2)
         if index == 5:
             rgb[..., 2] = 1
         write_rgb(folder / f"images/t{index}.png", rgb)
@@ -77,7 +77,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_figures_and_files(model: ByGrey, data: Path, tmp_path: Path) -> None:
+def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = evaluate_labels(model, [data], out, run=RunContext())
     whole = found.parts["all"]
@@ -96,11 +96,11 @@ def test_figures_and_files(model: ByGrey, data: Path, tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["done"] * 6
     assert float(rows[5]["DI nest"]) == 0
     assert float(rows[0]["DI"]) == 1
-    assert "lowest of nest" in (out / "summary.html").read_text()
+    assert "lowest for nest" in (out / "summary.html").read_text()
     assert (out / "figures" / "worst.png").is_file()
 
 
-def test_a_split_alone(model: ByGrey, data: Path, tmp_path: Path) -> None:
+def test_one_split(model: ByGray, data: Path, tmp_path: Path) -> None:
     found = evaluate_labels(model, [data], tmp_path / "out", split="train", run=RunContext())
     assert [sample.image_id for sample in found.samples] == ["t0", "t1"]
     assert not found.parts["all"]["DI"].has_interval  # one slide
@@ -115,20 +115,21 @@ def _cut(labels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [(_unknown, "expected the values 0 glass, 1 stroma, 2 nest"), (_cut, "the size of its upright")]
+    ("change", "message"),
+    [(_unknown, "expected the values 0 glass, 1 stroma, 2 nest"), (_cut, "the size of its upright")],
 )
-def test_an_image_that_fails_costs_itself_alone(
-    change: Callable[[np.ndarray], np.ndarray], said: str, model: ByGrey, data: Path, tmp_path: Path
+def test_an_image_that_fails_is_reported(
+    change: Callable[[np.ndarray], np.ndarray], message: str, model: ByGray, data: Path, tmp_path: Path
 ) -> None:
     path = data / "masks" / "t3.png"
     write_labels(path, change(read_labels(path)))
     found = evaluate_labels(model, [data], tmp_path / "out", run=RunContext())
     assert found.images == 5
     assert [item.sample.image_id for item in found.failed] == ["t3"]
-    assert said in found.failed[0].error
+    assert message in found.failed[0].error
 
 
-def test_nothing_that_could_be_measured(model: ByGrey, data: Path, tmp_path: Path) -> None:
+def test_no_measured_image_is_an_error(model: ByGray, data: Path, tmp_path: Path) -> None:
     for path in (data / "masks").iterdir():
         write_labels(path, _unknown(read_labels(path)))
     with pytest.raises(DataSetError, match="none of 6 images could be measured"):
@@ -156,7 +157,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     )
 
 
-def test_the_most_probable_class_counts_whatever_the_size(several: BundleInfo) -> None:
+def test_the_most_probable_class_counts(several: BundleInfo) -> None:
     model = TissueSegmenter.load(several, "cpu")
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
     probability = model.probabilities(rgb)
@@ -165,7 +166,7 @@ def test_the_most_probable_class_counts_whatever_the_size(several: BundleInfo) -
     assert np.array_equal(model.predict_labels(rgb), probability.argmax(0))
 
 
-def test_photographs_keep_clear_of_it(several: BundleInfo) -> None:
+def test_slide_models_are_rejected_for_photographs(several: BundleInfo) -> None:
     assert install_bundle(several).name in [bundle.name for bundle in list_bundles()]
     assert "three" not in [bundle.name for bundle in list_photograph_models("segmentation")]
     with pytest.raises(BundleError, match=r"'three' is a slide model \(glass, stroma, nest\).*lesion-small"):
@@ -176,12 +177,12 @@ def test_photographs_keep_clear_of_it(several: BundleInfo) -> None:
     assert usual is None or not usual.config.is_slide_model
 
 
-def test_a_model_of_one_lesion_is_no_labeller(tiny_bundle: BundleInfo) -> None:
+def test_a_lesion_model_is_no_tissue_model(tiny_bundle: BundleInfo) -> None:
     with pytest.raises(BundleError, match="does not segment several classes"):
         TissueSegmenter.load(tiny_bundle)
 
 
-def test_the_verbs_say_so(several: BundleInfo, data: Path, tmp_path: Path) -> None:
+def test_the_command_line_checks_the_model(several: BundleInfo, data: Path, tmp_path: Path) -> None:
     out, photograph = str(tmp_path / "out"), str(data / "images" / "t0.png")
     refused = CliRunner().invoke(app, ["lesion", photograph, "--model", str(several.path), "--out", out])
     assert refused.exit_code == 2
@@ -195,7 +196,7 @@ def test_the_verbs_say_so(several: BundleInfo, data: Path, tmp_path: Path) -> No
     assert json.loads(done.output.splitlines()[-1])["classes"] == list(CLASSES)
 
 
-def test_two_of_them_are_compared_by_the_verb(several: BundleInfo, data: Path, tmp_path: Path) -> None:
+def test_the_command_line_compares_two_models(several: BundleInfo, data: Path, tmp_path: Path) -> None:
     models = ["--model", str(several.path), "--model", str(several.path)]
     words = ["compare", *models, "--data", str(data), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*words, "--json"])
@@ -211,7 +212,7 @@ def test_two_of_them_are_compared_by_the_verb(several: BundleInfo, data: Path, t
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"tile": {"mpp": 0.5, "side_px": 224}}, "add 'slide'"),
         ({"tile": {"mpp": 0, "side_px": 224}, "modalities": ["slide"]}, "tile.mpp"),
@@ -220,6 +221,6 @@ def test_two_of_them_are_compared_by_the_verb(several: BundleInfo, data: Path, t
         ({"options": {"classes": 3}}, "expected 3"),
     ],
 )
-def test_what_a_bundle_may_not_say(values: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_bundle_settings(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         BundleConfig.parse({"name": "x", "title": "X", "architecture": "unet", **values}, "config.json")

@@ -1,4 +1,4 @@
-"""An evaluation says how well the depth is told, where the table knows it, and goes on as before where it does not."""
+"""An evaluation measures predicted depths if the table contains the true ones."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def make(folder: Path, model: Classifier, errors: list[float | None]) -> Path:
-    """Pictures whose depth is what the model tells of them, but for a known error; None: nobody measured."""
+    """Images whose measured depth differs from the prediction by a known error; None: not measured."""
     rng = np.random.default_rng(0)
     rows = []
     for index, error in enumerate(errors):
         rgb = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         write_rgb(folder / f"images/d{index}.png", rgb)
-        told = model.depths(model.run_encoder([rgb]))
-        assert told is not None
-        depth = "" if error is None else float(told.mm[0]) - error
+        predicted = model.depths(model.run_encoder([rgb]))
+        assert predicted is not None
+        depth = "" if error is None else float(predicted.mm[0]) - error
         row = {"image_id": f"d{index}", "patient_id": f"p{index}", "depth_mm": depth}
         rows.append(row | {"metastasis": ["no", "yes"][index % 2]})
     write_table(folder / "dataset.csv", rows)
     return folder
 
 
-def test_depths_are_measured_where_the_table_knows_them(deep: Classifier, tmp_path: Path) -> None:
+def test_depths_are_measured_if_the_table_contains_them(deep: Classifier, tmp_path: Path) -> None:
     errors = [0.4, -0.2] * (COUNT // 2 - 1) + [None, None]
     data, out = make(tmp_path / "data", deep, errors), tmp_path / "out"
     found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
@@ -89,7 +89,7 @@ def test_depths_are_measured_where_the_table_knows_them(deep: Classifier, tmp_pa
     assert len(read_class_evaluation(out).predictions.labels) == COUNT
 
 
-def test_a_table_without_depths_is_evaluated_as_ever(deep: Classifier, tmp_path: Path) -> None:
+def test_a_table_without_depths_is_evaluated_without_depth_metrics(deep: Classifier, tmp_path: Path) -> None:
     data, out = make(tmp_path / "data", deep, [None] * COUNT), tmp_path / "out"
     found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
     assert not set(DEPTH_METRICS) & set(found.parts["all"])

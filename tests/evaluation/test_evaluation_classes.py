@@ -1,4 +1,4 @@
-"""Metrics of classifiers: against scikit-learn, in their bounds, with intervals that hold the truth."""
+"""Metrics of classifiers: compared with scikit-learn, within bounds, with intervals that cover the true value."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from napari_melanoma.metrics.calibration import expected_calibration_error
 from napari_melanoma.metrics.ranking import ResampledScores
 
 
-def told(
+def predictions(
     count: int = 300, seed: int = 0, strength: float = 1.5, per_patient: int = 2, digits: int = 2
 ) -> ClassPredictions:
-    """Calibrated answers of a model that sees something, with ties."""
+    """Calibrated predictions of an informative model, with ties."""
     random = np.random.default_rng(seed)
     scores = np.round(1 / (1 + np.exp(-(strength * random.normal(size=count) - 1))), digits)
     labels = (random.random(count) < scores).astype(int)
@@ -33,25 +33,25 @@ def told(
 
 
 def partial_area(given: ClassPredictions) -> float:
-    """As the challenge's code has it: the standardised area of the flipped problem, the standardising taken back."""
+    """As in the code of the challenge: the standardized area of the inverted problem, converted back."""
     scaled = metrics.roc_auc_score(~given.truth, 1 - given.scores, max_fpr=0.2)
     return 0.5 * 0.2**2 + (0.2 - 0.5 * 0.2**2) / 0.5 * (scaled - 0.5)
 
 
-def test_two_classes_as_scikit_learn_has_them() -> None:
-    given = told()
+def test_two_classes_match_scikit_learn() -> None:
+    given = predictions()
     found = {name: estimate.mean for name, estimate in class_estimates(given).items()}
-    truth, said = given.truth, given.scores >= 0.3
+    truth, predicted = given.truth, given.scores >= 0.3
     expected = {
         "AUC": metrics.roc_auc_score(truth, given.scores),
         "AP": metrics.average_precision_score(truth, given.scores),
         "pAUC": partial_area(given),
-        "sensitivity": metrics.recall_score(truth, said),
-        "specificity": metrics.recall_score(~truth, ~said),
-        "precision": metrics.precision_score(truth, said),
-        "F1": metrics.f1_score(truth, said),
-        "accuracy": metrics.accuracy_score(truth, said),
-        "balanced_accuracy": metrics.balanced_accuracy_score(truth, said),
+        "sensitivity": metrics.recall_score(truth, predicted),
+        "specificity": metrics.recall_score(~truth, ~predicted),
+        "precision": metrics.precision_score(truth, predicted),
+        "F1": metrics.f1_score(truth, predicted),
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, predicted),
         "ECE": expected_calibration_error(given.scores, truth),
         "Brier": metrics.brier_score_loss(truth, given.scores),
     }
@@ -59,9 +59,9 @@ def test_two_classes_as_scikit_learn_has_them() -> None:
 
 
 @pytest.mark.parametrize(("digits", "seed"), [(2, 5), (1, 6), (6, 7)])
-def test_partial_area_is_that_of_isic_2024(digits: int, seed: int) -> None:
-    """With ties and without; at most 0.2, and 0.02 where nothing is told apart."""
-    given = told(seed=seed, digits=digits)
+def test_partial_auc_is_that_of_isic_2024(digits: int, seed: int) -> None:
+    """With and without ties; at most 0.2, and 0.02 by chance."""
+    given = predictions(seed=seed, digits=digits)
     assert class_estimates(given)["pAUC"].mean == pytest.approx(partial_area(given))
     labels, alike = np.array([0, 0, 1, 1]), np.ones((1, 4))
     assert ResampledScores(labels.astype(float), labels == 1, alike).partial_auc() == pytest.approx(0.2)
@@ -69,15 +69,15 @@ def test_partial_area_is_that_of_isic_2024(digits: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("count", [7, 15, 100, 307])
-def test_calibration_error_is_that_of_every_other_page(count: int) -> None:
-    """Also where images do not divide evenly into bins."""
-    given = told(count, digits=6)
+def test_calibration_error_matches_the_metrics_package(count: int) -> None:
+    """Also if images do not divide evenly into bins."""
+    given = predictions(count, digits=6)
     found = ResampledScores(given.scores, given.truth, np.ones((1, count))).calibration_error()
     assert found == pytest.approx(expected_calibration_error(given.scores, given.truth))
 
 
-def test_a_weighted_draw_is_the_images_repeated() -> None:
-    given = told(60)
+def test_weights_equal_repeated_images() -> None:
+    given = predictions(60)
     times = np.random.default_rng(1).integers(0, 4, size=(3, 60))
     drawn = ResampledScores(given.scores, given.truth, times.astype(float))
     for row, area, precision in zip(times, drawn.auc(), drawn.average_precision(), strict=True):
@@ -92,27 +92,27 @@ def test_several_classes() -> None:
     given = ClassPredictions(probabilities, labels, np.arange(200), ("a", "b", "c"), "b", 0.4)
     found = class_estimates(given)
     assert found["macro_AUC"].mean == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
-    said = probabilities.argmax(1)
-    assert found["class_balanced_accuracy"].mean == pytest.approx(metrics.balanced_accuracy_score(labels, said))
+    predicted = probabilities.argmax(1)
+    assert found["class_balanced_accuracy"].mean == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
     assert list(found) == [name for name in METRICS if name != "AUC_within"]
 
 
-def test_intervals_hold_the_truth() -> None:
-    """Of 60 sets of images of a model whose AUC is known, the interval holds it in nearly 95 of 100."""
-    truth = class_estimates(told(40_000, seed=99, digits=6))["AUC"].mean
-    found = [class_estimates(told(160, seed=seed, digits=6))["AUC"] for seed in range(60)]
+def test_intervals_cover_the_true_value() -> None:
+    """The interval covers the known AUC in about 95 % of 60 samples."""
+    truth = class_estimates(predictions(40_000, seed=99, digits=6))["AUC"].mean
+    found = [class_estimates(predictions(160, seed=seed, digits=6))["AUC"] for seed in range(60)]
     assert 0.86 <= np.mean([one.low <= truth <= one.high for one in found]) <= 1.0
 
 
-def test_counts_are_those_that_a_metric_is_about() -> None:
-    given = told()
+def test_counts_of_metrics() -> None:
+    given = predictions()
     found = class_estimates(given)
     assert found["sensitivity"].count == given.truth.sum()
     assert found["specificity"].count == (~given.truth).sum()
     assert found["AUC"].count == 300
 
 
-def test_few_images_that_are_all_right_say_little() -> None:
+def test_few_correct_images_give_wide_intervals() -> None:
     scores = np.array([0.1, 0.2, 0.8, 0.9])
     given = ClassPredictions(
         np.stack([1 - scores, scores], 1), np.array([0, 0, 1, 1]), np.arange(4), ("o", "m"), "m", 0.5
@@ -123,8 +123,8 @@ def test_few_images_that_are_all_right_say_little() -> None:
     assert found["sensitivity"].low < 0.2
 
 
-def test_one_class_has_no_area() -> None:
-    given = told()
+def test_one_class_has_no_auc() -> None:
+    given = predictions()
     found = class_estimates(given.subset(~given.truth))
     assert {"AUC", "AP", "pAUC", "sensitivity"}.isdisjoint(found)
     assert {"specificity", "accuracy", "ECE"} <= set(found)
@@ -133,12 +133,12 @@ def test_one_class_has_no_area() -> None:
 
 
 def test_one_patient_has_no_interval() -> None:
-    given = told(20, per_patient=20)
+    given = predictions(20, per_patient=20)
     assert not class_estimates(given)["AUC"].has_interval
 
 
 def test_a_paired_difference() -> None:
-    good = told(400, strength=2.5)
+    good = predictions(400, strength=2.5)
     blurred = np.clip(good.scores + np.random.default_rng(3).normal(0, 0.3, 400), 0.001, 0.999)
     bad = replace(good, probabilities=np.stack([1 - blurred, blurred], 1))
     change = class_differences(bad, good)["AUC"]
@@ -147,11 +147,11 @@ def test_a_paired_difference() -> None:
     same = class_differences(good, good)["AUC"]
     assert (same.mean, same.low, same.high) == (0, 0, 0)
     with pytest.raises(ValueError, match="same images"):
-        class_differences(good, told(300))
+        class_differences(good, predictions(300))
 
 
-def test_knowing_the_data_set_is_rewarded_by_the_pooled_area_alone() -> None:
-    """Two sets, one with many positives: a score that is the set's name is good over both, worthless within."""
+def test_recognizing_the_data_set_raises_only_the_pooled_auc() -> None:
+    """Two data sets, one with many positives: a score by data set is good over both and useless within."""
     random = np.random.default_rng(4)
     labels = np.r_[random.random(300) < 0.7, random.random(300) < 0.1].astype(int)
     scores = np.repeat([0.7, 0.1], 300)

@@ -1,4 +1,4 @@
-"""The cards say the figures that they were given, and what the model is not for."""
+"""Model cards contain the given metrics, and the limitations of the model."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CONFIG = BundleConfig(
 )
 
 
-def test_draft_warns_of_its_own_figure() -> None:
+def test_draft_warns_of_optimistic_metrics() -> None:
     card = draft_card(CONFIG)
     assert "- set-a: 12 images" in card
     assert "0.871, which is optimistic" in card
     assert "corrected" not in card
-    assert "How well it does" not in card
+    assert "## Performance" not in card
 
 
 def comparison(gain: float, half: float, images: int) -> Comparison:
-    """What a gate found: two models and the interval of their difference."""
+    """A comparison of two models with a given difference."""
 
     def metrics(mean: float, half: float = 0.02) -> dict[str, Estimate]:
         return {"JA": Estimate(mean, mean - half, mean + half, images)}
@@ -42,22 +42,22 @@ def comparison(gain: float, half: float, images: int) -> Comparison:
 @pytest.mark.parametrize(
     ("gain", "half", "images", "words"),
     [
-        (0.05, 0.02, 30, ("**better**", "0.950 against 0.900", "95 % interval +0.030 to +0.070")),
-        (-0.05, 0.02, 30, ("**worse**", "0.850 against 0.900", "-0.070 to -0.030")),
-        (-0.05, 0.09, 30, ("**not told apart by these images**", "30 images of 30 patients or lesions")),
-        (-0.05, 0.0, 1, ("**not told apart by these images**", "1 image of 1 patient or lesion", "no interval")),
+        (0.05, 0.02, 30, ("**better**", "0.950 and was 0.900", "95 % interval +0.030 to +0.070")),
+        (-0.05, 0.02, 30, ("**worse**", "0.850 and was 0.900", "-0.070 to -0.030")),
+        (-0.05, 0.09, 30, ("**no significant difference**", "30 images of 30 patients or lesions")),
+        (-0.05, 0.0, 1, ("**no significant difference**", "1 image of 1 patient or lesion", "no interval")),
     ],
 )
-def test_the_card_says_how_the_model_compared_with_its_parent(
+def test_the_card_states_the_comparison_with_the_parent(
     gain: float, half: float, images: int, words: tuple[str, ...]
 ) -> None:
     card = draft_card(CONFIG, comparison(gain, half, images), {"corrected": 5, "accepted": 2, None: 4})
     assert [word for word in words if word not in card] == []
     assert "5 were corrected by hand and 2 accepted" in card
-    assert "Advice: cannot tell. Too few." in card
+    assert "Inconclusive. Too few." in card
 
 
-def test_full_card_gives_each_figure_with_its_interval() -> None:
+def test_full_card_contains_metrics_with_intervals() -> None:
     figures = {"held out": {name: Estimate(0.9 + i / 1000, 0.8, 0.95, 40) for i, name in enumerate(METRICS)}}
     card = full_card(CONFIG, figures, "## Data\n\nFrom somewhere.\n")
     assert card.startswith("---\nlicense: cc-by-4.0\n")

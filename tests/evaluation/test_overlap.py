@@ -1,4 +1,4 @@
-"""Models are judged on images that they were not trained on, and every output states which images those are."""
+"""Models are evaluated on images that they were not trained on, and every output states the overlap."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUN = RunContext()
 
 
 class Dark:
-    """Finds what is dark, less a margin of columns."""
+    """Segment dark pixels, without a margin of columns."""
 
     device = "cpu"
 
@@ -69,8 +69,8 @@ def data_set(folder: Path, seeds: range, patients: dict[int, str] | None = None)
         rgb[mask] = 30
         write_rgb(folder / f"images/i{seed}.png", rgb)
         write_mask(folder / f"masks/i{seed}.png", mask)
-    whose = patients or {}
-    write_table(folder / "dataset.csv", [{"image_id": f"i{n}", "patient_id": whose.get(n, "")} for n in seeds])
+    patient_ids = patients or {}
+    write_table(folder / "dataset.csv", [{"image_id": f"i{n}", "patient_id": patient_ids.get(n, "")} for n in seeds])
     return folder
 
 
@@ -85,7 +85,7 @@ def thirty(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> BundleInfo:
-    """A model that was trained on the first five of the thirty pictures, under other names."""
+    """A model that was trained on the first five of the thirty images, under other names."""
     return bundle(tmp_path, "trained", listed(data_set(tmp_path / "training", range(5))))
 
 
@@ -97,16 +97,16 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_images_that_the_model_was_trained_on_are_left_out(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     found = evaluate(Dark(trained), [thirty], tmp_path / "out", OPTIONS, run=RUN)
     assert found.parts["all"]["DI"].count == 25
-    said = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' was trained on them."
-    assert found.warnings == (said,)
+    message = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' was trained on them."
+    assert found.warnings == (message,)
     about = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))
     assert about["training_overlap"]["left_out"] == [f"i{n}" for n in range(5)]
     assert about["training_overlap"]["judged"] == 25
-    assert escape(said) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+    assert escape(message) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
     assert [row["image_id"] for row in table(tmp_path / "out/per_image.csv")] == [f"i{n}" for n in range(5, 30)]
 
 
-def test_they_are_kept_on_request_and_marked(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+def test_training_images_can_be_included_and_are_marked(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     options = OPTIONS.model_copy(update={"include_seen": True})
     found = evaluate(Dark(trained), [thirty], tmp_path / "out", options, run=RUN)
     assert found.parts["all"]["DI"].count == 30
@@ -115,7 +115,7 @@ def test_they_are_kept_on_request_and_marked(thirty: Path, trained: BundleInfo, 
     assert [row["image_id"] for row in rows if row["trained_on"] == "trained"] == [f"i{n}" for n in range(5)]
 
 
-def test_nothing_left_is_an_error_that_says_what_to_do(trained: BundleInfo, tmp_path: Path) -> None:
+def test_no_image_left_is_an_error(trained: BundleInfo, tmp_path: Path) -> None:
     data = tmp_path / "training"
     with pytest.raises(DataSetError, match=r"All 5 images are left out, because 'trained' was trained.*--include-seen"):
         evaluate(Dark(trained), [data], tmp_path / "out", OPTIONS, run=RUN)
@@ -131,7 +131,7 @@ def test_the_whole_patient_is_left_out(tmp_path: Path) -> None:
     assert "trained on other images of the same patients or lesions (3)" in found.warnings[0]
 
 
-def test_a_model_that_states_nothing_is_never_called_unseen(thirty: Path, tmp_path: Path) -> None:
+def test_unknown_training_images_are_reported(thirty: Path, tmp_path: Path) -> None:
     found = evaluate(Dark(bundle(tmp_path, "old", None)), [thirty], tmp_path / "out", OPTIONS, run=RUN)
     assert found.parts["all"]["DI"].count == 30
     assert "'old' does not state which images it was trained on" in found.warnings[0]
@@ -140,7 +140,7 @@ def test_a_model_that_states_nothing_is_never_called_unseen(thirty: Path, tmp_pa
     assert "None of the 30 images" not in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
 
 
-def test_a_model_that_was_trained_on_others_says_so(thirty: Path, tmp_path: Path) -> None:
+def test_no_overlap_is_stated(thirty: Path, tmp_path: Path) -> None:
     model = bundle(tmp_path, "new", listed(data_set(tmp_path / "training", range(40, 45))))
     found = evaluate(Dark(model), [thirty], tmp_path / "out", OPTIONS, run=RUN)
     assert found.warnings == ()
@@ -148,7 +148,7 @@ def test_a_model_that_was_trained_on_others_says_so(thirty: Path, tmp_path: Path
     assert "None of the 30 images is among the images that" in page
 
 
-def test_a_list_that_was_exchanged_is_not_believed(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
+def test_a_replaced_list_is_rejected(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     TrainingImages().write(trained.path / FILE_NAME)
     (warning,) = evaluate(Dark(trained), [thirty], tmp_path / "out", OPTIONS, run=RUN).warnings
     assert "is not the list that 'trained' was written with" in warning
@@ -174,7 +174,7 @@ def test_two_models_are_compared_on_what_neither_was_trained_on(
     }
 
 
-def test_a_new_model_of_unknown_training_gets_no_advice_in_its_favor(thirty: Path, tmp_path: Path) -> None:
+def test_a_new_model_with_unknown_training_images_is_not_recommended(thirty: Path, tmp_path: Path) -> None:
     old, new = bundle(tmp_path, "old", TrainingImages()), bundle(tmp_path, "new", None)
     options, samples = ComparisonOptions(**dict(OPTIONS)), read_dataset(thirty)
     found = compare_loaded([Dark(old, 4), Dark(new)], samples, tmp_path / "out", options, run=RUN)
@@ -204,7 +204,7 @@ def test_several_models_and_stored_evaluations(thirty: Path, trained: BundleInfo
     about = json.loads((folders[0] / "metrics.json").read_text(encoding="utf-8"))
     del about["training_overlap"]
     (folders[0] / "metrics.json").write_text(json.dumps(about), encoding="utf-8")
-    assert any("of an older version" in one for one in compare_evaluations(folders, tmp_path / "stored").warnings)
+    assert any("from an older version" in one for one in compare_evaluations(folders, tmp_path / "stored").warnings)
 
 
 @pytest.mark.parametrize(("side", "number", "known"), [(64, 3, True), (48, 3, True), (64, 20, False)])
@@ -214,17 +214,31 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
     with Image.open(thirty / f"images/i{number}.png") as image:
         rgb = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
     found = analyze_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
-    said = "The model was trained on this photograph: the prediction is not independent."
-    assert (said in found.warning) is known
-    assert (said in str(result_row("i", "i.png", json.loads(json.dumps(describe_result(found))))["warning"])) is known
+    message = "The model was trained on this photograph: the prediction is not independent."
+    assert (message in found.warning) is known
+    assert (
+        message in str(result_row("i", "i.png", json.loads(json.dumps(describe_result(found))))["warning"])
+    ) is known
     stored = json.loads(json.dumps(describe_result(found)))
-    told = {"classes": ["other", "melanoma"], "probabilities": [0.5, 0.5], "positive": "melanoma", "interval": None}
-    told |= {"operating_point": None, "contributions": [], "missing": [], "possible": [], "verdict": "", "side": ""}
-    told |= {"cannot_tell": False, "unlike": False, "model": {"name": "another"}}
+    prediction = {
+        "classes": ["other", "melanoma"],
+        "probabilities": [0.5, 0.5],
+        "positive": "melanoma",
+        "interval": None,
+    }
+    prediction |= {
+        "operating_point": None,
+        "contributions": [],
+        "missing": [],
+        "possible": [],
+        "verdict": "",
+        "side": "",
+    }
+    prediction |= {"cannot_tell": False, "unlike": False, "model": {"name": "another"}}
     # The classifier was trained on it as well.
-    stored["answer"] = {**told, "warnings": [said.removesuffix("."), "another"]}
+    stored["answer"] = {**prediction, "warnings": [message.removesuffix("."), "another"]}
     both = str(result_row("i", "i.png", stored)["warning"])
-    assert both == (f"{said}; another" if known else f"{said.removesuffix('.')}; another")
+    assert both == (f"{message}; another" if known else f"{message.removesuffix('.')}; another")
     assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it
 
 
@@ -239,9 +253,9 @@ def test_models_that_share_their_training_images_share_a_sentence(
 ) -> None:
     child = bundle(tmp_path, "child", TrainingImages.read(trained.path / FILE_NAME))
     overlap = find_overlap([trained, child], read_dataset(thirty), run=RUN)
-    said = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' and 'child' were trained on them."
-    assert overlap.warnings == (said,)
-    assert overlap.summary == said
+    message = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' and 'child' were trained on them."
+    assert overlap.warnings == (message,)
+    assert overlap.summary == message
 
 
 def test_too_few_images_are_stated_once_with_what_to_do(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The table alone: told where the answer follows from a column, and by chance where it does not."""
+"""The baseline on the table: accurate if a column determines the class, at chance level otherwise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.io.results import read_table, write_table
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """240 rows of 120 patients: melanoma where the patient is old, a site that says nothing, gaps in the age."""
+    """240 rows of 120 patients: melanoma depends on age, the site is random, some ages are missing."""
     random = np.random.default_rng(0)
     rows = []
     for index in range(240):
@@ -39,14 +39,14 @@ def measured(folder: Path, columns: tuple[str, ...], target: str = "melanoma", c
     return evaluate_baseline(folder, target, columns, count=count, run=RunContext())
 
 
-def test_a_column_that_decides_is_found_and_another_is_not(table: Path) -> None:
+def test_an_informative_and_an_uninformative_column(table: Path) -> None:
     age, site = (class_estimates(measured(table, (name,)).predictions)["AUC"] for name in ("age", "site"))
     assert age.mean > 0.9
     assert site.low < 0.55 < age.low
     assert age.count == 239
 
 
-def test_rows_without_an_answer_are_counted_and_words_will_do(table: Path) -> None:
+def test_rows_without_a_class_are_counted_and_words_are_accepted(table: Path) -> None:
     assert measured(table, ("age",)).left_out == 1
     by_words = measured(table, ("age", "site"), "diagnosis")
     assert (by_words.predictions.positive, by_words.predictions.classes, by_words.left_out) == (
@@ -58,7 +58,7 @@ def test_rows_without_an_answer_are_counted_and_words_will_do(table: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("columns", "target", "count", "said"),
+    ("columns", "target", "count", "message"),
     [
         (("diagnosis",), "melanoma", 4, "cannot be an input"),
         (("eyes",), "melanoma", 4, "no column 'eyes'"),
@@ -67,14 +67,16 @@ def test_rows_without_an_answer_are_counted_and_words_will_do(table: Path) -> No
         ((), "melanoma", 4, "no input column was named"),
     ],
 )
-def test_what_cannot_be_done_is_said(table: Path, columns: tuple[str, ...], target: str, count: int, said: str) -> None:
-    with pytest.raises(DataSetError, match=said):
+def test_invalid_input_is_rejected(
+    table: Path, columns: tuple[str, ...], target: str, count: int, message: str
+) -> None:
+    with pytest.raises(DataSetError, match=message):
         measured(table, columns, target, count)
 
 
-def test_one_class_alone_is_refused(tmp_path: Path) -> None:
+def test_one_class_is_rejected(tmp_path: Path) -> None:
     write_table(tmp_path / "one/dataset.csv", [{"image_id": f"i{n}", "age": n, "melanoma": 0} for n in range(20)])
-    with pytest.raises(DataSetError, match="one class alone"):
+    with pytest.raises(DataSetError, match="only one class"):
         measured(tmp_path / "one", ("age",))
 
 

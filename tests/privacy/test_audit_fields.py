@@ -1,4 +1,4 @@
-"""The fields of DICOM files and the columns of tables that give somebody away, whatever their language."""
+"""Identifying fields of DICOM files and columns of tables, in several languages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NAME, RECORD = "Anna Miller", "4711823"
 
 
 def looked(path: Path) -> list[PrivacyFinding]:
-    """What is found in a file or folder."""
+    """Return the findings in a file or folder."""
     findings: list[PrivacyFinding] = []
     assert not audit([path], findings.append, run=RunContext()).skipped
     return findings
 
 
-SAID_IN_DICOM = {
+DICOM_CASES = {
     "StudyDescription": ("for Anna Miller", "text"),
     "PersonAddress": ("Main Street 1", "contact"),
     "OrderCallbackPhoneNumber": ("0123", "contact"),
@@ -33,10 +33,10 @@ SAID_IN_DICOM = {
 }
 
 
-@pytest.mark.parametrize(("name", "said"), SAID_IN_DICOM.items(), ids=lambda value: value if type(value) is str else "")
-def test_whatever_people_write_in_dicom_is_found(name: str, said: tuple[str, str], tmp_path: Path) -> None:
-    (tmp_path / "a.dcm").write_bytes(small_dicom({name: said[0], "Manufacturer": "A maker", "CodeMeaning": "Nevus"}))
-    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"DICOM {name}", said[1])]
+@pytest.mark.parametrize(("name", "case"), DICOM_CASES.items(), ids=lambda value: value if type(value) is str else "")
+def test_text_in_dicom_is_found(name: str, case: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(small_dicom({name: case[0], "Manufacturer": "A maker", "CodeMeaning": "Nevus"}))
+    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"DICOM {name}", case[1])]
 
 
 def test_private_elements_in_sequences_overlays_and_documents_of_dicom_are_found(tmp_path: Path) -> None:
@@ -64,19 +64,19 @@ COLUMNS = {
 }
 
 
-@pytest.mark.parametrize(("column", "said"), COLUMNS.items(), ids=lambda value: value if type(value) is str else "")
-def test_columns_of_other_languages_and_remarks_are_found(column: str, said: tuple[str, str], tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(f"# of a clinic\nimage_id;{column}\na;{said[0]}\nb;\n", "utf-8")
-    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"column '{column}'", said[1])]
+@pytest.mark.parametrize(("column", "case"), COLUMNS.items(), ids=lambda value: value if type(value) is str else "")
+def test_columns_in_other_languages_and_comments_are_found(column: str, case: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"# of a clinic\nimage_id;{column}\na;{case[0]}\nb;\n", "utf-8")
+    assert [(finding.where, finding.kind) for finding in looked(tmp_path)] == [(f"column '{column}'", case[1])]
 
 
-def test_the_columns_of_our_tables_and_of_public_sets_name_nobody() -> None:
+def test_columns_of_our_tables_and_public_data_sets_pass() -> None:
     public = "attribution image_type concomitant_biopsy anatom_site_general dx_type benign_malignant nickname pathology"
     assert [name for name in (*COLUMN_NAMES, *public.split()) if name != "patient_id" and classify_field(name)] == []
 
 
 def small_dicom(values: dict[str, object], *, overlay: bool = False) -> bytes:
-    """A DICOM file that says this alone."""
+    """A DICOM file with only these elements."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
 

@@ -1,4 +1,4 @@
-"""Each kind of thing that a file may give away is found in each kind of file that may, with its example masked."""
+"""Each type of identifying information is found in each type of file, with a masked example."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRETS = (NAME, "Miller", BORN, RECORD, "48.1", "anna@clinic.example", "amiller
 
 
 def looked(path: Path) -> list[PrivacyFinding]:
-    """What is found in a file or folder."""
+    """Return the findings in a file or folder."""
     findings: list[PrivacyFinding] = []
     result = audit([path], findings.append, run=RunContext())
     assert not result.skipped
@@ -39,7 +39,7 @@ def picture() -> Image.Image:
 
 
 def exif() -> Image.Exif:
-    """A camera's block with all that it may say."""
+    """An EXIF block with all identifying tags."""
     block = Image.Exif()
     block[0x013B] = NAME  # Artist
     block[0x9C9B] = "nevus of Anna Miller".encode("utf-16-le")  # XPTitle
@@ -56,7 +56,7 @@ def jpeg(**values: object) -> bytes:
 
 
 def with_thumbnail() -> bytes:
-    """A JPEG whose EXIF block has a second directory with a picture of its own."""
+    """A JPEG whose EXIF block contains a thumbnail."""
     small = jpeg()
     first = b"II*\0\x08\0\0\0" + b"\0\0" + (14).to_bytes(4, "little")
     entries = [(0x0201, 4, 1, 44), (0x0202, 4, 1, len(small))]
@@ -108,14 +108,14 @@ def slide() -> bytes:
 
     file = BytesIO()
     with tifffile.TiffWriter(file) as writer:
-        said = f"Aperio Image|AppMag = 20|Date = 03/04/21|User = {NAME}|Title = {RECORD}|Barcode = {RECORD}"
-        writer.write(np.zeros((32, 32, 3), np.uint8), description=said, metadata=None)
+        description = f"Aperio Image|AppMag = 20|Date = 03/04/21|User = {NAME}|Title = {RECORD}|Barcode = {RECORD}"
+        writer.write(np.zeros((32, 32, 3), np.uint8), description=description, metadata=None)
         writer.write(np.zeros((24, 24, 3), np.uint8), description="Aperio Image\nlabel 24x24", metadata=None)
     return file.getvalue()
 
 
 def dicom() -> bytes:
-    """A DICOM photograph that names its patient, here and in a sequence, and has a private element."""
+    """A DICOM photograph with patient names, also in a sequence, and a private element."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage
 
@@ -273,7 +273,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_is_found_and_masked(case: Case, tmp_path: Path) -> None:
+def test_findings_are_masked(case: Case, tmp_path: Path) -> None:
     (tmp_path / case.name).write_bytes(case.content())
     findings = looked(tmp_path)
     kinds = {finding.kind for finding in findings}
@@ -314,22 +314,22 @@ CLEAN = [
 
 
 @pytest.mark.parametrize(("name", "content"), CLEAN, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_names_nobody_is_let_pass(name: str, content: Callable[[], bytes], tmp_path: Path) -> None:
+def test_harmless_files_pass(name: str, content: Callable[[], bytes], tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content())
     assert looked(tmp_path) == []
 
 
-def test_what_follows_a_file_in_an_archive_that_is_not_understood_is_looked_into(tmp_path: Path) -> None:
+def test_files_after_an_unsupported_one_in_an_archive_are_inspected(tmp_path: Path) -> None:
     (tmp_path / "all.zip").write_bytes(packed(a__pdf=b"%PDF-1.4", b__csv=TABLE.encode(), c__pdf=b"%PDF-1.4"))
     findings: list[PrivacyFinding] = []
     result = audit([tmp_path], findings.append, run=RunContext())
     assert {"birth", "record", "person"} <= {finding.kind for finding in findings}
     assert result.skipped == {
-        "all.zip": "a.pdf inside: its kind is not understood here, and 1 more like it",
+        "all.zip": "a.pdf inside: its format is not supported, and 1 more",
     }
 
 
-def test_a_damaged_sheet_hides_no_other_file_of_the_workbook(tmp_path: Path) -> None:
+def test_other_files_of_a_workbook_with_a_damaged_sheet_are_inspected(tmp_path: Path) -> None:
     sheet = b"<!DOCTYPE a [<!ENTITY b 'c'>]><worksheet/>"
     (tmp_path / "a.xlsx").write_bytes(
         packed(**{"xl/worksheets/sheet1.xml": sheet, "xl/media/1.jpg": jpeg(exif=exif())})
@@ -341,7 +341,7 @@ def test_a_damaged_sheet_hides_no_other_file_of_the_workbook(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["table.parquet", "table.sqlite", "film.gif", "table.h5"])
-def test_kinds_that_are_not_understood_are_never_called_clean(name: str, tmp_path: Path) -> None:
+def test_unsupported_files_are_never_clean(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\0\1\2" + NAME.encode())
     result = audit([tmp_path], lambda finding: None, run=RunContext())
     assert list(result.skipped) == [name]

@@ -1,4 +1,4 @@
-"""The walk over folders: nothing is left out in silence, nothing is changed, one bad file does not stop it."""
+"""The audit of folders: skipped files are reported, nothing is changed, errors do not stop it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HOME = "/".join(("", "home", "amiller"))
 
 
 def looked(path: Path) -> tuple[AuditResult, list[PrivacyFinding]]:
-    """What an audit comes to."""
+    """Return result and findings of an audit."""
     findings: list[PrivacyFinding] = []
     return audit([path], findings.append, run=RunContext()), findings
 
 
-def test_all_files_are_looked_into_in_order_and_none_is_changed(tmp_path: Path) -> None:
+def test_all_files_are_inspected_in_order_and_unchanged(tmp_path: Path) -> None:
     for name in ("b/deep/.hidden.txt", "a.txt", "b/z.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("to anna@clinic.example")
@@ -34,17 +34,17 @@ def test_all_files_are_looked_into_in_order_and_none_is_changed(tmp_path: Path) 
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.txt")} == before
 
 
-def test_a_folder_may_have_a_name_that_tells(tmp_path: Path) -> None:
+def test_names_of_folders_are_inspected(tmp_path: Path) -> None:
     (tmp_path / "visit 2021-03-04").mkdir()
     assert [(f.file, f.kind, f.example) for f in looked(tmp_path)[1]] == [("visit 2021-03-04", "date", "2***-0*-0*")]
 
 
-def test_nothing_in_a_folder_is_nothing_found(tmp_path: Path) -> None:
+def test_an_empty_folder_is_clean(tmp_path: Path) -> None:
     assert looked(tmp_path)[0].clean
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
-def test_a_link_gives_its_target_away_and_is_not_followed(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_inspected_but_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(f"{HOME}/scans")
     result, findings = looked(tmp_path)
     assert {finding.kind for finding in findings} == {"path", "user"}
@@ -61,7 +61,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_what_cannot_be_looked_into_is_named(name: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_inspected_are_reported(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
     (tmp_path / "later.txt").write_text("to anna@clinic.example")
     result, findings = looked(tmp_path)
@@ -82,14 +82,14 @@ def nested(depth: int) -> bytes:
 
 
 @pytest.mark.parametrize(("depth", "seen"), [(2, True), (5, False)])
-def test_archives_within_archives_have_a_bound(depth: int, seen: bool, tmp_path: Path) -> None:
+def test_nested_archives_have_a_limit(depth: int, seen: bool, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(nested(depth))
     result, findings = looked(tmp_path)
     assert bool(findings) == seen
     assert bool(result.skipped) != seen
 
 
-def test_a_long_text_is_read_in_pieces_and_the_line_is_told(tmp_path: Path) -> None:
+def test_a_long_text_is_read_in_chunks_with_line_numbers(tmp_path: Path) -> None:
     lines = CHUNK_BYTES // 10
     (tmp_path / "log.txt").write_text("nine char\n" * lines + f"at {HOME}/a\n" + "nine char\n")
     found = looked(tmp_path)[1]
@@ -107,12 +107,12 @@ def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:
     assert looked(tmp_path)[0].files == 1
 
 
-def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         looked(tmp_path / "missing")
 
 
-def test_it_can_be_stopped(tmp_path: Path) -> None:
+def test_an_audit_can_be_cancelled(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("nothing")
     run = RunContext()
     run.cancel()

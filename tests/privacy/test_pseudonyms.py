@@ -1,4 +1,4 @@
-"""A pseudonym is the same for the same patient, tells nothing without the key, and is never given twice over."""
+"""A pseudonym is constant for a patient, cannot be reversed without the key, and is not renamed again."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from napari_melanoma.privacy.pseudonyms import (
 
 @pytest.fixture(autouse=True)
 def _own_key(user_folders: Path) -> None:
-    """Each test has a key of its own."""
+    """Use a separate key for each test."""
 
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
-def test_it_looks_as_described_and_carries_nothing_of_the_name() -> None:
+def test_the_format_of_a_pseudonym() -> None:
     name = pseudonym("Miller^Anna")
     assert SHAPE.fullmatch(name)
     assert name.startswith("P-")
     assert pseudonym(" Miller^Anna\n") == name != pseudonym("miller^anna")
 
 
-def test_kinds_and_projects_have_nothing_in_common() -> None:
+def test_kinds_and_projects_have_different_pseudonyms() -> None:
     assert len({pseudonym("1", kind)[2:] for kind in pseudonyms.PREFIXES}) == len(pseudonyms.PREFIXES)
     assert pseudonym("1", project="one") != pseudonym("1", project="two")
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
-def test_what_is_not_known_stays_not_known(empty: str) -> None:
+def test_an_empty_name_stays_empty(empty: str) -> None:
     assert pseudonym(empty) == ""
 
 
-def test_renaming_twice_changes_nothing_and_other_ids_of_that_shape_are_renamed() -> None:
+def test_own_pseudonyms_are_kept_and_similar_ids_are_renamed() -> None:
     ours, theirs = pseudonym("1"), pseudonym("1", project="another")
     assert pseudonym(ours) == ours
     assert is_pseudonym(ours)
@@ -60,41 +60,41 @@ def test_renaming_twice_changes_nothing_and_other_ids_of_that_shape_are_renamed(
 
 @settings(max_examples=40)
 @given(one=NAMES, other=NAMES)
-def test_two_names_are_two_people(one: str, other: str) -> None:
+def test_different_names_have_different_pseudonyms(one: str, other: str) -> None:
     same = unicodedata.normalize("NFC", one).strip() == unicodedata.normalize("NFC", other).strip()
     assert (pseudonym(one) == pseudonym(other)) == same
     assert pseudonym(pseudonym(one)) == pseudonym(one)
 
 
-def test_a_name_of_letters_that_no_encoding_has_is_a_name_too() -> None:
+def test_a_name_that_cannot_be_encoded() -> None:
     assert pseudonym("Meier\udce4") != pseudonym("Meier")
 
 
-def test_processes_that_ask_at_the_same_moment_make_one_key() -> None:
-    asked = (
+def test_concurrent_processes_create_one_key() -> None:
+    script = (
         "from napari_melanoma.privacy.pseudonyms import pseudonym as p; import sys; "
         "sys.stdout.write(p('1', project='a'))"
     )
-    asking = [subprocess.Popen([sys.executable, "-c", asked], stdout=subprocess.PIPE) for _ in range(3)]
+    asking = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(3)]
     assert {process.communicate()[0].decode() for process in asking} == {pseudonym("1", project="a")}
 
 
-def test_many_patients_have_as_many_names() -> None:
+def test_many_patients_have_different_pseudonyms() -> None:
     assert len({pseudonym(f"PAT_{number}") for number in range(5_000)}) == 5_000
 
 
-def test_another_process_gives_the_same_and_only_the_user_reads_the_key() -> None:
+def test_another_process_gives_the_same_pseudonym_and_the_key_is_private() -> None:
     name = pseudonym("PAT_1516")
-    asked = (
+    script = (
         "from napari_melanoma.privacy.pseudonyms import pseudonym; import sys; sys.stdout.write(pseudonym('PAT_1516'))"
     )
-    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, env=os.environ)
-    assert told.stdout == name
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
+    assert result.stdout == name
     if sys.platform != "win32":
         assert find_key_file().stat().st_mode & 0o077 == 0
 
 
-def test_a_lost_key_gives_other_names() -> None:
+def test_another_key_gives_other_pseudonyms() -> None:
     before = pseudonym("1")
     find_key_file().unlink()
     pseudonyms._read_key.cache_clear()
@@ -109,12 +109,12 @@ def test_the_project_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["../other", "", "a/b", "x" * 65, "CON", "nul.txt", "com1"])
-def test_a_project_must_have_a_name_for_a_file(name: str) -> None:
+def test_a_project_needs_a_valid_file_name(name: str) -> None:
     with pytest.raises(ConfigError, match=PROJECT_VARIABLE):
         find_key_file(name)
 
 
-def test_an_unknown_kind_is_refused() -> None:
+def test_an_unknown_kind_is_rejected() -> None:
     with pytest.raises(ConfigError, match="patient, lesion"):
         pseudonym("1", "doctor")
 
@@ -128,7 +128,7 @@ def test_a_damaged_key_is_never_replaced(content: bytes) -> None:
     assert find_key_file().read_bytes() == content
 
 
-def test_no_place_for_a_key() -> None:
+def test_an_unwritable_key_file() -> None:
     find_key_file().parent.parent.mkdir(parents=True)
     find_key_file().parent.write_text("a file in the way")
     with pytest.raises(SaveError, match="cannot write"):

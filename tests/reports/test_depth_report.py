@@ -1,4 +1,4 @@
-"""A reading handed on: the picture of its line, the page, and the lesion of a case."""
+"""The report of a reading: the picture of its line, the page, and the transfer to a case."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_the_picture_shows_the_line_where_it_is(slide: Path) -> None:
     assert abs(columns.mean() - picture.shape[1] / 2) < 2
 
 
-def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) -> None:
+def test_the_page_contains_fields_and_changes(slide: Path, tmp_path: Path) -> None:
     with open_slide(slide) as opened:
         info = opened.info
     page = write_depth_report(
         tmp_path / "page.html", info, SlideDepthReadings(readings=(READING,)), READING, DepthReading()
     )
     text = page.read_text(encoding="utf-8")
-    for said in (
+    for expected in (
         "0.20 mm   T1",
         "IV",
         "2.5 mm",
@@ -87,7 +87,7 @@ def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) ->
         "image/jpeg",
         *RECORD,
     ):
-        assert said in text
+        assert expected in text
     assert "not for diagnosis" in text
     slide.unlink()
     assert "image/jpeg" not in write_depth_report(page, info, SlideDepthReadings(), READING, DepthReading()).read_text()
@@ -95,7 +95,7 @@ def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) ->
         write_depth_report(page, info, SlideDepthReadings(), DepthReading(), DepthReading())
 
 
-def test_a_case_gets_what_is_known_and_keeps_the_rest(slide: Path, tmp_path: Path) -> None:
+def test_known_values_are_transferred_to_a_case(slide: Path, tmp_path: Path) -> None:
     case = add_images(add_lesion(Case(), ulceration=True), [CaseImage(id="", path=slide, modality="wsi")], "L1")
     assert find_case_image(case, tmp_path / "other.tif") is None
     image = find_case_image(case, tmp_path / "." / "section.tif")
@@ -106,7 +106,7 @@ def test_a_case_gets_what_is_known_and_keeps_the_rest(slide: Path, tmp_path: Pat
     assert json.loads(path.read_text(encoding="utf-8"))["readings"][0]["mm"] == 0.2
 
 
-def test_a_slide_of_no_lesion_is_refused(slide: Path) -> None:
+def test_an_unassigned_slide_is_rejected(slide: Path) -> None:
     case = add_images(Case(), [CaseImage(id="", path=slide, modality="wsi")])
-    with pytest.raises(InputError, match="of no lesion yet"):
+    with pytest.raises(InputError, match="not assigned to a lesion"):
         set_lesion_reading(case, case.images[0].id, READING)

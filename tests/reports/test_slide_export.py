@@ -1,4 +1,4 @@
-"""Results of slides in the formats of other programs: each is read back, and what cannot be written is said."""
+"""Export of slides: each format is read back, and errors are reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from napari_melanoma.slides.lesions import LesionConfig
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Two analysed slides, one of them not to its end."""
+    """Two analyzed slides, one of them incomplete."""
     slide = draw_slide(tmp_path / "section.tif")
     FakeAnalysis(tmp_path / "results" / "section", slide, "a").begins().finishes()
     FakeAnalysis(tmp_path / "results" / "stopped", slide, "a").begins().works(40)
@@ -47,7 +47,7 @@ def test_outlines_and_table_are_those_of_the_results(results: Path, tmp_path: Pa
     assert set(table[0]) - set(kept[0]) == {"valid", "validity"}
 
 
-def test_outlines_and_labels_carry_why_their_predictions_are_not_valid(results: Path, tmp_path: Path) -> None:
+def test_outlines_and_labels_contain_the_reasons_against_validity(results: Path, tmp_path: Path) -> None:
     import zarr
 
     folder = results / "section"
@@ -58,19 +58,19 @@ def test_outlines_and_labels_carry_why_their_predictions_are_not_valid(results: 
     outlines = read_geojson(out_of(results, "geojson", tmp_path)).annotations
     labels = zarr.open_group(out_of(results, "zarr", tmp_path), mode="r")["labels/lesions"]
     properties = labels.attrs["ome"]["image-label"]["properties"]
-    said = [*(one.properties["metadata"]["validity"] for one in outlines), *(one["validity"] for one in properties)]
-    assert said == [validity.headline("")] * 4
-    assert said[0].startswith("Not valid: ")
+    texts = [*(one.properties["metadata"]["validity"] for one in outlines), *(one["validity"] for one in properties)]
+    assert texts == [validity.headline("")] * 4
+    assert texts[0].startswith("Not valid: ")
 
 
 def test_the_mask_covers_the_lesions_pixel_by_pixel(results: Path, tmp_path: Path) -> None:
     with tifffile.TiffFile(out_of(results, "mask", tmp_path)) as tiff:
-        mask, said = tiff.asarray(), tiff.ome_metadata or ""
+        mask, texts = tiff.asarray(), tiff.ome_metadata or ""
     expected = np.zeros((512, 512), np.uint16)
     expected[tuple(slice(part.start * TILE, part.stop * TILE) for part in LESION)] = 1
     expected[12 * TILE : 13 * TILE, 2 * TILE : 3 * TILE] = 2
     np.testing.assert_array_equal(mask, expected)
-    assert 'PhysicalSizeX="0.5"' in said
+    assert 'PhysicalSizeX="0.5"' in texts
 
 
 def test_the_heatmap_carries_the_lesions_as_labels(results: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_tables_as_parquet(results: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "module"), [("parquet", "pyarrow"), ("tiles", "pyarrow")])
-def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
+def test_a_missing_library_is_named(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -113,24 +113,24 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_a_slide_that_is_no_dicom_gets_no_dicom_segmentation(results: Path, tmp_path: Path) -> None:
+def test_other_slides_get_no_dicom_segmentation(results: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"section.tif is not a DICOM slide: .* Export a mask or outlines"):
         out_of(results, "dicom", tmp_path)
 
 
-def test_what_cannot_be_written_is_told_and_the_rest_goes_on(results: Path, tmp_path: Path) -> None:
+def test_errors_are_reported_and_the_rest_continues(results: Path, tmp_path: Path) -> None:
     folders = find_result_folders([results, results / "section"])
     assert [folder.name for folder in folders] == ["section", "stopped"]
-    told = export_results(folders, tmp_path / "out", ["geojson", "tif", "zarr"], run=RunContext())
-    failed = {(one.folder.name, one.format): one.error for one in told if one.error}
+    exported = export_results(folders, tmp_path / "out", ["geojson", "tif", "zarr"], run=RunContext())
+    failed = {(one.folder.name, one.format): one.error for one in exported if one.error}
     assert set(failed) == {("stopped", "geojson"), ("stopped", "tif")}
     assert "no lesions yet" in failed["stopped", "geojson"]
-    assert all(one.path.exists() != bool(one.error) for one in told)
+    assert all(one.path.exists() != bool(one.error) for one in exported)
 
 
 def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> None:
     (tmp_path / "section.tif").rename(tmp_path / "elsewhere.tif")
-    with pytest.raises(InputError, match="do not say where it is: name its file with --slide"):
+    with pytest.raises(InputError, match="its path is not in the results: name its file with --slide"):
         out_of(results, "mask", tmp_path)
     FORMATS["mask"].write(
         tmp_path / "m.tif", read_exported_slide(results / "section", tmp_path / "elsewhere.tif"), RunContext()
@@ -138,11 +138,11 @@ def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> N
     assert (tmp_path / "m.tif").is_file()
 
 
-def test_nonsense_is_refused(results: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected(results: Path, tmp_path: Path) -> None:
     folders = find_result_folders([results])
-    with pytest.raises(ConfigError, match=r"format 'xml' is not known\. Known are geojson"):
+    with pytest.raises(ConfigError, match=r"unknown format 'xml'\. Expected one of: geojson"):
         export_results(folders, tmp_path, ["geojson", "xml"], run=RunContext())
     with pytest.raises(ConfigError, match="--slide names one slide, but there are 2 results"):
         export_results(folders, tmp_path, ["mask"], slide=tmp_path / "section.tif", run=RunContext())
-    with pytest.raises(InputError, match="holds no results of slides"):
+    with pytest.raises(InputError, match="contains no results of slides"):
         find_result_folders([tmp_path / "results" / "section" / "result.zarr"])

@@ -1,4 +1,4 @@
-"""No output says anything reassuring of a prediction that is not valid; its headline says so first."""
+"""Outputs of invalid predictions start with the reason and contain nothing reassuring."""
 
 from __future__ import annotations
 
@@ -89,28 +89,32 @@ RISK = RiskPrediction(
 )
 
 
-def lines_of(tell: Any) -> list[str]:
-    heard: list[str] = []
-    report = SimpleNamespace(tell=lambda kind, text, **values: heard.append(text))
-    tell(SimpleNamespace(report=report))
-    return heard
+def lines_of(report_result: Any) -> list[str]:
+    lines: list[str] = []
+
+    def collect(kind: str, text: str, **values: object) -> None:
+        lines.append(text)
+
+    report = SimpleNamespace(emit=collect, emit_item=collect)
+    report_result(SimpleNamespace(report=report))
+    return lines
 
 
 @pytest.mark.parametrize("content", [NOTHING_FOUND, THIN], ids=["nothing found", "a thin one"])
 def test_the_command_line_about_a_slide(content: dict[str, Any]) -> None:
-    said = lines_of(
+    texts = lines_of(
         lambda current: _report_slide(current, SlideStatus(Path("puma.tif"), Path("puma"), "done", content))
     )
-    assert said[0].startswith("puma: Not valid: ")
-    assert not [one for one in said if REASSURING.search(one)], said
+    assert texts[0].startswith("puma: Not valid: ")
+    assert not [one for one in texts if REASSURING.search(one)], texts
     assert describe_depth(content).startswith("Not valid: ")
 
 
-def test_the_command_line_about_a_valid_slide_says_what_was_found() -> None:
+def test_the_command_line_reports_a_valid_slide() -> None:
     content = {**THIN, "validity": Validity().to_json(), "depth": {**THIN["depth"], "validity": Validity().to_json()}}
-    said = lines_of(lambda current: _report_slide(current, SlideStatus(Path("a.tif"), Path("a"), "done", content)))
-    assert said[0] == "a: melanoma 0.08; 1 lesion"
-    assert "T1a" in said[1]
+    texts = lines_of(lambda current: _report_slide(current, SlideStatus(Path("a.tif"), Path("a"), "done", content)))
+    assert texts[0] == "a: melanoma 0.08; 1 lesion"
+    assert "T1a" in texts[1]
 
 
 def test_the_table_of_slides() -> None:
@@ -120,9 +124,9 @@ def test_the_table_of_slides() -> None:
     assert row["probability"] == 0.08
 
 
-def test_a_result_from_before_is_judged_by_what_it_says() -> None:
-    told = {"mpp": [16.8, 16.8], "tile_mpp": [16.8, 16.8], "model": {"name": "m", "mpp": 0.5}}
-    assert read_slide_validity(told).codes == ("scale",)
+def test_the_validity_of_older_results() -> None:
+    stored = {"mpp": [16.8, 16.8], "tile_mpp": [16.8, 16.8], "model": {"name": "m", "mpp": 0.5}}
+    assert read_slide_validity(stored).codes == ("scale",)
     warned = {"warnings": ["'tile-demo' is a demonstration: it means nothing", "out of distribution: 90 %"]}
     assert read_slide_validity(warned).codes == ("demonstration", "out_of_distribution")
     assert read_slide_validity({}).valid
@@ -144,14 +148,14 @@ def test_the_page_of_a_slide(content: dict[str, Any], tmp_path: Path) -> None:
     assert "0.08" in page  # folded away
 
 
-def test_a_page_that_has_nothing_to_say_does_not_say_that_nothing_was_found(tmp_path: Path) -> None:
+def test_an_empty_page_is_an_error(tmp_path: Path) -> None:
     write_json(tmp_path / "result.json", NOTHING_FOUND)
     with pytest.raises(InputError, match="Not valid: ") as refused:
         write_slide_report(tmp_path / "page.html", tmp_path)
     assert "invasive" not in str(refused.value)
 
 
-def test_a_risk_without_a_place_does_not_say_that_nothing_was_found(tmp_path: Path) -> None:
+def test_a_risk_without_patches_is_an_error(tmp_path: Path) -> None:
     import tifffile
 
     tifffile.imwrite(tmp_path / "puma.tif", np.full((64, 64, 3), 200, np.uint8), photometric="rgb", tile=(32, 32))
@@ -160,10 +164,10 @@ def test_a_risk_without_a_place_does_not_say_that_nothing_was_found(tmp_path: Pa
     assert not REASSURING.search(str(refused.value))
 
 
-def test_the_risk_in_words_table_and_json() -> None:
-    said = lines_of(lambda current: _report_risk(current, f"puma: {RISK.headline}", RISK, {"case": "puma"}))
-    assert said[0].startswith("puma: Not valid: ")
-    assert not [one for one in said if REASSURING.search(one)], said
+def test_the_risk_as_text_table_and_json() -> None:
+    texts = lines_of(lambda current: _report_risk(current, f"puma: {RISK.headline}", RISK, {"case": "puma"}))
+    assert texts[0].startswith("puma: Not valid: ")
+    assert not [one for one in texts if REASSURING.search(one)], texts
     row = risk_row(RiskOutcome("puma", Path("puma.tif"), RISK))
     assert (row["valid"], row["probability"]) == ("false", 0.08)
     assert str(row["verdict"]).startswith("Not valid: ")
@@ -191,7 +195,7 @@ def test_a_photograph_without_a_lesion(tmp_path: Path) -> None:
     assert "No lesion" not in text
 
 
-def test_a_scale_that_is_far_off_is_refused_with_what_to_do() -> None:
+def test_an_implausible_scale_is_rejected() -> None:
     size = PixelSize(16.8, 16.8)
     levels = (LevelInfo(800, 800, 1.0),)
     model = TileModelInfo("own", "classification", ("benign", "melanoma"), 128, 0.5)

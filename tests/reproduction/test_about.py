@@ -39,22 +39,22 @@ def learnt(name: str, value: float) -> RowResult:
     return RowResult(read_paper("P2").rows[name], 0.5, [image, {**image, "group": "b"}], 1000, ())
 
 
-def test_no_sentence_says_where_a_file_lies(work: ReproductionContext, tmp_path: Path) -> None:
+def test_notes_contain_no_folders(work: ReproductionContext, tmp_path: Path) -> None:
     failed = {"unet": f"cannot read {tmp_path / 'somebody' / 'isic2017' / 'a.jpg'}, nor {work.folder.out / 'rows'}"}
-    said = " ".join(page_notes(work, failed, []))
-    assert str(tmp_path) not in said
-    assert "--data ROLE=ph2." in said
-    assert f"cannot read isic2017{os.sep}a.jpg, nor out{os.sep}rows" in said
+    text = " ".join(page_notes(work, failed, []))
+    assert str(tmp_path) not in text
+    assert "--data ROLE=ph2." in text
+    assert f"cannot read isic2017{os.sep}a.jpg, nor out{os.sep}rows" in text
 
 
-def test_rows_that_had_to_wait_are_named_until_they_are_done(work: ReproductionContext) -> None:
+def test_waiting_rows_are_listed_until_they_are_done(work: ReproductionContext) -> None:
     plan = work.plan.model_copy(update={"rows": (PlannedRow(name="unet", waits=True),), "late": ("unet waits.",)})
     waiting = replace(work, plan=plan)
     assert "unet waits." in page_notes(waiting, {}, [learnt("simple-cnn", 0.9)])
     assert "unet waits." not in page_notes(waiting, {}, [learnt("unet", 0.9)])
 
 
-def test_the_best_model_and_the_rows_that_are_missing_are_next(work: ReproductionContext) -> None:
+def test_next_steps_name_the_best_model_and_missing_rows(work: ReproductionContext) -> None:
     steps = [
         step.command for step in next_steps(work, {"unetpp": "time"}, [learnt("simple-cnn", 0.9), learnt("unet", 0.5)])
     ]
@@ -82,12 +82,10 @@ def test_a_row_of_one_epoch_has_no_curve_and_is_named(
         for picture in draw_figures(work, [learnt("simple-cnn", 0.9), learnt("random", 0.1)])
     }
     assert drawn == ["Simple CNN"]
-    assert pictures["Curves of learning"].endswith(" Not drawn, as they learn for a single epoch: Random.")
+    assert pictures["Learning curves"].endswith(" Not shown, since they are trained for a single epoch: Random.")
 
 
-def test_sample_outputs_are_named_by_the_set_that_they_show(
-    work: ReproductionContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sample_predictions_are_titled_by_data_set(work: ReproductionContext, monkeypatch: pytest.MonkeyPatch) -> None:
     named: list[str] = []
     monkeypatch.setattr(figures, "_sample_pictures", lambda *of: {"Photograph": {}})
     monkeypatch.setattr(figures, "draw_samples", lambda answers, names, path: named.append(names))

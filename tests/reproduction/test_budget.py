@@ -35,7 +35,7 @@ def test_steps_fill_the_time_and_no_more(seconds: float, steps: int) -> None:
 
 
 @pytest.mark.parametrize("images", [60, 600, 9000])
-def test_no_plan_has_fewer_steps_than_learning_takes(images: int) -> None:
+def test_plans_have_the_minimum_steps(images: int) -> None:
     rows = candidates(images)
     for seconds in (100, 400, 1800, 1e6):
         found = choose_size(rows, seconds)
@@ -45,7 +45,7 @@ def test_no_plan_has_fewer_steps_than_learning_takes(images: int) -> None:
     assert choose_size(candidates(60), 10) is None
 
 
-def test_the_costliest_rows_wait_with_those_that_need_them() -> None:
+def test_the_slowest_rows_wait_with_those_that_need_them() -> None:
     found = choose_size(candidates(500, {"deeplab-xception": 1.0, "transfer-d": 0.5}), 500)
     assert found is not None
     assert found.waiting == ("deeplab-xception", "transfer-d", "transfer-d-then-m")

@@ -24,20 +24,20 @@ def found(name: str, skill: float) -> RowResult:
 
 
 @pytest.mark.parametrize(
-    ("skills", "said"),
+    ("skills", "text"),
     [
-        ((0.6, 0.7, 0.9), "Here it is so in all of them, on all images together"),
+        ((0.6, 0.7, 0.9), "Here it holds for all metrics, on all images together"),
         ((0.6, 0.9, 0.7), "it is so in none of them, not in AC "),
     ],
 )
-def test_a_claim_is_held_against_both_tables(skills: tuple[float, ...], said: str) -> None:
+def test_a_claim_is_compared_with_both_tables(skills: tuple[float, ...], text: str) -> None:
     rows = [found(name, skill) for name, skill in zip(("a-only", "b-only", "adapted"), skills, strict=True)]
     (sentence,) = describe_claims(PAPER, rows)
     assert TABLE in sentence
-    assert said in sentence
+    assert text in sentence
 
 
-def test_without_all_rows_of_ours_only_the_papers_table_is_looked_at() -> None:
+def test_without_our_rows_only_the_papers_table_is_compared() -> None:
     (sentence,) = describe_claims(PAPER, [found("a-only", 0.6)])
     assert sentence.endswith(TABLE)
     assert describe_claims(read_paper("P4"), []) == []

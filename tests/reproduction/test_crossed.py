@@ -32,7 +32,7 @@ def tables(folder: Path) -> dict[int, list[dict[str, str]]]:
     return {fold: read_table(folder / f"folds/fold-{fold}/moles/dataset.csv") for fold in (1, 2, 3)}
 
 
-def test_each_patient_is_judged_once_and_never_by_a_network_that_saw_them(dealt: Path) -> None:
+def test_each_patient_is_tested_once_and_not_by_its_own_network(dealt: Path) -> None:
     judged = defaultdict(list)
     for rows in tables(dealt).values():
         assert len({(row["patient_id"], row["split"]) for row in rows}) == len({row["patient_id"] for row in rows})
@@ -41,7 +41,7 @@ def test_each_patient_is_judged_once_and_never_by_a_network_that_saw_them(dealt:
     assert {tuple(sorted(splits)) for splits in judged.values()} == {("test", "train", "train")}
 
 
-def test_melanomas_are_dealt_out_evenly(dealt: Path) -> None:
+def test_folds_are_stratified(dealt: Path) -> None:
     counts = [sum(row["melanoma"] == "1" for row in rows if row["split"] == "test") for rows in tables(dealt).values()]
     assert sum(counts) == 8
     assert max(counts) - min(counts) <= 2  # two images a patient
@@ -49,7 +49,7 @@ def test_melanomas_are_dealt_out_evenly(dealt: Path) -> None:
     assert (role.images, role.positives, role.groups, role.unanswered) == (24, 8, 12, 0)
 
 
-def test_the_tables_name_files_that_are_there_and_keep_the_columns(dealt: Path) -> None:
+def test_tables_contain_existing_files_and_all_columns(dealt: Path) -> None:
     with allow_outside_files():
         samples = read_dataset(dealt / "folds/fold-2/moles")
     assert all(sample.image.is_file() and sample.mask and sample.mask.is_file() for sample in samples)
@@ -57,7 +57,7 @@ def test_the_tables_name_files_that_are_there_and_keep_the_columns(dealt: Path) 
     assert {"age", "sex", "site"} <= {*row}
 
 
-def test_a_table_for_adaptation_holds_no_answer_and_nothing_that_is_judged(dealt: Path) -> None:
+def test_tables_for_adaptation_contain_no_labels_or_test_images(dealt: Path) -> None:
     for fold, rows in tables(dealt).items():
         path = dealt / f"folds/fold-{fold}/unlabelled/moles/dataset.csv"
         with path.open(newline="", encoding="utf-8") as table:
@@ -68,7 +68,7 @@ def test_a_table_for_adaptation_holds_no_answer_and_nothing_that_is_judged(dealt
         assert not any("melanoma" in text for row in hidden for text in row.values())
 
 
-def test_images_without_an_answer_and_copies_are_in_no_fold(tmp_path: Path, moles: Callable[..., Path]) -> None:
+def test_images_without_a_label_and_duplicates_are_in_no_fold(tmp_path: Path, moles: Callable[..., Path]) -> None:
     folder = moles(tmp_path / "moles", 24)
     rows = read_table(folder / "dataset.csv")
     rows[0] |= {"melanoma": "", "diagnosis": ""}
@@ -81,7 +81,7 @@ def test_images_without_an_answer_and_copies_are_in_no_fold(tmp_path: Path, mole
     assert {row["split"] for row in tables(tmp_path)[1] if not row["fold"]} == {"no answer", "duplicate"}
 
 
-def test_one_class_alone_is_refused(tmp_path: Path, moles: Callable[..., Path]) -> None:
+def test_one_class_is_rejected(tmp_path: Path, moles: Callable[..., Path]) -> None:
     folder = moles(tmp_path / "moles", 12)
     rows = [{**row, "melanoma": "0"} for row in read_table(folder / "dataset.csv")]
     write_table(folder / "dataset.csv", rows)
@@ -101,5 +101,5 @@ def test_one_class_alone_is_refused(tmp_path: Path, moles: Callable[..., Path]) 
         ({}, ""),
     ],
 )
-def test_the_answer_is_the_column_or_else_the_diagnosis(row: dict[str, str], answer: str) -> None:
+def test_the_label_is_the_column_or_else_the_diagnosis(row: dict[str, str], answer: str) -> None:
     assert row_label(row) == answer

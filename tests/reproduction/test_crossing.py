@@ -58,7 +58,7 @@ def table_of(out: Path) -> dict[tuple[str, str], dict[str, str]]:
     return {(row["row"], row["data_sets"]): row for row in read_table(out / "tables.csv")}
 
 
-def test_every_image_is_answered_once_by_a_network_that_has_not_seen_its_patient(
+def test_every_image_is_predicted_once_by_a_network_not_trained_on_its_patient(
     done: tuple[Reproduction, Path],
 ) -> None:
     found, out = done
@@ -80,7 +80,7 @@ def test_each_row_is_tested_on_each_set_and_on_both(done: tuple[Reproduction, Pa
         assert counts == ["60", "60", "120"]
     assert rows["adapted", "one"]["COV"] != ""
     assert rows["table-alone", "one"]["COV"] == ""
-    assert float(rows["table-alone", "one; other"]["AUC"]) > 95  # the age says it all
+    assert float(rows["table-alone", "one; other"]["AUC"]) > 95  # determined by the age
     assert 35 < float(rows["data-set-alone", "one"]["AUC"]) < 65
     assert float(rows["adapt-none", "one"]["AUC"]) == float(rows["a-only", "one"]["AUC"])
 
@@ -93,7 +93,7 @@ def test_the_second_step_starts_from_the_network_of_the_same_fold(done: tuple[Re
         assert [Path(folder).name for folder in recipe.data.datasets] == ["one", "other"]
 
 
-def test_each_fold_is_calibrated_by_images_of_its_own_draw(done: tuple[Reproduction, Path]) -> None:
+def test_each_fold_is_calibrated_on_different_images(done: tuple[Reproduction, Path]) -> None:
     drawn = []
     for fold in range(1, FOLDS + 1):
         recipe = read_toml(done[1] / f"rows/a-only/fold-{fold}/config.toml", TrainRecipe)
@@ -104,7 +104,7 @@ def test_each_fold_is_calibrated_by_images_of_its_own_draw(done: tuple[Reproduct
     assert len(every) > 0.6 * sum(map(len, drawn))  # of one and the same draw it would be little more than one of them
 
 
-def test_adaptation_sees_the_other_set_without_its_answers(done: tuple[Reproduction, Path]) -> None:
+def test_adaptation_uses_the_other_data_set_without_labels(done: tuple[Reproduction, Path]) -> None:
     recipe = read_toml(done[1] / "rows/adapt-coral/fold-2/config.toml", TrainRecipe)
     assert recipe.classification is not None
     (to,) = recipe.classification.adaptation.to
@@ -114,13 +114,15 @@ def test_adaptation_sees_the_other_set_without_its_answers(done: tuple[Reproduct
         assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
 
 
-def test_tables_figures_and_page_are_there(done: tuple[Reproduction, Path]) -> None:
+def test_tables_figures_and_page_are_written(done: tuple[Reproduction, Path]) -> None:
     _, out = done
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "The AUC on both sets together rewards knowing the set" in text
-    assert "Its own table says otherwise: SE 92.35 against 67.05, AUC 77.21 against 70.95." in text
+    assert "Its own table contradicts this: SE 92.35 compared with 67.05, AUC 77.21 compared with 70.95." in text
     assert "60 images of 30 patients or lesions, 20 melanomas, in 5 folds" in text
-    assert "A, then A and B (adapted), EfficientNet-Lite0 less A only, EfficientNet-Lite0, on the same images: " in text
+    assert (
+        "A, then A and B (adapted), EfficientNet-Lite0 minus A only, EfficientNet-Lite0, on the same images: " in text
+    )
     figures = {path.name for path in (out / "figures").glob("*.png")}
     drawn = ("roc", "confusion", "reliability", "samples")
     assert {f"{kind}-{table}.png" for kind in drawn for table in ("models", "adaptation")} <= figures
@@ -128,7 +130,7 @@ def test_tables_figures_and_page_are_there(done: tuple[Reproduction, Path]) -> N
     assert not list(out.glob("rows/*/fold-*/checkpoints"))
 
 
-def test_a_stop_keeps_the_folds_that_are_done(sets: Path, tmp_path: Path, patched: Patched) -> None:
+def test_cancelling_keeps_the_completed_folds(sets: Path, tmp_path: Path, patched: Patched) -> None:
     run = RunContext()
 
     def stop(recipe: TrainRecipe, out: Path, **_: object) -> None:
@@ -149,18 +151,18 @@ def test_a_stop_keeps_the_folds_that_are_done(sets: Path, tmp_path: Path, patche
     assert [item.row.name for item in found.results] == ["b-only"]
 
 
-def test_killed_between_folds_it_ends_as_if_nothing_had_happened(sets: Path, tmp_path: Path, patched: Patched) -> None:
+def test_a_killed_cross_validation_is_resumed(sets: Path, tmp_path: Path, patched: Patched) -> None:
     script = (
         "from pathlib import Path; from conftest import patched; from test_crossing import *\n"
         f"with patched(pause=0.5): reproduce(options(Path({str(sets)!r}), 'a-only'), Path({str(tmp_path / 'out')!r}), "
         "run=RunContext())"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    with (tmp_path / "said.txt").open("wb") as said:
-        life = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=said, stderr=said)
+    with (tmp_path / "log.txt").open("wb") as log:
+        life = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=log, stderr=log)
     second, end = tmp_path / "out/rows/a-only/judged-2", time.monotonic() + 300
     while not second.is_dir():
-        assert life.poll() is None, (tmp_path / "said.txt").read_text()
+        assert life.poll() is None, (tmp_path / "log.txt").read_text()
         assert time.monotonic() < end
         time.sleep(0.01)
     life.send_signal(signal.SIGKILL)
@@ -174,7 +176,9 @@ def test_killed_between_folds_it_ends_as_if_nothing_had_happened(sets: Path, tmp
     assert table_of(tmp_path / "out") == table_of(tmp_path / "whole")
 
 
-def test_a_row_whose_start_failed_is_named_and_the_others_go_on(sets: Path, tmp_path: Path, patched: Patched) -> None:
+def test_a_row_whose_start_failed_is_reported_and_the_others_continue(
+    sets: Path, tmp_path: Path, patched: Patched
+) -> None:
     def fail(recipe: TrainRecipe, out: Path, **_: object) -> None:
         if "a-only" in out.parts:
             raise InputError("no network today")
@@ -190,7 +194,7 @@ def test_a_row_whose_start_failed_is_named_and_the_others_go_on(sets: Path, tmp_
     assert [item.row.name for item in found.results] == ["b-only"]
 
 
-def test_predicted_regions_are_drawn_by_a_model_and_a_lesion_that_is_not_found_is_said(
+def test_predicted_masks_are_used_and_missing_lesions_are_noted(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
 ) -> None:
     import numpy as np
@@ -202,17 +206,17 @@ def test_predicted_regions_are_drawn_by_a_model_and_a_lesion_that_is_not_found_i
         found = reproduce(options(sets, "cls-lite0-predicted", paper="P2"), tmp_path / "out", run=RunContext())
     remarks = {item.row.name: item.remark for item in found.results}
     assert remarks["cls-lite0"] == ""
-    assert remarks["cls-lite0-predicted"] == "no lesion found in 60 of 60: the whole photograph was taken"
+    assert remarks["cls-lite0-predicted"] == "no lesion found in 60 of 60: the whole photograph was used"
     judgement = json.loads((tmp_path / "out/judged/cls-lite0-predicted/judgement.json").read_text(encoding="utf-8"))
     assert judgement["failed"] == {}
     assert len(judgement["folds"]) == FOLDS
 
 
-def test_the_plan_lets_costly_rows_wait_where_there_is_no_time(sets: Path, patched: Patched) -> None:
+def test_slow_rows_wait_if_there_is_no_time(sets: Path, patched: Patched) -> None:
     with patched():
         asked = options(sets, "a-only", "b-only", "data-set-alone").model_copy(update={"minutes": 1})
         plan = check(asked, run=RunContext()).plan
     assert {row.name for row in plan.rows if row.waits} == {"a-only", "b-only"}
-    assert "wait for time that the others leave" in plan.late[0]
+    assert "run only if the others leave time" in plan.late[0]
     tables = {"P1": 55, "P2": 80, "P3": 63, "P4": 40}
     assert {paper: ReproduceOptions(paper=paper, budget="small").limit for paper in tables} == tables

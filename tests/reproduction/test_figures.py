@@ -36,11 +36,11 @@ class _NoFile:
     ("sizes", "moved"),
     [((1e5, 1e6, 1e7), (1e5, 1e6, 1e7)), ((1e6, 1e6), (1e6, 10 ** (6 + MIN_DISTANCE**2))), ((5e6,), (5e6,)), ((), ())],
 )
-def test_points_have_room(sizes: tuple[float, ...], moved: tuple[float, ...]) -> None:
+def test_points_do_not_overlap(sizes: tuple[float, ...], moved: tuple[float, ...]) -> None:
     assert spread_sizes(sizes) == pytest.approx(list(moved))
 
 
-def test_points_of_one_size_stand_apart_in_their_order() -> None:
+def test_points_of_the_same_size_keep_their_order() -> None:
     placed = spread_sizes([4e5, 1e8, 4e5, 3.9e5])
     assert placed[3] == 3.9e5
     assert placed[3] < placed[0] < placed[2] < placed[1]
@@ -59,7 +59,7 @@ def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) ->
     assert left[1] < right[0]
 
 
-def test_curves_differ_in_colour_or_line_and_in_marker(figure: list[Figure]) -> None:
+def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> None:
     rows = [{"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_jaccard": 0.5} for epoch in range(3)]
     draw_curves({f"row {number}": rows for number in range(14)}, ("tuning_jaccard", "Jaccard"), Path("none.png"))
     lines = figure[0].axes[0].get_lines()

@@ -17,7 +17,7 @@ from napari_melanoma.reproduction.split import RoleData
 
 
 @pytest.mark.usefixtures("planned")
-def test_weights_that_a_user_has_are_started_from(sets: Path, tmp_path: Path) -> None:
+def test_provided_weights_are_used_as_start(sets: Path, tmp_path: Path) -> None:
     name, file = "pascal_voc_mobilenetv2", tmp_path / "deeplabv3_mnv2_pascal.tar.gz"
     file.write_bytes(b"weights")
     options = ReproduceOptions(
@@ -29,11 +29,11 @@ def test_weights_that_a_user_has_are_started_from(sets: Path, tmp_path: Path) ->
     assert complete_recipe(work, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == str(file)
     without = ReproductionContext(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
     assert complete_recipe(without, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == "none"
-    for wrong, said in (
-        (f"{name}=nowhere.tar.gz", "no file of weights.*http"),
+    for wrong, message in (
+        (f"{name}=nowhere.tar.gz", "the file of weights nowhere.* does not exist.*http"),
         ("imagenet=x", "no weights 'imagenet'"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             check(options.model_copy(update={"weights": (wrong,)}), run=RunContext())
 
 

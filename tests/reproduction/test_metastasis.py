@@ -52,7 +52,7 @@ def answers(out: Path, row: str) -> list[dict[str, str]]:
     return read_table(out / f"judged/{row}/per_image.csv")
 
 
-def test_who_is_kept_apart_is_seen_by_no_fold_and_judged_once(done: tuple[Reproduction, Path]) -> None:
+def test_untouched_patients_are_in_no_fold_and_evaluated_once(done: tuple[Reproduction, Path]) -> None:
     found, out = done
     assert found.missing.failed == {}
     for fold in range(1, FOLDS + 1):
@@ -60,12 +60,12 @@ def test_who_is_kept_apart_is_seen_by_no_fold_and_judged_once(done: tuple[Reprod
         apart = {row["image_id"] for row in rows if row["split"] == "untouched"}
         assert apart == {f"p{index}" for index in range(APART)}
     for row in ("breslow", "multi-modal"):
-        said = answers(out, row)
-        assert len(said) == len({one["image_id"] for one in said}) == PATIENTS
-        assert sum(one["part"] == "untouched" for one in said) == APART
+        images = answers(out, row)
+        assert len(images) == len({one["image_id"] for one in images}) == PATIENTS
+        assert sum(one["part"] == "untouched" for one in images) == APART
 
 
-def test_the_answer_to_who_is_kept_apart_is_the_mean_of_all_folds(done: tuple[Reproduction, Path]) -> None:
+def test_the_prediction_for_untouched_patients_is_the_mean_of_all_folds(done: tuple[Reproduction, Path]) -> None:
     _, out = done
     each = [
         {one["image_id"]: float(one["probability"]) for one in read_table(path)}
@@ -77,17 +77,17 @@ def test_the_answer_to_who_is_kept_apart_is_the_mean_of_all_folds(done: tuple[Re
     assert len({fold["p3"] for fold in each}) == FOLDS  # five networks
 
 
-def test_a_logistic_regression_of_depth_finds_what_depth_tells(done: tuple[Reproduction, Path]) -> None:
+def test_a_logistic_regression_of_depth_recovers_its_effect(done: tuple[Reproduction, Path]) -> None:
     rows = {(row["row"], row["data_sets"]): row for row in read_table(done[1] / "tables.csv")}
     area = float(rows["breslow", "cohort, cross-validated"]["AUC"])
     assert 60 < area < 95
-    assert float(rows["clark", "cohort, cross-validated"]["AUC"]) > 95  # the level says it all here
+    assert float(rows["clark", "cohort, cross-validated"]["AUC"]) > 95  # determined by the level
     assert rows["breslow", "cohort, cross-validated"]["n"] == str(PATIENTS - APART)
     assert rows["breslow", "cohort, untouched test set"]["n"] == str(APART)
     assert rows["breslow", "cohort, untouched test set"]["paper_AUC"] == "75.00"
 
 
-def test_the_control_has_the_same_images_and_answers_dealt_out_anew(done: tuple[Reproduction, Path]) -> None:
+def test_the_control_has_the_same_images_and_permuted_labels(done: tuple[Reproduction, Path]) -> None:
     true, control = (
         {row["image_id"]: row for row in read_table(done[1] / f"folds/{place}fold-1/cohort/dataset.csv")}
         for place in ("", "control/")
@@ -98,29 +98,29 @@ def test_the_control_has_the_same_images_and_answers_dealt_out_anew(done: tuple[
     assert sum(row["metastasis"] == "1" for row in control.values()) == PATIENTS // 2
     text = (done[1] / "tables.md").read_text(encoding="utf-8")
     assert "Multi-modal, random labels, cross-validated: AUC" in text
-    assert "holds 50, as it must" in text
+    assert "includes 50, as expected" in text
 
 
 def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduction, Path]) -> None:
     text = (done[1] / "tables.md").read_text(encoding="utf-8")
     for where in ("cross-validated", "untouched test set"):
-        said = "Multi-modal, measured depth less Breslow: depth alone, logistic regression, on the same images, "
-        assert f"{said}{where}: AC" in text
-    assert "12 more, 6 with metastasis, are kept from all folds" in text
+        pair = "Multi-modal, measured depth less Breslow: depth alone, logistic regression, on the same images, "
+        assert f"{pair}{where}: AC" in text
+    assert "12 more, 6 with metastasis, are in no fold" in text
 
 
-def test_figures_speak_of_metastasis(done: tuple[Reproduction, Path]) -> None:
+def test_figures_name_the_target(done: tuple[Reproduction, Path]) -> None:
     figures = {path.name for path in (done[1] / "figures").glob("*.png")}
     assert {"roc-methods.png", "confusion-methods.png", "bars-folds.png", "bars-untouched.png"} <= figures
     page = (done[1] / "tables.html").read_text(encoding="utf-8")
-    assert "Metastasis is said at a probability of one half" in page
-    assert "Melanoma is said" not in page
+    assert "Metastasis is predicted from a probability of one half" in page
+    assert "Melanoma is predicted" not in page
 
 
-def test_without_data_a_phantom_cohort_is_drawn_and_that_is_said(
+def test_without_data_a_phantom_cohort_is_generated_with_a_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
 ) -> None:
-    drawn, told = [], []
+    drawn, reported = [], []
 
     def draw(asked: object, folder: Path, run: RunContext) -> None:
         drawn.append(write_cohort(folder))
@@ -129,7 +129,7 @@ def test_without_data_a_phantom_cohort_is_drawn_and_that_is_said(
 
     def hear(progress: Progress) -> None:
         if isinstance(progress, Milestone):
-            told.append(progress.message)
+            reported.append(progress.message)
 
     monkeypatch.setattr(request, "_draw", draw)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("breslow",))
@@ -141,8 +141,8 @@ def test_without_data_a_phantom_cohort_is_drawn_and_that_is_said(
     assert drawn == [tmp_path / "out/phantom-cohort"]
     assert [row.name for row in planned.rows] == ["breslow"]
     assert "PHANTOM COHORT" in planned.notices[0]
-    assert sum("PHANTOM COHORT" in one for one in told) == 3  # before it is drawn, and whenever work begins
+    assert sum("PHANTOM COHORT" in one for one in reported) == 3  # before it is generated, and at each start
     text = (tmp_path / "out/tables.md").read_text(encoding="utf-8")
-    assert "patients who never were" in text
-    assert "from all that the law looks at 95.0, from depth 75.0" in text
-    assert (tmp_path / "out/folds/fold-1/phantom-cohort/cohort.json").is_file()  # whoever learns there says so
+    assert "synthetic patients, generated by this program" in text
+    assert "from all variables of the simulated law 95.0, from depth 75.0" in text
+    assert (tmp_path / "out/folds/fold-1/phantom-cohort/cohort.json").is_file()  # marks the patients as synthetic

@@ -12,7 +12,7 @@ from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
 
 
-def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_measurement_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     seen: list[int] = []

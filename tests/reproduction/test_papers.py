@@ -66,7 +66,7 @@ GRIDS = {
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 
 
-def test_every_row_has_the_figures_of_its_paper() -> None:
+def test_every_row_has_the_results_of_its_paper() -> None:
     names = ("T", "TJA", "JA", "DI", "AC", "SE", "SP")
     best = {row.name: row.file.paper[""] for row in read_paper("P4").select(()) if row.file.table == "best"}
     assert {name: tuple(figures[key] for key in names) for name, figures in best.items()} == P4
@@ -126,7 +126,7 @@ def test_the_rows_that_a_row_needs_come_with_it() -> None:
         read_paper("P9")
 
 
-def test_the_papers_own_run_ends_with_a_cycle_and_its_patience_outlasts_the_longest() -> None:
+def test_the_full_training_ends_with_a_cycle_and_has_enough_patience() -> None:
     for row in read_paper("P4").rows.values():
         if row.file.learn:
             recipe = row.recipe("full", data={"datasets": ["m"]}, model={"start": "none"})
@@ -137,7 +137,7 @@ def test_the_papers_own_run_ends_with_a_cycle_and_its_patience_outlasts_the_long
             assert recipe.patience > cycles[-1]
 
 
-def test_no_row_stands_before_one_that_it_needs() -> None:
+def test_rows_come_after_those_that_they_need() -> None:
     assert read_paper("P4").rows["transfer-d-then-m"].file.needs == ("transfer-d",)
     assert read_paper("P4").rows["unet"].file.needs == ()  # one that is only compared with is not needed
     for paper in map(read_paper, papers()):
@@ -148,7 +148,7 @@ def test_no_row_stands_before_one_that_it_needs() -> None:
             assert {*row.file.roles} <= {*paper.file.roles}
 
 
-def test_every_figure_of_a_paper_is_one_that_its_kind_of_row_has() -> None:
+def test_results_of_papers_are_metrics_of_their_rows() -> None:
     for paper in map(read_paper, papers()):
         for row in paper.rows.values():
             known = set(kinds()[row.file.kind].metrics)

@@ -16,7 +16,7 @@ from napari_melanoma.reproduction.split import RoleData
 from napari_melanoma.training import batch_size
 
 
-def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "_fastest_seconds", lambda work, device, clock: 0.05)
     monkeypatch.setattr(batch_size, "MAX_PROBE_IMAGES", 2)
     monkeypatch.setattr(planner, "ROUNDS", 1)
@@ -35,7 +35,7 @@ def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.Monke
     assert plan.seconds < 40 * 60
     short = planned(5)
     assert [row.name for row in short.rows if row.waits] == ["unetpp"]
-    assert "unetpp waits for time that the others leave. All rows need about" in short.late[0]
+    assert "unetpp runs only if the others leave time. All rows need about" in short.late[0]
     assert {row.epochs for row in short.rows} == {100}
-    with pytest.raises(RunError, match=r"no row can learn anything: each needs 300 steps.*--minutes \d+"):
+    with pytest.raises(RunError, match=r"too short for any row: each needs at least 300 steps.*--minutes \d+"):
         planned(1)

@@ -23,24 +23,24 @@ def alone(count: int = 200) -> list[str]:
     return [str(number) for number in range(count)]
 
 
-def test_figures_are_those_of_scikit_learn() -> None:
+def test_metrics_match_scikit_learn() -> None:
     pooled = drawn()
     found = {name: estimate.mean for name, estimate in estimate_metrics(pooled, alone()).items()}
-    truth, said = pooled.truth, pooled.probability >= 0.5
+    truth, predicted = pooled.truth, pooled.probability >= 0.5
     assert found["AUC"] == pytest.approx(metrics.roc_auc_score(truth, pooled.probability))
     assert found["AP"] == pytest.approx(metrics.average_precision_score(truth, pooled.probability))
-    assert found["AC"] == pytest.approx(metrics.accuracy_score(truth, said))
-    assert found["PR"] == pytest.approx(metrics.precision_score(truth, said))
-    assert found["SE"] == pytest.approx(metrics.recall_score(truth, said))
-    assert found["SP"] == pytest.approx(metrics.recall_score(~truth, ~said))
-    assert found["F1"] == pytest.approx(metrics.f1_score(truth, said))
+    assert found["AC"] == pytest.approx(metrics.accuracy_score(truth, predicted))
+    assert found["PR"] == pytest.approx(metrics.precision_score(truth, predicted))
+    assert found["SE"] == pytest.approx(metrics.recall_score(truth, predicted))
+    assert found["SP"] == pytest.approx(metrics.recall_score(~truth, ~predicted))
+    assert found["F1"] == pytest.approx(metrics.f1_score(truth, predicted))
     assert found["SE90"] == pytest.approx(pooled.above[truth].mean())
     assert found["SP90"] == pytest.approx(1 - pooled.above[~truth].mean())
     assert found["COV"] == pytest.approx(pooled.covered.mean())
     assert found["CT"] == pytest.approx(pooled.several.mean())
 
 
-def test_calibration_error_is_that_of_every_other_page() -> None:
+def test_calibration_error_matches_the_metrics_package() -> None:
     pooled = drawn(197, decimals=6)
     error = expected_calibration_error(pooled.probability, pooled.truth)
     found = estimate_metrics(pooled, alone(197))["ECE"]
@@ -48,7 +48,7 @@ def test_calibration_error_is_that_of_every_other_page() -> None:
     assert found.low <= found.mean <= found.high
 
 
-def test_a_weight_is_an_image_drawn_so_often() -> None:
+def test_weights_equal_repeated_images() -> None:
     pooled = drawn(60)
     times = np.random.default_rng(1).integers(0, 4, 60)
     again = [np.repeat(values, times) for values in (pooled.truth, pooled.probability, *np.ones((3, 60)))]
@@ -60,7 +60,7 @@ def test_a_weight_is_an_image_drawn_so_often() -> None:
         assert weighted[name] == pytest.approx(repeated[name])
 
 
-def test_images_of_one_patient_are_no_independent_witnesses() -> None:
+def test_images_of_one_patient_are_not_independent() -> None:
     one = drawn(100)
     thrice = PooledPredictions(
         *(np.tile(v, 3) for v in (one.truth, one.probability, one.above, one.covered, one.several))
@@ -72,13 +72,13 @@ def test_images_of_one_patient_are_no_independent_witnesses() -> None:
     assert not nothing.has_interval
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+def test_intervals_have_their_nominal_coverage() -> None:
     truth = metrics.roc_auc_score(drawn(20000, 1).truth, drawn(20000, 1).probability)
     found = [estimate_metrics(drawn(150, seed), alone(150))["AUC"] for seed in range(40)]
     assert sum(one.low <= truth <= one.high for one in found) >= 34
 
 
-def test_a_better_row_is_better_and_a_row_is_not_better_than_itself() -> None:
+def test_differences_between_rows() -> None:
     less = drawn(300, shift=0.1)
     more = PooledPredictions(
         less.truth, np.clip(less.probability + 0.4 * less.truth, 0, 1), *(np.full((3, 300), np.nan))
@@ -90,7 +90,7 @@ def test_a_better_row_is_better_and_a_row_is_not_better_than_itself() -> None:
     assert (same.mean, same.low, same.high) == (0, 0, 0)
 
 
-def test_constant_answers_have_an_area_of_one_half_and_no_hit() -> None:
+def test_constant_predictions_have_an_auc_of_one_half() -> None:
     one = drawn()
     never = PooledPredictions(one.truth, np.zeros(200), *np.full((3, 200), np.nan))
     found = estimate_metrics(never, alone())

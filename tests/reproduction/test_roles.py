@@ -1,4 +1,4 @@
-"""The roles of data sets: found by name or images, refused where these contradict, said where one is missing."""
+"""Roles of data sets: found by name or images, contradictions and missing roles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.request import fill_roles
 
 
-def test_sets_find_their_roles(sets: Path) -> None:
+def test_data_sets_are_assigned_to_roles(sets: Path) -> None:
     folders, notices = fill_roles(read_paper("P4"), [str(sets)], ("D", "M"))
     assert {role: [folder.name for folder in found] for role, found in folders.items()} == {
         "M": ["dermofit"],
@@ -25,11 +25,13 @@ def test_sets_find_their_roles(sets: Path) -> None:
     assert "HAM10000" in fill_roles(read_paper("P2"), [f"D={sets / 'unknown'}"], ("HAM10000",))[0]
 
 
-def test_a_name_that_the_images_contradict_is_refused(tmp_path: Path, spots: Callable[..., Path]) -> None:
+def test_a_name_that_contradicts_the_images_is_rejected(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder = spots(tmp_path / "all/isic2017", 2)
     rows = read_table(folder / "dataset.csv")
     write_table(folder / "dataset.csv", [{**row, "modality": "macroscopic"} for row in rows])
-    with pytest.raises(InputError, match=r"called like the dermoscopic set isic2017, but images of it are macroscopic"):
+    with pytest.raises(
+        InputError, match=r"has the name of the dermoscopic data set isic2017, but contains images that are macroscopic"
+    ):
         fill_roles(read_paper("P4"), [str(folder)], ("D",))
     spots(tmp_path / "all/isic2018", 2)
     found, notices = fill_roles(read_paper("P4"), [str(tmp_path / "all")], ("D",))
@@ -38,26 +40,24 @@ def test_a_name_that_the_images_contradict_is_refused(tmp_path: Path, spots: Cal
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("named", "message"),
     [
         (
             [],
-            "(?s)needs macroscopic.*Get .*Dermofit.* from http.*licence.*data import.*M=DATASET.*In their place: PAD",
+            "(?s)needs macroscopic.*Get .*Dermofit.* from http.*licence.*data import.*M=DATASET.*Alternatives: PAD",
         ),
         (["X=nowhere"], "no role 'X'"),
-        (["M=nowhere"], "no folder nowhere"),
-        (["{sets}/unknown"], "which role .*unknown plays.*--data M="),
-        (["{sets}/unknown/images"], "holds none"),
+        (["M=nowhere"], "the folder nowhere does not exist"),
+        (["{sets}/unknown"], "the role of .*unknown in P4 is unknown.*--data M="),
+        (["{sets}/unknown/images"], "contains none"),
     ],
 )
-def test_what_is_missing_is_said(sets: Path, named: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_missing_roles_are_described(sets: Path, named: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         fill_roles(read_paper("P4"), [text.format(sets=sets) for text in named], ("M", "D"))
 
 
-def test_a_control_takes_the_images_of_another_role_where_it_has_none_of_its_own(
-    tmp_path: Path, spots: Callable[..., Path]
-) -> None:
+def test_a_control_uses_the_images_of_another_role_by_default(tmp_path: Path, spots: Callable[..., Path]) -> None:
     paper, own, other = read_paper("P3"), spots(tmp_path / "own"), spots(tmp_path / "other")
     assert fill_roles(paper, (f"S={own}",), ("C",))[0] == {"S": (own,), "C": (own,)}
     assert fill_roles(paper, (f"S={own}", f"C={other}"), ("C", "S"))[0] == {"S": (own,), "C": (other,)}

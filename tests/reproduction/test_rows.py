@@ -14,9 +14,7 @@ from napari_melanoma.reproduction.run import has_time
 
 
 @pytest.mark.parametrize(("took_s", "time"), [(60, True), (100, True), (200, False)])
-def test_a_row_begins_where_it_ends_in_time_at_the_pace_of_those_before(
-    tmp_path: Path, took_s: int, time: bool
-) -> None:
+def test_a_row_starts_if_it_will_end_in_time(tmp_path: Path, took_s: int, time: bool) -> None:
     place = ReproductionFolder(tmp_path)
     rows = tuple(PlannedRow(name=name, epochs=10, fixed_s=0, epoch_s=10) for name in ("unet", "attention-unet"))
     plan = ReproductionPlan(paper="P4", budget="small", minutes=5, data={}, rows=rows)

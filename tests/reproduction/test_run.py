@@ -26,7 +26,7 @@ TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zer
 OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("transfer-d-then-m", "transfer-zero-shot"))
 
 
-def test_a_row_learns(
+def test_a_row_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spots: Callable[..., Path], two_steps: Callable[..., None]
 ) -> None:
     """The only test that notices where nothing is learnt: discs are found after a few steps."""
@@ -56,7 +56,7 @@ def table_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(table))
 
 
-def test_all_rows_learn_and_are_judged_alike(done: tuple[Reproduction, Path]) -> None:
+def test_all_rows_use_the_same_split(done: tuple[Reproduction, Path]) -> None:
     found, out = done
     assert [item.row.name for item in found.results] == list(TRANSFER)
     assert found.missing.failed == {}
@@ -72,7 +72,7 @@ def test_all_rows_learn_and_are_judged_alike(done: tuple[Reproduction, Path]) ->
     assert parent["fingerprint"] == read_bundle(out / "rows/transfer-d/bundle").fingerprint
 
 
-def test_the_tables_stand_side_by_side(done: tuple[Reproduction, Path]) -> None:
+def test_tables_of_paper_and_reproduction(done: tuple[Reproduction, Path]) -> None:
     _, out = done
     rows = {(row["row"], row["data_sets"]): row for row in table_of(out)}
     assert rows["transfer-m", "dermofit"]["paper_TJA"] == "72.97"
@@ -84,7 +84,7 @@ def test_the_tables_stand_side_by_side(done: tuple[Reproduction, Path]) -> None:
     assert "128 px instead of 512" in ours["reduced"]
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "| D, then M | Dermofit | dermofit | 2 |" in text
-    assert "D, then M less M only, on the same images: TJA " in text
+    assert "D, then M minus M only, on the same images: TJA " in text
     page = (out / "tables.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 4
     figures = {path.name for path in (out / "figures").glob("*.png")}
@@ -92,37 +92,39 @@ def test_the_tables_stand_side_by_side(done: tuple[Reproduction, Path]) -> None:
 
 
 @pytest.mark.usefixtures("planned")
-def test_another_reproduction_is_refused(done: tuple[Reproduction, Path], sets: Path) -> None:
+def test_another_reproduction_is_rejected(done: tuple[Reproduction, Path], sets: Path) -> None:
     for changed in ({"paper": "P2", "rows": ()}, {"budget": "full"}, {"rows": ()}):
-        with pytest.raises(RunError, match="holds another reproduction: P4, budget small, 5 rows"):
+        with pytest.raises(RunError, match="contains another reproduction: P4, budget small, 5 rows"):
             reproduce(OPTIONS.model_copy(update={"data": (str(sets),), **changed}), done[1], run=RunContext())
 
 
 @pytest.mark.usefixtures("planned")
-def test_other_data_weights_or_time_are_never_silently_ignored(done: tuple[Reproduction, Path], sets: Path) -> None:
+def test_other_data_weights_or_time_are_rejected(done: tuple[Reproduction, Path], sets: Path) -> None:
     out = begun(done[1], "other")
-    for changed, said in (
+    for changed, option in (
         ({"data": (f"M={sets / 'unknown'}", f"D={sets / 'isic2017'}")}, "other --data"),
         ({"data": (str(sets),), "weights": ("pascal_voc_xception=" + str(sets / "weights.pth"),)}, "other --weights"),
     ):
         (sets / "weights.pth").write_bytes(b"")
-        with pytest.raises(RunError, match=f"{said}.*data M=.*dermofit"):
+        with pytest.raises(RunError, match=f"{option}.*data M=.*dermofit"):
             reproduce(OPTIONS.model_copy(update=changed), out, run=RunContext())
-    said = []
+    messages = []
     late = reproduce(
         OPTIONS.model_copy(update={"data": (str(sets),), "minutes": 1e-3}),
         out,
-        run=RunContext(lambda progress: said.append(progress.message)),
+        run=RunContext(lambda progress: messages.append(progress.message)),
     )
-    assert said[0].startswith(f"{out} goes on as it began: 5 rows of P4")
+    assert messages[0].startswith(f"{out} continues: 5 rows of P4")
     assert late.missing.failed == {}
-    assert late.missing.late["transfer-d"] == "time: it would have ended after the 0.001 min."
-    assert late.missing.late["transfer-zero-shot"] == "time: it needs the row 'transfer-d', which there was none for."
+    assert late.missing.late["transfer-d"] == "time: it would exceed the limit of 0.001 min."
+    assert (
+        late.missing.late["transfer-zero-shot"] == "time: it needs the row 'transfer-d', for which there was no time."
+    )
     assert "Not run: transfer-d: time" in (out / "tables.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("planned")
-def test_a_check_writes_nothing_and_says_what_cannot_run(sets: Path, tmp_path: Path) -> None:
+def test_a_check_writes_nothing_and_lists_rows_that_cannot_run(sets: Path, tmp_path: Path) -> None:
     options = ReproduceOptions(paper="P4", data=(str(sets),), rows=("grid-mobilenetv2",), budget="small")
     plan = check(options, run=RunContext()).plan
     assert len(plan.rows) == 5
@@ -133,7 +135,7 @@ def test_a_check_writes_nothing_and_says_what_cannot_run(sets: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("planned")
-def test_a_row_that_fails_is_named_and_the_others_go_on(
+def test_a_failed_row_is_reported_and_the_others_continue(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(recipe: object, out: Path, **_: object) -> None:
@@ -152,12 +154,12 @@ def test_a_row_that_fails_is_named_and_the_others_go_on(
     }
     for name in ("tables.md", "tables.html"):
         text = (tmp_path / "out" / name).read_text(encoding="utf-8")
-        assert "No row has been judged." in text
+        assert "No row has been evaluated." in text
         assert "MemoryError: no room" in text
     assert table_of(tmp_path / "out") == []
 
 
-def test_a_stop_stops(done: tuple[Reproduction, Path]) -> None:
+def test_a_reproduction_can_be_cancelled(done: tuple[Reproduction, Path]) -> None:
     out = begun(done[1], "stopped")
     run = RunContext()
     run.cancel()
@@ -176,20 +178,18 @@ def begun(done: Path, name: str) -> Path:
     return out
 
 
-def test_killed_within_a_row_it_ends_as_if_nothing_had_happened(
-    done: tuple[Reproduction, Path], tmp_path: Path
-) -> None:
+def test_a_killed_reproduction_is_resumed(done: tuple[Reproduction, Path], tmp_path: Path) -> None:
     out = begun(done[1], "killed")
     words = ["reproduce", "P4", "--budget", "small", "--out", str(out)]
     rows = [word for row in OPTIONS.rows for word in ("--rows", row)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (tmp_path / "said.txt").open("wb") as said:
+    with (tmp_path / "log.txt").open("wb") as log:
         life = subprocess.Popen(
-            [sys.executable, "-m", "napari_melanoma", *words, *rows], env=environment, stdout=said, stderr=said
+            [sys.executable, "-m", "napari_melanoma", *words, *rows], env=environment, stdout=log, stderr=log
         )
     events, end = out / "rows/transfer-d/events.jsonl", time.monotonic() + 600
     while not (events.exists() and b'"epoch", ' in events.read_bytes()):
-        assert life.poll() is None, (tmp_path / "said.txt").read_text()
+        assert life.poll() is None, (tmp_path / "log.txt").read_text()
         assert time.monotonic() < end
         time.sleep(0.01)
     life.kill()

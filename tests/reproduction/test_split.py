@@ -18,7 +18,7 @@ from napari_melanoma.reproduction.split import read_split, write_split
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
-def test_one_split_without_patients_or_pictures_on_both_sides(tmp_path: Path, spots: Callable[..., Path]) -> None:
+def test_no_patient_or_image_is_on_both_sides(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder, paper = spots(tmp_path / "isic2016", 40), read_paper("P4")
     shutil.copy(folder / "images/s0.png", folder / "images/s39.png")
     write_split({"D": (folder,)}, paper.file.roles, None, tmp_path / "out", RunContext())
@@ -34,7 +34,7 @@ def test_one_split_without_patients_or_pictures_on_both_sides(tmp_path: Path, sp
     assert (less.learn, less.left_out, less.judged) == (10, found.learn - 10, found.judged)
 
 
-def test_a_named_split_is_kept(tmp_path: Path, spots: Callable[..., Path]) -> None:
+def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder = spots(tmp_path / "isic2016", 8)
     rows = read_table(folder / "dataset.csv")
     for number, row in enumerate(rows):

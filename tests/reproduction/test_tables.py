@@ -31,7 +31,7 @@ def written(row: RowResult) -> tuple[str, ...]:
     return paper_tables(read_paper("P4"), [row, found("r2-unet", judged("", "dermofit", 0.5), "other")])[0].rows[0]
 
 
-def test_images_of_two_sets_with_one_name_are_two_images() -> None:
+def test_images_with_the_same_name_in_two_data_sets() -> None:
     old = found("transfer-m", judged("", "dermofit", 0.5) + judged("", "smartskins", 0.9))
     new = found("transfer-zero-shot", judged("", "smartskins", 0.7) + judged("", "dermofit", 0.5))
     assert "JA -10.0 (" in noted([old, new])[0]
@@ -42,12 +42,12 @@ def test_images_of_two_sets_with_one_name_are_two_images() -> None:
 @pytest.mark.parametrize(
     ("images", "remark"),
     [
-        (judged("", "dermofit", 0, found="0"), "found no lesion in 3 of 3: learnt nothing; less"),
+        (judged("", "dermofit", 0, found="0"), "found no lesion in 3 of 3: training failed; less"),
         (judged("", "dermofit", 0.1, found="0") + judged("", "dermofit", 0.1, 1), "found no lesion in 3 of 4; less"),
         (judged("", "dermofit", 0.7), "less"),
     ],
 )
-def test_a_row_that_finds_nothing_is_no_result(images: list[dict[str, str]], remark: str) -> None:
+def test_a_row_that_finds_nothing_is_noted(images: list[dict[str, str]], remark: str) -> None:
     assert written(found("unet", images, "less"))[-1] == remark
 
 
@@ -57,7 +57,7 @@ def test_one_patient_gives_no_interval() -> None:
     assert np.isnan(one.estimates["JA"].low)
 
 
-def test_what_all_rows_have_in_common_is_said_once() -> None:
+def test_common_reductions_are_listed_once() -> None:
     images = judged("", "dermofit", 0.5)
     rows = [
         found("unet", images, "128 px", "8 channels"),
@@ -66,18 +66,18 @@ def test_what_all_rows_have_in_common_is_said_once() -> None:
     ]
     baseline = replace(rows[2], parameters=None)
     table = paper_tables(read_paper("P4"), [*rows[:2], baseline])[0]
-    assert table.introduction == ("Not as in the paper, in every row that learns: 128 px.",)
+    assert table.introduction == ("Differences from the paper in every trained row: 128 px.",)
     assert [row[-1] for row in table.rows[:2]] == ["8 channels", ""]
     alone = paper_tables(read_paper("P4"), rows[:1])[0]
-    assert alone.introduction == ("Not as in the paper, in every row: 128 px; 8 channels.",)
+    assert alone.introduction == ("Differences from the paper in every row: 128 px; 8 channels.",)
     assert "Remarks" not in alone.columns
 
 
-def test_each_figure_says_whose_it_is() -> None:
+def test_columns_name_paper_and_reproduction() -> None:
     transfer = found("transfer-m", judged("", "pad_ufes", 0.5))
     table = paper_tables(read_paper("P4"), [transfer])[0]
     headings = [f"{group}, {name}" if group else name for group, name in zip(table.groups, table.columns, strict=True)]
     assert headings[:7] == ["Row", "Images, paper", "Images, ours", "n", "Parameters, ours", "T, paper", "T, ours"]
-    said = dict(zip(headings, table.rows[0], strict=True))
-    assert (said["Images, paper"], said["JA, paper"]) == ("SMARTSKINS / Dermofit", "82.64 / 80.26")
-    assert said["JA, ours (95 % interval)"].startswith("50.0 (")
+    cells = dict(zip(headings, table.rows[0], strict=True))
+    assert (cells["Images, paper"], cells["JA, paper"]) == ("SMARTSKINS / Dermofit", "82.64 / 80.26")
+    assert cells["JA, ours (95 % interval)"].startswith("50.0 (")

@@ -15,44 +15,44 @@ from napari_melanoma.reproduction.predictions import predict_with_trees
 CHOICES = TabularConfig(numbers=(NumberColumn(name="age"),), words=(WordColumn(name="site"),))
 
 
-def rows(seed: int, told_by_age: bool) -> list[dict[str, str]]:
+def rows(seed: int, depends_on_age: bool) -> list[dict[str, str]]:
     """Rows of which a third are melanomas, some without an age."""
     draw = np.random.default_rng(seed)
     found = []
     for number in range(200):
         melanoma = draw.random() < 0.33
-        age = "" if draw.random() < 0.1 else f"{draw.normal(70 if melanoma and told_by_age else 40, 8):.0f}"
-        told = {"melanoma": str(int(melanoma)), "age": age, "site": str(draw.choice(["head/neck", ""]))}
-        found.append({"image_id": f"{seed}-{number}", "split": "train", **told})
+        age = "" if draw.random() < 0.1 else f"{draw.normal(70 if melanoma and depends_on_age else 40, 8):.0f}"
+        cells = {"melanoma": str(int(melanoma)), "age": age, "site": str(draw.choice(["head/neck", ""]))}
+        found.append({"image_id": f"{seed}-{number}", "split": "train", **cells})
     return found
 
 
-@pytest.mark.parametrize(("told_by_age", "least", "most"), [(True, 0.9, 1.0), (False, 0.35, 0.65)])
-def test_it_tells_what_the_table_tells(tmp_path: Path, told_by_age: bool, least: float, most: float) -> None:
+@pytest.mark.parametrize(("depends_on_age", "least", "most"), [(True, 0.9, 1.0), (False, 0.35, 0.65)])
+def test_the_effect_of_a_column_is_recovered(tmp_path: Path, depends_on_age: bool, least: float, most: float) -> None:
     from napari_melanoma.metrics.ranking import area_under_roc
 
-    write_table(tmp_path / "set/dataset.csv", rows(0, told_by_age))
-    asked = rows(1, told_by_age)
-    found = predict_with_trees((tmp_path / "set",), {("set", row["image_id"]): row for row in asked}, CHOICES)
-    scores = [found["set", row["image_id"]] for row in asked]
-    assert least <= area_under_roc(scores, [row["melanoma"] == "1" for row in asked]) <= most
+    write_table(tmp_path / "set/dataset.csv", rows(0, depends_on_age))
+    test_rows = rows(1, depends_on_age)
+    found = predict_with_trees((tmp_path / "set",), {("set", row["image_id"]): row for row in test_rows}, CHOICES)
+    scores = [found["set", row["image_id"]] for row in test_rows]
+    assert least <= area_under_roc(scores, [row["melanoma"] == "1" for row in test_rows]) <= most
 
 
-def test_rows_that_are_judged_have_no_say(tmp_path: Path) -> None:
+def test_test_rows_are_not_used_for_training(tmp_path: Path) -> None:
     learnt, judged = rows(0, True), [{**row, "split": "test", "melanoma": "1", "age": "20"} for row in rows(2, True)]
-    asked = {("set", "young"): {"image_id": "young", "age": "20", "site": ""}}
+    test_rows = {("set", "young"): {"image_id": "young", "age": "20", "site": ""}}
     write_table(tmp_path / "set/dataset.csv", [*learnt, *judged])
-    assert predict_with_trees((tmp_path / "set",), asked, CHOICES)["set", "young"] < 0.3
+    assert predict_with_trees((tmp_path / "set",), test_rows, CHOICES)["set", "young"] < 0.3
 
 
-def test_a_column_that_gives_the_answer_away_is_refused(tmp_path: Path) -> None:
+def test_a_column_that_reveals_the_label_is_rejected(tmp_path: Path) -> None:
     write_table(tmp_path / "set/dataset.csv", [{**row, "diagnosis": "melanoma"} for row in rows(0, True)])
     leaking = TabularConfig(numbers=(), words=(WordColumn(name="diagnosis"),))
     with pytest.raises(DataSetError, match="diagnosis"):
         predict_with_trees((tmp_path / "set",), {}, leaking)
 
 
-def test_one_class_alone_is_refused(tmp_path: Path) -> None:
+def test_one_class_is_rejected(tmp_path: Path) -> None:
     write_table(tmp_path / "set/dataset.csv", [{**row, "melanoma": "0"} for row in rows(0, True)])
-    with pytest.raises(DataSetError, match="one class alone"):
+    with pytest.raises(DataSetError, match="only one class"):
         predict_with_trees((tmp_path / "set",), {("set", "0-0"): rows(0, True)[0]}, CHOICES)

@@ -69,7 +69,7 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(told: Path, tmp_path: P
         f"{PHANTOM}): of &lt;drawn&gt; patients.",
         "Out of distribution.",
         "Age 64 years, Sex male",
-        "Nobody has read this slide",
+        "No reader has reviewed this slide",
         "Breslow thickness and T category (AJCC 8) 1.40 mm",
     ):
         assert words in text
@@ -87,7 +87,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     asked = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
     predict_slide_risk(asked, RunContext())
     text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
-    assert f"Depth that was used {validity.headline('')} (depth measured by the analysis of the slide)." in text
+    assert f"Thickness used {validity.headline('')} (depth measured by the analysis of the slide)." in text
     answer = json.loads((folder / "risk.json").read_text())
     assert answer["depth"]["mm"] == 1.4  # as a number, beside the reason
     assert answer["depth"]["not_valid"] == validity.headline("")
@@ -112,8 +112,8 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(tol
     text = text_of(write_slide_report(tmp_path / "page.html", told))
     for words in ("1.80 mm T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
         assert words in text
-    assert "the depth has been changed since, and is 1.80 mm now" in text
-    assert "Nobody has read" not in text
+    assert "the thickness has changed since this prediction and is now 1.80 mm" in text
+    assert "No reader has reviewed" not in text
 
 
 def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(told: Path, slide: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     assert now.mean > old.mean + 0.1
     assert gain.mean == pytest.approx(now.mean - old.mean)
     assert found.advice == "take over"
-    assert found.reason.startswith("It gains AUC +0.")
+    assert found.reason.startswith("The new model is better on 36 images: AUC +0.")
     page = (tmp_path / "second" / "comparison" / "comparison.html").read_text(encoding="utf-8")
     assert "It gains AUC +0." in page
     assert table_rows(found)[0][2] == "AUC"
@@ -105,9 +105,9 @@ def change_of(
 
 
 CASES = [
-    ("a gain", change_of((0.01, 0.05)), "take over", "It gains AUC +0.030"),
-    ("a loss", change_of((-0.05, -0.01)), "keep", "does worse on 80 images: AUC -0.030"),
-    ("perhaps", change_of((-0.02, 0.05)), "cannot tell", "may be chance"),
+    ("a gain", change_of((0.01, 0.05)), "take over", "The new model is better on 80 images: AUC +0.030"),
+    ("a loss", change_of((-0.05, -0.01)), "keep", "is worse on 80 images: AUC -0.030"),
+    ("perhaps", change_of((-0.02, 0.05)), "cannot tell", "may be due to chance"),
     ("few positives", change_of((0.01, 0.05), 4), "cannot tell", "80 test images, 4 are of the rarer class"),
     ("finds fewer", change_of((0.01, 0.05), sensitivity=-0.1), "take over", "has a lower sensitivity"),
 ]  # fmt: skip
@@ -127,5 +127,5 @@ def test_images_of_one_class_give_no_advice() -> None:
     alone = {"specificity": whole.new["specificity"]}
     assert _advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
         "cannot tell",
-        "The 60 images held out are of one class: no AUC can be measured.",
+        "All 60 images held out are of one class, so AUC cannot be measured.",
     )

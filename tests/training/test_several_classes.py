@@ -260,9 +260,9 @@ def test_a_model_that_goes_on_is_compared_with_the_old_one(
     assert found.old.JA.mean > 0.5
     assert found.new.JA.mean == pytest.approx(found.old.JA.mean + found.difference["JA"].mean)
     assert not (tmp_path / "on" / "evaluation").exists()
-    assert "Lesions are found on 'nest'" in found.reason or found.advice == "cannot tell"
+    assert "Lesion class 'nest'" in found.reason or found.advice == "cannot tell"
     activate_model(tmp_path / "on", "nests")
-    assert "Against the model that it started from" in read_bundle(tmp_path / "on" / "bundle").card
+    assert "Comparison with its start model" in read_bundle(tmp_path / "on" / "bundle").card
 
 
 def test_out_of_distribution_input_is_reported(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:

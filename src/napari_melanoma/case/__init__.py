@@ -1,1 +1,1 @@
-"""One patient: lesions, images and their history."""
+"""Cases: one patient with lesions, images and results."""

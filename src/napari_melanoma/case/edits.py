@@ -1,4 +1,4 @@
-"""Edits of a case: each takes a case and gives the one after the edit, and leaves the first as it was."""
+"""Edits of a case: each returns a new case and leaves the original unchanged."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Images = tuple[CaseImage, ...]
 
 
 def set_patient(case: Case, **values: object) -> Case:
-    """Set fields of the patient; what is set is no guess any more."""
+    """Set fields of the patient; they no longer count as guesses."""
     return _replace_fields(case, patient=_change_part(case.patient, values))
 
 
 def add_lesion(case: Case, **values: object) -> Case:
-    """Add a lesion at the end; its id is ``case.lesions[-1].id`` of what is returned."""
+    """Add a lesion at the end; its id is ``case.lesions[-1].id`` of the returned case."""
     number = _last_number(case.lesions_numbered, (lesion.id for lesion in case.lesions)) + 1
     lesion = _change_part(CaseLesion(id=f"L{number}"), values)
     return _replace_fields(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
 
 
 def remove_lesion(case: Case, lesion_id: str) -> Case:
-    """Remove a lesion; its images stay in the case, as images of no lesion."""
+    """Remove a lesion; its images stay in the case as unassigned images."""
     images = case.find_lesion(lesion_id).images
     left = tuple(lesion for lesion in case.lesions if lesion.id != lesion_id)
     return _replace_fields(case, lesions=left, images=(*case.images, *images))
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
-    """Set fields of a lesion; what is set is no guess any more."""
+    """Set fields of a lesion; they no longer count as guesses."""
     changed = _change_part(case.find_lesion(lesion_id), values)
     return _replace_fields(case, lesions=tuple(changed if found.id == lesion_id else found for found in case.lesions))
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
-    """Add images to a lesion, or to those of no lesion; each gets an id of its own."""
+    """Add images to a lesion, or to the unassigned images; each gets a new id."""
     number = _last_number(case.images_numbered, (image.id for _, image in case.iterate_images()))
     numbered = [_replace_fields(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
     added = _insert_images(case, lesion_id, len(_images_of(case, lesion_id)), numbered)
@@ -53,35 +53,32 @@ def remove_image(case: Case, image_id: str) -> Case:
 
 
 def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
-    """Move an image to a lesion, or to those of no lesion; who moves it has confirmed where it belongs."""
+    """Move an image to a lesion, or to the unassigned images; this confirms its lesion."""
     image = _change_part(case.find_image(image_id), {}, confirmed=("lesion",))
     left = remove_image(case, image_id)
-    place = len(_images_of(left, lesion_id)) if position is None else position
-    return _insert_images(left, lesion_id, place, [image])
+    index = len(_images_of(left, lesion_id)) if position is None else position
+    return _insert_images(left, lesion_id, index, [image])
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:
-    """Set fields of an image; what is set is no guess any more."""
+    """Set fields of an image; they no longer count as guesses."""
     return _replace_image(case, _change_part(case.find_image(image_id), values))
 
 
 def set_correction(case: Case, image_id: str, correction: CaseCorrection | None) -> Case:
-    """Say which mask a person stands for."""
+    """Set the mask that a user drew or corrected."""
     return _replace_image(case, _replace_fields(case.find_image(image_id), correction=correction))
 
 
 def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
-    """Add a result to an image; one in the same folder is replaced."""
+    """Add a result to an image; a result in the same folder is replaced."""
     image = case.find_image(image_id)
     others = tuple(found for found in image.results if found.path != result.path)
     return _replace_image(case, _replace_fields(image, results=(*others, result)))
 
 
 def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
-    """Say that guesses are right.
-
-    Returns after it; where nothing was guessed, the same.
-    """
+    """Confirm guesses of the patient (no id), a lesion or an image."""
     if not part_id:
         return _replace_fields(
             case, patient=_change_part(case.patient, {}, confirmed=fields or tuple(case.patient.guesses))
@@ -95,7 +92,7 @@ def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
 
 
 def confirm_all(case: Case) -> Case:
-    """Say that all guesses are right."""
+    """Confirm all guesses."""
     parts = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.iterate_images()]
     for part_id in ("", *parts):
         case = confirm(case, part_id)
@@ -103,12 +100,12 @@ def confirm_all(case: Case) -> Case:
 
 
 def _last_number(numbered: int, ids: Iterable[str]) -> int:
-    """The last number that was given: a file that another program wrote may not say it, or too small a one."""
+    """Return the last number in use; files of other programs may store none, or one that is too small."""
     return max([numbered, *(int(number) for name in ids if (number := name[1:]).isdecimal())])
 
 
 def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
-    """Give a part with other values, checked; guesses of what was set or confirmed are none any more."""
+    """Return a part with other, validated values; fields that were set or confirmed are no longer guesses."""
     kind = type(part)
     given = {
         name: _empty_value(kind, name) if _is_empty(kind, name, value) else value for name, value in values.items()
@@ -119,29 +116,29 @@ def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str]
 
 
 def _is_empty(kind: type[CasePart], name: str, value: object) -> bool:
-    """Whether a value says that something is not known."""
+    """Whether a value means unknown."""
     return name in kind.model_fields and (value is None or (isinstance(value, str) and not value.strip()))
 
 
 def _empty_value(kind: type[CasePart], name: str) -> object:
-    """What a field holds where nothing is known."""
+    """Return the value of a field that means unknown."""
     return kind.model_fields[name].get_default()
 
 
 def _replace_fields(value: Value, **fields: object) -> Value:
-    """Give a value with other fields, which are known to be allowed."""
+    """Return a value with other fields, which are not validated."""
     return value.model_copy(update=fields)
 
 
 def _images_of(case: Case, lesion_id: str) -> Images:
-    """Images of a lesion, or those of no lesion."""
+    """Return the images of a lesion, or the unassigned ones."""
     return case.find_lesion(lesion_id).images if lesion_id else case.images
 
 
 def _insert_images(case: Case, lesion_id: str, position: int, images: list[CaseImage]) -> Case:
-    """Insert images at a place of a lesion, or of those of no lesion."""
-    there = _images_of(case, lesion_id)
-    filled = (*there[:position], *images, *there[position:])
+    """Insert images at a position of a lesion, or of the unassigned images."""
+    present = _images_of(case, lesion_id)
+    filled = (*present[:position], *images, *present[position:])
     if not lesion_id:
         return _replace_fields(case, images=filled)
     lesions = (_replace_fields(found, images=filled) if found.id == lesion_id else found for found in case.lesions)
@@ -149,14 +146,14 @@ def _insert_images(case: Case, lesion_id: str, position: int, images: list[CaseI
 
 
 def _replace_image(case: Case, image: CaseImage) -> Case:
-    """Put an image in the place of the one with its id."""
+    """Replace the image with the same id."""
     return _map_images(
         case, image.id, lambda images: tuple(image if found.id == image.id else found for found in images)
     )
 
 
 def _map_images(case: Case, image_id: str, change: Callable[[Images], Images]) -> Case:
-    """Change the images where one of that id is; lesions without it stay the same objects."""
+    """Change the images of the lesion that contains an image; other lesions stay the same objects."""
     lesions = (
         _replace_fields(lesion, images=change(lesion.images))
         if any(found.id == image_id for found in lesion.images)

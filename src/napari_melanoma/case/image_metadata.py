@@ -1,4 +1,4 @@
-"""Images filed in a case by what their names, headers and tables state."""
+"""Assign images to the lesions of a case from their names, headers and tables."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from napari_melanoma.case.edits import add_images, add_lesion, set_lesion, set_p
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CasePart, CasePatient, Origin
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import open_regular
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import OutsidePaths, PathResolver
 from napari_melanoma.data.harmonize import Harmonizer, harmonize_rows
 from napari_melanoma.data.sources.dicom import AUXILIARY_IMAGES
@@ -30,17 +31,23 @@ from napari_melanoma.io.pillow_images import ExifHints, read_exif
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
-CASE_FIELDS = (
-    "patient_id",
-    "path",
-)  # columns that a case fills in by itself: with a pseudonym, and with where the file is
+CASE_FIELDS = ("patient_id", "path")  # columns that a case fills in itself: the pseudonym and the path of the file
+DERMATOSCOPES = (
+    *("dermlite", "fotofinder", "medicam", "molemax", "dermoscope", "dermatoscope", "dermascope", "heine", "illuco"),
+    *("dermengine", "molescope", "dermoscan"),
+)
+TOTAL_BODY = ("vectra", "wb360")
+Row = dict[str, str]
+Note = tuple[str, str]
+MAX_NAMED = 3  # names that a message lists
+IMAGE_FOLDERS = ("", "images")  # relative to a table that contains no paths
 
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What is said of one image: ``patient`` and ``lesion`` are what they are called there, never what is stored.
+    """Metadata of one image; ``patient`` and ``lesion`` are their original names, which are never stored.
 
-    ``cells`` are ours, column to text, and ``origins`` says where each of them, and the two names, come from.
+    ``cells`` maps our columns to text, and ``origins`` the columns and the two names to their source.
     """
 
     patient: str = ""
@@ -52,26 +59,22 @@ class ImageMetadata:
     def from_source(
         cls, origin: Origin, cells: Mapping[str, str], *, patient: str = "", lesion: str = ""
     ) -> ImageMetadata:
-        """Make facts that come from one place."""
+        """Create metadata from one source."""
         known = {name: text for name, text in cells.items() if text and (name != "taken_on" or _is_day(text))}
         names = {"patient": patient, "lesion": lesion}
-        said = (*known, *(name for name, text in names.items() if text))
-        return cls(patient, lesion, known, dict.fromkeys(said, origin))
+        present = (*known, *(name for name, text in names.items() if text))
+        return cls(patient, lesion, known, dict.fromkeys(present, origin))
 
     def select(self, kind: type[CasePart]) -> tuple[dict[str, str], dict[str, Origin]]:
-        """Give those that are about a patient, a lesion or an image.
-
-        Returns the cells and their origins, by field.
-        """
+        """Return the cells of a patient, a lesion or an image, and their origins, by field."""
         found = {name: text for name, text in self.cells.items() if name in _allowed_fields(kind)}
         return found, {name: self.origins[name] for name in found}
 
 
 def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
-    """Put together what several places say of one image; the first that says something counts.
+    """Merge the metadata of several sources for one image; the first source of each value counts.
 
-    A place on the body is taken as a whole from the first that names its site, and its side from another where that one
-    does not say it.
+    A body site is taken as a whole from the first source that contains one; its side may come from another source.
     """
     facts = ImageMetadata()
     for more in sources:
@@ -86,13 +89,13 @@ def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
 
 @cache
 def _allowed_fields(kind: type[CasePart]) -> frozenset[str]:
-    """What may be said of a part: columns of the table; somebody's own ``id``, ``note`` or ``label`` is not ours."""
+    """Return the fields that a table may set; its columns ``id``, ``note`` and ``label`` have other meanings."""
     columns = {name for name in kind.model_fields if find_column(name)} - set(CASE_FIELDS)
     return frozenset(columns | (kind.model_fields.keys() & {"taken_on"}))
 
 
 def _is_day(text: str) -> bool:
-    """Whether a text is a day as a case holds it, YYYY-MM-DD."""
+    """Whether a text is a date of the form YYYY-MM-DD."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
@@ -100,16 +103,13 @@ def _is_day(text: str) -> bool:
 
 
 def _is_addition(facts: ImageMetadata, name: str) -> bool:
-    """Whether a further source may say something in a column: not a place within another site than is known."""
+    """Whether another source may add a column: no sub-site of another site than the known one."""
     return name not in facts.cells and not (name == "sub_site" and "site" in facts.cells)
-
-
-Note = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image without an id, and what is said of it."""
+    """An image without an id, and its metadata."""
 
     image: CaseImage
     metadata: ImageMetadata = field(default_factory=ImageMetadata)
@@ -117,20 +117,18 @@ class FoundImage:
 
 @dataclass(frozen=True)
 class FilingResult:
-    """A case with further images, and what a person should know: about what, and what is said."""
+    """A case with added images, and notes for the user: (subject, message)."""
 
     case: Case
     notes: tuple[Note, ...] = ()
 
 
 def file_images(case: Case, found: Iterable[FoundImage]) -> FilingResult:
-    """Add images to a case; all that is filled in is a guess, and nothing that is known is replaced.
+    """Add images to a case; all values are added as guesses, and known values are not replaced.
 
-    An image goes to the lesion of its name (``label``), or of its place where it has none; where there is no such
-    lesion it gets a new one, and where nothing is said of a lesion it goes to the images of no lesion. An image that
-    is in the case already, by its content or its path, is left out.
-
-    Returns the case after it; what contradicts what was known, and what was left out.
+    An image is assigned to the lesion with its label, or without a label to the lesion at its body site, which is added
+    if missing. Without either it stays unassigned. Images that are already in the case, by content or path, are left
+    out. Contradictions and omissions are in the notes.
     """
     filing = _CaseFiling(case)
     for one in found:
@@ -139,16 +137,16 @@ def file_images(case: Case, found: Iterable[FoundImage]) -> FilingResult:
 
 
 def is_other_patient(case: Case, patient_name: str) -> bool:
-    """Say whether files speak of somebody else than a case does.
+    """Return whether files name another patient than the case.
 
-    False where either is not said. The pseudonym of a case whose patient had no name is another than any.
+    False if either is unknown. The pseudonym of a case whose patient had no name differs from all others.
     """
     ours = case.patient.patient_id
     return bool(patient_name and ours) and ours not in (patient_name, pseudonym(patient_name))
 
 
 class _CaseFiling:
-    """A case being filled: images are kept back by lesion and added together."""
+    """Collects images by lesion, and adds them to a case together."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -159,15 +157,15 @@ class _CaseFiling:
         self.pending: dict[str, list[CaseImage]] = {"": []}
 
     def add(self, found: FoundImage) -> None:
-        """Find the lesion of an image, and fill in what is said of lesion and patient."""
+        """Find the lesion of an image, and fill in metadata of lesion and patient."""
         image, facts = found.image, found.metadata
         known = self.known_content.get(image.content) if image.content else None
         if known is not None:
             if known != image.path:
-                self.notes.append((image.path.name, f"was left out: it is the same as {known.name}."))
+                self.notes.append((image.path.name, f"was left out: it is identical to {known.name}."))
             return
         if image.path in self.paths:
-            self.notes.append((image.path.name, "was changed since it was added, and is not added again."))
+            self.notes.append((image.path.name, "was left out: it is in the case already, but the file has changed."))
             return
         self.known_content[image.content] = image.path
         self.paths.add(image.path)
@@ -187,18 +185,22 @@ class _CaseFiling:
             case = add_images(case, images, lesion_id)
         if self.other_patient_count:
             self.notes.append(
-                ("patient", f"{self.other_patient_count} of the images name another one: see that they belong here.")
+                (
+                    "patient",
+                    f"another patient in {format_count(self.other_patient_count, 'image')}: check that they belong to "
+                    "this case.",
+                )
             )
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))
 
     def _update_patient(self, about: str, facts: ImageMetadata) -> None:
-        """Fill in what is said of the patient."""
+        """Fill in unknown fields of the patient."""
         fresh, origins = self._new_values(about, self.case.patient, *facts.select(CasePatient))
         if fresh:
             self.case = set_patient(self.case, **fresh, guesses={**self.case.patient.guesses, **origins})
 
     def _find_or_add_lesion(self, about: str, facts: ImageMetadata) -> str:
-        """Find the lesion, or make it; gives its id, "" for none."""
+        """Find or add the lesion of an image; returns its id, or ""."""
         cells, origins = facts.select(CaseLesion)
         if not facts.lesion and not _site_from_cells(cells).site:
             return ""
@@ -207,12 +209,8 @@ class _CaseFiling:
             self.case = add_lesion(self.case, **cells, label=facts.lesion, guesses=origins)
             return self.case.lesions[-1].id
         if merge_body_sites(_site_of_lesion(known), _site_from_cells(cells)) is None:
-            self.notes.append(
-                (
-                    about,
-                    f"says {_format_site(_site_from_cells(cells))}, where {_format_site(_site_of_lesion(known))} is known.",
-                )
-            )
+            other, own = _format_site(_site_from_cells(cells)), _format_site(_site_of_lesion(known))
+            self.notes.append((about, f"contains the site {other}; the known site {own} is kept."))
             cells = {name: text for name, text in cells.items() if name not in BodySite._fields}
         fresh, new_origins = self._new_values(about, known, cells, origins)
         if fresh:
@@ -222,65 +220,55 @@ class _CaseFiling:
     def _fits(
         self, lesion: CaseLesion, facts: ImageMetadata, cells: Mapping[str, str], origins: Mapping[str, Origin]
     ) -> bool:
-        """Whether an image is of a lesion: of the same name and no other place, or of no name and the same place.
+        """Whether an image shows a lesion: same label and compatible site, or no label and the same site.
 
-        A table or a header tells the region alone, where a patient may have many lesions: a second image that was taken
-        in the same way is one of another lesion then.
+        Tables and headers contain only the region, where a patient may have many lesions: then a second image of the
+        same modality belongs to another lesion.
         """
-        place = _site_of_lesion(lesion)
+        site = _site_of_lesion(lesion)
         if facts.lesion:
             is_sure = facts.origins["lesion"] != "name"
             return lesion.label == facts.lesion and (
-                is_sure or merge_body_sites(place, _site_from_cells(cells)) is not None
+                is_sure or merge_body_sites(site, _site_from_cells(cells)) is not None
             )
-        if lesion.label or place != _site_from_cells(cells):
+        if lesion.label or site != _site_from_cells(cells):
             return False
-        there = {image.modality for image in (*lesion.images, *self.pending.get(lesion.id, ()))}
-        return origins.get("site", "name") == "name" or facts.cells.get("modality", "") not in there
+        modalities = {image.modality for image in (*lesion.images, *self.pending.get(lesion.id, ()))}
+        return origins.get("site", "name") == "name" or facts.cells.get("modality", "") not in modalities
 
     def _new_values(
         self, about: str, part: CasePart, cells: Mapping[str, str], origins: Mapping[str, Origin]
     ) -> tuple[dict[str, object], dict[str, Origin]]:
-        """What is not known yet of a patient or lesion; what contradicts it is noted."""
+        """Return the values that are new for a patient or lesion; contradictions are added to the notes."""
         for name, text in cells.items():
             if part.cell(name) not in ("", text) and not _is_less_exact_site(name, text, part):
-                self.notes.append((about, f"says {name} {text}, where {part.cell(name)} is known, which stays."))
+                self.notes.append((about, f"contains {name} {text}; the known value {part.cell(name)} is kept."))
         fresh = {name: text for name, text in cells.items() if not part.cell(name)}
         return dict(fresh), {name: origins[name] for name in fresh}
 
 
 def _is_less_exact_site(name: str, text: str, part: CasePart) -> bool:
-    """Whether a site is only less exact than the one that is known."""
+    """Whether a site is compatible with the known one, but less specific."""
     return name == "site" and merge_body_sites(BodySite(part.cell("site")), BodySite(text)) is not None
 
 
 def _site_of_lesion(lesion: CaseLesion) -> BodySite:
-    """Where on the body a lesion is."""
+    """Return the body site of a lesion."""
     return BodySite(lesion.site, lesion.sub_site, lesion.laterality)
 
 
-def _format_site(place: BodySite) -> str:
-    """A place for people."""
-    return " ".join(filter(None, reversed(place)))
+def _format_site(site: BodySite) -> str:
+    """Format a body site, such as ``left lower leg``."""
+    return " ".join(filter(None, reversed(site)))
 
 
 def _site_from_cells(cells: Mapping[str, str]) -> BodySite:
-    """Where on the body some cells say."""
+    """Return the body site in some cells."""
     return BodySite(*(cells.get(name, "") for name in BodySite._fields))
 
 
-DERMATOSCOPES = (
-    *("dermlite", "fotofinder", "medicam", "molemax", "dermoscope", "dermatoscope", "dermascope", "heine", "illuco"),
-    *("dermengine", "molescope", "dermoscan"),
-)
-TOTAL_BODY = ("vectra", "wb360")
-
-
 def read_header_metadata(path: Path) -> tuple[ImageMetadata, ...]:
-    """Read what the headers of a file say.
-
-    With the origin ``dicom`` or ``exif``.
-    """
+    """Read the metadata in the header of a file, with the origin ``dicom`` or ``exif``."""
     try:
         with open_regular(path) as file:
             if identify_format(file.read(HEAD_BYTES)) == "DICOM":
@@ -292,11 +280,11 @@ def read_header_metadata(path: Path) -> tuple[ImageMetadata, ...]:
 
 
 def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
-    """Facts of a DICOM header."""
+    """Return the metadata of a DICOM header."""
     if not header.has_image:
-        raise UnreadableImage("it holds no image.")
+        raise UnreadableImage("it contains no image.")
     if header.shows in AUXILIARY_IMAGES:
-        raise UnreadableImage(f"it shows the {header.shows} of a slide, no tissue.")
+        raise UnreadableImage(f"it shows the {header.shows} of a slide, not tissue.")
     row = {
         "age": "" if header.age is None else f"{header.age:g}",
         "sex": header.sex,
@@ -311,18 +299,16 @@ def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
 
 
 def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
-    """Facts of the EXIF: some cameras and lenses take one kind of image alone."""
+    """Return the metadata of the EXIF header; some cameras and lenses take only one type of image."""
     modality = "dermoscopic" if any(word in hints.camera for word in DERMATOSCOPES) else ""
     modality = modality or ("tbp_tile" if any(word in hints.camera for word in TOTAL_BODY) else "")
     return ImageMetadata.from_source("exif", {"modality": modality, "taken_on": hints.taken_on})
 
 
 MAX_PHRASE_WORDS = 5  # words that are looked up together
-MIN_SITE_LETTERS = (
-    3  # letters of a word that may name a place; side and modality have abbreviations that mean much else
-)
-LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion; more is a counter of a camera
-EARLIEST_DAY = "1995"  # a day before there were digital photographs is one of birth
+MIN_SITE_LETTERS = 3  # of a word that may name a body site; abbreviations of sides and modalities are ambiguous
+LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion; larger numbers are counters of cameras
+EARLIEST_DAY = "1995"  # earlier dates, before digital photography, are dates of birth
 _PAD_UFES = re.compile(r"(PAT_\d+)_(\d+)_\d+")
 _PATIENT = re.compile(
     r"(?<![A-Za-z])(?:patient(?:in)?|paziente|paciente|pat|pt|case|fall)[ _.-]*[A-Za-z]{0,2}\d+"
@@ -335,10 +321,10 @@ _DAY = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.]?){_MONTH_AND_DAY}(?!\d)")
 _DAY_FIRST = re.compile(r"(?<!\d)(0?[1-9]|[12]\d|3[01])\.(0?[1-9]|1[0-2])\.((?:19|20)\d\d)(?!\d)")
 _NO_LESION = re.compile(
     r"(?<!\d)(?:[01]?\d|2[0-3])(?P<part>[-_.:])[0-5]\d(?P=part)[0-5]\d(?!\d)"  # a time
-    r"|(?<!\d)\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d(?!\d)"  # a day, who knows which
+    r"|(?<!\d)\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d(?!\d)"  # a date with ambiguous order
     r"|(?<!\d)\d+(?:[.,]\d+)?(?:x|mm|cm|[uµ]m|px|y|yo|yrs?|years?|jahre?|anos|años|ans|anni|jaar)(?![^\W\d_])"
-    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # which of some, a version
-    r"|\(\d+\)$",  # of a copy, or of many files that were renamed at once
+    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # one of several, a version
+    r"|\(\d+\)$",  # a copy, or one of many renamed files
     re.IGNORECASE,
 )
 _LESION = re.compile(r"(?<![A-Za-z\d])L(\d{1,2})(?!\d)")
@@ -364,11 +350,11 @@ LESION_WORDS = frozenset(
 COUNTER_WORDS = frozenset(
     ("img", "dsc", "dscn", "dscf", "pxl", "isic", "image", "photo", "pic", "picture", "scan", "frame", "foto", "view")
 )
-IGNORED_WORDS = frozenset(("photo", "photograph", "slide", "side", "mid"))  # what folders are called for other reasons
+IGNORED_WORDS = frozenset(("photo", "photograph", "slide", "side", "mid"))  # names of folders with other meanings
 
 
 def parse_name_metadata(path: PurePath) -> ImageMetadata:
-    """Guess from the names of a file and its folders."""
+    """Guess metadata from the names of a file and its folders."""
     is_slide = path.name.lower().endswith(SLIDE_SUFFIXES)
     kind = ImageMetadata.from_source("name", {"modality": "wsi" if is_slide else ""})
     stem = path.name.split(".")[0] if is_slide else path.stem
@@ -377,28 +363,28 @@ def parse_name_metadata(path: PurePath) -> ImageMetadata:
 
 @dataclass
 class _FileNameWords:
-    """One name being read: its words, and which of them have been understood."""
+    """The words of a name, and the indices of those that have been interpreted."""
 
     words: list[str]
     used: set[int] = field(default_factory=set)
 
     def phrases(self) -> Iterator[tuple[range, str]]:
-        """Words beside each other that are neither understood yet nor numbers, the most first."""
+        """Yield adjacent words that are neither interpreted nor numbers, the longest phrases first."""
         for length in range(min(MAX_PHRASE_WORDS, len(self.words)), 0, -1):
             for start in range(len(self.words) - length + 1):
-                places = range(start, start + length)
-                if self.used.isdisjoint(places) and not any(self.words[n].isdigit() for n in places):
-                    yield places, " ".join(self.words[n] for n in places)
+                indices = range(start, start + length)
+                if self.used.isdisjoint(indices) and not any(self.words[n].isdigit() for n in indices):
+                    yield indices, " ".join(self.words[n] for n in indices)
 
     def numbers(self) -> Iterator[tuple[int, int]]:
-        """Where numbers stand that are not understood yet and may be of lesions, and the numbers."""
+        """Yield index and value of numbers that are not interpreted and may be lesion numbers."""
         for n, word in enumerate(self.words):
             if word.isdecimal() and n not in self.used and len(word) <= MAX_DIGITS and int(word) <= LARGEST_NUMBER:
                 yield n, int(word)
 
 
 def _parse_name(name: str) -> ImageMetadata:
-    """What one name says."""
+    """Return the metadata in one name."""
     cells: dict[str, str] = {}
     patient, lesion, rest = _parse_patient(name)
     cells["taken_on"], rest = _parse_day(rest)
@@ -417,7 +403,7 @@ def _parse_name(name: str) -> ImageMetadata:
 
 
 def _parse_patient(name: str) -> tuple[str, str, str]:
-    """What a name calls the patient and, in the manner of PAD-UFES-20, the lesion; and what is left of it."""
+    """Return the patient and, in names of PAD-UFES-20, the lesion; and the rest of the name."""
     if pad := _PAD_UFES.fullmatch(name):
         return pad.group(1), pad.group(2), ""
     found = _PATIENT.search(name)
@@ -425,7 +411,7 @@ def _parse_patient(name: str) -> tuple[str, str, str]:
 
 
 def _parse_day(name: str) -> tuple[str, str]:
-    """The day that a name tells, the latest of several, as one may be of birth; and what is left of the name."""
+    """Return the date in a name, the latest of several since one may be of birth, and the rest of the name."""
     days = ["-".join(found.group(1, 3, 4)) for found in _DAY.finditer(name)]
     days += [f"{year}-{month:>02}-{day:>02}" for day, month, year in _DAY_FIRST.findall(name)]
     rest = _DAY_FIRST.sub(" ", _DAY.sub(" ", name))
@@ -433,7 +419,7 @@ def _parse_day(name: str) -> tuple[str, str]:
 
 
 def _parse_lesion_number(reading: _FileNameWords) -> str:
-    """The number behind a word for a lesion; numbers of cameras are passed over."""
+    """Return the number after a word for lesion; counters of cameras are skipped."""
     lesion = ""
     for n, word in enumerate(reading.words[:-1]):
         if not reading.words[n + 1].isdigit():
@@ -447,53 +433,48 @@ def _parse_lesion_number(reading: _FileNameWords) -> str:
 
 
 def _parse_modality(reading: _FileNameWords) -> tuple[int, str]:
-    """How the image was taken, and where in the name that stands: a number behind it counts images, not lesions."""
-    for places, phrase in reading.phrases():
+    """Return the index of the modality in a name, and the modality; a number after it counts images, not lesions."""
+    for indices, phrase in reading.phrases():
         found = None if phrase.lower() in IGNORED_WORDS else load_taxonomy("modality").translate(phrase)
         if found and found != UNKNOWN:
-            reading.used |= set(places)
-            return places.start, found
+            reading.used |= set(indices)
+            return indices.start, found
     return len(reading.words), ""
 
 
 def _parse_site(reading: _FileNameWords) -> BodySite:
-    """Where on the body, from all phrases that name a place and do not contradict each other."""
+    """Return the body site from all phrases that name one and do not contradict each other."""
     known = NO_SITE
     sides = {
         side
         for n, word in enumerate(reading.words)
         if _is_unambiguous((n,), reading.words) and (side := _parse_side(word))
     }
-    for places, phrase in list(reading.phrases()):
-        if not reading.used.isdisjoint(places) or phrase.lower() in IGNORED_WORDS or len(phrase) < MIN_SITE_LETTERS:
+    for indices, phrase in list(reading.phrases()):
+        if not reading.used.isdisjoint(indices) or phrase.lower() in IGNORED_WORDS or len(phrase) < MIN_SITE_LETTERS:
             continue
         found = parse_body_site(phrase)
         both = merge_body_sites(known, found) if found and found != NO_SITE else None
-        if both is not None and (both.site or _is_unambiguous(places, reading.words)):
+        if both is not None and (both.site or _is_unambiguous(indices, reading.words)):
             known = both
-            reading.used |= set(places)
+            reading.used |= set(indices)
     return known if len(sides) < 2 else known._replace(laterality="")
 
 
 def _parse_side(word: str) -> str:
-    """The side that a word is, "" where it is none."""
+    """Return the side that a word means, or ""."""
     side = load_taxonomy("laterality").translate(word)
     return side if side in ("left", "right") else ""
 
 
-def _is_unambiguous(places: Sequence[int], words: Sequence[str]) -> bool:
-    """Whether a side that is named alone is spelt out: ``dir`` and ``sin`` are other things in other names."""
-    return len(places) == 1 and len(words[places[0]]) > MIN_SITE_LETTERS
-
-
-Row = dict[str, str]
-MAX_NAMED = 3  # names that a message lists
-IMAGE_FOLDERS = ("", "images")  # where the images of a table lie, relative to it, where it names no path
+def _is_unambiguous(indices: Sequence[int], words: Sequence[str]) -> bool:
+    """Whether a side is spelled out; ``dir`` and ``sin`` have other meanings."""
+    return len(indices) == 1 and len(words[indices[0]]) > MIN_SITE_LETTERS
 
 
 @dataclass(frozen=True)
 class CaseTable:
-    """A table in our columns and words: rows about images that are there, and what a person should know of it."""
+    """A harmonized table: rows of existing images, and notes for the user."""
 
     path: Path
     count: int
@@ -505,77 +486,68 @@ class CaseTable:
 
     @property
     def images(self) -> list[Path]:
-        """Files that the table names, by path or by name, in its order."""
+        """Files that the table names, by path or by name, in the order of the table."""
         named = {row.get("image_id", "") for row in self.by_path.values()}
         return [*self.by_path, *(self.by_stem[n] for n in self.by_name if n in self.by_stem and n not in named)]
 
     def image_metadata(self, image: Path) -> ImageMetadata:
-        """Say what the row of an image says.
-
-        Empty where no row is about it.
-        """
+        """Return the metadata in the row of an image; empty if present is none."""
         row = self.by_path.get(image) or ({} if image.stem in self.ambiguous else self.by_name.get(image.stem, {}))
         return ImageMetadata.from_source(
             "table", row, patient=row.get("patient_id", ""), lesion=row.get("lesion_id", "")
         )
 
     def count_rows_without(self, images: Iterable[Path]) -> int:
-        """Count the rows that are about none of some images.
-
-        0 where each row has one.
-        """
-        there = set(images)
-        stems = {path.stem for path in there} - self.ambiguous
-        with_image = {id(row) for path, row in self.by_path.items() if path in there}
+        """Count the rows that belong to none of some images."""
+        present = set(images)
+        stems = {path.stem for path in present} - self.ambiguous
+        with_image = {id(row) for path, row in self.by_path.items() if path in present}
         with_image |= {id(row) for name, row in self.by_name.items() if name in stems}
         return self.count - len(with_image)
 
 
 def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMapping | None = None) -> CaseTable:
-    """Read a table and bring it to our columns and words; rows about images that are not there are only counted.
+    """Read and harmonize a table; rows without an existing image are only counted.
 
-    Without rows, and with a note, where it is no table that names images.
+    A file that is no table with image names gives no rows and a note.
     """
-    beside, harmoniser, there = _list_nearby_images(path), Harmonizer(), set(images)
-    names = {image.stem for image in there.union(beside)}
+    nearby, harmonizer, present = _list_nearby_images(path), Harmonizer(), set(images)
+    names = {image.stem for image in present.union(nearby)}
     by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
     paths, outside = PathResolver(path.parent, allow_outside=False), OutsidePaths(path.parent)
     try:
         for given in iterate_rows(path):
-            row = harmoniser.harmonize_row(mapping.apply(given) if mapping else given)
+            row = harmonizer.harmonize_row(mapping.apply(given) if mapping else given)
             name = row.get("image_id") or PureWindowsPath(row.get("path", "")).stem
             named += bool(name)
-            if name in names:  # of two rows that name one image the first counts
+            if name in names:  # of two rows for one image the first counts
                 by_name.setdefault(name, row)
             if "path" in row:
                 file = _resolve_path(row["path"], path.parent)
-                if file not in there and not paths.contains(file):
+                if file not in present and not paths.contains(file):
                     outside.add(row["path"])
                 elif file.is_file():
                     by_path.setdefault(file, row)
     except InputError as error:
         notes.append((path.name, f"was left out: {error}"))
     if outside.count:
-        notes.append((path.name, f"{outside}. These images were not taken: name them or their folder, too."))
-    report = harmoniser.make_report()
+        notes.append((path.name, f"{outside}. These images were not added: select them or their folder as well."))
+    report = harmonizer.make_report()
     unknown = report.describe_unrecognized("left out", "if it is that, map it in the dialog for the table's columns")
-    notes += [(path.name, f"{about}: {said}.") for about, said in (*unknown, *report.describe_findings())]
+    notes += [(path.name, f"{about}: {message}.") for about, message in (*unknown, *report.describe_findings())]
     if report.rows and not named:
-        notes.append((path.name, "no column of it is known to name images: say with a mapping which one does."))
-    shared = _find_ambiguous_names(there.union(beside, by_path))
+        notes.append((path.name, "no column contains image names: map one of its columns."))
+    shared = _find_ambiguous_names(present.union(nearby, by_path))
     clear = {id(row) for row in by_path.values()}
     unclear = [name for name, row in by_name.items() if name in shared and id(row) not in clear]
     if unclear:
         notes.append((path.name, _format_ambiguous_names(unclear)))
-    by_stem = {file.stem: file for file in beside}
+    by_stem = {file.stem: file for file in nearby}
     return CaseTable(path, report.rows, by_name, by_path, by_stem, shared, tuple(notes))
 
 
 def names_no_image(path: Path) -> bool:
-    """Say whether a table has rows, but no column that is known to name images.
-
-    False where it is no table at all.
-    """
+    """Return whether a table has rows, but no column with image names; False if it is no table."""
     try:
         with closing(iterate_rows(path)) as rows:
             first = next(rows, None)
@@ -586,12 +558,12 @@ def names_no_image(path: Path) -> bool:
 
 
 def _resolve_path(text: str, folder: Path) -> Path:
-    """The file that a table means by a path, which Windows may have written."""
+    """Resolve a path in a table, which may have been written on Windows."""
     return Path(os.path.normpath(folder / PureWindowsPath(text).as_posix()))
 
 
 def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
-    """Names that files of several folders have."""
+    """Return the names that occur in several folders."""
     folders = defaultdict[str, set[Path]](set)
     for file in files:
         folders[file.stem].add(file.parent)
@@ -599,13 +571,13 @@ def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
 
 
 def _format_ambiguous_names(names: list[str]) -> str:
-    """Say which names could be of several images."""
+    """Describe names that belong to several images."""
     listed = ", ".join(names[:MAX_NAMED]) + (" ..." if len(names) > MAX_NAMED else "")
-    return f"images of several folders are called {listed}: these rows were not used. Give their paths, too."
+    return f"several folders contain images called {listed}: these rows were not used. Add the paths of the images."
 
 
 def _list_nearby_images(path: Path) -> list[Path]:
-    """Images that lie where those of a table lie: in its folder, or in ``images`` there."""
-    folders = [folder for place in IMAGE_FOLDERS if (folder := path.parent / place).is_dir()]
+    """Return the images in the folder of a table or its subfolder ``images``."""
+    folders = [folder for name in IMAGE_FOLDERS if (folder := path.parent / name).is_dir()]
     files = (file for folder in folders for file in sorted(folder.iterdir()))
     return [file for file in files if file.suffix.lower() in SUFFIXES]

@@ -1,4 +1,4 @@
-"""Cases gathered from files, and made without a window."""
+"""Collect cases from files, and create or extend them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore, content_digest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, describe_error
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_images_and_tables
 from napari_melanoma.io.photographs import read_image_size
@@ -31,11 +32,12 @@ from napari_melanoma.lesion.results import is_own_output
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
+MAX_NAMED = 8  # patients that a message lists
 
 
 @dataclass(frozen=True)
 class CollectedPatient:
-    """One patient that files tell of."""
+    """One patient in a set of files."""
 
     name: str
     case: Case
@@ -45,7 +47,7 @@ class CollectedPatient:
 
 @dataclass(frozen=True)
 class CollectedPatients:
-    """What was found: ``patients`` in the order found, at least one, and ``notes`` on the files and tables."""
+    """The patients in a set of files, at least one, and notes on files and tables."""
 
     patients: tuple[CollectedPatient, ...]
     notes: tuple[Note, ...] = ()
@@ -54,12 +56,10 @@ class CollectedPatients:
 def collect_patients(
     paths: Iterable[Path | str], *, mapping: TableMapping | None = None, run: RunContext | None = None
 ) -> CollectedPatients:
-    """Find images, and what names, headers and tables say of them, their lesions and patients, as guesses.
+    """Find images with metadata from tables, headers and names, as guesses.
 
-    Tables count before headers, headers before names. Images without a patient belong to the one patient that
-    is named, where it is one.
-
-    At least one patient, who may have no name.
+    Tables have priority over headers, and headers over names. Images without a patient are assigned to the only patient
+    that is named, if there is exactly one. Returns at least one patient, possibly without a name.
     """
     run = run or RunContext()
     named = [Path(os.path.normpath(Path(path).expanduser().absolute())) for path in paths]
@@ -71,14 +71,16 @@ def collect_patients(
     notes += [note for table in tables for note in table.notes]
     images += _select_images({path: None for table in tables for path in table.images if path not in known}, notes)
     if not images:
-        raise InputError(f"{_format_paths(named)} holds no image. Name a folder of images, or a table that names some.")
+        raise InputError(
+            f"{_format_paths(named)} contains no image. Select a folder of images, or a table that lists images."
+        )
     by_patient: dict[str, list[FoundImage]] = {}
-    for path in run.track(images, "looking at images"):
+    for path in run.track(images, "reading images"):
         found = _inspect_image(path, named, tables, notes)
         if found:
             by_patient.setdefault(pseudonym(found.metadata.patient), []).append(found)
     if not by_patient:
-        raise InputError(f"{_format_paths(named)} holds no image that can be read: {_first_left_out(notes)}")
+        raise InputError(f"{_format_paths(named)} contains no image that can be read: {_first_left_out(notes)}")
     notes += _note_rows_without_image(tables, images)
     patients = tuple(
         _create_patient(patient_id, found) for patient_id, found in _assign_unnamed_images(by_patient, notes).items()
@@ -87,7 +89,7 @@ def collect_patients(
 
 
 def _select_images(files: Iterable[Path], notes: list[Note]) -> list[Path]:
-    """Files that are images of a patient: no tables, no masks, nothing that this program wrote."""
+    """Return the files that are images of a patient: no tables, masks or results."""
     images, masks = [], Counter[Path]()
     for path in dict.fromkeys(files):
         if path.suffix.lower() in TABLE_SUFFIXES or is_own_output(path) or _is_case_file(path):
@@ -96,9 +98,7 @@ def _select_images(files: Iterable[Path], notes: list[Note]) -> list[Path]:
             masks[path.parent] += 1
         else:
             images.append(path)
-    notes += [
-        (folder.name, f"{count} of its files look like masks and were left out.") for folder, count in masks.items()
-    ]
+    notes += [(folder.name, f"{count} files that appear to be masks were left out.") for folder, count in masks.items()]
     return images
 
 
@@ -110,11 +110,11 @@ def _is_case_file(path: Path) -> bool:
 
 
 def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], notes: list[Note]) -> FoundImage | None:
-    """One image with all that is said of it; None for what is none, such as the label of a slide."""
+    """Return an image with its metadata; None for other files, such as the label of a slide."""
     try:
         headers = read_header_metadata(path)
         if not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
-            raise UnreadableImage("it holds no image that can be read.")
+            raise UnreadableImage("it contains no image that can be read.")
         image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
     except Exception as error:  # noqa: BLE001 - whatever a library raises is of this file; the others go on
         notes.append((path.name, f"was left out: {describe_error(error)}"))
@@ -124,7 +124,7 @@ def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], n
 
 
 def _relative_to_named(path: Path, named: list[Path]) -> Path:
-    """A path from the folder on that was named, so that folders above it say nothing."""
+    """Return a path relative to the selected folder, since folders above it contain no metadata."""
     folder = next((folder for folder in named if path.is_relative_to(folder) and path != folder), path.parent)
     return Path(folder.name) / path.relative_to(folder)
 
@@ -132,16 +132,18 @@ def _relative_to_named(path: Path, named: list[Path]) -> Path:
 def _assign_unnamed_images(
     by_patient: Mapping[str, list[FoundImage]], notes: list[Note]
 ) -> dict[str, list[FoundImage]]:
-    """Give images of nobody to the patient, where there is but one."""
+    """Assign images without a patient to the only named patient, if there is exactly one."""
     named = [patient_id for patient_id in by_patient if patient_id]
     if len(named) != 1 or "" not in by_patient:
         return dict(by_patient)
-    notes.append(("patient", f"{len(by_patient[''])} of the images name none: taken for those of the only one named."))
+    notes.append(
+        ("patient", f"assigned to the only one named: {format_count(len(by_patient['']), 'image')} without a patient.")
+    )
     return {named[0]: [found for images in by_patient.values() for found in images]}
 
 
 def _create_patient(patient_id: str, found: list[FoundImage]) -> CollectedPatient:
-    """A new case of one patient."""
+    """Create the case of one patient."""
     filed = file_images(Case(), found)
     case = filed.case
     named = next((one.metadata for one in found if one.metadata.patient), None)
@@ -152,32 +154,29 @@ def _create_patient(patient_id: str, found: list[FoundImage]) -> CollectedPatien
 
 
 def _note_rows_without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:
-    """Say how many rows of a table name no image that is here."""
+    """Note the rows of tables without an image."""
     notes = []
     for table in tables:
         missing = table.count_rows_without(images)
         if missing:
-            notes.append((table.path.name, f"{missing} of {table.count} rows name no image that is here."))
+            notes.append((table.path.name, f"{missing} of {table.count} rows belong to none of the images."))
     return notes
 
 
 def _first_left_out(notes: list[Note]) -> str:
-    """What is said of the first file that was left out."""
-    about, said = next((note for note in notes if "left out" in note[1]), ("", "it was left out."))
-    return f"{about} {said}"
+    """Return the note on the first file that was left out."""
+    about, message = next((note for note in notes if "left out" in note[1]), ("", "it was left out."))
+    return f"{about} {message}"
 
 
 def _format_paths(paths: list[Path]) -> str:
-    """The first of some paths, for a message."""
+    """Format the first of some paths."""
     return ", ".join(str(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
-
-
-MAX_NAMED = 8  # patients that a message names
 
 
 @dataclass(frozen=True)
 class ImportedCase:
-    """A case as it was saved, how many images are new in it, and notes (about what, what is said)."""
+    """A saved case, the number of added images, and notes (subject, message)."""
 
     case: Case
     added: int
@@ -192,44 +191,46 @@ def import_case(
     mapping: TableMapping | None = None,
     run: RunContext | None = None,
 ) -> ImportedCase:
-    """Make a case from files, or add what is new in them to the case that is there."""
-    gathered = collect_patients(paths, mapping=mapping, run=run)
+    """Create a case from files, or add new images to an existing case."""
+    collected = collect_patients(paths, mapping=mapping, run=run)
     if not (folder / CASE).is_file():
-        chosen = _choose_patient(gathered, patient)
+        chosen = _choose_patient(collected, patient)
         with CaseStore.create(folder, chosen.case) as store:
-            notes = (*gathered.notes, *_note_other_patients(gathered, chosen), *chosen.notes)
+            notes = (*collected.notes, *_note_other_patients(collected, chosen), *chosen.notes)
             return ImportedCase(store.case, store.case.images_numbered, notes)
     with CaseStore.open(folder) as store:
         if store.read_only:
-            raise SaveError(f"cannot add to the case in {folder}: {store.read_only}")
-        chosen = _choose_patient(gathered, patient, store.case.patient.patient_id)
+            raise SaveError(f"cannot add images to the case in {folder}: {store.read_only}")
+        chosen = _choose_patient(collected, patient, store.case.patient.patient_id)
         if not patient and is_other_patient(store.case, chosen.name):
             raise InputError(
-                f"the case in {folder} is of {store.case.patient.patient_id}, and these images are of {chosen.name}. "
-                "Name another folder, or the patient with --patient where they are the same person."
+                f"the case in {folder} belongs to {store.case.patient.patient_id}, but these images belong to "
+                f"{chosen.name}. Choose another folder, or name the patient with --patient if it is the same person."
             )
         filed = file_images(store.case, chosen.images)
         more = filed.case.images_numbered - store.case.images_numbered
         store.save(filed.case)
-        return ImportedCase(filed.case, more, (*gathered.notes, *_note_other_patients(gathered, chosen), *filed.notes))
+        return ImportedCase(
+            filed.case, more, (*collected.notes, *_note_other_patients(collected, chosen), *filed.notes)
+        )
 
 
-def _choose_patient(gathered: CollectedPatients, named: str, pseudonymous: str = "") -> CollectedPatient:
-    """The patient who is meant: the one of that name or pseudonym, or the only one."""
-    found = gathered.patients
+def _choose_patient(collected: CollectedPatients, named: str, pseudonymous: str = "") -> CollectedPatient:
+    """Choose the patient with a name or pseudonym, or the only one."""
+    found = collected.patients
     if named:
-        meant = [one for one in found if named in (one.name, one.case.patient.patient_id)]
+        candidates = [one for one in found if named in (one.name, one.case.patient.patient_id)]
     else:
-        meant = [one for one in found if pseudonymous == one.case.patient.patient_id != ""] or list(found)
-    if len(meant) == 1:
-        return meant[0]
-    names = ", ".join(one.name or "(images of nobody)" for one in found[:MAX_NAMED])
+        candidates = [one for one in found if pseudonymous == one.case.patient.patient_id != ""] or list(found)
+    if len(candidates) == 1:
+        return candidates[0]
+    names = ", ".join(one.name or "(images without a patient)" for one in found[:MAX_NAMED])
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    said = f"there is no patient '{named}' among" if named else "a case is one patient, and here are"
-    raise InputError(f"{said} {len(found)}: {names}{more}. Name one with --patient.")
+    problem = f"there is no patient '{named}' among" if named else "a case contains one patient, but there are"
+    raise InputError(f"{problem} {len(found)}: {names}{more}. Choose one with --patient.")
 
 
-def _note_other_patients(gathered: CollectedPatients, chosen: CollectedPatient) -> list[Note]:
-    """Say how many images are of other patients than the one who was chosen."""
-    others = sum(len(one.images) for one in gathered.patients if one is not chosen)
-    return [("patient", f"{others} of the images are of others, or of nobody, and were left out.")] if others else []
+def _note_other_patients(collected: CollectedPatients, chosen: CollectedPatient) -> list[Note]:
+    """Note the images of other patients than the chosen one."""
+    others = sum(len(one.images) for one in collected.patients if one is not chosen)
+    return [("patient", f"{others} images of other patients or without a patient were left out.")] if others else []

@@ -1,7 +1,7 @@
-"""What a case is: frozen values that JSON holds, so that an edit is a new value and undo is the one before.
+"""The data model of a case: frozen values that are stored as JSON.
 
-An empty text and ``None`` mean that something is not known, which every field but the ids may be. What was guessed from
-a name, a header or a table stands like any other value, and its origin in ``guesses`` until a person has confirmed it.
+Empty text and ``None`` mean unknown; all fields except the ids may be unknown. Values guessed from a name, a header or
+a table are stored like others, with their origin in ``guesses`` until a user confirms them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,14 @@ from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.io.results import read_risk_validity
 
-VERSION = "1.0"  # a greater first number is another format; a greater second one has keys that are not known here
+VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
 Origin = Literal["name", "dicom", "exif", "table"]
 CellKind = str | float | bool | None
 
 
 def format_cell(value: CellKind) -> str:
-    """Write a value as the table holds it.
-
-    Returns "" for None; 1 and 0 for yes and no; numbers without a needless point.
-    """
+    """Format a value for a table: "" for None, 1 and 0 for yes and no, integers without a decimal point."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -39,83 +36,82 @@ def format_cell(value: CellKind) -> str:
 
 
 class CasePart(Config):
-    """What the parts of a case have in common: fields called as a column of the table hold what that column may."""
+    """Base of the parts of a case: fields with the name of a table column accept the values of that column."""
 
-    guesses: dict[str, Origin] = Field({}, description="fields that nobody has confirmed: name to origin")
-    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+    guesses: dict[str, Origin] = Field({}, description="fields that are not confirmed: name to origin")
+    more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
     def cell(self, name: str) -> str:
-        """Give a field as a form shows it and the table holds it.
-
-        Returns "" where it is not known; 1 and 0 for yes and no.
-        """
+        """Format a field as in a table: "" if unknown, 1 and 0 for yes and no."""
         return format_cell(getattr(self, name))
 
     @field_validator("*", mode="after")
     @classmethod
     def _check_column(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - of any field
-        """Refuse what the column of that name could not hold."""
+        """Reject values that the column of that name does not accept."""
         column = find_column(info.field_name or "")
         if column is None or not isinstance(value, str | float | int):
             return value
-        said = check_value(column, format_cell(value))
-        if said:
-            raise PydanticCustomError("table", "{said}", {"said": said})
+        problem = check_value(column, format_cell(value))
+        if problem:
+            raise PydanticCustomError("table", "{problem}", {"problem": problem})
         return "" if value == UNKNOWN else value
 
 
 class CaseCorrection(Config):
-    """A mask that a person drew or corrected, as a PNG of the upright image's size in the case folder."""
+    """A mask that a user drew or corrected, as a PNG with the size of the upright image in the case folder."""
 
     path: Path = Field(description="PNG, 0 outside and 255 inside")
     digest: str = Field(description="SHA-256 of the mask's shape, type and pixels")
-    image_digest: str = Field("", description="SHA-256 of the upright photograph that it was drawn on")
-    model: str = Field("", description="the model whose mask was corrected; empty where it was drawn from nothing")
+    image_digest: str = Field("", description="SHA-256 of the upright photograph")
+    model: str = Field("", description="the model whose mask was corrected; empty if it was drawn by hand")
     created: str = Field("", description="UTC, ISO 8601")
     program: str = Field("", description="version of napari-melanoma")
-    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+    more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
 
 class CaseResult(Config):
-    """A result folder, and the mask that it was derived from."""
+    """A result folder, and the mask that it is based on."""
 
     path: Path = Field(description="folder with result.json")
-    correction: str = Field("", description="digest of the correction it rests on; empty: the model's own mask")
+    correction: str = Field("", description="digest of the correction it is based on; empty: the predicted mask")
     model: str = Field("", description="name of the model")
     created: str = Field("", description="UTC, ISO 8601")
-    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+    more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
 
 class CaseRisk(Config):
-    """What a model says of the risk of metastasis from a slide, as far as a dock shows it; the whole is in ``path``."""
+    """Predicted risk of metastasis from a slide, as shown in the dock; the complete result is in ``path``."""
 
-    path: Path = Field(description="JSON with all of it, as beside the slide")
-    verdict: str = Field(description="the answer in a sentence")
+    path: Path = Field(description="JSON with the complete result")
+    verdict: str = Field(description="the result in a sentence")
     probability: float = Field(ge=0, le=1)
     interval: tuple[float, float] | None = None
-    shares: dict[str, float] = Field({}, description="what image, depth and patient move it by")
-    without: float | None = Field(None, description="the probability where nothing is known")
-    beside: dict[str, dict[str, Any]] = Field({}, description="other methods: title, probability, why there is none")
-    depth: str = Field("", description="the thickness that was used, and where it is from, in words")
-    known: dict[str, str] = Field({}, description="column to cell, as it was when the answer was given")
-    row: dict[str, str] = Field({}, description="column to cell of the case itself, as it was when the answer was kept")
-    missing: tuple[str, ...] = Field((), description="columns that the model asks for and nobody had filled in")
-    warnings: tuple[str, ...] = Field((), description="what to know before it is believed")
+    shares: dict[str, float] = Field({}, description="contributions of image, depth and patient")
+    without: float | None = Field(None, description="the probability without any patient data")
+    beside: dict[str, dict[str, Any]] = Field(
+        {}, description="other methods: title, probability, or the reason why there is none"
+    )
+    depth: str = Field("", description="the thickness that was used, and its source")
+    known: dict[str, str] = Field({}, description="column to cell, at the time of the prediction")
+    row: dict[str, str] = Field({}, description="column to cell of the case, at the time of saving")
+    missing: tuple[str, ...] = Field((), description="input columns of the model that were unknown")
+    warnings: tuple[str, ...] = Field((), description="warnings on the result")
     model: str = Field("", description="name of the model")
     fingerprint: str = Field("", description="SHA-256 of its weights")
     created: str = Field("", description="UTC, ISO 8601")
-    number: str = Field("", description="the probability with its interval, in words")
-    validity: dict[str, Any] | None = Field(None, description="whether it is valid, and the reasons against it")
-    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+    number: str = Field("", description="the probability with its interval, as text")
+    validity: dict[str, Any] | None = Field(None, description="whether it is valid, and the reasons if not")
+    more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
     @property
     def known_validity(self) -> Validity:
-        """Whether it is valid, also where it was stored without saying so."""
+        """Whether it is valid, also for results stored without this information."""
         return read_risk_validity({**self.model_dump(mode="json"), "model": {"name": self.model}})
 
     @property
     def headline(self) -> str:
-        """Its first line: what it says, or why it is not valid."""
+        """The result, or the reason why it is not valid."""
         validity = self.known_validity
         return validity.headline("") or self.verdict
 
@@ -123,81 +119,78 @@ class CaseRisk(Config):
 class CaseImage(CasePart):
     """A photograph, a tile of a total-body photograph, or a slide."""
 
-    id: str = Field(description="I1, I2 ...: never given twice in a case", pattern=NAME)
+    id: str = Field(description="I1, I2 ...: unique in a case", pattern=NAME)
     path: Path = Field(description="the file")
-    content: str = Field("", description="digest of the file, by which it is found again")
+    content: str = Field("", description="digest of the file, to find it if it was moved")
     modality: str = Field("", description="dermoscopic, macroscopic, tbp_tile or wsi")
-    mpp_x: float | None = Field(None, description="width of a pixel in micrometres, where a person said so")
-    mpp_y: float | None = Field(None, description="height of a pixel in micrometres, where a person said so")
+    mpp_x: float | None = Field(None, description="width of a pixel in micrometers, if set by the user")
+    mpp_y: float | None = Field(None, description="height of a pixel in micrometers, if set by the user")
     taken_on: str = Field("", description="day, YYYY-MM-DD", pattern=r"^(\d{4}-\d\d-\d\d)?$")
-    correction: CaseCorrection | None = Field(None, description="the mask that a person stands for")
-    results: tuple[CaseResult, ...] = Field((), description="what was computed, the newest last")
-    risk: CaseRisk | None = Field(None, description="of a slide: what a model says of the risk of metastasis")
+    correction: CaseCorrection | None = Field(None, description="mask drawn or corrected by the user")
+    results: tuple[CaseResult, ...] = Field((), description="results, the newest last")
+    risk: CaseRisk | None = Field(None, description="of a slide: predicted risk of metastasis")
 
     @property
     def name(self) -> str:
-        """The file's name without suffix, as layers and results are called."""
+        """The file name without suffix, used for layers and results."""
         return self.path.stem
 
     @property
     def current(self) -> CaseResult | None:
-        """The newest result that rests on the mask that counts now."""
+        """The newest result for the current mask."""
         return next((result for result in reversed(self.results) if self.is_current(result)), None)
 
     def is_current(self, result: CaseResult) -> bool:
-        """Whether a result rests on the mask that counts now.
-
-        False where the mask was corrected, or its correction dropped, since.
-        """
+        """Return whether a result is based on the current mask."""
         return result.correction == (self.correction.digest if self.correction else "")
 
 
 class CaseLesion(CasePart):
-    """One lesion: where it is, what is known of it, and its images."""
+    """One lesion: site, clinical data and images."""
 
-    id: str = Field(description="L1, L2 ...: never given twice in a case", pattern=NAME)
-    label: str = Field("", description="what its files or its table call it")
-    site: str = Field("", description="region of the body, as in the harmonised table")
-    sub_site: str = Field("", description="the place within it")
+    id: str = Field(description="L1, L2 ...: unique in a case", pattern=NAME)
+    label: str = Field("", description="its name in files or tables")
+    site: str = Field("", description="region of the body, as in the harmonized table")
+    sub_site: str = Field("", description="location within the site")
     laterality: str = Field("", description="side of the patient: left, right or midline")
-    diagnosis: str = Field("", description="as in the harmonised table")
+    diagnosis: str = Field("", description="as in the harmonized table")
     diagnosis_detail: str = Field("", description="its subtype")
     diagnosis_by: str = Field("", description="how it was made")
     diameter_1_mm: float | None = Field(None, description="longest diameter")
     diameter_2_mm: float | None = Field(None, description="diameter across it")
     depth_mm: float | None = Field(None, description="Breslow thickness")
     ulceration: bool | None = Field(None, description="whether it is ulcerated")
-    mitoses_per_mm2: float | None = Field(None, description="mitoses in a square millimetre")
+    mitoses_per_mm2: float | None = Field(None, description="mitoses per square millimeter")
     clark: int | None = Field(None, description="Clark level, 1 to 5")
-    metastasis: bool | None = Field(None, description="whether it has spread")
+    metastasis: bool | None = Field(None, description="whether it has metastasized")
     note: str = Field("", description="free text; stays in the case and is never exported")
     images: tuple[CaseImage, ...] = Field((), description="in their order")
 
 
 class CasePatient(CasePart):
-    """Who the lesions belong to, under a pseudonym."""
+    """The patient, under a pseudonym."""
 
-    patient_id: str = Field("", description="a pseudonym; no name and no number of a hospital")
+    patient_id: str = Field("", description="a pseudonym; no name and no hospital number")
     age: float | None = Field(None, description="years")
     sex: str = Field("", description="female or male")
     fitzpatrick: int | None = Field(None, description="skin type, I to VI as 1 to 6")
-    ethnicity: str = Field("", description="as the patient or the table says")
-    personal_history: bool | None = Field(None, description="melanoma before")
+    ethnicity: str = Field("", description="as reported")
+    personal_history: bool | None = Field(None, description="previous melanoma")
     family_history: bool | None = Field(None, description="melanoma in the family")
     note: str = Field("", description="free text; stays in the case and is never exported")
 
 
 class Case(Config):
-    """One patient with lesions and their images; ``images`` are those that belong to no lesion yet."""
+    """One patient with lesions and their images; ``images`` are not assigned to a lesion."""
 
     version: str = Field(VERSION, description="of the format", pattern=r"^\d+\.\d+$")
-    patient: CasePatient = Field(default_factory=CasePatient, description="whom it is about")
+    patient: CasePatient = Field(default_factory=CasePatient, description="the patient")
     lesions: tuple[CaseLesion, ...] = Field((), description="in their order")
-    images: tuple[CaseImage, ...] = Field((), description="images of no lesion yet")
-    lesions_numbered: int = Field(0, ge=0, description="the last number that was given to a lesion")
-    images_numbered: int = Field(0, ge=0, description="the last number that was given to an image")
+    images: tuple[CaseImage, ...] = Field((), description="images that are not assigned to a lesion")
+    lesions_numbered: int = Field(0, ge=0, description="the last lesion number in use")
+    images_numbered: int = Field(0, ge=0, description="the last image number in use")
     created: str = Field("", description="UTC, ISO 8601")
-    more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
+    more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
     @model_validator(mode="after")
     def _check_unique_ids(self) -> Self:
@@ -206,14 +199,11 @@ class Case(Config):
         for what, ids in (("lesions", lesions), ("images", images)):
             twice = [name for name, count in Counter(ids).items() if count > 1]
             if twice:
-                raise ValueError(f"two {what} have the id '{twice[0]}': give one of them another")
+                raise ValueError(f"two {what} have the id '{twice[0]}': change one of them")
         return self
 
     def iterate_images(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
-        """Go through all images, those of no lesion last.
-
-        Yields the lesion it belongs to, and the image.
-        """
+        """Yield each image with its lesion; unassigned images come last, with None."""
         for lesion in self.lesions:
             yield from ((lesion, image) for image in lesion.images)
         yield from ((None, image) for image in self.images)
@@ -223,7 +213,7 @@ class Case(Config):
         return next((found for found in self.lesions if found.id == lesion_id), None) or _raise_missing(lesion_id)
 
     def find_image(self, image_id: str) -> CaseImage:
-        """Find an image, in a lesion or in none."""
+        """Find an image, assigned to a lesion or not."""
         return next((found for _, found in self.iterate_images() if found.id == image_id), None) or _raise_missing(
             image_id
         )

@@ -41,15 +41,16 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "answers.json"
 VERSION = 1
 OUTLIER_Z = 3.5  # robust z from which a value is an outlier (Iglewicz and Hoaglin 1993)
+SegmentFunction = Callable[[Photograph], "NDArray[np.bool_]"]
+MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
 @dataclass(frozen=True)
 class PatientOutlier:
-    """How odd a lesion is among ``lesions`` of the same patient and modality, itself included.
+    """How different a lesion is from the others of the same patient and modality; ``lesions`` counts all of them.
 
-    ``distance`` is the mean cosine distance of its embedding to those of the others, ``z`` its robust z among them,
-    ``rank`` 1 for the one that lies farthest away; ``measured_rank`` is the same by measurements, None where too few
-    are known.
+    ``distance`` is the mean cosine distance of its embedding to the others, ``z`` its robust z-score, ``rank`` is 1 for
+    the most distant lesion; ``measured_rank`` is the rank by measurements, None if too few are known.
     """
 
     lesions: int
@@ -60,23 +61,23 @@ class PatientOutlier:
 
     @property
     def is_outlier(self) -> bool:
-        """Whether it lies so far from the others that they do not explain it."""
+        """Whether it is an outlier among the lesions of the patient."""
         return self.rank == 1 and self.z >= OUTLIER_Z
 
     @property
     def description(self) -> str:
-        """It in words."""
-        of = f"the {self.lesions} lesions of this patient"
+        """Describe the rank of the lesion."""
+        lesions = f"{self.lesions} lesions of this patient"
         if self.rank == 1:
-            return f"the odd one out among {of}" if self.is_outlier else f"least like the others among {of}"
-        return f"number {self.rank} of {of} by how unlike the others it is"
+            return f"outlier among {lesions}" if self.is_outlier else f"most different among {lesions}"
+        return f"rank {self.rank} by difference among {lesions}"
 
 
 @dataclass(frozen=True)
 class CaseLesionPrediction:
-    """The answer of one lesion, over the images ``image_ids``; ``odd`` is None where there are fewer than three.
+    """Prediction for one lesion from its images; ``outlier`` is None if there are fewer than three lesions.
 
-    ``rests_on`` says what it was made from, so that it is known when that has changed.
+    ``input_digest`` identifies the inputs, to detect changes.
     """
 
     lesion_id: str
@@ -88,7 +89,7 @@ class CaseLesionPrediction:
 
 @dataclass(frozen=True)
 class CasePredictions:
-    """The answers of a case, the images that have none (``notes``: about what, and why), and who answered."""
+    """Predictions for a case, notes on images without one (subject, reason), and the model."""
 
     lesions: tuple[CaseLesionPrediction, ...]
     notes: tuple[tuple[str, str], ...]
@@ -96,22 +97,16 @@ class CasePredictions:
     created: str
 
     def find_lesion(self, lesion_id: str) -> CaseLesionPrediction | None:
-        """Find the answer of a lesion.
-
-        None where it has none.
-        """
+        """Return the prediction for a lesion, or None."""
         return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
 
     def is_current(self, case: Case, lesion_id: str) -> bool:
-        """Say whether a lesion's answer still fits the case.
-
-        False where its images, their masks or what is known of the patient changed since, or it has no answer.
-        """
-        answered = self.find_lesion(lesion_id)
-        return answered is not None and answered.input_digest == compute_input_digest(case, case.find_lesion(lesion_id))
+        """Return whether the prediction for a lesion is up to date with its images, masks and clinical metadata."""
+        known = self.find_lesion(lesion_id)
+        return known is not None and known.input_digest == compute_input_digest(case, case.find_lesion(lesion_id))
 
     def to_json(self) -> dict[str, Any]:
-        """Say it in plain values."""
+        """Convert to JSON values."""
         lesions = [
             {
                 "lesion_id": one.lesion_id,
@@ -133,7 +128,7 @@ class CasePredictions:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Make it of what ``to_json`` gave."""
+        """Create from the values of ``to_json``."""
         lesions = tuple(
             CaseLesionPrediction(
                 one["lesion_id"],
@@ -145,15 +140,14 @@ class CasePredictions:
             for one in values["lesions"]
         )
         stamp = {**values["model"], "modalities": tuple(values["model"]["modalities"])}
-        notes = tuple((str(about), str(said)) for about, said in values["notes"])
+        notes = tuple((str(about), str(reason)) for about, reason in values["notes"])
         return cls(lesions, notes, ClassifierStamp(**stamp), values["created"])
 
 
 def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
-    """Say what an answer of a lesion would be made from: its images, their masks, what is known of patient and lesion.
+    """Return the SHA-256 of the inputs of a prediction: images, masks, and metadata of patient and lesion.
 
-    SHA-256; another one where any of that is another. What no model may look at, such as the diagnosis, is left out: an
-    answer does not get old because the truth is known.
+    Columns that no model may use, such as the diagnosis, are excluded: a known diagnosis does not outdate a prediction.
     """
     import hashlib
 
@@ -168,10 +162,7 @@ def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
 
 
 def collect_metadata(case: Case, lesion: CaseLesion | None, image: CaseImage) -> dict[str, str]:
-    """Put what a case knows into the columns of the harmonised table.
-
-    Column to text, what is known only. Also guesses: they are the best that is known.
-    """
+    """Return the known metadata of an image as columns of the harmonized table, including guesses."""
     from napari_melanoma.data.table_schema import find_column
 
     parts = [case.patient, *([lesion] if lesion else []), image]
@@ -180,50 +171,43 @@ def collect_metadata(case: Case, lesion: CaseLesion | None, image: CaseImage) ->
 
 
 def save_predictions(store: CaseStore, predictions: CasePredictions) -> Path:
-    """Write the answers into the case folder."""
+    """Write the predictions to the case folder."""
     if store.read_only:
-        raise SaveError(f"cannot save answers in {store.folder}: {store.read_only}")
+        raise SaveError(f"cannot save predictions in {store.folder}: {store.read_only}")
     write_json(store.folder / PREDICTIONS_FILE, predictions.to_json())
     return store.folder / PREDICTIONS_FILE
 
 
 def read_predictions(folder: Path) -> CasePredictions | None:
-    """Read the answers of a case.
-
-    None where it was never asked for.
-    """
+    """Read the predictions for a case; None if there are none."""
     path = folder / PREDICTIONS_FILE
     if not path.is_file():
         return None
     try:
         values = read_json(path)
         if values["version"] != VERSION:
-            raise InputError(f"{path} is of version {values['version']}, expected {VERSION}. Answer the case again.")
+            raise InputError(f"{path} has version {values['version']}, expected {VERSION}. Run the prediction again.")
         return CasePredictions.from_json(values)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Answer the case again.") from error
+        raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Run the prediction again.") from error
 
 
 def _mask_version(image: CaseImage) -> str:
-    """Which mask of an image counts now."""
+    """Identify the current mask of an image."""
     if image.correction:
         return image.correction.digest
     return image.current.created if image.current else ""
 
 
 def _format_field(part: Any, name: str) -> str:  # noqa: ANN401 - patient, lesion or image
-    """A value as text; nothing for what holds several, such as the images of a lesion."""
+    """Format a single value; "" for collections, such as the images of a lesion."""
     value = getattr(part, name)
     return part.cell(name) if isinstance(value, str | float | int) else ""
 
 
-SegmentFunction = Callable[[Photograph], "NDArray[np.bool_]"]
-MIN_PROBABILITY = 1e-6  # of a probability of 0 or 1, whose odds are no number
-
-
 @dataclass(frozen=True, eq=False)
 class _CaseImagePrediction:
-    """What one image tells: the answer, how it looks to the network, and what is measured on it."""
+    """Prediction, embedding and measurements of one image."""
 
     lesion: CaseLesion
     image: CaseImage
@@ -240,35 +224,34 @@ def predict_case(
     options: ClassifyOptions | None = None,
     segment: SegmentFunction | None = None,
 ) -> CasePredictions:
-    """Ask a classifier about every lesion of a case.
+    """Predict every lesion of a case.
 
-    A lesion of several images gets one answer, by the mean of their logits. Where the patient has three or more lesions
-    of a modality, each is compared with the others by how the network sees them and by measurements (the sign of the
-    ugly duckling; ``data.features.patient_relative``).
+    A lesion with several images gets one prediction, from the mean of their logits. If the patient has three or more
+    lesions of a modality, each is compared with the others by its embedding and by measurements (ugly duckling sign;
+    ``data.features.patient_relative``).
 
-    ``draw``: draws the lesion of a photograph that has no mask yet, bool (row, column); without it such images are left
-    out. For each lesion of which an image can be looked at, and why the other images cannot.
+    ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
     """
-    case, asked = store.case, options or ClassifyOptions()
-    told, notes = _predict_images(case, model, asked, segment, run)
-    odd = _find_outliers(told)
+    case, settings = store.case, options or ClassifyOptions()
+    images, notes = _predict_images(case, model, settings, segment, run)
+    outliers = _find_outliers(images)
     lesions = tuple(
         CaseLesionPrediction(
             lesion.id,
-            tuple(one.image.id for one in mine),
-            fuse_predictions([one.prediction for one in mine], model.calibration, asked),
-            odd.get(lesion.id),
+            tuple(one.image.id for one in own),
+            fuse_predictions([one.prediction for one in own], model.calibration, settings),
+            outliers.get(lesion.id),
             compute_input_digest(case, lesion),
         )
         for lesion in case.lesions
-        if (mine := [one for one in told if one.lesion.id == lesion.id])
+        if (own := [one for one in images if one.lesion.id == lesion.id])
     )
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return CasePredictions(lesions, tuple(notes), classifier_stamp(model), created)
 
 
 def predict_case_with(store: CaseStore, classifier: str, run: RunContext) -> CasePredictions:
-    """Load what is needed, and ask: the classifier, and the usual segmentation model where an image has no mask yet."""
+    """Predict with a classifier, and the default segmentation model for images without a mask."""
     from napari_melanoma.lesion.analysis import LesionOptions, analyze_lesion
     from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 
@@ -276,37 +259,41 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext) -> Cas
     with report_loading(run):
         model = load_classifier(classifier)
 
-    def draw(photograph: Photograph) -> NDArray[np.bool_]:
+    def segment(photograph: Photograph) -> NDArray[np.bool_]:
         return analyze_lesion(photograph, load_segmenter(options.model), options, run=run).mask
 
-    return predict_case(store, model, run, segment=draw)
+    return predict_case(store, model, run, segment=segment)
 
 
 def fuse_predictions(
-    predictions: Sequence[ClassPrediction], judge: PredictionCalibration, options: ClassifyOptions
+    predictions: Sequence[ClassPrediction], calibration: PredictionCalibration, options: ClassifyOptions
 ) -> ClassPrediction:
-    """Make one answer of those to several images of a lesion, by the mean of their calibrated logits.
+    """Combine the predictions for several images of a lesion by the mean of their calibrated logits.
 
-    That of the image alone where it is one. Interval and set of classes are made anew; likeness is that of the image
-    most unlike the training cases, and warnings are those of all, as are the reasons against its validity.
+    Interval and prediction set are computed from the mean; the novelty is that of the most unusual image; warnings and
+    reasons against validity are those of all images.
     """
     if len(predictions) == 1:
         return predictions[0]
-    given = np.array([one.probabilities for one in predictions])
-    probabilities = softmax(np.log(np.clip(given, MIN_PROBABILITY, 1)).mean(axis=0)[None])
-    possible = judge.prediction_sets(probabilities, options.coverage, options.rule)[0]
+    image_probabilities = np.array([one.probabilities for one in predictions])
+    probabilities = softmax(np.log(np.clip(image_probabilities, MIN_PROBABILITY, 1)).mean(axis=0)[None])
+    possible = calibration.prediction_sets(probabilities, options.coverage, options.rule)[0]
     first, likenesses = predictions[0], [one.likeness for one in predictions if one.likeness]
-    near = {one.image_id: one for answer in predictions for one in sorted(answer.neighbours, key=lambda n: -n.distance)}
+    near = {
+        one.image_id: one
+        for prediction in predictions
+        for one in sorted(prediction.neighbours, key=lambda n: -n.distance)
+    }
     return replace(
         first,
         probabilities=tuple(probabilities[0].tolist()),
-        interval=judge.interval(float(probabilities[0, judge.positive])),
-        possible=tuple(name for name, there in zip(first.classes, possible, strict=True) if there),
+        interval=calibration.interval(float(probabilities[0, calibration.positive])),
+        possible=tuple(name for name, included in zip(first.classes, possible, strict=True) if included),
         likeness=max(likenesses, key=lambda one: one.distance, default=None),
         contributions=_mean_contributions(predictions),
         from_image=_mean_probability([one.from_image for one in predictions]),
         neighbours=tuple(sorted(near.values(), key=lambda one: one.distance)[: options.neighbours]),
-        warnings=tuple(dict.fromkeys(said for one in predictions for said in one.warnings)),
+        warnings=tuple(dict.fromkeys(warning for one in predictions for warning in one.warnings)),
         validity=first.validity.with_reasons(*(one.validity for one in predictions[1:])),
     )
 
@@ -314,20 +301,20 @@ def fuse_predictions(
 def _predict_images(
     case: Case, model: ClassifierModel, options: ClassifyOptions, segment: SegmentFunction | None, run: RunContext
 ) -> tuple[list[_CaseImagePrediction], list[tuple[str, str]]]:
-    """What each image tells, and why some tell nothing."""
-    told: list[_CaseImagePrediction] = []
+    """Predict each image; returns predictions, and notes on images without one."""
+    predictions: list[_CaseImagePrediction] = []
     notes: list[tuple[str, str]] = []
-    for lesion, image in run.track(list(case.iterate_images()), "looking at lesions"):
+    for lesion, image in run.track(list(case.iterate_images()), "predicting lesions"):
         if lesion is None:
-            notes.append((image.id, "is of no lesion yet: file it, and answer again."))
+            notes.append((image.id, "is not assigned to a lesion: assign it, and run the prediction again."))
             continue
         try:
-            told.append(_predict_image(case, lesion, image, model, options, segment))
+            predictions.append(_predict_image(case, lesion, image, model, options, segment))
         except BATCH_ERRORS:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this image; the others go on
+        except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
             notes.append((image.id, describe_error(error)))
-    return told, notes
+    return predictions, notes
 
 
 def _predict_image(
@@ -338,26 +325,26 @@ def _predict_image(
     options: ClassifyOptions,
     segment: SegmentFunction | None,
 ) -> _CaseImagePrediction:
-    """Look at one image, and answer for it alone."""
+    """Predict one image."""
     from napari_melanoma.imaging.measurements import measure_lesion
 
     if image.path.name.lower().endswith(SLIDE_SUFFIXES):
-        raise InputError("is a slide, which this model does not look at.")
+        raise InputError("is a slide, which this model does not accept.")
     photograph = read_photograph(image.path)
     modality = next((known for known in get_args(Modality) if known == image.modality), photograph.modality)
     photograph = replace(photograph, modality=modality)
     mask = _choose_mask(image, photograph, segment)
     known = collect_metadata(case, lesion, image)
     row: dict[str, object] = {name: known[name] for name in model.encoding.fields if name in known}
-    seen = encode_lesion(photograph, mask, model)
+    encoded = encode_lesion(photograph, mask, model)
     measured = {} if mask is None else measure_lesion(mask, photograph.rgb, _choose_pixel_size(image, photograph))
     return _CaseImagePrediction(
-        lesion, image, classify_encoded(seen, row, model, options), seen.encoded.embedding, measured
+        lesion, image, classify_encoded(encoded, row, model, options), encoded.encoded.embedding, measured
     )
 
 
 def _choose_mask(image: CaseImage, photograph: Photograph, segment: SegmentFunction | None) -> NDArray[np.bool_] | None:
-    """The mask that counts: a person's, else that of the newest result, else one drawn now."""
+    """Return the corrected mask, else that of the newest result, else a predicted one."""
     if image.correction:
         return read_correction(image.correction)
     if image.current:
@@ -366,14 +353,14 @@ def _choose_mask(image: CaseImage, photograph: Photograph, segment: SegmentFunct
 
 
 def _choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
-    """Size of a pixel as a person gave it, else as the file says."""
+    """Return the pixel size set by the user, else that of the file."""
     if image.mpp_x and image.mpp_y:
         return PixelSize(x_um=image.mpp_x, y_um=image.mpp_y)
     return photograph.pixel_size
 
 
 def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:
-    """How odd each lesion is, by its modality of which the patient has most lesions."""
+    """Compare each lesion with the others, in its modality with the most lesions."""
     from napari_melanoma.lesion.patient_features import COMPARED
 
     if not predictions:
@@ -395,20 +382,20 @@ def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, Pat
 
 
 def _mean_contributions(predictions: Sequence[ClassPrediction]) -> tuple[Contribution, ...]:
-    """What each column adds to the answer of all images that have it."""
+    """Average the contribution of each column over the images."""
     found = []
-    for first in {one.field: one for answer in predictions for one in answer.contributions}.values():
+    for first in {one.field: one for prediction in predictions for one in prediction.contributions}.values():
         changes = [
-            next((one.change for one in answer.contributions if one.field == first.field), 0.0)
-            for answer in predictions
+            next((one.change for one in prediction.contributions if one.field == first.field), 0.0)
+            for prediction in predictions
         ]
-        chances = [answer.probability for answer in predictions]
+        chances = [prediction.probability for prediction in predictions]
         without = [chance - change for chance, change in zip(chances, changes, strict=True)]
         found.append(replace(first, change=_mean_probability(chances) - _mean_probability(without)))
     return tuple(found)
 
 
 def _mean_probability(probabilities: Sequence[float]) -> float:
-    """Probability at the mean of the log odds."""
-    sure = np.clip(probabilities, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-    return float(1 / (1 + np.exp(-np.log(sure / (1 - sure)).mean())))
+    """Return the probability at the mean of the log odds."""
+    clipped = np.clip(probabilities, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return float(1 / (1 + np.exp(-np.log(clipped / (1 - clipped)).mean())))

@@ -1,1 +1,1 @@
-"""Models measured and compared, with intervals."""
+"""Evaluate and compare models, with confidence intervals."""

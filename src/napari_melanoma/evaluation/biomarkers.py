@@ -1,4 +1,4 @@
-"""Image features that separate two classes, with tissue measures, tables and pictures."""
+"""Find image features and tissue measures that separate two classes; write tables and pictures."""
 
 from __future__ import annotations
 
@@ -41,18 +41,27 @@ if TYPE_CHECKING:
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
 ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
-SIDE = 224  # pixels of a picture in the gallery
+SIDE = 224  # pixels of an image in the gallery
 NOTE = (
-    "AUC of the patients' means, with the interval that the feature would have if it alone had been looked at; q is "
-    "Benjamini and Hochberg's, over all features. Features were ranked on these very pictures: measure them on others "
-    "before you rely on one."
+    "AUC of the patients' means; the interval is not corrected for multiple testing. q: false discovery rate of "
+    "Benjamini and Hochberg over all features. Features were selected on these images: confirm them on other images."
 )
+OPACITY = 0.65  # at the maximum of a map
+ULCERATION = {
+    "ulceration_share": "share of the surface directly over the tumor without epidermis, on the map of a tissue model"
+}
+TISSUE = "tissue"  # folder of the analyses
+NO_MAP = "there is no tissue map: name a model that segments epidermis and tumor (skin-demo) with --tissue-model"
+NO_SCALE = "its row has no scale (mpp_x)"
+NO_TUMOUR = "no surface was found over a tumor"
+MEASURES = {**STAIN_MEASURES, **ULCERATION}
+DEPTH_FEATURES = ("predicted depth", "spread of the predicted depth")
 
 
 def write_biomarkers(
     out: Path, found: Biomarkers, classifier: Classifier, options: BiomarkerOptions, run: RunContext
 ) -> None:
-    """Write what was found."""
+    """Write tables, JSON and figures."""
     positive = classifier.config.positive
     rows = [_row(one.name, one.marker, positive) | {"rank": rank} for rank, one in enumerate(found.features, start=1)]
     write_table(out / "biomarkers.csv", rows, COLUMNS)
@@ -66,7 +75,7 @@ def write_biomarkers(
 
 
 def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
-    """What is known of a feature or a measure."""
+    """Return the statistics of a feature or a measure."""
     auc = marker.auc
     known = {"name": name, "feature": marker.rank, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
     higher = positive if auc.mean >= 0.5 else "others"
@@ -74,7 +83,7 @@ def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
 
 
 def _measures(found: Biomarkers) -> Iterator[dict[str, object]]:
-    """Rows of ``measures.csv``."""
+    """Yield the rows of ``measures.csv``."""
     judged = found.judged
     for sample, label, values in zip(judged.samples, judged.labels, found.table, strict=True):
         cells = {name: "" if np.isnan(value) else float(value) for name, value in zip(MEASURES, values, strict=True)}
@@ -82,22 +91,22 @@ def _measures(found: Biomarkers) -> Iterator[dict[str, object]]:
 
 
 def _activated_rows(found: Biomarkers) -> Iterator[dict[str, object]]:
-    """Rows of ``exciting.csv``."""
+    """Yield the rows of ``exciting.csv``."""
     for rank, one in enumerate(found.features, start=1):
-        for number, excited in enumerate(one.activated, start=1):
-            row, column = excited.place
-            known = {"rank": rank, "name": one.name, "feature": one.marker.rank, "value": excited.value}
-            known |= {"image_id": excited.sample.image_id, "domain": excited.sample.domain}
+        for number, activated in enumerate(one.activated, start=1):
+            row, column = activated.place
+            known = {"rank": rank, "name": one.name, "feature": one.marker.rank, "value": activated.value}
+            known |= {"image_id": activated.sample.image_id, "domain": activated.sample.domain}
             yield {**known, "row": row, "column": column, "picture": f"figures/{_picture_name(rank, number)}"}
 
 
 def _picture_name(rank: int, number: int) -> str:
-    """Name of the picture of a feature's map."""
+    """Return the file name of a feature's map."""
     return f"biomarker_{rank:02}_{number}.png"
 
 
 def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions) -> dict[str, Any]:
-    """What the figures rest on."""
+    """Return data, options and provenance of the results."""
     judged = found.judged
     positive = judged.labels == judged.classes.index(classifier.config.positive)
     return {
@@ -115,7 +124,7 @@ def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions)
 
 
 def _draw(folder: Path, found: Biomarkers, classifier: Classifier, run: RunContext) -> None:
-    """The gallery, each of its maps by itself, and the ranking."""
+    """Draw the gallery, each of its maps as a file, and the ranking."""
     rows = []
     for rank, one in enumerate(run.track(found.features, "Drawing"), start=1):
         shown = _gallery_images(one, classifier)
@@ -131,41 +140,29 @@ def _draw(folder: Path, found: Biomarkers, classifier: Classifier, run: RunConte
 
 
 def _gallery_images(one: BiomarkerFeature, classifier: Classifier) -> list[GalleryImage]:
-    """The pictures that excite a feature, made small."""
+    """Return small versions of the images that activate a feature most."""
     from PIL import Image
 
     found = []
-    for excited in one.activated:
-        rgb, mask = read_picture(classifier, excited.sample)
+    for activated in one.activated:
+        rgb, mask = read_picture(classifier, activated.sample)
         heat = activation_map(classifier, rgb, mask, one.marker.rank)
         size = (SIDE, max(1, round(SIDE * rgb.shape[0] / rgb.shape[1])))
         small = np.asarray(Image.fromarray(rgb).resize(size))
         coarse = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size), np.float32)
-        found.append(GalleryImage(small, coarse, excited.sample.image_id))
+        found.append(GalleryImage(small, coarse, activated.sample.image_id))
     return found
 
 
-ULCERATION = {
-    "ulceration_share": "share of the surface right over the tumour that has no epidermis, on the map of a tissue model"
-}
-TISSUE = "tissue"  # folder of the analyses
-NO_MAP = "there is no map of the tissue: with --tissue-model name a model that draws epidermis and tumour (skin-demo)"
-NO_SCALE = "its row says no scale (mpp_x)"
-NO_TUMOUR = "no surface is seen over a tumour"
-
-
 def check_tissue_model(name: str) -> str | None:
-    """Check a model that is to draw the tissue.
-
-    Returns the same; None where none was named.
-    """
+    """Return the name of a tissue model after checking its classes; None if no model was named."""
     if not name:
         return None
     config = find_bundle(name).config
     if config.task != "segmentation" or not config.is_slide_model or SURFACE not in map(str.lower, config.classes):
         raise BundleError(
-            f"'{config.name}' draws {', '.join(config.classes)}: a share of ulceration needs a model of slides that "
-            f"draws {SURFACE} and tumour, such as skin-demo."
+            f"'{config.name}' segments {', '.join(config.classes)}: the share of ulceration needs a slide model that "
+            f"segments {SURFACE} and tumor, such as skin-demo."
         )
     return name
 
@@ -173,28 +170,28 @@ def check_tissue_model(name: str) -> str | None:
 def measure_ulceration(
     judged: LabeledImages, model: str | None, out: Path, run: RunContext
 ) -> tuple[NDArray[np.float64], str]:
-    """Measure how much of the tumour's surface lies bare in each picture.
+    """Measure the share of the tumor surface without epidermis in each image.
 
-    Returns float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
-    Of the first picture that has none, what is in its way; empty where all have one.
+    Returns float64 (image,), in [0, 1], NaN if it cannot be measured; and the reason for the first image without a
+    value, empty if all have one.
     """
     found = np.full(len(judged.samples), np.nan)
     if model is None:
         return found, NO_MAP
     first = ""
     names = ids_to_file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
-    for place, sample in enumerate(run.track(judged.samples, "Drawing the tissue")):
-        written = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
-        found[place], why = _share(
-            sample, read_number(written), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
+    for index, sample in enumerate(run.track(judged.samples, "Segmenting tissue")):
+        scale = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
+        found[index], why = _share(
+            sample, read_number(scale), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
         )
         first = first or (why and f"{sample.image_id}: {why}")
     return found, first
 
 
 def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
-    """The share in one picture; where there is none, why."""
-    from napari_melanoma.core.context import RunContext as Quiet
+    """Return the share in one image, or the reason why there is none."""
+    from napari_melanoma.core.context import RunContext as SilentContext
     from napari_melanoma.slides.analysis import analyze_slide
 
     run.check()
@@ -209,32 +206,28 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
     except OSError as error:
         raise save_error(folder, error) from error
     try:
-        content = analyze_slide(sample.image, folder, options, Quiet()).content
+        content = analyze_slide(sample.image, folder, options, SilentContext()).content
     except (*BATCH_ERRORS, SaveError, RunError):
         raise
     except Exception as error:  # noqa: BLE001 - of this picture alone; what would ail all of them ends it
         return np.nan, describe_error(error)
-    told = (content.get("depth") or {}).get("ulcer_share")
-    return (np.nan, NO_TUMOUR) if told is None else (float(told), "")
-
-
-MEASURES = {**STAIN_MEASURES, **ULCERATION}
-DEPTH_FEATURES = ("depth told", "spread of the depth")
+    share = (content.get("depth") or {}).get("ulcer_share")
+    return (np.nan, NO_TUMOUR) if share is None else (float(share), "")
 
 
 class BiomarkerOptions(Config):
-    """What is looked for, and how much of it is shown."""
+    """How many features are kept, and how they are shown."""
 
-    count: int = Field(15, ge=1, le=500, description="features that are kept, the strongest first (P3: 15)")
-    shown: int = Field(4, ge=1, le=20, description="pictures of each, of as many patients, that excite it most")
-    split: str | None = Field(None, description="only pictures of this split, such as 'test'; none: every picture")
-    target: str = Field("", description="column that holds the answer; none: that of the model")
-    tissue_model: str = Field("", description="a model that draws epidermis and tumour, for the share of ulceration")
+    count: int = Field(15, ge=1, le=500, description="number of features to keep, the strongest first (P3: 15)")
+    shown: int = Field(4, ge=1, le=20, description="images per feature that activate it most, each of another patient")
+    split: str | None = Field(None, description="only images of this split, such as 'test'; none: all images")
+    target: str = Field("", description="column that contains the class; none: that of the model")
+    tissue_model: str = Field("", description="a model that segments epidermis and tumor, for the share of ulceration")
 
 
 @dataclass(frozen=True, eq=False)
 class ActivatedImage:
-    """A picture that has much of a feature: ``value`` of it, and the strongest place in the picture's pixels."""
+    """An image that activates a feature: the value, and the position of the maximum in pixels of the image."""
 
     sample: Sample
     value: float
@@ -243,7 +236,7 @@ class ActivatedImage:
 
 @dataclass(frozen=True, eq=False)
 class BiomarkerFeature:
-    """A feature of the network with what excites it; ``name`` is for people."""
+    """A feature of the network with the images that activate it most."""
 
     name: str
     marker: RankedFeature
@@ -252,9 +245,9 @@ class BiomarkerFeature:
 
 @dataclass(frozen=True, eq=False)
 class Biomarkers:
-    """What was found.
+    """Result of the search.
 
-    ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
+    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where it could not be measured.
     """
 
     features: list[BiomarkerFeature]
@@ -268,10 +261,10 @@ class Biomarkers:
 def find_biomarkers(
     classifier: Classifier, datasets: Sequence[Path], out: Path, options: BiomarkerOptions, *, run: RunContext
 ) -> Biomarkers:
-    """Find what of pictures tells the classes apart, and show it."""
-    drawing = check_tissue_model(options.tissue_model)
-    asked = ClassEvaluationOptions(split=options.split, target=options.target)
-    judged = find_labeled_images(datasets, classifier, asked)
+    """Find the features and measures of images that separate the classes, and write the results."""
+    tissue_model = check_tissue_model(options.tissue_model)
+    evaluation_options = ClassEvaluationOptions(split=options.split, target=options.target)
+    judged = find_labeled_images(datasets, classifier, evaluation_options)
     embeddings, table = _embed_pictures(classifier, judged, run)
     positive = judged.labels == judged.classes.index(classifier.config.positive)
     groups = np.array([str(sample.group) for sample in judged.samples])
@@ -279,21 +272,21 @@ def find_biomarkers(
         markers = rank_features(embeddings, positive, groups, options.count)
     except ValueError as error:
         raise DataSetError(f"{error} Name another split or data set.") from error
-    told = 0 if classifier.config.depth is None else _count_depth_features(classifier)
-    first = embeddings.shape[1] - told
+    depth_features = 0 if classifier.config.depth is None else _count_depth_features(classifier)
+    first = embeddings.shape[1] - depth_features
     found = [
         BiomarkerFeature(
             _feature_name(marker.rank, first),
             marker,
             _most_activated(classifier, judged, embeddings, marker.rank, options),
         )
-        for marker in run.track(markers, "Looking what excites each")
+        for marker in run.track(markers, "Finding images for each feature")
     ]
-    shares, why = measure_ulceration(judged, drawing, out, run)
+    shares, why = measure_ulceration(judged, tissue_model, out, run)
     table = np.column_stack([table, shares])
     measures, without = rank_measures(table, positive, groups)
     if "ulceration_share" in without and why:
-        without["ulceration_share"] += f"; the first without it: {why}" if drawing else f"; {why}"
+        without["ulceration_share"] += f"; the first without it: {why}" if tissue_model else f"; {why}"
     result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
     write_biomarkers(out, result, classifier, options, run)
     return result
@@ -302,51 +295,49 @@ def find_biomarkers(
 def rank_measures(
     table: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[np.str_]
 ) -> tuple[dict[str, RankedFeature], dict[str, str]]:
-    """Say how measures tell the classes apart, each on the pictures in which it could be taken.
+    """Rank the measures by how well they separate the classes, each on the images in which it could be measured.
 
-    ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken. ``positive``:
-    bool (picture,). Name to how it does, the strongest first; ``q`` corrected for all of them.
+    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where it could not be measured. ``positive``:
+    bool (image,). Returns the measures by name, the strongest first, with ``q`` corrected for all of them; and the
+    reasons why others could not be ranked.
     """
     found: dict[str, RankedFeature] = {}
     without: dict[str, str] = {}
-    for place, name in enumerate(MEASURES):
-        there = np.isfinite(table[:, place])
+    for column, name in enumerate(MEASURES):
+        present = np.isfinite(table[:, column])
         try:
-            markers = rank_features(table[there, place : place + 1], positive[there], groups[there], 1)
+            markers = rank_features(table[present, column : column + 1], positive[present], groups[present], 1)
         except ValueError:
-            without[name] = f"it could be taken in {int(there.sum())} of {len(there)} pictures: too few of a class"
+            without[name] = f"measured in {int(present.sum())} of {len(present)} images: too few of a class"
             continue
         if markers:
-            found[name] = markers[0]._replace(rank=place)
+            found[name] = markers[0]._replace(rank=column)
         else:
-            without[name] = "it is the same in all pictures"
+            without[name] = "it is the same in all images"
     corrected = adjust_p_values(np.array([one.p for one in found.values()]))
-    told = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
-    return dict(sorted(told.items(), key=lambda pair: -abs(pair[1].strength))), without
+    ranked = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
+    return dict(sorted(ranked.items(), key=lambda pair: -abs(pair[1].strength))), without
 
 
 def activation_map(
-    classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, place: int
+    classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, index: int
 ) -> NDArray:
-    """Show where a feature of the embedding lies in a picture.
+    """Map the activation of a feature of the embedding in an image.
 
-    ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), where the model looks at the square around a
-    lesion. Returns float32 (row, column) of the picture's size, in [0, 1]: 1 is the strongest place, 0 the weakest.
+    ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), if the model uses the region around a lesion.
+    Returns float32 (row, column) of the image's size, scaled to [0, 1].
     """
     from napari_melanoma.classification.explanation import place_in_photograph, upsample_map
 
     view = classifier.make_view(rgb, mask)
-    coarse = classifier.run_encoder([view.image])[0].deepest[0, place]
+    coarse = classifier.run_encoder([view.image])[0].deepest[0, index]
     wide = upsample_map(coarse - coarse.min(), view.image.shape[0], classifier.view_offset)
     strongest = float(wide.max())
     return place_in_photograph(wide / strongest if strongest > 0 else wide, view.box, (rgb.shape[0], rgb.shape[1]))
 
 
 def read_picture(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """Read a picture, and its mask where the model looks at the square around it.
-
-    Returns uint8 (row, column, channel=3). Returns bool (row, column).
-    """
+    """Read an image, uint8 (row, column, channel=3), and its mask, bool (row, column), if the model uses it."""
     needs = classifier.config.view.region == "roi" and sample.mask is not None
     return read_photograph(sample.image).rgb, read_mask(sample.mask) if needs and sample.mask else None
 
@@ -354,9 +345,9 @@ def read_picture(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uin
 def _embed_pictures(
     classifier: Classifier, judged: LabeledImages, run: RunContext
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Embedding and measures of each picture."""
+    """Return the embedding and the measures of each image."""
     embeddings, measured = [], []
-    for sample in run.track(judged.samples, "Looking at pictures"):
+    for sample in run.track(judged.samples, "Reading images"):
         rgb, mask = read_picture(classifier, sample)
         embeddings.append(classifier.run_encoder([classifier.view(rgb, mask)])[0].embedding)
         row = judged.rows.get((sample.domain, sample.image_id), {})
@@ -369,44 +360,40 @@ def _most_activated(
     classifier: Classifier,
     judged: LabeledImages,
     embeddings: NDArray[np.float64],
-    place: int,
+    feature: int,
     options: BiomarkerOptions,
 ) -> tuple[ActivatedImage, ...]:
-    """The pictures that have most of a feature, one a patient."""
+    """Return the images that activate a feature most, one per patient."""
     found: dict[str, ActivatedImage] = {}
-    for index in np.argsort(-embeddings[:, place], kind="stable"):
+    for index in np.argsort(-embeddings[:, feature], kind="stable"):
         sample = judged.samples[index]
         if str(sample.group) in found:
             continue
-        heat = activation_map(classifier, *read_picture(classifier, sample), place)
+        heat = activation_map(classifier, *read_picture(classifier, sample), feature)
         row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-        found[str(sample.group)] = ActivatedImage(sample, float(embeddings[index, place]), (int(row), int(column)))
+        found[str(sample.group)] = ActivatedImage(sample, float(embeddings[index, feature]), (int(row), int(column)))
         if len(found) == options.shown:
             break
     return tuple(found.values())
 
 
 def _count_depth_features(classifier: Classifier) -> int:
-    """How many of the features, the last, say the depth."""
+    """Count the features, the last ones, that encode the depth."""
     side = classifier.info.config.input_size
-    told = classifier.run_encoder([np.zeros((side, side, 3), np.uint8)])[0].depth
-    return 0 if told is None else len(told)
+    depth = classifier.run_encoder([np.zeros((side, side, 3), np.uint8)])[0].depth
+    return 0 if depth is None else len(depth)
 
 
-def _feature_name(place: int, first: int) -> str:
-    """Name a feature for people."""
-    return f"feature {place}" if place < first else DEPTH_FEATURES[place - first]
-
-
-OPACITY = 0.65  # of the strongest place
+def _feature_name(index: int, first_depth: int) -> str:
+    """Name a feature for users."""
+    return f"feature {index}" if index < first_depth else DEPTH_FEATURES[index - first_depth]
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryImage:
-    """A picture with the map of a number.
+    """An image with the map of a value.
 
-    ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size, ``title`` what
-    stands above it.
+    ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size.
     """
 
     rgb: NDArray[np.uint8]
@@ -416,43 +403,40 @@ class GalleryImage:
 
 @dataclass(frozen=True, eq=False)
 class GalleryRow:
-    """A number by its name and what is known of it, with the pictures that have most of it, the most first."""
+    """A value with a title, and the images with the highest values, in descending order."""
 
     title: str
     images: Sequence[GalleryImage]
 
 
 def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
-    """Draw a line of pictures for each number, each picture twice: as it is, and with the map over it."""
+    """Draw a row of images for each value, each image without and with the map."""
     from matplotlib.figure import Figure
 
     columns = 2 * max(len(row.images) for row in rows)
     figure = Figure(figsize=(1.5 * columns, 1.85 * len(rows)), layout="constrained")
-    lines = figure.subplots(len(rows), columns, squeeze=False)
-    for line, row in zip(lines, rows, strict=True):
-        for axes in line:
+    axes_rows = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_row, row in zip(axes_rows, rows, strict=True):
+        for axes in axes_row:
             axes.set_axis_off()
-        line[0].set_title(row.title, fontsize=8, loc="left")
-        for place, shown in enumerate(row.images):
-            _draw_gallery(line[2 * place], line[2 * place + 1], shown)
+        axes_row[0].set_title(row.title, fontsize=8, loc="left")
+        for index, shown in enumerate(row.images):
+            _draw_gallery(axes_row[2 * index], axes_row[2 * index + 1], shown)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
 def overlay_heat(shown: GalleryImage) -> NDArray[np.uint8]:
-    """Lay a map over its picture.
-
-    Returns uint8 (row, column, channel=3): dark where there is nothing of the number, warm where there is most.
-    """
+    """Overlay an image with its map: uint8 (row, column, channel=3), dark at the minimum, warm at the maximum."""
     from matplotlib import colormaps
 
-    colour = 255 * colormaps["inferno"](np.clip(shown.heat, 0, 1))[..., :3]
+    color = 255 * colormaps["inferno"](np.clip(shown.heat, 0, 1))[..., :3]
     share = (0.25 + (OPACITY - 0.25) * shown.heat)[..., None]
-    return np.asarray((1 - share) * shown.rgb + share * colour).round().astype(np.uint8)
+    return np.asarray((1 - share) * shown.rgb + share * color).round().astype(np.uint8)
 
 
 def _draw_gallery(left: Axes, right: Axes, shown: GalleryImage) -> None:
-    """A picture, and the map over it."""
+    """Draw an image, and beside it the image with the map."""
     left.imshow(shown.rgb)
     right.imshow(overlay_heat(shown))
     left.text(

@@ -1,4 +1,4 @@
-"""Images shown to classifiers, and their predicted depths, kept as they are done."""
+"""Run classifiers on images, with predicted depths, in a resumable pipeline."""
 
 from __future__ import annotations
 
@@ -41,60 +41,68 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleInfo
 
-BATCH_IMAGES = 16  # views that a network looks at in one pass
+BATCH_IMAGES = 16  # views per batch of a network
 DISTANCE = "distance"
 ALL_FIELDS, NO_FIELDS = "form", "empty"
+DEPTH_MEASURES = ("depth_told", "depth_spread")  # on the network's scale: the depth, and the logarithm of its variance
+DEPTH_COLUMNS = ("depth_said", "depth_low", "depth_high", "depth_mm")
+TITLE = "Predicted and measured depth"
 Rows = Mapping[tuple[str, str], Mapping[str, str]]
-"""Data set and image id to what the table says."""
+"""Data set and image id to the row of the table."""
 log = logging.getLogger(__name__)
 
 
 class ClassEvaluationOptions(Config):
-    """What is measured of a classifier, and what it gets to see."""
+    """Which images a classifier is evaluated on, and its inputs."""
 
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: every image")
-    include_seen: bool = Field(False, description="measure images that the model was trained on, too")
-    target: str = Field("", description="column that holds the answer; none: the positive class's own, or diagnosis")
-    masks: Literal["reference", "predicted"] = Field(
-        "reference", description="where the roi comes from: the data set's masks, or those that a model draws"
+    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
+    include_seen: bool = Field(False, description="also measure images that the model was trained on")
+    target: str = Field(
+        "", description="column that contains the class; none: that of the positive class, or diagnosis"
     )
-    segmenter: str = Field("lesion-small", min_length=1, description="the model that draws them")
+    masks: Literal["reference", "predicted"] = Field(
+        "reference", description="source of the region of interest: the masks of the data set, or predicted masks"
+    )
+    segmenter: str = Field("lesion-small", min_length=1, description="the model that predicts the masks")
     sensitivity: float | None = Field(
-        None, gt=0, lt=1, description="at which probabilities are cut, by the reference cases; none: the model's own"
+        None,
+        gt=0,
+        lt=1,
+        description="sensitivity on the reference cases that sets the threshold; none: the model's own",
     )
 
 
 def measured_names(model: ClassifierModel) -> tuple[str, ...]:
-    """Name what is kept of an image.
+    """Name the values that are stored for each image.
 
-    Logits of each class with the whole form, without each of its columns, and without any; the distance from the
-    training cases; the share of the mask; the depth, where it tells one.
+    Logits of each class with all clinical metadata, without each field, and without any; the distance from the
+    training cases; the share of the mask; the depth, if the model predicts one.
     """
     logits = (
-        logit_name(one, place) for one in field_variants(model) for place in range(len(model.info.config.classes))
+        logit_name(one, index) for one in field_variants(model) for index in range(len(model.info.config.classes))
     )
     return (*logits, DISTANCE, REFERENCE_SHARE, *depth_names(model.info))
 
 
 def field_variants(model: ClassifierModel) -> tuple[str, ...]:
-    """Name the forms that a model is asked with.
+    """Name the variants of clinical metadata that a model is run with.
 
-    Returns the whole form, then without each column, then the empty one; the whole alone where it asks for none.
+    All fields, then without each field, then none; only the first for a model that uses no metadata.
     """
     fields = model.encoding.fields
     return (ALL_FIELDS, *(f"without_{name}" for name in fields), NO_FIELDS) if fields else (ALL_FIELDS,)
 
 
-def logit_name(variant: str, place: int) -> str:
-    """Name a logit."""
-    return f"{variant}_logit_{place}"
+def logit_name(variant: str, index: int) -> str:
+    """Name the logit of a class."""
+    return f"{variant}_logit_{index}"
 
 
 @dataclass(frozen=True)
 class _ClassItem:
-    """An image on its way: what is needed of it, and in the end its figures under each model or an error."""
+    """An image in the pipeline: first its pixels, in the end its values under each model or an error."""
 
-    place: int
+    index: int
     sample: Sample
     seen: str
     known: bool = False
@@ -114,24 +122,24 @@ def measure_classifiers(
     segmenter: ProbabilityModel | None = None,
     run: RunContext,
 ) -> list[ImageMetrics]:
-    """Ask classifiers about the same images, each of which is read once, or go on where an earlier call was stopped.
+    """Run classifiers on the same images, each read once, or resume where an earlier call was stopped.
 
-    One a model, with what ``figure_names`` names. An image that fails under one counts as failed under all: one whose
-    mask is missing or empty where the model looks at the lesion's square, too.
+    Returns the values of each model that ``measured_names`` names. An image that fails under one model counts as failed
+    under all, as does one whose mask is missing or empty if the model uses the region around the lesion.
     """
     found = [ImageMetrics(measured_names(model)) for model in models]
-    kept = PartialResults(out, _measurement_settings(models, options, segmenter))
-    asking = _ClassPipeline(models, samples, rows, kept, segmenter, run)
+    partial = PartialResults(out, _measurement_settings(models, options, segmenter))
+    pipeline = _ClassPipeline(models, samples, rows, partial, segmenter, run)
     try:
-        for done, item in enumerate(asking.results(), start=1):
+        for done, item in enumerate(pipeline.results(), start=1):
             if item.error is None and not item.known:
-                kept.add(item.sample, item.seen, item.values)
+                partial.add(item.sample, item.seen, item.values)
             error = "" if item.error is None else describe_failure(item.sample, item.error, out)
-            for place, figures in enumerate(found):
-                figures.add_failed(item.sample, error) if error else figures.add(item.sample, item.values[place])
-            run.report(Progress(done, len(samples), "Asking"))
+            for index, figures in enumerate(found):
+                figures.add_failed(item.sample, error) if error else figures.add(item.sample, item.values[index])
+            run.report(Progress(done, len(samples), "Measuring"))
     finally:
-        kept.flush()
+        partial.flush()
     failed = found[0].failed
     if len(failed) == len(samples):
         why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
@@ -140,26 +148,26 @@ def measure_classifiers(
 
 
 class _ClassPipeline:
-    """Takes images through reading and the networks, two stages that overlap."""
+    """Read images and run the networks, two stages that overlap."""
 
     def __init__(
         self,
         models: Sequence[ClassifierModel],
         samples: Sequence[Sample],
         rows: Rows,
-        kept: PartialResults,
+        partial: PartialResults,
         segmenter: ProbabilityModel | None,
         run: RunContext,
     ) -> None:
-        self._models, self._samples, self._kept = models, samples, kept
+        self._models, self._samples, self._partial = models, samples, partial
         self._segmenter, self._run = segmenter, run
-        said = [rows.get((sample.domain, sample.image_id), {}) for sample in samples]
-        self._values = [read_table_values(said, model.encoding) for model in models]
+        metadata = [rows.get((sample.domain, sample.image_id), {}) for sample in samples]
+        self._values = [read_table_values(metadata, model.encoding) for model in models]
         columns = sorted({name for model in models for name in model.encoding.fields})
-        self._fields = [[row.get(name, "") for name in columns] for row in said]
+        self._fields = [[row.get(name, "") for name in columns] for row in metadata]
 
     def results(self) -> Iterator[_ClassItem]:
-        """Measure the images, in their order."""
+        """Yield the measured images in order."""
         workers = usable_cores() + EXTRA_THREADS
         pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
         try:
@@ -173,22 +181,22 @@ class _ClassPipeline:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, numbered: tuple[int, Sample]) -> _ClassItem:
-        """Look up what is known of an image, or else read it (in a thread)."""
-        place, sample = numbered
-        text = json.dumps([stamp_files(sample), self._fields[place]])
-        item = _ClassItem(place, sample, hashlib.sha256(text.encode()).hexdigest()[:16])
-        values = self._kept.pop(sample, item.seen)
+        """Look up stored values of an image, or else read it (in a thread)."""
+        index, sample = numbered
+        text = json.dumps([stamp_files(sample), self._fields[index]])
+        item = _ClassItem(index, sample, hashlib.sha256(text.encode()).hexdigest()[:16])
+        values = self._partial.pop(sample, item.seen)
         if values is not None:
             return replace(item, known=True, values=tuple(values))
         try:
             rgb = read_photograph(sample.image).rgb
             own = sample.mask is not None and self._segmenter is None
             return replace(item, rgb=rgb, mask=read_mask(sample.mask) if own and sample.mask else None)
-        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
             return replace(item, error=error)
 
     def _predict(self, batch: Sequence[_ClassItem]) -> list[_ClassItem]:
-        """Ask the networks about a few images at once."""
+        """Run the networks on a batch of images."""
         items = list(batch)
         views: dict[int, list[NDArray[np.uint8]]] = {}
         for number, item in enumerate(items):
@@ -201,22 +209,22 @@ class _ClassPipeline:
                 items[number] = replace(item, rgb=None, mask=None, values=(share,) * len(self._models))
             except Cancelled:
                 raise
-            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
                 items[number] = replace(item, rgb=None, mask=None, error=error)
-        for place, model in enumerate(self._models) if views else ():
-            asked = list(views)
-            places = np.array([items[number].place for number in asked])
-            answers = _predict_values(
-                model, [views[number][place] for number in asked], self._values[place].select_rows(places)
+        for index, model in enumerate(self._models) if views else ():
+            numbers = list(views)
+            indices = np.array([items[number].index for number in numbers])
+            predicted = _predict_values(
+                model, [views[number][index] for number in numbers], self._values[index].select_rows(indices)
             )
-            for number, answer in zip(asked, answers, strict=True):
+            for number, added in zip(numbers, predicted, strict=True):
                 values = list(items[number].values)
-                values[place] = values[place] | answer
+                values[index] = values[index] | added
                 items[number] = replace(items[number], values=tuple(values))
         return items
 
     def _predict_mask(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Draw the lesion as users get it."""
+        """Segment the lesion with the full post-processing."""
         assert self._segmenter is not None
         refinement = LesionOptions().refinement
         probability = smooth_probability(self._segmenter.probability(rgb), refinement)
@@ -226,30 +234,30 @@ class _ClassPipeline:
 def _predict_values(
     model: ClassifierModel, views: Sequence[NDArray[np.uint8]], values: TableValues
 ) -> list[dict[str, float]]:
-    """Figures of a few images under one model."""
-    looked = model.run_encoder(views)
-    found: list[dict[str, float]] = [{} for _ in looked]
+    """Values of a batch of images under one model."""
+    encoded = model.run_encoder(views)
+    found: list[dict[str, float]] = [{} for _ in encoded]
     for variant, gone in zip(field_variants(model), _omitted_fields(len(model.encoding.fields)), strict=True):
-        for answer, logits in zip(
-            found, model.run_head_on_values(looked, values.drop_columns(gone)).tolist(), strict=True
+        for values_of_image, logits in zip(
+            found, model.run_head_on_values(encoded, values.drop_columns(gone)).tolist(), strict=True
         ):
-            answer |= {logit_name(variant, place): value for place, value in enumerate(logits)}
-    for answer, one in zip(found, looked, strict=True):
+            values_of_image |= {logit_name(variant, index): value for index, value in enumerate(logits)}
+    for values_of_image, one in zip(found, encoded, strict=True):
         distance = model.calibration.distance(one.embedding)
-        answer |= ({} if distance is None else {DISTANCE: distance}) | depth_values(one)
+        values_of_image |= ({} if distance is None else {DISTANCE: distance}) | depth_values(one)
     return found
 
 
 def _omitted_fields(fields: int) -> Iterable[NDArray[np.bool_]]:
-    """Which columns are taken away in each of ``variants``."""
-    nothing, everything = np.zeros(fields, bool), np.ones(fields, bool)
-    return [nothing, *np.eye(fields, dtype=bool), everything] if fields else [nothing]
+    """Return the omitted fields of each variant of ``field_variants``."""
+    no_field, every_field = np.zeros(fields, bool), np.ones(fields, bool)
+    return [no_field, *np.eye(fields, dtype=bool), every_field] if fields else [no_field]
 
 
 def _measurement_settings(
     models: Sequence[ClassifierModel], options: ClassEvaluationOptions, segmenter: ProbabilityModel | None
 ) -> dict[str, object]:
-    """Say all that the figures of an image follow from, beside the image and its row."""
+    """Return all settings that the values of an image depend on."""
     return {
         "models": [[model.info.fingerprint, model.device] for model in models],
         "drawn_by": None if segmenter is None else segmenter.info.fingerprint,
@@ -258,46 +266,34 @@ def _measurement_settings(
     }
 
 
-DEPTH_MEASURES = ("depth_told", "depth_spread")  # on the network's scale: the depth, and the logarithm of its variance
-DEPTH_COLUMNS = ("depth_said", "depth_low", "depth_high", "depth_mm")
-TITLE = "Depth as it is told and as it was measured"
-
-
 @dataclass(frozen=True, eq=False)
 class EvaluatedDepths:
-    """Depths of the images that could be measured, in their order.
+    """Depths of the images that could be measured, in order.
 
-    ``told``: in mm, with intervals. ``true_mm``: float64 (image,), NaN where the table says nothing.
+    ``predicted``: in mm, with intervals. ``true_mm``: float64 (image,), NaN if unknown.
     """
 
     predicted: DepthIntervals
     true_mm: NDArray[np.float64]
 
-    def estimates(self, groups: Sequence[object], places: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
-        """Measure some of them.
+    def estimates(self, groups: Sequence[object], indices: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
+        """Estimate the metrics of ``metrics.agreement.DEPTH_METRICS``; empty if too few depths are known.
 
-        ``places``: bool (image,): which are chosen; all by default. Returns as ``metrics.agreement.MEASURES`` names
-        them; empty where hardly any was measured.
+        ``indices``: bool (image,): selected images; all by default.
         """
-        chosen = np.ones(len(self.true_mm), bool) if places is None else places
+        chosen = np.ones(len(self.true_mm), bool) if indices is None else indices
         return depth_metrics(DepthIntervals(*(each[chosen] for each in self.predicted)), self.true_mm[chosen], groups)
 
-    def columns(self, place: int) -> dict[str, object]:
-        """Give what is told of an image as cells of ``per_image.csv``.
-
-        Returns ``COLUMNS`` to numbers in mm, "" where there is none.
-        """
-        numbers = (*(each[place] for each in self.predicted), self.true_mm[place])
+    def columns(self, index: int) -> dict[str, object]:
+        """Return the ``DEPTH_COLUMNS`` of an image in ``per_image.csv``: numbers in mm, "" if unknown."""
+        numbers = (*(each[index] for each in self.predicted), self.true_mm[index])
         return {
             name: "" if np.isnan(number) else round(float(number), 4)
             for name, number in zip(DEPTH_COLUMNS, numbers, strict=True)
         }
 
     def draw(self, folder: Path) -> dict[str, str]:
-        """Draw depths that were told over those that were measured, and their differences.
-
-        Title to name of the file; empty where hardly any was measured.
-        """
+        """Plot predicted over measured depths and their differences: title to file name; empty if too few are known."""
         from napari_melanoma.risk.figures import draw_depths
 
         known = ~np.isnan(self.true_mm)
@@ -308,32 +304,26 @@ class EvaluatedDepths:
 
 
 def depth_values(encoded: EncoderOutput) -> dict[str, float]:
-    """Give what is kept of the depth of an image."""
+    """Return the stored depth values of an image."""
     return {} if encoded.depth is None else dict(zip(DEPTH_MEASURES, map(float, encoded.depth), strict=False))
 
 
 def depth_names(info: BundleInfo) -> tuple[str, ...]:
-    """Name what is kept of the depth of an image.
-
-    Returns ``FIGURES``; none of a bundle that tells no depth.
-    """
+    """Name the stored depth values of an image; none for a bundle that predicts no depth."""
     return DEPTH_MEASURES if info.config.classifier is not None and info.config.classifier.depth is not None else ()
 
 
 def evaluated_depths(info: BundleInfo, figures: ImageMetrics, rows: Rows) -> EvaluatedDepths | None:
-    """Put depths that were told beside those that were measured.
-
-    Of ``figures.measured``; None of a model that tells no depth.
-    """
-    answer = info.config.classifier.depth if info.config.classifier else None
-    if answer is None:
+    """Combine predicted and measured depths of ``figures.measured``; None if the model predicts no depth."""
+    output = info.config.classifier.depth if info.config.classifier else None
+    if output is None:
         return None
-    places = figures.measured
-    told = np.stack([figures.column(name)[places] for name in DEPTH_MEASURES], axis=1)
-    told = told if not np.isnan(told[:, 1]).all() else told[:, :1]
-    said: list[Mapping[str, str]] = [
-        rows.get((sample.domain, sample.image_id), {}) for sample in (figures.samples[place] for place in places)
+    indices = figures.measured
+    stored = np.stack([figures.column(name)[indices] for name in DEPTH_MEASURES], axis=1)
+    stored = stored if not np.isnan(stored[:, 1]).all() else stored[:, :1]
+    metadata: list[Mapping[str, str]] = [
+        rows.get((sample.domain, sample.image_id), {}) for sample in (figures.samples[index] for index in indices)
     ]
     return EvaluatedDepths(
-        decode_depths(told, answer), np.array([read_number(row.get(answer.column)) for row in said], np.float64)
+        decode_depths(stored, output), np.array([read_number(row.get(output.column)) for row in metadata], np.float64)
     )

@@ -1,4 +1,4 @@
-"""Compare two models on the same images: paired differences and pictures."""
+"""Compare two segmentation models on the same images: paired differences, pictures and advice."""
 
 from __future__ import annotations
 
@@ -46,14 +46,23 @@ if TYPE_CHECKING:
 __all__ = ["ComparisonOptions", "compare_loaded", "compare_models"]
 
 NEW_IMAGES = "new images"
+MAX_PICTURES = 12  # images with the largest change, in each direction
+PAGE_NAME = "comparison.html"
+MIN_CHANGE = 0.005  # smaller changes of an image's Jaccard index are not shown
+SAME_SHARE = 2e-6  # tables have six digits
+DIFFERENT = (
+    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
+)
 
 
 class ComparisonOptions(EvaluationOptions):
-    """What is compared, and how masks are made."""
+    """Which images are compared, and how masks are made."""
 
-    base: tuple[str, ...] = Field((), description="names of data sets that the new model must not do worse on")
-    notes: tuple[str, ...] = Field((), description="sentences on the images or models that follow the advice's reason")
-    remedy: str = Field("", description="what to do where too few images could be judged; none: the usual sentence")
+    base: tuple[str, ...] = Field((), description="names of data sets on which the new model must not do worse")
+    notes: tuple[str, ...] = Field(
+        (), description="sentences on the images or models, appended to the reason of the advice"
+    )
+    remedy: str = Field("", description="what to do if too few images could be compared; empty: the default sentence")
 
 
 def compare_models(
@@ -72,15 +81,15 @@ def compare_models(
     models : sequence of BundleInfo
         The old one and the new one.
     samples : sequence of Sample
-        With reference masks; neither model should have learnt from them.
+        With reference masks; neither model should have been trained on them.
     out : pathlib.Path
         Gets ``comparison.json``, ``per_image.csv``, ``thumbnails/``, ``changes.png`` and ``comparison.html``.
     options : EvaluationOptions
-        Threshold (by default each model's own) and refinement; ``ComparisonOptions`` names the base data too.
+        Threshold (by default each model's own) and refinement; ``ComparisonOptions`` also names the base data.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Receives the progress; can cancel.
     overlap : Overlap, optional
-        Which of the images the models were trained on, where it is known.
+        Which of the images the models were trained on, if already known.
 
     Returns
     -------
@@ -90,18 +99,18 @@ def compare_models(
     Raises
     ------
     InputError
-        Where there are not two models.
+        If there are not two models.
     BundleError
-        Where one's weights are damaged.
+        If the weights of a model are damaged.
     DataSetError
-        Where no image could be measured.
+        If no image could be measured.
     Cancelled
-        Where the user stopped it; nothing was written.
+        If the user stopped it; nothing was written.
     """
     from napari_melanoma.lesion.segmentation import Segmenter
 
     if len(models) != 2:
-        raise InputError(f"a comparison takes two models, the old one and the new one; {len(models)} were named.")
+        raise InputError(f"a comparison needs two models, the old one and the new one; {len(models)} were named.")
     return compare_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run, overlap=overlap)
 
 
@@ -114,7 +123,7 @@ def compare_loaded(
     run: RunContext,
     overlap: Overlap | None = None,
 ) -> Comparison:
-    """Compare two models that are loaded; ``compare_models`` says the rest.
+    """Compare two loaded models; see ``compare_models``.
 
     Parameters
     ----------
@@ -127,21 +136,21 @@ def compare_loaded(
     options : EvaluationOptions
         Threshold, refinement, base data.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Receives the progress; can cancel.
     overlap : Overlap, optional
-        Which of the images the models were trained on, where it is known.
+        Which of the images the models were trained on, if already known.
 
     Returns
     -------
     Comparison
-        As it was written.
+        The comparison, as written.
 
     Raises
     ------
     DataSetError
-        Where no image could be measured.
+        If no image could be measured.
     Cancelled
-        Where the user stopped it; nothing was written.
+        If the user stopped it; nothing was written.
     """
     old, new = models
     include = options.include_seen
@@ -165,7 +174,7 @@ def _measure_pair(
     out: Path,
     extremes: LargestChanges,
 ) -> ComparedImage:
-    """Measure both models on one image; one that fails is noted, and the others go on."""
+    """Measure both models on one image; a failure is recorded and the other images continue."""
     try:
         (first, old), (second, new) = (
             measure_sample(
@@ -175,7 +184,7 @@ def _measure_pair(
         )
     except Cancelled:
         raise
-    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
         return ComparedImage(sample, error=describe_failure(sample, error, out))
     pair = ComparedImage(sample, old, new)
     extremes.add(pair, (first.mask, second.mask, first.reference), first.rgb)
@@ -185,7 +194,7 @@ def _measure_pair(
 def _summarize_pairs(
     models: Sequence[ProbabilityModel], pairs: Sequence[ComparedImage], options: EvaluationOptions
 ) -> Comparison:
-    """Estimate all there is to estimate, and advise."""
+    """Estimate all metrics and give the advice."""
     about = options if isinstance(options, ComparisonOptions) else ComparisonOptions()
     measured = measured_pairs(pairs)
     names = sorted({pair.sample.domain for pair in measured})
@@ -238,11 +247,6 @@ def _change(name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainC
     )
 
 
-MAX_PICTURES = 12  # images that got most better, and as many that got most worse
-PAGE_NAME = "comparison.html"
-MIN_CHANGE = 0.005  # a smaller change of an image's Jaccard index is neither
-
-
 @dataclass
 class ComparedImage:
     """One image under both models."""
@@ -258,7 +262,7 @@ class ComparedImage:
         return self.new["JA"] - self.old["JA"]
 
     def row(self) -> dict[str, object]:
-        """Give the row of ``per_image.csv``."""
+        """Return the row of ``per_image.csv``."""
         about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
         found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
         for metric in SHOWN:
@@ -269,7 +273,7 @@ class ComparedImage:
 
 
 class LargestChanges:
-    """Keeps pictures of the images that changed most, and no others: a data set may have thousands."""
+    """Pictures of the images that changed most; only these are kept, since a data set may have thousands."""
 
     def __init__(self) -> None:
         self._heaps: dict[int, list[tuple[float, int, ComparedImage, NDArray[np.uint8]]]] = {1: [], -1: []}
@@ -295,10 +299,7 @@ class LargestChanges:
             heapq.heapreplace(heap, item)
 
     def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
-        """Write the pictures of one direction.
-
-        Returns the greatest change first.
-        """
+        """Write the pictures of one direction; returns the largest change first."""
         found = []
         for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
             sample = pair.sample
@@ -309,7 +310,7 @@ class LargestChanges:
         return tuple(found)
 
     def _path(self, sample: Sample, folder: Path) -> Path:
-        """Find a file name for the picture of an image; data sets may have images of one name."""
+        """Choose a file name for the picture of an image; data sets may contain images with the same name."""
         image, domain = safe_name(sample.image_id), safe_name(sample.domain)
         name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
         self._names.add(name.lower())
@@ -317,7 +318,7 @@ class LargestChanges:
 
 
 def measured_pairs(pairs: Sequence[ComparedImage]) -> list[ComparedImage]:
-    """Give the images that could be measured."""
+    """Return the images that could be measured."""
     measured = [pair for pair in pairs if not pair.error]
     if not measured:
         why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
@@ -341,81 +342,70 @@ def write_comparison(
     intervals = {domain.name: domain.difference["JA"] for domain in written.domains}
     plot_changes(figures, intervals, out / "changes.png")
     write_comparison_page(comparison_page(written), out / "changes.png", out / PAGE_NAME)
-    written.write(out)  # last: whoever reads takes it for the sign that all is there
+    written.write(out)  # last: its presence marks the comparison as complete
     return written
 
 
-SAME_SHARE = 2e-6  # tables have six digits
-DIFFERENT = (
-    "These evaluations were made with different options, so what differs is not the models' doing alone: {options}."
-)
-
-
 def check_different_evaluations(folders: Sequence[Path]) -> None:
-    """Refuse to compare fewer than two evaluations, or one with itself: all differences would be 0."""
+    """Reject fewer than two evaluations, or an evaluation that is named twice: its differences would all be 0."""
     if len(folders) < 2:
-        raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
-    places = [folder.resolve() for folder in folders]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise InputError(
-                f"{folders[number]} was named twice: an evaluation does not differ from itself. Name two evaluations."
-            )
+        raise InputError(f"a comparison needs two or more evaluations; {len(folders)} were named.")
+    paths = [folder.resolve() for folder in folders]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise InputError(f"{folders[number]} was named twice. Name two different evaluations.")
 
 
 def common_images(candidates: Sequence[EvaluatedModel]) -> list[NDArray[np.intp]]:
-    """Find the images that all have measured, by data set and name.
+    """Find the images that all evaluations have measured, by data set and name.
 
-    Int (image,) each: their places in the figures of each model, in the order of the first.
+    Returns int (image,) for each model: their indices in its metrics, in the order of the first model.
     """
     known: list[dict[tuple[str, str], int]] = []
     for figures in (item.figures for item in candidates):
-        samples = ((place, figures.samples[place]) for place in figures.measured.tolist())
-        known.append({(sample.domain, sample.image_id): place for place, sample in samples})
-    keys = [key for key in known[0] if all(key in places for places in known[1:])]
-    return [np.array([places[key] for key in keys], np.intp) for places in known]
+        samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
+        known.append({(sample.domain, sample.image_id): index for index, sample in samples})
+    keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
+    return [np.array([indices[key] for key in keys], np.intp) for indices in known]
 
 
 def check_same_masks(
-    candidates: Sequence[EvaluatedModel], names: Sequence[str], places: Sequence[NDArray[np.intp]]
+    candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
 ) -> None:
-    """Refuse images that have one name and different reference masks: they are not the same images."""
+    """Reject images with the same name and different reference masks: they are not the same images."""
     first = candidates[0].figures
-    shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, places, strict=True)]
+    shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, indices, strict=True)]
     for name, share in zip(names[1:], shares[1:], strict=True):
-        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # not-a-number, from older ones, says nothing
+        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # not-a-number in older evaluations
         if len(other):
-            sample = first.samples[int(places[0][other[0]])]
+            sample = first.samples[int(indices[0][other[0]])]
             raise InputError(
                 f"{len(other)} of {len(share)} images have another reference mask in {name} than in {names[0]}, such "
-                f"as '{sample.image_id}' of '{sample.domain}'. Make both evaluations on the same data."
+                f"as '{sample.image_id}' of '{sample.domain}'. Run both evaluations on the same data."
             )
 
 
 def list_option_differences(candidates: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
-    """Say which options were not the same, for then the models are not all that differs.
-
-    One sentence, or none.
-    """
+    """State which options differ between the evaluations: a sentence, or none."""
     each = [_flatten(item.options) for item in candidates]
     keys = sorted({key for options in each for key in options} - {"difficulty"})
     parts = []
     for key in keys:
-        values = [_option_word(options.get(key)) for options in each]
+        values = [_format_option(options.get(key)) for options in each]
         if len(set(values)) > 1:
             parts.append(f"{key} ({', '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})")
     return [DIFFERENT.format(options="; ".join(parts))] if parts else []
 
 
 def _flatten(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Bring options that stand in groups to one level, joined by dots."""
+    """Flatten nested options; keys are joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
         flat |= _flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
     return flat
 
 
-def _option_word(value: object) -> str:
-    """Write the value of an option as people read it."""
+def _format_option(value: object) -> str:
+    """Format the value of an option."""
     words = {True: "yes", False: "no"}
     return words[value] if isinstance(value, bool) else "none" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Several classifiers on the same images, all against the first: paired differences, curves, tables and a page."""
+"""Compare several classifiers with the first one on the same images: curves, tables and an HTML page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from napari_melanoma.evaluation.evaluate_classes import (
     read_class_evaluation,
 )
 from napari_melanoma.evaluation.overlap import without_verdict
-from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.figures.classification import plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
@@ -56,7 +56,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ClassifierMetrics:
-    """How one classifier does on some images, and how that differs from the first; estimates by metric."""
+    """Estimates of one classifier on some images by metric, and the differences from the first one."""
 
     part: str
     images: int
@@ -67,7 +67,7 @@ class ClassifierMetrics:
 
 @dataclass(frozen=True)
 class ClassifierComparison:
-    """What a comparison of classifiers found: each on all images and on each data set; and what to beware of."""
+    """Result of a comparison of classifiers: estimates on all images and each data set, failed images, and warnings."""
 
     standings: tuple[ClassifierMetrics, ...]
     failed: tuple[tuple[str, str], ...] = ()
@@ -85,14 +85,14 @@ def compare_classifiers(
     *,
     run: RunContext,
 ) -> ClassifierComparison:
-    """Load classifiers and compare each with the first on the same images, each of which is read once.
+    """Load classifiers and compare each with the first one on the same images, each read once.
 
     Paired over images, intervals by bootstrap over patients or lesions.
     """
     from napari_melanoma.classification.predictor import Classifier
 
     if len(models) < 2:
-        raise InputError(f"a comparison takes two models or more; {len(models)} were named.")
+        raise InputError(f"a comparison needs two or more models; {len(models)} were named.")
     loaded = [Classifier.load(require_task(info, "classification")) for info in models]
     _check_same_classes([(info.name, info.config.classes) for info in models])
     return compare_on_images(loaded, find_labeled_images(datasets, loaded[0], options), out, options, run=run)
@@ -107,7 +107,7 @@ def compare_on_images(
     run: RunContext,
     conclude: Conclude | None = None,
 ) -> ClassifierComparison:
-    """Compare classifiers that are loaded on images that were chosen; ``compare_classifiers`` says the rest."""
+    """Compare loaded classifiers on selected images; see ``compare_classifiers``."""
     images = images.without_training_images([model.info for model in loaded], options, run=run)
     segmenter = load_segmenter_for(options)
     found = measure_classifiers(loaded, images.samples, images.rows, options, out, segmenter=segmenter, run=run)
@@ -121,23 +121,23 @@ def compare_on_images(
 def _stored_evaluations(
     loaded: Sequence[ClassifierModel],
     found: Sequence[ImageMetrics],
-    judged: LabeledImages,
+    images: LabeledImages,
     options: ClassEvaluationOptions,
 ) -> Iterator[StoredClassEvaluation]:
-    """What each model predicted, as it would be read back from its evaluation."""
-    assert judged.overlap is not None
-    overlap = judged.overlap
-    warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], judged))
+    """Yield the predictions of each model, as if read from a stored evaluation."""
+    assert images.overlap is not None
+    overlap = images.overlap
+    warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], images))
     measured = [found[0].samples[place] for place in found[0].measured]
-    images = tuple((sample.domain, sample.image_id) for sample in measured)
+    keys = tuple((sample.domain, sample.image_id) for sample in measured)
     values = options.model_dump(mode="json")
     for model, figures in zip(loaded, found, strict=True):
-        told, info = collect_predictions(model, figures, judged, options), model.info
-        yield StoredClassEvaluation(info.name, info.fingerprint, told, images, values, warnings, overlap.facts)
+        info, predictions = model.info, collect_predictions(model, figures, images, options)
+        yield StoredClassEvaluation(info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts)
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassifierComparison:
-    """Compare evaluations of classifiers that were made before; no model is asked again."""
+    """Compare stored evaluations of classifiers, each with the first one."""
     check_different_evaluations(folders)
     read = [read_class_evaluation(folder) for folder in folders]
     _check_same_classes([(item.name, item.predictions.classes) for item in read])
@@ -145,32 +145,32 @@ def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ClassifierC
 
 
 def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Refuse classifiers that do not answer the same question."""
+    """Reject classifiers with different classes."""
     (first, classes), *others = models
     for name, found in others:
         if found != classes:
             raise InputError(
-                f"'{first}' tells {', '.join(classes)} and '{name}' tells {', '.join(found)}: only answers to the same "
-                "question can be compared."
+                f"'{first}' predicts {', '.join(classes)} and '{name}' predicts {', '.join(found)}: only models with "
+                "the same classes can be compared."
             )
 
 
 def _restrict_to_common(read: Sequence[StoredClassEvaluation]) -> list[StoredClassEvaluation]:
-    """The images that all have, in the order of the first."""
-    known = [{image: place for place, image in enumerate(item.images)} for item in read]
-    keys = [key for key in known[0] if all(key in places for places in known[1:])]
+    """Keep the images that all evaluations contain, in the order of the first one."""
+    known = [{image: index for index, image in enumerate(item.images)} for item in read]
+    keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
     if not keys:
-        raise InputError("the evaluations have no image in common: make them on the same data sets and split.")
+        raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
     found = []
-    for item, places in zip(read, known, strict=True):
-        told = item.predictions.subset([places[key] for key in keys])
-        found.append(replace(item, predictions=told, images=tuple(keys)))
+    for item, indices in zip(read, known, strict=True):
+        predictions = item.predictions.subset([indices[key] for key in keys])
+        found.append(replace(item, predictions=predictions, images=tuple(keys)))
     for item in found[1:]:
         other = np.flatnonzero(item.predictions.labels != found[0].predictions.labels)
         if len(other):
             raise InputError(
-                f"{len(other)} of {len(keys)} images have another answer in the evaluation of {item.name} than in that "
-                f"of {found[0].name}, such as '{keys[int(other[0])][1]}'. Make both on the same data and column."
+                f"{len(other)} of {len(keys)} images have another class in the evaluation of {item.name} than in that "
+                f"of {found[0].name}, such as '{keys[int(other[0])][1]}'. Run both on the same data and column."
             )
     return found
 
@@ -182,11 +182,11 @@ def _compare(
     failed: tuple[tuple[str, str], ...],
     conclude: Conclude | None = None,
 ) -> ClassifierComparison:
-    """Estimate, and write all files; the page comes last."""
+    """Estimate and write all files, the page last."""
     names = _names(read, folders)
     warnings = [*(w for item in read for w in item.warnings)]
     if any(dict(item.options) != dict(read[0].options) for item in read):
-        warnings.insert(0, "These evaluations were made with different options; models.json has those of each.")
+        warnings.insert(0, "These evaluations were made with different options; see models.json.")
     found = ClassifierComparison(tuple(_standings(read, names)), failed, tuple(dict.fromkeys(warnings)))
     models = [
         {"name": name, "model": item.name, "fingerprint": item.fingerprint, "cut": item.predictions.threshold}
@@ -212,7 +212,7 @@ def _compare(
 
 
 def _names(read: Sequence[StoredClassEvaluation], folders: Sequence[str]) -> list[str]:
-    """Names that tell the models apart: their own, or those of the folders where they have one in common."""
+    """Return distinct names of the models: their own, or those of the folders if models share a name."""
     own = [item.name for item in read]
     taken: list[str] = []
     for name in folders if folders and len(set(own)) < len(own) else own:
@@ -221,7 +221,7 @@ def _names(read: Sequence[StoredClassEvaluation], folders: Sequence[str]) -> lis
 
 
 def _standings(read: Sequence[StoredClassEvaluation], names: Sequence[str]) -> Iterator[ClassifierMetrics]:
-    """Every model on all images and on each data set, where there are several."""
+    """Yield the estimates on all images and on each data set, if there are several."""
     domains = read[0].predictions.domains
     assert domains is not None
     every = np.unique(domains)
@@ -229,13 +229,13 @@ def _standings(read: Sequence[StoredClassEvaluation], names: Sequence[str]) -> I
         here = np.full(len(domains), True) if part == "all" else domains == part
         first: ClassPredictions = read[0].predictions.subset(here)
         for number, (name, item) in enumerate(zip(names, read, strict=True)):
-            told = item.predictions.subset(here)
-            change = class_differences(first, told) if number else {}
-            yield ClassifierMetrics(str(part), int(here.sum()), name, class_estimates(told), change)
+            predictions = item.predictions.subset(here)
+            change = class_differences(first, predictions) if number else {}
+            yield ClassifierMetrics(str(part), int(here.sum()), name, class_estimates(predictions), change)
 
 
 def _rows(found: ClassifierComparison) -> Iterator[dict[str, object]]:
-    """Rows of ``models.csv``."""
+    """Yield the rows of ``models.csv``."""
     for one in found.standings:
         for metric, estimate in one.metrics.items():
             row: dict[str, object] = {"part": one.part, "images": one.images, "model": one.model, "metric": metric}
@@ -247,20 +247,20 @@ def _rows(found: ClassifierComparison) -> Iterator[dict[str, object]]:
 
 
 def _draw(read: Sequence[StoredClassEvaluation], names: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Draw the curves of all models in one figure; they need both classes."""
+    """Plot the curves of all models in one figure, if there are images of both classes."""
     truth = read[0].predictions.truth
     if truth.all() or not truth.any():
         return {}
     curves = [compute_curves(item.predictions, name) for name, item in zip(names, read, strict=True)]
     plot_roc([roc for roc, _ in curves], folder / "roc.png")
     plot_precision_recall([one for _, one in curves], float(truth.mean()), folder / "precision_recall.png")
-    return {"ROC curves": folder / "roc.png", "Precision and sensitivity": folder / "precision_recall.png"}
+    return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
 
 
 def comparison_table(found: ClassifierComparison) -> list[tuple[str, ...]]:
-    """Give a comparison as a table of words.
+    """Return a comparison as table rows.
 
-    Returns images, n, model, then each metric of ``SHOWN`` and its difference from the first model with its interval.
+    Columns: images, n, model, then each metric of ``SHOWN`` with its difference from the first model and the interval.
     """
     return [
         (one.part, str(one.images), one.model, *(_cell(one, metric) for metric in SHOWN)) for one in found.standings
@@ -268,7 +268,7 @@ def comparison_table(found: ClassifierComparison) -> list[tuple[str, ...]]:
 
 
 def _cell(standing: ClassifierMetrics, metric: str) -> str:
-    """A metric and, where it is not the first model, the difference."""
+    """Format a metric and, except for the first model, the difference."""
     mean, change = standing.metrics.get(metric), standing.difference.get(metric)
     if mean is None:
         return ""
@@ -276,25 +276,25 @@ def _cell(standing: ClassifierMetrics, metric: str) -> str:
 
 
 def _page(found: ClassifierComparison, names: Sequence[str], figures: dict[str, Path]) -> Page:
-    """Words of the page."""
+    """Return the content of the page."""
     whole = [one for one in found.standings if one.part == "all"]
     ranked = [one for one in whole if "AUC" in one.metrics]
-    lead = "These images are of one class alone: no area under a curve can be measured."
+    lead = "All images are of one class, so no AUC can be measured."
     if ranked:
         best = max(ranked, key=lambda one: one.metrics["AUC"].mean)
         lead = f"Highest AUC: {best.model}, {best.metrics['AUC']}."
         if change := best.difference.get("AUC"):
-            sure = "its interval leaves 0 out" if change.low > 0 else "it may be chance"
+            sure = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
             lead += f" Difference from {names[0]}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
     return Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         facts=f"{whole[0].images} images, all models on the same ones",
         lead=lead,
-        next="Of models that the intervals do not tell apart, take the smallest or best calibrated one.",
+        next="If the intervals do not separate models, prefer the smallest or best calibrated one.",
         warnings=found.warnings,
         tables=[
             (
-                f"Differences are from {names[0]}",
+                f"Metrics, and differences from {names[0]}",
                 ("Images", "n", "Model", *map(direction_arrow, SHOWN)),
                 comparison_table(found),
             )
@@ -302,8 +302,9 @@ def _page(found: ClassifierComparison, names: Sequence[str], figures: dict[str, 
         figures=figures,
         failed=list(found.failed[:200]),
         notes=[
-            f"Intervals: {INTERVAL_METHOD}; of differences paired. With several models against one, of twenty intervals of "
-            "equal models one leaves 0 out by chance.",
-            "; ".join(f"{name}: {METRICS[name]}" for name in SHOWN) + ". Each model is cut where it says itself.",
+            f"Intervals: {INTERVAL_METHOD}; of differences paired. With several comparisons, one in twenty intervals "
+            "of equal models excludes 0 by chance.",
+            "; ".join(f"{metric_label(name)}: {METRICS[name]}" for name in SHOWN)
+            + ". Each model at its own threshold.",
         ],
     )

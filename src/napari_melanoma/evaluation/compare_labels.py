@@ -1,7 +1,7 @@
-"""Two models of several classes on the same images: class by class, paired, with the same advice as for masks.
+"""Compare two multi-class segmentation models on the same images, class by class, with the same advice as for masks.
 
-The pixels of all images are counted together, as ``evaluate_labels`` does. The mean over classes of the Jaccard index
-decides, and the class that lesions are found on has a veto.
+The pixels of all images are counted together, as in ``evaluate_labels``. The mean Jaccard index over classes decides,
+and the lesion class has a veto.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Compari
 from napari_melanoma.evaluation.evaluate_labels import LabelModel, read_image_and_labels
 from napari_melanoma.evaluation.mask_measurement import describe_failure
 from napari_melanoma.evaluation.overlap import Overlap, images_to_measure, with_overlap
+from napari_melanoma.evaluation.pages import metric_label
 from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_differences, label_metrics
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
@@ -38,18 +39,18 @@ from napari_melanoma.slides.lesions import default_lesion_class
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TWO_MODELS = "models of several classes are compared two at a time, the old one and the new one; {count} were named."
+TWO_MODELS = "multi-class models are compared two at a time, the old one and the new one; {count} were named."
 OTHER_CLASSES = (
-    "'{old}' tells {old_classes} apart, '{new}' {new_classes}: label images cannot judge both. Compare models of the "
+    "'{old}' predicts {old_classes}, '{new}' predicts {new_classes}: no label images fit both. Compare models with the "
     "same classes in the same order."
 )
-LESION = "Lesions are found on '{name}': {said}."
-WORSE_ON_LESIONS = "The new model does worse on '{name}', the class that lesions are found on: {said}."
+LESION = "Lesion class '{name}': {change}."
+WORSE_ON_LESIONS = "The new model is worse on '{name}', the lesion class: {change}."
 
 
 @dataclass
 class _LabelCounts:
-    """One image under both models, with its pixels by true and found class, int64 (true class, found class)."""
+    """One image under both models, with its pixel counts, int64 (true class, predicted class)."""
 
     pair: ComparedImage
     old: NDArray[np.int64] | None = None
@@ -67,8 +68,8 @@ def compare_label_models(
 ) -> Comparison:
     """Load an old and a new model of the same classes and compare them on the same images.
 
-    Returns ``JA`` and ``DI`` are means over classes, beside those of each class; paired, intervals by bootstrap over
-    patients or lesions (of slides: over slides, where the data set names no patient).
+    ``JA`` and ``DI`` are means over classes, in addition to those of each class; paired, with intervals by bootstrap
+    over patients or lesions (over slides if the data set names no patient).
     """
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
@@ -81,7 +82,7 @@ def compare_label_models(
 
 
 def check_same_classes(old: BundleInfo, new: BundleInfo) -> None:
-    """Refuse two models that do not tell the same classes apart."""
+    """Reject two models with different classes."""
     if old.config.classes != new.config.classes:
         named = {"old_classes": ", ".join(old.config.classes), "new_classes": ", ".join(new.config.classes)}
         raise InputError(OTHER_CLASSES.format(old=old.name, new=new.name, **named))
@@ -96,7 +97,7 @@ def compare_loaded_label_models(
     run: RunContext,
     overlap: Overlap | None = None,
 ) -> Comparison:
-    """Compare two models that are loaded; ``compare_label_models`` says the rest."""
+    """Compare two loaded models; see ``compare_label_models``."""
     infos = [model.info for model in models]
     overlap = overlap or images_to_measure(infos, samples, run=run, include=options.include_seen)
     samples, warnings = overlap.measured, modality_warnings(infos, overlap.measured)
@@ -108,20 +109,20 @@ def compare_loaded_label_models(
         for sample in run.track(samples, "Comparing the old and the new model")
     ]
     pairs = [one.pair for one in counted]
-    measured_pairs(pairs)  # else there is nothing to estimate
+    measured_pairs(pairs)  # raises if there are none
     comparison = with_overlap(_summarize_counts(models, counted, options), overlap, warnings)
     return write_comparison(comparison, pairs, extremes, out, overlap)
 
 
 def _measure_counts(sample: Sample, models: Sequence[LabelModel], out: Path, extremes: LargestChanges) -> _LabelCounts:
-    """Count both models' pixels of one image; one that fails is noted, and the others go on."""
+    """Count the pixels of both models in one image; a failure is recorded and the other images continue."""
     classes = models[0].info.config.classes
     try:
         rgb, truth = read_image_and_labels(sample, classes)
         found = [model.predict_labels(rgb) for model in models]
     except Cancelled:
         raise
-    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
         return _LabelCounts(ComparedImage(sample, error=describe_failure(sample, error, out)))
     old, new = (count_class_pairs(labels, truth, len(classes)) for labels in found)
     before, after = ({name: float(one) for name, one in label_metrics(each, classes).items()} for each in (old, new))
@@ -133,7 +134,7 @@ def _measure_counts(sample: Sample, models: Sequence[LabelModel], out: Path, ext
 def _summarize_counts(
     models: Sequence[LabelModel], counted: Sequence[_LabelCounts], options: ComparisonOptions
 ) -> Comparison:
-    """Estimate all there is to estimate, and advise."""
+    """Estimate all metrics and give the advice."""
     classes = models[0].info.config.classes
     measured = [one for one in counted if not one.pair.error]
     names = sorted({one.pair.sample.domain for one in measured})
@@ -184,12 +185,12 @@ def _change(name: str, is_base: bool, counted: Sequence[_LabelCounts], classes: 
 
 
 def _advise(new: DomainChange, domains: Sequence[DomainChange], lesion: str, remedy: str) -> tuple[Advice, str]:
-    """Advise by the mean over classes, and say how the class of lesions does: where it loses, the old model stays."""
+    """Advise by the mean over classes; if the lesion class loses, keep the old model."""
     advice, reason = advise(new, domains, remedy=remedy)
     change = new.difference.get(f"JA {lesion}")
     if change is None or advice == "cannot tell":
         return advice, reason
-    said = f"JA {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
+    lesion_change = f"{metric_label('JA')} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
     if advice == "take over" and change.high < 0:
-        return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, said=said)} {reason}"
-    return advice, f"{reason} {LESION.format(name=lesion, said=said)}"
+        return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, change=lesion_change)} {reason}"
+    return advice, f"{reason} {LESION.format(name=lesion, change=lesion_change)}"

@@ -1,6 +1,6 @@
-"""Several models on the same images, all against the first: paired differences, tables, figures and a page.
+"""Compare several segmentation models with the first one on the same images: tables, figures and an HTML page.
 
-Two models, with an advice which to keep, are ``evaluation.compare``.
+For two models, with advice which one to keep, see ``evaluation.compare``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from napari_melanoma.evaluation.compare import (
 from napari_melanoma.evaluation.files import MOST_FAILED, WORDS, read_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
 from napari_melanoma.evaluation.overlap import images_to_measure, without_verdict
-from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     LESS_IS_BETTER,
     MEASURED,
@@ -61,7 +61,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ModelMetrics:
-    """How one model does on some images, and how that differs from the first model; estimates by metric."""
+    """Estimates of one model on some images by metric, and the differences from the first model."""
 
     model: str
     metrics: dict[str, Estimate]
@@ -70,7 +70,7 @@ class ModelMetrics:
 
 @dataclass(frozen=True)
 class DataPartMetrics:
-    """The images of one data set, or all of them, with how each model does there; the first model first."""
+    """Estimates of each model on the images of one data set, or all of them; the first model first."""
 
     name: str
     images: int
@@ -80,7 +80,7 @@ class DataPartMetrics:
 
 @dataclass(frozen=True)
 class ModelsComparison:
-    """What a comparison of several models found, part by part, the images that were left out, and what to beware of."""
+    """Result of a comparison of several models: estimates by part, failed images, and warnings."""
 
     parts: tuple[DataPartMetrics, ...]
     failed: tuple[FailedImage, ...] = ()
@@ -95,14 +95,14 @@ def compare_several(
     *,
     run: RunContext,
 ) -> ModelsComparison:
-    """Load models and compare each with the first on the same images.
+    """Load models and compare each with the first one on the same images.
 
     Paired over images, intervals by bootstrap over patients or lesions.
     """
     from napari_melanoma.lesion.segmentation import Segmenter
 
     if len(models) < 2:
-        raise InputError(f"a comparison takes two models or more; {len(models)} were named.")
+        raise InputError(f"a comparison needs two or more models; {len(models)} were named.")
     return compare_several_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run)
 
 
@@ -114,13 +114,13 @@ def compare_several_loaded(
     *,
     run: RunContext,
 ) -> ModelsComparison:
-    """Compare models that are loaded; ``compare_several`` says the rest."""
+    """Compare loaded models; see ``compare_several``."""
     infos = [model.info for model in models]
     overlap = images_to_measure(infos, samples, run=run, include=options.include_seen)
     samples, warnings = overlap.measured, modality_warnings(infos, overlap.measured)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
-    options = options.model_copy(update={"difficulty": False})  # what nobody looks at here
+    options = options.model_copy(update={"difficulty": False})  # not used here
     measured, values = measure_models(models, samples, options, out, run=run), options.model_dump(mode="json")
     candidates = [
         EvaluatedModel(
@@ -140,9 +140,9 @@ def compare_several_loaded(
 
 
 def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
-    """Compare evaluations that were made before, each with the first; no model is asked again.
+    """Compare stored evaluations, each with the first one, on the images that all of them measured.
 
-    Over the images that all of them measured; where they were made with different options, its warnings say which.
+    Differences between their options are among the warnings.
     """
     check_different_evaluations(folders)
     candidates = [read_evaluation(folder) for folder in folders]
@@ -150,25 +150,25 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 
 
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
-    """Estimate, and write all files; the page comes last."""
+    """Estimate and write all files, the page last."""
     names = _names(candidates, folders)
-    places = common_images(candidates)
-    if not len(places[0]):
-        raise InputError("the evaluations have no image in common: make them on the same data sets and split.")
-    check_same_masks(candidates, names, places)
+    indices = common_images(candidates)
+    if not len(indices[0]):
+        raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
+    check_same_masks(candidates, names, indices)
     warnings = dict.fromkeys(
         [*list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
     )
-    found = ModelsComparison(tuple(_parts(candidates, names, places)), candidates[0].figures.failed, tuple(warnings))
+    found = ModelsComparison(tuple(_parts(candidates, names, indices)), candidates[0].figures.failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
-    left_out = max(len(item.figures.measured) for item in candidates) - len(places[0])
+    left_out = max(len(item.figures.measured) for item in candidates) - len(indices[0])
     facts: dict[str, Any] = {"interval": f"{INTERVAL_METHOD}; of differences paired", "warnings": list(warnings)}
     facts |= {"provenance": collect_provenance(), "training_overlap": [item.overlap for item in candidates]}
     values = {"models": models, "parts": [asdict(part) for part in found.parts], "not_in_all": left_out, **facts}
     write_json(out / MODELS, values)
     write_table(out / TABLE, list(_rows(found)), COLUMNS)
     columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
-    write_table(out / "per_image.csv", _image_rows(candidates, names, places), columns)
+    write_table(out / "per_image.csv", _image_rows(candidates, names, indices), columns)
     whole = found.parts[0].standings
     plot_models([(s.model, s.metrics, s.difference) for s in whole], ("JA", "DI", "BF1"), out / "figures/models.png")
     page = _page(found, names, left_out, out)
@@ -177,7 +177,7 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
 
 
 def _names(candidates: Sequence[EvaluatedModel], folders: Sequence[str]) -> list[str]:
-    """Names that tell the models apart: their own, or those of the folders where they have one in common."""
+    """Return distinct names of the models: their own, or those of the folders if models share a name."""
     own = [item.name for item in candidates]
     given = list(folders) if folders and len(set(own)) < len(own) else own
     taken: set[str] = set()
@@ -189,19 +189,19 @@ def _names(candidates: Sequence[EvaluatedModel], folders: Sequence[str]) -> list
 
 
 def _about(candidate: EvaluatedModel) -> dict[str, Any]:
-    """Say of a model what its figures follow from."""
+    """Return the settings that the metrics of a model depend on."""
     about = {"model": candidate.name, "fingerprint": candidate.fingerprint, "threshold": candidate.threshold}
     return {**about, "options": dict(candidate.options)}
 
 
 def _parts(
-    candidates: Sequence[EvaluatedModel], names: Sequence[str], places: Sequence[NDArray[np.intp]]
+    candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
 ) -> Iterator[DataPartMetrics]:
-    """Every model on all images and on each data set, where there are several."""
-    samples = [candidates[0].figures.samples[place] for place in places[0]]
+    """Yield the estimates on all images and on each data set, if there are several."""
+    samples = [candidates[0].figures.samples[index] for index in indices[0]]
     domains = np.array([sample.domain for sample in samples])
     groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
-    columns = [_columns(item.figures)[where] for item, where in zip(candidates, places, strict=True)]
+    columns = [_columns(item.figures)[where] for item, where in zip(candidates, indices, strict=True)]
     every = np.unique(domains)
     for name in ["all", *(every if len(every) > 1 else ())]:
         here = np.full(len(domains), True) if name == "all" else domains == name
@@ -219,12 +219,12 @@ def _parts(
 
 
 def _columns(figures: ImageMetrics) -> NDArray[np.float64]:
-    """What is measured of each image, in the order of ``MEASURED``."""
+    """Metrics of each image, in the order of ``MEASURED``."""
     return figures.table[:, [figures.names.index(name) for name in MEASURED]]
 
 
 def _rows(found: ModelsComparison) -> Iterator[dict[str, object]]:
-    """Rows of ``models.csv``."""
+    """Yield the rows of ``models.csv``."""
     for part in found.parts:
         for standing in part.standings:
             for metric, estimate in standing.metrics.items():
@@ -238,24 +238,24 @@ def _rows(found: ModelsComparison) -> Iterator[dict[str, object]]:
 
 
 def _image_rows(
-    candidates: Sequence[EvaluatedModel], names: Sequence[str], places: Sequence[NDArray[np.intp]]
+    candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
 ) -> Iterator[dict[str, object]]:
-    """Rows of ``per_image.csv``: a column for each metric and model."""
+    """Yield the rows of ``per_image.csv``: a column for each metric and model."""
     tables = [item.figures.table for item in candidates]
-    for index, place in enumerate(places[0].tolist()):
-        sample = candidates[0].figures.samples[place]
+    for number, index in enumerate(indices[0].tolist()):
+        sample = candidates[0].figures.samples[index]
         row: dict[str, object] = {name: getattr(sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
-        for item, name, table, where in zip(candidates, names, tables, places, strict=True):
+        for item, name, table, where in zip(candidates, names, tables, indices, strict=True):
             for metric in PER_IMAGE:
-                value = float(table[where[index], item.figures.names.index(metric)])
+                value = float(table[where[number], item.figures.names.index(metric)])
                 row[f"{metric}_{name}"] = None if math.isnan(value) else value
         yield row
 
 
 def comparison_table(found: ModelsComparison) -> list[tuple[str, ...]]:
-    """Give the figures of a comparison as a table of words.
+    """Return a comparison as table rows.
 
-    Returns images, n, model, then for each metric its mean and the difference from the first model with its interval.
+    Columns: images, n, model, then each metric of ``SHOWN`` with its difference from the first model and the interval.
     """
     rows = []
     for part in found.parts:
@@ -266,7 +266,7 @@ def comparison_table(found: ModelsComparison) -> list[tuple[str, ...]]:
 
 
 def _cell(standing: ModelMetrics, metric: str) -> str:
-    """Mean and, where it is not the first model, the difference."""
+    """Format the mean and, except for the first model, the difference."""
     mean, change = standing.metrics.get(metric), standing.difference.get(metric)
     if mean is None:
         return ""
@@ -276,29 +276,32 @@ def _cell(standing: ModelMetrics, metric: str) -> str:
 
 
 def _page(found: ModelsComparison, names: Sequence[str], left_out: int, out: Path) -> Page:
-    """Words of the page."""
+    """Return the content of the page."""
     whole = found.parts[0]
-    head = ("Images", "n", "Model", *(f"{name} (less is better)" if name in LESS_IS_BETTER else name for name in SHOWN))
+    labels = (
+        f"{metric_label(name)} (lower is better)" if name in LESS_IS_BETTER else metric_label(name) for name in SHOWN
+    )
+    head = ("Images", "n", "Model", *labels)
     best = max(whole.standings, key=lambda standing: standing.metrics["JA"].mean)
-    said = f"Highest Jaccard index: {best.model}, {best.metrics['JA']}."
+    lead = f"Highest Jaccard index: {best.model}, {best.metrics['JA']}."
     if best.difference:
         change = best.difference["JA"]
-        sure = "its interval leaves 0 out" if change.low > 0 else "it may be chance"
-        said += f" Difference from {names[0]}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
+        sure = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
+        lead += f" Difference from {names[0]}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
     return Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
-        lead=said,
-        next="Of models that the intervals do not tell apart, take the smallest or fastest. per_image.csv, beside "
-        "this page, has every image; napari-melanoma evaluate shows where one of them fails.",
+        lead=lead,
+        next="If the intervals do not separate models, prefer the smallest or fastest one. per_image.csv lists every "
+        "image; napari-melanoma evaluate shows where a model fails.",
         warnings=found.warnings,
-        tables=[(f"Differences are from {names[0]}", head, comparison_table(found))],
+        tables=[(f"Metrics, and differences from {names[0]}", head, comparison_table(found))],
         figures={"All images": out / "figures/models.png"},
         failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
         notes=[
-            f"Intervals: {INTERVAL_METHOD}; of differences paired. With several models against one, of twenty intervals of "
-            "equal models one leaves 0 out by chance.",
-            *([f"{left_out} images that not all have measured are left out."] if left_out else []),
-            "; ".join(f"{name}: {WORDS[name]}" for name in SHOWN) + ".",
+            f"Intervals: {INTERVAL_METHOD}; of differences paired. With several comparisons, one in twenty intervals "
+            "of equal models excludes 0 by chance.",
+            *([f"{left_out} images that were not measured for all models are left out."] if left_out else []),
+            "; ".join(f"{metric_label(name)}: {WORDS[name]}" for name in SHOWN) + ".",
         ],
     )

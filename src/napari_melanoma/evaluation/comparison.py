@@ -1,4 +1,4 @@
-"""The result of a comparison, as a value and a file, and the advice that follows from it."""
+"""The result of a comparison, its file, and the advice that follows from it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from typing import Any, Literal, Self
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange
+from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange, metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
 Advice = Literal["take over", "keep", "cannot tell"]
 COMPARISON = "comparison.json"
-EVENTS = "events.jsonl"  # by which a run folder is known
-SHOWN = ("JA", "DI")  # the first of them decides
+EVENTS = "events.jsonl"  # identifies a run folder
+SHOWN = ("JA", "DI")  # the first one decides
 DECIDES = {"segmentation": "JA", "classification": "AUC"}
 FORMAT_VERSION = 1
+MIN_COUNT = 5  # images and patients: fewer give no verdict
+TOLERATED_LOSS = 0.01
+EQUIVALENCE_MARGIN = 0.01
+MORE_IMAGES = {
+    "JA": "Correct more masks and train again.",
+    "AUC": "Hold out more images of both classes and train again.",
+}
+MAX_FACTOR = 20  # times the present number of images: asking for more than that helps no one
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One of the two models: which it is, its threshold or cut, and how well it does; estimates by metric."""
+    """One of the two models, with its decision threshold and its estimates by metric."""
 
     name: str
     fingerprint: str
@@ -44,7 +52,7 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class DomainChange:
-    """What changed on the images of one data set; ``base`` says that the old model is meant to keep it."""
+    """Change on the images of one data set; ``base`` marks data on which the new model must not do worse."""
 
     name: str
     base: bool
@@ -55,13 +63,13 @@ class DomainChange:
 
     @property
     def images(self) -> int:
-        """How many were compared."""
+        """Number of compared images."""
         return max((change.count for change in self.difference.values()), default=0)
 
 
 @dataclass(frozen=True)
 class ImageChange:
-    """One image under both models: Jaccard and Dice of each, and a picture of the contours where it is shown."""
+    """One image under both models: Jaccard and Dice index of each, and a picture of the contours where it is shown."""
 
     image_id: str
     domain: str
@@ -74,13 +82,13 @@ class ImageChange:
 
     @property
     def change(self) -> float:
-        """Jaccard index of the new model less the old one's."""
+        """Jaccard index of the new model minus that of the old model."""
         return self.new - self.old
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images: new less old with 95 % intervals, what got better and worse, and the advice."""
+    """Two models on the same images: new minus old with 95 % intervals, the largest changes, and the advice."""
 
     old: ComparedModel
     new: ComparedModel
@@ -99,12 +107,12 @@ class Comparison:
 
     @property
     def metric(self) -> str:
-        """The metric that decides: ``JA`` of masks, ``AUC`` of classes."""
+        """The decisive metric: ``JA`` for masks, ``AUC`` for classes."""
         return DECIDES[self.task]
 
     @property
     def decisive(self) -> tuple[Estimate, Estimate, Estimate] | None:
-        """That metric of the old model, of the new one, and its difference; None where these images cannot tell it."""
+        """That metric of the old model, of the new model, and the difference; None if it cannot be measured."""
         found = [values.get(self.metric) for values in (self.old.metrics, self.new.metrics, self.difference)]
         old, new, change = found
         if old is None or new is None or change is None or not math.isfinite(new.mean):
@@ -112,34 +120,35 @@ class Comparison:
         return old, new, change
 
     def summary(self) -> str:
-        """Say it as people write it in a line.
+        """Summarize the decisive metric in one line.
 
-        Such as ``JA 0.842 -> 0.863, difference +0.021 (95 % interval +0.008 to +0.034)``.
+        Such as ``Jaccard (IoU) 0.842 -> 0.863, difference +0.021 (95 % interval +0.008 to +0.034)``.
         """
+        label = metric_label(self.metric)
         if self.decisive is None:
-            return f"{self.metric} cannot be measured on these images"
+            return f"{label} cannot be measured on these images"
         old, new, change = self.decisive
         return (
-            f"{self.metric} {old.mean:.3f} -> {new.mean:.3f}, difference {change.mean:+.3f} "
+            f"{label} {old.mean:.3f} -> {new.mean:.3f}, difference {change.mean:+.3f} "
             f"({change.format_interval(words='95 % interval ')})"
         )
 
     def write(self, folder: Path) -> None:
-        """Write ``comparison.json``; pictures are named relative to the folder.
+        """Write ``comparison.json``; pictures are stored relative to the folder.
 
-        Images are named by their path only in the folder of a run, which says where its images are anyway, so that the
-        docks can open them; a comparison that stands alone may be handed on, and names them by their file.
+        In the folder of a run, which lists its images anyway, images are stored with their path so that the docks can
+        open them. Any other comparison may be passed on and stores file names only.
         """
         values = {"format_version": FORMAT_VERSION, **comparison_values(self)}
-        stays = (folder.parent / EVENTS).is_file()
+        in_run_folder = (folder.parent / EVENTS).is_file()
         for item in (*values["better"], *values["worse"]):
-            item["image"] = item["image"] if stays else Path(item["image"]).name
+            item["image"] = item["image"] if in_run_folder else Path(item["image"]).name
             item["thumbnail"] = item["thumbnail"] and Path(item["thumbnail"]).relative_to(folder).as_posix()
         write_json(folder / COMPARISON, values)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a comparison back."""
+        """Read a comparison from its folder."""
         try:
             values = read_json(folder / COMPARISON)
             return cls(
@@ -160,23 +169,20 @@ class Comparison:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder} holds no comparison that this version can read ({parse_error_reason(error)}). "
-                "Make it again: napari-melanoma compare RUN"
+                f"{folder} contains no comparison that this version can read ({parse_error_reason(error)}). "
+                "Run it again: napari-melanoma compare RUN"
             ) from error
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Read the comparison of a folder, of its file, or of the run that it belongs to."""
+    """Read a comparison from its folder, its file, or the folder of its run."""
     folder = path.parent if path.name == COMPARISON else path
     inside = folder / "comparison"
     return Comparison.read(inside if (inside / COMPARISON).is_file() else folder)
 
 
 def comparison_values(comparison: Comparison) -> dict[str, Any]:
-    """Give a comparison as plain values.
-
-    What JSON can hold; paths as text.
-    """
+    """Convert a comparison to JSON values; paths become text."""
     values = asdict(comparison)
     del values["path"]
     for item in (*values["better"], *values["worse"]):
@@ -185,9 +191,9 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
 
 
 def table_rows(found: Comparison) -> list[tuple[str, ...]]:
-    """Give the figures of a comparison as a table of words.
+    """Return a comparison as table rows.
 
-    Returns images, n, metric, old, new, difference; all images first, then each data set where there are several.
+    Columns: images, n, metric, old, new, difference. All images first, then each data set if there are several.
     """
     parts = [("all", found.images, found.old.metrics, found.new.metrics, found.difference)]
     if len(found.domains) > 1:
@@ -196,13 +202,19 @@ def table_rows(found: Comparison) -> list[tuple[str, ...]]:
     for name, count, old, new, difference in parts:
         for metric, change in difference.items():
             interval = f"{change.mean:+.3f} ({change.format_interval()})"
-            rows.append((name, str(count), metric, f"{old[metric].mean:.3f}", f"{new[metric].mean:.3f}", interval))
+            means = (f"{old[metric].mean:.3f}", f"{new[metric].mean:.3f}")
+            rows.append((name, str(count), metric_label(metric), *means, interval))
     return rows
 
 
 def comparison_page(comparison: Comparison) -> ComparisonPage:
-    """Put a comparison into the words of its page."""
+    """Return the content of the page of a comparison."""
     old, new = comparison.old, comparison.new
+    models = (
+        f"Old: weights {old.fingerprint[:12]}{_threshold_text(comparison, old)}. "
+        f"New: weights {new.fingerprint[:12]}{_threshold_text(comparison, new)}."
+    )
+    interval = f"{comparison.facts['interval']}."
     return ComparisonPage(
         title=f"{old.name} and {new.name}",
         facts=f"{comparison.images} images of {comparison.patients} patients or lesions",
@@ -211,41 +223,41 @@ def comparison_page(comparison: Comparison) -> ComparisonPage:
         rows=table_rows(comparison),
         better=_pictured_changes(comparison.better),
         worse=_pictured_changes(comparison.worse),
-        note=f"Old: weights {old.fingerprint[:12]}{_threshold_text(comparison, old)}. New: weights {new.fingerprint[:12]}"
-        f"{_threshold_text(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.{_overlap_text(comparison)}",
+        note=f"{models} {_shown_class(comparison)}{interval}{_overlap_text(comparison)}",
         failed=comparison.failed,
         warnings=comparison.facts.get("warnings", ()),
     )
 
 
 def _threshold_text(comparison: Comparison, model: ComparedModel) -> str:
-    """The threshold of a model, where it has one: of several classes the most probable counts."""
+    """The threshold of a model; none for several classes, where the most probable class counts."""
     return "" if "classes" in comparison.facts else f", threshold {model.threshold}"
 
 
 def _shown_class(comparison: Comparison) -> str:
-    """Which of several classes the contours are of."""
+    """State which of several classes the contours show."""
     if "classes" not in comparison.facts:
         return ""
     return (
-        "JA and DI are means over classes, the pixels of all images counted together; each pixel is of the most "
-        f"probable class. Contours are of {comparison.facts['lesion_class']}. "
+        "Jaccard (IoU) and Dice without a class are means over classes, with the pixels of all images counted "
+        "together; each pixel gets its most probable class. "
+        f"Contours show the class {comparison.facts['lesion_class']}. "
     )
 
 
 def _overlap_text(comparison: Comparison) -> str:
-    """State that no model was trained on the images, where that is known; what was is among the warnings."""
+    """State that no model was trained on the images, if that is known; any overlap is among the warnings."""
     found = comparison.facts.get("training_overlap") or {}
     return f" {found['summary']}" if found.get("summary") and not comparison.facts.get("warnings") else ""
 
 
 def _pictured_changes(images: Sequence[ImageChange]) -> list[PicturedChange]:
-    """Images that have a picture."""
+    """Return the images that have a picture."""
     return [PicturedChange(item.image_id, item.old, item.new, item.thumbnail) for item in images if item.thumbnail]
 
 
 def _estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    """Estimates by metric; what was not finite stays so."""
+    """Read estimates by metric; null becomes not-a-number."""
     return {
         name: Estimate(_number(item["mean"]), _number(item["low"]), _number(item["high"]), item["count"])
         for name, item in values.items()
@@ -268,49 +280,38 @@ def _domain(values: Mapping[str, Any]) -> DomainChange:
 
 def _image(values: Mapping[str, Any], folder: Path) -> ImageChange:
     thumbnail = values["thumbnail"]
-    places = {"image": Path(values["image"]), "thumbnail": folder / thumbnail if thumbnail else None}
-    return ImageChange(**{**values, **places})
-
-
-MIN_COUNT = 5  # fewer images, or patients, tell nothing
-TOLERATED_LOSS = 0.01
-EQUIVALENCE_MARGIN = 0.01
-MORE_IMAGES = {
-    "JA": "Correct more masks and train again.",
-    "AUC": "Hold more images out, of both classes, and train again.",
-}
-MAX_FACTOR = 20  # times as many images as there are: no advice that helps
+    paths = {"image": Path(values["image"]), "thumbnail": folder / thumbnail if thumbnail else None}
+    return ImageChange(**{**values, **paths})
 
 
 def advise(
     new: DomainChange, others: Sequence[DomainChange], metric: str = "JA", *, remedy: str = ""
 ) -> tuple[Advice, str]:
-    """Say what to do, and why.
+    """Return the advice and its reason.
 
-    *Take over*, where the interval of the difference in the metric on the new images lies above 0 and on no data
-    set more than 0.01 can have been lost (the interval's lower end is at or above -0.01). *Keep*, where the interval
-    on the new images lies below 0, or one of a data set below -0.01. *Cannot tell* otherwise, and wherever fewer than
-    5 images or 5 patients were held out.
+    ``"take over"`` if the interval of the difference in the metric on the new images is above 0 and no data set can
+    have lost more than 0.01 (lower limit of the interval at or above -0.01). ``"keep"`` if the interval on the new
+    images is below 0, or that of a data set is below -0.01. ``"cannot tell"`` otherwise, and if fewer than 5 images or
+    5 patients were held out.
 
-    Returns ``"take over"``, ``"keep"`` or ``"cannot tell"``. One or two sentences, with what would help where the
-    advice is none.
+    The reason is one or two sentences; it recommends a remedy if there is no verdict.
     """
     gain = new.difference.get(metric)
     if gain is None:
-        return "cannot tell", f"The {_images(new.images)} held out are of one class: no {metric} can be measured."
+        return "cannot tell", f"All {_images(new.images)} held out are of one class, so {metric} cannot be measured."
     if min(gain.count, new.patients) < MIN_COUNT:
         return "cannot tell", (
-            f"Only {_images(gain.count)} of {new.patients} patients or lesions could be judged, and at least {MIN_COUNT} "
+            f"Only {_images(gain.count)} of {new.patients} patients or lesions could be compared; at least {MIN_COUNT} "
             f"of each are needed. {remedy or MORE_IMAGES[metric]}"
         )
     judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= MIN_COUNT]
     if gain.high < 0:
-        return "keep", f"The new model does worse on {_images(gain.count)}: {_format_change(gain, metric)}."
-    forgotten = [domain for domain in judged if domain.difference[metric].high < -TOLERATED_LOSS]
-    if forgotten:
-        worst = min(forgotten, key=lambda domain: domain.difference[metric].mean)
-        return "keep", f"The new model does worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
-    if not gain.low > 0:  # an interval that could not be found, too
+        return "keep", f"The new model is worse on {_images(gain.count)}: {_format_change(gain, metric)}."
+    lost = [domain for domain in judged if domain.difference[metric].high < -TOLERATED_LOSS]
+    if lost:
+        worst = min(lost, key=lambda domain: domain.difference[metric].mean)
+        return "keep", f"The new model is worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
+    if not gain.low > 0:  # also where there is no interval
         return "cannot tell", _chance_reason(gain, metric)
     doubtful = [domain for domain in judged if domain.difference[metric].low < -TOLERATED_LOSS]
     if doubtful:
@@ -320,11 +321,11 @@ def advise(
 
 
 def count_images_needed(found: Estimate, limit: float) -> int | None:
-    """Estimate how many more images it takes until an interval no longer holds a limit.
+    """Estimate how many more images are needed until an interval excludes a limit.
 
-    Its width shrinks with the root of their number (where they are like those that there are).
+    The width of an interval shrinks with the root of the number of images, if they are similar to the present ones.
 
-    None where it would take more than 20 times as many as there are.
+    None if more than 20 times the present number would be needed.
     """
     distance, half = abs(found.mean - limit), (found.high - found.low) / 2
     if not distance or not math.isfinite(half):
@@ -334,39 +335,38 @@ def count_images_needed(found: Estimate, limit: float) -> int | None:
 
 
 def _chance_reason(gain: Estimate, metric: str) -> str:
-    """Say that a difference may be chance, and what would help."""
+    """Explain that a difference may be due to chance."""
     if gain.low >= -EQUIVALENCE_MARGIN and gain.high <= EQUIVALENCE_MARGIN:
-        return f"The two do equally well: {_format_change(gain, metric)}. Nothing is gained by changing."
-    return f"The difference may be chance: {_format_change(gain, metric)}. {_more_images_text(count_images_needed(gain, 0.0))}"
+        return f"The models perform equally well: {_format_change(gain, metric)}. Switching has no benefit."
+    more = _more_images_text(count_images_needed(gain, 0.0))
+    return f"The difference may be due to chance: {_format_change(gain, metric)}. {more}"
 
 
 def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
-    """Say that the new images gain, but another data set may lose."""
+    """Explain that the new model is better on the new images, but may be worse on another data set."""
     change = domain.difference[metric]
     more = _more_images_text(count_images_needed(change, -TOLERATED_LOSS))
-    lost = f"it may lose more than {TOLERATED_LOSS} on {domain.name}: {_format_change(change, metric)}"
-    return f"It gains {_format_change(gain, metric)}, but {lost}. {more}"
+    loss = f"it may lose more than {TOLERATED_LOSS} on {domain.name}: {_format_change(change, metric)}"
+    return f"The new model is better on the new images: {_format_change(gain, metric)}, but {loss}. {more}"
 
 
 def _gain_reason(gain: Estimate, judged: Sequence[DomainChange], metric: str) -> str:
-    """Say what is gained, and that nothing is lost as far as anybody looked."""
+    """Explain what is gained, and that the base data do not lose."""
     base = [domain.name for domain in judged if domain.base]
-    kept = (
-        f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}." if base else "No other images were looked at."
-    )
-    return f"It gains {_format_change(gain, metric)} on {_images(gain.count)}. {kept}"
+    kept = f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}." if base else "No other images were compared."
+    return f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}. {kept}"
 
 
 def _more_images_text(images: int | None) -> str:
-    """Say how many more images would tell."""
+    """State how many more images a verdict needs."""
     if images is None:
-        return "Far more held-out images than these would be needed to tell."
-    return f"About {images} more held-out image{'' if images == 1 else 's'} would tell."
+        return "A verdict would need far more held-out images."
+    return f"A verdict needs about {images} more held-out image{'' if images == 1 else 's'}."
 
 
 def _format_change(change: Estimate, metric: str) -> str:
-    """Write a difference in a metric with its interval."""
-    return f"{metric} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
+    """Format a difference in a metric with its interval."""
+    return f"{metric_label(metric)} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
 
 
 def _images(count: int) -> str:

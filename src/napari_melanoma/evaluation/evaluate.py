@@ -1,4 +1,4 @@
-"""Measure segmentation models and models of whole slides."""
+"""Evaluate segmentation models and whole-slide classifiers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 def evaluate(
     model: ProbabilityModel, datasets: Sequence[Path], out: Path, options: EvaluationOptions, *, run: RunContext
 ) -> Evaluation:
-    """Measure a segmentation model and write what was found, or go on where an earlier call was stopped.
+    """Evaluate a segmentation model and write the results, or resume where an earlier call was stopped.
 
     Parameters
     ----------
@@ -77,21 +77,21 @@ def evaluate(
     options : EvaluationOptions
         Split, threshold, refinement, flips, difficulty.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Receives the progress; can cancel.
 
     Returns
     -------
     Evaluation
         TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 % intervals
-        over patients or lesions, for all images, each data set and each subgroup of it. An image that cannot be read,
-        or whose mask is not of its size, is in none of them, but among those that failed.
+        over patients or lesions, for all images, each data set and each of its subgroups. An image that cannot be read,
+        or whose mask has another size, is listed as failed and not averaged.
 
     Raises
     ------
     DataSetError
-        Where a data set is faulty, or no image at all could be measured.
+        If a data set is faulty or no image could be measured.
     Cancelled
-        Where the user stopped it; the same call goes on.
+        If the user stopped it; the same call resumes.
     """
     check_dataset_names(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
@@ -103,9 +103,9 @@ def evaluate(
     evaluation = _summarize(figures, measurement_threshold(model, options), read_known_metadata(datasets))
     evaluation = replace(evaluation, warnings=(*overlap.warnings, *warnings), overlap=overlap)
     cases: dict[str, list[EvaluatedCase]] = {}
-    for kind, places in _cases(figures).items():
+    for kind, indices in _cases(figures).items():
         run.check()
-        again = (_compare_again(figures.samples[place], model, options) for place in places)
+        again = (_compare_again(figures.samples[index], model, options) for index in indices)
         cases[kind] = [compared for compared in again if compared is not None]
     write_evaluation(out, EvaluationFiles(evaluation, figures, cases, model, options))
     remove_partial_results(out)
@@ -115,17 +115,17 @@ def evaluate(
 def _summarize(figures: ImageMetrics, threshold: float, known: KnownMetadata) -> Evaluation:
     """Estimate the metrics over the images that could be measured."""
     found = tuple(
-        Subgroup(data, by, value, estimate_metrics(figures, places))
-        for data, by, value, places in divide_into_subgroups(figures, known)
+        Subgroup(data, by, value, estimate_metrics(figures, indices))
+        for data, by, value, indices in divide_into_subgroups(figures, known)
     )
     return Evaluation(threshold, dict(_parts(figures, found)), figures.failed, found)
 
 
 def _parts(figures: ImageMetrics, found: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
-    """Estimates for all images, each data set and each diagnosis of it."""
+    """Yield the estimates for all images, each data set and each of its diagnoses."""
     measured = figures.measured
     yield "all", estimate_metrics(figures, measured)
-    domains = np.array([figures.samples[place].domain for place in measured])
+    domains = np.array([figures.samples[index].domain for index in measured])
     for domain in np.unique(domains):
         yield str(domain), estimate_metrics(figures, measured[domains == domain])
         for group in found:
@@ -134,9 +134,9 @@ def _parts(figures: ImageMetrics, found: Sequence[Subgroup]) -> Iterator[tuple[s
 
 
 def _cases(figures: ImageMetrics) -> dict[str, list[int]]:
-    """Places of the images with the best, the middling and the worst Dice, no image twice, the worst first of all."""
-    places = figures.measured
-    ordered = places[np.argsort(figures.column("DI")[places], kind="stable")]
+    """Return the indices of the images with the best, median and worst Dice index, each image once."""
+    indices = figures.measured
+    ordered = indices[np.argsort(figures.column("DI")[indices], kind="stable")]
     each = min(CASES_PER_GROUP, max(1, len(ordered) // 3))
     start = max(each, (len(ordered) - each) // 2)
     best = ordered[max(len(ordered) - each, start + each) :][::-1]
@@ -144,21 +144,21 @@ def _cases(figures: ImageMetrics) -> dict[str, list[int]]:
 
 
 def _compare_again(sample: Sample, model: ProbabilityModel, options: EvaluationOptions) -> EvaluatedCase | None:
-    """Compare an image once more, to draw it: to keep the pictures of all until the end would fill the memory."""
+    """Measure an image again to draw it: keeping the pixels of all images would fill the memory."""
     try:
         return measure_sample(
             sample, model, measurement_threshold(model, options), options.refinement, flips=options.flips
         )[0]
     except Cancelled:
         raise
-    except Exception:  # whatever it is: the image has its figures, and does without a picture
+    except Exception:  # any error: the image has its metrics and is not drawn
         log.debug("%s could not be drawn", sample.image, exc_info=True)
         return None
 
 
 @dataclass(frozen=True)
 class _BagClassifier:
-    """What the figures and tables of classifiers ask of a model: what it is, and how its logits are read."""
+    """The parts of a whole-slide model that tables and figures of classifiers use; it predicts nothing itself."""
 
     info: BundleInfo
     calibration: PredictionCalibration
@@ -169,77 +169,77 @@ class _BagClassifier:
 def evaluate_bags(
     info: BundleInfo, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
-    """Measure a model of whole slides on data sets, and write what was found."""
+    """Evaluate a whole-slide model on data sets and write the results."""
     with atomic_folder(out) as temporary:
         return _measure_bags(info, _find_labeled_bags(info, datasets, options), temporary, options, run)
 
 
 def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Measure the model of a run on the slides that it has held out."""
+    """Evaluate the model of a run on its held-out slides."""
     rows = read_data(folder.data)
-    labels, said = read_held_out(folder.path, rows)
+    labels, metadata = read_held_out(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "held_out"]
     assert info.config.classifier is not None
-    judged = LabeledImages(samples, said, labels, info.config.classifier.positive, 0, info.config.classes)
+    labeled = LabeledImages(samples, metadata, labels, info.config.classifier.positive, 0, info.config.classes)
     with atomic_folder(folder.evaluation) as temporary:
-        return _measure_bags(info, judged, temporary, ClassEvaluationOptions(), run)
+        return _measure_bags(info, labeled, temporary, ClassEvaluationOptions(), run)
 
 
 def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
-    """The slides of data sets whose class the model knows."""
+    """Find the slides whose label is a class of the model."""
     check_dataset_names(datasets)
     config = info.config
-    learnt = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", "diagnosis")
-    target = options.target or str(learnt)
+    trained_target = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", "diagnosis")
+    target = options.target or str(trained_target)
     rows = {
         (folder.name, entry.image_id): entry.row
         for folder in datasets
         for entry in iter_entries(folder)
         if isinstance(entry, DatasetEntry)
     }
-    answers, places = row_labels(rows, target), {name: place for place, name in enumerate(config.classes)}
-    found = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
-    samples = [sample for sample in found if answers.get(sample_key(sample)) in places]
+    row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
+    slides = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
+    samples = [sample for sample in slides if row_classes.get(sample_key(sample)) in indices]
     if not samples:
         raise DataSetError(
-            f"none of {len(found)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in the "
-            f"column '{target}'. Name another: --target."
+            f"none of {len(slides)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in "
+            f"the column '{target}'. Name another column: --target."
         )
-    labels = np.array([places[answers[sample_key(sample)]] for sample in samples], np.intp)
-    return LabeledImages(samples, rows, labels, target, len(found) - len(samples), config.classes)
+    labels = np.array([indices[row_classes[sample_key(sample)]] for sample in samples], np.intp)
+    return LabeledImages(samples, rows, labels, target, len(slides) - len(samples), config.classes)
 
 
 def _measure_bags(
-    info: BundleInfo, judged: LabeledImages, out: Path, options: ClassEvaluationOptions, run: RunContext
+    info: BundleInfo, labeled: LabeledImages, out: Path, options: ClassEvaluationOptions, run: RunContext
 ) -> ClassEvaluation:
-    """Ask the model about each slide, estimate, write."""
+    """Predict each slide, estimate the metrics, and write the results."""
     from napari_melanoma.evaluation.evaluate_classes import write_class_evaluation
 
-    judged = judged.without_training_images([info], options, run=run, digest=_digest)
+    labeled = labeled.without_training_images([info], options, run=run, digest=_digest)
     model = BagModel.load(info)
-    answering = _BagClassifier(info, model.novelty, model.device)
-    names = [logit_name(ALL_FIELDS, place) for place in range(len(info.config.classes))]
+    classifier = _BagClassifier(info, model.novelty, model.device)
+    names = [logit_name(ALL_FIELDS, index) for index in range(len(info.config.classes))]
     figures = ImageMetrics((*names, DISTANCE))
-    for sample in run.track(judged.samples, "Looking at the slides"):
+    for sample in run.track(labeled.samples, "Measuring slides"):
         try:
-            answer = model.predict(_open_bag(sample.image, info).iter_embeddings())
+            prediction = model.predict(_open_bag(sample.image, info).iter_embeddings())
         except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a library raises is of this slide; the others go on
             figures.add_failed(sample, describe_error(error))
         else:
-            figures.add(sample, dict(zip(names, answer.logits.tolist(), strict=True)))
+            figures.add(sample, dict(zip(names, prediction.logits.tolist(), strict=True)))
     if not len(figures.measured):
-        raise DataSetError(f"not one of {len(judged.samples)} slides could be measured: {figures.failed[0].error}")
-    evaluation = summarize_evaluation(answering, figures, judged, options)  # type: ignore[arg-type]  # pictures are never asked for
-    trained_on = judged.overlap.warnings if judged.overlap else ()
-    evaluation = replace(evaluation, warnings=(*trained_on, *evaluation.warnings), overlap=judged.overlap)
-    write_class_evaluation(out, evaluation, answering, options)  # type: ignore[arg-type]
+        raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {figures.failed[0].error}")
+    evaluation = summarize_evaluation(classifier, figures, labeled, options)  # type: ignore[arg-type]
+    trained_on = labeled.overlap.warnings if labeled.overlap else ()
+    evaluation = replace(evaluation, warnings=(*trained_on, *evaluation.warnings), overlap=labeled.overlap)
+    write_class_evaluation(out, evaluation, classifier, options)  # type: ignore[arg-type]
     return evaluation
 
 
 def _digest(folder: Path) -> int | None:
-    """64 bits of the embeddings of a slide; None where they cannot be read, which is reported of the slide."""
+    """Hash the embeddings of a slide to 64 bits; None if they cannot be read, which is reported later."""
     try:
         return shorten_digest(Bag.open(folder).fingerprint())
     except InputError:
@@ -247,11 +247,11 @@ def _digest(folder: Path) -> int | None:
 
 
 def _open_bag(folder: Path, info: BundleInfo) -> Bag:
-    """Open the bag of a slide, whose embeddings must be those that the model learnt from."""
+    """Open the bag of a slide; its embeddings must be of the type that the model was trained on."""
     encoder, tile = info.config.encoder, info.config.tile
     if encoder is None or tile is None:
-        raise BundleError(f"'{info.name}' is no model of whole slides.")
+        raise BundleError(f"'{info.name}' is not a whole-slide model.")
     bag = Bag.open(folder)
     if why := explain_mismatch(bag, BagKind(encoder, tile)):
-        raise InputError(f"{folder} has embeddings that '{info.name}' did not learn from: {why}.")
+        raise InputError(f"{folder} has embeddings that '{info.name}' was not trained on: {why}.")
     return bag

@@ -1,4 +1,4 @@
-"""Measure a model of several classes on images with label images."""
+"""Evaluate a multi-class segmentation model on images with label images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_melanoma.evaluation.overlap import (
     mark_training_rows,
     overlap_statement,
 )
-from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import FailedImage
 from napari_melanoma.imaging.colormaps import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
@@ -39,15 +39,21 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.models.bundle import BundleInfo
 
+WORST, SHOWN_PX, GAP_PX = 6, 256, 4
+POOLED_NOTE = (
+    "The pixels of all images are counted together, class by class; Dice and Jaccard without a class are means over "
+    "classes"
+)
+
 
 class LabelModel(Protocol):
-    """What an evaluation asks of a model; ``slides.tile_models.Labeller`` is one."""
+    """Interface of a multi-class model, such as ``slides.tile_models.TissueSegmenter``."""
 
     info: BundleInfo
     device: str
 
     def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Say of which class each pixel is.
+        """Predict the class of each pixel.
 
         ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column).
         """
@@ -55,10 +61,10 @@ class LabelModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LabelEvaluation:
-    """What an evaluation of several classes found.
+    """Result of a multi-class evaluation.
 
     ``parts`` has estimates for all images and each data set, as ``estimate_label_metrics`` names them. ``samples`` are
-    the images that were measured, ``counts`` is int64 (image, true class, found class), pixels.
+    the images that were measured, ``counts`` their pixels, int64 (image, true class, predicted class).
     """
 
     classes: tuple[str, ...]
@@ -71,7 +77,7 @@ class LabelEvaluation:
 
     @property
     def images(self) -> int:
-        """How many were measured."""
+        """Number of measured images."""
         return len(self.samples)
 
 
@@ -84,10 +90,10 @@ def evaluate_labels(
     include_seen: bool = False,
     run: RunContext,
 ) -> LabelEvaluation:
-    """Measure a model of several classes and write what was found.
+    """Evaluate a multi-class model and write the results.
 
-    Returns an image that cannot be read, or whose labels are of another size or have a value that is no class, is in no
-    figure, but among those that failed.
+    An image that cannot be read, or whose labels have another size or an unknown value, is listed as failed and not
+    counted.
     """
     check_dataset_names(datasets)
     samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), split)]
@@ -95,7 +101,7 @@ def evaluate_labels(
 
 
 def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
-    """Measure the model of a run on the images that it has held out."""
+    """Evaluate the model of a run on its held-out images."""
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
     samples = [row.sample for row in read_data(folder.data) if row.part == "held_out"]
@@ -106,7 +112,7 @@ def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunCo
 def _evaluate_samples(
     model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext, include_seen: bool = False
 ) -> LabelEvaluation:
-    """Measure images and write what was found."""
+    """Measure images and write the results."""
     overlap = images_to_measure([model.info], samples, run=run, include=include_seen)
     samples, warnings = overlap.measured, modality_warnings([model.info], overlap.measured)
     for warning in warnings:
@@ -116,7 +122,7 @@ def _evaluate_samples(
     for sample in run.track(samples, "Measuring"):
         try:
             counts.append(measure_labels(sample, model))
-        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
             failed.append(FailedImage(sample, describe_failure(sample, error, out)))
         else:
             measured.append(sample)
@@ -138,25 +144,19 @@ def _evaluate_samples(
 
 
 def measure_labels(sample: Sample, model: LabelModel) -> NDArray[np.int64]:
-    """Count the pixels of one image by true and by found class.
-
-    Returns int64 (true class, found class).
-    """
+    """Count the pixels of one image, int64 (true class, predicted class)."""
     rgb, truth = read_image_and_labels(sample, model.info.config.classes)
     return count_class_pairs(model.predict_labels(rgb), truth, len(model.info.config.classes))
 
 
 def read_image_and_labels(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read an image and its label image.
-
-    Returns uint8 (row, column, channel) and (row, column).
-    """
+    """Read an image and its label image: uint8 (row, column, channel) and (row, column)."""
     assert sample.mask is not None
     rgb, labels = read_photograph(sample.image).rgb, read_labels(sample.mask)
     if rgb.shape[:2] != labels.shape:
         raise DataSetError(
             f"'{sample.image_id}': the label image has {labels.shape[0]} x {labels.shape[1]} pixels, the image "
-            f"{rgb.shape[0]} x {rgb.shape[1]}. It needs the size of its upright image."
+            f"{rgb.shape[0]} x {rgb.shape[1]}. A label image needs the size of its upright image."
         )
     unknown = [str(value) for value in np.unique(labels) if value >= len(classes)]
     if unknown:
@@ -170,20 +170,14 @@ def read_image_and_labels(sample: Sample, classes: Sequence[str]) -> tuple[NDArr
 def _parts(
     samples: Sequence[Sample], counts: NDArray[np.int64], classes: Sequence[str]
 ) -> dict[str, dict[str, Estimate]]:
-    """Estimates for all images and each data set."""
+    """Estimate the metrics for all images and each data set."""
     groups = np.array([sample.group for sample in samples])
     domains = np.array([sample.domain for sample in samples])
     found = {"all": estimate_label_metrics(counts, groups, classes)}
     for domain in np.unique(domains):
-        places = domains == domain
-        found[str(domain)] = estimate_label_metrics(counts[places], groups[places], classes)
+        here = domains == domain
+        found[str(domain)] = estimate_label_metrics(counts[here], groups[here], classes)
     return found
-
-
-WORST, SHOWN_PX, GAP_PX = 6, 256, 4
-POOLED_NOTE = (
-    "The pixels of all images are counted together, class by class; DI and JA without a class are means over classes"
-)
 
 
 def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel) -> None:
@@ -200,32 +194,29 @@ def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel)
 
 
 def label_lead(found: LabelEvaluation) -> str:
-    """Say in a sentence what a reader wants to know first.
-
-    Mean Dice and the lowest class, each with its interval.
-    """
+    """Summarize the evaluation: mean Dice index and the class with the lowest, each with its interval."""
     whole = found.parts["all"]
     of_classes = {name: whole[f"DI {name}"] for name in found.classes if f"DI {name}" in whole}
     lowest = min(of_classes, key=lambda name: of_classes[name].mean)
     return (
-        f"Dice {whole['DI']}, mean over {len(found.classes)} classes with its 95 % interval; lowest of {lowest}: "
+        f"Dice {whole['DI']}, mean over {len(found.classes)} classes with its 95 % interval; lowest for {lowest}: "
         f"{of_classes[lowest]}."
     )
 
 
 def _columns(found: LabelEvaluation) -> list[str]:
-    """Columns of ``per_image.csv``."""
+    """Return the columns of ``per_image.csv``."""
     known = ("image_id", "domain", "split", "group", "status", "error")
     return [*known, *label_metrics(found.counts[:1], found.classes)]
 
 
 def _rows(found: LabelEvaluation) -> list[dict[str, object]]:
-    """Rows of ``per_image.csv``: first what was measured."""
+    """Return the rows of ``per_image.csv``: measured images, then failed ones."""
     metrics = label_metrics(found.counts, found.classes)
     rows: list[dict[str, object]] = []
-    for place, sample in enumerate(found.samples):
+    for index, sample in enumerate(found.samples):
         about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group")}
-        values = {name: float(column[place]) for name, column in metrics.items()}
+        values = {name: float(column[index]) for name, column in metrics.items()}
         rows.append({**about, "status": "done", **values})
     for item in found.failed:
         about = {name: getattr(item.sample, name) for name in ("image_id", "domain", "split", "group")}
@@ -234,7 +225,7 @@ def _rows(found: LabelEvaluation) -> list[dict[str, object]]:
 
 
 def _about(found: LabelEvaluation, model: LabelModel) -> dict[str, Any]:
-    """Content of ``metrics.json``."""
+    """Return the content of ``metrics.json``."""
     parts = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     return {
         "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
@@ -250,19 +241,19 @@ def _about(found: LabelEvaluation, model: LabelModel) -> dict[str, Any]:
 
 
 def _draw_worst(found: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
-    """Draw the images with the fewest pixels right: the image, what is found, the reference."""
+    """Draw the images with the lowest accuracy: image, prediction, reference."""
     right = label_metrics(found.counts, found.classes)["AC"]
     rows = []
-    for place in np.argsort(right, kind="stable")[:WORST]:
-        rgb, truth = read_image_and_labels(found.samples[place], found.classes)
-        said = model.predict_labels(rgb)
-        pictures = [rgb, overlay_labels(rgb, said, len(found.classes)), overlay_labels(rgb, truth, len(found.classes))]
+    for index in np.argsort(right, kind="stable")[:WORST]:
+        rgb, truth = read_image_and_labels(found.samples[index], found.classes)
+        predicted = model.predict_labels(rgb)
+        pictures = [rgb, *(overlay_labels(rgb, labels, len(found.classes)) for labels in (predicted, truth))]
         rows.append(np.concatenate([_thumbnail(picture) for picture in pictures], axis=1))
     return np.concatenate(rows, axis=0)
 
 
 def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fit a picture into a square with a white rim."""
+    """Resize a picture to a square with a white margin."""
     from PIL import Image
 
     side = SHOWN_PX - GAP_PX
@@ -272,36 +263,36 @@ def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _page(found: LabelEvaluation, model: LabelModel, about: dict[str, Any], picture: Path) -> Page:
-    """Words of the page."""
+    """Return the content of the page."""
     data = sorted({sample.domain for sample in found.samples})
     columns = ("all", *(data if len(data) > 1 else ()))
     metrics = [
-        (name, *(str(found.parts[part][name]) if name in found.parts[part] else "" for part in columns))
+        (metric_label(name), *(str(found.parts[part][name]) if name in found.parts[part] else "" for part in columns))
         for name in found.parts["all"]
     ]
     total = found.counts.sum(0)
     shares = total / np.maximum(1, total.sum(1, keepdims=True))
     confusion = [(name, *(f"{share:.3f}" for share in row)) for name, row in zip(found.classes, shares, strict=True)]
-    colours = ", ".join(
-        f"{name} #{''.join(f'{part:02x}' for part in colour)}"
-        for name, colour in zip(found.classes[1:], class_colors(len(found.classes))[1:], strict=True)
+    colors = ", ".join(
+        f"{name} #{''.join(f'{part:02x}' for part in color)}"
+        for name, color in zip(found.classes[1:], class_colors(len(found.classes))[1:], strict=True)
     )
     return Page(
         title=f"{model.info.name} on {', '.join(data)}",
-        facts=f"{found.images} images, {len(found.classes)} classes, each pixel of the most probable",
+        facts=f"{found.images} images, {len(found.classes)} classes, the most probable class of each pixel",
         lead=label_lead(found),
-        next="Look at the worst images below. per_image.csv, beside this page, has every image.",
+        next="Review the worst images below. per_image.csv lists every image.",
         warnings=found.warnings,
         tables=[
             ("Metrics", ("Metric", "All images", *columns[1:]), metrics),
-            ("What is found (columns) of what is there (rows), share of its pixels", ("", *found.classes), confusion),
+            ("Share of the pixels of each class (rows) by predicted class (columns)", ("", *found.classes), confusion),
         ],
-        figures={"Worst images: the image, what is found, the reference": picture},
+        figures={"Worst images: image, prediction, reference": picture},
         failed=[(item["image_id"], item["error"]) for item in about["failed"]],
         notes=[
             *overlap_statement(found.overlap),
             f"{POOLED_NOTE}. Intervals: {INTERVAL_METHOD}.",
-            f"Colours: {colours}.",
+            f"Colors: {colors}.",
             "Weights {}, {program} {version}.".format(model.info.fingerprint[:16], **about["provenance"]),
         ],
     )

@@ -1,4 +1,4 @@
-"""The folder of an evaluation, written and read back: tables, figures and a page to read."""
+"""Write and read the folder of a mask evaluation: tables, figures and an HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_melanoma.evaluation.overlap import (
     missing_overlap_warning,
     overlap_statement,
 )
-from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     FACTS,
     LESS_IS_BETTER,
@@ -44,31 +44,31 @@ if TYPE_CHECKING:
 SUMMARY, TABLE = "summary.html", "per_image.csv"
 COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS, TRAINED_ON)
 WORDS = {
-    "TJA": "Jaccard index, 0 below 0.65",
-    "JA": "Jaccard index",
-    "DI": "Dice index",
-    "AC": "accuracy of the pixels",
-    "SE": "sensitivity of the pixels",
-    "SP": "specificity of the pixels",
-    "HD95_px": "Hausdorff-95, pixels",
-    "HD95_relative": "Hausdorff-95 over the image's diagonal",
-    "HD95_mm": "Hausdorff-95, mm",
+    "TJA": "Jaccard index (TJA), set to 0 below 0.65",
+    "JA": "Jaccard index, intersection over union (JA)",
+    "DI": "Dice index (DI)",
+    "AC": "pixel accuracy (AC)",
+    "SE": "pixel sensitivity (SE)",
+    "SP": "pixel specificity (SP)",
+    "HD95_px": "95 % Hausdorff distance in pixels",
+    "HD95_relative": "95 % Hausdorff distance relative to the image diagonal",
+    "HD95_mm": "95 % Hausdorff distance in mm",
     "BF1": "boundary F1 within 0.75 % of the diagonal",
-    "band_share": "share of the lesion and its surroundings on which the mirror images disagree",
-    "errors_in_band": "share of the wrong pixels in the band",
+    "band_share": "share of the lesion and its surroundings where predictions for flipped images disagree",
+    "errors_in_band": "share of the wrong pixels in that band",
 }
 SUBGROUP_COLUMNS = (
     *("data", "by", "value", "images"),
     *(f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")),
 )
-MOST_FAILED = 200  # that the page names; the table names all
-MIN_IMAGES = 10  # images, for a subgroup to be named first
+MOST_FAILED = 200  # listed on the page; the table lists all
+MIN_IMAGES = 10  # images that a subgroup needs to be named in the summary
 IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
 
 
 @dataclass(frozen=True)
 class EvaluationFiles:
-    """What is written of an evaluation: the estimates, the figures of each image, and the cases that are drawn."""
+    """Content of an evaluation's folder: estimates, metrics of each image, and the cases to draw."""
 
     evaluation: Evaluation
     figures: ImageMetrics
@@ -86,8 +86,8 @@ def write_evaluation(out: Path, evaluation_files: EvaluationFiles) -> None:
     write_json(out / "metrics.json", about)
     measured, dice = figures.measured, figures.column("DI")
     domains: dict[str, list[float]] = {}
-    for place in measured:
-        domains.setdefault(figures.samples[place].domain, []).append(float(dice[place]))
+    for index in measured:
+        domains.setdefault(figures.samples[index].domain, []).append(float(dice[index]))
     pictures = out / "figures"
     plot_distribution(dict(sorted(domains.items())), pictures / "dice.png")
     plot_cases(evaluation_files.cases, pictures / "cases.png")
@@ -102,12 +102,12 @@ def write_evaluation(out: Path, evaluation_files: EvaluationFiles) -> None:
 
 
 def is_evaluation(folder: Path) -> bool:
-    """Say whether a folder is one that an evaluation wrote."""
+    """Return whether a folder contains an evaluation."""
     return (folder / "metrics.json").is_file() and (folder / "per_image.csv").is_file()
 
 
 def read_evaluation(folder: Path) -> EvaluatedModel:
-    """Read what an evaluation measured."""
+    """Read a stored evaluation."""
     try:
         about = read_json(folder / "metrics.json")
         figures = ImageMetrics((*MEASURED, REFERENCE_SHARE))
@@ -123,13 +123,14 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
         return EvaluatedModel(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {parse_error_reason(error)}). "
-            "Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+            f"{folder} contains no evaluation that this version can read ({type(error).__name__}: "
+            f"{parse_error_reason(error)}). Run it again: "
+            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
         ) from error
 
 
 def _row(group: Subgroup) -> dict[str, object]:
-    """Row of ``subgroups.csv``."""
+    """Return the row of a subgroup in ``subgroups.csv``."""
     row: dict[str, object] = {"data": group.data, "by": group.by, "value": group.value, "images": group.count}
     for name, estimate in group.metrics.items():
         row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
@@ -137,7 +138,7 @@ def _row(group: Subgroup) -> dict[str, object]:
 
 
 def _about(written: EvaluationFiles) -> dict[str, Any]:
-    """Content of ``metrics.json``."""
+    """Return the content of ``metrics.json``."""
     evaluation, info = written.evaluation, written.model.info
     return {
         "model": {"name": info.name, "fingerprint": info.fingerprint, "device": written.model.device},
@@ -157,17 +158,17 @@ def _about(written: EvaluationFiles) -> dict[str, Any]:
 
 
 def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
-    """Estimates as JSON holds them."""
+    """Convert estimates to JSON values."""
     return {name: vars(estimate) for name, estimate in found.items()}
 
 
 def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[str, Path]) -> Page:
-    """Words of the page."""
+    """Return the content of the page."""
     evaluation, model = written.evaluation, written.model.info
     whole = evaluation.parts["all"]
     data = sorted({sample.domain for sample in written.figures.samples})
     columns = data if len(data) > 1 else []
-    head = ("Metric", "What it is", "All images", *columns)
+    head = ("Metric", "Definition", "All images", *columns)
     parts = [evaluation.parts[name] for name in ("all", *columns)]
     rows = [
         (_arrow(name), WORDS[name], *(str(part[name]) if name in part else "" for part in parts))
@@ -179,19 +180,19 @@ def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[s
         for g in evaluation.subgroups
     ]
     limits = "; ".join(f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in DIFFICULTY_TRAITS)
-    with_limits = f" Measured with the reference at hand: {limits}." if written.options.difficulty else ""
+    with_limits = f" Difficulty, measured with the reference mask: {limits}." if written.options.difficulty else ""
     return Page(
         title=f"{model.name} on {', '.join(data)}",
         facts=f"{whole['JA'].count} images, threshold {evaluation.threshold:g}"
-        + (", with mirror images" if written.options.flips else "")
+        + (", test-time augmentation (flips)" if written.options.flips else "")
         + (f", split {written.options.split}" if written.options.split else ""),
         lead=_lead(evaluation),
-        next=f"Look at the worst images below and at the lowest subgroups. {TABLE}, beside this page, has every image; "
-        "napari-melanoma compare puts this evaluation beside that of another model.",
+        next=f"Review the worst images below and the lowest subgroups. {TABLE} lists every image; "
+        "napari-melanoma compare compares this evaluation with that of another model.",
         warnings=evaluation.warnings,
         tables=[
             ("Metrics", head, rows),
-            ("Subgroups", ("Data", "By", "Value", "n", *map(_arrow, IN_SUBGROUPS)), groups),
+            ("Subgroups", ("Data set", "Property", "Value", "n", *map(_arrow, IN_SUBGROUPS)), groups),
         ],
         figures=figures,
         failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
@@ -205,19 +206,20 @@ def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[s
 
 
 def _arrow(name: str) -> str:
-    """Name a metric, with a word where less of it is better."""
-    return f"{name} (less is better)" if name in LESS_IS_BETTER else name
+    """Label a metric, and mark it if lower is better."""
+    return f"{metric_label(name)} (lower is better)" if name in LESS_IS_BETTER else metric_label(name)
 
 
 def _lead(evaluation: Evaluation) -> str:
-    """Say in a sentence or two what a reader wants to know first."""
+    """Summarize the evaluation in one or two sentences."""
     whole = evaluation.parts["all"]
-    text = f"Dice {whole['DI']}, TJA {whole['TJA']}, Jaccard {whole['JA']} (mean over images, 95 % interval)."
+    means = f"Dice {whole['DI']}, Jaccard {whole['JA']}, thresholded Jaccard {whole['TJA']}"
+    text = f"{means} (mean over images, 95 % interval)."
     enough = [group for group in evaluation.subgroups if group.count >= MIN_IMAGES]
     if enough:
         low = min(enough, key=lambda group: group.metrics["JA"].mean)
         text += (
-            f" Lowest Jaccard of the subgroups of {MIN_IMAGES} images or more: {low.metrics['JA']} "
+            f" Lowest Jaccard index of a subgroup with at least {MIN_IMAGES} images: {low.metrics['JA']} "
             f"({low.data}, {low.by}: {low.value}, n = {low.count})."
         )
     return text

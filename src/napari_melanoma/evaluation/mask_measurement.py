@@ -1,4 +1,4 @@
-"""Images measured under models: read and compared in threads while the networks work, and kept as they are done."""
+"""Measure segmentation models on images, in a resumable pipeline of reading, prediction and comparison."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def measurement_threshold(model: ProbabilityModel, options: EvaluationOptions) -> float:
-    """Give the threshold at which a model is measured: its own unless one was asked for."""
+    """Return the threshold at which a model is measured: its own unless the options set one."""
     return model.info.config.threshold if options.threshold is None else options.threshold
 
 
@@ -50,23 +50,24 @@ def measure_models(
     *,
     run: RunContext,
 ) -> list[ImageMetrics]:
-    """Measure models on the same images, each of which is read once, or go on where an earlier call was stopped.
+    """Measure models on the same images, each read once, or resume where an earlier call was stopped.
 
-    What is measured is kept in ``out`` by the hundred images; whoever has written the results calls
-    ``data.partial_results.forget``.
+    Partial results are stored in ``out`` every hundred images; after writing the results, the caller calls
+    ``data.partial_results.remove_partial_results``.
 
-    One a model. An image that fails under one of them counts as failed under all, and is tried again the next time.
+    Returns the metrics of each model. An image that fails under one of them counts as failed under all, and is tried
+    again next time.
     """
     found = [ImageMetrics() for _ in models]
-    kept = PartialResults(out, _measurement_settings(models, options))
+    partial = PartialResults(out, _measurement_settings(models, options))
     try:
-        for done, item in enumerate(_MaskPipeline(models, options, kept, run).results(samples), start=1):
+        for done, item in enumerate(_MaskPipeline(models, options, partial, run).results(samples), start=1):
             if item.error is None and not item.known:
-                kept.add(item.sample, item.seen, item.values)
+                partial.add(item.sample, item.seen, item.values)
             _add(item, found, out)
             run.report(Progress(done, len(samples), "Measuring"))
     finally:
-        kept.flush()
+        partial.flush()
     failed = found[0].failed
     if len(failed) == len(samples):
         why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
@@ -82,28 +83,29 @@ def measure_sample(
     *,
     flips: bool = False,
 ) -> tuple[EvaluatedCase, dict[str, float]]:
-    """Analyse one image as users get it and compare its mask with the reference.
+    """Segment one image with the full post-processing and compare its mask with the reference.
 
-    ``threshold``: from which probability on a pixel is lesion. Returns as ``metrics.overlap.overlap`` and
-    ``metrics.overlap.boundary_metrics`` give them; with flips also ``band_share``, the share that the uncertain
-    band has of it and the mask together, and ``errors_in_band``, the share of the wrong pixels that lie in it.
+    ``threshold``: pixels at or above this probability are lesion. Returns the metrics of
+    ``metrics.overlap.overlap_metrics`` and ``metrics.overlap.boundary_metrics``; with flips also ``band_share``, the
+    area of the uncertain band relative to band and mask together, and ``errors_in_band``, the share of the wrong pixels
+    that lie in it.
     """
     options = EvaluationOptions(threshold=threshold, refinement=refinement, flips=flips)
     photograph, reference = _read_pair(sample)
-    answer = predict_lesion(model, photograph.rgb, flips=flips)
-    mask, metrics = _metrics(photograph, reference, answer, threshold, options)
+    prediction = predict_lesion(model, photograph.rgb, flips=flips)
+    mask, metrics = _metrics(photograph, reference, prediction, threshold, options)
     return EvaluatedCase(sample.image_id, metrics["DI"], photograph.rgb, mask, reference), metrics
 
 
 def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
-    """Say why an image could not be measured, without the names of folders."""
+    """Describe why an image could not be measured, without folder names."""
     log.debug("%s failed", sample.image, exc_info=error)
     return describe_error(error, sample.image, out).replace(str(sample.mask), f"the mask of '{sample.image_id}'")
 
 
 @dataclass(frozen=True)
 class _MaskItem:
-    """An image on its way: its figures under each model or an error in the end, until then what is needed of it."""
+    """An image in the pipeline: first its pixels, in the end its metrics under each model or an error."""
 
     sample: Sample
     seen: str
@@ -113,23 +115,23 @@ class _MaskItem:
     error: Exception | None = None
     opened: tuple[Photograph, NDArray[np.bool_]] | None = None
     facts: dict[str, float] | None = None
-    answers: tuple[LesionPrediction, ...] = ()
+    predictions: tuple[LesionPrediction, ...] = ()
 
 
 class _MaskPipeline:
-    """Takes images through reading, the networks and comparing, three stages that overlap."""
+    """Read images, predict and compare with the reference: three stages that overlap."""
 
     def __init__(
-        self, models: Sequence[ProbabilityModel], options: EvaluationOptions, kept: PartialResults, run: RunContext
+        self, models: Sequence[ProbabilityModel], options: EvaluationOptions, partial: PartialResults, run: RunContext
     ) -> None:
-        self._models, self._options, self._kept, self._run = models, options, kept, run
+        self._models, self._options, self._kept, self._run = models, options, partial, run
         self._workers = usable_cores() + EXTRA_THREADS
         most = 4 * self._workers
         self._any = StageLimit(most)
         self._room = StageLimit(most, STAGE_BYTES, lambda item: item.size)
 
     def results(self, samples: Iterable[Sample]) -> Iterator[_MaskItem]:
-        """Measure images, in their order."""
+        """Yield the measured images in order."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="measuring")
         try:
             begun = map_ahead(pool, self._begin, samples, self._any, self._run)
@@ -139,20 +141,20 @@ class _MaskPipeline:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, sample: Sample) -> _MaskItem:
-        """Look up what is known of an image, or else how much room it takes (in a thread)."""
+        """Look up stored metrics of an image, or else its memory size (in a thread)."""
         now = stamp_files(sample)
         values = self._kept.pop(sample, now)
         if values is not None:
             return _MaskItem(sample, now, known=True, values=tuple(values))
         try:
             width, height = read_image_size(sample.image) or (0, 0)
-        except Exception:  # whatever it is: reading the image will say what is wrong with it
-            log.debug("%s does not say how large it is", sample.image, exc_info=True)
+        except Exception:  # any error: reading the image will report it
+            log.debug("size of %s is not available", sample.image, exc_info=True)
             width, height = 0, 0
         return _MaskItem(sample, now, size=(3 + 4 * len(self._models)) * width * height)
 
     def _read(self, item: _MaskItem) -> _MaskItem:
-        """Read an image and say what makes it difficult (in a thread)."""
+        """Read an image and measure its difficulty (in a thread)."""
         if item.known:
             return item
         try:
@@ -165,7 +167,7 @@ class _MaskPipeline:
         return replace(item, opened=(photograph, reference), facts=facts)
 
     def _predict(self, items: Iterable[_MaskItem]) -> Iterator[_MaskItem]:
-        """Ask the networks, in the thread of the caller."""
+        """Run the networks, in the thread of the caller."""
         for item in items:
             self._run.check()
             if item.opened is None:
@@ -173,24 +175,24 @@ class _MaskPipeline:
                 continue
             rgb = item.opened[0].rgb
             try:
-                answers = tuple(predict_lesion(model, rgb, flips=self._options.flips) for model in self._models)
+                predictions = tuple(predict_lesion(model, rgb, flips=self._options.flips) for model in self._models)
             except Cancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
                 yield replace(item, error=error, opened=None)
             else:
-                yield replace(item, answers=answers)
+                yield replace(item, predictions=predictions)
 
     def _compare(self, item: _MaskItem) -> _MaskItem:
         """Make the masks and compare them with the reference (in a thread)."""
         if item.opened is None:
             return item
-        bare = replace(item, opened=None, facts=None, answers=())
+        bare = replace(item, opened=None, facts=None, predictions=())
         try:
             values = tuple(
-                _metrics(*item.opened, answer, measurement_threshold(model, self._options), self._options)[1]
+                _metrics(*item.opened, prediction, measurement_threshold(model, self._options), self._options)[1]
                 | (item.facts or {})
-                for model, answer in zip(self._models, item.answers, strict=True)
+                for model, prediction in zip(self._models, item.predictions, strict=True)
             )
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
             return replace(bare, error=error)
@@ -198,7 +200,7 @@ class _MaskPipeline:
 
 
 def _add(item: _MaskItem, found: Sequence[ImageMetrics], out: Path) -> None:
-    """Add an image to the figures of each model."""
+    """Add an image to the metrics of each model."""
     if item.error is not None:
         error = describe_failure(item.sample, item.error, out)
         for figures in found:
@@ -209,7 +211,7 @@ def _add(item: _MaskItem, found: Sequence[ImageMetrics], out: Path) -> None:
 
 
 def _read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
-    """Read a photograph and its reference."""
+    """Read a photograph and its reference mask."""
     assert sample.mask is not None
     photograph, reference = read_photograph(sample.image), read_mask(sample.mask)
     shape = photograph.rgb.shape
@@ -224,21 +226,21 @@ def _read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
 def _metrics(
     photograph: Photograph,
     reference: NDArray[np.bool_],
-    answer: LesionPrediction,
+    prediction: LesionPrediction,
     threshold: float,
     options: EvaluationOptions,
 ) -> tuple[NDArray[np.bool_], dict[str, float]]:
-    """Make the mask of an answer and compare it with the reference."""
-    mask = refine_mask(smooth_probability(answer.probability, options.refinement) >= threshold, options.refinement)
+    """Make the mask of a prediction and compare it with the reference."""
+    mask = refine_mask(smooth_probability(prediction.probability, options.refinement) >= threshold, options.refinement)
     metrics = overlap_metrics(mask, reference) | boundary_metrics(mask, reference, photograph.pixel_size)
-    band = find_uncertain_band(answer, mask, threshold, options.refinement)
+    band = find_uncertain_band(prediction, mask, threshold, options.refinement)
     if band is not None:
         metrics |= _band_metrics(band, mask, reference)
     return mask, metrics
 
 
 def _band_metrics(band: NDArray[np.bool_], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
-    """Say how wide the uncertain band is, and how many of the errors it holds."""
+    """Measure the area of the uncertain band and the share of errors in it."""
     wrong = mask != reference
     area, errors = np.count_nonzero(mask | band), np.count_nonzero(wrong)
     return {
@@ -248,7 +250,7 @@ def _band_metrics(band: NDArray[np.bool_], mask: NDArray[np.bool_], reference: N
 
 
 def _measurement_settings(models: Sequence[ProbabilityModel], options: EvaluationOptions) -> dict[str, object]:
-    """Say all that the figures of an image follow from, beside the image."""
+    """Return all settings that the metrics of an image depend on."""
     return {
         "models": [[model.info.fingerprint, model.device, measurement_threshold(model, options)] for model in models],
         "options": options.model_dump(mode="json", exclude={"split"}),

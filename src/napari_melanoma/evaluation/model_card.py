@@ -9,9 +9,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.prediction_config import AgeGroup
+from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.evaluate_classes import AGES
+from napari_melanoma.evaluation.pages import ADVICE, metric_label
 from napari_melanoma.metrics.overlap import METRICS
 
 if TYPE_CHECKING:
@@ -21,33 +22,42 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleConfig
 
-MEASURED = """## How well it does
+MEASURED = """## Performance
 
-On images that neither training nor the choice of epoch and threshold saw. Averaged over images; each mask is made as
-users get it: threshold {threshold:.2f}, smoothed, largest lesion kept and filled. In brackets 95 % intervals
-(percentile bootstrap over patients or lesions, 2000 rounds, seed 0). TJA: Jaccard, 0 below 0.65; JA: Jaccard; DI: Dice;
-AC: accuracy; SE: sensitivity; SP: specificity of the pixels (ISIC 2018).
+On images that were used neither for training nor to choose the epoch and threshold. Averaged over images, with the
+default post-processing: threshold {threshold:.2f}, smoothed, largest lesion kept and filled. In brackets 95 % intervals
+(percentile bootstrap over patients or lesions, 2000 rounds, seed 0). Accuracy, sensitivity and specificity are those of
+pixels; the thresholded Jaccard index is 0 below 0.65 (ISIC 2018).
 """
 WHAT_IS_MEASURED = {
-    "segmentation": "each mask made as users get it, the mean Jaccard index",
-    "classification": "each answer given as users get it, the area under the ROC curve",
+    "segmentation": "the mean Jaccard index of masks with the default post-processing",
+    "classification": "the area under the ROC curve of the calibrated probabilities",
 }
 PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
-LIMITS = """## What it is not for
+LIMITS = """## Limitations
 
-- Diagnosis, or any decision about a patient. It finds the border of a lesion; it does not know what the lesion is.
-- Several lesions at once: it marks what looks like lesion, and the analysis keeps the largest unless told otherwise.
-- Kinds of photograph that it was not trained on: total-body tiles, histology, fluorescence, mucosa and nails.
-- Dark skin: the images it learnt from show mostly light skin (Fitzpatrick I to III). Check each mask.
-- Lesions that fill the view: they are found in part. Elsewhere it tends to draw a little outside the border.
-- A border to be trusted where people disagree: two readers of one image reach a Dice index of about 0.8 to 0.9.
+- Not for diagnosis or any decision about a patient. The model segments a lesion; it does not classify it.
+- One lesion at a time: the analysis keeps the largest region unless configured otherwise.
+- Types of photograph that it was not trained on: total-body tiles, histology, fluorescence, mucosa and nails.
+- Dark skin: the training images show mostly light skin (Fitzpatrick I to III). Check each mask.
+- Lesions that fill the field of view are segmented only in part. Other masks tend to extend slightly beyond the border.
+- Ambiguous borders: two readers of the same image reach a Dice index of about 0.8 to 0.9.
 
-Known to go wrong: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other moles near by.
+Known failures: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other nevi near by.
+"""
+SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
+CLASSIFIER_MEASURED = """## Performance
+
+Cross-validated: {folds} networks trained with this recipe, each evaluated on images that it was not trained on; their
+predictions are pooled. This bundle was made from all of the images with the same recipe: some for training, the others
+for calibration. Sensitivity and specificity of {positive} are those at the decision threshold that each fold chose on
+images of its own for a sensitivity of {asked:.2f}. AP: average precision, {share:.2f} by chance; ECE: expected
+calibration error. In brackets 95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
 """
 
 
 def write_compared_card(run: Path) -> None:
-    """Write into the card of a run's model how it compared with its parent, also where it is worse."""
+    """Add the comparison with its parent to the card of a run's model, even if it is worse."""
     from napari_melanoma.core.files import write_text
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.models.bundle import CARD, read_bundle
@@ -60,7 +70,7 @@ def write_compared_card(run: Path) -> None:
         return
     try:
         reviews = Counter(row.sample.review for row in read_data(folder.data) if row.part == "learn")
-    except RunError:  # of another version: the card does without these counts
+    except RunError:  # of another version: the card omits these counts
         reviews = None
     bundle = read_bundle(folder.bundle)
     write_text(bundle.path / CARD, draft_card(bundle.config, found, reviews))
@@ -69,20 +79,19 @@ def write_compared_card(run: Path) -> None:
 def draft_card(
     config: BundleConfig, found: Comparison | None = None, reviews: Mapping[str | None, int] | None = None
 ) -> str:
-    """Write the card that a training run leaves: all that is known before an evaluation of its own."""
+    """Write the card of a training run, before an evaluation on new images."""
     if config.encoder is not None:
         return bag_card(config)
     advice = (
-        "Measure it on images that it never saw before relying on it:\n"
-        "`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
+        "Evaluate it on new images before use:\n`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
     )
     compared = [_compared(found)] if found is not None else []
     return "\n".join([card_header(config), *compared, training_section(config, reviews), advice])
 
 
 def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
-    """Write the card of a bundle that was measured on images that it never saw."""
-    header = "| images | n | " + " | ".join(METRICS) + " |\n|---|---|" + "---|" * len(METRICS)
+    """Write the card of a bundle that was evaluated on new images."""
+    header = "| images | n | " + " | ".join(map(metric_label, METRICS)) + " |\n|---|---|" + "---|" * len(METRICS)
     rows = [
         f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[metric]) for metric in METRICS) + " |"
         for name, estimates in figures.items()
@@ -92,11 +101,11 @@ def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]
 
 
 def card_header(config: BundleConfig) -> str:
-    """Write how a card begins: front matter, name and the notice."""
-    kinds = f"For photographs of these kinds: {', '.join(config.modalities) or 'not stated'}."
+    """Write the start of a card: front matter, name and notice."""
+    scope = f"For photographs of these types: {', '.join(config.modalities) or 'not stated'}."
     if config.tile is not None:
         tile = config.tile
-        kinds = f"For whole-slide images, in tiles of {tile.side_px} pixels at {tile.mpp:g} micrometres per pixel."
+        scope = f"For whole-slide images, in tiles of {tile.side_px} pixels at {tile.mpp:g} micrometers per pixel."
     return f"""---
 license: {config.licence.lower()}
 library_name: napari-melanoma
@@ -107,58 +116,55 @@ pipeline_tag: {PIPELINES[config.task]}
 
 {config.title}.
 
-**Research use only; not for diagnosis.** {kinds}
+**Research use only; not for diagnosis.** {scope}
 {_synthetic_note(config)}"""
 
 
 def _synthetic_note(config: BundleConfig) -> str:
-    """What a reader must know of a model that has learnt from phantoms."""
+    """Warn of a model that was trained on synthetic images."""
     share = config.synthetic_share
     if not share:
         return ""
     if share < 1:
-        return f"\n**Phantoms:** {100 * share:.0f} % of the images that it has learnt from were drawn by a program.\n"
+        return f"\n**Phantoms:** {100 * share:.0f} % of the training images are synthetic.\n"
     return (
-        "\n**Phantom-trained, demonstration.** All images that it has learnt from were drawn by a program: it shows "
-        "how a model is used, and what it says means nothing for a real patient.\n"
+        "\n**Phantom-trained, demonstration.** Trained on synthetic images only. It demonstrates how a model is used; "
+        "its predictions are not valid for real patients.\n"
     )
 
 
 def _compared(found: Comparison) -> str:
-    """How it compared with its parent, on images that the run did not see."""
+    """Describe the comparison with its parent, on held-out images of the run."""
     if found.decisive is None:
         return ""
     before, after, gain = found.decisive
     one = found.images == 1
-    told = not one and (gain.low > 0 or gain.high < 0)
-    word = ("better" if gain.mean > 0 else "worse") if told else "not told apart by these images"
+    significant = not one and (gain.low > 0 or gain.high < 0)
+    verdict = ("better" if gain.mean > 0 else "worse") if significant else "no significant difference"
     interval = "one image, so no interval" if one else gain.format_interval(words="95 % interval ")
     images = "1 image" if one else f"{found.images} images"
     patients = "1 patient or lesion" if found.patients == 1 else f"{found.patients} patients or lesions"
-    return f"""## Against the model that it started from
+    return f"""## Comparison with its start model
 
-{found.new.name} against {found.old.name}: **{word}**. On {images} of {patients} held out of the training,
-{WHAT_IS_MEASURED[found.task]} is {after.mean:.3f} against {before.mean:.3f}, difference
-{gain.mean:+.3f} ({interval}). Advice: {found.advice}. {found.reason}
+{found.new.name} compared with {found.old.name}: **{verdict}**. On {images} of {patients} held out of the training,
+{WHAT_IS_MEASURED[found.task]} is {after.mean:.3f} and was {before.mean:.3f}, difference
+{gain.mean:+.3f} ({interval}). {ADVICE[found.advice]} {found.reason}
 """
 
 
 def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
-    """Write how it was trained, from the provenance.
-
-    Markdown, a section.
-    """
+    """Write the section on training, from the provenance."""
     known = config.provenance
-    learnt = "\n".join(f"- {name}: {count} images" for name, count in known.get("train_images", {}).items())
+    trained_on = "\n".join(f"- {name}: {count} images" for name, count in known.get("train_images", {}).items())
     if reviews is not None and (reviews.get("corrected") or reviews.get("accepted")):
         corrected, accepted = reviews.get("corrected", 0), reviews.get("accepted", 0)
-        learnt += f"\n- of the masks, {corrected} were corrected by hand and {accepted} accepted as they were"
+        trained_on += f"\n- of the masks, {corrected} were corrected by hand and {accepted} accepted as they were"
     elif known.get("corrections"):
-        learnt += f"\n- of the masks, {known['corrections']} were corrected or accepted by hand"
+        trained_on += f"\n- of the masks, {known['corrections']} were corrected or accepted by hand"
     prepared = f" ({config.preprocessing.description})" if config.preprocessing.is_on else ""
     return f"""## Training
 
-{learnt}
+{trained_on}
 
 - Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels{prepared}
 - Start: {known.get("start")}; loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
@@ -166,97 +172,86 @@ def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | N
 
 
 def _validation_text(config: BundleConfig) -> str:
-    """What the tuning images chose, and what they say."""
+    """Describe the validation set: what it was used for, and the metrics on it."""
     known, images = config.provenance, config.provenance.get("tuning_images")
     if config.task == "segmentation" and not config.segments_one_class:
-        chose = "had no say" if known.get("recipe", {}).get("keep") == "last" else "chose the epoch"
+        used = (
+            "not used to choose the epoch"
+            if known.get("recipe", {}).get("keep") == "last"
+            else "used to choose the epoch"
+        )
         dice = ", ".join(f"{name} {value}" for name, value in known.get("tuning_dice_of_classes", {}).items())
-        return f"""- It tells {", ".join(config.classes)} apart, pixel by pixel; the most probable class counts
-- {images} further images, set aside by patient or lesion, {chose}; on them, over all pixels, the mean
+        return f"""- Classes of pixels: {", ".join(config.classes)}; the most probable class counts
+- Validation set: {images} images of other patients or lesions, {used}; over all its pixels, the mean
   Jaccard index of the classes is {known.get("tuning_jaccard")}, Dice: {dice}.
-  That is optimistic for images like them, and no figure to compare with others
+  These values are optimistic and not comparable with those of other models
 """
     if config.classifier is None:
-        return f"""- {images} further images, set aside by patient or lesion, chose the epoch and the threshold
-  {config.threshold:.2f}; on them, at the network's size and unrefined, the mean Jaccard index is
-  {known.get("tuning_jaccard")}, which is optimistic for images like them, and no figure to compare with others
+        return f"""- Validation set: {images} images of other patients or lesions, used to choose epoch and threshold
+  {config.threshold:.2f}; on it, at the network's size and without refinement, the mean Jaccard index is
+  {known.get("tuning_jaccard")}, which is optimistic and not comparable with that of other models
 """
-    asked, point = config.classifier, config.classifier.operating_point
-    chose = "the temperature" if known.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
+    classifier = config.classifier
+    chosen = "the temperature" if known.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
     fields = ", ".join(config.tabular.fields) if config.tabular else "none"
-    cut = (
+    view = f"the {classifier.view.region} of a photograph" if config.tile is None else "one tile at a time"
+    return f"""- Classes: {", ".join(config.classes)}; input: {view}
+- Clinical metadata: {fields}
+- Validation set: {images} images of other patients or lesions, used to choose {chosen} {classifier.temperature:.2f} and
+  the operating point; on it the AUC of {classifier.positive} is {known.get("tuning_auc")}, average precision
+  {known.get("tuning_average_precision")}, calibration error {known.get("tuning_calibration_error")}, and
+  {_operating_point_text(classifier.operating_point)}.
+  These values are optimistic and not comparable with those of other models
+"""
+
+
+def _operating_point_text(point: OperatingPoint | None) -> str:
+    if point is None:
+        return "no operating point could be chosen"
+    return (
         f"at {point.cut:.2f}, chosen for a sensitivity of {point.asked:.2f}, sensitivity is {point.sensitivity:.2f} "
         f"({point.sensitivity_interval[0]:.2f} to {point.sensitivity_interval[1]:.2f}) and specificity "
         f"{point.specificity:.2f} ({point.specificity_interval[0]:.2f} to {point.specificity_interval[1]:.2f})"
-        if point
-        else "no operating point could be chosen"
     )
-    sees = f"of a photograph it sees the {asked.view.region}" if config.tile is None else "it sees a tile at a time"
-    return f"""- It tells {", ".join(config.classes)} apart; {sees}
-- Columns of the table: {fields}
-- {images} further images, set aside by patient or lesion, chose {chose} {asked.temperature:.2f} and
-  the operating point; on them the AUC of {asked.positive} is {known.get("tuning_auc")}, average precision
-  {known.get("tuning_average_precision")}, calibration error {known.get("tuning_calibration_error")}, and {cut}.
-  All of that is optimistic for images like them, and no figure to compare with others
-"""
 
 
 def bag_card(config: BundleConfig) -> str:
-    """Write the card that a training on whole slides leaves."""
-    known, asked, encoder = config.provenance, config.classifier, config.encoder
-    assert asked is not None
+    """Write the card of a training run on whole slides."""
+    known, classifier, encoder = config.provenance, config.classifier, config.encoder
+    assert classifier is not None
     assert encoder is not None
-    learnt = "\n".join(f"- {name}: {count} slides" for name, count in known.get("train_images", {}).items())
-    point = asked.operating_point
-    cut = (
-        f"at {point.cut:.2f}, chosen for a sensitivity of {point.asked:.2f}, sensitivity is {point.sensitivity:.2f} "
-        f"({point.sensitivity_interval[0]:.2f} to {point.sensitivity_interval[1]:.2f}) and specificity "
-        f"{point.specificity:.2f} ({point.specificity_interval[0]:.2f} to {point.specificity_interval[1]:.2f})"
-        if point
-        else "no operating point could be chosen"
-    )
-    share = "not known" if asked.prevalence is None else f"{asked.prevalence:.2f}"
+    trained_on = "\n".join(f"- {name}: {count} slides" for name, count in known.get("train_images", {}).items())
+    share = "not known" if classifier.prevalence is None else f"{classifier.prevalence:.2f}"
     return f"""{card_header(config)}
-## What it stands on
+## Encoder
 
-It answers from embeddings of `{encoder.name}`: {encoder.features} features a tile, weights
-`{encoder.fingerprint[:12]}`, licence {encoder.licence}, stain normalisation {encoder.stain}.
-The encoder is not in this bundle; its licence binds whoever uses both. Embeddings of other weights or another scale are
-refused.
+The input is embeddings of `{encoder.name}`: {encoder.features} features per tile, weights
+`{encoder.fingerprint[:12]}`, license {encoder.licence}, stain normalization {encoder.stain}.
+The encoder is not part of this bundle and has its own license. Embeddings of other weights or another scale are
+rejected.
 
 ## Training
 
-{learnt}
+{trained_on}
 
 - Network: `{config.architecture}` {config.options}
 - Loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
-- It tells {", ".join(config.classes)} apart, and gives the weight of each tile in the answer. A weight says where the
-  network looked, not that a tile shows the class
-- {known.get("tuning_images")} further slides, set aside by patient, chose the epoch, the temperature
-  {asked.temperature:.2f} and the operating point; share of {asked.positive} among them: {share}. On them the AUC of
-  {asked.positive} is {known.get("tuning_auc")}, average precision {known.get("tuning_average_precision")}, calibration
-  error {known.get("tuning_calibration_error")}, and {cut}.
-  All of that is optimistic, and no figure to compare with others
+- Classes: {", ".join(config.classes)}; the output includes the attention weight of each tile. A high weight does not
+  mean that the tile shows the class
+- Validation set: {known.get("tuning_images")} slides of other patients, used to choose the epoch, the temperature
+  {classifier.temperature:.2f} and the operating point; share of {classifier.positive}: {share}. On it the AUC of
+  {classifier.positive} is {known.get("tuning_auc")}, average precision {known.get("tuning_average_precision")},
+  calibration error {known.get("tuning_calibration_error")}, and {_operating_point_text(classifier.operating_point)}.
+  These values are optimistic and not comparable with those of other models
 
-Measure it on slides that it never saw before relying on it:
+Evaluate it on new slides before use:
 `napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.
-"""
-
-
-SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
-CLASSIFIER_MEASURED = """## How well it does
-
-Cross-validated: {folds} networks of this recipe, each asked about the images that it has not seen, their answers
-pooled. This bundle comes of all of the images by the same recipe, of which some taught it and the others calibrate it.
-Sensitivity and specificity of {positive} are those at the cut that each fold chose on images of its own for a
-sensitivity of {asked:.2f}. AP: average precision, {share:.2f} by chance; ECE: expected calibration error. In brackets
-95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
 """
 
 
 @dataclass(frozen=True)
 class CardSubgroup:
-    """How it does on some of the images: what they have in common, how many, and how many are positive."""
+    """Metrics of a model on a subgroup, with its number of images and positives."""
 
     name: str
     count: int
@@ -266,7 +261,7 @@ class CardSubgroup:
 
 @dataclass(frozen=True)
 class CrossValidationMetrics:
-    """What a cross-validation found."""
+    """Result of a cross-validation."""
 
     folds: int
     share: float
@@ -279,19 +274,19 @@ class CrossValidationMetrics:
 def full_class_card(
     config: BundleConfig, found: CrossValidationMetrics, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
 ) -> str:
-    """Write the card of a classifier that ships."""
-    asked = config.classifier
-    assert asked is not None
-    about = {"folds": found.folds, "positive": asked.positive, "share": found.share}
-    point = asked.operating_point.asked if asked.operating_point else 0.5
+    """Write the card of a classifier that is shipped."""
+    classifier = config.classifier
+    assert classifier is not None
+    about = {"folds": found.folds, "positive": classifier.positive, "share": found.share}
+    point = classifier.operating_point.asked if classifier.operating_point else 0.5
     parts = [
         card_header(config),
         CLASSIFIER_MEASURED.format(**about, asked=point),
-        _table("asked with", found.asked),
-        _patient_data_section(found, asked.positive),
-        _sets(found.sets, asked.positive, asked.coverage),
-        _groups(found.groups, asked.positive),
-        "### Other data\n\nThis bundle, on images of other clinics and cameras.\n",
+        _table("input", found.asked),
+        _patient_data_section(found, classifier.positive),
+        _sets(found.sets, classifier.positive, classifier.coverage),
+        _groups(found.groups, classifier.positive),
+        "### Other data\n\nThis bundle on images of other clinics and cameras.\n",
         _table("images", elsewhere),
         training_section(config),
         notes,
@@ -300,33 +295,33 @@ def full_class_card(
 
 
 def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
-    """Take out what a bundle says beside its answers: how often it was right about people of each age.
+    """Return sensitivity and specificity for each age group, the youngest first, to show with predictions.
 
-    Returns the youngest first; without a group that holds no positive or no other case.
+    Groups without positives or without other cases are omitted.
     """
     named, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
     found = []
     for (at_least, below), (_, ages) in zip(pairwise(limits), AGES, strict=True):
         group = named.get(f"age: {ages}")
         if group and {"sensitivity", "specificity"} <= set(group.figures):
-            hit, spared = group.figures["sensitivity"], group.figures["specificity"]
+            sensitivity, specificity = group.figures["sensitivity"], group.figures["specificity"]
             found.append(
                 AgeGroup(
                     at_least=at_least,
                     below=below if below < float("inf") else None,
                     images=group.count,
                     positives=group.positives,
-                    sensitivity=hit.mean,
-                    sensitivity_interval=(hit.low, hit.high),
-                    specificity=spared.mean,
-                    specificity_interval=(spared.low, spared.high),
+                    sensitivity=sensitivity.mean,
+                    sensitivity_interval=(sensitivity.low, sensitivity.high),
+                    specificity=specificity.mean,
+                    specificity_interval=(specificity.low, specificity.high),
                 )
             )
     return tuple(found)
 
 
 def _table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """A line for each name."""
+    """Write a table with a row for each name."""
     lines = [f"| {title} | n | " + " | ".join(SHOWN) + " |", "|---|---|" + "---|" * len(SHOWN)]
     for name, figures in rows.items():
         cells = " | ".join(str(figures[metric]) if metric in figures else "" for metric in SHOWN)
@@ -335,32 +330,32 @@ def _table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
 
 
 def _patient_data_section(found: CrossValidationMetrics, positive: str) -> str:
-    """Whether the patient's data help."""
+    """State whether clinical metadata improve the predictions."""
     gain = found.gain
-    helps = "helps" if gain.low > 0 else "harms" if gain.high < 0 else "cannot be shown to help"
+    effect = "improve" if gain.low > 0 else "worsen" if gain.high < 0 else "do not significantly change"
     return (
-        f"The form {helps}: with it the AUC of {positive} is {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) "
-        "above that of the photograph alone, on the same images.\n"
+        f"Clinical metadata {effect} the AUC of {positive}: {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) "
+        "compared with the photograph alone, on the same images.\n"
     )
 
 
 def _sets(sets: Mapping[str, Estimate], positive: str, coverage: float) -> str:
-    """What the sets of classes keep of their promise."""
-    return f"""Sets of classes were asked to hold the true one in {100 * coverage:g} %: they held it in a share of
-{sets["held"]}, of {positive} in {sets["held of the positive"]}, and named more than one class, "cannot tell", in
+    """Describe the coverage of the prediction sets."""
+    return f"""Prediction sets with a nominal coverage of {100 * coverage:g} % contain the true class in a share of
+{sets["held"]}, of {positive} in {sets["held of the positive"]}, and are inconclusive (more than one class) in
 {sets["cannot_tell"]}.
-A share of {sets["unlike"]} was said to look like nothing it was trained on.
+A share of {sets["unlike"]} was out of distribution.
 """
 
 
 def _groups(groups: Sequence[CardSubgroup], positive: str) -> str:
-    """How it does on groups of images."""
+    """Write the table of subgroups."""
     lines = [
-        "### Groups",
+        "### Subgroups",
         "",
-        f"With photograph and form; no AUC where a group holds fewer than five {positive} or others.",
+        f"With photograph and clinical metadata; no AUC for subgroups with fewer than five {positive} or others.",
         "",
-        f"| group | n | {positive} | AUC | sensitivity | specificity |",
+        f"| subgroup | n | {positive} | AUC | sensitivity | specificity |",
         "|---|---|---|---|---|---|",
     ]
     for group in groups:

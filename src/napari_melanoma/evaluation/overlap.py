@@ -1,4 +1,4 @@
-"""Which images that models are judged on they were trained on: left out by default, and stated in all outputs."""
+"""Find the evaluation images that models were trained on, leave them out, and state the overlap in all outputs."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 PROGRAM = "napari-melanoma"
-TRAINED_ON = "trained_on"  # column of tables
-MIN_COUNT = 5  # images and patients: with fewer no verdict is given
-MAX_CHECKED = 500  # thumbnails of held-out photographs, read before a start
+TRAINED_ON = "trained_on"  # table column
+MIN_COUNT = 5  # images and patients: fewer give no verdict
+MAX_CHECKED = 500  # held-out photographs whose thumbnails are read before a training starts
 KNOWN_TO_START = (
-    "{count} of {all} images that are to compare the models cannot: '{start}' was trained on them or on others of "
-    "their patients."
+    "{count} of {all} held-out images cannot be used to compare the models: '{start}' was trained on them or on other "
+    "images of their patients."
 )
 NOT_STATED = (
     "'{model}' does not state which images it was trained on, so whether it was trained on some of these is unknown."
@@ -56,32 +56,34 @@ NOT_LISTED = (
 DAMAGED = "Which images '{model}' was trained on is unknown: {error}"
 LEFT_OUT = "Left out: {count} of {total} ({groups}), because {models} trained on {why}."
 INCLUDED = (
-    "Included: {count} of {total} ({groups}), although {models} trained on {why}. Figures on training images are "
+    "Included: {count} of {total} ({groups}), although {models} trained on {why}. Metrics on training images are "
     "optimistic and give no verdict."
 )
 ALL_LEFT_OUT = (
-    "All {total} are left out, because {models} trained on them or on others of their patients, and no figure on "
-    "training images shows how a model does on new ones. Use other images (at least {least} of {least} patients for a "
-    "verdict), or measure these all the same with --include-seen."
+    "All {total} are left out, because {models} trained on them or on other images of their patients. Metrics on "
+    "training images do not show how a model performs on new ones. Use other images (at least {least} of {least} "
+    "patients for a verdict), or include these with --include-seen."
 )
 NONE_SEEN = (
-    "None of the {total} is among the images that {models} trained on, by pixels, similar pictures and patients."
+    "None of the {total} is among the images that {models} trained on (compared by pixels, similarity and patient)."
 )
 NO_VERDICT = "No verdict: the images include some that a model was trained on."
 MORE_NEEDED = (
-    "Correct about {count} more photographs of patients that these models were not trained on, and train again: so "
-    "many are needed until enough of them are held out."
+    "Correct about {count} more photographs of patients that these models were not trained on, and train again: then "
+    "enough of them are held out."
 )
-NOT_COMPARED = "The evaluation of '{model}' is of an older version, which did not look for training images among these."
+NOT_COMPARED = (
+    "The evaluation of '{model}' is from an older version, which did not check these images for training images."
+)
 TOO_FEW = "{images} of {patients} remain: at least {least} images and {least} patients are needed for a verdict."
 
 
 @dataclass(frozen=True, eq=False)
 class ModelOverlap:
-    """What of the judged images one model was trained on.
+    """The evaluation images that one model was trained on.
 
-    ``images``: bool (image,): it was trained on this picture. ``patients``: bool (image,): it was trained on this
-    picture or another one of the patient or lesion.
+    ``images``: bool (image,): the model was trained on this image. ``patients``: bool (image,): the model was trained
+    on this image or another one of the same patient or lesion.
     """
 
     name: str
@@ -92,7 +94,7 @@ class ModelOverlap:
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """The images that models are judged on, and which of them any of the models was trained on."""
+    """Evaluation images, and which of them any of the models was trained on."""
 
     samples: Sequence[Sample]
     models: tuple[ModelOverlap, ...]
@@ -100,27 +102,27 @@ class Overlap:
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
-        """Images, of all, that any of the models was trained on, or on others of their patients; bool (image,)."""
+        """Images that any of the models was trained on, or on others of their patients; bool (image,)."""
         return np.logical_or.reduce([np.zeros(len(self.samples), bool), *(model.patients for model in self.models)])
 
     @property
     def is_measured(self) -> NDArray[np.bool_]:
-        """Images, of all, that are measured; bool (image,)."""
+        """Images that are measured; bool (image,)."""
         return np.ones(len(self.samples), bool) if self.included else ~self.seen
 
     @property
     def measured(self) -> list[Sample]:
-        """Images that are measured."""
+        """The images that are measured."""
         return [sample for sample, judged in zip(self.samples, self.is_measured, strict=True) if judged]
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Models that do not state all that they were trained on: no output may call these images unseen."""
+        """Models that do not state all their training images: no output may call these images unseen."""
         return tuple(model.name for model in self.models if model.unknown)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that every output of an evaluation carries."""
+        """Sentences for every output of an evaluation."""
         if not (self.seen.any() and not self.included and self.measured and not self.is_enough):
             return self.notices
         patients = _patients({sample.group for sample in self.measured})
@@ -131,32 +133,32 @@ class Overlap:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences that a comparison carries; whether enough images are left is part of the reason of its advice."""
-        words = INCLUDED if self.included else LEFT_OUT
+        """Sentences for a comparison, whose advice already states whether enough images are left."""
+        template = INCLUDED if self.included else LEFT_OUT
         total = format_count(len(self.samples), "image")
-        alike: dict[bytes, list[ModelOverlap]] = {}  # a model that was trained from another one shares its images
+        by_images: dict[bytes, list[ModelOverlap]] = {}  # a fine-tuned model shares the images of its parent
         for model in self.models:
             if model.patients.any():
-                alike.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
-        said = []
-        for models in alike.values():
+                by_images.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
+        sentences = []
+        for models in by_images.values():
             seen, why = models[0].patients, _overlap_reason(models[0])
             groups = _patients({s.group for s, known in zip(self.samples, seen, strict=True) if known})
             names = _models_with_verb([model.name for model in models])
-            said.append(words.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
-        return tuple(dict.fromkeys([*said, *(model.unknown for model in self.models if model.unknown)]))
+            sentences.append(template.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
+        return tuple(dict.fromkeys([*sentences, *(model.unknown for model in self.models if model.unknown)]))
 
     @property
     def is_enough(self) -> bool:
-        """Whether the images that are measured can give a verdict."""
+        """Whether the measured images are enough for a verdict."""
         unseen = [sample for sample, seen in zip(self.samples, self.seen, strict=True) if not seen]
         return min(len(unseen), len({sample.group for sample in unseen})) >= MIN_COUNT
 
     def verdict(self, advice: Advice, reason: str) -> tuple[Advice, str]:
-        """Refuse an advice on two models, the old one and the new one, that these images cannot give.
+        """Withdraw an advice on an old and a new model that these images do not support.
 
-        Unchanged where both models are new to the images. Where the start is as unknown as what was trained from it,
-        the comparison is as fair to both.
+        Unchanged if neither model was trained on the images. If the training images of both are unknown, the comparison
+        is equally fair to both.
         """
         if self.included and self.seen.any():
             return "cannot tell", f"{NO_VERDICT} {reason}"
@@ -166,42 +168,36 @@ class Overlap:
         return advice, reason
 
     def more_images_notice(self, held_out_fraction: float) -> tuple[str, ...]:
-        """Say how many images would be needed where too few are left that no model was trained on.
-
-        A sentence, or none.
-        """
+        """State how many images are needed if too few remain that no model was trained on: a sentence, or none."""
         if self.is_enough or not self.seen.any():
             return ()
         missing = MIN_COUNT - len({sample.group for sample in self.measured})
-        wanted = math.ceil(max(1, missing) / held_out_fraction) if held_out_fraction else max(1, missing)
-        return (MORE_NEEDED.format(count=wanted),)
+        needed = math.ceil(max(1, missing) / held_out_fraction) if held_out_fraction else max(1, missing)
+        return (MORE_NEEDED.format(count=needed),)
 
     @property
     def summary(self) -> str:
-        """One sentence on what was compared, or left out; empty where a model does not state its images."""
+        """State that no model was trained on the images, or which are left out."""
         if self.seen.any() or self.unknown:
             return " ".join(self.notices)
         total = format_count(len(self.samples), "image")
         return NONE_SEEN.format(total=total, models=_models_with_verb([model.name for model in self.models]))
 
     def model_names(self, sample: Sample) -> str:
-        """Name the models that were trained on an image or on others of its patient.
-
-        Joined by semicolons; empty where there is none.
-        """
+        """Models that were trained on an image or on others of its patient, joined by semicolons; may be empty."""
         return self._model_names.get((sample.domain, sample.image_id), "")
 
     @cached_property
     def _model_names(self) -> dict[tuple[str, str], str]:
         return {
-            (sample.domain, sample.image_id): "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[place]))
-            for place, sample in enumerate(self.samples)
-            if self.seen[place]
+            (sample.domain, sample.image_id): "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[index]))
+            for index, sample in enumerate(self.samples)
+            if self.seen[index]
         }
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The same as plain values for JSON."""
+        """The overlap as JSON values."""
         left_out = (
             [] if self.included else [s.image_id for s, seen in zip(self.samples, self.seen, strict=True) if seen]
         )
@@ -232,10 +228,10 @@ def find_overlap(
     include: bool = False,
     digest: DigestFunction = hash_image_file,
 ) -> Overlap:
-    """Find the images that any of several models was trained or tuned on.
+    """Find the images that any of several models was trained or validated on.
 
-    ``digest``: from the path of an image to 64 bits of its content; by default of its pixels. Over all models together:
-    what one of them knows is left out for all.
+    ``digest``: from the path of an image to 64 bits of its content; by default of its pixels. An image that one of the
+    models was trained on is left out for all of them.
     """
     listed = [_read_listed(model) for model in models]
     found = []
@@ -265,7 +261,7 @@ def images_to_measure(
     include: bool = False,
     digest: DigestFunction = hash_image_file,
 ) -> Overlap:
-    """Find the images to measure models on, and report which are left out."""
+    """Select the images to measure models on, and report which are left out."""
     overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
     if samples and not overlap.measured:
         total = format_count(len(samples), "image")
@@ -277,25 +273,19 @@ def images_to_measure(
 
 
 def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
-    """Add to a comparison which images were trained on, and refuse the advice where that forbids one."""
+    """Add the overlap to a comparison, and withdraw its advice if the overlap does not allow one."""
     advice, reason = overlap.verdict(comparison.advice, comparison.reason)
     facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
     return replace(comparison, advice=advice, reason=reason, facts=facts)
 
 
 def overlap_statement(overlap: Overlap | None) -> list[str]:
-    """Give the sentence by which a page states that no image was trained on; what was is among its warnings.
-
-    One, or none.
-    """
+    """State that no model was trained on the images; any overlap is among the warnings instead: a sentence, or none."""
     return [overlap.summary] if overlap and not overlap.warnings else []
 
 
 def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) -> Page:
-    """Begin a page with the reason why its figures give no verdict, where models were trained on its images.
-
-    Unchanged where no training image is among those measured.
-    """
+    """Start a page with the reason why it gives no verdict, if models were trained on the measured images."""
     included = any(
         one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps if one
     )
@@ -303,23 +293,20 @@ def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) ->
 
 
 def missing_overlap_warning(about: Mapping[str, Any]) -> tuple[str, ...]:
-    """Warn of the stored results of a version that did not look for training images.
-
-    A sentence, or none.
-    """
+    """Warn of stored results of a version that did not check for training images: a sentence, or none."""
     return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
 
 
 def mark_training_rows(
     rows: Iterable[dict[str, object]], samples: Sequence[Sample], overlap: Overlap | None
 ) -> Iterator[dict[str, object]]:
-    """Name in each row of a table the models that were trained on its image."""
+    """Add to each table row the models that were trained on its image."""
     for row, sample in zip(rows, samples, strict=True):
         yield {**row, TRAINED_ON: overlap.model_names(sample) if overlap else ""}
 
 
 def _read_listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
-    """The images of a model, and a sentence where it does not state them all."""
+    """Read the training images of a model; the second value is a sentence if it does not state them all."""
     try:
         found = read_training_images(model)
     except BundleError as error:
@@ -331,19 +318,16 @@ def _read_listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
 
 
 def describe_unstated(model: BundleInfo) -> str:
-    """Describe what a bundle does not state about the images that it was trained on.
-
-    A sentence; "" where it states them all.
-    """
-    said = _read_listed(model)[1]
+    """Describe what a bundle does not state about its training images: a sentence; "" if it states them all."""
+    unstated = _read_listed(model)[1]
     ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
-    if ours and said == NOT_STATED.format(model=model.name):
+    if ours and unstated == NOT_STATED.format(model=model.name):
         return LOST.format(model=model.name, file=FILE_NAME)
-    return said
+    return unstated
 
 
 def _overlap_reason(model: ModelOverlap) -> str:
-    """Say by what images were recognized."""
+    """State how images were recognized."""
     same, other = int(model.images.sum()), int((model.patients & ~model.images).sum())
     if not other:
         return "them" if same > 1 else "it"
@@ -352,20 +336,20 @@ def _overlap_reason(model: ModelOverlap) -> str:
 
 
 def _patients(groups: set[str]) -> str:
-    """Count patients, or lesions where no patient is named."""
+    """Count patients, or lesions if no patient is named."""
     return "1 patient or lesion" if len(groups) == 1 else f"{len(groups):,} patients or lesions"
 
 
 def _models_with_verb(names: Sequence[str]) -> str:
-    """Name models with their verb."""
+    """Name models, followed by "was" or "were"."""
     quoted = [f"'{name}'" for name in dict.fromkeys(names)]
     return f"{' and '.join(quoted)} {'was' if len(quoted) == 1 else 'were'}"
 
 
 def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: RunContext) -> str:
-    """Warn of photographs that are held out although the start was trained on them, by thumbnails and patients.
+    """Warn of held-out photographs that the start model was trained on, found by thumbnails and patients.
 
-    "" where there are none, or the recipe is of tiles or slides.
+    "" if there are none, or if the recipe is for tiles or slides.
     """
     from napari_melanoma.models.registry import find_bundle
 

@@ -1,4 +1,4 @@
-"""The HTML pages of an evaluation and of a comparison."""
+"""HTML pages of evaluations and comparisons, and the labels of metrics on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_melanoma.figures.page import png_uri, write_html
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""Heading, names of the columns, rows of words."""
+"""Heading, column names, rows of cells."""
 PAGE = """{% extends "page" %}
 {% block title %}{{ page.title }}{% endblock %}
 {% block width %}70rem{% endblock %}
@@ -40,10 +40,9 @@ PAGE = """{% extends "page" %}
 
 @dataclass(frozen=True)
 class Page:
-    """What a page says: heading, facts in one line, what to know first, tables, figures, what failed, small print.
+    """Content of an evaluation page: heading, facts in one line, main result, tables, figures, failures, notes.
 
-    ``warnings`` are what a reader should beware of, and stand above all that was found; ``next`` says what a reader
-    would do with it.
+    ``warnings`` are printed above the results; ``next`` recommends the next step.
     """
 
     title: str
@@ -57,8 +56,15 @@ class Page:
     next: str = ""
 
 
+def metric_label(name: str) -> str:
+    """Return the name of a metric for users, such as ``Jaccard (IoU), dermis`` for ``JA dermis``."""
+    metric, _, label_class = name.partition(" ")
+    label = LABELS.get(metric, metric.replace("_", " "))
+    return f"{label}, {label_class}" if label_class else label
+
+
 def write_evaluation_page(page: Page, path: Path) -> None:
-    """Write a page with its figures inside."""
+    """Write a page with its figures embedded."""
     pictures = [(title, png_uri(picture)) for title, picture in page.figures.items()]
     write_html(path, PAGE, page=page, pictures=pictures)
 
@@ -86,7 +92,7 @@ figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-w
 <b class="reference">reference blue</b>.</p>
 <div class="pictures">
 {% for picture in pictures %}<figure><img alt="Contours of both models on {{ picture.name }}" src="{{ picture.data }}">
-<figcaption>{{ picture.name }}<br>JA {{ picture.change }}</figcaption></figure>
+<figcaption>{{ picture.name }}<br>Jaccard (IoU) {{ picture.change }}</figcaption></figure>
 {% endfor %}</div>
 {% endif %}{% endfor %}
 {% if page.failed %}<h2>Not compared</h2>
@@ -95,20 +101,36 @@ figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-w
 {% endblock %}
 """
 ADVICE = {
-    "take over": "Take the new model over.",
+    "take over": "Use the new model.",
     "keep": "Keep the old model.",
-    "cannot tell": "The images cannot tell.",
+    "cannot tell": "Inconclusive.",
 }
-ACTIVATE = "napari-melanoma models import RUN, or Take over in the Train dock,"
+ACTIVATE = "run napari-melanoma models import RUN or activate it in the Train dock"
 NEXT_STEPS = {
-    "take over": f"Look at the pictures first, above all at the worse ones. Then {ACTIVATE} lists the new model beside the "
-    "old one, which stays.",
-    "keep": "The worse pictures show on what the new model fails; corrected masks of that kind may help it. "
-    f"{ACTIVATE} takes it all the same.",
-    "cannot tell": f"More images that are held out would tell; the pictures show what differs. {ACTIVATE} takes it all the "
-    "same.",
+    "take over": "Review the pictures first, especially the worse ones. To use the new model, "
+    f"{ACTIVATE}; the old model stays available.",
+    "keep": "The pictures under Worse show where the new model fails; corrected masks of such images may improve it. "
+    f"To use the new model anyway, {ACTIVATE}.",
+    "cannot tell": "A verdict needs more held-out images; the pictures show what differs. "
+    f"To use the new model anyway, {ACTIVATE}.",
 }
 COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
+LABELS = {
+    "TJA": "thresholded Jaccard",
+    "JA": "Jaccard (IoU)",
+    "DI": "Dice",
+    "AC": "accuracy",
+    "SE": "sensitivity",
+    "SP": "specificity",
+    "HD95_px": "HD95 (px)",
+    "HD95_relative": "HD95 / diagonal",
+    "HD95_mm": "HD95 (mm)",
+    "BF1": "boundary F1",
+    "AP": "average precision",
+    "cannot_tell": "inconclusive",
+    "unlike": "out of distribution",
+}
+"""Metric to its name on pages and in tables that users read; other metrics are shown under their own names."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +145,7 @@ class PicturedChange:
 
 @dataclass(frozen=True)
 class ComparisonPage:
-    """What the page says: heading, facts in one line, warnings, advice with reason, figures, pictures, small print.
+    """Content of a comparison page: heading, facts in one line, warnings, advice with reason, metrics, pictures, notes.
 
     ``advice`` is ``take over``, ``keep`` or ``cannot tell``; the title names the old model first.
     """
@@ -141,14 +163,14 @@ class ComparisonPage:
 
 
 def write_comparison_page(page: ComparisonPage, figure: Path, path: Path) -> None:
-    """Write the page with its pictures inside."""
+    """Write the page with its pictures embedded."""
     sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
     words = {"advice": ADVICE[page.advice], "next": NEXT_STEPS[page.advice], "columns": COLUMNS}
     write_html(path, COMPARISON_PAGE, page=page, sides=sides, figure=png_uri(figure), **words)
 
 
 def _pictures(images: Sequence[PicturedChange]) -> list[dict[str, str]]:
-    """Name, change and data of each picture."""
+    """Return name, change and data of each picture."""
     return [
         {
             "name": item.name,

@@ -1,4 +1,4 @@
-"""The questions and results of an evaluation, and its subgroups."""
+"""Options and results of a mask evaluation, and its subgroups."""
 
 from __future__ import annotations
 
@@ -35,22 +35,30 @@ REFERENCE_SHARE = "reference_share"
 FACTS = (REFERENCE_SHARE, *(trait.name for trait in DIFFICULTY_TRAITS))
 UNBOUNDED = ("HD95_px", "HD95_mm")
 LESS_IS_BETTER = ("HD95_px", "HD95_relative", "HD95_mm", "band_share")
+SIZES = (("small", 0.0, 0.05), ("medium", 0.05, 0.25), ("large", 0.25, 1.1))
+SIZE = "size of the lesion"
+SIZE_WORDS = "small: under 5 % of the image; large: 25 % or more"
+METADATA_COLUMNS = {"site": "site", "fitzpatrick": "Fitzpatrick type"}
+MAX_VALUES = 12  # of one column; the rarer ones are combined
+OTHERS, NOT_KNOWN = "others", "not known"
+KnownMetadata = Mapping[tuple[str, str], tuple[str, ...]]
+"""Name of the data set and of the image to one value for each of ``METADATA_COLUMNS``."""
 
 
 class EvaluationOptions(Config):
-    """What is measured, and how masks are made."""
+    """Which images are measured, and how masks are made."""
 
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: every image")
+    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
     threshold: float | None = Field(None, gt=0, lt=1, description="none: the model's own")
     refinement: RefinementConfig = RefinementConfig()
-    flips: bool = Field(False, description="ask about the mirror images too")
-    include_seen: bool = Field(False, description="measure images that the model was trained on, too")
-    difficulty: bool = Field(True, description="measure what makes each image difficult, for the subgroups by it")
+    flips: bool = Field(False, description="test-time augmentation: average over flipped images")
+    include_seen: bool = Field(False, description="also measure images that the model was trained on")
+    difficulty: bool = Field(True, description="measure what makes each image difficult, for subgroups by difficulty")
 
 
 @dataclass(frozen=True)
 class FailedImage:
-    """An image that could not be measured, and why."""
+    """An image that could not be measured, and the reason."""
 
     sample: Sample
     error: str
@@ -58,7 +66,7 @@ class FailedImage:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The images of a data set that have something in common: by what, which value of it, and how the model did."""
+    """Images of a data set that share a value, such as the diagnosis, and the metrics of the model on them."""
 
     data: str
     by: str
@@ -67,15 +75,15 @@ class Subgroup:
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return self.metrics["JA"].count
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found: each part of the data by name, with an estimate of each metric; and what failed.
+    """Result of an evaluation: estimates of each metric for each part of the data, and the images that failed.
 
-    ``warnings`` are sentences that a reader of the figures should know first.
+    ``warnings`` are sentences that are printed above the metrics.
     """
 
     threshold: float
@@ -87,9 +95,9 @@ class Evaluation:
 
 
 class ImageMetrics:
-    """What was measured of each image under one model, 8 bytes a number.
+    """Metrics of each image under one model, 8 bytes per value.
 
-    For 400,000 images the figures take 60 MB a model. The samples, which all models share, take 400 MB more: about
+    For 400,000 images the values take 60 MB per model. The samples, which all models share, take 400 MB more: about
     0.9 kB each as they are read, and 1 kB once their paths have been used.
     """
 
@@ -100,55 +108,49 @@ class ImageMetrics:
         self._errors: dict[int, str] = {}
 
     def add(self, sample: Sample, values: Mapping[str, float]) -> None:
-        """Take an image that was measured."""
+        """Add an image that was measured."""
         self.samples.append(sample)
         self._values.extend(values.get(name, math.nan) for name in self.names)
 
     def add_failed(self, sample: Sample, error: str) -> None:
-        """Take an image that could not be measured."""
+        """Add an image that could not be measured."""
         self._errors[len(self.samples)] = error
         self.add(sample, {})
 
     @property
     def failed(self) -> tuple[FailedImage, ...]:
-        """The images that could not be measured, in their order."""
+        """The images that could not be measured, in order."""
         return tuple(FailedImage(self.samples[index], error) for index, error in self._errors.items())
 
     @property
     def measured(self) -> NDArray[np.intp]:
-        """Places of the images that were measured."""
+        """Indices of the images that were measured."""
         return np.delete(np.arange(len(self.samples)), list(self._errors))
 
     @property
     def table(self) -> NDArray[np.float64]:
-        """All figures: float64 (image, name), not-a-number where there is none."""
+        """All values: float64 (image, name), not-a-number where there is none."""
         return np.frombuffer(self._values, np.float64).reshape(len(self.samples), len(self.names))
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """Give one figure of every image.
-
-        Returns float64 (image,).
-        """
+        """Return one metric of every image, float64 (image,)."""
         return self.table[:, self.names.index(name)]
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Make the rows of ``per_image.csv``.
-
-        What the data set says of an image, its status, and the figures.
-        """
+        """Yield the rows of ``per_image.csv``: columns of the data set, status, and metrics."""
         for index, (sample, values) in enumerate(zip(self.samples, self.table, strict=True)):
             about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")}
             error = self._errors.get(index, "")
-            found = {name: value for name, value in zip(self.names, values.tolist(), strict=True) if value == value}
-            yield {**about, "status": "failed" if error else "done", "error": error, **found}
+            metrics = {name: value for name, value in zip(self.names, values.tolist(), strict=True) if value == value}
+            yield {**about, "status": "failed" if error else "done", "error": error, **metrics}
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """One of the models: its name, the fingerprint of its weights, its threshold, and what was measured with it.
+    """A model with its threshold and the metrics of each image.
 
-    ``options`` are those of ``EvaluationOptions`` as plain values, ``warnings`` those of its evaluation, and
-    ``overlap`` is what it states of the images that the model was trained on.
+    ``options`` are those of ``EvaluationOptions`` as plain values, ``warnings`` and ``overlap`` (with the training
+    images) those of its evaluation.
     """
 
     name: str
@@ -161,30 +163,30 @@ class EvaluatedModel:
 
 
 def estimate_metrics(
-    figures: ImageMetrics, places: NDArray[np.intp], names: Sequence[str] = MEASURED
+    figures: ImageMetrics, indices: NDArray[np.intp], names: Sequence[str] = MEASURED
 ) -> dict[str, Estimate]:
-    """Estimate the mean of each figure over some images.
+    """Estimate the mean of each metric over some images.
 
-    ``places``: int (image,): which images. Name to estimate, over the images that have the figure; none where no image
-    has it.
+    ``indices``: int (image,): indices of the images. Returns name to estimate over the images that have the metric; a
+    metric that no image has is omitted.
     """
-    groups = np.unique([figures.samples[place].group for place in places], return_inverse=True)[1]
-    return estimate_columns(figures.table[places][:, [figures.names.index(name) for name in names]], groups, names)
+    groups = np.unique([figures.samples[index].group for index in indices], return_inverse=True)[1]
+    return estimate_columns(figures.table[indices][:, [figures.names.index(name) for name in names]], groups, names)
 
 
 def estimate_columns(
     table: NDArray[np.float64], groups: NDArray[np.intp], names: Sequence[str], *, signed: bool = False
 ) -> dict[str, Estimate]:
-    """Estimate the mean of each column of a table, those that every image has with one set of draws.
+    """Estimate the mean of each column of a table; columns with the same images share their bootstrap samples.
 
     ``table``: float64 (image, name), not-a-number where there is none. ``groups``: int (image,): the patient or lesion.
-    Name to estimate, in the order of ``names``; none where no image has the figure.
+    Returns name to estimate, in the order of ``names``; a metric that no image has is omitted.
     """
-    there = ~np.isnan(table)
+    present = ~np.isnan(table)
     highest = np.array([np.inf if name in UNBOUNDED else 1.0 for name in names])
     found: dict[str, Estimate] = {}
-    for pattern in np.unique(there, axis=1).T:
-        columns = [index for index in range(len(names)) if (there[:, index] == pattern).all()]
+    for pattern in np.unique(present, axis=1).T:
+        columns = [index for index in range(len(names)) if (present[:, index] == pattern).all()]
         if not pattern.any():
             continue
         bounds = (-np.inf, np.inf) if signed else (0.0, highest[columns])
@@ -193,79 +195,65 @@ def estimate_columns(
     return {name: found[name] for name in names if name in found}
 
 
-SIZES = (("small", 0.0, 0.05), ("medium", 0.05, 0.25), ("large", 0.25, 1.1))
-SIZE = "size of the lesion"
-SIZE_WORDS = "small: under 5 % of the image; large: 25 % or more"
-METADATA_COLUMNS = {"site": "site", "fitzpatrick": "Fitzpatrick type"}
-MAX_VALUES = 12  # of one column; the rarer ones are taken together
-OTHERS, NOT_KNOWN = "others", "not known"
-KnownMetadata = Mapping[tuple[str, str], tuple[str, ...]]
-"""What the tables say: name of the data set and of the image to one word for each of ``ASKED``."""
-
-
 def read_known_metadata(folders: Sequence[Path]) -> KnownMetadata:
-    """Read site and skin type of every image, where the data sets say them.
-
-    In our words, "" where it is not known.
-    """
+    """Read site and skin type of every image from the tables, as harmonized words; "" if unknown."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for folder in folders:
         table = next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
-        harmoniser = Harmonizer()
+        harmonizer = Harmonizer()
         for row in iter_table_rows(table) if table else ():
-            said = harmoniser.harmonize_row(row)
-            found[folder.name, row["image_id"]] = tuple(intern(said.get(column, "")) for column in METADATA_COLUMNS)
+            harmonized = harmonizer.harmonize_row(row)
+            found[folder.name, row["image_id"]] = tuple(
+                intern(harmonized.get(column, "")) for column in METADATA_COLUMNS
+            )
     return found
 
 
 def divide_into_subgroups(
     figures: ImageMetrics, known: KnownMetadata
 ) -> Iterator[tuple[str, str, str, NDArray[np.intp]]]:
-    """Divide the images of each data set, in several ways.
+    """Divide the images of each data set into subgroups, in several ways.
 
-    Data set, what it is divided by, and the value that the images have in common. Int (image,): the images. A way that
-    would not divide a data set is left out.
+    Yields the data set, the property it is divided by, the value that the images share, and the indices of the images,
+    int (image,). A property with only one value in a data set is omitted.
     """
     measured = figures.measured
-    domains = np.array([figures.samples[place].domain for place in measured])
+    domains = np.array([figures.samples[index].domain for index in measured])
     for domain in np.unique(domains):
-        places = measured[domains == domain]
-        for by, values in _groupings(figures, places, known):
+        indices = measured[domains == domain]
+        for by, values in _groupings(figures, indices, known):
             words = [word for word, _ in Counter(values.tolist()).most_common()]
             if len(words) > 1:
                 for word in _sort_values(words):
-                    yield str(domain), by, word, places[values == word]
+                    yield str(domain), by, word, indices[values == word]
 
 
 def _groupings(
-    figures: ImageMetrics, places: NDArray[np.intp], known: KnownMetadata
+    figures: ImageMetrics, indices: NDArray[np.intp], known: KnownMetadata
 ) -> Iterator[tuple[str, NDArray[np.str_]]]:
-    """Ways to divide images, each with the word of every image."""
-    samples = [figures.samples[place] for place in places]
+    """Yield the properties to divide images by, each with the value of every image."""
+    samples = [figures.samples[index] for index in indices]
     yield "diagnosis", most_frequent(sample.diagnosis or NOT_KNOWN for sample in samples)
-    share = figures.column(REFERENCE_SHARE)[places]
+    share = figures.column(REFERENCE_SHARE)[indices]
     yield SIZE, np.select([share < most for _, _, most in SIZES], [name for name, *_ in SIZES], SIZES[-1][0])
-    said = [known.get((sample.domain, sample.image_id), ("",) * len(METADATA_COLUMNS)) for sample in samples]
+    metadata = [known.get((sample.domain, sample.image_id), ("",) * len(METADATA_COLUMNS)) for sample in samples]
     for index, name in enumerate(METADATA_COLUMNS.values()):
-        yield name, most_frequent(words[index] or NOT_KNOWN for words in said)
+        yield name, most_frequent(words[index] or NOT_KNOWN for words in metadata)
     for trait in DIFFICULTY_TRAITS:
-        values = figures.column(trait.name)[places]
+        values = figures.column(trait.name)[indices]
         has = values >= trait.limit if trait.above else values < trait.limit
         yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(has, "yes", "no"))
 
 
 def most_frequent(words: Iterator[str]) -> NDArray[np.str_]:
-    """Keep the most frequent words, and one for all the others.
-
-    Str (image,): of more than 12 words the rarer ones are *others*.
-    """
+    """Keep the 12 most frequent words and replace the others by *others*; str (image,)."""
     given = list(words)
     kept = {word for word, _ in Counter(given).most_common(MAX_VALUES)}
     return np.array([word if word in kept else OTHERS for word in given])
 
 
 def _sort_values(words: Sequence[str]) -> list[str]:
-    """Sort the values of one way: sizes by size, words by the alphabet, what is not known last."""
+    """Sort the values of one property: sizes by size, words alphabetically, unknown last."""
     sizes = [name for name, *_ in SIZES]
     return sorted(
         words, key=lambda word: (word in (OTHERS, NOT_KNOWN), sizes.index(word) if word in sizes else 0, word)

@@ -1,6 +1,6 @@
-"""What the table alone tells: boosted trees over columns, cross-validated, so that one sees what images add.
+"""Baseline without images: cross-validated gradient boosting on the table, to measure what images add.
 
-Gradient boosting over histograms (scikit-learn) takes numbers with gaps and words as they are.
+Histogram-based gradient boosting (scikit-learn) accepts missing numbers and categories without preparation.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True, eq=False)
 class TabularBaseline:
-    """What the table alone told: of each row, by trees that had not seen its patient; and what was left out.
+    """Cross-validated predictions for each row, by trees that were not trained on its patient.
 
-    ``left_out`` counts rows without an answer and ``faulty`` those with a fault; ``notes`` describe these and cells
-    that count as unknown although something stands in them.
+    ``left_out`` counts rows without a class and ``faulty`` those with an error; ``notes`` describe these and cells with
+    an invalid value, which count as unknown.
     """
 
     predictions: ClassPredictions
@@ -60,34 +60,29 @@ def cross_validate_trees(
     target: str = "melanoma",
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Learn from all folds but one, and answer for the rows of that one.
+    """Predict the rows of each fold by trees fitted to the other folds.
 
-    ``labels``: int (row,): place of the class. Returns float64 (row, class): probabilities; a class that the other
-    folds do not have gets 0.
+    ``labels``: int (row,): index of the class. Returns probabilities, float64 (row, class); 0 for a class that the
+    other folds do not have.
     """
     where, classes = np.asarray(fold_of), int(labels.max()) + 1
     found = np.zeros((len(rows), classes))
     for fold in np.unique(where):
-        learnt, asked = np.flatnonzero(where != fold).tolist(), np.flatnonzero(where == fold).tolist()
-        trees, encoding = fit_trees([rows[place] for place in learnt], choices, labels[learnt], target, seed)
-        matrix, _ = to_matrix(read_table_values([rows[place] for place in asked], encoding))
-        found[np.ix_(asked, trees.classes_)] = trees.predict_proba(matrix)
+        fitted, predicted = np.flatnonzero(where != fold).tolist(), np.flatnonzero(where == fold).tolist()
+        trees, encoding = fit_trees([rows[index] for index in fitted], choices, labels[fitted], target, seed)
+        matrix, _ = to_matrix(read_table_values([rows[index] for index in predicted], encoding))
+        found[np.ix_(predicted, trees.classes_)] = trees.predict_proba(matrix)
     return found
 
 
 def fit_trees(
     rows: Sequence[Row], choices: TabularConfig, labels: NDArray[np.intp], target: str, seed: int = 0
 ) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
-    """Fit boosted trees to rows.
-
-    ``labels``: int (row,): place of the class.
-    """
+    """Fit boosted trees to rows; ``labels``: int (row,): index of the class."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     if len(np.unique(labels)) < 2:
-        raise DataSetError(
-            f"the rows to learn from have one class alone in the column '{target}': nothing to tell apart."
-        )
+        raise DataSetError(f"the training rows have only one class in the column '{target}'; at least two are needed.")
     encoding = fit_encoding(rows, choices, target)
     matrix, categorical = to_matrix(read_table_values(rows, encoding))
     trees = HistGradientBoostingClassifier(
@@ -99,21 +94,23 @@ def fit_trees(
 def evaluate_baseline(
     dataset: Path, target: str, columns: Sequence[str], *, count: int = 5, seed: int = 0, run: RunContext
 ) -> TabularBaseline:
-    """Cross-validate the table of a data set, grouped by patients.
+    """Cross-validate trees on the table of a data set, grouped by patients.
 
-    Of a column of 1 and 0 about its own name; of words about ``melanoma`` where it is one of them, else the rarest.
+    The positive class is the name of a column of 1 and 0; of a column of words ``melanoma``, or else the rarest word.
     """
     entries, faults = _read(dataset)
     known = {(dataset.name, row["image_id"]): row for row in entries}
     if not any(target in row for row in entries):
-        there = ", ".join(sorted({name for row in entries for name in row}))
-        raise DataSetError(f"the table has no column '{target}' (found: {there}). Name the one that holds the answer.")
-    answers = row_labels(known, target)
-    rows = [known[key] for key in answers]
-    names = sorted(set(answers.values()), key=lambda word: (word != OTHER, word))
+        columns_found = ", ".join(sorted({name for row in entries for name in row}))
+        raise DataSetError(
+            f"the table has no column '{target}' (found: {columns_found}). Name the column that contains the class."
+        )
+    row_classes = row_labels(known, target)
+    rows = [known[key] for key in row_classes]
+    names = sorted(set(row_classes.values()), key=lambda word: (word != OTHER, word))
     if len(names) < 2:
         raise DataSetError(
-            f"the column '{target}' has one class alone ({', '.join(names) or 'none'}): there is nothing to tell apart."
+            f"the column '{target}' has only one class ({', '.join(names) or 'none'}); at least two are needed."
         )
     run.check()
     choices = choose_encodings(columns, rows)
@@ -121,22 +118,22 @@ def evaluate_baseline(
     notes += describe_invalid_numbers(
         {row["image_id"]: row for row in rows}, [column.name for column in choices.numbers]
     )
-    labels = np.array([names.index(word) for word in answers.values()], np.intp)
+    labels = np.array([names.index(word) for word in row_classes.values()], np.intp)
     groups = [get_group_id(row) for row in rows]
-    dealt = assign_folds(groups, list(answers.values()), count, seed)
-    said = cross_validate_trees(rows, choices, dealt, labels, target=target, seed=seed)
+    folds = assign_folds(groups, list(row_classes.values()), count, seed)
+    probabilities = cross_validate_trees(rows, choices, folds, labels, target=target, seed=seed)
     rarest = names[int(np.argmin(np.bincount(labels)))]
     positive = next((word for word in (target, "melanoma") if word in names), rarest)
-    found = ClassPredictions(said, labels, np.array(groups), tuple(names), positive)
+    found = ClassPredictions(probabilities, labels, np.array(groups), tuple(names), positive)
     return TabularBaseline(found, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
 
 
 def _read(dataset: Path) -> tuple[list[Row], list[str]]:
-    """Read the rows of a data set, and what is wrong with faulty ones."""
+    """Read the rows of a data set, and the errors of faulty ones."""
     entries: list[Row] = []
     faults: list[str] = []
     for entry in iter_entries(dataset):
-        if isinstance(entry, OutsideFolderError):  # or the figures would be of other rows than the user thinks
+        if isinstance(entry, OutsideFolderError):  # else other rows than the user expects would be used
             raise entry
         if isinstance(entry, DatasetEntry):
             entries.append(entry.row)

@@ -1,4 +1,4 @@
-"""Pseudonyms, and the audit of what a folder would give away of a person."""
+"""Pseudonyms, and the audit of files for information that identifies a person."""
 
 from napari_melanoma.privacy.audit import AuditResult, audit
 from napari_melanoma.privacy.rules import KINDS, PrivacyFinding

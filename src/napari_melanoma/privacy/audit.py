@@ -1,4 +1,4 @@
-"""Audit files and folders for what identifies a person."""
+"""Audit files and folders for information that identifies a person."""
 
 from __future__ import annotations
 
@@ -39,17 +39,14 @@ from napari_melanoma.privacy.rules import (
 
 PROGRESS_EVERY = 20  # files between two reports of the progress
 SYSTEM_FILES = {
-    "thumbs.db": "thumbnails of the pictures that were in the folder",
-    ".ds_store": "names of files that were in the folder",
+    "thumbs.db": "thumbnails of images in the folder",
+    ".ds_store": "names of files in the folder",
 }
 
 
 @dataclass
 class AuditResult:
-    """What an audit came to: ``files`` looked at, ``counts`` of findings by kind, files that were not looked into.
-
-    ``passed_over`` names each of those and why; of these files nothing is known.
-    """
+    """Result of an audit: number of files, counts of findings by type, and the reasons why files were not inspected."""
 
     files: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -57,19 +54,16 @@ class AuditResult:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found and every file could be looked into."""
+        """Whether nothing was found and every file was inspected."""
         return not self.counts and not self.skipped
 
 
 def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *, run: RunContext) -> AuditResult:
-    """Look through files and folders for what tells who somebody is; nothing is written.
-
-    Counts, and what could not be looked into.
-    """
+    """Inspect files and folders for information that identifies a person; nothing is written."""
     result = AuditResult()
     for top in paths:
         if not top.exists():
-            raise InputError(f"{top} does not exist. Name a file or folder that is to be handed on.")
+            raise InputError(f"{top} does not exist. Name a file or folder that you want to share.")
         for path in _walk(top):
             run.check()
             name = path.name if path == top else path.relative_to(top).as_posix()
@@ -80,12 +74,12 @@ def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *
                 continue
             result.files += 1
             if result.files % PROGRESS_EVERY == 0:
-                run.report(Progress(result.files, None, "Looking into files"))
+                run.report(Progress(result.files, None, "Reading files"))
     return result
 
 
 def _walk(top: Path) -> Iterator[Path]:
-    """A file itself; of a folder, it and all that is in it, in the order of the names."""
+    """Yield a file, or the files and subfolders of a folder, sorted by name."""
     if not top.is_dir():
         yield top
         return
@@ -98,7 +92,7 @@ def _walk(top: Path) -> Iterator[Path]:
 
 
 def _inspect_path(path: Path, name: str, result: AuditResult) -> Iterator[PrivacyFinding]:
-    """What a file or folder gives away, by its name, as a link, and inside."""
+    """Yield the findings in the name, link target and content of a file or folder."""
     for kind, value in find_in_name(path.name):
         yield create_finding(name, MetadataEntry("name", "name", "", value), kind, value)
     if path.name.lower() in SYSTEM_FILES:
@@ -133,21 +127,17 @@ DOCUMENTS: dict[str, Callable[[str], Iterable[MetadataEntry]]] = {
     **dict.fromkeys((".html", ".htm"), read_html_entries),
 }
 UNSUPPORTED = {
-    **dict.fromkeys((".pdf", ".mp4", ".mov", ".avi", ".mkv", ".heics"), "its kind is not understood here"),
-    **dict.fromkeys(
-        (".gif", ".jp2", ".j2k", ".jxl", ".avif", ".psd", ".raf", ".cr3"), "its kind is not understood here"
-    ),
+    **dict.fromkeys((".pdf", ".mp4", ".mov", ".avi", ".mkv", ".heics"), "its format is not supported"),
+    **dict.fromkeys((".gif", ".jp2", ".j2k", ".jxl", ".avif", ".psd", ".raf", ".cr3"), "its format is not supported"),
     **dict.fromkeys(
         (".parquet", ".feather", ".arrow", ".sqlite", ".sqlite3", ".mdb", ".accdb", ".sav", ".dta", ".rds", ".rdata"),
-        "tables of this kind are not understood here: write it as CSV, and audit that",
+        "tables of this format are not supported: convert it to CSV, and audit that",
     ),
-    **dict.fromkeys((".h5", ".hdf5", ".mat", ".sas7bdat", ".xlsb"), "its kind is not understood here"),
-    **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".tar", ".tgz", ".zst"), "it is packed"),
-    **dict.fromkeys(
-        (".doc", ".xls", ".ppt", ".mrxs", ".czi", ".vsi", ".scn", ".bif"), "its kind is not understood here"
-    ),
+    **dict.fromkeys((".h5", ".hdf5", ".mat", ".sas7bdat", ".xlsb"), "its format is not supported"),
+    **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".tar", ".tgz", ".zst"), "it is compressed"),
+    **dict.fromkeys((".doc", ".xls", ".ppt", ".mrxs", ".czi", ".vsi", ".scn", ".bif"), "its format is not supported"),
 }
-DOCUMENT_BYTES = 32 << 20  # a larger one is read as text, a piece after the other
+DOCUMENT_BYTES = 32 << 20  # larger documents are read as text, in chunks
 CHUNK_BYTES, CHUNK_OVERLAP = 1 << 20, 512
 MEMBER_BYTES = 64 << 20  # of a file in an archive, unpacked
 TEXT_HEAD_BYTES = 8192
@@ -155,15 +145,12 @@ _HOME = re.compile(rb"(?:/home/|/Users/|[A-Z]:\\{1,2}Users\\{1,2})[\x21-\x7e]{2,
 MAX_DEPTH = 3  # archives in archives
 
 
-class NotInspected(Exception):  # noqa: N818 - an outcome that the audit tells, not an error of ours
-    """A file could not be looked into, and why."""
+class NotInspected(Exception):  # noqa: N818 - a result of the audit, not an error
+    """The reason why a file could not be inspected."""
 
 
 def inspect_file(file: IO[bytes], name: str, depth: int = 0) -> Iterator[PrivacyFinding]:
-    """Look into one file.
-
-    In the order in which they stand in the file.
-    """
+    """Yield the findings in one file, in the order of the file."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
     kind, suffix = identify_format(head), PurePosixPath(name.lower()).suffix
@@ -181,14 +168,14 @@ def inspect_file(file: IO[bytes], name: str, depth: int = 0) -> Iterator[Privacy
 
 
 def _read_picture(file: IO[bytes], kind: Format) -> Iterable[MetadataEntry]:
-    """What a picture says besides its pixels."""
+    """Read the metadata of an image."""
     if kind == "DICOM":
         return read_dicom_entries(file)
     return read_tiff_entries(file) if kind == "TIFF" else read_picture_entries(file, kind)
 
 
 def _inspect_other(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
-    """Tables, documents, other text, and files of which only places and accounts are looked for."""
+    """Inspect tables, documents and other text; binary files only for paths and user names."""
     encoding = detect_encoding(_read_head(file))
     suffix = PurePosixPath(name.lower()).suffix or PurePosixPath(name.lower()).name
     if encoding is None:
@@ -203,23 +190,20 @@ def _inspect_other(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFi
             text = file.read().decode(encoding, "replace")
             yield from _find_in_entries(DOCUMENTS[suffix](text), name)
             for number, picture in enumerate(extract_pictures(text), start=1):
-                yield from inspect_file(BytesIO(picture), f"{name} > picture {number}", depth)
+                yield from inspect_file(BytesIO(picture), f"{name} > image {number}", depth)
         else:
             with _as_text(file, encoding) as reader:
                 yield from _inspect_text(reader, name)
 
 
 def detect_encoding(head: bytes) -> str | None:
-    """Tell the encoding of a text by its first bytes.
-
-    Returns ``utf-8-sig``, ``utf-16`` or ``latin-1``; None where it is no text.
-    """
+    """Detect the encoding of a text: ``utf-8-sig``, ``utf-16`` or ``latin-1``; None for other files."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\0" in head or sum(byte < 9 or 13 < byte < 32 for byte in head) > len(head) // 100:
         return None
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # a letter that is cut off at the end is no fault
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # an incomplete last character is no error
     except UnicodeDecodeError:
         return "latin-1" if sum(byte > 126 for byte in head) < len(head) // 5 else None
     return "utf-8-sig"
@@ -227,7 +211,7 @@ def detect_encoding(head: bytes) -> str | None:
 
 @contextmanager
 def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
-    """Read a file as text, and leave it open."""
+    """Read a file as text without closing it."""
     text = TextIOWrapper(cast(BytesIO, file), encoding, "replace", newline="")
     try:
         yield text
@@ -236,14 +220,14 @@ def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
 
 
 def _read_head(file: IO[bytes]) -> bytes:
-    """The first piece of a file, by which a text is told from other things."""
+    """Read the start of a file, to detect text."""
     head = file.read(TEXT_HEAD_BYTES)
     file.seek(0)
     return head
 
 
 def _find_in_entries(entries: Iterable[MetadataEntry], name: str) -> Iterator[PrivacyFinding]:
-    """Findings of entries, each place and kind once, the others counted."""
+    """Yield the findings in entries, once for each location and type, with their number."""
     first: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: dict[tuple[str, str], int] = {}
     for entry in entries:
@@ -256,13 +240,13 @@ def _find_in_entries(entries: Iterable[MetadataEntry], name: str) -> Iterator[Pr
 
 
 def _with_line_number(entry: MetadataEntry, value: str) -> MetadataEntry:
-    """The entry of a text, with the line on which something stands."""
+    """Return the entry of a text with the line number of a finding."""
     line = entry.value.count("\n", 0, max(0, entry.value.find(value))) + 1
     return MetadataEntry(entry.place, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
 
 
 def _inspect_text(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
-    """Look through a text of any length, a piece after the other; the first of each kind is told."""
+    """Inspect a text of any length in chunks; yields the first finding of each type."""
     known: set[str] = set()
     lines, before = 1, ""
     while piece := file.read(CHUNK_BYTES):
@@ -277,7 +261,7 @@ def _inspect_text(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
 
 
 def _inspect_binary(file: IO[bytes], name: str) -> Iterator[PrivacyFinding]:
-    """Look for folders of users in a file of another kind, such as weights or a database; the first is told."""
+    """Search a binary file, such as weights or a database, for home folders; yields the first one."""
     before = b""
     while piece := file.read(CHUNK_BYTES):
         homes = _HOME.findall(before + piece)
@@ -289,9 +273,9 @@ def _inspect_binary(file: IO[bytes], name: str) -> Iterator[PrivacyFinding]:
 
 
 def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
-    """Look into each file of a ZIP archive, which office documents and checkpoints are too."""
+    """Inspect each file of a ZIP archive, such as an office document or a checkpoint."""
     if depth >= MAX_DEPTH:
-        raise NotInspected("it lies in archives within archives")
+        raise NotInspected("it is inside nested archives")
     missed: list[str] = []
     with zipfile.ZipFile(file) as archive:
         if archive.comment:
@@ -317,6 +301,6 @@ def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[Privacy
                 missed.append(f"{member.filename} inside: {reason}")
             except (*DAMAGE_ERRORS, zipfile.BadZipFile) as error:
                 missed.append(f"{member.filename} inside is damaged ({error})")
-    if missed:  # told once the others were looked into
-        more = f", and {len(missed) - 1} more like it" if len(missed) > 1 else ""
+    if missed:  # raised after the other files were inspected
+        more = f", and {len(missed) - 1} more" if len(missed) > 1 else ""
         raise NotInspected(missed[0] + more)

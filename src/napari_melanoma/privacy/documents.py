@@ -1,4 +1,4 @@
-"""Texts, tables and workbooks, for the audit."""
+"""Read texts, tables and workbooks for the audit."""
 
 from __future__ import annotations
 
@@ -44,10 +44,7 @@ _EMBEDDED_XML = re.compile(r"^\s*(<\?xml|<[A-Za-z][\w:]*[\s>])")
 
 
 def read_json_entries(text: str) -> Iterator[MetadataEntry]:
-    """Read the fields of a JSON text; one a line (JSON lines) will do.
-
-    One for each text or number, with its path such as ``patient.name``.
-    """
+    """Read the fields of JSON or JSON lines: an entry for each text or number, with a path such as ``patient.name``."""
     try:
         yield from _flatten_fields(parse_json(text, "JSON"), "")
     except ValueError:
@@ -55,10 +52,7 @@ def read_json_entries(text: str) -> Iterator[MetadataEntry]:
 
 
 def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
-    """Read the fields of a TOML text.
-
-    One for each text or number.
-    """
+    """Read the fields of a TOML text: an entry for each text or number."""
     try:
         yield from _flatten_fields(parse_toml(text, "TOML"), "")
     except ValueError:
@@ -66,10 +60,7 @@ def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
 
 
 def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
-    """Read elements and attributes of XML, such as OME-XML and XMP.
-
-    One for each text and each attribute, by its name without a name space.
-    """
+    """Read elements and attributes of XML, such as OME-XML and XMP, by their names without namespace."""
     from xml.etree import ElementTree
 
     try:
@@ -96,18 +87,15 @@ def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -
 
 
 def read_html_entries(text: str) -> Iterator[MetadataEntry]:
-    """Read a page: its source without the pictures in it, and its words without the tags."""
+    """Read an HTML page: its source without embedded images, and its text without tags."""
     bare = _DATA_URI.sub("data:", text)
     words = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", bare)))
     yield from read_text_entries(bare)
-    yield MetadataEntry("text", "words of the page", "", words)
+    yield MetadataEntry("text", "text of the page", "", words)
 
 
 def extract_pictures(text: str) -> Iterator[bytes]:
-    """Give the pictures that a page or an SVG carries within.
-
-    Content of each ``data:`` address that can be decoded.
-    """
+    """Yield the images that are embedded in a page or an SVG as ``data:`` URIs."""
     for match in _DATA_URI.finditer(text):
         try:
             yield base64.b64decode(match.group(1))
@@ -116,15 +104,12 @@ def extract_pictures(text: str) -> Iterator[bytes]:
 
 
 def read_text_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
-    """Give a text as it is.
-
-    One; which line something stands on is told when it was found.
-    """
+    """Yield a text as one entry; line numbers are added to its findings."""
     yield MetadataEntry(place, before + "text", "", text)
 
 
 def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
-    """Fields of JSON lines; a line that is none is read as text."""
+    """Read the fields of JSON lines; other lines are read as text."""
     for line in text.splitlines():
         try:
             yield from _flatten_fields(parse_json(line, "JSON"), "")
@@ -133,7 +118,7 @@ def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
 
 
 def _flatten_fields(value: Any, path: str) -> Iterator[MetadataEntry]:  # noqa: ANN401 - whatever JSON can hold
-    """Texts and numbers of nested lists and dicts."""
+    """Yield the texts and numbers in nested lists and dicts."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield MetadataEntry("text", f"a key of {path or 'the file'}", "", str(key))
@@ -146,17 +131,17 @@ def _flatten_fields(value: Any, path: str) -> Iterator[MetadataEntry]:  # noqa: 
 
 
 def _local_name(tag: str) -> str:
-    """Name of an element or attribute without its name space."""
+    """Return the name of an element or attribute without its namespace."""
     return tag.rsplit("}", 1)[-1]
 
 
 def _is_free_text(name: str, place: EntrySource) -> bool:
-    """Whether people write what they like in an element: in a picture; other XML says what its schema wants."""
+    """Whether an element contains free text: only in images, since other XML follows its schema."""
     return place != "text" and _WRITTEN_BY_PEOPLE.fullmatch(name) is not None
 
 
 def _parent_names(root: Any, item: Any) -> str:  # noqa: ANN401 - elements of ElementTree
-    """Names of what an item belongs to: of a list of XMP ``creator``, of a name ``Dye Name``."""
+    """Return the name of the parent of an item: of an XMP list ``creator``, of a name ``Dye Name``."""
     parents = {child: parent for parent in root.iter() for child in parent}
     above = parents.get(item)
     if _local_name(item.tag) == "li":
@@ -165,16 +150,13 @@ def _parent_names(root: Any, item: Any) -> str:  # noqa: ANN401 - elements of El
     return f"{_local_name(above.tag) if above is not None else 'other'} Name"
 
 
-MAX_BYTES = 64 << 20  # of a sheet, unpacked; a larger member is told as not looked into
+MAX_BYTES = 64 << 20  # of an uncompressed sheet; larger ones are reported as not inspected
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _WORDS = "xl/sharedStrings.xml"
 
 
 def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
-    """Read the cells of the sheets of a workbook.
-
-    One for each cell with text or a number below the first row that has two cells, by the title of its column.
-    """
+    """Read the cells of a workbook below the first row with two cells, by the titles of their columns."""
     sheets = [member for member in archive.infolist() if _SHEET.fullmatch(member.filename)]
     if not sheets:
         return
@@ -192,7 +174,7 @@ def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
 
 
 def _read_cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
-    """Letters of the column and text of each cell of a row."""
+    """Yield column letters and text of each cell of a row."""
     for cell in row:
         column = re.sub(r"\d+", "", cell.get("r", ""))
         value = _cell_text(cell)
@@ -202,12 +184,12 @@ def _read_cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _cell_text(item: Element) -> str:
-    """Words of a cell, which may be in several pieces; its formula is none."""
+    """Return the text of a cell, which may have several parts, without its formula."""
     return "".join(part.text or "" for part in item.iter() if _local_tag(part) in ("t", "v"))
 
 
 def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
-    """A part of the workbook; an empty one where it is missing, encrypted, too large or no plain XML."""
+    """Read a part of the workbook; empty if it is missing, encrypted or too large."""
     from xml.etree import ElementTree
 
     known = {member.filename: member for member in archive.infolist()}
@@ -221,35 +203,30 @@ def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
 
 
 def _local_tag(item: Element) -> str:
-    """Name of an element without its name space."""
+    """Return the name of an element without its namespace."""
     return item.tag.rsplit("}", 1)[-1]
 
 
-SAMPLED_CELLS = 200  # rows by which it is decided what a column holds
+SAMPLED_CELLS = 200  # rows that are used to classify a column
 BLOCK_ROWS = 5_000
 SEPARATORS = ",;\t|"
 
 
 def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
-    """Look a table through, row by row.
-
-    One for each column and kind, with the number of rows.
-    """
-    while (header_line := file.readline()).startswith("#"):  # remarks above the header, as exports have them
-        entry = MetadataEntry("table", "remark above the header", "", header_line)
+    """Inspect a table; yields a finding for each column and type, with the number of rows."""
+    while (header_line := file.readline()).startswith("#"):  # comments above the header, as in exports
+        entry = MetadataEntry("table", "comment above the header", "", header_line)
         yield from (create_finding(name, entry, kind, value) for kind, value in find_in_entry(entry))
     separator = max(SEPARATORS, key=header_line.count)
     header = [cell.strip() for cell in next(CsvReader([header_line], separator), [])]
     rows = _read_rows(file, separator)
     first = list(islice(rows, SAMPLED_CELLS))
-    asked = [
-        place for place, column in enumerate(header) if _needs_inspection(column, [r[place : place + 1] for r in first])
-    ]
+    inspected = [n for n, column in enumerate(header) if _needs_inspection(column, [r[n : n + 1] for r in first])]
     seen: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     rows = chain(first, rows)
     while block := list(islice(rows, BLOCK_ROWS)):
-        hits = chain(_find_in_columns(block, header, asked), _find_in_text(block, header))
+        hits = chain(_find_in_columns(block, header, inspected), _find_in_text(block, header))
         for key, entry, value, count in hits:
             seen.setdefault(key, (entry, value))
             counts[key] += count
@@ -257,14 +234,14 @@ def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
 
 
 def _read_rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
-    """Rows of a table; one that cannot be taken apart is one cell, so that nothing is passed over."""
+    """Yield the rows of a table."""
     reader = CsvReader((line.replace("\0", "") for line in file), separator)
     while True:
         try:
             yield next(reader)
         except StopIteration:
             return
-        except CsvError:  # such as a cell longer than any should be
+        except CsvError:  # such as an extremely long cell
             continue
 
 
@@ -272,28 +249,28 @@ TableHit = tuple[tuple[str, str], MetadataEntry, str, int]
 
 
 def _find_in_columns(block: list[list[str]], header: list[str], columns: list[int]) -> Iterator[TableHit]:
-    """What the columns that are asked give away."""
-    for place in columns:
-        for value, count in Counter(row[place] for row in block if place < len(row)).items():
-            entry = MetadataEntry("table", f"column '{header[place]}'", header[place], value)
+    """Yield the findings in some columns."""
+    for index in columns:
+        for value, count in Counter(row[index] for row in block if index < len(row)).items():
+            entry = MetadataEntry("table", f"column '{header[index]}'", header[index], value)
             for kind, part in find_in_entry(entry):
-                yield (header[place], kind), entry, part, count
+                yield (header[index], kind), entry, part, count
 
 
 def _find_in_text(block: list[list[str]], header: list[str]) -> Iterator[TableHit]:
-    """What stands in running text of a block: looked for in all of it at once, and then in each column."""
+    """Yield the findings in free text of a block, which is first searched as a whole."""
     if not any(True for _ in find_in_text("\n".join("\t".join(row) for row in block))):
         return
-    for place in range(max(len(row) for row in block)):
-        column = header[place] if place < len(header) else f"{place + 1}"
-        cells = [row[place] for row in block if place < len(row)]
+    for index in range(max(len(row) for row in block)):
+        column = header[index] if index < len(header) else f"{index + 1}"
+        cells = [row[index] for row in block if index < len(row)]
         for kind, part in find_in_text("\n".join(cells)):
             entry = MetadataEntry("table", f"column '{column}'", column, part)
             yield (column, kind), entry, part, sum(part in cell for cell in cells)
 
 
 def _needs_inspection(column: str, cells: list[list[str]]) -> bool:
-    """Whether the values of a column have to be judged one by one."""
+    """Whether the values of a column must be inspected individually."""
     values = [cell[0] for cell in cells if cell and cell[0]]
     named = bool(classify_field(column)) or normalize_name(column) in (*AGES, *PATIENT_IDS, *REMARKS)
     return named or any(map(is_date, values))

@@ -1,4 +1,4 @@
-"""Metadata of JPEG, PNG, WebP, HEIC, TIFF and DICOM files, for the audit."""
+"""Read the metadata of JPEG, PNG, WebP, HEIC, TIFF and DICOM files for the audit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 _GPS, _EXIF_BLOCK, _THUMBNAIL = 0x8825, 0x8769, 0x0201
-_MAX_BYTES = 16 << 20  # bytes of one segment; a longer one is pixels or no metadata
+_MAX_BYTES = 16 << 20  # bytes of one segment; longer ones contain no metadata
 _IMAGE_SEGMENTS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
 _FREE_TAGS = (
     *("ImageDescription", "UserComment", "XPComment", "XPTitle", "XPSubject", "XPKeywords", "DocumentName"),
@@ -31,17 +31,14 @@ _IPTC = {80: "author", 85: "author title", 122: "author", 116: "copyright", 118:
 _IPTC_PLACES = (26, 27, 90, 92, 95, 100, 101)
 _IPTC_TECHNICAL = (0, 3, 4, 10, 20, 42, 60, 62, 63, 65, 70, 130, 131, 135)  # versions, codes, programs, hours
 _PNG_TECHNICAL = re.compile(r"Software|Gamma|Compression|(date|exif|icc|png|jpeg|tiff|photoshop|Thumb):.*", re.I)
-_PNG_RAW = "Raw profile type "  # how ImageMagick and others keep the blocks of a JPEG
+_PNG_RAW = "Raw profile type "  # used by ImageMagick and others for the blocks of a JPEG
 _JPEG_KNOWN = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"Adobe", b"FPXR", b"Ducky", b"http://ns.adobe.com", b"Exif", b"MPF")
 _AFTER_PIXELS = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # in the pixels, 0xff is followed by a zero or a restart
-_TRAILING_DATA = "after the end of the picture"
+_TRAILING_DATA = "after the end of the image"
 
 
 def read_picture_entries(file: IO[bytes], kind: Format) -> Iterator[MetadataEntry]:
-    """Read what a picture says besides its pixels.
-
-    EXIF, XMP, IPTC, comments and PNG texts, and pictures inside it.
-    """
+    """Read the metadata of an image: EXIF, XMP, IPTC, comments, PNG texts and embedded images."""
     if kind == "JPEG":
         yield from _read_jpeg(file)
     elif kind == "PNG":
@@ -53,10 +50,7 @@ def read_picture_entries(file: IO[bytes], kind: Format) -> Iterator[MetadataEntr
 
 
 def read_exif_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
-    """Read an EXIF block.
-
-    One for each tag that is text, for coordinates and for a thumbnail.
-    """
+    """Read an EXIF block: an entry for each text tag, for coordinates and for a thumbnail."""
     from PIL.Image import Exif
 
     exif = Exif()
@@ -73,10 +67,7 @@ def read_xmp_entries(packet: bytes, place: EntrySource = "picture") -> Iterator[
 
 
 def read_iptc_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
-    """Read the IPTC records in a block: author, city, date, caption.
-
-    One for each record that names somebody or something.
-    """
+    """Read the IPTC records in a block that may identify a person: author, city, date, caption."""
     for match in re.finditer(rb"\x1c\x02(.)(..)", block, re.DOTALL):
         number = match.group(1)[0]
         length = int.from_bytes(match.group(2), "big")
@@ -89,34 +80,34 @@ def read_iptc_entries(block: bytes, place: EntrySource = "picture") -> Iterator[
 
 
 def _read_exif(exif: Exif, place: EntrySource) -> Iterator[MetadataEntry]:
-    """Entries of the blocks of EXIF: the picture's, the camera's, the coordinates, the thumbnail."""
+    """Read the EXIF blocks: image, camera, coordinates and thumbnail."""
     from PIL.ExifTags import IFD, TAGS
 
     for block in (dict(exif), exif.get_ifd(_EXIF_BLOCK)):
         for tag, value in block.items():
             name = TAGS.get(tag, f"tag {tag}")
             if name == "MakerNote" and isinstance(value, bytes) and value.strip(b"\0"):
-                yield MetadataEntry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the camera's maker", "text")
+                yield MetadataEntry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the manufacturer", "text")
             elif name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
                 yield MetadataEntry(
                     place, f"EXIF {name}", _tag_key(name), _tag_text(name, value), free=name in _FREE_TAGS
                 )
-    place_found = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
-    if place_found:
-        yield MetadataEntry(place, "EXIF GPSInfo", "gps", f"{place_found.get(2)} {place_found.get(4)}", "location")
+    coordinates = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
+    if coordinates:
+        yield MetadataEntry(place, "EXIF GPSInfo", "gps", f"{coordinates.get(2)} {coordinates.get(4)}", "location")
     if _THUMBNAIL in exif.get_ifd(IFD.IFD1):
         yield MetadataEntry(
-            place, "EXIF thumbnail", "thumbnail", "may show what was cut off or covered later", "picture"
+            place, "EXIF thumbnail", "thumbnail", "may show parts that were cropped or covered later", "picture"
         )
 
 
 def _tag_key(name: str) -> str:
-    """Name of a tag as the rules know it."""
+    """Return the name of a tag as used in the rules."""
     return {"XPAuthor": "author", "ImageUniqueID": "image id", "CameraSerialNumber": "serial"}.get(name, name)
 
 
 def _tag_text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
-    """Text of a tag: Windows' own are UTF-16, comments begin with the name of their encoding."""
+    """Decode the text of a tag: Windows tags are UTF-16, comments start with the name of their encoding."""
     if isinstance(value, tuple):
         value = bytes(value) if name.startswith("XP") and all(isinstance(n, int) and n < 256 for n in value) else ""
     if isinstance(value, bytes):
@@ -128,13 +119,13 @@ def _tag_text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow m
 
 
 def _read_jpeg(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Segments of a JPEG, those between and behind the scans too, and what follows its end."""
+    """Read all segments of a JPEG, including those between and after the scans, and data after its end."""
     data = file.read()
     at, several = 2, False
     while (found := _AFTER_PIXELS.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()
         if marker == 0xD9:
-            if not several:  # else the further pictures are what follows
+            if not several:  # else the data are further images
                 yield from _report_trailing_data(data[at:])
             return
         body = data[at + 2 : at + max(2, int.from_bytes(data[at : at + 2], "big"))]
@@ -145,7 +136,7 @@ def _read_jpeg(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_jpeg_segment(marker: int, body: bytes) -> Iterator[MetadataEntry]:
-    """What one segment of a JPEG says."""
+    """Read one segment of a JPEG."""
     if marker == 0xFE:
         yield MetadataEntry(
             "picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True
@@ -157,33 +148,31 @@ def _read_jpeg_segment(marker: int, body: bytes) -> Iterator[MetadataEntry]:
     elif marker == 0xED:
         yield from read_iptc_entries(body)
     elif marker == 0xE2 and body.startswith(b"MPF\0"):
-        yield MetadataEntry(
-            "picture", "further pictures (MPF)", "picture", "more than one picture in the file", "picture"
-        )
+        yield MetadataEntry("picture", "further images (MPF)", "picture", "more than one image in the file", "picture")
     elif not body.startswith(_JPEG_KNOWN):
         yield MetadataEntry("picture", f"JPEG segment {marker - 0xE0}", "segment", _printable_text(body), free=True)
 
 
 def _report_trailing_data(data: bytes) -> Iterator[MetadataEntry]:
-    """Say that something follows a picture, where no viewer shows it."""
+    """Report data after the end of an image, which viewers do not show."""
     left = data.strip(b"\0\r\n \xff")
     if left.startswith((b"\xff\xd8", b"\xd8\xff", b"\x89PNG")):
-        yield MetadataEntry("picture", _TRAILING_DATA, "picture", "another picture", "picture")
+        yield MetadataEntry("picture", _TRAILING_DATA, "picture", "another image", "picture")
     elif left:
         yield MetadataEntry("picture", _TRAILING_DATA, "picture", _printable_text(left) or f"{len(left)} bytes", "text")
 
 
 def _printable_text(data: bytes) -> str:
-    """What can be read in bytes, spaces for the rest."""
+    """Return the printable text in bytes."""
     return " ".join(part.decode("ascii") for part in re.findall(rb"[\x20-\x7e]{4,}", data[:65536])).strip()
 
 
 def _read_png(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Chunks of a PNG."""
+    """Read the chunks of a PNG."""
     file.read(8)
     for name, body in _read_chunks(file, ">I4s", 4, named_first=False):
         if name == b"IEND":
-            yield from _report_trailing_data(file.read(_MAX_BYTES)[4:])  # behind the check sum
+            yield from _report_trailing_data(file.read(_MAX_BYTES)[4:])  # after the checksum
             return
         if name in (b"tEXt", b"zTXt", b"iTXt"):
             keyword, _, rest = body.partition(b"\0")
@@ -193,14 +182,14 @@ def _read_png(file: IO[bytes]) -> Iterator[MetadataEntry]:
         elif name == b"tIME" and len(body) == 7:
             year, month, day, *_ = struct.unpack(">H5B", body)
             yield MetadataEntry("picture", "PNG time", "time stamp", f"{year}-{month:02}-{day:02}")
-        elif not name[1:2].isupper():  # a chunk of some program's own
+        elif not name[1:2].isupper():  # a private chunk of another program
             yield MetadataEntry(
                 "picture", f"PNG chunk {name.decode('latin-1')}", "chunk", _printable_text(body), free=True
             )
 
 
 def _read_png_text(key: str, text: str) -> Iterator[MetadataEntry]:
-    """What a text of a PNG says; those that name a program or describe the pixels are judged by their form alone."""
+    """Read a text chunk of a PNG; texts about programs and pixels are not treated as free text."""
     raw = key.removeprefix(_PNG_RAW)
     if key == "XML:com.adobe.xmp":
         yield from read_xmp_entries(text.encode())
@@ -221,7 +210,7 @@ def _read_png_text(key: str, text: str) -> Iterator[MetadataEntry]:
 
 
 def _decode_png_text(name: bytes, rest: bytes) -> str:
-    """Text of a chunk, unpacked; what unpacks to more than 1 MB is cut."""
+    """Decode the text of a chunk, truncated to 1 MB."""
     if name == b"tEXt":
         return rest.decode("latin-1")
     packed = name == b"zTXt" or rest[:1] == b"\1"
@@ -232,7 +221,7 @@ def _decode_png_text(name: bytes, rest: bytes) -> str:
 
 
 def _read_webp(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Chunks of a WebP."""
+    """Read the chunks of a WebP."""
     file.read(12)
     for name, body in _read_chunks(file, "<4sI", 0, named_first=True):
         if name == b"EXIF":
@@ -242,7 +231,7 @@ def _read_webp(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) -> Iterator[tuple[bytes, bytes]]:
-    """Chunks with a name and a length; those that hold pixels are passed over without reading them."""
+    """Yield chunks with name and content; chunks with pixels are skipped."""
     while len(head := file.read(8)) == 8:
         one, other = struct.unpack(form, head)
         name, length = (one, other) if named_first else (other, one)
@@ -255,7 +244,7 @@ def _read_chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) ->
 
 
 def _read_heic(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """What the HEIC library finds; it reads the boxes, not the pixels."""
+    """Read the metadata of HEIC files; the library reads only the boxes."""
     from pillow_heif import open_heif
 
     heif = open_heif(BytesIO(file.read()))
@@ -267,7 +256,7 @@ def _read_heic(file: IO[bytes]) -> Iterator[MetadataEntry]:
             yield from read_xmp_entries(info["xmp"])
         if info.get("thumbnails"):
             yield MetadataEntry(
-                "picture", "HEIC thumbnail", "thumbnail", "may show what was cut off or covered later", "picture"
+                "picture", "HEIC thumbnail", "thumbnail", "may show parts that were cropped or covered later", "picture"
             )
 
 
@@ -281,23 +270,20 @@ _TIFF_TEXTS = {
     285: "PageName",
 }
 _FREE = (269, 285, 33432)
-_PRIVATE = 65000  # tags from here on are anybody's own, TIFF 6.0; what scanners say of the pixels there is no text
+_PRIVATE = 65000  # private tags (TIFF 6.0); scanners store descriptions of pixels there, not as text
 _NDPI_SERIAL, _NDPI_LENS = 65442, 65421
 _OTHER_PICTURE = re.compile(r"\b(label|macro|overview|thumbnail)\b", re.I)
-_MAX_PAGES = 64  # of a slide, all but the first are its levels and other pictures; a stack repeats itself
+_MAX_PAGES = 64  # further pages are levels and associated images; stacks repeat themselves
 
 
 def read_tiff_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read what a TIFF file says besides its pixels.
-
-    Tags, the fields of descriptions, and pictures that are no level of the slide.
-    """
+    """Read the metadata of a TIFF file: tags, descriptions, and associated images of slides."""
     from tifffile import TiffFile, TiffPage
 
     check_page_chain(file)
     with TiffFile(file, name="") as tiff:
         if not tiff.pages:
-            raise ValueError("no page in it")
+            raise ValueError("it contains no page")
         before = None
         for number, page in enumerate(tiff.pages[:_MAX_PAGES]):
             whole = page if isinstance(page, TiffPage) else page.aspage()
@@ -313,7 +299,7 @@ def read_tiff_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _describe_other_picture(page: TiffPage, number: int) -> str:
-    """Say what a page shows that is no level of the slide: the label, the whole glass; empty for others."""
+    """Return the type of an associated image, such as label or macro; empty for levels."""
     lens = page.tags.get(_NDPI_LENS)
     if lens is not None and lens.value == -1:
         return "macro"
@@ -322,7 +308,7 @@ def _describe_other_picture(page: TiffPage, number: int) -> str:
 
 
 def _read_tags(page: TiffPage) -> Iterator[MetadataEntry]:
-    """What the tags of one page say."""
+    """Read the tags of one page."""
     tags = page.tags
     for code, name in _TIFF_TEXTS.items():
         if (tag := tags.get(code)) is not None:
@@ -338,7 +324,7 @@ def _read_tags(page: TiffPage) -> Iterator[MetadataEntry]:
 
 
 def _read_description(text: str, *, known: bool) -> Iterator[MetadataEntry]:
-    """Fields of a description: XML, or ``key = value`` between bars as Aperio's scanners write."""
+    """Read a description: XML, or ``key = value`` between bars as written by Aperio scanners."""
     if text.lstrip().startswith("<"):
         yield from read_xml_entries(text, "slide", "description ")
     elif "|" in text and "=" in text:
@@ -348,12 +334,12 @@ def _read_description(text: str, *, known: bool) -> Iterator[MetadataEntry]:
             key, _, value = field.partition("=")
             name = {"User": "user name", "Filename": "path", "Title": "title"}.get(key.strip(), key)
             yield MetadataEntry("slide", f"description {key.strip()}", name, value, free=name == "title")
-    elif text and not text.startswith("{"):  # what tifffile writes of shapes is no text
+    elif text and not text.startswith("{"):  # shapes written by tifffile are no text
         yield MetadataEntry("slide", "TIFF ImageDescription", "ImageDescription", text, free=not known)
 
 
 def _read_tiff_exif(page: TiffPage) -> Iterator[MetadataEntry]:
-    """Blocks of the camera and of coordinates, which tifffile reads as dicts."""
+    """Read the EXIF and GPS blocks, which tifffile returns as dicts."""
     if (tag := page.tags.get(_GPS_IFD)) is not None:
         yield MetadataEntry("slide", "EXIF GPSInfo", "gps", str(tag.value), "location")
     if (tag := page.tags.get(_EXIF)) is not None and isinstance(tag.value, dict):
@@ -378,7 +364,7 @@ _ELEMENTS = {
     "RequestedProcedureComments LabelText ReasonForStudy AcquisitionComments ClinicalTrialSiteName",
 }
 KIND_OF_ELEMENT = {name: kind for kind, names in _ELEMENTS.items() for name in names.split()}
-"""Elements that give somebody away whatever stands in them; names, dates and times are known by their type."""
+"""Elements that identify a person with any content; names, dates and times are identified by their type."""
 _MACHINE_WRITTEN = (
     "Manufacturer ManufacturerModelName SoftwareVersions CodeValue LongCodeValue CodeMeaning CodingSchemeDesignator "
     "CodingSchemeVersion CodingSchemeName CodingSchemeResponsibleOrganization ContextIdentifier MappingResource "
@@ -388,16 +374,16 @@ _MACHINE_WRITTEN = (
     "PatientSpeciesDescription PositionReferenceIndicator"
 )
 _TECHNICAL = frozenset(_MACHINE_WRITTEN.split())
-"""Texts that a machine or a standard writes; people may write into any other, so each of those is told."""
+"""Texts written by machines or standards; any other text may be written by people and is reported."""
 _TEXTS = ("LT", "ST", "UT", "LO", "SH", "UC")
 _PATIENT_NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson")
 _OTHER_PICTURES = ("LABEL", "OVERVIEW", "THUMBNAIL")
 
 
 def read_dicom_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
-    """Read the elements of a DICOM file, those inside of sequences too; pixels are not read.
+    """Read the elements of a DICOM file, including sequences, without pixels.
 
-    One for each element that names somebody or something, and one for all private elements.
+    Yields an entry for each element that may identify a person, and one for all private elements.
     """
     from pydicom import dcmread
     from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -405,7 +391,7 @@ def read_dicom_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
     try:
         dataset = dcmread(file, stop_before_pixels=True)
         if not dataset:
-            raise ValueError("no element in it")
+            raise ValueError("it contains no element")
         yield from _read_file_level(dataset)
         for element in dataset.iterall():
             yield from _read_element(element)
@@ -414,29 +400,29 @@ def read_dicom_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_file_level(dataset: Dataset) -> Iterator[MetadataEntry]:
-    """What is told by the file as a whole: pictures of labels, text burned into the pixels, private elements."""
+    """Read properties of the whole file: images of labels, text in the pixels, private elements."""
     kind = next((word for word in dataset.get("ImageType", ()) if word in _OTHER_PICTURES), None)
     if kind:
         yield MetadataEntry(
-            "dicom", f"DICOM ImageType {kind}", "picture", f"the {kind.lower()} of the glass", "picture"
+            "dicom", f"DICOM ImageType {kind}", "picture", f"the {kind.lower()} of the slide", "picture"
         )
     if dataset.get("BurnedInAnnotation") == "YES":
         yield MetadataEntry("dicom", "DICOM BurnedInAnnotation", "picture", "text in the pixels", "picture")
     private = sum(element.tag.is_private and not element.tag.is_private_creator for element in dataset.iterall())
     if private:
-        yield MetadataEntry("dicom", "DICOM private elements", "private", f"{private} elements of the maker", "text")
-    if "IconImageSequence" in dataset:
-        yield MetadataEntry("dicom", "DICOM IconImageSequence", "picture", "a small picture", "picture")
-    if any(0x6000 <= element.tag.group <= 0x60FF and element.tag.element == 0x3000 for element in dataset):
         yield MetadataEntry(
-            "dicom", "DICOM OverlayData", "picture", "a drawing over the pixels, which may be text", "picture"
+            "dicom", "DICOM private elements", "private", f"{private} elements of the manufacturer", "text"
         )
+    if "IconImageSequence" in dataset:
+        yield MetadataEntry("dicom", "DICOM IconImageSequence", "picture", "a small image", "picture")
+    if any(0x6000 <= element.tag.group <= 0x60FF and element.tag.element == 0x3000 for element in dataset):
+        yield MetadataEntry("dicom", "DICOM OverlayData", "picture", "an overlay, which may contain text", "picture")
     if "EncapsulatedDocument" in dataset:
         yield MetadataEntry("dicom", "DICOM EncapsulatedDocument", "document", "a document", "picture")
 
 
 def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
-    """What one element gives away."""
+    """Read one element."""
     if element.VR == "SQ" or element.tag.is_private or element.is_empty:
         return
     name, value = element.keyword, str(element.value)
@@ -455,7 +441,7 @@ def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
 
 
 def _is_emptied(value: str) -> bool:
-    """Whether an element was emptied, or says that it was."""
+    """Whether an element was removed or replaced by a placeholder."""
     from napari_melanoma.privacy.rules import EMPTY_VALUE
 
     return EMPTY_VALUE.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))

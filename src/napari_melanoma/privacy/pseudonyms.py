@@ -1,8 +1,7 @@
-"""Names instead of names: the same patient always has the same one, and nobody without the key can tell whose it is.
+"""Pseudonyms: the same patient always gets the same pseudonym, and without the key it cannot be reversed.
 
-A pseudonym is an HMAC-SHA256 (RFC 2104) of what the hospital or the data set calls somebody, with a key of 256 bits
-that lies in the user's configuration folder and is never written anywhere else. It is a module of ``core`` because
-cases, importers and writers of results have to give the same one.
+A pseudonym is an HMAC-SHA256 (RFC 2104) of the name of a patient in the hospital or data set, with a key of 256 bits
+that is stored only in the user's configuration folder.
 """
 
 from __future__ import annotations
@@ -22,31 +21,28 @@ from napari_melanoma.core.files import atomic_file, save_error
 PROJECT_VARIABLE = "NAPARI_MELANOMA_PROJECT"
 DEFAULT_PROJECT = "default"
 KEY_BYTES = 32
-LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: they are misread when somebody copies them by hand
-HALF = 6  # letters in each half, 5 bits each: 50 tell people apart (400,000 of them collide once in 14,000 projects)
-CHECK = 2  # the last letters say that this project gave the name
+LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # without I, L, O, U, which are easily misread
+HALF = 6  # letters in each half, 5 bits each: 50 identify a patient (of 400,000, two collide in one of 14,000 projects)
+CHECK = 2  # the last letters verify that this project created the pseudonym
 PREFIXES = {"patient": "P", "lesion": "L", "image": "I", "study": "S"}
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.I)  # no names of files on Windows, with any suffix
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.I)  # no valid file names on Windows, with any suffix
 SHAPE = re.compile(rf"[A-Z]-[{LETTERS}]{{{HALF}}}-[{LETTERS}]{{{HALF}}}")
 
 
 def pseudonym(text: str, kind: str = "patient", project: str | None = None) -> str:
-    """Give what somebody, or something of theirs, is called outside: the same for the same text, kind and project.
+    """Return the pseudonym of a patient, lesion, image or study: the same for the same text, kind and project.
 
-    Such as ``P-7F3K2Q-9XMAB4``; empty where the text is. One that this project gave before stays as it is.
+    Such as ``P-7F3K2Q-9XMAB4``; empty for an empty text. A pseudonym of this project is returned unchanged.
     """
-    said = unicodedata.normalize("NFC", text).strip()
-    if not said or is_pseudonym(said, kind, project):
-        return said
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name or is_pseudonym(name, kind, project):
+        return name
     key, prefix = _project_key(project), _prefix(kind)
-    return _with_check_letter(key, prefix, _encode_letters(key, f"{kind}\n{said}", 2 * HALF - CHECK))
+    return _with_check_letter(key, prefix, _encode_letters(key, f"{kind}\n{name}", 2 * HALF - CHECK))
 
 
 def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -> bool:
-    """Say whether this project gave a name, so that nothing is renamed twice.
-
-    False for the pseudonyms of other projects, and for ids that only look like one.
-    """
+    """Return whether a text is a pseudonym of this project; False for those of other projects and similar ids."""
     prefix = _prefix(kind)
     if not (SHAPE.fullmatch(text) and text.startswith(prefix)):
         return False
@@ -55,17 +51,14 @@ def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -
 
 
 def keyed_digest(text: str, project: str | None = None) -> bytes:
-    """Give an HMAC-SHA256 of a text with the key of the project, which is made where there is none.
-
-    32 bytes.
-    """
+    """Return the HMAC-SHA256 (32 bytes) of a text with the key of the project, which is created if missing."""
     return hmac.digest(_project_key(project), text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def key_id(project: str | None = None, *, make: bool = True) -> str:
-    """Name the key of the project, without a way back to it.
+    """Return an id of the project's key, 16 hexadecimal digits, from which the key cannot be derived.
 
-    16 hexadecimal digits; empty where there is no key and none is made.
+    Empty if there is no key and none is created.
     """
     if not make and not find_key_file(project).exists():
         return ""
@@ -73,53 +66,53 @@ def key_id(project: str | None = None, *, make: bool = True) -> str:
 
 
 def project_name() -> str:
-    """Name of the project at hand: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``."""
+    """Return the current project: the environment variable ``NAPARI_MELANOMA_PROJECT``, or ``default``."""
     return os.environ.get(PROJECT_VARIABLE, "").strip() or DEFAULT_PROJECT
 
 
 def find_key_file(project: str | None = None) -> Path:
-    """File that holds the key of a project; whoever has it can tell which patient a pseudonym is.
+    """Return the key file of a project, in the user's configuration folder; it may not exist yet.
 
-    In the user's configuration folder; it need not exist yet.
+    With the key, pseudonyms can be linked to patients.
     """
     from platformdirs import user_config_path
 
     name = project_name() if project is None else project
     if not re.fullmatch(r"\w[\w .-]{0,63}", name) or DEVICES.match(name):
         raise ConfigError(
-            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_', and no name "
+            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_', and not the name "
             f"of a device such as CON. Choose another name in {PROJECT_VARIABLE}."
         )
     return user_config_path("napari-melanoma", appauthor=False) / "pseudonyms" / f"{name}.key"
 
 
 def _prefix(kind: str) -> str:
-    """Letter before the dash."""
+    """Return the letter before the hyphen."""
     if kind not in PREFIXES:
         raise ConfigError(f"there is no pseudonym for {kind!r}. Expected one of: {', '.join(PREFIXES)}.")
     return PREFIXES[kind]
 
 
 def _with_check_letter(key: bytes, prefix: str, payload: str) -> str:
-    """The whole name from the letters that tell people apart."""
+    """Return the complete pseudonym for its identifying letters."""
     letters = payload + _encode_letters(key, f"check\n{prefix}{payload}", CHECK)
     return f"{prefix}-{letters[:HALF]}-{letters[HALF:]}"
 
 
 def _encode_letters(key: bytes, text: str, count: int) -> str:
-    """The first bits of the HMAC of a text, as letters of 5 bits each."""
+    """Encode the first bits of the HMAC of a text as letters of 5 bits each."""
     number = int.from_bytes(hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256), "big")
     return "".join(LETTERS[number >> shift & 31] for shift in range(251, 251 - 5 * count, -5))
 
 
 def _project_key(project: str | None) -> bytes:
-    """The key of a project, made when it is first asked for."""
+    """Return the key of a project, created at first use."""
     return _read_key(find_key_file(project))
 
 
-@cache  # by its path: a table of 400,000 rows asks for it as many times
+@cache  # by path: it is needed for each row of a table
 def _read_key(path: Path) -> bytes:
-    """Read the key in a file, or write a new one."""
+    """Read a key file, or create it."""
     if not path.exists():
         _write_key(path)
     try:
@@ -132,7 +125,7 @@ def _read_key(path: Path) -> bytes:
 
 
 def _write_key(path: Path) -> None:
-    """Write a new key that only this user may read, unless another process does so at the same moment."""
+    """Write a new key readable by this user only, unless another process has just done so."""
     from filelock import FileLock, Timeout
 
     try:
@@ -149,9 +142,9 @@ def _write_key(path: Path) -> None:
 
 
 def _damaged_key_error(path: Path, found: str) -> ConfigError:
-    """Say that a key is none, and that a new one would give everybody another name."""
+    """Create the error for an invalid key; a new key would change all pseudonyms."""
     return ConfigError(
         f"the key of the pseudonyms in {path} cannot be read: expected {2 * KEY_BYTES} hexadecimal digits, found: "
-        f"{found}. Put back a copy of it. Without one, remove the file: a new key is made, and everybody gets another "
-        "pseudonym."
+        f"{found}. Restore a copy of it. Without a copy, remove the file: a new key is created, and all pseudonyms "
+        "change."
     )

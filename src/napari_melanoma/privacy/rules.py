@@ -1,4 +1,4 @@
-"""What identifies a person: rules over field names and texts, and the findings of an audit."""
+"""Rules that detect identifying information in field names and texts, and the findings of an audit."""
 
 from __future__ import annotations
 
@@ -103,33 +103,27 @@ _REMARKS = (
     "opmerkingen"
 )
 REMARKS = frozenset(_REMARKS.split(", "))
-"""Columns of a table in which people write what they like."""
+"""Table columns that contain free text."""
 AGES = ("age", "age approx", "patient age")
-MAX_AGE = 89  # the Safe Harbor method puts everybody above into one class
+MAX_AGE = 89  # the Safe Harbor method combines all higher ages
 
 
 @lru_cache(4096)
 def classify_field(key: str) -> str:
-    """Say what the name of a column, a tag or a key stands for.
-
-    One of ``KINDS``, or empty.
-    """
+    """Return the type of information, one of ``KINDS``, that the name of a column, tag or key indicates, or ""."""
     words = normalize_name(key)
     return next((kind for kind, rule in _FIELD_RULES if rule.search(words)), "")
 
 
 @lru_cache(4096)
 def normalize_name(key: str) -> str:
-    """Bring the name of a field to words in lower case."""
+    """Split the name of a field into lowercase words."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
     return re.sub(r"[^\w]+|_+", " ", apart).casefold().strip()
 
 
 def find_in_entry(entry: MetadataEntry) -> Iterator[tuple[str, str]]:
-    """Say what an entry gives away.
-
-    A kind of ``KINDS``, and the part of the value that does.
-    """
+    """Yield the identifying information in an entry: one of ``KINDS``, and the relevant part of the value."""
     value = entry.value.strip()
     if entry.kind:
         yield entry.kind, value
@@ -147,11 +141,8 @@ def find_in_entry(entry: MetadataEntry) -> Iterator[tuple[str, str]]:
 
 
 def find_in_text(text: str) -> Iterator[tuple[str, str]]:
-    """Look for what gives somebody away in running text: the first of each kind.
-
-    A kind of ``KINDS``, and what was found.
-    """
-    # Most text has no such sign, and asking for the sign first takes a tenth of the time.
+    """Yield the first identifying information of each type in free text: one of ``KINDS``, and the text."""
+    # Most texts contain none of these characters, and checking for them first takes a tenth of the time.
     if "@" in text and (hit := _EMAIL.search(text)):
         yield "contact", hit.group()
     if "/" in text or "\\" in text:
@@ -171,33 +162,24 @@ def find_in_text(text: str) -> Iterator[tuple[str, str]]:
 
 
 def find_in_name(name: str) -> Iterator[tuple[str, str]]:
-    """Look for what gives somebody away in the name of a file or folder.
-
-    A kind of ``KINDS``, and what was found.
-    """
+    """Yield the identifying information in the name of a file or folder: one of ``KINDS``, and the text."""
     for kind, rule in (("date", _NAMED_DATE), ("contact", _EMAIL), ("person", _CARET)):
         if hit := rule.search(name):
             yield kind, hit.group()
 
 
 def is_date(text: str) -> bool:
-    """Say whether a text begins with a date to the day.
-
-    False for a year, a month or a plain number.
-    """
+    """Return whether a text starts with a full date; False for a year, a month or a plain number."""
     return bool(_IS_DATE.match(text))
 
 
 def is_person(text: str) -> bool:
-    """Say whether a text has the form of somebody's name.
-
-    False where it is one word, or a word begins with a small letter.
-    """
+    """Return whether a text has the form of a personal name: two or more capitalized words."""
     return _PERSON.fullmatch(text.strip()) is not None
 
 
 def _classify_entry(entry: MetadataEntry, value: str) -> str:
-    """What a field gives away by what it is called, where its value bears it out."""
+    """Classify an entry by the name of its field, if the value is consistent."""
     key = normalize_name(entry.key)
     if key in PATIENT_IDS:
         known = SHAPE.fullmatch(value) is not None
@@ -223,39 +205,38 @@ MAX_EXAMPLE_LENGTH = 40  # characters of an example
 KINDS = {
     "person": "a person's name",
     "birth": "a date or year of birth",
-    "record": "a number or id by which a hospital knows somebody",
+    "record": "a hospital number or id of a patient",
     "contact": "an address, telephone number or e-mail address",
-    "staff": "the name of somebody who works there",
+    "staff": "the name of a staff member",
     "date": "a date of a visit, of a photograph or of a specimen",
     "age": "an age above 89, which few people reach",
-    "location": "where it was: coordinates or the name of an institution",
+    "location": "a location: coordinates or the name of an institution",
     "device": "a serial number or the name of a machine",
-    "path": "a place in a file system",
-    "user": "the name of a user's account",
-    "picture": "another picture inside: a label, an overview or a thumbnail",
-    "text": "free text, in which anything may stand",
+    "path": "a path in a file system",
+    "user": "the name of a user account",
+    "picture": "an embedded image: a label, an overview or a thumbnail",
+    "text": "free text, which may contain anything",
 }
-"""What may be found, and what it is."""
+"""Types of findings, with descriptions."""
 REMEDIES: dict[EntrySource, str] = {
-    "picture": "Give the PNG files that 'napari-melanoma lesion' writes, which hold pixels alone, or remove it from a "
-    "copy with 'exiftool -all= -tagsfromfile @ -icc_profile -orientation FILE'.",
-    "slide": "Give the regions that are needed instead of the slide, or make a copy without label, overview and "
-    "description with a tool that anonymises slides.",
-    "dicom": "Give what 'napari-melanoma lesion' writes for it, or make a copy with a tool that follows the "
+    "picture": "Share the PNG files that 'napari-melanoma lesion' writes, which contain only pixels, or remove it from "
+    "a copy with 'exiftool -all= -tagsfromfile @ -icc_profile -orientation FILE'.",
+    "slide": "Share only the regions that are needed, or make a copy without label, overview and description with a "
+    "tool that anonymizes slides.",
+    "dicom": "Share the output of 'napari-melanoma lesion', or make a copy with a tool that follows the "
     "confidentiality profiles of DICOM PS3.15.",
-    "table": "Remove the column from a copy, or put pseudonyms, ages and years in the place of names and dates.",
-    "text": "Remove the line from a copy, or leave the file out. Of a run folder, give bundle/ alone.",
+    "table": "Remove the column from a copy, or replace names and dates by pseudonyms, ages and years.",
+    "text": "Remove the line from a copy, or omit the file. Of a run folder, share only bundle/.",
     "name": "Rename the file or folder in a copy.",
 }
-"""What to do about it, by the kind of file."""
+"""Recommended action by type of file."""
 
 
 @dataclass(frozen=True)
 class MetadataEntry:
-    """One thing that a file says besides its pixels: where it stands, what it is called, and its text.
+    """One piece of metadata: its location, name and text.
 
-    ``kind`` is one of ``KINDS`` where the place alone decides it, else empty: then name and text do. ``free`` says that
-    people write there what they like.
+    ``kind`` is one of ``KINDS`` if the location alone determines it, else empty. ``free`` marks free text.
     """
 
     place: EntrySource
@@ -268,7 +249,7 @@ class MetadataEntry:
 
 @dataclass(frozen=True)
 class PrivacyFinding:
-    """One thing that a file would give away."""
+    """Identifying information in a file."""
 
     file: str
     kind: str
@@ -279,24 +260,18 @@ class PrivacyFinding:
 
     @property
     def title(self) -> str:
-        """What was found, in words."""
+        """Description of the finding."""
         return KINDS[self.kind]
 
 
 def mask_text(text: str) -> str:
-    """Show the form of a text without what it says.
-
-    One line, the first character of each word kept and the others replaced by ``*``; cut after 40 characters.
-    """
+    """Mask a text: one line, only the first character of each word, the others replaced by ``*``; at most 40."""
     line = " ".join(text.split())
     hidden = re.sub(r"(?<=[^\W_])[^\W_]", "*", line)
     return hidden if len(hidden) <= MAX_EXAMPLE_LENGTH else hidden[: MAX_EXAMPLE_LENGTH - 1] + "…"
 
 
 def create_finding(file: str, entry: MetadataEntry, kind: str, value: str, count: int = 1) -> PrivacyFinding:
-    """Make a finding of an entry.
-
-    With the example masked, but for pictures, of which it is a description.
-    """
+    """Create the finding for an entry; the example is masked, except for the description of an image."""
     example = value if kind == "picture" else mask_text(value)
     return PrivacyFinding(file, kind, entry.where, example, REMEDIES[entry.place], count)

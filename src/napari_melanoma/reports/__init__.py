@@ -1,1 +1,1 @@
-"""Pages and files that are handed on."""
+"""Reports and exports of slides."""

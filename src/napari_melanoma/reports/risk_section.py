@@ -1,4 +1,4 @@
-"""The part of a slide's page about the risk: the answer, other methods, what it rests on, pictures, what to know."""
+"""The risk section of a slide report: prediction, other methods, inputs, pictures and warnings."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ BLOCK = """{% if risk %}<h2>Risk of metastasis</h2>
 {% if not risk.valid %}<details><summary>Show the number anyway</summary>{% endif %}
 <table>
 <thead><tr><th>Method</th><th class="number">Probability</th><th></th></tr></thead>
-{% for one in risk.methods %}<tr><td>{{ one.title }}</td><td class="number">{{ one.said }}</td>
+{% for one in risk.methods %}<tr><td>{{ one.title }}</td><td class="number">{{ one.text }}</td>
 <td>{% if one.value is not none %}<div class="bar">{% if one.interval %}<span
 style="left:{{ 100 * one.interval[0] }}%;width:{{ 100 * (one.interval[1] - one.interval[0]) }}%"></span>{% endif %}<i
 style="left:{{ 100 * one.value }}%"></i></div>{% else %}<span class="quiet">{{ one.why }}</span>{% endif %}</td></tr>
 {% endfor %}</table>
-{% if risk.shares %}<h3>What each part changes</h3>
+{% if risk.shares %}<h3>Contributions</h3>
 <table>
-{% for one in risk.shares %}<tr><td>{{ one.title }}</td><td class="number">{{ one.said }}</td><td><div class="bar"><b
+{% for one in risk.shares %}<tr><td>{{ one.title }}</td><td class="number">{{ one.text }}</td><td><div class="bar"><b
 class="{{ 'less' if one.value < 0 else 'more' }}" style="left:{{ 50 + 50 * [one.value, 0] | min }}%;width:{{
 50 * one.value | abs }}%"></b><em style="left:50%"></em></div></td></tr>
 {% endfor %}</table>{% endif %}
 <p class="quiet">{{ risk.without }}</p>
-<h3>What it rests on</h3>
+<h3>Inputs</h3>
 <table>
 {% for name, value in risk.fields.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</table>
@@ -49,20 +49,20 @@ class="{{ 'less' if one.value < 0 else 'more' }}" style="left:{{ 50 + 50 * [one.
 {% if not risk.valid %}</details>{% endif %}
 {% endif %}
 """
-NO_SHARES = "What each part changes is not known of this model."
-NO_MAPS = "Where the network looks (attention) and what speaks for its answer (Grad-CAM) were not asked for."
+NO_SHARES = "Contributions are not available for this model."
+NO_MAPS = "No attention and Grad-CAM maps were computed."
 MAPS = (
-    "Attention: where the network looks, whatever it answers. Grad-CAM: what speaks for metastasis. The brighter, the "
-    "stronger; the most of each is as bright, however little it is. Where patches overlap, the stronger counts."
+    "Attention: the weight of each position, for any prediction. Grad-CAM: evidence for metastasis. Brightness is "
+    "scaled to the maximum of each map. Where patches overlap, the larger value is shown."
 )
 
 
 @dataclass(frozen=True)
 class RiskRow:
-    """A line with a bar: ``value`` in [-1, 1], None where there is none, and then ``why``."""
+    """A table row with a bar: ``value`` in [-1, 1], or None with the reason ``why``."""
 
     title: str
-    said: str
+    text: str
     value: float | None
     interval: tuple[float, float] | None = None
     why: str = ""
@@ -70,7 +70,7 @@ class RiskRow:
 
 @dataclass(frozen=True)
 class RiskPart:
-    """What a page says of a risk."""
+    """Content of the risk section."""
 
     verdict: str
     methods: Sequence[RiskRow]
@@ -89,7 +89,7 @@ def create_risk_part(
     pictures: Sequence[tuple[str, str]] = (),
     note: str = "",
 ) -> RiskPart:
-    """Put an answer into the words of a page."""
+    """Create the risk section for a prediction."""
     network = RiskRow(
         f"Image, depth and patient ({prediction['model'].get('name', 'the model')})",
         _format_value(prediction["probability"], prediction.get("interval")),
@@ -99,56 +99,57 @@ def create_risk_part(
     others = [_create_method_row(one) for one in prediction["beside"].values()]
     shares, without = prediction.get("shares") or {}, prediction.get("without")
     rows = [RiskRow(name.capitalize(), f"{round(value, 2) + 0.0:+.2f}", float(value)) for name, value in shares.items()]
-    since = f"They count from {without:.2f}, where nothing of this patient is known." if rows and without else NO_SHARES
+    reference = (
+        f"Relative to {without:.2f}, the probability without any patient data." if rows and without else NO_SHARES
+    )
     validity = read_risk_validity(prediction)
-    against = validity.cautions if validity.valid else validity.other_reasons
-    warnings = [*against, *(to_sentence(str(one)) for one in (*cautions, *(prediction.get("warnings") or ())))]
+    reasons = validity.cautions if validity.valid else validity.other_reasons
+    warnings = [*reasons, *(to_sentence(str(one)) for one in (*cautions, *(prediction.get("warnings") or ())))]
     verdict = to_sentence(validity.headline("") or str(prediction["verdict"]))
     fields, methods = _list_basis(prediction), [network, *others]
-    return RiskPart(verdict, methods, rows, since, fields, warnings, pictures, note, validity.valid)
+    return RiskPart(verdict, methods, rows, reference, fields, warnings, pictures, note, validity.valid)
 
 
 def to_sentence(text: str) -> str:
-    """Make a sentence of a note."""
+    """Turn a note into a sentence."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def format_probability(prediction: Mapping[str, Any]) -> str:
-    """Give the probability of an answer in words, without any conclusion."""
-    said = f"risk of {prediction.get('positive', 'metastasis')} {_format_value(prediction['probability'], prediction.get('interval'))}"
-    return str(prediction.get("number") or said)
+    """Format the probability of a prediction, without a conclusion."""
+    value = _format_value(prediction["probability"], prediction.get("interval"))
+    return str(prediction.get("number") or f"risk of {prediction.get('positive', 'metastasis')} {value}")
 
 
 def format_known_data(known: Mapping[str, object]) -> str:
-    """Say what was known of a patient and a melanoma.
-
-    Such as ``Age 64 years, Sex male``; a dash where nothing was.
-    """
+    """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
     return (
         ", ".join(f"{_column_title(name)} {cell} {_column_unit(name)}".rstrip() for name, cell in known.items()) or "–"
     )
 
 
 def _create_method_row(one: Mapping[str, Any]) -> RiskRow:
-    """Another method, or why it says nothing."""
+    """Create the row of another method, or of the reason why it has no result."""
     value = one.get("probability")
     if value is None:
-        return RiskRow(str(one.get("title")), "–", None, why=to_sentence(str(one.get("why") or "not known")))
+        return RiskRow(str(one.get("title")), "–", None, why=to_sentence(str(one.get("why") or "unknown")))
     return RiskRow(str(one.get("title")), f"{value:.2f}", float(value))
 
 
 def _list_basis(prediction: Mapping[str, Any]) -> dict[str, str]:
-    """What an answer rests on."""
+    """List the inputs of a prediction."""
     patches, model = prediction["patches"], prediction["model"]
     each = ", ".join(f"{one.get('what', 'patch')} {one['probability']:.2f}" for one in patches)
-    told = next((one["depth_mm"] for one in patches if one.get("depth_mm") is not None), None)
+    predicted_depth = next((one["depth_mm"] for one in patches if one.get("depth_mm") is not None), None)
     missing = [_column_title(str(name)) for name in prediction.get("missing") or ()]
     made = prediction.get("provenance") or {}
     fields = {
-        "Depth that was used": to_sentence(str(prediction.get("depth_in_words") or "not known")),
-        "Depth that the network tells": "" if told is None else f"{told:.2f} mm, from the deepest place",
+        "Thickness used": to_sentence(str(prediction.get("depth_in_words") or "unknown")),
+        "Thickness predicted by the network": ""
+        if predicted_depth is None
+        else f"{predicted_depth:.2f} mm, from the deepest patch",
         "Patient and melanoma": format_known_data(prediction["known"]),
-        "Not known": ", ".join(missing),
+        "Unknown": ", ".join(missing),
         "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}",
         "Model": f"{model.get('name')}: {model.get('title') or ''}, weights {str(model['fingerprint'])[:16]}",
         "Estimated": format_time(str(made.get("created") or "")),
@@ -157,23 +158,23 @@ def _list_basis(prediction: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _format_value(value: float, interval: object) -> str:
-    """A probability with its interval."""
+    """Format a probability with its interval."""
     pair = _parse_interval(interval)
     return f"{value:.2f}" + ("" if pair is None else f" ({pair[0]:.2f} to {pair[1]:.2f})")
 
 
 def _parse_interval(value: object) -> tuple[float, float] | None:
-    """Two ends, as JSON has them."""
+    """Read an interval from JSON."""
     return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
 def _column_title(name: str) -> str:
-    """What people read for a column."""
+    """Return the title of a column."""
     column = find_column(name)
     return column.title if column else name
 
 
 def _column_unit(name: str) -> str:
-    """Of a column of numbers."""
+    """Return the unit of a column."""
     column = find_column(name)
     return column.unit if column else ""

@@ -1,4 +1,4 @@
-"""The report of a slide, and readings of depth that are handed on."""
+"""Write the report of a slide, and transfer depth readings to a case."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 SIDE_PX, MARGIN, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
 LINE_COLOR = (11, 60, 255)
 READINGS = "depth"  # folder of a case
-NO_READER = "Nobody has read this slide: what stands here is what the analysis says, as far as it says anything."
+NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
 
 
 def read_depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
     """Read the slide around a line, with the line on it.
 
     ``line``: both ends, in pixels of the finest level. Returns uint8 (row, column, channel=3), at most 900 pixels a
-    side or so; None of fluorescence.
+    side; None for fluorescence.
     """
     import numpy as np
     from PIL import Image, ImageDraw
@@ -70,12 +70,12 @@ def write_depth_report(
     base: DepthReading,
     folder: Path | None = None,
 ) -> Path:
-    """Write what counts for a reader, and the risk where it was told, as a page."""
+    """Write the reading of a slide, and its risk if predicted, as an HTML page."""
     risk = None if folder is None else read_risk_part(folder, info.path)
     if not reading.when and risk is None:
-        raise InputError("nothing is measured yet that a report could say: draw a line, or take the model's.")
+        raise InputError("nothing is measured yet: draw a line, or accept the model's.")
     validity = read_proposals(folder).validity if folder is not None else Validity()
-    if not validity.valid:  # what a model alone says is left out
+    if not validity.valid:  # unconfirmed predictions are left out
         base, reading = DepthReading(), reading if reading.when else DepthReading()
     made, size = collect_provenance(), info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
@@ -94,54 +94,48 @@ def write_depth_report(
 
 
 def _list_warnings(reading: DepthReading, folder: Path | None) -> tuple[str, ...]:
-    """What to know of values that nobody has read, or that come from the analysis."""
+    """List the warnings on values that no reader has confirmed."""
     if reading.when and reading.method != "automatic":
         return ()
     found = SlideDepthProposals() if folder is None else read_proposals(folder)
     if not found.validity.valid:
-        taken = "The line was taken from a model. " if reading.when else ""
-        said = [f"{taken}{found.validity.headline('')}.", *found.validity.other_reasons]
+        origin = "The line was predicted by a model. " if reading.when else ""
+        warnings = [f"{origin}{found.validity.headline('')}.", *found.validity.other_reasons]
     else:
         notes = (*found.validity.cautions, *found.notes)
-        said = [to_sentence(f"the analysis says: {note}") for note in dict.fromkeys(notes)]
-    return tuple(said) if reading.when else (NO_READER, *said)
+        warnings = [to_sentence(f"analysis: {note}") for note in dict.fromkeys(notes)]
+    return tuple(warnings) if reading.when else (NO_READER, *warnings)
 
 
 def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
-    """Give the fields of a synoptic report in words.
-
-    Name to words; a dash for what is not known.
-    """
-    thick = words.format_headline(reading, validity)
+    """Return the fields of a synoptic report as text; a dash if unknown."""
+    thickness = words.format_headline(reading, validity)
     clark = words.format_clark_level(reading.clark) + (
         " (estimate of the model)" if reading.clark_by == "estimate" else ""
     )
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
-    said = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
+    margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     return {
-        "Breslow thickness and T category (AJCC 8)": "–" if thick == words.NOT_MEASURED else thick,
-        "Ulceration": {None: "not known", True: "present", False: "absent"}[reading.ulcerated],
+        "Breslow thickness and T category (AJCC 8)": "–" if thickness == words.NOT_MEASURED else thickness,
+        "Ulceration": {None: "unknown", True: "present", False: "absent"}[reading.ulcerated],
         "Mitoses": words.format_mitoses(reading.mitoses),
         "Clark level": clark,
-        **said,
+        **margin_fields,
         "Notes": reading.notes or "–",
     }
 
 
 def find_case_image(case: Case, slide: Path) -> CaseImage | None:
-    """Find a slide among the images of a case.
-
-    None where it is not one of them.
-    """
+    """Find a slide among the images of a case, or return None."""
     path = slide.resolve()
     return next((image for _, image in case.iterate_images() if image.path.resolve() == path), None)
 
 
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
-    """Set what a reading says in the lesion that the slide is of; what it does not say stays."""
+    """Set the values of a reading in the lesion of the slide; unknown values do not change it."""
     lesion = next((of for of, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
-        raise InputError("the slide is of no lesion yet: drag it to its lesion in the Case dock first.")
+        raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
     per = reading.mitoses.per_mm2
     known = {
         "depth_mm": None if reading.mm is None else round(reading.mm, 3),
@@ -153,17 +147,14 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:
-    """Keep all readings of a slide with a case.
-
-    Returns ``depth/<image>.json``, in the form of ``depth.json``.
-    """
+    """Store all readings of a slide in a case, as ``depth/<image>.json`` in the format of ``depth.json``."""
     path = folder / READINGS / f"{image_id}.json"
     write_json(path, depth.model_dump(mode="json"))
     return path
 
 
 def _read_picture_if_available(info: SlideInfo, line: Line | None) -> NDArray[np.uint8] | None:
-    """The slide around the line; none where the slide cannot be read there any more."""
+    """Read the slide around the line; None if the slide can no longer be read."""
     if line is None:
         return None
     try:
@@ -174,7 +165,7 @@ def _read_picture_if_available(info: SlideInfo, line: Line | None) -> NDArray[np
 
 
 def _format_record_row(one: ReadingChange) -> tuple[str, ...]:
-    """A row of the record."""
+    """Format a row of the table of changes."""
     return (
         words.format_time(one.when) or one.when,
         one.reader or "(no name)",
@@ -185,7 +176,7 @@ def _format_record_row(one: ReadingChange) -> tuple[str, ...]:
 
 
 def _format_short(value: object) -> str:
-    """A value of the record in few words."""
+    """Format a value of the table of changes."""
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):
@@ -203,33 +194,30 @@ def _format_short(value: object) -> str:
 
 
 def has_something_to_report(folder: Path) -> bool:
-    """Say whether a folder holds anything that a page of a slide says.
-
-    True where there is a reading, a risk or an analysis.
-    """
+    """Return whether a folder contains a reading, a risk or an analysis."""
     return any((folder / name).is_file() for name in (DEPTH_FILE, RISK_FILE, RESULT))
 
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
-    """Write the page of a slide."""
+    """Write the report of a slide."""
     depth, found = read_depth(folder), read_proposals(folder)
     latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
     info = _find_slide_info(folder, slide or recorded_slide(folder), _reading_scale(latest) or scale)
     base = automatic_reading(found, 0, info.pixel_size)
     if latest is None and base.mm is None and not (folder / RISK_FILE).is_file():
-        said = found.validity.headline(f"The analysis says: {'; '.join(found.notes)}" if found.notes else "")
-        said = f" {said}." if said else ""
-        raise InputError(f"{folder.name}: neither a thickness nor a risk is known.{said}")
+        reason = found.validity.headline(f"Analysis: {'; '.join(found.notes)}" if found.notes else "")
+        reason = f" {reason}." if reason else ""
+        raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
     return write_depth_report(path, info, _filled_readings(depth), latest or base, base, folder)
 
 
 def _filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
-    """The readings that say anything."""
+    """Keep the readings that are not empty."""
     return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
 
 
 def _reading_scale(reading: DepthReading | None) -> PixelSize | None:
-    """What a reading was measured with."""
+    """Return the pixel size of a reading."""
     if reading is None or reading.um_per_px is None:
         return None
     x_um, y_um = reading.um_per_px
@@ -237,7 +225,7 @@ def _reading_scale(reading: DepthReading | None) -> PixelSize | None:
 
 
 def _find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
-    """What is known of the slide, also where its file has gone since; a scale that was given counts more than its."""
+    """Return information on the slide, even if its file is missing; a given scale replaces that of the file."""
     if slide is not None:
         try:
             with open_slide(slide) as opened:
@@ -250,6 +238,6 @@ def _find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) 
 
 
 def _reopen_with_scale(slide: Path, given: PixelSize) -> SlideInfo:
-    """The slide with a scale that its file does not say, or says otherwise."""
+    """Open the slide with another scale."""
     with open_slide(slide, given) as opened:
         return opened.info

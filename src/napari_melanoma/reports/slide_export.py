@@ -1,4 +1,4 @@
-"""Results of slides exported for other programs."""
+"""Export results of slides for other programs."""
 
 from __future__ import annotations
 
@@ -32,54 +32,54 @@ from napari_melanoma.slides.result_folder import recorded_slide
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
-MASK_SIDE = 4096  # pixels along the longer side of a mask: 32 MB, whatever the slide
+MASK_SIDE = 4096  # maximum of the longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
-OTHER = (200, 160, 0)  # lesions of a model that does not tell malignant from benign
+OTHER = (200, 160, 0)  # lesions without a class
 
 
 @dataclass(frozen=True)
 class ExportedSlide:
-    """An analysed slide as it is exported: its folder, its lesions as they are now, and the slide where it is known."""
+    """An analyzed slide for export: its folder, its current lesions, and the slide file if known."""
 
     folder: Path
     lesions: tuple[SlideLesion, ...] | None
     content: Mapping[str, Any]
     slide: Path | None = None
-    saved: bool = True  # the files of the folder say the same
+    saved: bool = True  # the files of the folder are up to date
 
     @property
     def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
-        """The lesions."""
+        """The lesions; an error if there are none yet."""
         if self.lesions is None:
-            raise InputError(f"{self.folder.name}: there are no lesions yet. Analyse the slide to its end first.")
+            raise InputError(f"{self.folder.name}: there are no lesions yet. Complete the analysis of the slide first.")
         return self.lesions
 
 
 def read_exported_slide(folder: Path, slide: Path | None = None) -> ExportedSlide:
-    """Read what an analysed slide has to give."""
+    """Read the results of a slide."""
     from napari_melanoma.reports.slide import has_something_to_report
 
-    if not (folder / STORE).is_dir() and has_something_to_report(folder):  # read by hand, or asked for its risk alone
+    if not (folder / STORE).is_dir() and has_something_to_report(folder):  # only a reading or a risk
         return ExportedSlide(folder, None, read_slide_result(folder), slide or recorded_slide(folder))
     SlideResult.open(folder)
     return ExportedSlide(folder, read_lesions(folder), read_slide_result(folder), slide or recorded_slide(folder))
 
 
 def _write_geojson(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write outlines as QuPath reads them."""
+    """Write outlines for QuPath."""
     if given.saved and given.lesions_or_empty:
-        _copy_file(given.folder / OUTLINES, path)  # with all digits: the table has fewer
+        _copy_file(given.folder / OUTLINES, path)  # with more digits than the table
     else:
         write_outlines(path, given.lesions_or_empty, read_slide_validity(given.content))
 
 
 def _write_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write a row a lesion."""
+    """Write a row per lesion."""
     write_lesions_table(path, given.lesions_or_empty, read_slide_validity(given.content))
 
 
 def _write_lesions_parquet(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write a row a lesion as Parquet."""
+    """Write a row per lesion as Parquet."""
     from napari_melanoma.io.tables import write_parquet
 
     rows, cells = lesions_table(given.lesions_or_empty), read_slide_validity(given.content).to_columns()
@@ -88,19 +88,19 @@ def _write_lesions_parquet(path: Path, given: ExportedSlide, run: RunContext) ->
 
 
 def _write_tiles_parquet(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write a row a tile as Parquet: its place in pixels of the finest level, its state, its probabilities."""
+    """Write a row per tile as Parquet: position in pixels of the finest level, state and probabilities."""
     from napari_melanoma.io.tables import write_parquet
 
     result = SlideResult.open(given.folder)
     rows, columns = np.nonzero(result.state != NO_TISSUE)
-    place, state = result.spec.placement, result.state[rows, columns]
+    placement, state = result.spec.placement, result.state[rows, columns]
     table: dict[str, Any] = {
         "row": rows,
         "column": columns,
-        "y_px": place.top + rows * place.step_y,
-        "x_px": place.left + columns * place.step_x,
-        "height_px": np.full(len(rows), place.step_y, float),
-        "width_px": np.full(len(rows), place.step_x, float),
+        "y_px": placement.top + rows * placement.step_y,
+        "x_px": placement.left + columns * placement.step_x,
+        "height_px": np.full(len(rows), placement.step_y, float),
+        "width_px": np.full(len(rows), placement.step_x, float),
         "state": [STATES[int(one)] for one in state],
     }
     values = result.probability[rows, columns] if result.spec.classes else np.empty((len(rows), 0))
@@ -110,17 +110,17 @@ def _write_tiles_parquet(path: Path, given: ExportedSlide, run: RunContext) -> N
 def _write_heatmap_tiff(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Copy the heatmap that the analysis wrote."""
     if not (given.folder / HEATMAP).is_file():
-        raise InputError("the heatmap is written when the analysis has ended: wait for that, or resume it.")
+        raise InputError("the heatmap is written at the end of the analysis: wait for it, or resume the analysis.")
     _copy_file(given.folder / HEATMAP, path)
 
 
 def _write_heatmap_zarr(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write probabilities of the tiles as OME-Zarr, with the lesions as its labels."""
+    """Write the probabilities of the tiles as OME-Zarr, with the lesions as labels."""
     from napari_melanoma.slides.export_formats import LabelLayer, write_ome_zarr
 
     result = SlideResult.open(given.folder)
     if not result.spec.classes:
-        raise InputError(f"{given.folder.name} has no heatmap: its model tells no classes.")
+        raise InputError(f"{given.folder.name} has no heatmap: its model predicts no classes.")
     maps = np.moveaxis(result.probability, 2, 0)
     labels = None
     if given.lesions is not None:
@@ -130,18 +130,18 @@ def _write_heatmap_zarr(path: Path, given: ExportedSlide, run: RunContext) -> No
 
 
 def _write_mask(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write the lesions as numbers on cells that are fine enough for most, as OME-TIFF."""
+    """Write a label image of the lesions as OME-TIFF."""
     from napari_melanoma.slides.export_formats import write_label_tiff
 
     size, pixel = _slide_size(given)
     step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
-    place = MapPlacement(0.0, 0.0, step, step, pixel)
+    placement = MapPlacement(0.0, 0.0, step, step, pixel)
     shape = -(-size[0] // step), -(-size[1] // step)
-    write_label_tiff(path, label_image(given.lesions_or_empty, place, shape), place, "lesions")
+    write_label_tiff(path, label_image(given.lesions_or_empty, placement, shape), placement, "lesions")
 
 
 def _write_dicom(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write the lesions as a DICOM segmentation, where the slide is DICOM."""
+    """Write the lesions of a DICOM slide as a DICOM segmentation."""
     from napari_melanoma.slides.export_formats import LesionSegment, find_dicom_level, write_dicom_segmentation
 
     slide = _require_slide(given)
@@ -149,18 +149,18 @@ def _write_dicom(path: Path, given: ExportedSlide, run: RunContext) -> None:
     size, _ = _slide_size(given)
     shape = (level.height, level.width)
     labels = label_image(given.lesions_or_empty, MapPlacement.from_thumbnail(shape, size), shape)
-    there = set(np.unique(labels).tolist())
+    present = set(np.unique(labels).tolist())
     segments = [
         LesionSegment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
         for lesion in given.lesions_or_empty
-        if lesion.index in there
+        if lesion.index in present
     ]
     model = str((given.content.get("model") or {}).get("name") or "model")
     write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(given.content).headline(""))
 
 
 def _write_depth(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write a row a reading of the depth, that of the analysis among them."""
+    """Write a row per depth reading, including that of the analysis."""
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
 
@@ -168,25 +168,25 @@ def _write_depth(path: Path, given: ExportedSlide, run: RunContext) -> None:
 
 
 def _write_report(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Write the page of depth and risk."""
+    """Write the report of depth and risk."""
     from napari_melanoma.reports.slide import write_slide_report
 
     write_slide_report(path, given.folder, given.slide)
 
 
 def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
-    """Copy what was told of the risk."""
+    """Copy the risk prediction."""
     from napari_melanoma.io.results import RISK_FILE
 
     if not (given.folder / RISK_FILE).is_file():
-        said = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
-        raise InputError(f"{given.folder.name}: {said}")
+        reason = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
+        raise InputError(f"{given.folder.name}: {reason}")
     _copy_file(given.folder / RISK_FILE, path)
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One way out: what a user reads of it, the usual name of the file, and what writes it."""
+    """An export format: its title, the default file name, and the function that writes it."""
 
     text: str
     name: str
@@ -198,9 +198,9 @@ FORMATS: Mapping[str, ExportFormat] = {
     "csv": ExportFormat("Table of lesions (CSV)", "lesions.csv", _write_csv),
     "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet", _write_lesions_parquet),
     "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet", _write_tiles_parquet),
-    "depth": ExportFormat("Readings of the depth (CSV)", "readings.csv", _write_depth),
-    "risk": ExportFormat("Risk with what it rests on (JSON)", "risk.json", _write_risk),
-    "report": ExportFormat("Page of depth and risk (HTML)", "report.html", _write_report),
+    "depth": ExportFormat("Depth readings (CSV)", "readings.csv", _write_depth),
+    "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", _write_risk),
+    "report": ExportFormat("Report of depth and risk (HTML)", "report.html", _write_report),
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif", _write_heatmap_tiff),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _write_heatmap_zarr),
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _write_mask),
@@ -209,9 +209,9 @@ FORMATS: Mapping[str, ExportFormat] = {
 
 
 def _copy_file(source: Path, path: Path) -> None:
-    """Copy a file of the folder; a link that leads elsewhere is none."""
+    """Copy a file of the folder; links out of the folder are rejected."""
     if not is_inside(source, source.parent):
-        raise UnsafePath(f"{source} is a link that leads out of the folder: put the file itself there.")
+        raise UnsafePath(f"{source} is a link out of the folder: replace it by the file.")
     try:
         with atomic_file(path) as temporary:
             shutil.copyfile(source, temporary)
@@ -220,32 +220,32 @@ def _copy_file(source: Path, path: Path) -> None:
 
 
 def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]]:
-    """Colour of each lesion."""
+    """Return the color of each lesion."""
     return {lesion.index: LABEL_COLORS.get(lesion.label, OTHER) for lesion in lesions}
 
 
 def _lesion_properties(given: ExportedSlide) -> list[dict[str, Any]]:
-    """What is known of each lesion, as labels of OME-Zarr carry it."""
+    """Return the properties of each lesion for labels of OME-Zarr."""
     lesions, validity = given.lesions_or_empty, read_slide_validity(given.content)
     invalid = {} if validity.valid else {"validity": validity.headline("")}
-    kept = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
+    names = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
     rows = lesions_table(lesions)
-    known = [{name: row[name] for name in kept if row[name] is not None and row[name] == row[name]} for row in rows]
+    known = [{name: row[name] for name in names if row[name] is not None and row[name] == row[name]} for row in rows]
     return [{"label-value": lesion.index, **values, **invalid} for lesion, values in zip(lesions, known, strict=True)]
 
 
 def _require_slide(given: ExportedSlide) -> Path:
-    """The slide's file."""
+    """Return the slide file."""
     if given.slide is None or not given.slide.exists():
         raise InputError(
-            f"the slide of {given.folder.name} is needed, and the results do not say where it is: name its file with "
+            f"the slide of {given.folder.name} is required, but its path is not in the results: name its file with "
             "--slide."
         )
     return given.slide
 
 
 def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None]:
-    """Height and width of the slide's finest level, and its pixels' size as the results have it."""
+    """Return height and width of the finest level, and the pixel size in the results."""
     from napari_melanoma.slides.reading.opening import open_slide
 
     spec = SlideResult.open(given.folder).spec
@@ -258,7 +258,7 @@ def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file that was written, or why it was not."""
+    """An exported file, or the error."""
 
     folder: Path
     format: str
@@ -266,26 +266,23 @@ class ExportedFile:
     error: str = ""
 
 
-def find_result_folders(places: Sequence[Path]) -> list[Path]:
-    """Find the result folders of slides.
-
-    Each once, in their order.
-    """
+def find_result_folders(paths: Sequence[Path]) -> list[Path]:
+    """Find the result folders of slides in some folders, each once and in order."""
     found: dict[Path, None] = {}
-    for place in places:
-        below = sorted(path for path in place.glob("*") if _is_slide_folder(path)) if place.is_dir() else []
-        own = [place] if _is_slide_folder(place) else below
+    for folder in paths:
+        below = sorted(path for path in folder.glob("*") if _is_slide_folder(path)) if folder.is_dir() else []
+        own = [folder] if _is_slide_folder(folder) else below
         if not own:
             raise InputError(
-                f"{place} holds no results of slides: expected a folder that 'napari-melanoma slide' or the Slide dock "
-                "made."
+                f"{folder} contains no results of slides: expected a folder written by 'napari-melanoma slide' or the "
+                "Slide dock."
             )
         found |= dict.fromkeys(own)
     return list(found)
 
 
 def _is_slide_folder(folder: Path) -> bool:
-    """Whether a folder is a slide's own: analysed, read by hand, or asked for its risk."""
+    """Whether a folder contains an analysis, a reading or a risk of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE
 
@@ -301,30 +298,30 @@ def export_results(
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
-    """Write results out."""
+    """Export results."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise ConfigError(f"format '{unknown[0]}' is not known. Known are {', '.join(FORMATS)}.")
+        raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
-    told: list[ExportedFile] = []
+    exported: list[ExportedFile] = []
     work = [(folder, name) for folder in folders for name in formats]
     for done, (folder, name) in enumerate(work):
         run.check()
         run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        told.append(_write_format(folder, name, out, slide, run))
-        on_written(told[-1])
-    run.report(Progress(len(work), len(work), "Written"))
-    return told
+        exported.append(_write_format(folder, name, out, slide, run))
+        on_written(exported[-1])
+    run.report(Progress(len(work), len(work), "Export complete"))
+    return exported
 
 
 def _write_format(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> ExportedFile:
-    """Write one file."""
+    """Export one file."""
     path = out / folder.name / FORMATS[name].name
     try:
         FORMATS[name].write(path, read_exported_slide(folder, slide), run)
     except Cancelled:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this file; the others go on
+    except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
         return ExportedFile(folder, name, path, describe_error(error))
     return ExportedFile(folder, name, path)

@@ -1,4 +1,4 @@
-"""The HTML page of a slide."""
+"""The HTML report of a slide."""
 
 from __future__ import annotations
 
@@ -41,25 +41,28 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 {% endfor %}</table>
 {% for one in about.warnings %}<p class="notice">{{ one }}</p>
 {% endfor %}
-{% if picture %}<figure><img alt="The line on the slide" src="{{ picture }}">
-<figcaption>From the surface to the deepest cell, as it was measured.</figcaption></figure>{% endif %}
+{% if picture %}<figure><img alt="Measurement line on the slide" src="{{ picture }}">
+<figcaption>Measurement line from the surface to the deepest cell.</figcaption></figure>{% endif %}
 """
     + BLOCK
     + """{% if about.readers|length > 1 %}<h2>Readers</h2>
 {{ table(about.columns, about.readers) }}{% endif %}
-<h2>What was changed</h2>
-{% if about.record %}{{ table(("when", "who", "what", "before", "after"), about.record) }}
-{% else %}<p>Nothing.</p>{% endif %}
+<h2>Changes</h2>
+{% if about.record %}{{ table(("time", "reader", "field", "before", "after"), about.record) }}
+{% else %}<p>None.</p>{% endif %}
 <p class="quiet">{{ about.made }}</p>
 {% endblock %}
 """
 )
 NOTICE = "Research use only; not for diagnosis."
+SIDE_PX, MAX_PATCHES = 320, 3  # side of a picture; maximum number of patches
+TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
+NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 
 
 @dataclass(frozen=True)
 class DepthPage:
-    """What the page says, in words."""
+    """Content of the page."""
 
     name: str
     facts: str
@@ -75,16 +78,13 @@ class DepthPage:
 def write_depth_page(
     path: Path, about: DepthPage, picture: NDArray[np.uint8] | None, risk: RiskPart | None = None
 ) -> None:
-    """Write the page.
-
-    ``picture``: uint8 (row, column, channel=3), the slide around the line.
-    """
+    """Write the page; ``picture``: uint8 (row, column, channel=3), the slide around the measurement line."""
     shown = None if picture is None else _jpeg(picture)
     write_html(path, PAGE, about=about, picture=shown, risk=risk, risk_style=STYLE)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> str:
-    """Encode a picture as a data URI, pixels alone."""
+    """Encode a picture as a data URI without metadata."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -92,38 +92,30 @@ def _jpeg(picture: NDArray[np.uint8]) -> str:
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-SIDE_PX, MAX_PATCHES = 320, 3  # of a picture; patches that are shown, at most
-TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
-NO_SLIDE = "The patches are not shown: the slide cannot be read any more."
-
-
 def read_risk_part(folder: Path, slide: Path | None) -> RiskPart | None:
-    """Say for a page what was told of a slide's risk.
-
-    None where nothing was told, or what was cannot be read.
-    """
-    kept = read_risk(folder)
-    if not kept.prediction:
+    """Read the risk section of a slide; None if there is no readable prediction."""
+    stored = read_risk(folder)
+    if not stored.prediction:
         return None
-    pictures, note = _create_pictures(kept, slide)
-    return create_risk_part(kept.prediction, _list_changes(kept), pictures, note)
+    pictures, note = _create_pictures(stored, slide)
+    return create_risk_part(stored.prediction, _list_changes(stored), pictures, note)
 
 
-def _list_changes(kept: StoredRisk) -> tuple[str, ...]:
-    """What is another now than when the answer was given."""
-    used = kept.prediction["depth"]
+def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
+    """List changes of the inputs since the prediction."""
+    used = stored.prediction["depth"]
     before = None if used.get("source") == "predicted" else used.get("mm")
-    if before == kept.depth.mm:
+    if before == stored.depth.mm:
         return ()
-    now = "not known" if kept.depth.mm is None else f"{kept.depth.mm:.2f} mm"
-    return (f"this answer is of before: the depth has been changed since, and is {now} now. Estimate the risk again",)
+    now = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"
+    return (f"outdated: the thickness has changed since this prediction and is now {now}. Estimate the risk again",)
 
 
-def _create_pictures(kept: StoredRisk, path: Path | None) -> tuple[list[tuple[str, str]], str]:
-    """The patches, each as it is and under the maps that were asked for; and what to say of them."""
+def _create_pictures(stored: StoredRisk, path: Path | None) -> tuple[list[tuple[str, str]], str]:
+    """Draw the patches, without and with the maps; and the note on them."""
     from napari_melanoma.slides.reading.opening import open_slide
 
-    boxes = patch_boxes(kept.prediction)[:MAX_PATCHES]
+    boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
     if path is None or not boxes:
         return [], NO_SLIDE if boxes else ""
     try:
@@ -134,13 +126,13 @@ def _create_pictures(kept: StoredRisk, path: Path | None) -> tuple[list[tuple[st
     found = [
         one
         for number, pair in enumerate(zip(patches, boxes, strict=True))
-        for one in _create_patch_pictures(kept, number, *pair)
+        for one in _create_patch_pictures(stored, number, *pair)
     ]
-    return found, MAPS if kept.maps else NO_MAPS
+    return found, MAPS if stored.maps else NO_MAPS
 
 
 def _read_patch(slide: Slide, box: Box) -> NDArray[np.uint8]:
-    """A patch as it is looked at, uint8 (row, column, channel=3)."""
+    """Read a patch, uint8 (row, column, channel=3)."""
     from napari_melanoma.core.geometry import Box as Part
     from napari_melanoma.slides.reading.slide import resize_rgb
 
@@ -151,34 +143,28 @@ def _read_patch(slide: Slide, box: Box) -> NDArray[np.uint8]:
 
 
 def _create_patch_pictures(
-    kept: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box
+    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box
 ) -> Sequence[tuple[str, str]]:
-    """A patch and its maps with their captions."""
-    one = kept.prediction["patches"][number]
-    what = f"{str(one.get('what', 'patch')).capitalize()}: {one['probability']:.2f}"
+    """Draw a patch and its maps, with captions."""
+    one = stored.prediction["patches"][number]
+    title = f"{str(one.get('what', 'patch')).capitalize()}: {one['probability']:.2f}"
     maps = [
-        (f"{what}, {TITLES[each.method]}", draw_heatmap(rgb, _crop_map(each, box, rgb.shape))) for each in kept.maps
+        (f"{title}, {TITLES[each.method]}", draw_heatmap(rgb, _crop_map(each, box, rgb.shape))) for each in stored.maps
     ]
-    return [(caption, _patch_jpeg(picture)) for caption, picture in ((what, rgb), *maps)]
+    return [(caption, _jpeg(picture)) for caption, picture in ((title, rgb), *maps)]
 
 
 def _crop_map(found: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A map where a patch lies, of a picture's size, float32 in [0, 1]."""
+    """Crop a map to a patch and resize it to the picture, float32 in [0, 1]."""
     from PIL import Image
 
-    place = found.placement
-    top, left = round((box.top - place.top) / place.step_y), round((box.left - place.left) / place.step_x)
-    rows, columns = max(1, round(box.height / place.step_y)), max(1, round(box.width / place.step_x))
+    placement = found.placement
+    top, left = (
+        round((box.top - placement.top) / placement.step_y),
+        round((box.left - placement.left) / placement.step_x),
+    )
+    rows, columns = max(1, round(box.height / placement.step_y)), max(1, round(box.width / placement.step_x))
     cells = np.nan_to_num(found.values[top : top + rows, left : left + columns]).astype(np.float32)
     size = (shape[1], shape[0])
     grown = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
     return np.clip(grown / max(float(grown.max()), 1e-6), 0, 1)
-
-
-def _patch_jpeg(rgb: NDArray[np.uint8]) -> str:
-    """A picture as a data URI, pixels alone."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=88)
-    return data_uri(buffer.getvalue(), "image/jpeg")

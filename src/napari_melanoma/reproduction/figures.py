@@ -1,4 +1,4 @@
-"""The figures of a reproduced paper."""
+"""Draw the figures of a reproduced paper."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
-MARKS = 8  # on a curve, so that it stays a line
-MIN_DISTANCE = 0.03  # of the axis, at least, from a point to the next one
-OURS, PAPERS = "ours, with the 95 % interval", "the paper's"
+MARKS = 8  # markers per curve
+MIN_DISTANCE = 0.03  # minimum distance between points, relative to the axis
+OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class SizePoint:
 
 
 def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
-    """Draw a measure against the number of parameters; the paper's in a panel of its own, on axes of its own."""
+    """Plot a metric against the number of parameters; the paper's results are in a separate panel."""
     from matplotlib.figure import Figure
 
     papers = [
@@ -79,14 +79,14 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
     figure = Figure(figsize=(4.1 * count + 3, 4.2), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     ours = spread_sizes([point.parameters for point in points])
-    for number, (point, place) in enumerate(zip(points, ours, strict=True)):
+    for number, (point, x) in enumerate(zip(points, ours, strict=True)):
         spread = [[point.mean - point.low], [point.high - point.mean]]
-        panels[0].errorbar([place], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
+        panels[0].errorbar([x], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
     _size_axes(panels[0], OURS, metric)
     if papers:
-        places = spread_sizes([parameters for _, parameters, _ in papers])
-        for place, (number, _, value) in zip(places, papers, strict=True):
-            panels[1].plot([place], [value], **_style(number, ""), markerfacecolor="none")
+        positions = spread_sizes([parameters for _, parameters, _ in papers])
+        for x, (number, _, value) in zip(positions, papers, strict=True):
+            panels[1].plot([x], [value], **_style(number, ""), markerfacecolor="none")
         _size_axes(panels[1], PAPERS, metric)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
@@ -94,10 +94,7 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
 
 
 def spread_sizes(sizes: Sequence[float]) -> list[float]:
-    """Move numbers on a logarithmic axis so far to the right that no point lies on its neighbour.
-
-    In the order of the numbers; those that have room are as they were.
-    """
+    """Move numbers on a logarithmic axis to the right so that points do not overlap; others are unchanged."""
     places = [math.log10(size) for size in sizes]
     order = sorted(range(len(places)), key=places.__getitem__)
     least = MIN_DISTANCE * max(places[order[-1]] - places[order[0]], MIN_DISTANCE) if order else 0.0
@@ -111,7 +108,7 @@ def spread_sizes(sizes: Sequence[float]) -> list[float]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
-    """Draw how each row learnt: its loss and what is watched on the images that pick the epoch."""
+    """Plot the learning curves of each row: loss, and the monitored metric on the validation set."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -120,13 +117,13 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
     for axes, (key, label) in zip(panels, (("loss", "loss"), watched), strict=True):
         for number, (title, rows) in enumerate(curves.items()):
             epochs, each = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
-            marks = (number % each, each)  # not all of them at the same epochs
+            marks = (number % each, each)  # at different epochs for different curves
             style = _style(number, LINES[number // len(COLORS) % len(LINES)])
             axes.plot(epochs, [row[key] for row in rows], **style, markevery=marks, linewidth=1.4, label=title)
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    if all(row["loss"] > 0 for rows in curves.values() for row in rows):  # each row has a loss of its own kind
+    if all(row["loss"] > 0 for rows in curves.values() for row in rows):  # losses may differ between rows
         panels[0].set_yscale("log")
         _few_ticks(panels[0].yaxis, "{:g}".format, (1, 1.5, 2, 3, 5, 7))
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
@@ -135,7 +132,7 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
 
 
 def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
-    """Draw the answers of every row on the same few images, in P4's colours.
+    """Draw the predictions of every row for the same few images, in the colors of P4.
 
     ``rows``: title of a row to name of an image to uint8 (row, column, channel); the photographs come first.
     """
@@ -156,14 +153,14 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str
 
 
 def _style(number: int, line: str) -> dict[str, Any]:
-    """Give a row its colour and its marker: no two of the first 49 have both in common."""
+    """Return color and marker of a row; unique for the first 49 rows."""
     count = len(COLORS)
     marker = MARKERS[(number + number // count) % count]
     return {"color": COLORS[number % count], "marker": marker, "linestyle": line, "markersize": 5.5}
 
 
 def _size_axes(axes: Axes, title: str, metric: str) -> None:
-    """Write what stands on the axes of a panel."""
+    """Label the axes of a panel."""
     axes.set_xscale("log")
     _few_ticks(axes.xaxis, lambda value: f"{value / 1e6:g}M")
     axes.margins(x=0.1, y=0.12)
@@ -172,13 +169,13 @@ def _size_axes(axes: Axes, title: str, metric: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _few_ticks(axis: Axis, written: Callable[[float], str], of_decade: Sequence[float] = (1, 2, 5)) -> None:
-    """Mark these parts of each decade of a logarithmic axis, and no others."""
+def _few_ticks(axis: Axis, format_tick: Callable[[float], str], of_decade: Sequence[float] = (1, 2, 5)) -> None:
+    """Set the ticks of each decade of a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=of_decade))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
 
 
 MAX_COLUMNS = 4  # panels side by side
@@ -186,7 +183,7 @@ MAX_COLUMNS = 4  # panels side by side
 
 @dataclass(frozen=True, eq=False)
 class OutOfFoldPredictions:
-    """Out-of-fold answers of a row to the images of one test set.
+    """Out-of-fold predictions of a row for the images of one test set.
 
     ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated.
     """
@@ -231,20 +228,20 @@ def draw_confusion(
         counts = confusion_matrix(row.truth.astype(np.int64), (row.probability >= threshold).astype(np.int64), 2)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (truth, said), count in np.ndenumerate(counts):
-            color = "white" if shares[truth, said] > 0.5 else "black"
-            text = f"{count}\n{100 * shares[truth, said]:.0f} %"
-            axes.text(said, truth, text, ha="center", va="center", fontsize=8, color=color)
+        for (truth, predicted), count in np.ndenumerate(counts):
+            color = "white" if shares[truth, predicted] > 0.5 else "black"
+            text = f"{count}\n{100 * shares[truth, predicted]:.0f} %"
+            axes.text(predicted, truth, text, ha="center", va="center", fontsize=8, color=color)
         axes.set_title(row.title, fontsize=7)
         axes.set_xticks([0, 1], ["other", name], fontsize=7)
         axes.set_yticks([0, 1], ["other", name], fontsize=7, rotation=90, va="center")
-        axes.set_xlabel("said", fontsize=7)
-        axes.set_ylabel("is", fontsize=7)
+        axes.set_xlabel("predicted", fontsize=7)
+        axes.set_ylabel("true", fontsize=7)
     _save(figure, path)
 
 
 def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str = "melanoma") -> None:
-    """Draw how often it is the positive class where a probability is said, with 95 % intervals."""
+    """Draw the reliability diagrams of rows, with 95 % intervals."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
         found = reliability_curve(row.probability, row.truth)
@@ -252,7 +249,7 @@ def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str
         plot_bins(axes, found, COLORS[0])
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_title(row.title, fontsize=7)
-        axes.set_xlabel("probability said", fontsize=7)
+        axes.set_xlabel("predicted probability", fontsize=7)
         axes.set_ylabel(f"share of {name}", fontsize=7)
         axes.tick_params(labelsize=6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -260,7 +257,7 @@ def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
-    """Lay out so many small panels."""
+    """Create a grid of small panels."""
     from matplotlib.figure import Figure
 
     lines, wide = -(-count // MAX_COLUMNS), min(MAX_COLUMNS, count)
@@ -277,17 +274,14 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-CURVES = "A loss compares rows only where they learn with the same one."
-FIRST_FOLD = "Those of the first fold."
-TITLES = {"tuning_jaccard": "Jaccard index, tuning"}
-SIZE = "Points of nearly the same size stand a little apart, so that none hides another."
+CURVES = "Losses are comparable only between rows with the same loss."
+FIRST_FOLD = "Curves of the first fold."
+TITLES = {"tuning_jaccard": "Jaccard index, validation"}
+SIZE = "Points of nearly the same size are shifted slightly so that they do not overlap."
 
 
 def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
-    """Draw the metric against size, the curves of learning, and answers on a few images, each where there are any.
-
-    In the order in which they are read.
-    """
+    """Draw the metric against size, learning curves, and predictions on a few images, in the order of the page."""
     metric, folder, pictures = work.paper.file.chosen_by, work.folder.figures, list[ReportPicture]()
     if points := [_size_point(item, metric) for item in found if has_size(work, item)]:
         size = folder / f"{metric.lower()}-against-size.png"
@@ -296,23 +290,23 @@ def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[
     for crossed in (False, True):
         pictures += _draw_curves(work, [item for item in found if item.row.kind.crossed == crossed], crossed)
     for role, images in work.data.items():
-        if answers := _sample_pictures(work, role, found):
+        if samples := _sample_pictures(work, role, found):
             path = folder / f"samples-{role.lower()}.png"
-            draw_samples(answers, images.names, path)
-            pictures.append(ReportPicture(f"Sample outputs on {images.names}, in the role of {role}", path))
+            draw_samples(samples, images.names, path)
+            pictures.append(ReportPicture(f"Sample predictions on {images.names} (role {role})", path))
     pictures += draw_predictions(work, [item for item in found if item.row.kind.crossed])
     return [*pictures, *_draw_bars(work, found), *depth_pictures(_claimed_first(work, found), folder)]
 
 
 def _claimed_first(work: ReproductionContext, found: Sequence[RowResult]) -> list[RowResult]:
-    """Rows of the tables, that which the paper's claims are about before the others."""
+    """Return the rows of the tables, those of the paper's claims first."""
     claimed = [claim.row for claim in work.paper.file.claims]
     rows = [item for item in found if item.row.file.table]
     return sorted(rows, key=lambda item: item.row.name not in claimed)
 
 
 def _draw_bars(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
-    """Draw one metric of the rows that a paper's figure names, on each part of the images."""
+    """Draw one metric of the rows in a figure of the paper, for each part of the images."""
     bars, known = work.paper.file.bars, {item.row.name: item for item in found}
     if bars is None:
         return []
@@ -322,43 +316,43 @@ def _draw_bars(work: ReproductionContext, found: Sequence[RowResult]) -> list[Re
         of = {item.row.file.title: item.row.kind.estimates(images_in_part(item.images, part)) for item in rows}
         values = {title: figures[bars.metric] for title, figures in of.items() if bars.metric in figures}
         if len(values) > 1:
-            said = PARTS.get(part, "all images")
+            images = PARTS.get(part, "all images")
             path = work.folder.figures / f"bars-{part or 'all'}.png"
             plot_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
-            pictures.append(ReportPicture(f"{bars.title}: {said}", path))
+            pictures.append(ReportPicture(f"{bars.title}: {images}", path))
     return pictures
 
 
 def _draw_curves(work: ReproductionContext, found: Sequence[RowResult], crossed: bool) -> list[ReportPicture]:
-    """Draw the curves of learning of rows of one kind; those of a cross-validation by their first fold."""
-    learnt = [item for item in found if item.row.file.learn and item.row.file.answers == "network"]
-    curves = {item.row.file.title: _learning_curve(work.folder, item.row.name, crossed) for item in learnt}
+    """Draw the learning curves of rows of one type; for cross-validations those of the first fold."""
+    trained = [item for item in found if item.row.file.learn and item.row.file.answers == "network"]
+    curves = {item.row.file.title: _learning_curve(work.folder, item.row.name, crossed) for item in trained}
     several = {title: rows for title, rows in curves.items() if len(rows) > 1}
     if not several:
         return []
-    monitor = MONITORS[learnt[0].row.file.kind]
+    monitor = MONITORS[trained[0].row.file.kind]
     path = work.folder.figures / ("curves-of-classifiers.png" if crossed else "curves.png")
-    draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, tuning")), path)
-    said = f"{CURVES} {FIRST_FOLD}" if crossed else CURVES
-    title = "Curves of learning, classifiers" if crossed else "Curves of learning"
-    return [ReportPicture(title, path, said + _not_drawn_text(curves))]
+    draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
+    note = f"{CURVES} {FIRST_FOLD}" if crossed else CURVES
+    title = "Learning curves, classifiers" if crossed else "Learning curves"
+    return [ReportPicture(title, path, note + _not_drawn_text(curves))]
 
 
 def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
-    """Say which rows have no curve."""
+    """List the rows without a curve."""
     single = [title for title, rows in curves.items() if len(rows) == 1]
-    return f" Not drawn, as they learn for a single epoch: {', '.join(single)}." if single else ""
+    return f" Not shown, since they are trained for a single epoch:  {', '.join(single)}." if single else ""
 
 
 def _size_point(found: RowResult, metric: str) -> SizePoint:
-    """Place a row in the figure of the metric against size."""
+    """Create the point of a row in the figure of the metric against size."""
     estimate, file = found.estimates[metric], found.row.file
     ends = (100 * estimate.mean, 100 * estimate.low, 100 * estimate.high)
     return SizePoint(file.title, found.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
 
 
 def _learning_curve(place: ReproductionFolder, name: str, crossed: bool) -> list[dict[str, float]]:
-    """Read how a row learnt."""
+    """Read the learning curve of a row."""
     row = place.row(name)
     path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
     rows = read_table(path) if path.is_file() else []
@@ -368,25 +362,25 @@ def _learning_curve(place: ReproductionFolder, name: str, crossed: bool) -> list
 def _sample_pictures(
     work: ReproductionContext, role: str, found: Sequence[RowResult]
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """Read the pictures of a role, photographs first; none where there are no photographs."""
+    """Read the pictures of a role, photographs first; empty without photographs."""
     samples = work.data[role].test_samples
     photographs = read_pictures(work.folder.photographs, samples)
-    judged = [item.row for item in found if item.row.file.judged == role and not item.row.kind.crossed]
-    judged = [row for row in judged if row.grid is None]
-    folders = {row.file.title: work.folder.row(row.name).pictures for row in judged}
-    answers = {title: read_pictures(folder, samples) for title, folder in folders.items()}
-    return {"Photograph": photographs, **answers} if photographs else {}
+    rows = [item.row for item in found if item.row.file.judged == role and not item.row.kind.crossed]
+    rows = [row for row in rows if row.grid is None]
+    folders = {row.file.title: work.folder.row(row.name).pictures for row in rows}
+    predictions = {title: read_pictures(folder, samples) for title, folder in folders.items()}
+    return {"Photograph": photographs, **predictions} if photographs else {}
 
 
-POOLED = "All folds together; each image is answered by the network that has not seen its fold."
-CUT = "{} is said at a probability of one half, as in the papers, not at the operating point."
-BINS = "Ten bins of as many images each, with 95 % intervals (Wilson 1927)."
-SHOWN = "As many {} as others of each data set, as the networks see them; a black frame: rightly not said."
+POOLED = "All folds together; each image is predicted by the network that was not trained on its fold."
+CUT = "{} is predicted from a probability of one half, as in the papers, not at the operating point."
+BINS = "Ten bins with equal numbers of images, with 95 % intervals (Wilson 1927)."
+SHOWN = "As many {} as others of each data set, as input to the networks; black frame: true negative."
 
 
 @dataclass(frozen=True, eq=False)
 class _PlottedPredictions:
-    """The answers of a row to a test set, and whether a network gave them."""
+    """The predictions of a row for a test set, and whether they are those of a network."""
 
     test_set: str
     predictions: OutOfFoldPredictions
@@ -394,20 +388,17 @@ class _PlottedPredictions:
 
     @property
     def varies(self) -> bool:
-        """Whether there is more than one answer, without which there is no curve."""
+        """Whether there are different predictions, which a curve needs."""
         return len(set(self.predictions.probability)) > 1
 
     @property
     def titled(self) -> OutOfFoldPredictions:
-        """With the test set in the title."""
+        """The predictions with the test set in the title."""
         return replace(self.predictions, title=f"{self.predictions.title}\non {self.test_set}")
 
 
 def draw_predictions(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
-    """Draw the figures of each table of classifiers.
-
-    In the order in which they are read.
-    """
+    """Draw the figures of each table of classifiers, in the order of the page."""
     pictures: list[ReportPicture] = []
     for name, table, rows in results_by_table(work.paper, found):
         shown = [_read_predictions(line) for line in table_lines(rows) if line.domains]
@@ -416,12 +407,12 @@ def draw_predictions(work: ReproductionContext, found: Sequence[RowResult]) -> l
 
 
 def _read_predictions(line: TableLine) -> _PlottedPredictions:
-    """Read the answers of a line of a table."""
+    """Read the predictions of a line of a table."""
     pooled, row = pool(line.result.images), line.result.row
     area = line.result.estimates.get("AUC")
-    said = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
-    answers = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.probability, said)
-    return _PlottedPredictions(", ".join(line.set_names), answers, row.file.answers == "network")
+    auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
+    predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.probability, auc)
+    return _PlottedPredictions(", ".join(line.set_names), predictions, row.file.answers == "network")
 
 
 def _draw_table(
@@ -438,13 +429,13 @@ def _draw_table(
     yield ReportPicture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
     if networks := [one.titled for one in shown if one.network and one.varies]:
         draw_reliability(networks, bins, name=target)
-        yield ReportPicture(f"What probabilities are worth: {table.title}", bins, BINS)
+        yield ReportPicture(f"Reliability diagrams: {table.title}", bins, BINS)
 
 
 def _draw_samples(
     work: ReproductionContext, name: str, table: PaperTable, rows: Sequence[RowResult]
 ) -> Iterable[ReportPicture]:
-    """Draw the answers of the networks of a table to a few images."""
+    """Draw the predictions of the networks of a table for a few images."""
     answers = {}
     for item in rows:
         folder = work.folder.row(item.row.name).pictures
@@ -456,17 +447,17 @@ def _draw_samples(
         path = work.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
         draw_samples(answers, sets, path)
-        yield ReportPicture(f"Sample answers: {table.title}", path, SHOWN.format(work.paper.file.positives))
+        yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(work.paper.file.positives))
 
 
 MEASURES = ("MAE, mm", "SD of the error, mm", "Pearson r", "mean difference, mm", "95 % limits, mm")
 COLUMNS = ("Row", "Images", "n", *MEASURES)
-DRAWN = "Told less measured. Beyond the height of a patch the deepest place is out of view."
+DRAWN = "Predicted minus measured. Beyond the height of a patch the deepest point is not visible."
 
 
 @dataclass(frozen=True, eq=False)
 class DepthPredictions:
-    """Depths of a row on a part of the images: told and measured, mm, float64 (image,), and the patient of each."""
+    """Depths of a row on a part of the images: predicted and measured, mm, float64 (image,), and patients."""
 
     title: str
     where: str
@@ -476,24 +467,18 @@ class DepthPredictions:
 
 
 def collect_depth_predictions(found: Sequence[RowResult]) -> Iterator[DepthPredictions]:
-    """Read the depths that rows tell.
-
-    One for each part of the images of a row that tells a depth where one was measured.
-    """
+    """Read the predicted depths of rows, for each part of the images with measured depths."""
     for item in found:
         for part in parts_of(item):
             known = [one for one in images_in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")]
             if len(known) >= MIN_CASES:
-                said, true = (np.array([float(one[name]) for one in known]) for name in ("depth_said", "depth_mm"))
+                predicted, true = (np.array([float(one[name]) for one in known]) for name in ("depth_said", "depth_mm"))
                 groups = [one["group"] for one in known]
-                yield DepthPredictions(item.row.file.title, PARTS.get(part, "all"), said, true, groups)
+                yield DepthPredictions(item.row.file.title, PARTS.get(part, "all"), predicted, true, groups)
 
 
 def depth_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
-    """Put what the rows tell of the depth beside the paper's figure.
-
-    None where no row tells a depth.
-    """
+    """Create the table of predicted depths with the paper's result; None if no row predicts a depth."""
     rows = [_row(one) for one in collect_depth_predictions(found)]
     known = paper.file.depth
     if not rows or known is None:
@@ -503,10 +488,7 @@ def depth_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
 
 
 def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPicture]:
-    """Draw told and measured depths of the last row that tells one.
-
-    None where no row tells a depth.
-    """
+    """Draw predicted and measured depths of the first row that predicts one."""
     rows = list(collect_depth_predictions(found))
     if not rows:
         return []
@@ -515,11 +497,11 @@ def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPictu
         f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in rows if one.title == rows[0].title
     }
     draw_depths(panels, path)
-    return [ReportPicture("Depth as the image tells it, and as it was measured", path, DRAWN)]
+    return [ReportPicture("Predicted and measured depth", path, DRAWN)]
 
 
 def _row(one: DepthPredictions) -> tuple[str, ...]:
-    """A line of the table."""
+    """Return a line of the depth table."""
     found, error = bland_altman(one.true_mm, one.predicted_mm), np.abs(one.predicted_mm - one.true_mm)
     mean_error = bootstrap_statistic(partial(_mean, error), one.groups, bounds=(0, np.inf))
     related = bootstrap_statistic(partial(_pearson, one.predicted_mm, one.true_mm), one.groups, bounds=(-1, 1))
@@ -535,7 +517,7 @@ def _row(one: DepthPredictions) -> tuple[str, ...]:
 
 
 def _format_estimate(estimate: Estimate) -> str:
-    """An estimate with its interval."""
+    """Format an estimate with its interval."""
     return f"{estimate.mean:.2f} ({estimate.format_interval('.2f')})"
 
 
@@ -545,7 +527,7 @@ def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
 
 
 def _pearson(first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Weighted correlation; NaN where one of the two is the same everywhere."""
+    """Weighted correlation; NaN if one of the two is constant."""
     one, other = first - _mean(first, weights), second - _mean(second, weights)
     together = np.sqrt((weights @ one**2) * (weights @ other**2))
     return float(weights @ (one * other) / together) if together > 0 else float("nan")

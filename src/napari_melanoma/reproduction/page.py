@@ -1,4 +1,4 @@
-"""The page of a reproduced paper: what the figures rest on, the tables, the pictures, and what one would do next."""
+"""The HTML page of a reproduced paper: data and methods, tables, figures, and next steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_melanoma.figures.page import png_uri, write_html
 if TYPE_CHECKING:
     from napari_melanoma.figures.page import ReportTable
 
-PATH_NOTE = "Files are named as seen from the folder of this page, data sets by their names alone."
+PATH_NOTE = "Paths are relative to the folder of this page; data sets are listed by name only."
 PAGE = """{% extends "page" %}
 {% block title %}{{ title }}{% endblock %}
 {% block width %}80rem{% endblock %}
@@ -34,7 +34,7 @@ td { font-variant-numeric: tabular-nums; }
 {% if picture.about %}<p class="quiet">{{ picture.about }}</p>
 {% endif %}
 {% endfor %}
-{% if steps %}<h2>What next</h2>
+{% if steps %}<h2>Next steps</h2>
 <p class="quiet">{{ seen }}</p>
 <ul>
 {% for step in steps %}<li>{{ step.said }}: <code>{{ step.command }}</code></li>
@@ -47,7 +47,7 @@ td { font-variant-numeric: tabular-nums; }
 
 @dataclass(frozen=True)
 class ReportPicture:
-    """A PNG with its title, and what is to be known to read it."""
+    """A PNG with its title and a note."""
 
     title: str
     path: Path
@@ -56,7 +56,7 @@ class ReportPicture:
 
 @dataclass(frozen=True)
 class NextStep:
-    """What one would do next, and the command that does it."""
+    """A recommended next step and its command."""
 
     said: str
     command: str
@@ -64,7 +64,7 @@ class NextStep:
 
 @dataclass(frozen=True)
 class ReproductionPage:
-    """What stands on the page, from top to bottom."""
+    """Content of the page, from top to bottom."""
 
     title: str
     about: Sequence[str]
@@ -74,7 +74,7 @@ class ReproductionPage:
 
 
 def write_page(page: ReproductionPage, path: Path) -> None:
-    """Write one HTML file that needs no other."""
+    """Write a self-contained HTML file."""
     values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": PATH_NOTE}
     values["tables"] = [table.to_html() for table in page.tables]
     values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]

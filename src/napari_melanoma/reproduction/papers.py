@@ -1,4 +1,4 @@
-"""The papers that can be reproduced: roles, tables, rows, and the kinds of rows."""
+"""The papers that can be reproduced: roles of data, tables, rows, and types of rows."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ SHARED = "paper.toml"
 
 
 def papers() -> tuple[str, ...]:
-    """List the papers that can be reproduced.
-
-    Such as ``("P2", "P4")``.
-    """
+    """List the papers that can be reproduced, such as ``("P2", "P4")``."""
     return tuple(sorted(item.name for item in RECIPES.iterdir() if item.is_dir() and (item / SHARED).is_file()))
 
 
@@ -55,9 +52,9 @@ def read_paper(name: str) -> Paper:
 
 
 def paper_of_recipe(path: Path) -> tuple[str, str] | None:
-    """Find out whether a file is one of a paper's, which only look like recipes.
+    """Return the paper and row (or grid) of a file of a paper, which is not a complete recipe.
 
-    Returns the paper, and its row or grid; an empty name for what all its rows share. None for any other file.
+    The row is empty for the file that all rows share; None for any other file.
     """
     try:
         values = read_toml_table(path)
@@ -74,7 +71,7 @@ def paper_of_recipe(path: Path) -> tuple[str, str] | None:
 
 
 def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
-    """Make the row of a file, or the rows of its grid."""
+    """Create the row of a file, or the rows of its grid."""
     own = paper.of.get(file.kind, KindValues())
     full = _with_options(_with_options(paper.recipe, own.recipe), file.recipe)
     small = reduce(_with_options, (paper.small, own.small, file.small), full)
@@ -96,7 +93,7 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
 
 
 def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values of a grid, by their dotted names, over others."""
+    """Set values of a grid by their dotted names."""
     for key, value in grid.items():
         inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
         values = _with_options(values, inside)
@@ -104,7 +101,7 @@ def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[s
 
 
 def _with_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values over others, a network's options one by one: another width leaves the dropout as it is."""
+    """Overlay values; options of a network are merged individually."""
     options = {**values.get("model", {}).get("options", {}), **more.get("model", {}).get("options", {})}
     return overlay_values(overlay_values(values, more), {"model": {"options": options}})
 
@@ -113,32 +110,32 @@ Budget = Literal["small", "full"]
 
 
 def _as_tuple(value: object) -> object:
-    """Take a single name for a list of one."""
+    """Convert a single name to a tuple."""
     return (value,) if isinstance(value, str) else value
 
 
 class Role(Config):
-    """A kind of data that a paper's experiments need."""
+    """A type of data that a paper's experiments need."""
 
     title: str = Field(description="in words, such as 'macroscopic photographs'")
     modality: Literal["dermoscopic", "macroscopic", "tbp_tile", "wsi"] = Field(
-        description="of its images where they do not say it"
+        description="of images without this information"
     )
-    sources: tuple[str, ...] = Field(description="the sets that the paper used, as data/sources names them")
-    others: tuple[str, ...] = Field((), description="further sets that can stand in")
-    used: str = Field(description="what the paper used, with its numbers of images")
+    sources: tuple[str, ...] = Field(description="the data sets of the paper, as named in data/sources")
+    others: tuple[str, ...] = Field((), description="further data sets that can be used instead")
+    used: str = Field(description="the data of the paper, with numbers of images")
     untouched: bool = Field(
         False,
-        description="whether images are kept from all folds, and judged once by the networks of all folds together: "
-        "those of its split test, or else of a fifth of the patients",
+        description="whether images are excluded from all folds and evaluated once by the networks of all folds: those "
+        "of its split test, or else of a fifth of the patients",
     )
     control_of: str | None = Field(
-        None, description="a role whose images it takes, with their answers dealt out anew among the patients"
+        None, description="a role whose images it uses, with labels permuted among the patients"
     )
 
 
 class PhantomCohort(Config):
-    """The phantom cohort that stands in where a user names no data."""
+    """The phantom cohort that is used if no data are given."""
 
     role: str
     patients: int = Field(gt=0)
@@ -150,19 +147,19 @@ class PaperTable(Config):
     """A table of a paper."""
 
     title: str
-    metrics: tuple[str, ...] = Field(description="its columns, by the names that the kind of its rows has for them")
-    drawn: bool = Field(True, description="whether its rows stand in the figure of the metric against size")
-    minutes: float = Field(0, ge=0, description="that the small budget has for its cross-validated rows")
-    note: str = Field("", description="what is to be known to read it")
+    metrics: tuple[str, ...] = Field(description="its columns, as named by the type of its rows")
+    drawn: bool = Field(True, description="whether its rows are shown in the figure of the metric against size")
+    minutes: float = Field(0, ge=0, description="of the small budget for its cross-validated rows")
+    note: str = Field("", description="note on the table")
 
 
 class Claim(Config):
-    """What a paper's text says of a row, to be held against its own table and against ours."""
+    """A claim in a paper's text, to be compared with its own table and with our results."""
 
-    said: str = Field(description="the claim in our words")
+    said: str = Field(description="the claim, reworded")
     row: str
-    over: tuple[str, ...] = Field(min_length=1, description="the rows that it is said to be better than")
-    metrics: tuple[str, ...] = Field(min_length=1, description="in which it is said to be better")
+    over: tuple[str, ...] = Field(min_length=1, description="the rows that it is claimed to outperform")
+    metrics: tuple[str, ...] = Field(min_length=1, description="metrics of the claim")
 
 
 class PaperBars(Config):
@@ -174,7 +171,7 @@ class PaperBars(Config):
 
 
 class PaperDepth(Config):
-    """How well a paper's module tells the depth."""
+    """Accuracy of the depth module of a paper."""
 
     title: str
     mae_mm: float
@@ -183,21 +180,21 @@ class PaperDepth(Config):
 
 
 class InitialWeights(Config):
-    """Weights that a paper starts from and that a user may have as a file."""
+    """Initial weights of a paper that a user can provide as a file."""
 
     title: str
     where: str = Field(description="where to get the file")
 
 
 class KindValues(Config):
-    """What all rows of a kind share beyond what all rows of the paper do."""
+    """Values that all rows of a type share."""
 
     recipe: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
 
 
 class PaperFile(Config):
-    """``paper.toml``: what all rows of a paper share."""
+    """``paper.toml``: values that all rows of a paper share."""
 
     title: str
     reference: str
@@ -207,61 +204,66 @@ class PaperFile(Config):
     claims: tuple[Claim, ...] = ()
     bars: PaperBars | None = None
     depth: PaperDepth | None = None
-    folds: int = Field(5, ge=2, le=20, description="of rows that are cross-validated")
-    target: str = Field("melanoma", description="column of the table that holds the answer of rows of classification")
-    positives: str = Field("melanomas", description="what the images of the positive class are, in the plural")
-    phantom: PhantomCohort | None = Field(None, description="drawn where no data are named; none: data are needed")
-    chosen_by: str = Field("DI", description="the metric that is drawn against size")
-    note: str = Field("", description="what stands below the tables")
-    later: str = Field("", description="experiments of the paper that have no rows here")
-    recipe: dict[str, Any] = Field(default_factory=dict, description="values of every row's recipe")
-    small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes in every row")
-    of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(default_factory=dict, description="the same, of a kind")
+    folds: int = Field(5, ge=2, le=20, description="of cross-validated rows")
+    target: str = Field("melanoma", description="column of the table that contains the class, for classification rows")
+    positives: str = Field("melanomas", description="name of the positive class, in the plural")
+    phantom: PhantomCohort | None = Field(None, description="generated if no data are given; none: data are required")
+    chosen_by: str = Field("DI", description="the metric in the figure against size")
+    note: str = Field("", description="note below the tables")
+    later: str = Field("", description="experiments of the paper that are not included")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="values of the recipes of all rows")
+    small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget in all rows")
+    of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(
+        default_factory=dict, description="the same, for a type of rows"
+    )
 
 
 class RowFile(Config):
     """The file of a row, or of a grid of rows."""
 
-    title: str = Field(description="of the row; a grid's may name its values in braces")
-    kind: Annotated[str, OneOf(kinds)] = Field("segmentation", description="how it is judged, and by which figures")
-    order: int = Field(0, description="rows stand and run in this order")
-    table: str | None = Field(None, description="the table it is a row of; none: a grid, which runs when it is named")
-    learn: str | None = Field(None, description="role that is learnt from; none: another row's model is taken")
-    learn_also: tuple[str, ...] = Field((), description="roles that are learnt from together with it")
-    unlabelled: tuple[str, ...] = Field((), description="roles whose photographs are seen without their answers")
-    judged: str = Field(description="role whose held-out images judge it")
-    judged_also: tuple[str, ...] = Field((), description="further roles that judge it, each alone and all together")
+    title: str = Field(description="of the row; that of a grid may contain its values in braces")
+    kind: Annotated[str, OneOf(kinds)] = Field("segmentation", description="type of evaluation and metrics")
+    order: int = Field(0, description="order of rows in tables and runs")
+    table: str | None = Field(None, description="the table of the row; none: a grid, which runs if it is selected")
+    learn: str | None = Field(None, description="role of the training data; none: the model of another row is used")
+    learn_also: tuple[str, ...] = Field((), description="further roles of training data")
+    unlabelled: tuple[str, ...] = Field((), description="roles whose photographs are used without labels")
+    judged: str = Field(description="role of the test images")
+    judged_also: tuple[str, ...] = Field(
+        (), description="further roles of test images, evaluated separately and together"
+    )
     answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic"] = Field(
         "network",
-        description="where a classifier's answers come from; prevalence: the share of its data set; tabular: gradient "
-        "boosting of the table alone; logistic: logistic regression of the table alone",
+        description="source of the predictions of a classifier; prevalence: share of its data set; tabular: gradient "
+        "boosting on the table alone; logistic: logistic regression on the table alone",
     )
     masks: Literal["reference", "predicted"] = Field(
-        "reference", description="where a classifier's regions of interest come from when it is judged"
+        "reference", description="source of the regions of interest in the evaluation of a classifier"
     )
-    model_of: str | None = Field(None, description="the row whose model is judged, without learning anything")
+    model_of: str | None = Field(None, description="the row whose model is evaluated, without training")
     against: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
-        (), description="the row that it is compared with, image by image, or several"
+        (), description="the row or rows that it is compared with, paired by image"
     )
-    start_of: str | None = Field(None, description="the row whose model it starts from")
-    refine: bool = Field(False, description="of the mask keep the largest part, filled, as P2 does")
+    start_of: str | None = Field(None, description="the row whose model is used as start")
+    refine: bool = Field(False, description="keep only the largest region of a mask, filled, as in P2")
     paper: dict[str, dict[str, float]] = Field(
-        default_factory=dict, description="the paper's figures in per cent by set, T as it is; '' where it is one"
+        default_factory=dict,
+        description="results of the paper in per cent by data set, T unchanged; '' for a single one",
     )
     parameters: float | None = Field(None, description="parameters of the paper's network")
     recipe: dict[str, Any] = Field(default_factory=dict)
-    small: dict[str, Any] = Field(default_factory=dict, description="what the small budget changes")
+    small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="dotted name in the recipe to values")
     grid_small: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="the same for the small budget")
 
     @property
     def learns(self) -> tuple[str, ...]:
-        """All roles that are learnt from."""
+        """All roles of training data."""
         return (self.learn, *self.learn_also) if self.learn else ()
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """All roles that judge it."""
+        """All roles of test images."""
         return (self.judged, *self.judged_also)
 
     @property
@@ -271,13 +273,13 @@ class RowFile(Config):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Rows whose models it cannot do without; the one that it is compared with is none of them."""
+        """Rows whose models it needs, without those that it is compared with."""
         return tuple(name for name in (self.model_of, self.start_of) if name)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row to reproduce; ``values`` are those of its recipe under either budget, as TOML has them, without data."""
+    """One row to reproduce; ``values`` are those of its recipe for both budgets, without data."""
 
     name: str
     file: RowFile
@@ -286,11 +288,11 @@ class Row:
 
     @property
     def kind(self) -> RowKind:
-        """How it is judged, and by which figures."""
+        """Its type of evaluation and metrics."""
         return kinds()[self.file.kind]
 
     def recipe(self, budget: Budget, **more: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
-        """Complete its recipe."""
+        """Return its complete recipe."""
         about = {"name": self.name, "title": self.file.title}
         return TrainRecipe.parse(
             overlay_values(overlay_values(about, self.values[budget]), more), f"the row '{self.name}'"
@@ -299,7 +301,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper and its rows by name, in its order: those of its tables, and those of the grids behind them."""
+    """A paper and its rows by name: those of its tables, then those of its grids."""
 
     name: str
     file: PaperFile
@@ -307,34 +309,31 @@ class Paper:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Rows of the tables, the grids, and the tables: what a user may name."""
+        """Names that a user may select: rows of the tables, grids, and tables."""
         tables = (row.name for row in self.rows.values() if row.file.table)
         grids = (row.grid for row in self.rows.values() if row.grid)
         return tuple(dict.fromkeys([*tables, *grids, *self.file.tables]))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The figures of all its kinds of rows."""
+        """The metrics of all its types of rows."""
         return tuple(dict.fromkeys(metric for row in self.rows.values() for metric in row.kind.metrics))
 
     def select(self, names: Sequence[str]) -> tuple[Row, ...]:
-        """Find rows by their names or that of their grid or table, with those that they need or are compared with.
-
-        In the order of the paper.
-        """
+        """Select rows by name, grid or table, with those that they need or are compared with, in the paper's order."""
         if unknown := [name for name in names if name not in self.rows and name not in self.named]:
             raise ConfigError(f"{self.name} has no row or grid '{unknown[0]}' (known: {', '.join(self.named)}).")
         rows = self.rows.values()
         pending = [
             row for row in rows if ({row.name, row.grid, row.file.table} & {*names} if names else row.file.table)
         ]
-        wanted: set[str] = set()
+        selected: set[str] = set()
         while pending:
             row = pending.pop()
-            wanted.add(row.name)
+            selected.add(row.name)
             others = (*row.file.needs, *row.file.against)
-            pending += [self.rows[name] for name in others if name not in wanted]
-        return tuple(row for row in rows if row.name in wanted)
+            pending += [self.rows[name] for name in others if name not in selected]
+        return tuple(row for row in rows if row.name in selected)
 
 
 Image = Mapping[str, str]  # a row of ``per_image.csv``
@@ -342,7 +341,7 @@ Image = Mapping[str, str]  # a row of ``per_image.csv``
 
 @dataclass(frozen=True)
 class ImageMeasurement:
-    """How a model did on an image: columns of ``per_image.csv``, and what gives the photograph and draws the answer."""
+    """Results for an image: columns of ``per_image.csv``, and functions that return photograph and picture."""
 
     figures: Mapping[str, object]
     photograph: Callable[[], NDArray[np.uint8]]
@@ -351,7 +350,7 @@ class ImageMeasurement:
 
 @dataclass(frozen=True)
 class RowSubject:
-    """What is judged."""
+    """The model and the data of an evaluation."""
 
     row: Row
     bundle: BundleInfo | None
@@ -362,10 +361,7 @@ class RowSubject:
 
 @dataclass(frozen=True)
 class RowKind:
-    """A kind of rows.
-
-    ``estimates``: metric to its estimate, 0 to 1, from images.
-    """
+    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images."""
 
     name: str
     metrics: tuple[str, ...]
@@ -378,10 +374,7 @@ class RowKind:
 
 @cache
 def kinds() -> dict[str, RowKind]:
-    """List the kinds of rows.
-
-    By name, in alphabetical order.
-    """
+    """Return the types of rows by name, in alphabetical order."""
     from napari_melanoma.reproduction import kinds as members
 
     found = {module.KIND.name: module.KIND for module in import_submodules(members.__name__, members.__path__, "KIND")}

@@ -16,42 +16,42 @@ from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 
 
 class PlannedRow(Config):
-    """A row as it will run."""
+    """A row with its planned training."""
 
     name: str
-    steps: int | None = Field(None, description="of the optimiser in an epoch; none: unknown, or nothing is learnt")
-    epochs: int | None = Field(None, description="none: the recipe's own, or nothing is learnt")
-    fixed_s: float | None = Field(None, description="estimated, whatever the epochs")
-    epoch_s: float | None = Field(None, description="estimated, of every epoch")
-    image_ms: float | None = Field(None, description="of learning from an image, as measured")
-    threads: int | None = Field(None, description="with which the network is quickest; none: torch's own choice")
-    waits: bool = Field(False, description="whether it runs only where the other rows leave time")
+    steps: int | None = Field(None, description="of the optimizer per epoch; none: unknown, or no training")
+    epochs: int | None = Field(None, description="none: those of the recipe, or no training")
+    fixed_s: float | None = Field(None, description="estimated, independent of the epochs")
+    epoch_s: float | None = Field(None, description="estimated, per epoch")
+    image_ms: float | None = Field(None, description="measured training time per image")
+    threads: int | None = Field(None, description="fastest number of threads; none: chosen by torch")
+    waits: bool = Field(False, description="whether it runs only if the other rows leave time")
     parameters: int | None = Field(None, description="of the network that is trained")
     whole_parameters: int | None = Field(None, description="of the network that the full budget trains")
 
     @property
     def seconds(self) -> float | None:
-        """Estimated time; None where nothing was measured."""
+        """Estimated time; None if it was not measured."""
         if self.fixed_s is None or self.epoch_s is None:
             return None
         return self.fixed_s + self.epoch_s * (self.epochs or 0)
 
 
 class ReproductionPlan(Config):
-    """What a reproduction does, for as long as its folder exists."""
+    """The plan of a reproduction, which does not change as long as its folder exists."""
 
     format_version: int = 1
     paper: str
     budget: Budget
     minutes: float | None = None
-    planning_s: float = Field(0.0, description="that measuring and looking at the images took")
-    images: int | None = Field(None, description="images to learn from in each role at most; none: all")
+    planning_s: float = Field(0.0, description="used for planning: measurements and reading images")
+    images: int | None = Field(None, description="maximum number of training images per role; none: all")
     data: dict[str, tuple[str, ...]] = Field(description="role to folders")
     weights: dict[str, str] = Field(default_factory=dict)
     rows: tuple[PlannedRow, ...] = ()
-    left_out: dict[str, str] = Field(default_factory=dict, description="rows that cannot run, and why")
+    left_out: dict[str, str] = Field(default_factory=dict, description="rows that cannot run, with reasons")
     notices: tuple[str, ...] = ()
-    late: tuple[str, ...] = Field((), description="what there may be no time for")
+    late: tuple[str, ...] = Field((), description="rows for which there may be no time")
 
     @property
     def folders(self) -> dict[str, tuple[Path, ...]]:
@@ -59,14 +59,14 @@ class ReproductionPlan(Config):
         return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
 
     def folders_of(self, paper: Paper, *, crossed: bool) -> dict[str, tuple[Path, ...]]:
-        """Name the data sets of the rows that are cross-validated, or of the others."""
+        """Return the data sets of the cross-validated rows, or of the others."""
         rows = [paper.rows[name] for name in (*self.by_name, *self.left_out)]
         roles = {role for row in rows if row.kind.crossed == crossed for role in row.file.roles}
         return {role: folders for role, folders in self.folders.items() if role in roles}
 
     @property
     def seconds(self) -> float | None:
-        """Estimated time of all rows that need not wait; None where nothing was measured."""
+        """Estimated time of all rows that do not wait; None if it was not measured."""
         known = [row.seconds for row in self.rows if not row.waits]
         return None if None in known else sum(seconds or 0.0 for seconds in known)
 
@@ -76,9 +76,9 @@ class ReproductionPlan(Config):
         return {row.name: row for row in self.rows}
 
     def ordered_rows(self, paper: Paper) -> list[PlannedRow]:
-        """Put rows in the order in which they run.
+        """Return the rows in the order in which they run: that of the paper, then waiting ones, the fastest first.
 
-        In the paper's order, and after them those that wait, the quickest first; none before one that it needs.
+        Each row comes after those that it needs.
         """
         waiting = {row.name: row for row in self.rows if row.waits}
 
@@ -90,7 +90,7 @@ class ReproductionPlan(Config):
 
     @property
     def sentence(self) -> str:
-        """What it rests on, and how long it may take."""
+        """Summary of rows, data and estimated time."""
         data = ", ".join(f"{role}={folder}" for role, folders in self.data.items() for folder in folders)
         weights = "".join(f", weights {name}={file}" for name, file in self.weights.items())
         epochs = sorted({row.epochs for row in self.rows if row.epochs})
@@ -112,7 +112,7 @@ class ReproductionFolder:
 
     @property
     def plan(self) -> Path:
-        """What it does."""
+        """The plan."""
         return self.out / "reproduction.json"
 
     @property
@@ -127,19 +127,16 @@ class ReproductionFolder:
 
     @property
     def figures(self) -> Path:
-        """Pictures."""
+        """The figures."""
         return self.out / "figures"
 
     @property
     def photographs(self) -> Path:
-        """The few images on which the answers of all rows are shown, small."""
+        """Thumbnails of the images for which predictions are shown."""
         return self.figures / "photographs"
 
     def row(self, name: str) -> RowFolder:
-        """Name the files of a row.
-
-        Whether they are there or not.
-        """
+        """Return the paths of a row, whether they exist or not."""
         return RowFolder(self.out, name)
 
 
@@ -157,19 +154,16 @@ class RowFolder:
 
     @property
     def run(self) -> RunFolder:
-        """Of its training."""
+        """The run folder of its training."""
         return RunFolder(self.out / "rows" / self.name)
 
     def fold(self, number: int) -> FoldFolder:
-        """Name the files of a fold of a cross-validated row.
-
-        Whether they are there or not.
-        """
+        """Return the paths of a fold, whether they exist or not."""
         return FoldFolder(self, number)
 
     @property
     def runs(self) -> tuple[RunFolder, ...]:
-        """Of its training or, of a cross-validated row, of the training of each fold that has begun."""
+        """The run folders of its training, or of the folds that have begun."""
         if self.run.config.exists():
             return (self.run,)
         found = (RunFolder(path.parent) for path in sorted(self.run.path.glob("fold-*/config.toml")))
@@ -182,27 +176,27 @@ class RowFolder:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether its model is there."""
+        """Whether its model exists."""
         return (self.run.bundle / CONFIG).is_file()
 
     @property
     def judged(self) -> Path:
-        """How it was judged; complete where it exists."""
+        """The results of its evaluation; complete if it exists."""
         return self.out / "judged" / self.name
 
     @property
     def per_image(self) -> Path:
-        """What each image gave."""
+        """Results of each image."""
         return self.judged / PER_IMAGE
 
     @property
     def judgement(self) -> Path:
-        """What holds for all images."""
+        """Results that apply to all images."""
         return self.judged / JUDGEMENT
 
     @property
     def pictures(self) -> Path:
-        """Its answers on a few images."""
+        """Pictures of its predictions on a few images."""
         return self.judged / PICTURES
 
 
@@ -215,18 +209,18 @@ class FoldFolder:
 
     @property
     def run(self) -> RunFolder:
-        """Of its training."""
+        """The run folder of its training."""
         return RunFolder(self.row.run.path / f"fold-{self.number}")
 
     @property
     def recipe(self) -> Path:
-        """Its complete recipe; the first stands for the row."""
+        """Its complete recipe; that of the first fold is used as recipe of the row."""
         whole = self.row.recipe
         return whole if self.number == 1 else whole.with_stem(f"{whole.stem}-fold-{self.number}")
 
     @property
     def judged(self) -> Path:
-        """What its network answered to the images that it had not seen; complete where it exists."""
+        """Predictions of its network on the test images; complete if it exists."""
         return self.row.run.path / f"judged-{self.number}"
 
     @property
@@ -236,13 +230,13 @@ class FoldFolder:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether its model is there."""
+        """Whether its model exists."""
         return (self.run.bundle / CONFIG).is_file()
 
 
 @dataclass(frozen=True)
 class ReproductionContext:
-    """A reproduction at work: what is reproduced and how, the images of each role, and where it writes.
+    """A running reproduction: paper, plan, images of each role, and output folder.
 
     ``data`` are the roles of rows with one split, ``crossed`` those of rows that are cross-validated.
     """

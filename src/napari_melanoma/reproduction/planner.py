@@ -1,4 +1,4 @@
-"""Make the plan: which rows can run, and for how long each may train."""
+"""Plan a reproduction: which rows can run, and for how long each may train."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari_melanoma.training.batch_size import StepCost
     from napari_melanoma.training.recipe import TrainRecipe
 
-CACHED_SHARE = 0.08  # of a step, where what the encoder saw is remembered
-CROSSED_SHARE = 0.5  # of the time, at most, where there are rows that all learn for as many steps as fit
+CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
+CROSSED_SHARE = 0.5  # maximum share of the time if there are also rows with one split
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ReproductionImages:
 
     @property
     def count(self) -> int:
-        """How many images are decoded at least once."""
+        """Number of images that are decoded at least once."""
         whole = sum(each.learn + each.judged for each in self.split.values())
         return whole + sum(each.images for each in self.crossed.values())
 
@@ -41,10 +41,7 @@ class ReproductionImages:
 def complete_plan(
     draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
 ) -> ReproductionPlan:
-    """Settle what a reproduction does.
-
-    With the rows that can run; those that cannot stand in ``left_out``.
-    """
+    """Complete a plan with the rows that can run; the others are listed in ``left_out``."""
     began, size = time.monotonic(), None
     candidates, left_out = _candidates(draft, rows, data, run)
     more: dict[str, Any] = {}
@@ -61,7 +58,7 @@ def complete_plan(
 def _candidates(
     draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Find the rows that can run, and say why others cannot."""
+    """Find the rows that can run, and the reasons why others cannot."""
     found, left_out = list[RowCandidate](), dict[str, str]()
     for row in rows:
         run.check()
@@ -76,7 +73,7 @@ def _candidates(
 
 
 def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
-    """Say that a row of a grid starts from weights that the user has not named."""
+    """Return the reason if a row of a grid starts from weights that the user has not provided."""
     start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
     if not row.grid or start not in known or start in draft.weights:
         return None
@@ -84,13 +81,13 @@ def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
 
 
 def _without_row(row: Row, left_out: Mapping[str, str]) -> str | None:
-    """Say that a row needs one that cannot run."""
+    """Return the reason if a row needs one that cannot run."""
     without = [name for name in row.file.needs if name in left_out]
     return f"needs the row '{without[0]}', which cannot run" if without else None
 
 
 def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> RowCandidate:
-    """Count the images of a row, and complete its recipe; one without parameters does not learn."""
+    """Count the images of a row and complete its recipe; a network without parameters is not trained."""
     from napari_melanoma.models.zoo import count_parameters
 
     if row.kind.crossed:
@@ -106,12 +103,12 @@ def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> R
 
 
 def _tuning(row: Row, learn: int) -> int:
-    """Count the images that steer the learning."""
+    """Count the images of the validation set."""
     return max(1, round(row.values["full"].get("data", {}).get("tuning_fraction", 0.1) * learn))
 
 
 def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
-    """Count the images of a fold of a row, and complete its recipe; what answers without a network does not learn."""
+    """Count the images of a fold of a row and complete its recipe; rows without a network are not trained."""
     from napari_melanoma.training.tasks.task import has_constant_inputs
 
     file, folds = row.file, read_paper(draft.paper).file.folds
@@ -123,7 +120,7 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
-    looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # at each image once, mirrored too, in all folds
+    looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # each image once, also flipped, in all folds
     times = CACHED_SHARE + looks if has_constant_inputs(recipe) else 1.0 + beside
     return RowCandidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
@@ -131,7 +128,7 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
 def _measure_candidates(
     candidates: Sequence[RowCandidate], seconds: float, run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Measure all rows that learn, and leave out those that cannot be measured, with those that need them."""
+    """Measure all trained rows; leave out those that cannot be measured, and those that need them."""
     paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
     for one in candidates:
         if why := _without_row(one.row, faults):
@@ -140,7 +137,7 @@ def _measure_candidates(
 
 
 def _choose_budget(candidates: Sequence[RowCandidate], minutes: float, spent: float) -> tuple[BudgetSize, list[str]]:
-    """Choose how much every row learns, and say which there is no time for; refuse where there is for none."""
+    """Choose the amount of training, and the rows for which there is no time; an error if there is none for any."""
     seconds = SHARE * 60 * minutes - TABLES_S - spent
     crossed = [one for one in candidates if one.folds]
     candidates = [one for one in candidates if not one.folds]
@@ -153,7 +150,7 @@ def _choose_budget(candidates: Sequence[RowCandidate], minutes: float, spent: fl
         return size, notices
     whole = math.ceil((sum(one.seconds for one in crossed) + TABLES_S + spent) / SHARE / 60)
     notice = (
-        f"Not all cross-validated rows fit into the time: {', '.join(late)} wait for time that the others leave. All "
+        f"Not all cross-validated rows fit into the time: {', '.join(late)} run only if the others leave time. All "
         f"of them need about {whole} min on this machine."
     )
     return replace(size, waiting=(*size.waiting, *late)), [*notices, notice]
@@ -162,26 +159,26 @@ def _choose_budget(candidates: Sequence[RowCandidate], minutes: float, spent: fl
 def _choose_split_budget(
     candidates: Sequence[RowCandidate], minutes: float, seconds: float, spent: float
 ) -> tuple[BudgetSize, list[str]]:
-    """Do so for the rows with one split, which all learn for as many steps."""
+    """Choose the same number of steps for all rows with one split."""
     size = choose_size(candidates, seconds)
     if size and not size.waiting:
         return size, []
     needed, least = needed_minutes(candidates, spent), MIN_STEPS
     if size is None:
         raise RunError(
-            f"in {minutes:g} min no row can learn anything: each needs {least} steps at least. All of them need "
+            f"{minutes:g} min are too short for any row: each needs at least {least} steps. All of them need "
             f"about {needed} min on this machine: --minutes {needed}, or fewer --rows."
         )
     notice = (
-        f"Not all rows can learn for {least} steps in {minutes:g} min: {', '.join(size.waiting)} "
-        f"{'waits' if len(size.waiting) == 1 else 'wait'} for time that the others leave. All rows need about "
+        f"Not all rows can be trained for {least} steps in {minutes:g} min: {', '.join(size.waiting)} "
+        f"{'runs' if len(size.waiting) == 1 else 'run'} only if the others leave time. All rows need about "
         f"{needed} min on this machine: --minutes {needed}."
     )
     return size, [notice]
 
 
 def _plan_row(candidate: RowCandidate, size: BudgetSize | None) -> PlannedRow:
-    """Write down how a row will run."""
+    """Plan the training of a row."""
     from napari_melanoma.models.zoo import count_parameters
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
@@ -201,13 +198,13 @@ def _plan_row(candidate: RowCandidate, size: BudgetSize | None) -> PlannedRow:
     return PlannedRow(**about)
 
 
-ROUNDS = 3  # over all networks, so that the measurements of one lie apart
-ROUNDS_SHARE = 0.03  # of the time there is: no further round begins after it
+ROUNDS = 3  # over all networks, so that the measurements of each are spread in time
+ROUNDS_SHARE = 0.03  # of the available time: no further round starts after it
 
 
 @dataclass(frozen=True)
 class TrainingPace:
-    """What a step of so many images costs at its quickest, and with how many threads (None: on a graphics card)."""
+    """Minimum time of a training step with a number of images, and the number of threads (None: on a GPU)."""
 
     cost: StepCost
     images: int
@@ -217,9 +214,9 @@ class TrainingPace:
 def measure_paces(
     recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
 ) -> tuple[dict[str, TrainingPace], dict[str, str]]:
-    """Measure each distinct network several times, with one thread and with all, and keep the quickest of each.
+    """Measure each distinct network several times, with one thread and with all, and keep the fastest.
 
-    Small steps are often quicker with one thread: the others wait for each other, above all beside other work.
+    Small steps are often faster with one thread, especially if other programs are running.
     """
     keys = {name: _key(recipe) for name, recipe in recipes.items()}
     distinct = {keys[name]: recipe for name, recipe in recipes.items()}
@@ -240,7 +237,7 @@ def measure_paces(
 
 @contextmanager
 def use_threads(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads for a while."""
+    """Limit torch to a number of threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -253,13 +250,13 @@ def use_threads(threads: int | None) -> Iterator[None]:
 
 
 def _key(recipe: TrainRecipe) -> str:
-    """Tell recipes apart whose steps may cost different times."""
+    """Identify recipes whose steps may take different times."""
     parts = {"model", "loss", "optimiser", "augmentation", "batch_size", "precision", "device"}
     return recipe.model_dump_json(include=parts)
 
 
 def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
-    """Measure a network with one thread and with all, and keep what is quicker than before."""
+    """Measure a network with one thread and with all, and keep the minimum times."""
     import torch
 
     from napari_melanoma.training.batch_size import measure_step
@@ -275,49 +272,46 @@ def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
 
 
 def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
-    """Choose the threads with which a step is quickest."""
-    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers name it
+    """Choose the fastest number of threads."""
+    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers set it
     threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
     return TrainingPace(found[threads], images, threads)
 
 
 # Measured on two cores: what a row costs besides its steps.
-START_S = 6.0  # network, optimiser, threshold, bundle
+START_S = 6.0  # network, optimizer, threshold, bundle
 JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
-ENCODE_S = 0.02  # decoding an image for the first row that learns from it
+ENCODE_S = 0.02  # decoding an image for the first row that is trained on it
 TABLES_S = 20.0  # figures and tables at the end
-SHARE = 0.75  # of the time is planned; a step beside other work takes longer than the one that was measured
+SHARE = 0.75  # of the time is planned, since steps take longer if other programs are running
 # With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
 MIN_STEPS = 300
-MIN_EPOCHS = 4  # with fewer there is no choice of the best one; rather fewer images
+MIN_EPOCHS = 4  # needed to choose the best epoch; rather use fewer images
 IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
 
 
 @dataclass(frozen=True)
 class RowCost:
-    """Seconds of a row: once, for every epoch, and how many steps an epoch has (0: nothing is learnt)."""
+    """Seconds of a row: fixed, per epoch, and the number of steps per epoch (0: no training)."""
 
     fixed: float
     epoch: float
     steps: int
 
     def epochs(self, steps: int) -> int:
-        """Say in how many whole epochs there are so many steps.
-
-        At least 1 where anything is learnt.
-        """
+        """Return the number of whole epochs for a number of steps, at least 1 if the row is trained."""
         return max(1, math.ceil(steps / self.steps)) if self.steps else 0
 
     def seconds(self, steps: int) -> float:
-        """Sum it up."""
+        """Return the total time for a number of steps."""
         return self.fixed + self.epoch * self.epochs(steps)
 
 
 @dataclass(frozen=True)
 class RowCandidate:
-    """A row that can run: images that judge it; where it learns, those for that, its recipe, and its measured pace.
+    """A row that can run: number of test images and, if it is trained, of training images, recipe and measured time.
 
-    Of a row that is cross-validated these are the images of one fold.
+    For a cross-validated row these are the images of one fold.
     """
 
     row: Row
@@ -326,14 +320,11 @@ class RowCandidate:
     tuning: int = 0
     recipe: TrainRecipe | None = None
     pace: TrainingPace | None = None
-    folds: int = 0  # of a cross-validation: each learns and is judged by itself, for the epochs of the recipe
-    times: float = 1.0  # what a step costs against one that only learns from the answers of its images
+    folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
+    times: float = 1.0  # cost of a step relative to one with labeled images only
 
     def cost(self, images: int | None) -> RowCost:
-        """Say what it costs.
-
-        In seconds.
-        """
+        """Return the time of the row for a maximum number of images."""
         if self.pace is None:
             return RowCost(
                 self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0
@@ -352,14 +343,14 @@ class RowCandidate:
 
     @property
     def seconds(self) -> float:
-        """Of a cross-validated row, with the epochs of its recipe."""
+        """Time of a cross-validated row, with the epochs of its recipe."""
         cost = self.cost(None)
         return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
 
 
 @dataclass(frozen=True)
 class BudgetSize:
-    """How much every row learns: steps of the optimiser, a most of images (None: all), and rows that have to wait."""
+    """Training of every row: optimizer steps, maximum number of images (None: all), and rows that wait."""
 
     steps: int
     images: int | None
@@ -367,9 +358,9 @@ class BudgetSize:
 
 
 def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSize | None:
-    """Choose steps, a most of images where the epochs would be too few, and the rows that there is no time for.
+    """Choose the steps, a limit of images if there would be too few epochs, and the rows that wait.
 
-    Returns the same for every row; None where not even the quickest row can learn anything in that time.
+    The same for every row; None if the time is too short even for the fastest row.
     """
     waiting: set[str] = set()
     while True:
@@ -385,16 +376,13 @@ def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSiz
             if steps >= MIN_STEPS and (fewest >= MIN_EPOCHS or images == IMAGE_LIMITS[-1]):
                 return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
         waiting.add(max(reversed(learning), key=lambda one: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS)).row.name)
-        for one in going:  # no row stands before one that it needs
+        for one in going:  # rows that need a waiting row wait as well
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
 
 
 def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
-    """Choose the cross-validated rows that there is no time for: the costliest, and those that need them.
-
-    Returns their names, in the paper's order.
-    """
+    """Choose the cross-validated rows that wait: the slowest, and those that need them; in the paper's order."""
     waiting: set[str] = set()
     while True:
         going = [one for one in candidates if one.row.name not in waiting]
@@ -407,18 +395,12 @@ def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[st
 
 
 def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
-    """Find how many steps all rows can learn for in a time.
-
-    Returns the same for every row; 0 where not one fits.
-    """
+    """Return the number of steps for which all rows can be trained in a time; 0 if none."""
     whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
     return max(0, whole - 1)
 
 
 def needed_minutes(candidates: Iterable[RowCandidate], spent: float) -> int:
-    """Say in which time all rows learn as much as they must.
-
-    ``spent``: seconds that have gone. Minutes.
-    """
+    """Return the minutes that all rows need for the minimum training; ``spent``: seconds already used."""
     seconds = sum(one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in candidates) + TABLES_S + spent
-    return math.ceil(seconds / SHARE / 60) + 1  # what is measured the next time is never quite the same
+    return math.ceil(seconds / SHARE / 60) + 1  # measurements vary

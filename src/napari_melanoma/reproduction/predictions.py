@@ -1,4 +1,4 @@
-"""Predictions of classification rows: of networks, tables, chance and ensembles."""
+"""Predictions of classification rows: networks, tables, chance and ensembles."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its 
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
 TABLE_MODELS = ("tabular", "logistic")
-SEGMENTER = "lesion-small"  # draws the regions of interest of rows that are judged on predicted masks
+SEGMENTER = "lesion-small"  # predicts the masks of rows that are evaluated on predicted masks
 
 
 def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
-    """Make ready whatever answers, and give what measures an image."""
+    """Load the predictor of a row, and return the function that measures an image."""
     rows = _rows(subject.judged)
     if subject.row.file.answers == "network":
         return _network_measure(subject, rows)
     if subject.row.file.answers in TABLE_MODELS:
-        answers = _table_predictions(subject, rows)
+        probabilities = _table_predictions(subject, rows)
         return partial(
             _measure_without_pixels,
             subject,
             rows,
-            lambda sample: RowPrediction(answers[sample.domain, sample.image_id]),
+            lambda sample: RowPrediction(probabilities[sample.domain, sample.image_id]),
         )
     return partial(_measure_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
 
 
 def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
-    """Answers of what sees the table alone."""
+    """Predict from the table alone."""
     choices = TabularConfig.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
-    answer = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
-    return answer(subject.learnt, rows, choices, subject.target)
+    predict = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
+    return predict(subject.learnt, rows, choices, subject.target)
 
 
 def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
@@ -68,14 +68,14 @@ def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
 
 @dataclass(frozen=True, eq=False)
 class RowPrediction:
-    """What is said of an image: the probability, and what follows from what the model was calibrated on, if it was."""
+    """Prediction for an image: the probability and, if the model was calibrated, threshold and prediction set."""
 
     probability: float
     above: bool | None = None
     possible: tuple[bool, bool] | None = None
 
     def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
-        """Write it down beside the truth."""
+        """Return its columns of ``per_image.csv``, with the true class."""
         truth, possible = row[target] == "1", self.possible
         return {
             "fold": row["fold"],
@@ -88,7 +88,7 @@ class RowPrediction:
 
 
 def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
-    """Answers that need no model."""
+    """Return the predictors without a model."""
     learnt = _rows(subject.learnt)
     of_set: dict[str, list[bool]] = {}
     for (domain, _), row in learnt.items():
@@ -103,43 +103,43 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
 
 
 def _random_probability(name: str) -> float:
-    """Draw a number in [0, 1) that belongs to a name."""
+    """Return a pseudo-random number in [0, 1) for a name."""
     return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
 
 
 def _measure_without_pixels(
-    subject: RowSubject, rows: Rows, answer: Callable[[Sample], RowPrediction], sample: Sample
+    subject: RowSubject, rows: Rows, predict: Callable[[Sample], RowPrediction], sample: Sample
 ) -> ImageMeasurement:
-    """Measure an answer that needs no photograph; one that is pictured is read then."""
+    """Measure a prediction without the photograph, which is read only for pictures."""
     row = rows[sample.domain, sample.image_id]
-    said, truth = answer(sample), row[subject.target] == "1"
+    prediction, truth = predict(sample), row[subject.target] == "1"
     return ImageMeasurement(
-        said.columns(row, subject.target),
+        prediction.columns(row, subject.target),
         lambda: read_photograph(sample.image).rgb,
-        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, said.probability),
+        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, prediction.probability),
     )
 
 
-def _predict_row(judge: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
-    """What a bundle makes of the logits of one image, float32 (1, class): as every other answer of it is made."""
-    probabilities, point = judge.probabilities(logits), judge.operating_point()
-    probability = float(probabilities[0, judge.positive])
+def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
+    """Convert the logits of one image, float32 (1, class), to a prediction, as elsewhere."""
+    probabilities, point = calibration.probabilities(logits), calibration.operating_point()
+    probability = float(probabilities[0, calibration.positive])
     above = None if point is None else probability >= point.cut
-    if judge.reference is None:
+    if calibration.reference is None:
         return RowPrediction(probability, above)
-    found = judge.prediction_sets(probabilities)[0]
-    others = bool(np.delete(found, judge.positive).any())
-    return RowPrediction(probability, above, (others, bool(found[judge.positive])))
+    found = calibration.prediction_sets(probabilities)[0]
+    others = bool(np.delete(found, calibration.positive).any())
+    return RowPrediction(probability, above, (others, bool(found[calibration.positive])))
 
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
-    """Load the network of a fold and what it was calibrated on."""
+    """Load the network and the calibration of a fold."""
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.models.zoo import find_encoder
     from napari_melanoma.training.tasks.task import reuse_encoder_cache
 
     if subject.bundle is None:
-        raise RunError(f"the row '{subject.row.name}' has no model to be judged.")
+        raise RunError(f"the row '{subject.row.name}' has no model.")
     classifier = Classifier.load(subject.bundle)
     if (encoder := find_encoder(classifier.network)) is not None:
         reuse_encoder_cache(encoder)
@@ -148,14 +148,14 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
     def measure(sample: Sample) -> ImageMeasurement:
         row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
-        looked = classifier.run_encoder([classifier.view(rgb, mask)])
-        said = _predict_row(classifier.calibration, classifier.run_head(looked, [row]))
-        columns = {**said.columns(row, subject.target), "no_lesion": int(not found)}
-        if (told := classifier.depths(looked)) is not None:
-            columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{told.mm[0]:.4f}"}
+        encoded = classifier.run_encoder([classifier.view(rgb, mask)])
+        prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
+        columns = {**prediction.columns(row, subject.target), "no_lesion": int(not found)}
+        if (depths := classifier.depths(encoded)) is not None:
+            columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
         truth = row[subject.target] == "1"
         return ImageMeasurement(
-            columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, said.probability)
+            columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction.probability)
         )
 
     return measure
@@ -164,7 +164,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
 def _make_mask_finder(
     subject: RowSubject, classifier: Classifier
 ) -> Callable[[Sample, NDArray[np.uint8]], tuple[NDArray[np.bool_] | None, bool]]:
-    """Give what finds the mask of an image, and whether there is one; without a lesion all of it is looked at."""
+    """Return the function that finds the mask of an image; without a lesion the whole image is used."""
     if classifier.config.view.region == "photograph":
         return lambda sample, rgb: (None, True)
     if subject.row.file.masks == "reference":
@@ -184,16 +184,16 @@ def _make_mask_finder(
 
 
 def _mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
-    """Take the whole photograph for a lesion that was not found, so that every row is judged on the same images."""
+    """Use the whole photograph if no lesion was found, so that all rows are evaluated on the same images."""
     if mask is None or not mask.any():
         return np.ones(rgb.shape[:2], bool), False
     return mask, True
 
 
 def _draw_frame(view: NDArray[np.uint8], truth: bool, probability: float) -> NDArray[np.uint8]:
-    """Frame what was looked at in the colour of what came of it."""
-    said = probability >= HALF
-    color = (FOUND if said else MISSED) if truth else (TOO_MUCH if said else RIGHT)
+    """Draw a frame in the color of the result around an image."""
+    positive = probability >= HALF
+    color = (FOUND if positive else MISSED) if truth else (TOO_MUCH if positive else RIGHT)
     width = max(1, round(FRAME * max(view.shape[:2])))
     framed = view.copy()
     for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]):
@@ -201,18 +201,16 @@ def _draw_frame(view: NDArray[np.uint8], truth: bool, probability: float) -> NDA
     return framed
 
 
-FOLDS = "folds"  # the part of answers out of the folds
+FOLDS = "folds"  # out-of-fold predictions
 MEANS = {"probability": "{:.6f}", "depth_said": "{:.4f}"}
 VOTES = ("above", "covered", "several", "no_lesion")
 
 
 def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
-    """Pool what the networks of all folds answered.
+    """Pool the predictions of the networks of all folds: a row for each image, with its ``part``.
 
-    An image of a fold has one answer, by the network that has not seen it. One that was kept from all folds has as
-    many as there are folds: their mean probability is its answer, and a vote what follows from each.
-
-    A row for each image, with its ``part``: ``folds`` or ``untouched``.
+    An image of a fold has one prediction, by the network that was not trained on it. An image outside of all folds has
+    the mean probability of all networks, and a majority vote of their decisions.
     """
     rows = [{**row, "part": FOLDS} for fold in folds for row in fold if row["fold"]]
     apart: dict[tuple[str, str], list[Mapping[str, str]]] = defaultdict(list)
@@ -224,7 +222,7 @@ def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, s
 
 
 def _combine_predictions(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Put the answers to one image together; what not every network said is left empty."""
+    """Combine the predictions for one image; values that are missing for a network are empty."""
     found = {}
     for name in (*MEANS, *VOTES):
         if name not in answers[0]:
@@ -242,14 +240,14 @@ ALL_METRICS, POSITIVE_METRICS, NEGATIVE_METRICS = (
     ("SE", "SE90"),
     ("SP", "SP90"),
 )  # the rest: of both classes
-BIASED = ("ECE",)  # above 0 by chance alone, and more so in draws
-HALF = 0.5  # where both papers cut
+BIASED = ("ECE",)  # above 0 by chance, and more so in bootstrap samples
+HALF = 0.5  # threshold of both papers
 Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
 
 @dataclass(frozen=True, eq=False)
 class PooledPredictions:
-    """Out-of-fold answers to a question with two answers.
+    """Out-of-fold predictions for two classes.
 
     ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated, 0 to 1.
     ``above``: float64 (image,): 1 at or above the operating point of the image's fold, else 0; NaN where there is none.
@@ -264,27 +262,27 @@ class PooledPredictions:
     several: NDArray[np.float64]
 
     def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Compute every metric under each weighting.
+        """Compute every metric for each bootstrap sample.
 
-        ``weights``: float64 (draw, image), how often each image was drawn. Metric to float64 (draw,); NaN where a draw
-        leaves nothing to divide by.
+        ``weights``: float64 (sample, image), number of times of each image. Returns metric to float64 (sample,); NaN
+        where it is undefined.
         """
-        drawn = ResampledScores(self.probability, self.truth, weights)
-        said = drawn.threshold_metrics(HALF)
+        resampled = ResampledScores(self.probability, self.truth, weights)
+        decisions = resampled.threshold_metrics(HALF)
         return {
-            "AC": said["accuracy"],
-            "PR": np.nan_to_num(said["precision"]),  # nothing said: no hit among none
-            "SE": said["sensitivity"],
-            "SP": said["specificity"],
-            "F1": said["F1"],
-            "AUC": drawn.auc(),
-            "AP": drawn.average_precision(),
-            "ECE": drawn.calibration_error(),
+            "AC": decisions["accuracy"],
+            "PR": np.nan_to_num(decisions["precision"]),  # no positive prediction
+            "SE": decisions["sensitivity"],
+            "SP": decisions["specificity"],
+            "F1": decisions["F1"],
+            "AUC": resampled.auc(),
+            "AP": resampled.average_precision(),
+            "ECE": resampled.calibration_error(),
             **self._stored_metrics(weights),
         }
 
     def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """How far operating point and conformal sets keep what they promise."""
+        """Sensitivity and specificity at the operating point, and coverage of the prediction sets."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
                 "SE90": _share(weights * self.truth, self.above),
@@ -295,15 +293,12 @@ class PooledPredictions:
 
 
 def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate every metric with a 95 % bootstrap interval, as ``metrics.statistics.interval`` gives it.
-
-    Those that can be computed; intervals are NaN where there is one group.
-    """
+    """Estimate every defined metric with a 95 % bootstrap interval, which is NaN if there is one group."""
     return _bootstrap_estimates(pooled, pooled.figures, groups, (0, 1))
 
 
 def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate by how much the second is above the first, on the same images and the same draws."""
+    """Estimate the differences, second minus first, paired on the same bootstrap samples."""
 
     def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         before, after = first.figures(weights), second.figures(weights)
@@ -313,14 +308,14 @@ def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups
 
 
 def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighted mean of values that are all known; NaN where one is not."""
+    """Weighted mean; NaN if a value is unknown."""
     return weights @ values / weights.sum(axis=1)
 
 
 def _bootstrap_estimates(
     pooled: PooledPredictions, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
 ) -> dict[str, Estimate]:
-    """Put what all images give and what the draws give together."""
+    """Combine the metrics of all images with those of the bootstrap samples."""
     whole, drawn = figures(np.ones((1, len(groups)))), [figures(weights) for weights in iter_bootstrap_weights(groups)]
     names = np.asarray(groups)
     positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
@@ -343,23 +338,23 @@ TableRows = Mapping[Key, Mapping[str, str]]
 def predict_with_trees(
     training_folders: tuple[Path, ...], judged: TableRows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
-    """Learn boosted trees from the rows of the other folds, and answer for every row."""
+    """Fit boosted trees to the rows of the other folds, and predict every row."""
     rows, labels = _training_rows(training_folders, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
-    asked, _ = to_matrix(read_table_values(list(judged.values()), encoding))
-    return dict(zip(judged, map(float, trees.predict_proba(asked)[:, 1]), strict=True))
+    matrix, _ = to_matrix(read_table_values(list(judged.values()), encoding))
+    return dict(zip(judged, map(float, trees.predict_proba(matrix)[:, 1]), strict=True))
 
 
 def predict_with_logistic(
     training_folders: tuple[Path, ...], judged: TableRows, choices: TabularConfig, target: str
 ) -> dict[Key, float]:
-    """Learn a logistic regression from the rows of the other folds, and answer for every row."""
+    """Fit a logistic regression to the rows of the other folds, and predict every row."""
     rows, labels = _training_rows(training_folders, target)
     found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(judged.values()))
     return dict(zip(judged, found.tolist(), strict=True))
 
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
-    """Rows that are learnt from, and their answers."""
+    """Return the training rows and their classes."""
     rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == LEARN]
     return rows, np.array([int(row[target]) for row in rows], np.intp)

@@ -1,4 +1,4 @@
-"""What a user asks of a reproduction: data sets for its roles, or the phantom cohort."""
+"""Options of a reproduction, and its data: data sets for roles, or the phantom cohort."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ DEFAULT_MINUTES = 40.0
 
 
 class ReproduceOptions(Config):
-    """What of a paper is reproduced, on what, and how long it may take."""
+    """Rows of a paper to reproduce, data, and time limit."""
 
     paper: str = Field(description="such as 'P4'")
-    data: tuple[str, ...] = Field((), description="ROLE=FOLDER, or folders whose role is known by name or modality")
+    data: tuple[str, ...] = Field((), description="ROLE=FOLDER, or folders whose role follows from name or modality")
     weights: tuple[str, ...] = Field((), description="NAME=FILE: initial weights of the paper")
     rows: tuple[str, ...] = Field((), description="rows or grids by name; none: the rows of the tables")
     budget: Budget = Field("full", description="small: 128 pixels, reduced widths, few epochs, a limited time")
     minutes: float | None = Field(
-        None, gt=0, description="minutes here; small: 40, and those of its tables of classifiers"
+        None, gt=0, description="time limit in minutes; small: 40, plus those of the tables of classifiers"
     )
 
     @property
     def limit(self) -> float | None:
-        """Minutes that it may take; None where there is no limit."""
+        """Time limit in minutes; None for no limit."""
         if self.minutes is not None or self.budget == "full":
             return self.minutes
         paper = read_paper(self.paper)
@@ -49,7 +49,7 @@ class ReproduceOptions(Config):
 
 
 def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
-    """Find the data and the weights that are asked for; nothing is written, and no row is planned."""
+    """Find data and weights, without planning rows or writing files."""
     data, notices = _data(options)
     return ReproductionPlan(
         paper=read_paper(options.paper).name,
@@ -62,14 +62,14 @@ def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
 
 
 def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> ReproductionPlan:
-    """Read the plan of a folder, and refuse one of something else; only another time is taken over."""
+    """Read the plan of a folder, and reject other options; only the time limit may change."""
     paper, plan = read_paper(options.paper), _read(place)
     names = {row.name for row in paper.select(options.rows)}
     known = {*plan.by_name, *plan.left_out}
     if (plan.paper, plan.budget, known) != (paper.name, options.budget, names):
         raise RunError(
-            f"{place.out} holds another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. Name "
-            "another folder, or give the options that it began with."
+            f"{place.out} contains another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. Choose "
+            "another folder, or use the original options."
         )
     changed = {
         "--data": options.data and _data(options)[0] != plan.data,
@@ -78,14 +78,14 @@ def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> Rep
     }
     if other := " and ".join(option for option, differs in changed.items() if differs):
         raise RunError(
-            f"{place.out} began with other {other}: {plan.sentence} Name another folder, or leave out {other} to go on "
-            "as it began."
+            f"{place.out} was started with other {other}: {plan.sentence} Choose another folder, or omit {other} to "
+            "continue."
         )
     return plan if options.minutes is None else plan.model_copy(update={"minutes": options.minutes})
 
 
 def _data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Find the data sets of the roles that the rows need, and say which were not taken."""
+    """Find the data sets of the roles that the rows need; returns notes on unused ones."""
     paper = read_paper(options.paper)
     needed = [role for row in paper.select(options.rows) for role in row.file.roles]
     folders, notices = fill_roles(paper, options.data, needed)
@@ -93,48 +93,47 @@ def _data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[
 
 
 def _weights(options: ReproduceOptions) -> dict[str, str]:
-    """Find out which files hold which initial weights."""
+    """Find the files of initial weights."""
     paper, found = read_paper(options.paper), {}
     for text in options.weights:
         name, _, file = text.partition("=")
         if name not in paper.file.weights:
             known = ", ".join(paper.file.weights) or "none"
-            raise ConfigError(f"{paper.name} starts from no weights '{name}' (known: {known}). Write NAME=FILE.")
+            raise ConfigError(f"{paper.name} has no initial weights '{name}' (known: {known}). Write NAME=FILE.")
         path = find_weights_file(file)
         if path is None or not path.exists():
-            raise ConfigError(f"there is no file of weights {file}. Get it from {paper.file.weights[name].where}")
+            raise ConfigError(
+                f"the file of weights {file} does not exist. Get it from {paper.file.weights[name].where}"
+            )
         found[name] = str(path.resolve())
     return found
 
 
 def _read(place: ReproductionFolder) -> ReproductionPlan:
-    """Read what a reproduction does."""
+    """Read the plan of a reproduction."""
     try:
         values = read_json(place.plan)
     except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {place.plan}: {parse_error_reason(error)}. Name another folder.") from error
+        raise RunError(f"cannot read {place.plan}: {parse_error_reason(error)}. Choose another folder.") from error
     return ReproductionPlan.parse(values, str(place.plan))
 
 
-BY_NAME_ALONE = ("ph2",)  # whose terms ask for a decision: taken where a user names the role, never by finding it
+BY_NAME_ALONE = ("ph2",)  # used only if the user names the role, because of its terms of use
 
 
 def fill_roles(
     paper: Paper, named: Sequence[str], needed: Iterable[str]
 ) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
-    """Find out which data set plays which role.
-
-    Role to data sets, resolved.
-    """
+    """Assign data sets to roles: role to resolved folders, and notes."""
     found: dict[str, list[Path]] = {role: [] for role in paper.file.roles}
     notices: list[str] = []
     for text in named:
-        word, equals, path = text.partition("=")
-        role = _role_of(paper, word) if equals else None
+        name_given, equals, path = text.partition("=")
+        role = _role_of(paper, name_given) if equals else None
         if role is not None:
             found[role].append(_folder(path))
         elif equals and not Path(text).exists():
-            raise InputError(f"{paper.name} has no role '{word}' (known: {', '.join(paper.file.roles)}).")
+            raise InputError(f"{paper.name} has no role '{name_given}' (known: {', '.join(paper.file.roles)}).")
         else:
             notices += _assign_roles(paper, _folder(text), found)
     needed = dict.fromkeys(needed)
@@ -147,29 +146,29 @@ def fill_roles(
     return {role: tuple(dict.fromkeys(folders)) for role, folders in found.items() if folders}, notices
 
 
-def _role_of(paper: Paper, word: str) -> str | None:
-    """Find the role that a user names; that of a paper with only one may be called D or M too."""
+def _role_of(paper: Paper, name_given: str) -> str | None:
+    """Find a role by name; the only role of a paper may also be called D or M."""
     roles = {name.lower(): name for name in paper.file.roles}
-    if word.lower() not in roles and len(roles) == 1 and word.lower() in ("d", "m"):
+    if name_given.lower() not in roles and len(roles) == 1 and name_given.lower() in ("d", "m"):
         return next(iter(roles.values()))
-    return roles.get(word.lower())
+    return roles.get(name_given.lower())
 
 
 def _folder(path: str) -> Path:
-    """Resolve a folder that a user names."""
+    """Resolve the folder of a data set."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}. Name a data set, or a folder that holds data sets.")
+        raise InputError(f"the folder {folder} does not exist. Name a data set, or a folder that contains data sets.")
     return folder.resolve()
 
 
 def _assign_roles(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]:
-    """Give a data set, or each data set of a folder, the role that it fits; say which were not taken."""
+    """Assign a data set, or each data set in a folder, to the role that it fits; returns notes on unused ones."""
     if _is_dataset(folder):
         role = _role_that_fits(paper, folder)
         if role is None:
             roles = " or ".join(f"{name}={folder}" for name in paper.file.roles)
-            raise InputError(f"nothing tells which role {folder} plays in {paper.name}. Say it: --data {roles}")
+            raise InputError(f"the role of {folder} in {paper.name} is unknown. Name it: --data {roles}")
         found[role].append(folder)
         return []
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and _is_dataset(path))
@@ -185,90 +184,94 @@ def _assign_roles(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> l
             notices.append(f"{member.name} is left out: {str(error).replace(str(member), member.name)}")
             continue
         if source in BY_NAME_ALONE:
-            how = f"to take it, name it with its role: --data ROLE=.../{member.name}"
-            notices.append(f"{member.name} is left out, as its terms are narrow; {how}")
+            how = f"to use it, name its role: --data ROLE=.../{member.name}"
+            notices.append(f"{member.name} is left out because of its terms of use; {how}")
         elif role is None:
-            notices.append(f"{member.name} is left out: it plays no role here that is known by its name or modality.")
+            notices.append(f"{member.name} is left out: no role matches its name or modality.")
         else:
             found[role].append(member)
     return notices
 
 
 def _is_dataset(folder: Path) -> bool:
-    """Say whether a folder holds a data set."""
+    """Return whether a folder contains a data set."""
     return any((folder / table).is_file() for table in TABLE_NAMES)
 
 
 def _role_that_fits(paper: Paper, folder: Path) -> str | None:
-    """Find the role that a data set fits, by its name or else by the modality of its images."""
+    """Find the role of a data set by its name, or else by the modality of its images."""
     source = guess_source(folder.name)
     modalities = {sample.modality for sample in read_dataset(folder)}
     for name, role in paper.file.roles.items():
         if source in (*role.sources, *role.others):
             if others := modalities - {role.modality, None}:
                 raise InputError(
-                    f"{folder} is called like the {role.modality} set {source}, but images of it are "
-                    f"{' and '.join(sorted(map(str, others)))}. Name its role, --data {name}={folder}, or the folder "
-                    "otherwise."
+                    f"{folder} has the name of the {role.modality} data set {source}, but contains images that are "
+                    f"{' and '.join(sorted(map(str, others)))}. Name its role, --data {name}={folder}, or rename the "
+                    "folder."
                 )
             return name
     return next((name for name, role in paper.file.roles.items() if modalities == {role.modality}), None)
 
 
 def _missing(paper: Paper, missing: Sequence[str]) -> str:
-    """Say what is missing and where to get it."""
-    said = []
+    """Describe missing data and where to get them."""
+    lines = []
     for name in missing:
         role = paper.file.roles[name]
         known = list_sources()
-        said.append(f"{paper.name} needs {role.title} as {name}; the paper used {role.used}.")
-        said += [f"  {describe_access(known[set_].spec)}" for set_ in role.sources if set_ in known]
-        said.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
+        lines.append(f"{paper.name} needs {role.title} as {name}; the paper used {role.used}.")
+        lines += [f"  {describe_access(known[set_].spec)}" for set_ in role.sources if set_ in known]
+        lines.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
         if others := [known[set_].spec.title for set_ in role.others if set_ in known]:
-            said.append(f"  In their place: {', '.join(others)}, or any data set of {role.title} with masks.")
-    return "\n".join(said)
+            lines.append(f"  Alternatives:  {', '.join(others)}, or any data set of {role.title} with masks.")
+    return "\n".join(lines)
 
 
 FOLDER = "phantom-cohort"
-TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # as a cohort is drawn
-WORDS = {"all": "all that the law looks at", "table": "all but the image", "image": "the image", "depth": "depth"}
+TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # of phantom cohorts
+WORDS = {
+    "all": "all variables of the simulated law",
+    "table": "all but the image",
+    "image": "the image",
+    "depth": "depth",
+}
 WORDS |= {"patient": "the patient"}
 PHANTOM_NOTICE = (
-    "PHANTOM COHORT: drawn by this program, of patients who never were. Its figures say whether the pipeline finds "
+    "PHANTOM COHORT: synthetic patients, generated by this program. The results show whether the pipeline recovers the "
+    "simulated effects; they are not valid for real melanoma."
 )
-PHANTOM_NOTICE += "what was put into it, and nothing about melanoma."
 
 
 def ensure_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> ReproduceOptions:
-    """Name the phantom cohort where no data are named, and draw it where it is not there.
-
-    With data, or as they were: where some are named, or the paper has no phantom cohort.
-    """
-    asked = default_phantom(options)
-    if asked is None:
+    """Use the phantom cohort if no data are given, and generate it if missing; otherwise the options are unchanged."""
+    cohort = default_phantom(options)
+    if cohort is None:
         return options
     folder = out / FOLDER
     if not folder.is_dir():
         run.report(
             Milestone(
-                0, SCALE_STEPS, f"{PHANTOM_NOTICE} No data were named: {asked.patients} patients are drawn first."
+                0,
+                SCALE_STEPS,
+                f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients are generated first.",
             )
         )
-        _draw(asked, folder, run)
-    return options.model_copy(update={"data": (f"{asked.role}={folder}",)})
+        _draw(cohort, folder, run)
+    return options.model_copy(update={"data": (f"{cohort.role}={folder}",)})
 
 
 def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[str, CrossValidatedRole]] | None:
-    """Say what would be planned with a phantom cohort that is not there yet.
+    """Return the plan without rows and the images of each role for a phantom cohort that is not generated yet.
 
-    Returns the plan without rows, and the images of each role; None where no phantom cohort would be drawn.
+    None if data are given or the paper has no phantom cohort.
     """
-    asked = default_phantom(options)
-    if asked is None:
+    cohort = default_phantom(options)
+    if cohort is None:
         return None
     paper = read_paper(options.paper)
-    apart = round(TEST_SHARE * asked.patients)
-    images = asked.patients - apart
+    apart = round(TEST_SHARE * cohort.patients)
+    images = cohort.patients - apart
     halves = (round(POSITIVE_SHARE * images), round(POSITIVE_SHARE * apart))
     roles = {
         name: CrossValidatedRole(
@@ -282,9 +285,12 @@ def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[s
             untouched=apart,
             untouched_positives=halves[1],
         )
-        for name in _roles(paper, asked)
+        for name in _roles(paper, cohort)
     }
-    notice = f"{PHANTOM_NOTICE} No data were named: {asked.patients} patients would be drawn first, which takes some minutes."
+    notice = (
+        f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first, which "
+        "takes some minutes."
+    )
     plan = ReproductionPlan(
         paper=paper.name,
         budget=options.budget,
@@ -296,40 +302,37 @@ def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[s
 
 
 def phantom_notices(folders: Iterable[Path]) -> list[str]:
-    """Say which data sets are phantom cohorts, and how well anybody could do there."""
+    """Note the data sets that are phantom cohorts, and the best possible results on them."""
     found = []
     for folder in dict.fromkeys(folders):
-        told = read_object(folder / PHANTOM)
-        if "law" in told:
-            found.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(told)])))
+        facts = read_object(folder / PHANTOM)
+        if "law" in facts:
+            found.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(facts)])))
     return found
 
 
 def default_phantom(options: ReproduceOptions) -> PhantomCohort | None:
-    """Find the cohort that stands in where no data are named.
-
-    None where data are named, or the paper has none.
-    """
+    """Return the phantom cohort that is used without data; None if data are given or the paper has none."""
     return None if options.data else read_paper(options.paper).file.phantom
 
 
-def _best_areas_text(told: dict[str, Any]) -> str:
-    """The best areas that can be had from parts of what is known."""
-    areas = told.get("auc_of_these") or {}
+def _best_areas_text(facts: dict[str, Any]) -> str:
+    """Describe the best possible AUC from parts of the data."""
+    areas = facts.get("auc_of_these") or {}
     known = [f"{words} {100 * areas[name]:.1f}" for name, words in WORDS.items() if areas.get(name) is not None]
-    return f"The best AUC that can be had on these patients: from {', from '.join(known)}." if known else ""
+    return f"The best possible AUC on these patients: from {', from '.join(known)}." if known else ""
 
 
-def _roles(paper: Paper, asked: PhantomCohort) -> list[str]:
-    """The role that the cohort plays, and those that take its images."""
-    return [name for name, role in paper.file.roles.items() if asked.role in (name, role.control_of)]
+def _roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
+    """Return the role of the cohort, and those that use its images."""
+    return [name for name, role in paper.file.roles.items() if cohort.role in (name, role.control_of)]
 
 
-def _draw(asked: PhantomCohort, folder: Path, run: RunContext) -> None:
-    """Draw the cohort with as many processes as there are cores."""
+def _draw(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
+    """Generate the cohort, with a process per core."""
     from napari_melanoma.core.pipeline import usable_cores
     from napari_melanoma.phantoms.cohort.cohort import write_cohort
     from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
-    config = CohortConfig(seed=asked.seed, count=asked.patients, patch_px=asked.patch_px)
+    config = CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)
     write_cohort(config, folder, usable_cores(), run)

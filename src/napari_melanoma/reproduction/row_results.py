@@ -1,4 +1,4 @@
-"""What the rows of a reproduction found, beside the paper's figures."""
+"""Results of the rows of a reproduction, in the lines of the paper's tables."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from napari_melanoma.reproduction.split import UNTOUCHED
 from napari_melanoma.training.recipe import TrainRecipe
 
 PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
+FROZEN = "freeze_encoder"
+WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """How a row did: what each image gave; of its model threshold, parameters, and what is less than in the paper."""
+    """Results of a row: those of each image, threshold and parameters, and reductions relative to the paper."""
 
     row: Row
     threshold: float
@@ -34,18 +36,18 @@ class RowResult:
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions; none where there is no image."""
+        """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions."""
         return self.row.kind.estimates(self.images) if self.images else {}
 
     @property
     def remark(self) -> str:
-        """Where its figures are none to trust: a model that finds nothing has learnt nothing; else empty."""
+        """Warning of unreliable results, such as of a model that finds nothing; else empty."""
         return self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
 
 
 @dataclass(frozen=True)
 class TableLine:
-    """A line of a table: a row on one of the paper's sets, on ours, or on both where they are the same."""
+    """A line of a table: a row on data sets of the paper, on ours, or on both if they are the same."""
 
     result: RowResult
     sets: tuple[str, ...]
@@ -54,16 +56,13 @@ class TableLine:
 
     @property
     def set_names(self) -> tuple[str, ...]:
-        """The data sets, with the part of them that it is."""
-        said = PARTS.get(self.part, "")
-        return tuple(f"{domain}, {said}" if said else domain for domain in self.domains)
+        """Names of the data sets and their part."""
+        part = PARTS.get(self.part, "")
+        return tuple(f"{domain}, {part}" if part else domain for domain in self.domains)
 
 
 def read_row_results(work: ReproductionContext) -> list[RowResult]:
-    """Read what the rows found so far.
-
-    Returns rows that were judged, in the paper's order.
-    """
+    """Read the results of the rows that were evaluated so far, in the paper's order."""
     found = []
     for planned in work.plan.rows:
         place, row = work.folder.row(planned.name), work.paper.rows[planned.name]
@@ -79,19 +78,13 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
 
 
 def has_size(work: ReproductionContext, found: RowResult) -> bool:
-    """Say whether a row is one to set against its size: once for a network that learns, where its table is drawn.
-
-    False for a row that takes another one's model.
-    """
+    """Return whether a row is shown in the figure against size: rows that train a network, of tables shown there."""
     table = work.paper.file.tables.get(found.row.file.table or "")
     return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
 
 
 def results_by_table(paper: Paper, found: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:
-    """Put rows into the tables of the paper, and those of its grids into one of their own.
-
-    Name of each table that has rows, the table, and its rows.
-    """
+    """Group rows by the tables of the paper, and those of grids into one table: name, table and rows."""
     tables = paper.file.tables
     parts = [(name, table, [item for item in found if item.row.file.table == name]) for name, table in tables.items()]
     grids = PaperTable(title="Grids", metrics=next(iter(tables.values())).metrics)
@@ -100,11 +93,11 @@ def results_by_table(paper: Paper, found: Sequence[RowResult]) -> list[tuple[str
 
 
 def table_lines(found: Sequence[RowResult]) -> Iterator[TableLine]:
-    """Put our data sets beside the paper's.
+    """Yield the lines of tables, with our data sets next to those of the paper.
 
-    One for each set that both have; and one for our other sets together, beside the paper's other ones. Of a row that
-    several roles judge: one for each role, and one for all together. Of a row of which images were kept apart: one for
-    those of the folds, and one for these, beside the paper's figures.
+    One line for each common data set, and one for all others together. For a row with several test roles: one for each
+    role, and one for all. For a row with images outside of the folds: one for those of the folds, and one for these,
+    with the results of the paper.
     """
     for item in found:
         if item.row.file.judged_also:
@@ -124,7 +117,7 @@ def table_lines(found: Sequence[RowResult]) -> Iterator[TableLine]:
 
 
 def _lines_by_role(found: RowResult) -> Iterator[TableLine]:
-    """Make a line of the paper's figures, one for the images of each role, and one for all of them."""
+    """Yield a line with the paper's results, one for each role, and one for all images."""
     if sets := tuple(found.row.file.paper):
         yield _make_line(found, sets, ())
     roles = found.row.file.judges
@@ -135,50 +128,37 @@ def _lines_by_role(found: RowResult) -> Iterator[TableLine]:
 
 
 def _lines_by_part(found: RowResult) -> Iterator[TableLine]:
-    """Make a line of the images of the folds, and one of those kept apart: the paper's figures are of such ones."""
+    """Yield a line for the images of the folds, and one for the untouched images, with the paper's results."""
     domains = tuple(sorted({image["domain"] for image in found.images}))
     for part, sets in ((FOLDS, ()), (UNTOUCHED, tuple(found.row.file.paper))):
         yield TableLine(replace(found, images=images_in_part(found.images, part)), sets, domains, part)
 
 
 def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
-    """Choose the images of a part.
-
-    In their order.
-    """
+    """Return the images of a part."""
     return [image for image in images if not part or image.get("part", "") == part]
 
 
 def parts_of(found: RowResult) -> tuple[str, ...]:
-    """Name the parts that a row was judged on by itself.
-
-    Of a row of which no image was kept apart, one that stands for all.
-    """
+    """Return the parts of the images of a row; "" if there are no untouched images."""
     apart = any(image.get("part") == UNTOUCHED for image in found.images)
     return (FOLDS, UNTOUCHED) if apart else ("",)
 
 
 def _make_line(found: RowResult, sets: tuple[str, ...], domains: tuple[str, ...]) -> TableLine:
-    """Make a line of the images of some of our data sets."""
+    """Create the line for some of our data sets."""
     images = [image for image in found.images if image["domain"] in domains]
     return TableLine(replace(found, images=images), sets, domains)
 
 
-FROZEN = "freeze_encoder"
-WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
-
-
 def describe_reductions(work: ReproductionContext, row: Row) -> tuple[str, ...]:
-    """Say in what the row that ran is less than the paper's.
-
-    Parts, such as ``"128 px instead of 512"``; none where nothing is.
-    """
+    """Describe the reductions of a row relative to the paper, such as ``"128 px instead of 512"``."""
     path = work.folder.row(row.name).recipe
     return tuple(_reductions(work, row, read_toml(path, TrainRecipe))) if path.is_file() else ()
 
 
 def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterator[str]:
-    """Name each part that is less."""
+    """Yield each reduction."""
     whole, weights = row.values["full"], work.paper.file.weights
     model: Mapping[str, Any] = whole.get("model", {})
     if ran.model.input_size < model.get("input_size", ran.model.input_size):
@@ -194,23 +174,23 @@ def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterat
         if (now := getattr(ran, name)) != (before := whole.get(name, now)):
             yield f"{name.replace('_', ' ')} {_format_option(now)} instead of {_format_option(before)}"
     if ran.batch_size != whole.get("batch_size", ran.batch_size):
-        yield f"{ran.batch_size} images a step instead of {whole['batch_size']}"
+        yield f"{ran.batch_size} images per step instead of {whole['batch_size']}"
     start = model.get("start", "none")
     if start in weights and ran.model.start == "none":
-        yield f"random initialisation instead of {weights[start].title.rpartition(', ')[2]}"
+        yield f"random initialization instead of {weights[start].title.rpartition(', ')[2]}"
     elif start in weights and ran.model.start not in (start, "imagenet"):
         yield f"start from the model '{ran.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
     if ran.classification and ran.classification.freeze_encoder and not whole.get("classification", {}).get(FROZEN):
-        yield "the encoder stays as it is"
+        yield "frozen encoder"
     if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
-        yield "first the image learns, then the head"
+        yield "image branch trained before the head"
     if ran.augmentation.flip and not whole.get("augmentation", {}).get("flip", True):
-        yield "images mirrored"
-    learnt = work.data.get(row.file.learn or "") if not row.kind.crossed else None
-    if learnt and learnt.left_out:
-        yield f"{learnt.learn} images of {learnt.learn + learnt.left_out}"
+        yield "images flipped"
+    trained_on = work.data.get(row.file.learn or "") if not row.kind.crossed else None
+    if trained_on and trained_on.left_out:
+        yield f"{trained_on.learn} images of {trained_on.learn + trained_on.left_out}"
 
 
 def _format_option(value: object) -> str:
-    """Write an option of a network."""
+    """Format an option of a network."""
     return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,4 +1,4 @@
-"""Train and judge one row, also with cross-validation."""
+"""Train and evaluate one row, also with cross-validation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def train_model(work: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Train the model of a row, or go on where an earlier run of it ended; that one's own recipe is followed then."""
+    """Train the model of a row, or resume an earlier run with its recipe."""
     train_row(work, row, lambda: complete_recipe(work, row), work.folder.row(row.name), run)
 
 
@@ -47,7 +47,7 @@ def train_row(
     place: RowFolder | FoldFolder,
     run: RunContext,
 ) -> None:
-    """Train the model of a row or of one of its folds, or go on with it."""
+    """Train or resume the model of a row or of one of its folds."""
     if place.has_learnt:
         return
     begun = place.has_begun
@@ -58,10 +58,7 @@ def train_row(
 
 
 def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
-    """Complete the recipe of a row with data, epochs and what it starts from.
-
-    Returns the same for all rows in what is learnt from, tuned with and held out.
-    """
+    """Complete the recipe of a row with data, epochs and initial weights; all rows use the same split."""
     assert row.file.learn is not None
     folders = work.data[row.file.learn].folders
     more: dict[str, Any] = {
@@ -72,9 +69,9 @@ def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
 
 
 def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
-    """Complete the recipe of a row with these values and the epochs of the plan.
+    """Complete the recipe of a row with values and the epochs of the plan.
 
-    Where its schedule has restarts, it ends with a whole cycle.
+    A schedule with restarts ends with a whole cycle.
     """
     plan = work.plan
     epochs = plan.by_name[row.name].epochs
@@ -87,7 +84,7 @@ def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str,
 
 
 def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
-    """Choose the first cycle of restarts, in epochs, such that a run of so many epochs ends with a cycle."""
+    """Choose the length of the first cycle, in epochs, such that training ends with a whole cycle."""
     cycles, whole = 1.0, 1.0
     while epochs / (whole + cycles * recipe.cycle_growth) >= recipe.cycle_epochs:
         cycles *= recipe.cycle_growth
@@ -96,7 +93,7 @@ def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
 
 
 def initial_weights(work: ReproductionContext, row: Row, fold: int | None = None) -> str:
-    """Say what a row starts from: another row's model, or the paper's weights where the user has them."""
+    """Return the start of a row: the model of another row, or the paper's weights if provided."""
     if row.file.start_of:
         place = work.folder.row(row.file.start_of)
         return str((place if fold is None else place.fold(fold)).run.bundle)
@@ -110,14 +107,14 @@ ABOUT = ("image_id", "domain", "group", "diagnosis")
 
 @dataclass(frozen=True)
 class RowEvaluation:
-    """Rows of ``per_image.csv``, and images that could not be measured, with why."""
+    """Rows of ``per_image.csv``, and images that could not be measured, with reasons."""
 
     rows: list[dict[str, object]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
 def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Measure the model of a row on the images that judge, and keep a few pictures."""
+    """Measure the model of a row on the test images, and save a few pictures."""
     place, maker = work.folder.row(row.name), row.file.model_of or row.name
     bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
     samples = data.test_samples
@@ -137,14 +134,14 @@ def measure_samples(
     pictured: tuple[Collection[str], Path],
     run: RunContext,
 ) -> RowEvaluation:
-    """Measure a model on images; those that cannot be measured are named, and the others go on."""
+    """Measure a model on images; failures are recorded, and the others continue."""
     row, found, (names, pictures) = subject.row, RowEvaluation(), pictured
     measure = row.kind.make_measure(subject)
-    for sample in run.track(samples, f"Judging {row.file.title}"):
+    for sample in run.track(samples, f"Evaluating {row.file.title}"):
         name = sample_name(sample)
         try:
             measured = measure(sample)
-        except Exception as error:  # noqa: BLE001 - named in the judgement; the others go on
+        except Exception as error:  # noqa: BLE001 - recorded for this image; the others continue
             found.failed[name] = describe_failure(sample, error, work.folder.out)
             continue
         found.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
@@ -157,34 +154,31 @@ def measure_samples(
 
 
 def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
-    """Read the pictures of a row, or the photographs.
-
-    Name to uint8 (row, column, channel), of those that are there.
-    """
+    """Read the existing pictures of a row, or the photographs: name to uint8 (row, column, channel)."""
     paths: Mapping[str, Path] = {sample_name(sample): _picture_path(folder, sample_name(sample)) for sample in samples}
     return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
 
 
 def sample_name(sample: Sample) -> str:
-    """Name an image: images of two data sets may have one name."""
+    """Return a unique name of an image, with its data set."""
     return f"{sample.domain}/{sample.image_id}"
 
 
 def _picture_path(folder: Path, name: str) -> Path:
-    """Name the file of a picture."""
+    """Return the path of a picture."""
     domain, _, image_id = name.partition("/")
     return folder / id_to_file_name(domain) / f"{id_to_file_name(image_id)}.png"
 
 
 def _save_picture(rgb: NDArray[np.uint8], path: Path) -> None:
-    """Write a picture small, colours unmixed; that of a photograph is there once for all rows."""
+    """Write a thumbnail without interpolation, unless it exists."""
     if not path.exists():
         step = max(1, -(-max(rgb.shape[:2]) // PICTURE_PX))
         write_rgb(path, rgb[::step, ::step])
 
 
 def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Learn and judge every fold of a row that is not done yet, and pool what they answered."""
+    """Train and evaluate the remaining folds of a row, and pool their predictions."""
     place = work.folder.row(row.name)
     for fold in range(1, work.paper.file.folds + 1):
         here = place.fold(fold)
@@ -195,19 +189,16 @@ def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None
         if row.file.learn and row.file.answers == "network":
             train_row(work, row, partial(fold_recipe, work, row, fold), here, part)
         _evaluate_fold(work, row, fold, part)
-        shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # its model is there; large ones fill disks
+        shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # no longer needed, and large
     _pool_row(work, row)
 
 
 def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
-    """Complete the recipe of a row for one of its folds.
-
-    It learns from the images of the other folds, and tunes with some of them.
-    """
+    """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
     folders = [str(folder) for role in row.file.learns for folder in work.crossed[role].folders(fold)]
     unseen = [str(folder) for role in row.file.unlabelled for folder in work.crossed[role].unlabelled(fold)]
     more: dict[str, Any] = {
-        "seed": fold,  # else all folds would be calibrated by nearly the same images, and share their luck
+        "seed": fold,  # else all folds would be calibrated on nearly the same images
         "data": {"datasets": folders, "split": LEARN, "held_out_split": JUDGED},
         "model": {"start": initial_weights(work, row, fold)},
     }
@@ -217,7 +208,7 @@ def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
 
 
 def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set[str]:
-    """Choose the images whose answers are shown: as many of the positive class as others."""
+    """Choose the images that are shown: as many of the positive class as others."""
     sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
         sides[sample.domain, labels[sample_name(sample)]].append(sample)
@@ -225,7 +216,7 @@ def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set
 
 
 def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
-    """Measure the network of a fold on the images of all roles that it has not seen."""
+    """Measure the network of a fold on the test images of all roles."""
     file, here = row.file, work.folder.row(row.name).fold(fold)
     judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
@@ -244,14 +235,14 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
 
 
 def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
-    """Read the model of a fold, where the row has one."""
+    """Read the model of a fold, if the row has one."""
     if row.file.answers != "network":
         return None
     return read_bundle(work.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
 
 
 def _facts(bundle: BundleInfo | None) -> dict[str, object]:
-    """Say what the network of a fold was, and how it was calibrated."""
+    """Return weights and calibration of the network of a fold."""
     if bundle is None or bundle.config.classifier is None:
         return {}
     config = bundle.config.classifier
@@ -261,7 +252,7 @@ def _facts(bundle: BundleInfo | None) -> dict[str, object]:
 
 
 def _pool_row(work: ReproductionContext, row: Row) -> None:
-    """Pool what all folds answered."""
+    """Pool the predictions of all folds."""
     place = work.folder.row(row.name)
     each = [place.fold(fold).judged for fold in range(1, work.paper.file.folds + 1)]
     facts = [read_json(folder / JUDGEMENT) for folder in each]

@@ -40,24 +40,24 @@ from napari_melanoma.reproduction.split import (
 from napari_melanoma.reproduction.tables import write_result, write_tables
 
 log = logging.getLogger(__name__)
-SILENCE_S = 120.0  # events of a run at work are closer than this
+SILENCE_S = 120.0  # maximum time between events of an active run
 
 
 @dataclass(frozen=True)
 class MissingRows:
-    """Rows that were planned and have no figures, and why: those that went wrong, and those there was no time for."""
+    """Planned rows without results, with reasons: failed ones, and those without time."""
 
     failed: dict[str, str] = field(default_factory=dict)
     late: dict[str, str] = field(default_factory=dict)
 
     @property
     def all(self) -> dict[str, str]:
-        """Both."""
+        """Failed and late rows."""
         return {**self.failed, **self.late}
 
 
 def run_rows(work: ReproductionContext, missing: MissingRows, run: RunContext) -> None:
-    """Run the rows that have not been judged yet; note those that go wrong, and those that there is no time for."""
+    """Run the remaining rows; failed ones and those without time are recorded."""
     rows = work.plan.ordered_rows(work.paper)
     for number, planned in enumerate(rows):
         if work.folder.row(planned.name).judged.is_dir():
@@ -73,47 +73,47 @@ def run_rows(work: ReproductionContext, missing: MissingRows, run: RunContext) -
 
 
 def has_time(work: ReproductionContext, name: str) -> bool:
-    """Say whether there is time for a row, as quick as those that have learnt already.
+    """Return whether there is time for a row, extrapolated from the rows that have been trained.
 
-    True for one that has begun, and where no time was named.
+    True for a row that has begun, or without a time limit.
     """
     plan, place = work.plan, work.folder
     if plan.minutes is None or place.row(name).has_begun:
         return True
     begun = [row for row in plan.rows if place.row(row.name).has_begun]
-    learnt = [row for row in begun if row.epochs and _has_learnt(work, row.name)]
-    thought = sum(row.seconds or 0.0 for row in learnt)
-    slower = sum(_spent(work, row) for row in learnt) / thought if thought else 1.0
+    trained = [row for row in begun if row.epochs and _has_learnt(work, row.name)]
+    planned = sum(row.seconds or 0.0 for row in trained)
+    slower = sum(_spent(work, row) for row in trained) / planned if planned else 1.0
     judged = [row for row in plan.rows if row not in begun and place.row(row.name).judged.is_dir()]
     spent = sum(_spent(work, row) for row in (*begun, *judged)) + plan.planning_s
     return spent + slower * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
 
 
 def _spent(work: ReproductionContext, planned: PlannedRow) -> float:
-    """Seconds that a row took, all its lives together; a longer silence is no work but the time between two lives."""
-    silences: list[float] = []
+    """Return the seconds of a row over all sessions; longer gaps between events are interruptions."""
+    gaps: list[float] = []
     for folder in work.folder.row(planned.name).runs:
         times = [event.get("time") for event in folder.read_events()]
         known = [float(time) for time in times if isinstance(time, int | float)]
-        silences += [later - earlier for earlier, later in itertools.pairwise(known)]
-    return (planned.fixed_s or 0.0) + sum(silence for silence in silences if 0 < silence < SILENCE_S)
+        gaps += [later - earlier for earlier, later in itertools.pairwise(known)]
+    return (planned.fixed_s or 0.0) + sum(gap for gap in gaps if 0 < gap < SILENCE_S)
 
 
 def _has_learnt(work: ReproductionContext, name: str) -> bool:
-    """Say whether a row's model is there; of a cross-validated one, whether it was judged."""
+    """Return whether a row is trained; for a cross-validated one, whether it was evaluated."""
     place = work.folder.row(name)
     return place.judged.is_dir() if work.paper.rows[name].kind.crossed else place.has_learnt
 
 
 def _time_shortage(work: ReproductionContext, row: Row, missing: MissingRows) -> str | None:
-    """Say that there is no time for a row, if so."""
+    """Return the reason if there is no time for a row."""
     if without := [name for name in row.file.needs if name in missing.late]:
-        return f"time: it needs the row '{without[0]}', which there was none for."
-    return None if has_time(work, row.name) else f"time: it would have ended after the {work.plan.minutes:g} min."
+        return f"time: it needs the row '{without[0]}', for which there was no time."
+    return None if has_time(work, row.name) else f"time: it would exceed the limit of {work.plan.minutes:g} min."
 
 
 def _try_row(work: ReproductionContext, row: Row, missing: MissingRows, run: RunContext) -> None:
-    """Train and judge a row; note it where it goes wrong."""
+    """Train and evaluate a row, and record a failure."""
     try:
         if without := [name for name in row.file.needs if name in missing.failed]:
             raise RunError(f"it needs the row '{without[0]}', which failed.")
@@ -127,13 +127,13 @@ def _try_row(work: ReproductionContext, row: Row, missing: MissingRows, run: Run
         raise
     except Exception as error:
         log.warning("the row %s failed", row.name, exc_info=error)
-        said = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
-        missing.failed[row.name] = said
+        message = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
+        missing.failed[row.name] = message
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """How far a reproduction came: what it does, the rows that were judged, and those that were not."""
+    """State of a reproduction: plan, results, and missing rows."""
 
     paper: Paper
     plan: ReproductionPlan
@@ -142,17 +142,17 @@ class Reproduction:
 
 
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
-    """Reproduce a paper, or go on where an earlier call ended, however it ended.
+    """Reproduce a paper, or resume an earlier call.
 
-    Every row is trained into a run folder of its own and judged on the same held-out images; tables are written as it
-    goes, figures at its end. A row that goes wrong is named in them, and the others go on.
+    Every row is trained in a run folder and evaluated on the same test images; tables are written after each row,
+    figures at the end. Failed rows are listed in them, and the others continue.
     """
     place, missing = ReproductionFolder(out), MissingRows()
     if not place.plan.is_file() and not default_phantom(options):
-        draft_plan(options)  # what is wrong is said before anything is written
+        draft_plan(options)  # errors are raised before anything is written
     with hold_lock(out / ".lock"):
         work = _begin(options, place, run)
-        with allow_folders(chain(*work.plan.folders.values())):  # where the tables, which are ours, name their images
+        with allow_folders(chain(*work.plan.folders.values())):  # our tables contain paths in these folders
             try:
                 run_rows(work, missing, run)
             except Cancelled:
@@ -164,7 +164,7 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
-    """Say what a reproduction would do, and write nothing."""
+    """Plan a reproduction without writing anything."""
     if would := preview_phantom(options):
         draft, roles = would
         rows = read_paper(options.paper).select(options.rows)
@@ -174,30 +174,32 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
 
 
 def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionContext:
-    """Settle what is done, or read what has been settled, and say so."""
+    """Create or read the plan, and report it."""
     begun = place.plan.is_file()
     plan = (
         read_begun_plan(options, place) if begun else _settle_plan(ensure_phantom(options, place.out, run), place, run)
     )
     write_json(place.plan, plan.model_dump(mode="json"))
-    said = f"{place.out} goes on as it began: {plan.sentence}" if begun else plan.sentence
+    message = f"{place.out} continues: {plan.sentence}" if begun else plan.sentence
     phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
-    for message in (said, *phantoms, *plan.notices, *plan.late):
-        run.report(Milestone(0, SCALE_STEPS * len(plan.rows), message))
+    for text in (message, *phantoms, *plan.notices, *plan.late):
+        run.report(Milestone(0, SCALE_STEPS * len(plan.rows), text))
     split, crossed = _read_images(plan, place)
     return ReproductionContext(read_paper(options.paper), plan, split, place, crossed)
 
 
 def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionPlan:
-    """Split the data, and plan; split again where the plan takes fewer images."""
+    """Split the data and plan; split again if the plan uses fewer images."""
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
-    asked = draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
-    split = asked.folders_of(paper, crossed=False)
+    request = draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
+    split = request.folders_of(paper, crossed=False)
     write_split(split, paper.file.roles, None, place.data, run)
-    write_folds(asked.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, place.crossed), run)
-    with allow_folders(chain(*asked.folders.values())):
-        plan = complete_plan(draft, rows, ReproductionImages(*_read_images(asked, place)), run)
+    write_folds(
+        request.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, place.crossed), run
+    )
+    with allow_folders(chain(*request.folders.values())):
+        plan = complete_plan(draft, rows, ReproductionImages(*_read_images(request, place)), run)
     if plan.images is not None:
         write_split(split, paper.file.roles, plan.images, place.data, run)
     return plan
@@ -215,7 +217,7 @@ def _read_images(
 
 
 def _clear_caches() -> None:
-    """Let go of what frozen encoders saw, which rows and folds have shared."""
+    """Clear the encoder caches that rows and folds share."""
     from napari_melanoma.training.tasks.task import clear_encoder_caches
 
     clear_encoder_caches()

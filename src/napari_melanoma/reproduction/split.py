@@ -1,4 +1,4 @@
-"""One split of the user's data for all rows, and folds of a cross-validation."""
+"""The split of the user's data for all rows, and the folds of cross-validations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from napari_melanoma.training.data_selection import diagnosis_includes
 LEARN, JUDGED = "train", "test"
 LEFT_OUT, DUPLICATE = "left out", "duplicate"
 HELD_OUT_SHARE = 0.2  # both papers keep a fifth for the test
-HELD_OUT_SPLITS = ("test", "val")  # the first that a data set has judges; all else is learnt from
+HELD_OUT_SPLITS = ("test", "val")  # the first one in a data set is the test set; all else is used for training
 SEED = 0
 TABLE = "dataset.csv"
 COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality", "diagnosis")
@@ -37,7 +37,7 @@ COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality", "
 
 @dataclass(frozen=True)
 class RoleData:
-    """The images of a role: data sets of the reproduction, a table each over the user's own files, and counts."""
+    """The images of a role: tables in the reproduction that refer to the user's files, and counts."""
 
     role: str
     folders: tuple[Path, ...]
@@ -53,18 +53,18 @@ class RoleData:
 
     @property
     def test_samples(self) -> list[Sample]:
-        """The images that judge, the same for every row, read from the tables."""
+        """The test images, the same for every row."""
         return [sample for folder in self.folders for sample in read_dataset(folder) if sample.split == JUDGED]
 
 
 def write_split(
     folders: Mapping[str, tuple[Path, ...]], roles: Mapping[str, Role], most: int | None, out: Path, run: RunContext
 ) -> None:
-    """Split the data sets of every role once, and write the split down.
+    """Split the data sets of every role, and write the split.
 
-    Where a data set names a split ``test``, or else ``val``, that judges, and all else is learnt from; where it names
-    none, a fifth of the patients judges, spread over diagnoses. Of one patient nothing is on both sides, and of images
-    that show the same picture one is taken, before all one that judges.
+    The split ``test`` of a data set, or else ``val``, is the test set, and all else is used for training; without
+    either, a fifth of the patients is held out, stratified by diagnosis. No patient is on both sides, and of duplicate
+    images only one is used, preferably in the test set.
     """
     for role, members in folders.items():
         parts = [_split(select_trainable(read_dataset(folder))) for folder in members]
@@ -73,7 +73,7 @@ def write_split(
         learn, judged = ([sample for sample in side if id(sample) not in again] for side in (learn, judged))
         if not learn or not judged:
             raise InputError(
-                f"{role}: {len(learn)} images with masks to learn from and {len(judged)} to judge were found in "
+                f"{role}: {len(learn)} training images with masks and {len(judged)} test images were found in "
                 f"{', '.join(folder.name for folder in members)}; both are needed."
             )
         kept = learn if most is None else sample_by_name(learn, most)
@@ -88,18 +88,18 @@ def write_split(
 
 
 def read_split(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, RoleData]:
-    """Read back what ``write_split`` wrote."""
+    """Read the split of ``write_split``."""
     found = {}
     for role, members in folders.items():
-        places = tuple(out / folder.name for folder in members)
+        tables = tuple(out / folder.name for folder in members)
         with allow_folders(members):  # where the tables, which are ours, name their images
-            counts = Counter(sample.split for place in places for sample in read_dataset(place))
-        found[role] = RoleData(role, places, counts[LEARN], counts[JUDGED], counts[LEFT_OUT], counts[DUPLICATE])
+            counts = Counter(sample.split for table in tables for sample in read_dataset(table))
+        found[role] = RoleData(role, tables, counts[LEARN], counts[JUDGED], counts[LEFT_OUT], counts[DUPLICATE])
     return found
 
 
 def _split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Split a data set into what is learnt from and what judges."""
+    """Split a data set into training and test images."""
     splits = {sample.split for sample in samples}
     side = next((split for split in HELD_OUT_SPLITS if split in splits), None)
     if side is None:
@@ -110,7 +110,7 @@ def _split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
 
 
 def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
-    """Row of the table over the user's own files."""
+    """Return a row of the table that refers to the user's files."""
     assert sample.mask is not None
     return {
         "image_id": sample.image_id,
@@ -124,21 +124,21 @@ def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:
 
 
 def relative_path(path: Path, folder: Path) -> str:
-    """Name a file as seen from a folder; as it is where they are on different drives."""
+    """Return the path of a file relative to a folder; absolute on different drives."""
     try:
         return Path(os.path.relpath(path.resolve(), folder)).as_posix()
     except ValueError:
         return path.resolve().as_posix()
 
 
-MELANOMA = "melanoma"  # the one question that a diagnosis answers
+MELANOMA = "melanoma"  # the only target that follows from a diagnosis
 
 
 @dataclass(frozen=True)
 class AssignedImage:
-    """An image with its row in our columns, its answer ("" for none) and its fold, from 1.
+    """An image with its harmonized row, its label ("" for none) and its fold, from 1.
 
-    ``untouched`` says that it is in no fold, as it is kept for the networks of all folds together.
+    ``untouched`` images are in no fold; they are evaluated by the networks of all folds.
     """
 
     sample: Sample
@@ -150,7 +150,7 @@ class AssignedImage:
 
 
 def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
-    """Read a data set in our columns and words."""
+    """Read a data set with harmonized rows and labels."""
     entries = []
     for entry in iter_entries(folder):
         if isinstance(entry, DataSetError):
@@ -165,79 +165,68 @@ def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
 
 
 def row_label(row: Mapping[str, str], target: str = MELANOMA) -> str:
-    """Say what a row answers.
+    """Return the label of a row, ``"1"`` or ``"0"``, from its column; for ``melanoma`` also from the diagnosis.
 
-    Returns ``"1"`` or ``"0"`` as the column says; of ``melanoma`` or else as the diagnosis does; "" where neither does.
+    "" if unknown.
     """
-    said = row.get(target, "").strip()
-    if said in ("0", "1"):
-        return said
+    cell = row.get(target, "").strip()
+    if cell in ("0", "1"):
+        return cell
     diagnosis = row.get("diagnosis", "").strip().lower() if target == MELANOMA else ""
     return "" if diagnosis in ("", UNKNOWN) else str(int(diagnosis_includes(diagnosis, MELANOMA)))
 
 
 def assign_to_folds(found: Sequence[AssignedImage], role: Role, count: int, run: RunContext) -> list[AssignedImage]:
-    """Give each image with an answer a fold; those that show the picture of another, and those kept apart, get none.
-
-    In their order.
-    """
+    """Assign each labeled image to a fold, except for duplicates and untouched images."""
     apart = _test_patients([one.sample for one in found if one.label]) if role.untouched else frozenset[str]()
-    asked = sorted((one for one in found if one.label), key=lambda one: one.sample.group not in apart)
-    again = {id(pair.second) for pair in find_duplicates([one.sample for one in asked], run)}
-    taken = [one for one in asked if id(one.sample) not in again]
-    answers = _permute_labels(taken) if role.control_of else [one.label for one in taken]
-    answer_now = {id(one.sample): answer for one, answer in zip(taken, answers, strict=True)}
-    dealt = [one for one in taken if one.sample.group not in apart]
-    groups = [one.sample.group for one in dealt]
-    places = assign_folds(groups, [answer_now[id(one.sample)] for one in dealt], count, SEED) if dealt else []
-    fold_of = {id(one.sample): fold + 1 for one, fold in zip(dealt, places, strict=True)}
+    labeled = sorted((one for one in found if one.label), key=lambda one: one.sample.group not in apart)
+    again = {id(pair.second) for pair in find_duplicates([one.sample for one in labeled], run)}
+    taken = [one for one in labeled if id(one.sample) not in again]
+    labels = _permute_labels(taken) if role.control_of else [one.label for one in taken]
+    label_of = {id(one.sample): label for one, label in zip(taken, labels, strict=True)}
+    assigned = [one for one in taken if one.sample.group not in apart]
+    groups = [one.sample.group for one in assigned]
+    folds = assign_folds(groups, [label_of[id(one.sample)] for one in assigned], count, SEED) if assigned else []
+    fold_of = {id(one.sample): fold + 1 for one, fold in zip(assigned, folds, strict=True)}
     return [
         replace(
             one,
-            label=answer_now.get(id(one.sample), one.label),
+            label=label_of.get(id(one.sample), one.label),
             fold=fold_of.get(id(one.sample), 0),
             duplicate=id(one.sample) in again,
-            untouched=id(one.sample) in answer_now and one.sample.group in apart,
+            untouched=id(one.sample) in label_of and one.sample.group in apart,
         )
         for one in found
     ]
 
 
 def _test_patients(samples: Sequence[Sample]) -> frozenset[str]:
-    """Patients of whom an image is in the split ``test``; where the data name none, a fifth of all."""
+    """Return the patients of the split ``test``; without one, a fifth of all."""
     named = {sample.group for sample in samples if sample.split == JUDGED}
     return frozenset(named or {sample.group for sample in hold_out(samples, HELD_OUT_SHARE, SEED)[1]})
 
 
 def _permute_labels(taken: Sequence[AssignedImage]) -> list[str]:
-    """Deal the answers out anew among patients: nothing that is known of an image tells them any more."""
+    """Permute the labels among patients, so that they are independent of the images."""
     of_group: dict[str, str] = defaultdict(str)
     for one in taken:
         of_group[one.sample.group] = max(of_group[one.sample.group], one.label)
     names = sorted(of_group)
     drawn = np.random.default_rng(SEED).permutation([of_group[name] for name in names])
-    answers = dict(zip(names, map(str, drawn), strict=True))
-    return [answers[one.sample.group] for one in taken]
+    labels = dict(zip(names, map(str, drawn), strict=True))
+    return [labels[one.sample.group] for one in taken]
 
 
 PHANTOM = "cohort.json"  # in a phantom cohort
-UNTOUCHED = "untouched"  # the split of images that no fold learns from or judges, and the part of their answers
+UNTOUCHED = "untouched"  # images outside of all folds, and the part of their predictions
 NO_LABEL = "no answer"
 UNLABELLED, CONTROL = "unlabelled", "control"
-NEUTRAL_COLUMNS = (
-    "image_id",
-    "path",
-    "mask_path",
-    "patient_id",
-    "split",
-    "fold",
-    "modality",
-)  # whatever the question is
+NEUTRAL_COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "fold", "modality")  # for any target
 
 
 @dataclass(frozen=True)
 class CrossValidatedRole:
-    """The images of a role that a cross-validation deals out, and counts of those that it does not."""
+    """The images of a role in a cross-validation, and counts of the excluded ones."""
 
     role: str
     place: Path
@@ -253,20 +242,17 @@ class CrossValidatedRole:
     untouched_positives: int = 0
 
     def folders(self, fold: int) -> tuple[Path, ...]:
-        """Name the data sets of a fold.
-
-        Returns their split ``test`` is judged; what is learnt from is ``train``.
-        """
+        """Return the data sets of a fold, with splits ``train`` and ``test``."""
         return tuple(self.place / f"fold-{fold}" / name for name in self.names)
 
     def unlabelled(self, fold: int) -> tuple[Path, ...]:
-        """Name the data sets of a fold's images to learn from, in tables that hold no answers."""
+        """Return the data sets of the training images of a fold, without labels."""
         return tuple(self.place / f"fold-{fold}" / UNLABELLED / name for name in self.names)
 
 
 @dataclass(frozen=True)
 class CrossValidationSetup:
-    """What is dealt out how: the roles, the folds, the column that holds the answer, and where tables go."""
+    """Settings of a cross-validation: roles, folds, label column, and folder of the tables."""
 
     roles: Mapping[str, Role]
     folds: int
@@ -276,32 +262,31 @@ class CrossValidationSetup:
 
     @classmethod
     def from_paper(cls, paper: PaperFile, place: Path) -> CrossValidationSetup:
-        """Take it from what a paper says."""
+        """Create the settings of a paper."""
         return cls(paper.roles, paper.folds, place, paper.target, paper.positives)
 
     def place_of(self, role: str) -> Path:
-        """Say where the tables of a role go; those of a control are over the same images as another role's."""
+        """Return the folder of the tables of a role; controls use the same images as another role."""
         place = self.place.resolve()
         return place / CONTROL if self.roles[role].control_of else place
 
 
 def write_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSetup, run: RunContext) -> None:
-    """Deal the images of each role out to folds, by patient or lesion, each class evenly; write a table for each fold.
+    """Assign the images of each role to folds, by patient or lesion and stratified by class; write their tables.
 
-    Tables are in our columns and words. Images without an answer and those that show the picture of another are in no
-    fold, nor are those that a role keeps apart for the networks of all folds.
+    Tables are harmonized. Images without a label, duplicates and untouched images are in no fold.
     """
     for role, members in folders.items():
         found = [one for folder in members for one in read_labeled_images(folder, how.target)]
-        dealt = assign_to_folds(found, how.roles[role], how.folds, run)
-        _check(role, members, dealt, how)
+        assigned = assign_to_folds(found, how.roles[role], how.folds, run)
+        _check(role, members, assigned, how)
         place = how.place_of(role)
         for folder in members:
-            own = [one for one in dealt if one.sample.domain == folder.name]
+            own = [one for one in assigned if one.sample.domain == folder.name]
             for fold in range(1, how.folds + 1):
                 with atomic_folder(place / f"fold-{fold}" / folder.name) as written:
                     _write(own, fold, (how, role), place / f"fold-{fold}" / folder.name, written)
-                    if (folder / PHANTOM).is_file():  # that the patients were drawn goes with them
+                    if (folder / PHANTOM).is_file():  # marks the patients as synthetic
                         shutil.copy(folder / PHANTOM, written / PHANTOM)
                 hidden = place / f"fold-{fold}" / UNLABELLED / folder.name
                 with atomic_folder(hidden) as written:
@@ -309,7 +294,7 @@ def write_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSet
 
 
 def read_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSetup) -> dict[str, CrossValidatedRole]:
-    """Read back what ``write_crossed`` wrote."""
+    """Read the folds of ``write_folds``."""
     return {role: _role(role, members, how) for role, members in folders.items()}
 
 
@@ -318,39 +303,39 @@ def _role(role: str, members: Sequence[Path], how: CrossValidationSetup) -> Cros
     names, place = tuple(folder.name for folder in members), how.place_of(role)
     rows = [row for name in names for row in read_table(place / "fold-1" / name / TABLE)]
     splits = Counter(row["split"] for row in rows)
-    dealt = [row for row in rows if row["fold"]]
+    assigned = [row for row in rows if row["fold"]]
     return CrossValidatedRole(
         role=role,
         place=place,
         names=names,
         folds=how.folds,
-        images=len(dealt),
-        positives=sum(row[how.target] == "1" for row in dealt),
-        groups=len({row["patient_id"] for row in dealt}),
+        images=len(assigned),
+        positives=sum(row[how.target] == "1" for row in assigned),
+        groups=len({row["patient_id"] for row in assigned}),
         duplicates=splits[DUPLICATE],
         unanswered=splits[NO_LABEL],
-        without_mask=sum(not row["mask_path"] for row in dealt),
+        without_mask=sum(not row["mask_path"] for row in assigned),
         untouched=splits[UNTOUCHED],
         untouched_positives=sum(row[how.target] == "1" for row in rows if row["split"] == UNTOUCHED),
     )
 
 
-def _check(role: str, members: Sequence[Path], dealt: Sequence[AssignedImage], how: CrossValidationSetup) -> None:
-    """Refuse a role of which not every fold can have both answers."""
-    positives = sum(one.label == "1" for one in dealt if one.fold)
-    negatives = sum(one.label == "0" for one in dealt if one.fold)
+def _check(role: str, members: Sequence[Path], assigned: Sequence[AssignedImage], how: CrossValidationSetup) -> None:
+    """Reject a role with too few images of a class for all folds."""
+    positives = sum(one.label == "1" for one in assigned if one.fold)
+    negatives = sum(one.label == "0" for one in assigned if one.fold)
     if min(positives, negatives) >= how.folds:
         return
-    or_else = " or 'diagnosis'" if how.target == MELANOMA else ""
+    alternative = " or 'diagnosis'" if how.target == MELANOMA else ""
     raise InputError(
-        f"{role}: {positives} {how.positives} and {negatives} others have an answer in "
+        f"{role}: {positives} {how.positives} and {negatives} others have a label in "
         f"{', '.join(folder.name for folder in members)}; {how.folds} folds need {how.folds} of both. Name other data "
-        f"sets, with a column '{how.target}' (0 or 1){or_else}."
+        f"sets, with a column '{how.target}' (0 or 1){alternative}."
     )
 
 
 def _write(
-    dealt: Sequence[AssignedImage],
+    assigned: Sequence[AssignedImage],
     fold: int,
     of: tuple[CrossValidationSetup, str],
     place: Path,
@@ -358,9 +343,9 @@ def _write(
     *,
     hide: bool = False,
 ) -> None:
-    """Write the table of a fold; with ``hide``, of what is learnt from alone, and without what gives answers away."""
+    """Write the table of a fold; with ``hide``, only training images, without columns that reveal the label."""
     how, role = of
-    rows = [_fold_row(one, fold, how, how.roles[role], place) for one in dealt]
+    rows = [_fold_row(one, fold, how, how.roles[role], place) for one in assigned]
     if hide:
         rows = [row for row in rows if row["split"] == LEARN]
     columns = dict.fromkeys([*NEUTRAL_COLUMNS, "diagnosis", how.target, *(name for row in rows for name in row)])
@@ -369,7 +354,7 @@ def _write(
 
 
 def _fold_row(one: AssignedImage, fold: int, how: CrossValidationSetup, role: Role, place: Path) -> dict[str, str]:
-    """Row of the table over the user's own files."""
+    """Return a row of the table that refers to the user's files."""
     sample = one.sample
     return {
         **{name: text for name, text in one.row.items() if name not in ("lesion_id", "near_duplicate_of")},
@@ -386,7 +371,7 @@ def _fold_row(one: AssignedImage, fold: int, how: CrossValidationSetup, role: Ro
 
 
 def _split_of(one: AssignedImage, fold: int) -> str:
-    """What an image is to a fold."""
+    """Return the split of an image in a fold."""
     if one.fold:
         return JUDGED if one.fold == fold else LEARN
     if one.untouched:

@@ -1,4 +1,4 @@
-"""The tables of a reproduction, and the sentences around them."""
+"""Write the tables of a reproduction, and the notes on them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ from napari_melanoma.reproduction.row_results import (
 )
 
 INTERVAL_WORDS = "95 % interval"
+NOTHING_FOUND = "No row has been evaluated."
+SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the tables list the reductions."
+CHANCE = 0.5  # the AUC of uninformative predictions
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
 def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
-    """Write the tables of what was found so far."""
+    """Write the tables of the results so far."""
     found, out = read_row_results(work), work.folder.out
     tables = [table.to_markdown() for table in paper_tables(work.paper, found)]
     parts = [f"## {title(work)}", *page_notes(work, missing, found), *tables]
     if steps := next_steps(work, missing, found):
-        parts += ["### What next", PATH_NOTE, "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
+        parts += ["### Next steps", PATH_NOTE, "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
@@ -48,7 +51,7 @@ def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[
 
 
 def write_result(work: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
-    """Write tables, figures and the page of what was found."""
+    """Write tables, figures and the page of the results."""
     found = write_tables(work, missing)
     page = ReproductionPage(
         title=title(work),
@@ -62,9 +65,9 @@ def write_result(work: ReproductionContext, missing: Mapping[str, str]) -> list[
 
 
 def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
-    """Make a table for each of the paper's that has rows, and one of the grids.
+    """Create a table for each of the paper's that has rows, and one of the grids.
 
-    Figures in per cent, ours with their intervals; last one of depths in mm, where rows tell them.
+    Metrics in per cent, ours with intervals; the last table contains depths in mm, if rows predict them.
     """
     tables = [_table(paper, table, rows, found) for _, table, rows in results_by_table(paper, found)]
     depths = depth_table(paper, found)
@@ -72,40 +75,40 @@ def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
 
 
 def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:
-    """Make a table of the paper with our figures beside; a column that says nothing is left out."""
+    """Create a table with the paper's results and ours; empty columns are omitted."""
     common = _in_every_row(found)
     pairs = [(group, name) for group in ("Parameters", "T") for name in ("paper", "ours")]
     pairs += [(metric, name) for metric in table.metrics for name in ("paper", f"ours ({INTERVAL_WORDS})")]
     headings = [("", "Row"), ("Images", "paper"), ("Images", "ours"), ("", "n"), *pairs, ("", "Remarks")]
     rows = [_cells(line, table.metrics, common) for line in table_lines(found)]
-    said = [place for place in range(len(headings)) if any(row[place] for row in rows)]
+    shown = [column for column in range(len(headings)) if any(row[column] for row in rows)]
     return ReportTable(
         title=table.title,
-        columns=tuple(headings[place][1] for place in said),
-        rows=tuple(tuple(row[place] for place in said) for row in rows),
+        columns=tuple(headings[column][1] for column in shown),
+        rows=tuple(tuple(row[column] for column in shown) for row in rows),
         notes=(
             *filter(None, [table.note]),
             *describe_controls(found, paper.file.roles),
             *describe_differences(found, table.metrics, among),
         ),
-        groups=tuple(headings[place][0] for place in said),
-        introduction=(f"Not as in the paper, {_figures_owner(found)}: {'; '.join(common)}.",) if common else (),
+        groups=tuple(headings[column][0] for column in shown),
+        introduction=(f"Differences from the paper {_figures_owner(found)}:  {'; '.join(common)}.",) if common else (),
     )
 
 
 def _in_every_row(found: Sequence[RowResult]) -> tuple[str, ...]:
-    """Find what is less than in the paper in all rows; those that learn nothing have no say."""
+    """Return the reductions that all trained rows have in common."""
     first, *others = [item for item in found if item.parameters] or found
     return tuple(part for part in first.reduced if all(part in item.reduced for item in others))
 
 
 def _figures_owner(found: Sequence[RowResult]) -> str:
-    """Say which rows it is that all have something in common."""
-    return "in every row" if all(item.parameters for item in found) else "in every row that learns"
+    """Name the rows that common reductions apply to."""
+    return "in every row" if all(item.parameters for item in found) else "in every trained row"
 
 
 def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
-    """Write a line of a table: the paper's figure and ours by turns; remarks last."""
+    """Format a line of a table: the paper's result and ours for each metric; remarks last."""
     found, file = line.result, line.result.row.file
     ours = found.estimates
     count = str(next(iter(ours.values())).count) if ours else ""
@@ -119,31 +122,31 @@ def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tu
 
 
 def _side_by_side(line: TableLine, metric: str) -> str:
-    """Write the paper's figures in the order of its sets; ``"T"`` is a threshold."""
+    """Format the paper's results in the order of its data sets; ``"T"`` is a threshold."""
     figures = [line.result.row.file.paper[name].get(metric) for name in line.sets]
     written = [NOTHING if figure is None else f"{figure:.2f}" for figure in figures]
     return " / ".join(written) if any(figure is not None for figure in figures) else ""
 
 
 def _paper(line: TableLine, metric: str) -> str:
-    """Write the paper's figures for machines, each with its set where there are several."""
+    """Format the paper's results for CSV, with data sets if there are several."""
     figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
     known = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(known) > 1 else figure for name, figure in known)
 
 
 def _interval(estimate: Estimate) -> str:
-    """Write an estimate in per cent."""
+    """Format an estimate in per cent."""
     return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
 def _threshold(found: RowResult) -> str:
-    """Write the threshold of a model; those of a cross-validation have one each, and what is said is said at a half."""
+    """Format the threshold of a model; empty for cross-validated rows, which use one half."""
     return "" if found.row.kind.crossed else f"{found.threshold:.2f}"
 
 
 def _millions(parameters: float | None) -> str:
-    """Write a number of parameters as papers do."""
+    """Format a number of parameters in millions."""
     if parameters is None:
         return ""
     millions = parameters / 1e6
@@ -151,7 +154,7 @@ def _millions(parameters: float | None) -> str:
 
 
 def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
-    """Write a line for machines."""
+    """Return a line of ``tables.csv``."""
     found, file = line.result, line.result.row.file
     estimates = found.estimates
     record: dict[str, object] = {
@@ -177,132 +180,114 @@ def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
     return record
 
 
-NOTHING_FOUND = "No row has been judged."
-SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the tables say what is less."
-
-
 def title(work: ReproductionContext) -> str:
-    """Name the paper."""
+    """Return the title of the reproduction."""
     return f"{work.paper.name}: {work.paper.file.title}"
 
 
 def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[str]:
-    """Say what the figures rest on, and what is missing.
-
-    Sentences, a paragraph each.
-    """
+    """Describe data and methods, and missing rows; each text is a paragraph."""
     paper, plan = work.paper.file, work.plan
-    said = [f"{paper.reference}. Figures in per cent; ours with the {INTERVAL_METHOD}."]
+    notes = [f"{paper.reference}. Results in per cent; ours with the {INTERVAL_METHOD}."]
     for role, images in work.data.items():
         what = paper.roles[role]
-        less = f" ({images.left_out} more were left out to keep to the time)" if images.left_out else ""
+        less = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""
         twice = f"{images.duplicates} left out as they show a picture that already exists"
-        said.append(
-            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images to learn "
-            f"from and tune with{less}, {images.judged} held out, the same for every row"
+        notes.append(
+            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images for "
+            f"training and validation{less}, {images.judged} held out for testing, the same for every row"
             f"{f'; {twice}' if images.duplicates else ''}."
         )
     if plan.budget == "small":
-        said.append(SMALL)
+        notes.append(SMALL)
     nothing = "" if found else NOTHING_FOUND
     not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
     waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in found}
     notices = (*plan.notices, *(plan.late if waiting else ()))
     phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
-    parts = (*phantoms, *said, *_about_folds(work), *notices)
+    parts = (*phantoms, *notes, *_about_folds(work), *notices)
     parts = (*parts, paper.note, paper.later, *describe_claims(work.paper, found), *not_run)
     return [_without_folders(work, text) for text in (*parts, nothing) if text]
 
 
 def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[NextStep]:
-    """Say what one would do next; files are named as seen from the folder of the reproduction.
-
-    Those that make sense here, the nearest first.
-    """
+    """Recommend next steps; paths are relative to the folder of the reproduction."""
     plan, metric, steps = work.plan, work.paper.file.chosen_by, list[NextStep]()
     command = f"napari-melanoma reproduce {plan.paper}"
     if missing:
         more = "" if plan.minutes is None else " --minutes MORE"
-        again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # it knows its data, and refuses other ones
-        steps.append(NextStep("Run the rows that are missing, with the same --rows if any were named", again))
+        again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # the data are stored in the folder
+        steps.append(NextStep("Run the missing rows, with the same --rows if any were given", again))
     if models := [item for item in found if has_size(work, item)]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
-        take = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
-        steps.append(NextStep(take, f"napari-melanoma models import rows/{best.name}"))
+        use = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
+        steps.append(NextStep(use, f"napari-melanoma models import rows/{best.name}"))
         train = f"napari-melanoma train --config recipes/{best.name}.toml --out RUN"
-        steps.append(NextStep("Change values of its recipe, and train again", train))
+        steps.append(NextStep("Edit its recipe, and train again", train))
     if plan.budget == "small":
         data = "".join(f" --data {role}={folder.name}" for role, folders in plan.folders.items() for folder in folders)
         whole = f"{command}{data} --budget full --out NEW_FOLDER"
-        steps.append(NextStep("Run the paper's own experiment, on a GPU", whole))
+        steps.append(NextStep("Run the full experiment of the paper, on a GPU", whole))
     return steps
 
 
 def _about_folds(work: ReproductionContext) -> Iterator[str]:
-    """Say which images are dealt out to folds."""
+    """Describe the images in the folds."""
     folds = work.paper.file.folds
     for role, images in work.crossed.items():
         what = work.paper.file.roles[role]
-        aside = [(images.duplicates, "show a picture that already exists"), (images.unanswered, "have no answer")]
+        aside = [(images.duplicates, "show a picture that already exists"), (images.unanswered, "have no label")]
         left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
         yield (
             f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "
             f"of {images.groups} patients or lesions, {images.positives} {work.paper.file.positives}, in {folds} folds "
-            f"by patient or lesion. Each image is answered by a network of which no part has seen its fold: a fifth of "
-            f"the patients of the other folds picks the epoch and calibrates{left}.{_untouched(work, role)}"
+            f"by patient or lesion. Each image is predicted by a network that was not trained on its fold; a fifth of "
+            f"the patients of the other folds is used to choose the epoch and for calibration{left}."
+            f"{_untouched(work, role)}"
         )
 
 
 def _untouched(work: ReproductionContext, role: str) -> str:
-    """Say which images are kept from all folds, and that the answers of a control are none."""
-    images, what, said = work.crossed[role], work.paper.file.roles[role], ""
+    """Describe the untouched images, and the permuted labels of a control."""
+    images, what, note = work.crossed[role], work.paper.file.roles[role], ""
     if images.untouched:
-        said = (
-            f" {images.untouched} more, {images.untouched_positives} {work.paper.file.positives}, are kept from all "
-            "folds, and judged once by the mean of the networks of all folds."
+        note = (
+            f" {images.untouched} more, {images.untouched_positives} {work.paper.file.positives}, are in no fold, and "
+            "evaluated once by the mean of the networks of all folds."
         )
     if what.control_of:
-        said += f" They are those of {what.control_of}, with the answers dealt out anew at random among the patients."
-    return said
+        note += f" These are the images of {what.control_of}, with labels permuted at random among the patients."
+    return note
 
 
 def _without_folders(work: ReproductionContext, text: str) -> str:
-    """Name folders and files by themselves, without where they lie on this machine."""
+    """Shorten paths to names, without folders of this machine."""
     plan = work.plan
     files = [work.folder.out.resolve(), *map(Path, plan.weights.values())]
     files += [folder for folders in plan.folders.values() for folder in folders]
-    for place in sorted({str(path.parent) for path in files}, key=len, reverse=True):
-        text = text.replace(place + os.sep, "")
+    for parent in sorted({str(path.parent) for path in files}, key=len, reverse=True):
+        text = text.replace(parent + os.sep, "")
     return text
-
-
-CHANCE = 0.5  # the AUC of answers that say nothing
 
 
 def describe_differences(
     found: Sequence[RowResult], metrics: Sequence[str], among: Sequence[RowResult] = ()
 ) -> Iterator[str]:
-    """Say by how much rows differ from those that they are compared with, image by image.
-
-    A sentence for each pair, and for each part of the images where some were kept apart.
-    """
+    """Describe the paired differences between rows, a sentence for each pair and part of the images."""
     known = {item.row.name: item for item in among or found}
     for item in found:
         for other in (known[name] for name in item.row.file.against if name in known):
             for part in parts_of(item):
                 of = paired_changes(other, item, part)
-                said = [f"{m} {_format_signed(of[m])}" for m in metrics if m in of]
-                if said:
-                    titles = f"{item.row.file.title} less {other.row.file.title}"
+                differences = [f"{m} {_format_signed(of[m])}" for m in metrics if m in of]
+                if differences:
+                    titles = f"{item.row.file.title} minus {other.row.file.title}"
                     where = f", {PARTS[part]}" if part else ""
-                    yield f"{titles}, on the same images{where}: {', '.join(said)}."
+                    yield f"{titles}, on the same images{where}: {', '.join(differences)}."
 
 
 def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[str, Estimate]:
-    """Estimate by how much a row is above another on the images of a part that both have.
-
-    Metric to the difference, with an interval of the paired bootstrap; none where they share no image.
-    """
+    """Estimate the differences between two rows on common images of a part, with paired bootstrap intervals."""
     old, new = (
         {(image["domain"], image["image_id"]): image for image in images_in_part(one.images, part)}
         for one in (other, item)
@@ -312,10 +297,7 @@ def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[st
 
 
 def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
-    """Say of rows that learn from answers dealt out at random whether they tell anything: they must not.
-
-    A sentence for each of them, and for each part of the images.
-    """
+    """Report whether rows with permuted labels are at chance level, a sentence for each row and part."""
     for item in found:
         if roles[item.row.file.judged].control_of is None:
             continue
@@ -324,34 +306,33 @@ def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> 
             if area is None:
                 continue
             holds = area.low <= CHANCE <= area.high
-            said = "holds 50, as it must" if holds else "does not hold 50: something tells the answers apart"
+            result = (
+                "includes 50, as expected" if holds else "excludes 50: the labels are not independent of the images"
+            )
             where = f", {PARTS[part]}" if part else ""
-            yield f"{item.row.file.title}{where}: AUC {_format_estimate(area)}; its interval {said}."
+            yield f"{item.row.file.title}{where}: AUC {_format_estimate(area)}; its interval {result}."
 
 
 def _format_signed(change: Estimate) -> str:
-    """Write a difference in per cent."""
+    """Format a difference in per cent."""
     return f"{100 * change.mean:+.1f} ({change.format_interval('+.1f', factor=100)})"
 
 
 def _format_estimate(estimate: Estimate) -> str:
-    """Write an estimate in per cent."""
+    """Format an estimate in per cent."""
     return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
 def describe_claims(paper: Paper, found: Sequence[RowResult]) -> list[str]:
-    """Say of each claim whether the paper's own figures bear it out, and whether ours do.
-
-    A sentence or two for each claim.
-    """
+    """Compare each claim with the paper's own results and with ours, in a few sentences."""
     return [
-        " ".join([f"The paper's text says that {claim.said}.", *_in_table(paper, claim), *_in_ours(claim, found)])
+        " ".join([f"Claim of the paper: {claim.said}.", *_in_table(paper, claim), *_in_ours(claim, found)])
         for claim in paper.file.claims
     ]
 
 
 def _in_table(paper: Paper, claim: Claim) -> Iterator[str]:
-    """Hold a claim against the paper's table."""
+    """Compare a claim with the paper's table."""
     figures = {name: _figures(paper, name) for name in (claim.row, *claim.over)}
     wrong = {
         metric: max(figures[name][metric] for name in claim.over)
@@ -359,20 +340,22 @@ def _in_table(paper: Paper, claim: Claim) -> Iterator[str]:
         if any(figures[name].get(metric, 0) > figures[claim.row].get(metric, 0) for name in claim.over)
     }
     if wrong:
-        said = ", ".join(f"{m} {best:.2f} against {figures[claim.row][m]:.2f}" for m, best in wrong.items())
-        yield f"Its own table says otherwise: {said}."
+        contradictions = ", ".join(
+            f"{m} {best:.2f} compared with {figures[claim.row][m]:.2f}" for m, best in wrong.items()
+        )
+        yield f"Its own table contradicts this: {contradictions}."
     else:
-        yield "Its own table says so too."
+        yield "Its own table supports this."
 
 
 def _figures(paper: Paper, name: str) -> Mapping[str, float]:
-    """Read the paper's figures of a row; one that stands for several encoders has those of any of them."""
+    """Return the paper's results of a row; for several encoders, those of any of them."""
     alike = [row for row in paper.rows.values() if row.name == name or row.name.startswith(f"{name}-")]
     return next((figures for row in alike for figures in row.file.paper.values()), {})
 
 
 def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
-    """Hold a claim against what was found here, on all images together."""
+    """Compare a claim with our results on all images together."""
     ours = {item.row.name: item.estimates for item in found if item.row.name in (claim.row, *claim.over)}
     if len(ours) <= len(claim.over):
         return
@@ -380,7 +363,7 @@ def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
     better = [m for m in claim.metrics if m in row and all(row[m].mean > ours[name][m].mean for name in claim.over)]
     known = [m for m in claim.metrics if m in row]
     if len(better) == len(known):
-        yield "Here it is so in all of them, on all images together; the intervals say how far that can be trusted."
+        yield "Here it holds for all metrics, on all images together; see the intervals for the uncertainty."
     else:
         others = ", ".join(f"{m} {100 * row[m].mean:.1f}" for m in known if m not in better)
-        yield f"Here, on all images together, it is so in {', '.join(better) or 'none of them'}, not in {others}."
+        yield f"Here, on all images together, it holds for {', '.join(better) or 'no metric'}, not for {others}."

@@ -102,8 +102,8 @@ def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
     assert any("test slides" in event.get("message", "") for event in events(run))
     card = bundle.card
     assert "Research use only" in card
-    assert "embeddings of `toy`: 12 features a tile, weights\n`5eed`" in card
-    assert "The encoder is not in this bundle" in card
+    assert "embeddings of `toy`: 12 features per tile, weights\n`5eed`" in card
+    assert "The encoder is not part of this bundle" in card
     assert str(data.parent) not in json.dumps(bundle.config.model_dump(mode="json")) + card
 
 

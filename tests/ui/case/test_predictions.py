@@ -58,7 +58,7 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert [found[name].state for name in found] == ["", "", "outlier"]
     assert someone.status == "3 lesions answered by melanoma-test."
     someone.picks(list(found)[-1])
-    assert "the odd one out among the 3 lesions of this patient" in said(someone, "lesion_odd")
+    assert "outlier among 3 lesions of this patient" in said(someone, "lesion_odd")
     assert said(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
     assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
 
@@ -110,7 +110,7 @@ def test_damaged_predictions_are_reported(someone, case):
     (case / "answers.json").write_text("{}")
     someone.dock.importer.follow_link(f"recent:{case}")
     someone.waits()
-    assert "Answer the case again" in someone.status
+    assert "Run the prediction again" in someone.status
     assert len(someone.case.lesions) == 3
 
 

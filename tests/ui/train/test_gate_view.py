@@ -174,7 +174,7 @@ def test_a_discarded_model_can_be_activated(stage, gate, run, qtbot):
     with answering("take_over_anyway_yes") as asked, qtbot.waitSignal(gate.activate_requested):
         stage.clicks(gate.activate_button)
     assert "This model was discarded." in asked[0]
-    assert "JA 0.842 -> 0.863, difference +0.021" in asked[0]
+    assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in asked[0]
 
 
 @contextmanager

@@ -753,7 +753,7 @@ def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bund
         trainer.waits()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
     assert "tiny is taken over" in trainer.dock.status.text
-    assert "## Against the model that it started from" in find_bundle("tiny").card
+    assert "## Comparison with its start model" in find_bundle("tiny").card
     assert lesion.model == "tiny"
     assert trainer.finds(QComboBox, "start_from").findData("tiny") >= 0
     assert (run.path / "adopted.json").is_file()

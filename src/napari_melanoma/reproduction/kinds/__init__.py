@@ -1,1 +1,1 @@
-"""The kinds of rows of a paper's tables: one file each, found by listing this folder."""
+"""The types of rows of a paper's tables: one module each, found by listing this folder."""

@@ -1,4 +1,4 @@
-"""Rows that tell melanoma from the rest: out-of-fold answers, pooled over the folds of a cross-validation."""
+"""Classification rows: out-of-fold predictions, pooled over the folds of a cross-validation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def pool(images: Sequence[Image]) -> PooledPredictions:
-    """Turn rows of ``per_image.csv`` into arrays.
-
-    In their order.
-    """
+    """Convert rows of ``per_image.csv`` to arrays."""
     truth = np.array([image["label"] == "1" for image in images])
     return PooledPredictions(truth, *(_column(images, name) for name in ("probability", "above", "covered", "several")))
 
@@ -42,14 +39,14 @@ def _changes(less: Sequence[Image], more: Sequence[Image]) -> dict[str, Estimate
     return predictions.estimate_changes(pool(less), pool(more), [image["group"] for image in less])
 
 
-def _remark(images: Sequence[Image], learnt: bool) -> str:
-    """Say where whole photographs stood for lesions that were not found, and where all answers are one."""
+def _remark(images: Sequence[Image], trained: bool) -> str:
+    """Note photographs without a lesion that were used as a whole, and constant predictions."""
     whole = sum(image.get("no_lesion") == "1" for image in images)
-    said = [f"no lesion found in {whole} of {len(images)}: the whole photograph was taken"] if whole else []
-    answers = Counter(image["probability"] for image in images)
-    if learnt and len(answers) == 1:
-        said.append("the same answer for every image: learnt nothing")
-    return "; ".join(said)
+    remarks = [f"no lesion found in {whole} of {len(images)}: the whole photograph was used"] if whole else []
+    predictions_made = Counter(image["probability"] for image in images)
+    if trained and len(predictions_made) == 1:
+        remarks.append("the same prediction for every image: training failed")
+    return "; ".join(remarks)
 
 
 KIND = RowKind("classification", METRICS, make_predictor, _estimates, _changes, _remark, crossed=True)

@@ -1,4 +1,4 @@
-"""Rows that draw lesions: masks held against reference masks, by the metrics of ISIC 2018 averaged over images."""
+"""Segmentation rows: masks compared with reference masks by the metrics of ISIC 2018, averaged over images."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _changes(less: Sequence[Image], more: Sequence[Image]) -> dict[str, Estimate
 
 
 def _table(images: Sequence[Image]) -> np.ndarray:
-    """Figures as float64 (image, metric)."""
+    """Metrics as float64 (image, metric)."""
     return np.array([[float(image[name]) for name in METRICS] for image in images])
 
 
@@ -62,13 +62,13 @@ def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, floa
     return dict(zip(METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
 
 
-def _remark(images: Sequence[Image], learnt: bool) -> str:
-    """Say where a model finds no lesion in half of the images or more; in all of them, it has learnt nothing."""
+def _remark(images: Sequence[Image], trained: bool) -> str:
+    """Note a model that finds no lesion in half of the images or more; in all of them, its training failed."""
     none = sum(image.get("found") == "0" for image in images)
     if 2 * none < len(images):
         return ""
-    nothing = ": learnt nothing" if none == len(images) and learnt else ""
-    return f"found no lesion in {none} of {len(images)}{nothing}"
+    failure = ": training failed" if none == len(images) and trained else ""
+    return f"found no lesion in {none} of {len(images)}{failure}"
 
 
 KIND = RowKind("segmentation", METRICS, _make_measure, _estimates, _changes, _remark)
