@@ -270,7 +270,7 @@ def test_an_archive_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "card.txt").write_text("nothing")
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as packed:
         packed.add(tmp_path / "card.txt", "card.txt")
-    with pytest.raises(BundleError, match="holds 0 TensorFlow checkpoints"):
+    with pytest.raises(BundleError, match="contains 0 TensorFlow checkpoints"):
         read_tensorflow(tmp_path / "model.tar.gz")
 
 
