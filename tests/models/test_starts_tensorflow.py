@@ -262,9 +262,7 @@ def test_a_header_that_declares_a_large_size_is_not_read(tmp_path: Path) -> None
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
     (tmp_path / "model.ckpt.data-00000-of-00001").unlink()
-    with pytest.raises(
-        BundleError, match=r"model\.ckpt\.index needs the data file .*: model\.ckpt\.data-00000-of-00001"
-    ):
+    with pytest.raises(BundleError, match=r"model\.ckpt\.index needs the data .*: model\.ckpt\.data-00000-of-00001"):
         read_tensorflow(index)
 
 
