@@ -101,7 +101,7 @@ MADE = {"program": "napari-melanoma", "version": "9.1", "packages": {"timm": "2.
         ({"architecture": "network_of_tomorrow"}, "its architecture 'network_of_tomorrow' is not installed"),
         (
             {"options": {"encoder": "tf_efficientnet_of_tomorrow"}},
-            "its encoder 'tf_efficientnet_of_tomorrow' is available in",
+            "its encoder 'tf_efficientnet_of_tomorrow' is available",
         ),
         ({"options": {"encoder": "resnet18", "of_tomorrow": 1}}, "does not support these options"),
     ],

@@ -222,7 +222,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "the same numbers a thousand times": (
         lambda: table([(f"w{number}".encode(), entry(1, (4,), 0, 16)) for number in range(1000)]),
-        "lie over each other",
+        "tensors overlap",
     ),
 }
 
@@ -246,7 +246,7 @@ def test_an_archive_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     huge.size = 1 << 40
     content[:512] = huge.tobuf(tarfile.GNU_FORMAT)
     (tmp_path / "model.tar").write_bytes(content)
-    with pytest.raises(BundleError, match="more in it than in any checkpoint"):
+    with pytest.raises(BundleError, match="more members than any checkpoint"):
         read_tensorflow(tmp_path / "model.tar")
 
 
@@ -262,7 +262,7 @@ def test_a_header_that_declares_a_large_size_is_not_read(tmp_path: Path) -> None
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
     (tmp_path / "model.ckpt.data-00000-of-00001").unlink()
-    with pytest.raises(BundleError, match=r"model\.ckpt\.index needs .* beside it: model\.ckpt\.data-00000-of-00001"):
+    with pytest.raises(BundleError, match=r"model\.ckpt\.index needs the data .*: model\.ckpt\.data-00000-of-00001"):
         read_tensorflow(index)
 
 
@@ -270,7 +270,7 @@ def test_an_archive_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "card.txt").write_text("nothing")
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as packed:
         packed.add(tmp_path / "card.txt", "card.txt")
-    with pytest.raises(BundleError, match="holds 0 TensorFlow checkpoints"):
+    with pytest.raises(BundleError, match="contains 0 TensorFlow checkpoints"):
         read_tensorflow(tmp_path / "model.tar.gz")
 
 
