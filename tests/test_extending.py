@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: each file alone, put into its folder, is found and works."""
+"""The examples of docs/how-to/extending.md: each file alone, put into its folder, is found and works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import losses
 from napari_melanoma.training.recipe import TrainRecipe
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/extending.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs/how-to/extending.md"
 FILES = re.compile(r"^`src/napari_melanoma/(\S+)/(\w+\.py)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXAMPLES = {folder: (name, code) for folder, name, code in FILES.findall(PAGE.read_text(encoding="utf-8"))}
 

@@ -1,6 +1,6 @@
 """Who imports what: nothing that a viewer loads may bring torch along, and nothing but ``ui`` may bring Qt.
 
-Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window; docs/architecture.md
+Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window; docs/explanation/architecture.md
 has the figures. Each question is asked in an interpreter of its own, of all parts that share it: the first module that
 brings what is unwanted is named, and those after it once it is mended.
 """

@@ -1,6 +1,6 @@
 """The columns of the harmonised table: what each means, its unit, what may stand in it; the forms are built from this.
 
-All cells are text; an empty one says that it is not known. ``docs/table.md`` lists these columns.
+All cells are text; an empty one says that it is not known. ``docs/reference/table.md`` lists these columns.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DOWNSAMPLING = (
-    8  # of the side: tried on real and phantom slides, finer maps and deeper ones tell less (docs/training.md)
+    8  # of the side: tried on real and phantom slides, finer maps and deeper ones tell less (docs/how-to/training.md)
 )
 COLOR_CHANNELS = 3  # some encoders give the picture itself first
 
