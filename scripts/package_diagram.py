@@ -67,8 +67,8 @@ def draw() -> str:
             )
     y = MARGIN + len(BANDS) * ROW + 16
     parts.append(
-        f'<text x="{MARGIN}" y="{y}" font-size="13" fill="#333">A package imports only packages below it or to the right '
-        "of it in the same band.</text>"
+        f'<text x="{MARGIN}" y="{y}" font-size="13" fill="#333">A package imports only packages below it '
+        "or to the right of it in the same band.</text>"
     )
     return "\n".join([*parts, "</svg>"]) + "\n"
 

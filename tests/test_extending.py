@@ -114,7 +114,8 @@ DERM7PT = (
     "derm7pt.py",
     '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
 
-from napari_melanoma.data.table_cells import strip_image_suffix; from napari_melanoma.data.source_tables import read_table_rows
+from napari_melanoma.data.source_tables import read_table_rows
+from napari_melanoma.data.table_cells import strip_image_suffix
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
