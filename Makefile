@@ -109,6 +109,7 @@ bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the ot
 	    echo "== $$file"; $(VIRTUAL) $(BIN)/python "$$file" || exit 1; \
 	done
 
+# Strict: a link to a page or heading that does not exist is an error. Nothing is fetched.
 docs: $(VENV)/.ready-to-test ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
