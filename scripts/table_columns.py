@@ -1,4 +1,4 @@
-"""Write the list of columns and values into ``docs/table.md``, from the schema and the taxonomies.
+"""Write the list of columns and values into ``docs/reference/table.md``, from the schema and the taxonomies.
 
 Run it after a change of either: ``python scripts/table_columns.py``
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from napari_melanoma.data.table_schema import COLUMNS, Column
 from napari_melanoma.data.taxonomy import load_taxonomy
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "table.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "table.md"
 
 
 def column_list() -> str:

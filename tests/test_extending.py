@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: each file alone, put into its folder, is found and works."""
+"""The examples of docs/how-to/extending.md: each file alone, put into its folder, is found and works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import losses
 from napari_melanoma.training.recipe import TrainRecipe
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/extending.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs/how-to/extending.md"
 FILES = re.compile(r"^`src/napari_melanoma/(\S+)/(\w+\.py)`:\n\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXAMPLES = {folder: (name, code) for folder, name, code in FILES.findall(PAGE.read_text(encoding="utf-8"))}
 
@@ -114,8 +114,9 @@ DERM7PT = (
     "derm7pt.py",
     '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
 
-from napari_melanoma.data.table_cells import stem_of; from napari_melanoma.data.source_tables import table_rows
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_tables import read_table_rows
+from napari_melanoma.data.table_cells import strip_image_suffix
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="derm7pt",
@@ -133,11 +134,11 @@ KINDS = {"clinic": "macroscopic", "derm": "dermoscopic"}
 def find(tree):
     images = {file.name.rpartition("images/")[2].lower(): file for file in tree.files}
     records = []
-    for row in table_rows(tree, r"meta\\.csv"):
+    for row in read_table_rows(tree, r"meta\\.csv"):
         case = {name: text for name, text in row.items() if name not in ("case_num", *KINDS)}
         for column, modality in KINDS.items():
             values = {**case, "lesion_id": row["case_num"], "modality": modality}
-            records.append(Record(stem_of(row[column]), images.get(row[column].lower()), None, values))
+            records.append(SourceRecord(strip_image_suffix(row[column]), images.get(row[column].lower()), None, values))
     return sorted(records, key=lambda record: record.image_id)
 ''',
 )

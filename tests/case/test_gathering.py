@@ -377,7 +377,7 @@ def test_a_duplicate_id_is_rejected(photographs: Path, tmp_path: Path) -> None:
 def test_the_documented_example_runs(
     photographs: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (repository / "docs" / "case.md").read_text(encoding="utf-8")
+    text = (repository / "docs" / "how-to" / "case.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     exec(text.split("```python\n")[1].split("```")[0], {})
     case = CaseStore.open_read_only(tmp_path / "P-0042").case

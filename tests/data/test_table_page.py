@@ -23,7 +23,7 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_the_examples_run() -> None:
-    page = (REPOSITORY / "docs" / "table.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "reference" / "table.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     values: dict[str, object] = {}
     exec(example, values)

@@ -10,7 +10,7 @@ from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
 
 
 def page(repository: Path) -> str:
-    return (repository / "docs" / "measurements-reference.md").read_text(encoding="utf-8")
+    return (repository / "docs" / "reference" / "measurements-reference.md").read_text(encoding="utf-8")
 
 
 def test_every_column_is_explained(repository: Path) -> None:

@@ -1,6 +1,6 @@
 """The columns of the harmonized table: meaning, unit and allowed values; the forms are built from them.
 
-All cells are text; an empty one means unknown. ``docs/table.md`` lists these columns.
+All cells are text; an empty one means unknown. ``docs/reference/table.md`` lists these columns.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def test_on_macos_control_replaces_alt(monkeypatch):
 
 
 def test_the_page_of_the_documentation_has_the_same_keys(repository):
-    page = (repository / "docs" / "keyboard-shortcuts.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "reference" / "keyboard-shortcuts.md").read_text(encoding="utf-8")
     dock, found = "", []
     for line in page.splitlines():
         if line.startswith("## "):
@@ -189,5 +189,5 @@ def test_the_page_of_the_documentation_has_the_same_keys(repository):
     declared = {one.key for one in SHORTCUTS.values()} | {"Ctrl+C", "Ctrl+Shift+Z", "Shift+Tab"}
     pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift)\+)+\w+")
     for name in ("slide-dock", "lesion-dock", "case-dock", "train-dock", "corrections", "depth-by-hand", "regions"):
-        text = (repository / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        text = (repository / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
         assert set(pattern.findall(text)) <= declared, name

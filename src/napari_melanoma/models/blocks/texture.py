@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Factor of the side; on real and phantom slides, finer and deeper maps separate less (docs/training.md).
+# Factor of the side; on real and phantom slides, finer and deeper maps separate less (docs/how-to/training.md).
 DOWNSAMPLING = 8
 COLOR_CHANNELS = 3  # some encoders return the image itself first
 

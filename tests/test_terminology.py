@@ -1,0 +1,89 @@
+"""Texts avoid dialect, personified software and British spelling; CONTRIBUTING.md has the rules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = [*(REPOSITORY / name for name in ROOT_PAGES), *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+# Phrase to avoid: what to write instead.
+PHRASES = {
+    r"\b(?:is|are|was|were|be|been) told\b": "reported, stated, predicted",
+    r"\btells?\b(?! (?:you|your|the user))": "predicts, states, distinguishes",
+    r"\bnobody\b|\bsomebody\b|\banybody\b|\bwhoever\b": "users, a user, unknown",
+    r"\banew\b": "again",
+    r"\bof before\b|\bthe answer of\b": "previous, outdated",
+    r"\b(?:put|set|leave|left) aside\b": "backed up, validation set, excluded",
+    r"\bstands? (?:for|back|behind)\b": "represents, is",
+    r"\bhears?\b|\bheard\b": "receives, detects",
+    r"\bunlike all\b|\blooks unlike\b": "out of distribution",
+    r"\b(?:learnt|learned) from\b|\btaught\b|\bteach(?:es)?\b": "trained on",
+    r"\bdrawn patients\b|\bdrawn slides\b": "synthetic patients, synthetic slides",
+    r"\b(?:with|in) its mirror images\b": "test-time augmentation (flips)",
+    r"\btuning (?:part|images?|set)\b": "validation set",
+    r"\bcannot be had\b|\bwhat is asked\b|\bis asked about\b": "not available; requested",
+    r"\bthe cut\b|\bits cut\b|\bown cut\b": "decision threshold",
+    r"\bgoes by\b|\bwent by\b|\bin the place of\b": "uses; instead of",
+}
+SPELLINGS = {
+    r"\w*colour\w*": "color",
+    r"\bgrey\w*": "gray",
+    r"\banalys(?:e|ed|er|ers|ing)\b": "analyze",
+    r"\b(?:centi|milli|micro|nano)metres?\b": "millimeter",
+    r"\bcentre(?:s|d)?\b": "center",
+    r"\w*labell(?:ed|ing)\b": "labeled",
+    r"\w*neighbour\w*": "neighbor",
+    r"\b(?:un|de|re)?(?:normal|harmon|standard|organ|optim|recogn|summar)is(?:e|ed|es|er|ing|ation)\b": "-ize",
+    r"\b(?:pseudonym|visual|general|regular|initial)is(?:e|ed|es|er|ing|ation)\b": "-ize",
+    r"\bartefact\w*": "artifact",
+    r"\btumour\w*": "tumor",
+    r"\bnaev\w*": "nevus",
+    r"\blicences?\b": "license",
+    r"\bhaemat\w*": "hematoxylin",
+    r"\bbehaviour\w*|\bfavour\w*": "behavior",
+    r"\blearnt\b": "learned",
+}
+FORBIDDEN = re.compile("|".join(f"(?:{pattern})" for pattern in (*PHRASES, *SPELLINGS)), re.IGNORECASE)
+
+# Quoted labels and recommendations of the interface.
+ALLOWED = re.compile(r"\*{1,2}cannot tell\*{1,2}")
+# Code, links and lists that a script or a test takes from the source are checked there.
+NOT_PROSE = re.compile(
+    r"^ *```.*?^ *```|`[^`]*`|\]\([^)]*\)|https?://\S+|<!-- (\w+) -->.*?<!-- /\1 -->", re.DOTALL | re.MULTILINE
+)
+
+
+def prose(page: Path) -> str:
+    """Return a page without code, links and generated lists, its lines in place."""
+    text = page.read_text(encoding="utf-8")
+    if page.name == "keyboard-shortcuts.md":
+        text = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    for pattern in (NOT_PROSE, ALLOWED):
+        text = pattern.sub(lambda found: re.sub(r"[^\n]+", " ", found[0]), text)
+    return text
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_documents_use_plain_english(page: Path) -> None:
+    lines = prose(page).splitlines()
+    assert [f"{number}: {found[0]}" for number, line in enumerate(lines, 1) for found in FORBIDDEN.finditer(line)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [
+        ("The model tells the classes apart", False),
+        ("Slides are analysed anew", False),
+        ("An optimised tumour model", False),
+        ("The analyses of two readers", True),
+        ("The model was trained on color images", True),
+        ("A message tells you what to do", True),
+    ],
+)
+def test_what_counts_as_plain(text: str, is_plain: bool) -> None:
+    assert (FORBIDDEN.search(text) is None) == is_plain
