@@ -1,4 +1,4 @@
-"""Draw the figures of docs/reference/augmentation.md: the augmentations, and the preprocessing steps, applied to phantoms.
+"""Draw the figures of docs/reference/augmentation.md: augmentations and preprocessing steps on phantoms.
 
 The tiles are computed by the code of a training run, and show the outline of the training mask.
 """

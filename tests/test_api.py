@@ -198,7 +198,9 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
     from napari_melanoma.phantoms.slide.files import write_slide
 
-    path = write_slide(SlidePhantomConfig(size=(1024, 1024), mpp=1.0, lesions={"breslow_mm": 0.2}), tmp_path, "slide").image
+    path = write_slide(
+        SlidePhantomConfig(size=(1024, 1024), mpp=1.0, lesions={"breslow_mm": 0.2}), tmp_path, "slide"
+    ).image
     with nm.open_slide(path) as slide:
         assert slide.level_shapes[0] == (1024, 1024)
         assert slide.pixel_size_um == (1.0, 1.0)

@@ -1,8 +1,8 @@
 """Import rules: no module that a viewer loads imports torch, and only ``ui`` imports Qt.
 
-Torch in a process with a software-rendered canvas can kill it, and importing it blocks the window; docs/explanation/architecture.md
-has the figures. Each rule is checked in a separate interpreter; only the first module that breaks it is reported.
-"""
+Torch in a process with a software-rendered canvas can kill it, and importing it blocks the window:
+docs/explanation/architecture.md has the figures. Each rule is checked in a separate interpreter; only the first module
+that breaks it is reported.
 
 from __future__ import annotations
 

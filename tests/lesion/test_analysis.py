@@ -84,7 +84,9 @@ def test_a_picture_of_something_else_is_answered_with_a_warning(tmp_path: Path) 
 def test_what_the_file_states_counts_more_than_what_the_photograph_looks_like() -> None:
     photograph = replace(_photograph((100, 150, 40)), modality="macroscopic")
     result = _analyse(photograph)
-    assert "This is a macroscopic photograph, and the model was trained on dermoscopic photographs only" in result.warning
+    assert (
+        "This is a macroscopic photograph, and the model was trained on dermoscopic photographs only" in result.warning
+    )
     assert _analyse(replace(photograph, modality="dermoscopic")).warning == ""
 
 

@@ -33,7 +33,8 @@ class MahalanobisDetector:
 
     The distance is that of Mahalanobis with a shrunk covariance (Ledoit and Wolf 2004,
     doi:10.1016/S0047-259X(03)00096-4), as in Lee et al. 2018 (arXiv:1807.03888), but with one mean: on dermoscopic
-    images a mean per class was no better, and the distance to the k-th neighbor was worse (docs/explanation/calibration.md).
+    images a mean per class was no better, and the distance to the k-th neighbor was worse
+    (docs/explanation/calibration.md).
     """
 
     mean: NDArray[np.float64]

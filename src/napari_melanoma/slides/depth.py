@@ -82,8 +82,8 @@ def measure_slide_depth(
         return {**NO_DEPTH, "depth": {"validity": own.to_json(), **_candidates_content((), [str(error)])}}
     depth_values = _depth_content([_assign_lesion(one, lesions) for one in candidates], notes)
     calibration = ValidityInputs("the model", calibrated=interval_model is not None).check()
-    validity = own.with_reasons(calibration).to_json()
-    depth_values["depth"] = {"validity": validity, **depth_values["depth"]}
+    reasons = own.with_reasons(calibration).to_json()
+    depth_values["depth"] = {"validity": reasons, **depth_values["depth"]}
     return depth_values
 
 
