@@ -3,6 +3,7 @@
 Torch in a process with a software-rendered canvas can kill it, and importing it blocks the window:
 docs/explanation/architecture.md has the figures. Each rule is checked in a separate interpreter; only the first module
 that breaks it is reported.
+"""
 
 from __future__ import annotations
 
