@@ -115,7 +115,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     person.opens_slides(path)
     dock.model_picker.model = "tiny"
     dock.model_picker.changed.emit()
-    assert "not known" in person.label_text("slide_warnings")
+    assert "unknown" in person.label_text("slide_warnings")
     assert not dock.analyze_button.isEnabled()
     assert "no scale" in dock.analyze_button.toolTip()
     assert "px" in person.label_text("place")
