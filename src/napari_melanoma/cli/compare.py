@@ -103,8 +103,8 @@ def compare(
             return
         _reject_classifier_options(for_classes)
         _reject_mask_options(model, flips or no_refine)
-        values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen}
-        _compare_segmenters(model, data, base or [], out, {**values, **drop_unset(split=split)}, current)
+        values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen, "split": split}
+        _compare_segmenters(model, data, base or [], out, drop_unset(**values), current)
 
 
 def _has_classifier(models: list[str]) -> bool:

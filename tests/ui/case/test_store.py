@@ -210,5 +210,5 @@ def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
 
         dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
         dialog.accept()
-    assert told.args[0].patient.case.patient.age == 54
+    assert signal.args[0].patient.case.patient.age == 54
     qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
