@@ -56,8 +56,7 @@ def compare(
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
     ] = None,
     base: Annotated[
-        list[Path] | None,
-        typer.Option("--base", metavar="DATASET", help="A data set on which the new model must not perform worse."),
+        list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data where the new model must not be worse.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
     split: Annotated[str | None, typer.Option(help="Use only images of this split, such as 'val'.")] = None,
