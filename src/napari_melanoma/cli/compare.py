@@ -56,8 +56,7 @@ def compare(
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
     ] = None,
     base: Annotated[
-        list[Path] | None,
-        typer.Option("--base", metavar="DATASET", help="A data set on which the new model must not perform worse."),
+        list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data where the new model must not be worse.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
     split: Annotated[str | None, typer.Option(help="Use only images of this split, such as 'val'.")] = None,
@@ -103,8 +102,8 @@ def compare(
             return
         _reject_classifier_options(for_classes)
         _reject_mask_options(model, flips or no_refine)
-        values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen}
-        _compare_segmenters(model, data, base or [], out, {**values, **drop_unset(split=split)}, current)
+        values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen, "split": split}
+        _compare_segmenters(model, data, base or [], out, drop_unset(**values), current)
 
 
 def _has_classifier(models: list[str]) -> bool:

@@ -114,7 +114,7 @@ class Pathologist:
 
     @property
     def notice(self):
-        return "" if self.dock.notice.isHidden() else self.dock.notice.words.text()
+        return "" if self.dock.notice.isHidden() else self.dock.notice.label.text()
 
     def draws(self, name, rows=slice(2, 8), columns=slice(2, 8)):
         """Draw a square, as one step that Ctrl+Z takes back."""
@@ -151,7 +151,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 1, 2]
     assert five.status == "Created a case of 5 images in 3 lesions."
     assert five.case.patient.patient_id.startswith("P-")
-    assert [row.number for row in map(five.row, five.dock.tree._tops())] == ["1", "3", "2"]
+    assert [row.number for row in map(five.row, five.dock.tree._top_items())] == ["1", "3", "2"]
     assert CaseStore.open_read_only(photos).case == five.case
     assert "P-0042/case.json" in five.dock.save_label.text()
 
@@ -164,7 +164,7 @@ def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, 
     person.types("patient_age", "54")
     qtbot.keyClick(dock.findChild(QLineEdit, "patient_age"), Qt.Key.Key_Return)
     window = viewer.window._qt_window
-    assert dock.guard._is_behind()
+    assert dock.guard._has_unsaved_changes()
     viewer.close()  # removes the canvas before it asks the window
     assert not window.isVisible()
     del window
@@ -192,7 +192,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
     five.picks("L1")
-    five.dock.lesion_page.body.site_chosen.emit("upper back", "left")
+    five.dock.lesion_page.body_map.site_chosen.emit("upper back", "left")
     five.picks("I5")
     five.chooses("image_modality", "tbp_tile")
     five.opens("I1")
@@ -210,7 +210,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.dock.importer.follow_link(f"recent:{photos}")
     five.waits()
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
-    assert not five.dock.image_opener.connected_dock.work.book.unsaved_names()
+    assert not five.dock.image_opener.connected_dock.controller.store.unsaved_names()
     five.dock.controller.close()
     five.waits()
     moved = photos.rename(tmp_path / "elsewhere")

@@ -42,7 +42,7 @@ def someone(case, viewer, qtbot):
 
 
 def rows(person):
-    return {row.id: row for row in map(person.row, person.dock.tree._tops())}
+    return {row.id: row for row in map(person.row, person.dock.tree._top_items())}
 
 
 def said(person, name):
@@ -54,7 +54,7 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "Press" in said(someone, "answer_hint")
     someone.clicks("case_answer")
     found = rows(someone)
-    assert all(found[name].words.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
+    assert all(found[name].subtitle.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
     assert [found[name].state for name in found] == ["", "", "outlier"]
     assert someone.status == "3 lesions answered by melanoma-test."
     someone.picks(list(found)[-1])
@@ -68,16 +68,16 @@ def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
     someone.waits()
-    assert not rows(someone)["L1"].words.startswith("melanoma")
+    assert not rows(someone)["L1"].subtitle.startswith("melanoma")
     someone.picks("L1")
     assert "the case was changed since" in said(someone, "lesion_odd")
     someone.clicks("case_undo")
-    assert rows(someone)["L1"].words.startswith("melanoma")
+    assert rows(someone)["L1"].subtitle.startswith("melanoma")
     someone.dock.controller.close()
     someone.waits()
     someone.dock.importer.follow_link(f"recent:{case}")
     someone.waits()
-    assert rows(someone)["L1"].words.startswith("melanoma")
+    assert rows(someone)["L1"].subtitle.startswith("melanoma")
 
 
 @pytest.mark.one_qt
@@ -123,13 +123,13 @@ def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     assert lesion.patient.row["age"] == "54"
     assert lesion.patient.row["sex"] == "female"
     assert "From case P-" in lesion.findChild(QLabel, "form_origin").text()
-    first = lesion.answering.answer(lesion.picker.identity)
+    first = lesion.prediction_controller.current_prediction(lesion.picker.identity)
     assert [one.field for one in first.contributions] == ["age", "sex"]
     line = lesion.findChild(QLineEdit, "patient_age")
     line.selectAll()
     someone.qtbot.keyClicks(line, "90")
     someone.waits()
-    assert lesion.answering.answer(lesion.picker.identity).probability > first.probability
+    assert lesion.prediction_controller.current_prediction(lesion.picker.identity).probability > first.probability
     assert someone.case.patient.age == 54
     someone.chooses("patient_sex", "male")
     assert lesion.patient.row == {**lesion.patient.row, "age": "90", "sex": "male"}

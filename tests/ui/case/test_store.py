@@ -102,14 +102,14 @@ def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypat
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     asked = []
-    monkeypatch.setattr(guard, "_ask", lambda: asked.append(str(desk.saving.fault)))
+    monkeypatch.setattr(guard, "_confirm_close", lambda: asked.append(str(desk.saver.error)))
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     assert not window.close()
     qtbot.waitUntil(lambda: asked == ["the disk is full"], timeout=PATIENCE_MS)
     assert window.isVisible()
-    assert desk.saving.dirty
-    desk.saving.forget()  # else it asks once more when the window goes
+    assert desk.saver.has_unsaved_changes
+    desk.saver.discard_changes()  # else it asks once more when the window goes
 
 
 def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
@@ -117,11 +117,11 @@ def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     monkeypatch.setattr(QMessageBox, "exec", _delete)
-    monkeypatch.setattr(guard, "_close", pytest.fail)
-    desk.saving.fault = SaveError("the disk is full")
+    monkeypatch.setattr(guard, "_close_window", pytest.fail)
+    desk.saver.error = SaveError("the disk is full")
     guard._confirm_close()
-    assert desk.saving.dirty
-    desk.saving.forget()
+    assert desk.saver.has_unsaved_changes
+    desk.saver.discard_changes()
 
 
 def test_patient_data_are_removed_quietly_at_exit(monkeypatch):
@@ -154,7 +154,7 @@ class _Idle:
         """Nothing to write."""
 
 
-def _refuse(case, over=False):
+def _refuse(case, overwrite=False):
     raise SaveError("the disk is full")
 
 
@@ -162,7 +162,7 @@ def test_unsaved_changes_prevent_opening_another_case(desk, qtbot, monkeypatch, 
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     desk.create(tmp_path / "other")
-    qtbot.waitUntil(lambda: desk.saving.fault is not None and not desk.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: desk.saver.error is not None and not desk.busy, timeout=PATIENCE_MS)
     assert (desk.store.folder.name, desk.case.patient.age) == ("case", 54)
 
 
@@ -187,13 +187,13 @@ def dialog_of(qtbot, kind):
 def test_one_of_several_patients_is_selected(window, tmp_path, qtbot):
     photos(tmp_path / "all", "PAT_1_1_1", "PAT_2_7_1", "PAT_2_8_1")
     gathering = CaseImageCollector(window.centralWidget())
-    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as told:
+    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as signal:
         gathering.start(CaseImportRequest((tmp_path / "all",)))
         dialog = dialog_of(qtbot, QInputDialog)
         assert dialog.comboBoxItems() == ["1. PAT_1: 1 image, 1 lesion", "2. PAT_2: 2 images, 2 lesions"]
         dialog.setTextValue("2. PAT_2: 2 images, 2 lesions")
         dialog.accept()
-    assert len(told.args[0].patient.found) == 2
+    assert len(signal.args[0].patient.images) == 2
     qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
 
 
@@ -201,7 +201,7 @@ def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
     folder = photos(tmp_path / "own", "a", "b")
     (folder / "own.csv").write_text("Bildchen;Lebensjahre\na;54\nb;54\n", encoding="utf-8")
     gathering = CaseImageCollector(window.centralWidget())
-    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as told:
+    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as signal:
         gathering.start(CaseImportRequest((folder,)))
         dialog = dialog_of(qtbot, QDialog)
         assert dialog.objectName() == "mapping_dialog"
@@ -210,5 +210,5 @@ def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
 
         dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
         dialog.accept()
-    assert told.args[0].patient.case.patient.age == 54
+    assert signal.args[0].patient.case.patient.age == 54
     qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)

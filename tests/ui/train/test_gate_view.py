@@ -220,7 +220,7 @@ def test_what_the_models_were_trained_on_is_shown(gate, run):
 def test_a_failed_decision_can_be_repeated(stage, gate, run):
     show(gate, run.compare())
     stage.clicks(gate.activate_button)
-    gate.choice_failed()
+    gate.reset_choice()
     assert gate.activate_button.isEnabled()
     assert text(gate, "gate_done") == ""
 

@@ -58,7 +58,7 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     trainer.adds(write_data_set(home / "blobs", 12, side=32))
     trainer.picks("start_from", "none")
     trainer.dock.recipe_form.set_values(tiny(trainer.dock.build_recipe()))
-    trainer.dock._review()
+    trainer.dock._check_recipe()
     trainer.waits()
     trainer.starts()
     run = trainer.dock.run_page.path

@@ -393,7 +393,7 @@ def test_samples_without_photographs(view, qtbot, tmp_path):
 
 
 def test_the_log_grows_and_is_copied(stage, view, qtbot, tmp_path):
-    stage.settings.set_open("log_section", True)
+    stage.settings.set_section_open("log_section", True)
     run = fake_run(tmp_path, "running")
     show(view, qtbot, run)
     run.log("second line\nhalf a li")

@@ -550,7 +550,7 @@ def test_imagenet_without_its_package_shows_the_installation(opens_dock, launche
     from napari_melanoma.ui.train import start as start_picker
 
     for module in (start_picker, train):
-        monkeypatch.setattr(module, "imagenet_is_here", lambda: False)
+        monkeypatch.setattr(module, "is_imagenet_available", lambda: False)
     trainer = opens_dock()
     trainer.adds(blobs)
     combo = trainer.finds(QComboBox, "start_from")
