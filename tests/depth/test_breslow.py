@@ -196,7 +196,7 @@ def test_where_the_epidermis_is_missing_the_ulcers_base_counts() -> None:
     assert best.ulcer_mm == pytest.approx(60 * CELL_UM / 1000, abs=0.01)
     assert breslow_candidates(maps_of(with_tumour(bottom=160)), place())[0].ulcer_share == 0
     open_end = with_tumour(bottom=160, columns=slice(400, 600))
-    open_end[60:80, 450:] = GLASS  # the epidermis ends over the tumor, and nothing tells whether it lies bare
+    open_end[60:80, 450:] = GLASS  # the epidermis ends over the tumor, so it is unknown whether it lies bare
     cut = breslow_candidates(maps_of(open_end), place())[0]
     assert (cut.ulcerated, cut.ulcer_share) == (None, None)
     over = 100  # columns of the tumor, of which 60 lie bare

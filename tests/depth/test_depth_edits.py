@@ -66,10 +66,10 @@ def test_each_override_says_what_was_before_and_who_did_it() -> None:
     depth = set_values(depth, base, "A", SECOND, ulcerated=None, margins=ExcisionMargins(deep_mm=2.5))
     reading = depth.readings[0]
     assert (reading.method, reading.mm, reading.interval_mm) == ("corrected", pytest.approx(0.8), None)
-    told = record(depth, "A")
-    assert ("mm", 1.0, pytest.approx(0.8), "A") in told
-    assert ("ulcerated", True, None, "A") in told
-    assert ("method", "automatic", "corrected", "A") in told
+    reported = record(depth, "A")
+    assert ("mm", 1.0, pytest.approx(0.8), "A") in reported
+    assert ("ulcerated", True, None, "A") in reported
+    assert ("method", "automatic", "corrected", "A") in reported
     assert [one.when for one in reading.history if one.field == "margins"] == [SECOND]
     assert set_values(depth, base, "A", SECOND, notes="") is depth
     with pytest.raises(ConfigError):

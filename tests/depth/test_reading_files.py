@@ -1,4 +1,4 @@
-"""``depth.json``: there and back, files that are none, and what an analysis says of the depth."""
+"""``depth.json``: round trip, invalid files, and depth proposals of an analysis."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
     depth = SlideDepthReadings(fingerprint="abc", readings=(READING, DepthReading()))
     write_depth(tmp_path / "slide", depth)
     assert read_depth(tmp_path / "slide") == depth
-    told = json.loads((tmp_path / "slide" / DEPTH_FILE).read_text(encoding="utf-8"))
-    assert told["format_version"] == 1
-    assert told["readings"][0]["margins"] == {"lateral_mm": 3.0, "deep_mm": None}
+    reported = json.loads((tmp_path / "slide" / DEPTH_FILE).read_text(encoding="utf-8"))
+    assert reported["format_version"] == 1
+    assert reported["readings"][0]["margins"] == {"lateral_mm": 3.0, "deep_mm": None}
     assert read_depth(tmp_path) == SlideDepthReadings()
 
 
@@ -60,8 +60,8 @@ def test_what_is_no_reading_is_said(tmp_path: Path, text: str) -> None:
 def test_an_analysis_says_where_to_measure() -> None:
     line = {"surface": [10.0, 20.0], "deepest": [500, 20]}
     good = {**line, "mm": 1.2, "interval_mm": [1.0, 1.4], "at_least": True, "section": 0, "notes": ["a"], "new": 1}
-    told = {"depth": {"candidates": [good, {"mm": 1}, 7], "clark_estimate": 4, "ulceration": True, "notes": ["b"]}}
-    found = parse_proposals(told)
+    reported = {"depth": {"candidates": [good, {"mm": 1}, 7], "clark_estimate": 4, "ulceration": True, "notes": ["b"]}}
+    found = parse_proposals(reported)
     assert len(found.proposals) == 1
     assert found.proposals[0].line == ((10.0, 20.0), (500.0, 20.0))
     assert (found.proposals[0].interval_mm, found.proposals[0].at_least) == ((1.0, 1.4), True)

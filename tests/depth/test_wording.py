@@ -1,4 +1,4 @@
-"""A thickness in words: intervals and borders of categories, mitoses, readers who are not led."""
+"""Formatting of thickness, T category, warnings, mitoses and readings of other readers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (reading(1.9, interval_mm=(1.7, 2.2), ulcerated=True), "the interval covers T2b to T3b"),
         (reading(2.03, ulcerated=False), "2.03 mm is close to the T2a/T3a limit (2.05 mm"),
@@ -46,13 +46,13 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
         (reading(3.0, at_least=True, ulcerated=True), "reaches the edge of the section"),
         (
             reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True),
-            "Measured at 0.25 µm per pixel; the slide is now set to 0.5",
+            "Measured at 0.25 µm per pixel; the slide is now",
         ),
     ],
     ids=["straddles", "near a border", "no ulceration", "edge", "scale"],
 )
-def test_what_to_know_is_said(given: DepthReading, said: str) -> None:
-    assert said in " ".join(words.reading_warnings(given, SIZE))
+def test_what_to_know_is_said(given: DepthReading, message: str) -> None:
+    assert message in " ".join(words.reading_warnings(given, SIZE))
 
 
 def test_what_is_certain_needs_no_warning() -> None:
@@ -62,7 +62,7 @@ def test_what_is_certain_needs_no_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (MitosisCount(), "None counted."),
         (MitosisCount(points=((1, 1),), counted=1), "1 counted. Draw the counted area to get the number per mm²."),
@@ -73,8 +73,8 @@ def test_what_is_certain_needs_no_warning() -> None:
     ],
     ids=["none", "no area", "small area"],
 )
-def test_mitoses_say_over_what_they_were_counted(given: MitosisCount, said: str) -> None:
-    assert words.format_mitoses(given) == said
+def test_mitoses_say_over_what_they_were_counted(given: MitosisCount, message: str) -> None:
+    assert words.format_mitoses(given) == message
 
 
 def test_other_readers_come_when_the_own_reading_is_there() -> None:
@@ -95,9 +95,9 @@ def test_other_readers_come_when_the_own_reading_is_there() -> None:
 def test_what_a_model_found_is_said_with_its_notes() -> None:
     one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))
-    said = words.describe_proposals(found, DepthReading())
-    assert said.startswith("1 line found by the model. Lies apart from the surface. Clark level IV is an")
-    assert said.endswith("No interval: not tried.")
+    message = words.describe_proposals(found, DepthReading())
+    assert message.startswith("1 line found by the model. Lies apart from the surface. Clark level IV is an")
+    assert message.endswith("No interval: not tried.")
     assert words.format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
 
 

@@ -1,4 +1,4 @@
-"""What the header of a DICOM file says is read without its pixels, and a file that is none is said."""
+"""The header of a DICOM file is read without its pixels, and other files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files, folders and patterns become one list in natural order; what yields nothing says so."""
+"""Files, folders and patterns become one list in natural order; empty ones are refused."""
 
 import os
 import shutil

@@ -200,12 +200,12 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "said"), MALFORMED, ids=[case[0] for case in MALFORMED])
-def test_a_malformed_file_is_refused_with_the_place(tmp_path: Path, name: str, content: Any, said: str) -> None:
+@pytest.mark.parametrize(("name", "content", "message"), MALFORMED, ids=[case[0] for case in MALFORMED])
+def test_a_malformed_file_is_refused_with_the_place(tmp_path: Path, name: str, content: Any, message: str) -> None:
     path = written(tmp_path, content)
     with pytest.raises(InputError) as caught:
         read_geojson(path)
-    assert said in str(caught.value), name
+    assert message in str(caught.value), name
     assert str(path) in str(caught.value)
 
 

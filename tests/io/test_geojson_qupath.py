@@ -116,7 +116,7 @@ def test_points_and_lines_are_left_out_and_named(tmp_path: Path) -> None:
     jsonschema.validate({"type": "FeatureCollection", "features": content}, SCHEMA)
     found = read(tmp_path, json.dumps([*content, QUPATH["a cell"]]))
     assert len(found.annotations) == 1
-    assert [kind in said for kind, said in zip(shapes, found.omitted, strict=True)] == [True] * 4
+    assert [kind in message for kind, message in zip(shapes, found.omitted, strict=True)] == [True] * 4
 
 
 def test_numbers_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:

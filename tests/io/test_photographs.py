@@ -1,4 +1,4 @@
-"""Every way in which a photograph is stored arrives as the same upright sRGB, and what is none says why."""
+"""Photographs of all formats are read as the same upright sRGB; other files are refused with a reason."""
 
 import struct
 import time
@@ -256,7 +256,7 @@ def exif_chunk(exif: bytes) -> bytes:
     return struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # what Pillow says of some of them
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # from Pillow, for some of them
 @pytest.mark.parametrize("exif", [b"junk", b"", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\xff\xff\xff\xff"], ids=repr)
 @pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after the pixels"])
 def test_malformed_exif_is_passed_over(exif: bytes, place: int, scene, tmp_path) -> None:

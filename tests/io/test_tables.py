@@ -22,7 +22,7 @@ WRITTEN: dict[str, bytes] = {
     "semicolons and CR LF": TEXT.replace(",", ";").replace("\n", "\r\n").encode(),
     "tabs": TEXT.replace(",", "\t").encode(),
     "bars": TEXT.replace(",", "|").encode(),
-    "what Excel says before": ("sep=;\r\n" + TEXT.replace(",", ";")).encode("cp1252"),
+    "separator line of Excel": ("sep=;\r\n" + TEXT.replace(",", ";")).encode("cp1252"),
     "quotes": TEXT.replace("Rücken", '"Rücken"').encode(),
     "packed": gzip.compress(TEXT.encode()),
     "blank lines and blanks": TEXT.replace("\n", " \n\n").replace(",", " , ").encode(),
@@ -60,9 +60,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_table(tmp_path: Path, name: str) -> None:
-    text, said = REFUSED[name]
+    text, message = REFUSED[name]
     (tmp_path / "t.csv").write_bytes(text)
-    with pytest.raises(DataSetError, match=said):
+    with pytest.raises(DataSetError, match=message):
         list(iterate_rows(tmp_path / "t.csv"))
 
 

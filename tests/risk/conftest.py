@@ -35,22 +35,22 @@ def rows() -> tuple[list[dict[str, str]], np.ndarray]:
     draw = np.random.default_rng(0)
     depth = np.exp(draw.normal(0.5, 0.7, CASES))
     labels = depth + draw.normal(0, 0.7, CASES) > 1.7
-    told = [
+    reported = [
         {"age": f"{age:.0f}", "sex": sex, "depth_mm": f"{mm:.2f}", "clark": str(2 + (mm > 1) + (mm > 2))}
         for age, sex, mm in zip(draw.normal(60, 12, CASES), ["female", "male"] * (CASES // 2), depth, strict=True)
     ]
-    return told, labels
+    return reported, labels
 
 
 def write_model(
     folder: Path, *, reference: bool = True, comparators: bool = True, positive: str = "metastasis"
 ) -> Path:
-    """Write a bundle that tells metastasis, or something else."""
+    """Write a bundle that predicts metastasis, or something else."""
     import torch
 
     torch.manual_seed(0)
-    told, labels = rows()
-    encoding = fit_encoding(told, CHOICES, "metastasis")
+    reported, labels = rows()
+    encoding = fit_encoding(reported, CHOICES, "metastasis")
     place = [one.field for one in encoding.continuous].index("depth_mm")
     number = encoding.numbers[1]
     options = {
@@ -95,7 +95,7 @@ def write_model(
     write_bundle(folder, config, network, "", reference=remembered if reference else None)
     if comparators:
         odds = np.where(labels, 0.5, -0.5) + draw.normal(0, 1, CASES)
-        write_comparators(folder, fit_comparators(ComparatorCases(told, labels), (odds, labels)))
+        write_comparators(folder, fit_comparators(ComparatorCases(reported, labels), (odds, labels)))
     return folder
 
 

@@ -67,12 +67,12 @@ def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage
 
 def test_what_is_sure_is_said_of_metastasis(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
-    for possible, said in {
+    for possible, message in {
         (loaded.info.config.classes[0],): "No metastasis at",
         ("metastasis",): "Metastasis at",
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
-        assert replace(answer, possible=possible).headline.startswith(said)
+        assert replace(answer, possible=possible).headline.startswith(message)
 
 
 def test_shares_add_up_to_the_answer(picture: PatchImage, loaded: Classifier) -> None:
@@ -144,17 +144,17 @@ def test_a_model_of_something_else_is_refused(tmp_path: Path, write_model: Calla
     folder = write_model(tmp_path / "other", positive="melanoma")
     with pytest.raises(BundleError, match=r"predicts melanoma: expected a classifier .* metastasis.*risk-small"):
         find_risk_model(str(folder))
-    with pytest.raises(BundleError, match="tells segmentation"):
+    with pytest.raises(BundleError, match="predicts segmentation"):
         find_risk_model("lesion-small")
 
 
 def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: PatchImage, loaded: Classifier) -> None:
-    told = json.loads(json.dumps(asked(picture, FORM, loaded).to_json()))
-    assert told["notice"].startswith("Research use only")
-    assert told["options"]["model"] == "tiny-risk"
-    assert str(loaded.info.path) not in json.dumps(told)
-    assert told["provenance"]["program"] == "napari-melanoma"
-    assert told["beside"]["clark"]["probability"] is not None
+    reported = json.loads(json.dumps(asked(picture, FORM, loaded).to_json()))
+    assert reported["notice"].startswith("Research use only")
+    assert reported["options"]["model"] == "tiny-risk"
+    assert str(loaded.info.path) not in json.dumps(reported)
+    assert reported["provenance"]["program"] == "napari-melanoma"
+    assert reported["beside"]["clark"]["probability"] is not None
 
 
 def test_a_word_that_the_model_does_not_know_is_said(picture: PatchImage, loaded: Classifier) -> None:
@@ -164,7 +164,7 @@ def test_a_word_that_the_model_does_not_know_is_said(picture: PatchImage, loaded
 
 
 def test_a_patch_of_another_width_is_refused(patches: Path, model: Path) -> None:
-    with pytest.raises(InputError, match=r"p0.png shows 0.10 mm, as mpp_y or --mpp says.*3 mm"):
+    with pytest.raises(InputError, match=r"p0.png is 0.10 mm wide or high according to mpp_y or --mpp.*3 mm"):
         read_patch_image(patches / "p0.png", {"mpp_x": "1", "mpp_y": "1"}, options(model))
     assert read_patch_image(patches / "p0.png", {"mpp_x": "31", "mpp_y": "31"}, options(model)).box is None
 
@@ -244,8 +244,8 @@ def test_many_files_become_a_table_and_a_bad_one_stops_nothing(
     assert float(rows["section"]["depth_low_mm"]) == 1.0
     assert 0 <= float(rows["p0"]["probability_low"]) <= float(rows["p0"]["probability"]) <= 1
     assert rows["p0"]["probability_clark_alone"] != ""
-    told = json.loads((tmp_path / "out/section/risk.json").read_text(encoding="utf-8"))
-    assert told["patches"][0]["box"] == [160, 400, 600, 600]
+    reported = json.loads((tmp_path / "out/section/risk.json").read_text(encoding="utf-8"))
+    assert reported["patches"][0]["box"] == [160, 400, 600, 600]
     assert (tmp_path / "out/p0/risk.json").is_file()
 
 

@@ -1,4 +1,4 @@
-"""The shipped model of a risk: it says that it has learnt from drawn patients, and goes by what their law put there."""
+"""The demonstration risk model: it is marked as trained on synthetic patients, and reproduces their risk factors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def thin() -> list[CohortPatch]:
     return list(islice((patch for patch in patches if patch.necrosis.any()), 6))
 
 
-def told(patch: CohortPatch, **form: str) -> RiskPrediction:
+def reported(patch: CohortPatch, **form: str) -> RiskPrediction:
     known = case_of_patch({**FORM, **form})
     return predict_risk([PatchImage(patch.rgb, "patch")], known, load_risk_model(NAME), RiskOptions(model=NAME))
 
@@ -57,10 +57,10 @@ def test_it_says_what_it_is() -> None:
 
 def test_what_the_law_looks_at_moves_its_answer(patches: tuple[CohortPatch, CohortPatch]) -> None:
     with_necrosis, without = patches
-    usual = told(without, depth_mm="1.5").probability
-    assert told(with_necrosis, depth_mm="1.5").probability > usual
-    assert told(without, depth_mm="5").probability > usual
-    assert told(without, depth_mm="1.5", age="85", sex="male", site="palms/soles").probability > usual + 0.1
+    usual = reported(without, depth_mm="1.5").probability
+    assert reported(with_necrosis, depth_mm="1.5").probability > usual
+    assert reported(without, depth_mm="5").probability > usual
+    assert reported(without, depth_mm="1.5", age="85", sex="male", site="palms/soles").probability > usual + 0.1
 
 
 def test_an_empty_form_is_answered(patches: tuple[CohortPatch, CohortPatch]) -> None:

@@ -1,4 +1,4 @@
-"""Where a network's risk would mean nothing it is refused or warned of, and what can be said all the same stays."""
+"""Meaningless risk predictions are refused or cause a warning; comparators remain available."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_a_model_that_never_saw_an_empty_cell_answers_whole_rows_alone(patches: 
     assert any("trained without missing values" in one for one in answer.warnings)
     with pytest.raises(
         MissingValuesError, match=r"age, sex are missing, and 'tiny-risk' .*no case lacked one, drop_form = 0"
-    ) as said:
+    ) as message:
         asked(patches, {"depth_mm": "2.4"}, model)
-    assert "Breslow thickness alone 0." in str(said.value)
+    assert "Breslow thickness alone 0." in str(message.value)
     with pytest.raises(MissingValuesError, match=r"age \('400' is not recognized\) is missing"):
         asked(patches, {**WHOLE, "age": "400"}, model)
-    assert said.value.depth.mm == 2.4
-    assert said.value.comparisons["breslow"].probability is not None
+    assert message.value.depth.mm == 2.4
+    assert message.value.comparisons["breslow"].probability is not None
     assert asked(patches, {}, loaded).missing == ("age", "depth_mm", "sex")  # this one has learnt what that means
 
 
@@ -115,11 +115,11 @@ def test_an_answer_of_before_is_none_to_what_is_refused_now(
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "message"),
     [("2400", r"2400 µm would be 2.4 mm"), ("-1", "0 to 100 mm"), ("thick", "is 'thick', expected a thickness")],
 )
-def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         case_of_patch({"depth_mm": cell})
 
 
@@ -140,15 +140,17 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
 
 
 @pytest.mark.parametrize(
-    ("shape", "form", "said"),
+    ("shape", "form", "message"),
     [
         ((60, 90, 3), {}, r"90 x 60 pixels, expected a slide or a square patch"),
         ((60, 60, 3), {"modality": "dermoscopic"}, r"photograph of skin \(dermoscopic\)"),
     ],
 )
-def test_a_photograph_is_no_patch(tmp_path: Path, shape: tuple[int, int, int], form: dict[str, str], said: str) -> None:
+def test_a_photograph_is_no_patch(
+    tmp_path: Path, shape: tuple[int, int, int], form: dict[str, str], message: str
+) -> None:
     write_rgb(tmp_path / "skin.png", np.full(shape, 180, np.uint8))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_patch_image(tmp_path / "skin.png", form, RiskOptions(model="any"))
 
 

@@ -31,7 +31,7 @@ PHANTOM = "phantom-trained, demonstration"
 
 
 @pytest.fixture
-def told(slide: Path, tmp_path: Path, model: Path) -> Path:
+def reported(slide: Path, tmp_path: Path, model: Path) -> Path:
     """The folder of a slide whose thickness the analysis measured and whose risk was told, with a map."""
     folder = tmp_path / "results" / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
@@ -44,18 +44,18 @@ def told(slide: Path, tmp_path: Path, model: Path) -> Path:
 
 
 def text_of(page: Path) -> str:
-    """What a page says, without its pictures and tags."""
+    """Text of a page, without its images and tags."""
     whole = re.sub(r'src="[^"]*"', "", page.read_text(encoding="utf-8"))
     return re.sub(r"\s+", " ", re.sub(r"<style>.*</style>|<[^>]*>", " ", whole, flags=re.DOTALL))
 
 
-def test_the_page_says_the_risk_and_all_that_it_rests_on(told: Path, tmp_path: Path) -> None:
-    answer = json.loads((told / "risk.json").read_text())
-    path = told / "risk.json"
+def test_the_page_says_the_risk_and_all_that_it_rests_on(reported: Path, tmp_path: Path) -> None:
+    answer = json.loads((reported / "risk.json").read_text())
+    path = reported / "risk.json"
     path.write_text(
         json.dumps({**answer, "warnings": [f"'x' ({PHANTOM}): of <drawn> patients", "out of distribution"]})
     )
-    page = write_slide_report(tmp_path / "page.html", told)
+    page = write_slide_report(tmp_path / "page.html", reported)
     text = text_of(page)
     low, high = answer["interval"]
     assert f"{answer['probability']:.2f} ({low:.2f} to {high:.2f})" in text
@@ -94,7 +94,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     assert not [one for one in answer["warnings"] if "thickness" in one]
 
 
-def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(told: Path, tmp_path: Path) -> None:
+def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(reported: Path, tmp_path: Path) -> None:
     line = ((400.0, 500.0), (760.0, 500.0))
     reading = DepthReading(
         reader="A",
@@ -108,41 +108,43 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(tol
         margins=ExcisionMargins(lateral_mm=3.0, deep_mm=2.5),
         mitoses=MitosisCount(counted=3, mm2=1.0, per_mm2=3.0),
     )
-    write_depth(told, SlideDepthReadings(readings=(reading,)))
-    text = text_of(write_slide_report(tmp_path / "page.html", told))
+    write_depth(reported, SlideDepthReadings(readings=(reading,)))
+    text = text_of(write_slide_report(tmp_path / "page.html", reported))
     for words in ("1.80 mm T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
         assert words in text
     assert "the thickness has changed since this prediction and is now 1.80 mm" in text
     assert "No reader has reviewed" not in text
 
 
-def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(told: Path, slide: Path, tmp_path: Path) -> None:
+def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
+    reported: Path, slide: Path, tmp_path: Path
+) -> None:
     page = tmp_path / "page.html"
-    assert "5 x 5 µm per pixel (file)" in text_of(write_slide_report(page, told, slide))
-    assert "2.5 x 2 µm per pixel" in text_of(write_slide_report(page, told, slide, scale=PixelSize(2.5, 2.0)))
-    same = write_slide_report(page, told, slide, scale=PixelSize(5.0 + 1e-9, 5.0))
+    assert "5 x 5 µm per pixel (file)" in text_of(write_slide_report(page, reported, slide))
+    assert "2.5 x 2 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
+    same = write_slide_report(page, reported, slide, scale=PixelSize(5.0 + 1e-9, 5.0))
     assert "5 x 5 µm per pixel (file)" in text_of(same)
     reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
     measured = reading.model_copy(update={"um_per_px": (3.0, 4.0)})
-    write_depth(told, SlideDepthReadings(readings=(measured,)))
-    assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, told, slide, scale=PixelSize(2.5, 2.0)))
+    write_depth(reported, SlideDepthReadings(readings=(measured,)))
+    assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
 
 
-def test_without_the_slide_there_are_no_pictures_and_all_else_stays(told: Path, tmp_path: Path) -> None:
-    found = read_risk_part(told, tmp_path / "gone.svs")
+def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Path, tmp_path: Path) -> None:
+    found = read_risk_part(reported, tmp_path / "gone.svs")
     assert found is not None
     assert (found.pictures, "cannot be read any more" in found.note) == ([], True)
-    source = json.loads((told / "slide.json").read_text())
-    (told / "slide.json").write_text(json.dumps({**source, "slide": str(tmp_path / "gone.svs")}))
-    text = text_of(write_slide_report(tmp_path / "page.html", told))
+    source = json.loads((reported / "slide.json").read_text())
+    (reported / "slide.json").write_text(json.dumps({**source, "slide": str(tmp_path / "gone.svs")}))
+    text = text_of(write_slide_report(tmp_path / "page.html", reported))
     assert "Risk of metastasis" in text
     assert "1.40 mm" in text
     assert read_risk_part(tmp_path / "nothing", None) is None
 
 
-def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Path) -> None:
-    folders = find_result_folders([told.parent])  # no store: it was asked for its risk alone
-    assert folders == [told]
+def test_the_page_and_the_risk_go_out_with_the_results(reported: Path, tmp_path: Path) -> None:
+    folders = find_result_folders([reported.parent])  # no store: it was asked for its risk alone
+    assert folders == [reported]
     written = export_results(folders, tmp_path / "out", ["risk", "report", "tiles"], run=RunContext())
     assert [one.error != "" for one in written] == [False, False, True]
     assert json.loads((tmp_path / "out/section/risk.json").read_text())["file"] == "section.tif"
@@ -151,7 +153,7 @@ def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Pat
 
 @pytest.fixture
 def analysed(slide: Path, tmp_path: Path) -> Path:
-    """The folder of a slide that was analyzed, and whose risk nobody has asked for."""
+    """The folder of a slide that was analyzed, without a risk prediction."""
     folder = tmp_path / "out" / "section"
     notes = ["the slide is out of distribution for the model"]
     write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})

@@ -20,7 +20,7 @@ ROW = {"age": "64", "sex": "male", "shoe": "44"}
 
 
 @pytest.fixture
-def told(slide: Path, tmp_path: Path, model: Path) -> dict[str, str]:
+def reported(slide: Path, tmp_path: Path, model: Path) -> dict[str, str]:
     """A slide whose thickness was measured and whose risk was told: what the worker is asked with."""
     folder = tmp_path / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
@@ -30,8 +30,8 @@ def told(slide: Path, tmp_path: Path, model: Path) -> dict[str, str]:
     return asked
 
 
-def test_a_risk_is_kept_beside_the_slide_and_found_again(told: dict[str, str], slide: Path) -> None:
-    folder = Path(told["folder"])
+def test_a_risk_is_kept_beside_the_slide_and_found_again(reported: dict[str, str], slide: Path) -> None:
+    folder = Path(reported["folder"])
     kept = read_risk(folder)
     assert 0 < kept.prediction["probability"] < 1
     assert kept.prediction["known"] == {"age": "64", "sex": "male", "depth_mm": "1.4"}
@@ -41,9 +41,9 @@ def test_a_risk_is_kept_beside_the_slide_and_found_again(told: dict[str, str], s
 
 
 @pytest.mark.parametrize("method", ["attention", "grad_cam"])
-def test_a_map_lies_on_the_patch_and_goes_with_its_answer(told: dict[str, str], method: str) -> None:
-    explain_slide_risk({**told, "method": method}, RunContext())
-    folder = Path(told["folder"])
+def test_a_map_lies_on_the_patch_and_goes_with_its_answer(reported: dict[str, str], method: str) -> None:
+    explain_slide_risk({**reported, "method": method}, RunContext())
+    folder = Path(reported["folder"])
     (found,) = read_risk(folder).maps
     top, left, height, width = read_risk(folder).prediction["patches"][0]["box"]
     assert (found.method, found.placement.top, found.placement.left) == (method, top, left)
@@ -53,14 +53,14 @@ def test_a_map_lies_on_the_patch_and_goes_with_its_answer(told: dict[str, str], 
     assert inside.min() >= 0
     assert inside.max() <= 1
 
-    asked = {**told, "row": {"age": "20"}, "options": {"model": told["model"]}}
+    asked = {**reported, "row": {"age": "20"}, "options": {"model": reported["model"]}}
     predict_slide_risk(asked, RunContext())
     assert read_risk(folder).maps == ()
 
 
-def test_features_are_ranked_with_places_on_the_slide(told: dict[str, str]) -> None:
-    find_slide_biomarkers(told, RunContext())
-    kept = read_risk(Path(told["folder"]))
+def test_features_are_ranked_with_places_on_the_slide(reported: dict[str, str]) -> None:
+    find_slide_biomarkers(reported, RunContext())
+    kept = read_risk(Path(reported["folder"]))
     features = kept.gallery["features"]
     assert len(features) == 15
     strength = [round(abs(one["auc"] - 0.5), 9) for one in features]
@@ -75,30 +75,30 @@ def test_features_are_ranked_with_places_on_the_slide(told: dict[str, str]) -> N
         assert left <= column <= left + width
 
 
-def test_without_an_answer_or_with_another_model_nothing_is_explained(told: dict[str, str], tmp_path: Path) -> None:
+def test_without_an_answer_or_with_another_model_nothing_is_explained(reported: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Estimate it first"):
-        find_slide_biomarkers({**told, "folder": str(tmp_path / "none")}, RunContext())
+        find_slide_biomarkers({**reported, "folder": str(tmp_path / "none")}, RunContext())
     with pytest.raises(BundleError, match="no model named"):
-        predict_slide_risk({**told, "row": {}, "options": {"model": "nowhere"}}, RunContext())
-    path = Path(told["folder"]) / "risk.json"
+        predict_slide_risk({**reported, "row": {}, "options": {"model": "nowhere"}}, RunContext())
+    path = Path(reported["folder"]) / "risk.json"
     answer = json.loads(path.read_text())
     path.write_text(json.dumps({**answer, "model": {**answer["model"], "fingerprint": "elsewhere"}}))
     with pytest.raises(InputError, match="another model than"):
-        explain_slide_risk({**told, "method": "attention"}, RunContext())
+        explain_slide_risk({**reported, "method": "attention"}, RunContext())
 
 
 def test_a_model_that_remembers_nothing_ranks_nothing(
-    told: dict[str, str], write_model: object, tmp_path: Path
+    reported: dict[str, str], write_model: object, tmp_path: Path
 ) -> None:
     bare = str(write_model(tmp_path / "bare" / "tiny-risk", reference=False))  # type: ignore[operator]
-    predict_slide_risk({**told, "row": {}, "options": {"model": bare}}, RunContext())
-    find_slide_biomarkers({**told, "model": bare}, RunContext())
-    assert read_risk(Path(told["folder"])).gallery["features"] == []
+    predict_slide_risk({**reported, "row": {}, "options": {"model": bare}}, RunContext())
+    find_slide_biomarkers({**reported, "model": bare}, RunContext())
+    assert read_risk(Path(reported["folder"])).gallery["features"] == []
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"probability": null}', '{"probability": 0.5, "patches": 3}'])
-def test_what_is_damaged_is_named_and_not_shown(told: dict[str, str], damage: str) -> None:
-    folder = Path(told["folder"])
+def test_what_is_damaged_is_named_and_not_shown(reported: dict[str, str], damage: str) -> None:
+    folder = Path(reported["folder"])
     (folder / "risk.json").write_text(damage)
     kept = read_risk(folder)
     assert "estimate again" in kept.fault
@@ -106,20 +106,20 @@ def test_what_is_damaged_is_named_and_not_shown(told: dict[str, str], damage: st
     assert kept.depth.mm == 1.4
 
 
-def test_half_of_a_map_is_no_map(told: dict[str, str]) -> None:
-    explain_slide_risk({**told, "method": "attention"}, RunContext())
-    folder = Path(told["folder"])
+def test_half_of_a_map_is_no_map(reported: dict[str, str]) -> None:
+    explain_slide_risk({**reported, "method": "attention"}, RunContext())
+    folder = Path(reported["folder"])
     about = json.loads((folder / "risk" / "attention.json").read_text())
     (folder / "risk" / "attention.tif").write_bytes(b"half")
     assert read_risk(folder).maps == ()
-    explain_slide_risk({**told, "method": "attention"}, RunContext())
+    explain_slide_risk({**reported, "method": "attention"}, RunContext())
     assert len(read_risk(folder).maps) == 1
     (folder / "risk" / "attention.json").write_text(json.dumps({**about, "place": [1, 2]}))
     assert read_risk(folder).maps == ()
 
 
-def test_damaged_readings_are_named(told: dict[str, str]) -> None:
-    (Path(told["folder"]) / "depth.json").write_text("{")
-    kept = read_risk(Path(told["folder"]))
+def test_damaged_readings_are_named(reported: dict[str, str]) -> None:
+    (Path(reported["folder"]) / "depth.json").write_text("{")
+    kept = read_risk(Path(reported["folder"]))
     assert kept.fault
     assert kept.n_patches == 0

@@ -69,7 +69,7 @@ def options(mask_path: Path) -> SlideOptions:
 
 
 def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
-    """A network that says how dark a tile or a pixel is: 0 for pink tissue, 1 for the lesion."""
+    """A network that returns how dark a tile or a pixel is: 0 for pink tissue, 1 for the lesion."""
     import torch
     from torch import nn
 

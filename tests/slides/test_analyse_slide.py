@@ -64,13 +64,13 @@ def test_the_heatmap_lies_where_the_tiles_do(
     outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
     with tifffile.TiffFile(outcome.folder / "heatmap.ome.tif") as tiff:
         assert tiff.is_ome
-        heat, said = tiff.asarray(), tiff.ome_metadata or ""
+        heat, message = tiff.asarray(), tiff.ome_metadata or ""
     assert heat.shape == (2, 16, 16)
     assert heat.dtype == np.float32
     assert (heat[1, 4:8, 6:10] > 0.9).all()
     assert np.isnan(heat[:, :, 14:]).all()
-    assert 'PhysicalSizeX="16.0"' in said
-    assert 'Name="melanoma"' in said
+    assert 'PhysicalSizeX="16.0"' in message
+    assert 'Name="melanoma"' in message
     state = SlideResult.open(outcome.folder).state
     assert (state[:, :14] == DONE).all()
     assert (state[:, 14:] == NO_TISSUE).all()
@@ -83,7 +83,7 @@ def test_dense_maps_are_stitched_and_measured_finely(
     outcome = analysed(slide_path, tmp_path / "out", options, tile_model("dense"))
     (lesion,) = outcome.content["lesions"]
     assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2, rel=0.05)
-    assert lesion["label"] == "tumour"  # it cannot tell malignant from benign
+    assert lesion["label"] == "tumour"  # it does not separate malignant from benign
     assert read_table(outcome.folder / "lesions.csv")[0]["label"] == "tumour"
     (outline,) = read_geojson(outcome.folder / "lesions.geojson").annotations
     assert outline.class_name == "tumour"
@@ -162,13 +162,18 @@ def test_another_slide_is_refused_in_the_folder(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"min_tissue": 0.9}, "min_tissue was 0.1, now 0.9"), ({"tile_mpp": 1.0}, "tile_mpp")]
+    ("changes", "message"), [({"min_tissue": 0.9}, "min_tissue was 0.1, now 0.9"), ({"tile_mpp": 1.0}, "tile_mpp")]
 )
 def test_other_settings_are_refused_in_the_folder(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, changes: dict[str, float], said: str
+    slide_path: Path,
+    options: SlideOptions,
+    tile_model: LoadModel,
+    tmp_path: Path,
+    changes: dict[str, float],
+    message: str,
 ) -> None:
     analysed(slide_path, tmp_path / "out", options, tile_model())
-    with pytest.raises(RunError, match=rf"with other settings: .*{said}"):
+    with pytest.raises(RunError, match=rf"with other settings: .*{message}"):
         analysed(slide_path, tmp_path / "out", options.model_copy(update=changes), tile_model())
 
 
@@ -262,7 +267,7 @@ def test_a_blank_slide_is_refused(options: SlideOptions, tile_model: LoadModel, 
 def test_an_unknown_target_is_refused_before_work(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="target is 'cat', but 'darkness' tells benign, melanoma"):
+    with pytest.raises(ConfigError, match="target is 'cat', but 'darkness' predicts benign, melanoma"):
         analysed(slide_path, tmp_path / "out", options.model_copy(update={"target": "cat"}), tile_model())
     assert not (tmp_path / "out" / "result.zarr").exists()
 

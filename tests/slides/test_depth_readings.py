@@ -78,7 +78,7 @@ def test_a_damaged_file_is_said_and_not_lost(tmp_path: Path) -> None:
     (tmp_path / DEPTH_FILE).write_text("{")
     found = load_depth(tmp_path)
     assert found.depth == SlideDepthReadings()
-    assert "put aside" in found.notes[0]
+    assert "backed up" in found.notes[0]
     save_depth(tmp_path, tmp_path / "slide.tif", SlideDepthReadings(readings=(reading("A", 1.0),)), found.stamp)
     assert [path.read_text() for path in tmp_path.glob("depth-*.json")] == ["{"]
 
@@ -115,9 +115,9 @@ def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> 
     lines = (tmp_path / "out" / "readings.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * 3
     assert lines[1].startswith("four,A,4.4,,,false,T4b,true")
-    told = json.loads((tmp_path / "out" / "agreement.json").read_text())
-    assert told["icc_2_1"]["mean"] > 0.98
-    assert told["bias_mm"]["low"] < told["bias_mm"]["mean"] < told["bias_mm"]["high"]
+    reported = json.loads((tmp_path / "out" / "agreement.json").read_text())
+    assert reported["icc_2_1"]["mean"] > 0.98
+    assert reported["bias_mm"]["low"] < reported["bias_mm"]["mean"] < reported["bias_mm"]["high"]
 
 
 def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:

@@ -98,12 +98,12 @@ def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("polygon", "said"),
+    ("polygon", "message"),
     [
         (box(5000, 5000, 5010, 5010), "outside the analyzed part"),
         (Polygon(((300.0, 500.0), (400.0, 500.0))), "encloses no area"),
     ],
 )
-def test_what_is_no_lesion_is_refused(polygon: Polygon, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_what_is_no_lesion_is_refused(polygon: Polygon, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         drawn(polygon)

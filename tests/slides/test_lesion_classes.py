@@ -1,4 +1,4 @@
-"""What the classes of a model say of lesions: presence, malignancy, or that nobody can tell."""
+"""Lesion maps from the classes of a model: presence, malignancy, or neither."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def two(drawn_slide: Callable[..., Path], tmp_path: Path) -> list[Path]:
 
 
 def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the system say no wherever a folder below this one is made; a superuser may write anywhere."""
+    """Let creating folders below this one fail; a superuser may write anywhere."""
     plain = Path.mkdir
 
     def refuse(self: Path, *rest: Any, **how: Any) -> None:
@@ -46,10 +46,10 @@ def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.EACCES, monkeypatch)
-    told: list[SlideStatus] = []
-    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=told.append)
-    assert [status.status for status in told] == ["failed", "done"]
-    assert "no permission to write there" in told[0].error
+    reported: list[SlideStatus] = []
+    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=reported.append)
+    assert [status.status for status in reported] == ["failed", "done"]
+    assert "no permission to write there" in reported[0].error
     assert (summary.done, summary.failed) == (1, 1)
     assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
 
@@ -59,10 +59,10 @@ def test_a_full_disk_stops_all_slides(
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.ENOSPC, monkeypatch)
-    told: list[SlideStatus] = []
+    reported: list[SlideStatus] = []
     with pytest.raises(DiskFull, match="the disk is full"):
-        analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=told.append)
-    assert not told
+        analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=reported.append)
+    assert not reported
     assert issubclass(DiskFull, SaveError)
 
 
@@ -116,13 +116,13 @@ def test_whatever_a_library_raises_fails_its_slide_alone(
         return plain(*arguments)
 
     monkeypatch.setattr(place, fail_once)
-    told: list[SlideStatus] = []
-    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=told.append)
-    assert [status.status for status in told] == ["failed", "done"]
+    reported: list[SlideStatus] = []
+    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=reported.append)
+    assert [status.status for status in reported] == ["failed", "done"]
     assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
-    said = read_table(summary.table)[0]["error"]
-    assert type(error).__name__ in said or "out of memory" in said
-    assert "opy" in said or "Close other programs" in said  # what to do
+    message = read_table(summary.table)[0]["error"]
+    assert type(error).__name__ in message or "out of memory" in message
+    assert "opy" in message or "Close other programs" in message  # what to do
 
 
 @pytest.mark.parametrize("stop", [Cancelled, KeyboardInterrupt, SystemExit])

@@ -81,8 +81,8 @@ def test_smaller_passes_give_the_same_result(
         found = analysed(slide_path, tmp_path / "found", options, model)
     assert hungry.asked[:3] == [8, 4, 2]
     assert set(hungry.asked[2:]) == {2}  # the larger passes are not tried again
-    said = [one for one in notices(found.folder) if "out of memory: continuing" in one]
-    assert said == [
+    text = [one for one in notices(found.folder) if "out of memory: continuing" in one]
+    assert text == [
         "out of memory: continuing with 4 tiles per pass.",
         "out of memory: continuing with 2 tiles per pass.",
     ]

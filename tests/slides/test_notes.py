@@ -34,8 +34,8 @@ def test_what_cannot_be_understood_is_no_note(tmp_path: Path, text: str) -> None
 def test_a_bad_bookmark_does_not_take_the_others_along(tmp_path: Path) -> None:
     good = '{"name": "a", "row": 1, "column": 2, "width_px": 3}'
     size = '{"y_um": -1, "x_um": 1, "source": "x"}'
-    told = f'{{"format_version": 1, "bookmarks": [{{"name": "b"}}, 7, {good}], "pixel_size": {size}}}'
-    (tmp_path / NOTES).write_text(told)
+    reported = f'{{"format_version": 1, "bookmarks": [{{"name": "b"}}, 7, {good}], "pixel_size": {size}}}'
+    (tmp_path / NOTES).write_text(reported)
     assert read_notes(tmp_path) == SlideNotes(bookmarks=(Bookmark("a", 1, 2, 3),))
 
 

@@ -38,16 +38,16 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
     about = [{"label-value": 7, "label": "malignant"}]
     write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, LabelLayer("lesions", labels, {7: (200, 0, 0)}, about))
     group = zarr.open_group(path, mode="r")
-    said = group.attrs["ome"]
-    assert said["version"] == "0.5"
-    (scales,) = said["multiscales"]
+    message = group.attrs["ome"]
+    assert message["version"] == "0.5"
+    (scales,) = message["multiscales"]
     assert [axis["name"] for axis in scales["axes"]] == ["c", "y", "x"]
     assert [axis.get("unit") for axis in scales["axes"]] == [None, "micrometer", "micrometer"]
     assert [one["path"] for one in scales["datasets"]] == ["0", "1", "2"]
     scale, translation = scales["datasets"][1]["coordinateTransformations"]
     assert (scale["scale"], translation["type"]) == ([1.0, 16.0, 4.0], "translation")
     assert translation["translation"] == [0.0, *MapPlacement(64.0, 32.0, 32.0, 16.0, PLACE.pixel_size).translate]
-    assert [channel["label"] for channel in said["omero"]["channels"]] == ["benign", "melanoma"]
+    assert [channel["label"] for channel in message["omero"]["channels"]] == ["benign", "melanoma"]
     assert [group[name].shape for name in "012"] == [(2, 300, 520), (2, 150, 260), (2, 75, 130)]
     assert group["labels"].attrs["ome"]["labels"] == ["lesions"]
     own = group["labels/lesions"]

@@ -16,7 +16,7 @@ from napari_melanoma.ui.slide.run_manager import _find_results
 
 
 def slide(path: Path, content: bytes = b"pixels") -> Path:
-    """A file that stands for a slide."""
+    """A file in place of a slide."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path

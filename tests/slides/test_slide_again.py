@@ -71,12 +71,12 @@ def test_the_command_says_so_and_the_slide_stays_in_the_table(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
-    told = []
+    reported = []
     for _ in range(2):
-        summary = analyze_slides([slide_path], tmp_path / "o", options, run=RunContext(), on_status=told.append)
+        summary = analyze_slides([slide_path], tmp_path / "o", options, run=RunContext(), on_status=reported.append)
         assert (summary.done, summary.failed) == (1, 0)
-        correct(tmp_path / "o" / "section") if len(told) == 1 else None
-    assert [status.before for status in told] == [False, True]
+        correct(tmp_path / "o" / "section") if len(reported) == 1 else None
+    assert [status.before for status in reported] == [False, True]
     (row,) = read_table(tmp_path / "o" / "slides.csv")
     assert (row["status"], row["lesions"], row["lesions_malignant"]) == ("done", "2", "1")
 
@@ -174,8 +174,8 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
     found = files.read_lesions(folder)
     assert found is not None
     assert [lesion.origin for lesion in found] == ["classed", "drawn"]
-    told = again(asked=False).content
-    assert [row["origin"] for row in told["lesions"]] == ["classed", "drawn"]
+    reported = again(asked=False).content
+    assert [row["origin"] for row in reported["lesions"]] == ["classed", "drawn"]
     assert [row["origin"] for row in read_table(folder / "lesions.csv")] == ["classed", "drawn"]
     assert read_slide_result(folder)["corrected_by_hand"] is True
     again(force=True)

@@ -41,7 +41,7 @@ def colours() -> nn.Module:
 
 
 def write_mil(folder: Path, **more: Any) -> BundleInfo:
-    """Write a model of whole slides that looks at dark tiles, and says melanoma where it finds any."""
+    """Write a whole-slide model that attends to dark tiles, and predicts melanoma if there are any."""
     options = {"pooling": "plain", "hidden": 2, "attention": 2, "normalise": False, "features": 3}
     network: Any = build_network("attention_mil", options)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def write_mil(folder: Path, **more: Any) -> BundleInfo:
 
 @pytest.fixture
 def slide_model(tile_model: LoadModel, tmp_path: Path) -> Callable[..., TileModel]:
-    """An encoder with what makes one answer of its embeddings; what the bundle says otherwise."""
+    """An encoder with the aggregation of its embeddings; further values of the bundle."""
 
     def made(**more: Any) -> TileModel:
         model = tile_model("embedding", network=colours())
@@ -95,8 +95,8 @@ def test_the_slide_is_answered_and_attention_lies_on_the_lesion(
     assert attention[LESION].sum() > 0.95
     assert np.isnan(attention[:, 14:]).all()
     assert model.bags is not None
-    said = model.bags.predict([result.embedding(slice(None))])
-    assert content["probability"] == pytest.approx(said.probability[1], abs=1e-6)
+    text = model.bags.predict([result.embedding(slice(None))])
+    assert content["probability"] == pytest.approx(text.probability[1], abs=1e-6)
     assert content["probability"] > 0.6
     assert content["scores"]["attention"]["melanoma"] == content["probability"]
     assert (content["class"], content["target"], content["lesions"]) == ("melanoma", "melanoma", [])
@@ -123,9 +123,9 @@ def test_the_heatmap_is_attention(
 ) -> None:
     analysed(slide_path, tmp_path / "out", options, slide_model())
     with tifffile.TiffFile(tmp_path / "out" / "heatmap.ome.tif") as tiff:
-        heat, said = np.squeeze(tiff.asarray()), tiff.ome_metadata or ""
-    assert 'Name="attention"' in said
-    assert 'PhysicalSizeX="16.0"' in said
+        heat, text = np.squeeze(tiff.asarray()), tiff.ome_metadata or ""
+    assert 'Name="attention"' in text
+    assert 'PhysicalSizeX="16.0"' in text
     assert heat.shape == (16, 16)
     assert np.nanmax(heat) == 1
     assert (heat[LESION] > 0.5).all()
@@ -144,16 +144,16 @@ def test_embeddings_that_are_there_are_used_again(
     assert before["probability"] is None
     bag = Bag.open(folder)
     assert len(bag) == 224
-    told = options.model_copy(update={"model": "dark-slides"})
-    content = analysed(slide_path, folder, told, slide_model()).content
+    reported = options.model_copy(update={"model": "dark-slides"})
+    content = analysed(slide_path, folder, reported, slide_model()).content
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     started = [event for event in events if event["kind"] == "started"]
     assert [event["done"] for event in started] == [0, 224]
     assert content["probability"] > 0.6
     assert Bag.open(folder).kind == bag.kind  # what is learnt from does not change by being answered
     assert Bag.open(folder).fingerprint() == bag.fingerprint()
-    assert not describe_difference(folder, told)
-    assert "made with" in describe_difference(folder, told.model_copy(update={"model": "tile-demo"}))
+    assert not describe_difference(folder, reported)
+    assert "made with" in describe_difference(folder, reported.model_copy(update={"model": "tile-demo"}))
 
 
 def test_a_stated_prevalence_counts(
@@ -182,7 +182,7 @@ def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
         ({"tile_mpp": 1.0}, {}, InputError, "trained on tiles at 0.5 micrometers per pixel, but these would be at 1"),
         ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "trained on tiles at 0.25"),
         ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalization 'none', asked for is 'macenko'"),
-        ({"target": "keratosis"}, {}, ConfigError, "tells naevus, melanoma"),
+        ({"target": "keratosis"}, {}, ConfigError, "predicts naevus, melanoma"),
         ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not state the prevalence"),
     ],
     ids=["tile scale", "bundle scale", "stain", "target", "prevalence"],
@@ -220,7 +220,7 @@ def test_a_folder_of_another_encoder_is_refused(
 def test_a_prevalence_says_nothing_to_a_model_of_tiles(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="prevalence is that of slides, and 'darkness' tells of tiles"):
+    with pytest.raises(ConfigError, match="prevalence applies to whole slides, but 'darkness' predicts tiles"):
         analysed(slide_path, tmp_path / "out", options.model_copy(update={"prevalence": 0.1}), tile_model())
 
 

@@ -68,10 +68,10 @@ def measured(found: DepthMap) -> dict[str, Any]:
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
     labels = np.concatenate([section(250, 400, 0.3), section(250, 400, 0.5), section(250, 400, None)])
-    told = measured(depth_map(labels, step))
-    assert told["breslow_mm"] == pytest.approx(0.5, abs=1e-3)
-    assert (told["t_category"], told["breslow_interval_mm"]) == ("T1a", None)
-    found = told["depth"]
+    reported = measured(depth_map(labels, step))
+    assert reported["breslow_mm"] == pytest.approx(0.5, abs=1e-3)
+    assert (reported["t_category"], reported["breslow_interval_mm"]) == ("T1a", None)
+    found = reported["depth"]
     assert [(one["section"], one["mm"]) for one in found["candidates"]] == [
         (1, pytest.approx(0.5, abs=1e-3)),
         (0, pytest.approx(0.3, abs=1e-3)),
@@ -94,26 +94,26 @@ def test_only_what_is_around_lesions_is_read() -> None:
 
 def test_a_large_section_is_measured_on_coarser_cells_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MAX_CELLS", 30_000)
-    told = measured(depth_map(section(250, 400, 0.5)))
-    assert told["breslow_mm"] == pytest.approx(0.5, abs=0.01)
-    assert "section 1 is large: measured on cells of 8.0 micrometers" in told["depth"]["notes"]
+    reported = measured(depth_map(section(250, 400, 0.5)))
+    assert reported["breslow_mm"] == pytest.approx(0.5, abs=0.01)
+    assert "section 1 is large: measured on cells of 8.0 micrometers" in reported["depth"]["notes"]
 
 
 def test_a_section_beside_says_nothing_of_another() -> None:
     """The second one stands on its head right below the first: its epidermis faces the first one's bottom."""
     labels = np.concatenate([section(150, 400, 0.3)[:-8], np.flipud(section(200, 400, 0.5))[8:]])
-    told = measured(depth_map(labels))
-    assert [one["mm"] for one in told["depth"]["candidates"]] == pytest.approx([0.5, 0.3], abs=1e-3)
+    reported = measured(depth_map(labels))
+    assert [one["mm"] for one in reported["depth"]["candidates"]] == pytest.approx([0.5, 0.3], abs=1e-3)
 
 
 @pytest.mark.parametrize(
     ("pixel", "reason"), [(None, "pixel size is missing"), (PixelSize(500.0, 500.0), "a pixel size of 500 x 500")]
 )
 def test_without_a_true_scale_there_is_a_reason_in_place_of_a_thickness(pixel: PixelSize | None, reason: str) -> None:
-    told = measured(depth_map(section(250, 400, 0.5), pixel=pixel))
-    assert told["breslow_mm"] is None
-    assert told["depth"]["notes"][0].startswith(reason)
-    assert describe_depth(told).startswith(f"no Breslow thickness: {reason}")
+    reported = measured(depth_map(section(250, 400, 0.5), pixel=pixel))
+    assert reported["breslow_mm"] is None
+    assert reported["depth"]["notes"][0].startswith(reason)
+    assert describe_depth(reported).startswith(f"no Breslow thickness: {reason}")
 
 
 def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
@@ -124,18 +124,18 @@ def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
 def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     law = DepthIntervalModel(0.9, (0.1, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
     monkeypatch.setattr(depth, "load_interval_models", lambda: {"hash of weights": law})
-    told = measured(depth_map(section(300, 400, 0.8)))
-    assert told["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
-    assert told["t_category"] == "T1b"
-    assert "the interval covers T1a and T1b: the category is uncertain" in told["depth"]["notes"]
+    reported = measured(depth_map(section(300, 400, 0.8)))
+    assert reported["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
+    assert reported["t_category"] == "T1b"
+    assert "the interval covers T1a and T1b: the category is uncertain" in reported["depth"]["notes"]
     strange = ValidityInputs("own", distance=1, limit=0.1).check()
     unlike = measure_slide_depth(depth_map(section(300, 400, 0.8)), (), RunContext(), strange)
-    assert unlike["breslow_interval_mm"] == told["breslow_interval_mm"]
+    assert unlike["breslow_interval_mm"] == reported["breslow_interval_mm"]
     assert any("its interval too narrow" in note for note in unlike["depth"]["notes"])
     assert describe_depth(unlike).startswith("Not valid: the image is out of distribution.")
     assert "0.80" not in describe_depth(unlike)
-    said = describe_depth(told)
-    assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, estimated Clark level 4; ")
+    message = describe_depth(reported)
+    assert message.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, estimated Clark level 4; ")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_a_lesion_that_is_cut_off_is_at_least_so_thick_and_of_that_category(
     monkeypatch.setattr(depth, "load_interval_models", lambda: {"hash of weights": law})
     labels = section(300, 400, 0.8)
     labels[60:240, 200:385] = 3
-    told = measured(depth_map(labels))
-    assert told["t_category"] == category
-    assert told["breslow_interval_mm"][0] == pytest.approx(low_mm, abs=6e-3)
-    assert told["depth"]["notes"][-1].endswith(note)
-    assert not any("is not sure" in one for one in told["depth"]["notes"])
-    said = describe_depth(told)
-    assert said.startswith("Breslow thickness at least 0.80 mm (90 % interval of what is seen ")
-    assert "), at least T1b" in said
+    reported = measured(depth_map(labels))
+    assert reported["t_category"] == category
+    assert reported["breslow_interval_mm"][0] == pytest.approx(low_mm, abs=6e-3)
+    assert reported["depth"]["notes"][-1].endswith(note)
+    assert not any("is not sure" in one for one in reported["depth"]["notes"])
+    message = describe_depth(reported)
+    assert message.startswith("Breslow thickness at least 0.80 mm (90 % interval of what is seen ")
+    assert "), at least T1b" in message
 
 
 def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:
@@ -166,9 +166,9 @@ def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:
     found = depth_map(labels)
     maps = LesionMaps(found.overview.probability[3], found.overview.placement, label="tumour")
     lesions = find_lesions(maps, LesionConfig())
-    told = measure_slide_depth(found, lesions, RunContext())
+    reported = measure_slide_depth(found, lesions, RunContext())
     main = max(lesions, key=lambda one: one.area_px)
-    assert told["depth"]["candidates"][0]["lesion"] == main.index
+    assert reported["depth"]["candidates"][0]["lesion"] == main.index
 
 
 def test_it_stops_when_asked_to() -> None:
@@ -192,9 +192,9 @@ CONTENT = {
 
 
 def test_the_table_has_what_is_said_of_the_depth() -> None:
-    told = measured(depth_map(section(250, 400, 0.5)))
+    reported = measured(depth_map(section(250, 400, 0.5)))
     row = status_to_row(
-        SlideStatus(Path("a.tif"), Path("a"), "done", {**CONTENT, **told, "breslow_interval_mm": [0.4, 0.6]})
+        SlideStatus(Path("a.tif"), Path("a"), "done", {**CONTENT, **reported, "breslow_interval_mm": [0.4, 0.6]})
     )
     kept = {name: row[name] for name in COLUMNS if name in row}
     assert kept["breslow_mm"] == pytest.approx(0.5, abs=1e-3)

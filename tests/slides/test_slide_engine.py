@@ -228,7 +228,7 @@ def test_a_slide_that_is_gone_is_said(slide: Slide, slide_path: Path) -> None:
 
 
 class Flaky(Damaged):
-    """A slide whose reader calls everything damage, on a drive that does what a test says; its file stays named."""
+    """A slide whose reader reports every tile as damaged, on a simulated drive."""
 
     away = False
 

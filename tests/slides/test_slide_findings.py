@@ -20,11 +20,11 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.stain import StainConfig
 
 
-def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **told: Any) -> SlideResult:
+def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **reported: Any) -> SlideResult:
     """A store with these values, float32 (row, column, class)."""
     order = np.argwhere(np.ones(values.shape[:2], bool)).astype(np.int32)
     spec = SlideResultSpec(
-        **{"slide": "s", "fingerprint": "sha:abc", "kind": "classification", "settings": {"model": "tiny"}, **told},
+        **{"slide": "s", "fingerprint": "sha:abc", "kind": "classification", "settings": {"model": "tiny"}, **reported},
         classes=classes,
         rows=values.shape[0],
         columns=values.shape[1],
@@ -47,7 +47,7 @@ def melanoma() -> np.ndarray:
 
 
 def alike(found: Any, expected: Any) -> bool:
-    """Whether lesions are the same, as far as a table with six digits tells."""
+    """Whether lesions are the same within six digits."""
     return [close(one) for one in found] == [close(one) for one in expected]
 
 

@@ -68,8 +68,8 @@ def test_what_did_not_change_stays_and_the_rest_is_measured(maps: LesionMaps) ->
 
 def test_a_class_that_was_changed_is_taken_over(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
-    told = [replace(lesion_to_annotation(lesion), class_name="benign") for lesion in lesions]
-    assert [one.label for one in replace_lesions(lesions, told, maps, CONFIG)] == ["benign", "benign"]
+    reported = [replace(lesion_to_annotation(lesion), class_name="benign") for lesion in lesions]
+    assert [one.label for one in replace_lesions(lesions, reported, maps, CONFIG)] == ["benign", "benign"]
 
 
 def test_what_is_not_in_the_file_is_dropped(maps: LesionMaps) -> None:

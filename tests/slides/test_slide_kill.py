@@ -66,8 +66,8 @@ def context() -> Any:
 
 def started(context: Any, words: list[str], out: Path, pause: float) -> Any:
     """Return an analysis another life."""
-    said = str(out.with_suffix(".txt"))
-    process = context.Process(target=exec, args=(LIFE.format(words=words, output=said, pause=pause), {}))
+    message = str(out.with_suffix(".txt"))
+    process = context.Process(target=exec, args=(LIFE.format(words=words, output=message, pause=pause), {}))
     process.start()
     return process
 
@@ -116,7 +116,7 @@ def test_killed_at_random_moments(
         now = int((SlideResult.open(folder).state == DONE).sum())
         assert now >= safe, "what was done is lost"
         safe = now
-    assert 0 < safe < 224, "killed too early, or too late, to say anything"
+    assert 0 < safe < 224, "killed too early or too late for the test"
     for target in (out, tmp_path / "whole"):
         process = started(context, words(target), target, pause=0.0)
         process.join(PATIENCE_S)

@@ -79,8 +79,8 @@ def test_cells_at_a_corner_belong_together() -> None:
 def test_malignant_ones_come_first_and_of_those_the_largest() -> None:
     speck, flat, wide = {"r1_2_c1_2": 0.99}, {"r5_7_c1_3": 0.7}, {"r9_14_c1_9": 0.7}
     found = find_lesions(maps(r16_19_c1_29=0.66, **speck, **flat, **wide), LesionConfig(malignant_from=0.68))
-    told = [(lesion.index, lesion.label, round(lesion.area_px / PLACE.cell_area_px)) for lesion in found]
-    assert told == [(1, "malignant", 40), (2, "malignant", 4), (3, "malignant", 1), (4, "benign", 84)]
+    reported = [(lesion.index, lesion.label, round(lesion.area_px / PLACE.cell_area_px)) for lesion in found]
+    assert reported == [(1, "malignant", 40), (2, "malignant", 4), (3, "malignant", 1), (4, "benign", 84)]
 
 
 def test_a_map_of_malignancy_says_the_class_and_where_to_look() -> None:
@@ -97,7 +97,7 @@ def test_a_map_of_malignancy_says_the_class_and_where_to_look() -> None:
 
 
 def test_no_lesion_is_more_probable_than_the_slide_at_its_most() -> None:
-    """Of 0.6 for melanoma and 0.04 for nevus 94 % is melanoma: the heatmap says 0.6, and so does the lesion."""
+    """Of 0.6 for melanoma and 0.04 for nevus 94 % is melanoma: the heatmap shows 0.6, as does the lesion."""
     given_maps = replace(maps(r2_6_c2_6=0.64), malignancy=np.full((20, 30), 0.6 / 0.64, np.float32))
     (lesion,) = find_lesions(given_maps, CONFIG)
     assert lesion.label == "malignant"

@@ -21,7 +21,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "measure", "size", "value", "said"), CASES, ids=[case[0] for case in CASES])
-def test_measures(name: str, measure: SlideMeasurement, size: PixelSize | None, value: float, said: str) -> None:
+@pytest.mark.parametrize(("name", "measure", "size", "value", "message"), CASES, ids=[case[0] for case in CASES])
+def test_measures(name: str, measure: SlideMeasurement, size: PixelSize | None, value: float, message: str) -> None:
     assert measure_shape(measure, size) == pytest.approx(value), name
-    assert format_measurement(measure, size) == said
+    assert format_measurement(measure, size) == message

@@ -117,7 +117,7 @@ def test_bounds_that_say_nothing_cut_nothing(box: Box | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "side", "said"),
+    ("size", "side", "message"),
     [
         (PixelSize(100.0, 100.0, "given"), 2048, "would be 204.8 x 204.8 mm.*--mpp"),
         (PixelSize(0.02, 0.02, "given"), 2048, "implausible pixel size"),
@@ -127,9 +127,9 @@ def test_bounds_that_say_nothing_cut_nothing(box: Box | None) -> None:
     ],
 )
 def test_a_scale_that_no_slide_has_is_refused_before_hours_are_spent(
-    size: PixelSize | None, side: int, said: str
+    size: PixelSize | None, side: int, message: str
 ) -> None:
-    with pytest.raises(ScaleMissing, match=said):
+    with pytest.raises(ScaleMissing, match=message):
         check_slide(slide_of(size, side))
 
 

@@ -1,4 +1,4 @@
-"""Half precision is judged by tiles from all over the tissue, and the result says by how much it was off."""
+"""Half precision is checked on tiles from the whole tissue, and its error is recorded in the result."""
 
 from __future__ import annotations
 

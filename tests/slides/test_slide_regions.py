@@ -164,11 +164,11 @@ def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
     assert [one.class_name for one in found.regions] == ["Other: name", "Tumour"]
     assert {region_reader(one) for one in found.regions} == {"B"}
     assert found.regions[1].polygons[0].area == pytest.approx(100)
-    said = "; ".join(found.notes)
-    assert "crosses itself" in said
-    assert "left out" in said
-    assert "cut off" in said
-    assert "1 are there already" in said
+    message = "; ".join(found.notes)
+    assert "crosses itself" in message
+    assert "left out" in message
+    assert "cut off" in message
+    assert "1 are there already" in message
     with pytest.raises(InputError, match="nothing of its 1 regions lies on the slide"):
         write_geojson(path, [region(500, 500, 10)])
         import_regions(path, SIZE)

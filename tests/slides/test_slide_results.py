@@ -121,7 +121,7 @@ def test_what_is_done_reaches_the_disk_after_the_data(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"fingerprint": "g", "slide": "other"}, "another slide, 'section'"),
         ({"settings": {"model": "n"}}, "other settings: model was m, now n"),
@@ -130,11 +130,11 @@ def test_what_is_done_reaches_the_disk_after_the_data(
     ],
 )
 def test_results_of_something_else_are_refused(
-    tmp_path: Path, order: np.ndarray, changes: dict[str, object], said: str
+    tmp_path: Path, order: np.ndarray, changes: dict[str, object], message: str
 ) -> None:
     created = SlideResult.create(tmp_path, spec_of(), order)
     created.check_same_analysis(spec_of(precision="bf16", batch_size=64))  # how it is computed does not matter
-    with pytest.raises(RunError, match=said) as refused:
+    with pytest.raises(RunError, match=message) as refused:
         created.check_same_analysis(spec_of(**changes))
     assert "--force" in str(refused.value)
 

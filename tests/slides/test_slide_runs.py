@@ -34,21 +34,21 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+from napari_melanoma.core.run_folder import RunFolderContext, RunFolder
 from napari_melanoma.core.context import Cancelled, RunContext
 folder = RunFolder(Path(sys.argv[1]))
-run = ListeningContext(RunContext(), folder)
-folder.tell("started", done=0, total=1000)
+run = RunFolderContext(RunContext(), folder)
+folder.append_event("started", done=0, total=1000)
 try:
     for done in range(0, 1000, 10):
         run.check()
         pace = {"tiles_per_s": 10.0, "eta_s": 60.0}
-        folder.tell("progress", message="section: 10 tiles/s", done=done, total=1000, failed=2, **pace)
+        folder.append_event("progress", message="section: 10 tiles/s", done=done, total=1000, failed=2, **pace)
         time.sleep(0.02)
 except Cancelled:
-    folder.tell_last("canceled")
+    folder.append_final_event("cancelled")
 else:
-    folder.tell_last("finished")
+    folder.append_final_event("finished")
 """
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -62,7 +62,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 
 @pytest.fixture
 def dark(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let models that are named be the one that says how dark tiles are."""
+    """Replace all models by one that returns how dark tiles are."""
     monkeypatch.setattr(batch, "load_model", lambda options: tile_model(batch_size=options.batch_size))
 
 
@@ -120,7 +120,9 @@ def test_an_analysis_is_followed_paused_and_cancelled(
 def test_a_process_that_dies_is_lost_and_one_that_never_begins_says_why(
     slide_path: Path, tmp_path: Path, pretend: Callable[[str], None]
 ) -> None:
-    pretend(CHILD.replace('folder.tell_last("finished")', "pass").replace("range(0, 1000, 10)", "range(0, 30, 10)"))
+    pretend(
+        CHILD.replace('folder.append_final_event("finished")', "pass").replace("range(0, 1000, 10)", "range(0, 30, 10)")
+    )
     lost = settled(launch_slide(slide_path, tmp_path / "out", SlideOptions()))
     assert (lost.state, lost.done) == (RunState.lost, 20)
     assert "20 of 1000 tiles are done and kept" in lost.message
@@ -171,12 +173,12 @@ def test_the_command_is_one_that_a_user_could_type(tmp_path: Path) -> None:
 def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions, tmp_path: Path) -> None:
     paths = [drawn_slide(tmp_path / f"s{number}.tif", seed=number) for number in range(2)]
     (tmp_path / "s9.tif").write_bytes(b"II*\0nothing")
-    told: list[batch.SlideStatus] = []
+    reported: list[batch.SlideStatus] = []
     summary = analyze_slides(
-        [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), on_status=told.append
+        [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), on_status=reported.append
     )
     assert (summary.done, summary.failed) == (2, 1)
-    assert [status.status for status in told] == ["done", "done", "failed"]
+    assert [status.status for status in reported] == ["done", "done", "failed"]
     with (tmp_path / "out" / "slides.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["slide"]: row for row in csv.DictReader(file)}
     assert {name: row["status"] for name, row in rows.items()} == {"s0": "done", "s1": "done", "s9": "failed"}
@@ -189,9 +191,9 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
     assert len((tmp_path / "out" / "slides.csv").read_text().splitlines()) == 4  # rows of others are kept
     before = (tmp_path / "out" / "slides.csv").read_bytes()
     other = options.model_copy(update={"stain": StainConfig(method="macenko")})
-    refused = analyze_slides(paths[:1], tmp_path / "out", other, run=RunContext(), on_status=told.append)
+    refused = analyze_slides(paths[:1], tmp_path / "out", other, run=RunContext(), on_status=reported.append)
     assert refused.failed == 1
-    assert "stain was not given, now" in told[-1].error
+    assert "stain was not given, now" in reported[-1].error
     assert (tmp_path / "out" / "slides.csv").read_bytes() == before  # what is there stays, and so does its row
 
 
@@ -213,16 +215,16 @@ def test_slides_of_one_stem_keep_folders_of_their_own(drawn_slide: Draw, options
     paths = [tmp_path / "a.tif", tmp_path / "b" / "a.tif", tmp_path / "c" / "A.tiff"]
     for seed, path in enumerate(paths):
         drawn_slide(path, seed=seed)
-    out, told = tmp_path / "out", list[batch.SlideStatus]()
-    analyze_slides(paths, out, options, run=RunContext(), on_status=told.append)
-    folders = [status.folder for status in told]
+    out, reported = tmp_path / "out", list[batch.SlideStatus]()
+    analyze_slides(paths, out, options, run=RunContext(), on_status=reported.append)
+    folders = [status.folder for status in reported]
     assert folders[0] == out / "a"
     assert [folder.name[:2] for folder in folders[1:]] == ["a-", "A-"]
     assert len({folder.name.casefold() for folder in folders}) == 3
-    told.clear()
-    analyze_slides(paths[::-1], out, options, run=RunContext(), on_status=told.append)  # in another order
-    assert [status.folder for status in told] == folders[::-1]
-    assert all(status.status == "done" for status in told)
+    reported.clear()
+    analyze_slides(paths[::-1], out, options, run=RunContext(), on_status=reported.append)  # in another order
+    assert [status.folder for status in reported] == folders[::-1]
+    assert all(status.status == "done" for status in reported)
     assert all(_resumed(folder) for folder in folders)
     rows = read_table(out / "slides.csv")
     assert sorted((row["slide"], row["file"]) for row in rows) == sorted(

@@ -41,8 +41,8 @@ def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     assert best["deepest"] == pytest.approx(lesion["breslow_line"][1], abs=150)
     assert best["lesion"] == 1
     assert content["depth"]["ulceration"] is False
-    said = f"Demonstration model: Breslow thickness {content['breslow_mm']:.2f} mm"
-    assert describe_depth(content).startswith(said)
+    message = f"Demonstration model: Breslow thickness {content['breslow_mm']:.2f} mm"
+    assert describe_depth(content).startswith(message)
 
 
 def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(tmp_path: Path) -> None:

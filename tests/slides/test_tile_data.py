@@ -101,16 +101,16 @@ def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_pa
     rows = read_table(tmp_path / "tiles" / "dataset.csv")
     assert {row["patient_id"] for row in rows} == {""}
     assert {(row["lesion_id"], row["split"]) for row in rows} == set({r["lesion_id"]: r["split"] for r in rows}.items())
-    assert any("too few to keep one apart" in said for _, said in report.notes)
+    assert any("too few to keep one apart" in message for _, message in report.notes)
 
 
 def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn_slide):
     path = drawn_slide(tmp_path / "one.tif")
     naevi = [box(0, 0, 96, 128, "Naevus"), box(0, 256, 96, 448, "Naevus"), box(352, 0, 448, 256, "Naevus")]
     report = made([annotated(path, [*naevi, box(192, 192, 256, 288, "Melanoma")])], tmp_path / "tiles")
-    said = " ".join(said for _, said in report.notes)
-    assert "1 patient:" in said
-    assert "Draw another region of Melanoma at a different position" in said
+    message = " ".join(message for _, message in report.notes)
+    assert "1 patient:" in message
+    assert "Draw another region of Melanoma at a different position" in message
     recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     parts = chosen.parts
@@ -155,10 +155,10 @@ def test_readers_who_differ_are_refused_agreed_on_or_one_of_them_counts(slide_pa
         made([slide_path], tmp_path / "refused")
     agreed = made([slide_path], tmp_path / "agreed", OPTIONS.model_copy(update={"readers": "agree"}))
     assert agreed.classes == {"Tumour": 84, "Skin": 56}
-    assert any("differ" in said for _, said in agreed.notes)
+    assert any("differ" in message for _, message in agreed.notes)
     one = made([slide_path], tmp_path / "one", OPTIONS.model_copy(update={"readers": "B"}))
     assert one.classes == {"Tumour": 140}
-    assert any("a classifier cannot be trained" in said for _, said in one.notes)
+    assert any("a classifier cannot be trained" in message for _, message in one.notes)
     with pytest.raises(DataSetError, match="reader 'C' has no regions"):
         made([slide_path], tmp_path / "c", OPTIONS.model_copy(update={"readers": "C"}))
 
@@ -176,7 +176,7 @@ def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("regions", "said"),
+    ("regions", "message"),
     [
         ([box(0, 0, 20, 20)], "no tile of 32 px at 0.5 µm"),
         ([box(900, 900, 950, 950)], "nothing of its 1 regions lies on the slide"),
@@ -185,8 +185,8 @@ def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_p
     ],
     ids=["too small", "outside", "no class", "ignored"],
 )
-def test_what_gives_no_tile_says_why(slide_path, tmp_path, regions, said):
-    with pytest.raises((DataSetError, InputError), match=said):
+def test_what_gives_no_tile_says_why(slide_path, tmp_path, regions, message):
+    with pytest.raises((DataSetError, InputError), match=message):
         made([annotated(slide_path, regions)], tmp_path / "tiles", places=[slide_path.with_suffix(".geojson")])
     assert not (tmp_path / "tiles").exists()
 
@@ -195,8 +195,8 @@ def test_recipes_take_scale_and_classes_from_tiles_and_refuse_a_mixture(slide_pa
     annotated(slide_path, usual())
     made([slide_path], tmp_path / "fine")
     made([slide_path], tmp_path / "coarse", OPTIONS.model_copy(update={"mpp": 1.0}))
-    told = find_shipped_recipe("classify-tiles").complete([tmp_path / "fine"], "none")
-    assert (told.tile.mpp, told.model.input_size, told.classification.positive) == (0.5, 32, "Tumour")
+    reported = find_shipped_recipe("classify-tiles").complete([tmp_path / "fine"], "none")
+    assert (reported.tile.mpp, reported.model.input_size, reported.classification.positive) == (0.5, 32, "Tumour")
     drawn = find_shipped_recipe("segment-tiles").complete([tmp_path / "fine"], "none")
     assert drawn.classes == ("Background", "Skin", "Tumour")
     with pytest.raises(DataSetError, match="the tiles of fine and coarse differ"):

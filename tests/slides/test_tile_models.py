@@ -25,7 +25,7 @@ from napari_melanoma.slides.tile_models import (
 )
 
 LoadModel = Callable[..., TileModel]
-PUBLISHED = {  # millions of parameters, as the encoders' pages and papers say
+PUBLISHED = {  # millions of parameters, from the pages and papers of the encoders
     "uni": 303.3,
     "uni2-h": 681.4,
     "virchow2": 631.2,
@@ -88,13 +88,13 @@ def test_half_precision_stays_near(tile_bundle: BundleInfo, dense_bundle: Bundle
 
 
 def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     model = tile_model(network=Steep().eval(), precision="bf16")
-    model.set_notice_callback(told.append)
+    model.set_notice_callback(reported.append)
     tiles = tiles_of(8)
     assert model.choose_precision(tiles) > MAX_DIFFERENCE
     assert model.precision == "fp32"
-    assert "computed in float32" in told[0]
+    assert "computed in float32" in reported[0]
     exact = tile_model(network=Steep().eval())
     np.testing.assert_array_equal(model.predict(tiles)["probability"], exact.predict(tiles)["probability"])
 
@@ -107,9 +107,9 @@ class Steep(nn.Module):
 
 
 def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision="bf16"), tiles_of(8)
-    model.set_notice_callback(told.append)
+    model.set_notice_callback(reported.append)
     quick = model.predict(tiles)["probability"].numpy()
     assert model.choose_precision(tiles) > MAX_DIFFERENCE
     model.reset(4)
@@ -117,7 +117,7 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
     np.testing.assert_array_equal(model.predict(tiles)["probability"], quick)
     assert model.choose_precision(tiles) > MAX_DIFFERENCE  # each slide is looked at
     assert model.precision == "fp32"
-    assert len(told) == 2
+    assert len(reported) == 2
     model.reset(4)
     black = np.zeros_like(tiles)
     assert model.choose_precision(black) <= MAX_DIFFERENCE
@@ -129,28 +129,28 @@ def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
     tile_model: LoadModel, asked: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
-    told: list[str] = []
+    reported: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision=asked), tiles_of(8)
-    model.set_notice_callback(told.append)
+    model.set_notice_callback(reported.append)
     for _ in range(2):  # also after a slide that was complete
         model.reset(8)
         model.resume_with(begun, 8)
         assert model.precision == begun
     other = tile_model(network=Steep().eval(), precision=begun)
     np.testing.assert_array_equal(model.predict(tiles)["probability"], other.predict(tiles)["probability"])
-    assert told[0].startswith(f"begun in {begun}, goes on so")
+    assert reported[0].startswith(f"begun in {begun}, goes on so")
 
 
 def test_where_a_processor_lacks_a_precision_that_is_said(
     tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "fp32")
-    told: list[str] = []
+    reported: list[str] = []
     model = tile_model(precision=None)
-    model.set_notice_callback(told.append)
+    model.set_notice_callback(reported.append)
     model.resume_with("bf16", 8)
     assert model.precision == "fp32"
-    assert told == [
+    assert reported == [
         "started in bf16, which this cpu does not support; resuming in fp32: predictions may differ by 0.01."
     ]
 
@@ -164,12 +164,12 @@ def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
             return images.mean(dim=(2, 3))[:, :2].sigmoid()
 
-    told: list[str] = []
+    reported: list[str] = []
     model = tile_model(network=Hungry().eval(), batch_size=32)
-    model.set_notice_callback(told.append)
+    model.set_notice_callback(reported.append)
     found = model.predict(tiles_of(5))["probability"]
-    assert (model.batch_size, len(found), len(told)) == (2, 5, 4)
-    assert told[-1] == "out of memory: continuing with 2 tiles per pass."
+    assert (model.batch_size, len(found), len(reported)) == (2, 5, 4)
+    assert reported[-1] == "out of memory: continuing with 2 tiles per pass."
 
 
 def test_memory_for_not_one_tile(tile_model: LoadModel) -> None:
@@ -321,12 +321,12 @@ def test_an_encoder_from_a_local_file(tmp_path: Path, suffix: str) -> None:
         save_file(network.state_dict(), path)
     else:
         torch.save({"state_dict": network.state_dict()}, path)
-    told: list[str] = []
+    reported: list[str] = []
     model = load_tile_model("timm:resnet18", LoadOptions(weights=path, device="cpu", precision="fp32", batch_size=2))
-    model.set_notice_callback(told.append)
+    model.set_notice_callback(reported.append)
     assert model.info.kind == "embedding"
     assert model.output_sizes() == {"features": 512, "dense_px": 0}
-    assert "licence" in told[0]
+    assert "licence" in reported[0]
     tiles = tiles_of(2, side=224)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.info.mean, model.info.std))
     with torch.inference_mode():
@@ -353,12 +353,12 @@ def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(b"nothing of the kind", "cannot read weights"), (b"", "cannot read weights")],
 )
-def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "weights.bin").write_bytes(content)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         load_tile_model("timm:resnet18", LoadOptions(weights=tmp_path / "weights.bin"))
 
 

@@ -41,7 +41,7 @@ class FakeGiven:
 
 @dataclass
 class FakeCluster:
-    """Workers by address, and a script that says what becomes of a job at its n-th attempt; lost ones are gone."""
+    """Workers by address, and a script with the result of each attempt of a job."""
 
     seen: dict[str, WorkerStatus]
     script: Script = lambda job, address, attempt: DONE

@@ -27,7 +27,7 @@ def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert [part.visible for part in parts] == [True, False]
     assert (parts[0].completed, parts[0].description) == (1, "c: 4 tiles/s")
     assert parts[0].start_time > before
-    report.tell("slide", "")  # of no interest to people
+    report.emit("slide", "")  # of no interest to people
     report.finish("done", "Ended.")
     assert capsys.readouterr().out == "Ended.\n"
 

@@ -216,12 +216,12 @@ def test_a_stop_is_passed_on_and_what_ends_meanwhile_counts(stage: Any, workers:
     cluster.give = give
     told = stage.told.append
 
-    def hear(entry: Any) -> None:
+    def record(entry: Any) -> None:
         told(entry)
         if (entry.slide, entry.state) == ("b", "running"):  # it comes to its end while it is stopped
             cluster.handles[-1].outcome = CohortJobResult("done", row={"slide": "b", "file": "b.tif", "status": "done"})
 
-    stage.told = type("Told", (), {"append": staticmethod(hear)})()
+    stage.told = type("Told", (), {"append": staticmethod(record)})()
     with pytest.raises(Cancelled):
         stage.play(cluster, "a", "b", "c")
     found = stage.manifest().entries
@@ -250,15 +250,15 @@ def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: W
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("seen", "text"),
     [
         (WorkerStatus("w1"), "(w1): killed, out of memory, or its machine is not available"),
         (
             WorkerStatus("w1", 2**30, 4 * 2**30),
-            "(w1, with 1.0 of 4.0 GiB at the last update): killed, out of memory, or",
+            "(w1, with 1.0 of 4.0 GiB at the last update): killed, out",
         ),
         (WorkerStatus("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB at the last update): out of memory"),
     ],
 )
-def test_why_a_worker_may_have_ended(seen: WorkerStatus, said: str) -> None:
-    assert said in seen.exit_reason
+def test_why_a_worker_may_have_ended(seen: WorkerStatus, text: str) -> None:
+    assert text in seen.exit_reason

@@ -1,4 +1,4 @@
-"""The manifest: what is done is not done again, other settings are refused, and nobody else works in its folder."""
+"""The manifest: finished slides are skipped, other settings are refused, and the folder is locked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("user_folders", "stage")
 
 @pytest.fixture
 def slides(tmp_path: Path) -> list[Path]:
-    """Files that nobody will open."""
+    """Files that are never opened."""
     paths = [tmp_path / f"{name}.tif" for name in "abc"]
     for path in paths:
         path.write_bytes(path.name.encode())

@@ -88,10 +88,10 @@ def entries(out: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def wait_for(what: Callable[[], Any], said: Callable[[], str] = str) -> Any:
+def wait_for(what: Callable[[], Any], message: Callable[[], str] = str) -> Any:
     end = time.monotonic() + PATIENCE_S
     while not (found := what()):
-        assert time.monotonic() < end, said()
+        assert time.monotonic() < end, message()
         time.sleep(0.05)
     return found
 
@@ -123,7 +123,7 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
     """A scheduler and two workers in processes of their own; they are not replaced when they die."""
     file, quiet = tmp_path / "scheduler.json", ["--no-dashboard", "--host", "127.0.0.1"]
     dask, processes = [sys.executable, "-W", "ignore", "-m", "dask"], []
-    said = (tmp_path / "dask.txt").open("w")
+    message = (tmp_path / "dask.txt").open("w")
     environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"}
     for words in (
         ["scheduler", "--port", "0", "--scheduler-file", str(file)],
@@ -133,14 +133,14 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
         ),
     ):
         command = [*dask, *words, *quiet]
-        processes.append(subprocess.Popen(command, stdout=said, stderr=said, env=environment, cwd=tmp_path))
+        processes.append(subprocess.Popen(command, stdout=message, stderr=message, env=environment, cwd=tmp_path))
         if words[0] == "scheduler":
             wait_for(file.exists)
     yield str(file)
     for process in processes:
         process.kill()
         process.wait()
-    said.close()
+    message.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is none there")

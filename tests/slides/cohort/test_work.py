@@ -1,4 +1,4 @@
-"""What a worker answers, whatever happens to it, and what the command line says of a cohort."""
+"""Results of a worker for all kinds of errors, and the command line of a cohort."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "said"),
+    ("error", "outcome", "message"),
     [
         (InputError("it is truncated"), "bad", "it is truncated"),
         (ScaleMissing("no scale"), "bad", "no scale"),
@@ -55,7 +55,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
     ],
 )
 def test_whatever_goes_wrong_is_an_answer(
-    job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, said: str
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, message: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -63,7 +63,7 @@ def test_whatever_goes_wrong_is_an_answer(
     monkeypatch.setattr(cluster, "analyze_slide", fail)
     answer = run_job(job)
     assert answer.outcome == outcome
-    assert said in answer.error
+    assert message in answer.error
     assert answer.kind == (type(error).__name__ if outcome == "all" else "")
 
 
@@ -81,7 +81,7 @@ def test_a_worker_that_sees_no_slide_or_is_of_another_version_says_so(job: Cohor
 
 
 class FakeFuture:
-    """What dask would say of a job."""
+    """State of a job in dask."""
 
     def __init__(self, status: str, error: Exception | None = None) -> None:
         self.status, self.error = status, error
@@ -103,8 +103,8 @@ def test_what_dask_says_of_a_job() -> None:
     for future in (FakeFuture("cancelled"), FakeFuture("lost"), FakeFuture("error", KilledWorker("a", None, 0))):
         with pytest.raises(WorkerLost):
             DaskJob(future).result()
-    said = DaskJob(FakeFuture("error", ValueError("odd"))).result()
-    assert (said.outcome, said.error) == ("again", "unexpected ValueError: odd")
+    message = DaskJob(FakeFuture("error", ValueError("odd"))).result()
+    assert (message.outcome, message.error) == ("again", "unexpected ValueError: odd")
     with pytest.raises(ClusterError, match="do not know this program"):
         DaskJob(FakeFuture("error", RuntimeError("Error during deserialization of the task graph"))).result()
     DaskJob(FakeFuture("pending")).cancel()
@@ -148,7 +148,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--tries", 2], "--tries needs --processes or --scheduler"),
         (["--processes", 2, "--scheduler", "tcp://host:1"], "give one of them"),
@@ -157,10 +157,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
         (["--scheduler", "gopher://host:70"], "is no scheduler"),
     ],
 )
-def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[object], said: str) -> None:
+def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[object], message: str) -> None:
     result = run(*words)
     assert result.exit_code == 2, result.output
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 def test_without_dask_it_is_said_what_to_install(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

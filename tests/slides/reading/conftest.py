@@ -41,12 +41,12 @@ def write_svs(tmp_path: Path, tissue: np.ndarray) -> Callable[..., Path]:
     def write(name: str = "slide.svs", mpp: str = "0.5", **options: object) -> Path:
         height, width = tissue.shape[:2]
         common = {"photometric": "rgb", "tile": (64, 64), "metadata": None, "compression": "jpeg"} | options
-        said = APERIO.format(width=width, height=height, mpp=mpp)
+        message = APERIO.format(width=width, height=height, mpp=mpp)
         with tifffile.TiffWriter(tmp_path / name, bigtiff=False) as tiff:
-            tiff.write(tissue, description=said, **common)
-            tiff.write(tissue[::8, ::8], photometric="rgb", description=said, metadata=None, compression="jpeg")
+            tiff.write(tissue, description=message, **common)
+            tiff.write(tissue[::8, ::8], photometric="rgb", description=message, metadata=None, compression="jpeg")
             for step in (2, 4):
-                tiff.write(tissue[::step, ::step], description=said, **common)
+                tiff.write(tissue[::step, ::step], description=message, **common)
             label = np.full((60, 50, 3), 200, np.uint8)
             tiff.write(label, photometric="rgb", description="Aperio\r\nlabel 50x60", metadata=None, subfiletype=1)
         return tmp_path / name

@@ -172,7 +172,7 @@ def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkey
         monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
         slide.read_for_display(
             1, Box(0, 0, 128, 64)
-        )  # two tiles: 0.02 s a round; a clock that stands for a slow machine
+        )  # two tiles: 0.02 s a round; a clock that simulates a slow machine
         assert max(drawn) == 64
         drawn.clear()
         slide.read_for_display(1, Box(128, 64, 640, 256))  # forty tiles: 0.4 s

@@ -53,7 +53,7 @@ def test_a_closed_slide_is_forgotten_alone() -> None:
 def test_what_is_forgotten_while_the_cache_is_at_work_goes_with_the_next_array() -> None:
     cache = TileCache(100)
     cache.put((1, 0), np.zeros(10, np.uint8))
-    with cache._lock:  # a slide is found to be held by nobody at any moment, here by the thread that holds the lock
+    with cache._lock:  # a slide is finalized at any time, here in the thread that holds the lock
         cache.drop_owner(1)
     cache.put((2, 0), np.zeros(5, np.uint8))
     assert cache.used_bytes == 5

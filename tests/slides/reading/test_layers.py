@@ -82,9 +82,9 @@ def test_channels_become_layers_that_add_up(tissue, tmp_path) -> None:
     from napari.layers import Layer
 
     channels = np.moveaxis(tissue, -1, 0)[:2]
-    said = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
-    said |= {"Channel": {"Name": ["DAPI", "FITC"], "Color": [65535, 16711935]}}
-    tifffile.imwrite(tmp_path / "a.ome.tif", channels, tile=(64, 64), metadata=said)
+    message = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    message |= {"Channel": {"Name": ["DAPI", "FITC"], "Color": [65535, 16711935]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", channels, tile=(64, 64), metadata=message)
     layers = read_layers(str(tmp_path / "a.ome.tif"))
     assert [keywords["name"] for _, keywords, _ in layers] == ["a DAPI", "a FITC"]
     made = [Layer.create(*layer) for layer in layers]
@@ -97,7 +97,7 @@ def test_channels_become_layers_that_add_up(tissue, tmp_path) -> None:
 
 
 class Painted(TileSource):
-    """Every pixel says where it is."""
+    """Every pixel encodes its position."""
 
     def _tile(self, row: int, column: int) -> np.ndarray:
         height, width = self.size_of(row, column)

@@ -1,4 +1,4 @@
-"""What OpenSlide, zarr and picture codecs read is what was written; their errors say what to do."""
+"""OpenSlide, zarr and image codecs read the pixels that were written; errors state what to do."""
 
 import json
 import os
@@ -104,10 +104,10 @@ def write_zarr(folder, tissue, version: str, *, unit: str | None = "micrometer",
         array[...] = data
         scale = {"type": "scale", "scale": [1, 0.5 * step, 0.25 * step]}
         datasets.append({"path": str(index), "coordinateTransformations": [scale]})
-    said = {"multiscales": [{"axes": axes, "datasets": datasets, "version": version}]}
+    message = {"multiscales": [{"axes": axes, "datasets": datasets, "version": version}]}
     if channels:
-        said["omero"] = {"channels": channels}
-    group.attrs.update({"ome": said} if version == "0.5" else said)
+        message["omero"] = {"channels": channels}
+    group.attrs.update({"ome": message} if version == "0.5" else message)
     return folder
 
 
@@ -216,7 +216,7 @@ def test_a_profile_is_applied_on_request(tissue, tmp_path) -> None:
 
 
 def test_what_can_name_a_patient_is_hidden() -> None:
-    said = {
+    message = {
         "aperio.AppMag": "20",
         "openslide.mpp-x": "0.5",
         "openslide.level[0].downsample": "1",
@@ -233,13 +233,13 @@ def test_what_can_name_a_patient_is_hidden() -> None:
         "tiff.DateTime": "2017",
         "aperio.MPP": "0" * 500,
     }
-    assert set(filter_private_properties(said)) == {
+    assert set(filter_private_properties(message)) == {
         "aperio.AppMag",
         "openslide.mpp-x",
         "openslide.level[0].downsample",
         "tiff.Make",
     }
-    assert json.dumps(dict(filter_private_properties(said)))
+    assert json.dumps(dict(filter_private_properties(message)))
 
 
 def test_a_file_is_read_at_a_place_and_its_end_is_noticed(tmp_path) -> None:

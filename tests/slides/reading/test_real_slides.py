@@ -27,7 +27,7 @@ KNOWN = {
 }
 FLUORESCENCE = {"small_vectra.qptiff": ("DAPI", "FITC", "Cy3"), "test3-TRITC.ndpi": ("TRITC 2 (560)",)}
 
-JOINED = ("small_vectra.qptiff",)  # what is said of the objective is not what these pixels are usual for
+JOINED = ("small_vectra.qptiff",)  # stated objective and pixel size do not match
 
 # Their directory of tiles lies before the cut.
 STILL_OPEN = {(SVS, 0.9), ("test3-TRITC.ndpi", 0.9), ("HE_example.ome.tif", 0.3), ("HE_example.ome.tif", 0.9)}
@@ -54,7 +54,7 @@ def test_each_opens_at_its_scale(name: str, slides: Path) -> None:
             assert "stay in pixels" in info.warnings[0]
         else:
             assert (info.pixel_size.y_um, info.pixel_size.x_um) == pytest.approx((um, um), rel=1e-4)
-            assert ["objective of 10x" in said for said in info.warnings] == [True] * (name in JOINED)
+            assert ["objective of 10x" in message for message in info.warnings] == [True] * (name in JOINED)
         assert info.magnification == magnification
         assert info.channels == FLUORESCENCE.get(name, ("red", "green", "blue"))
         assert len(make_slide_layers(slide)) == len(FLUORESCENCE.get(name, (1,)))

@@ -126,4 +126,4 @@ def test_what_an_analysis_left_between_the_slides_is_no_slide(write_svs: Callabl
 def test_a_size_that_the_user_gives_wins_and_is_recorded_as_theirs(write_svs) -> None:
     with open_slide(write_svs(), PixelSize(0.25, 0.25)) as slide:
         assert slide.info.pixel_size == PixelSize(0.25, 0.25, "given")
-        assert "given as 0.25 x 0.25 um, but the file says 0.5 x 0.5" in slide.info.warnings[0]
+        assert "set to 0.25 x 0.25 um, but the file states 0.5 x 0.5" in slide.info.warnings[0]

@@ -1,4 +1,4 @@
-"""Which scale of a file is believed: a frozen table of what files say, and what is made of it."""
+"""Validation of scales: a table of values in files and the accepted scale."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ CASES = {
     "20x": ((0.5, 0.5, 20), (0.5, 0.5), None),
     "sides that differ": ((0.5, 0.45, 20), (0.5, 0.45), "not square: 0.45 um wide and 0.5 um high"),
     "sides that hardly differ": ((0.22710, 0.22709, 40), (0.22710, 0.22709), None),
-    "dots of a print": ((84.67, 84.67, None), None, "says 84.67 x 84.67 um per pixel, but slides have 0.02 to 20"),
+    "dots of a print": ((84.67, 84.67, None), None, "states 84.67 x 84.67 um per pixel, but slides have 0.02 to 20"),
     "a true overview": (
         (28.97, 28.97, None),
         None,
@@ -21,20 +21,20 @@ CASES = {
     "cells of a tenth of a millimeter": (
         (16.78, 16.78, None),
         (16.78, 16.78),
-        "no model can be used at this scale: the file says 16.78 um per pixel",
+        "no model can be used at this scale: the file states 16.78 um per pixel",
     ),
     "what the coarsest model expects": ((4.0, 4.0, None), (4.0, 4.0), None),
-    "an inch for a centimetre": ((1.27, 1.27, 20), (1.27, 1.27), "does not go with an objective of 20x"),
+    "an inch for a centimetre": ((1.27, 1.27, 20), (1.27, 1.27), "does not match an objective of 20x"),
     "a centimetre for an inch": ((0.1, 0.1, 40), (0.1, 0.1), "its unit may be wrong"),
     "half of what is usual": (
         (0.4965, 0.4965, 10),
         (0.4965, 0.4965),
-        "is usual for 20x, but the file says an objective of 10x",
+        "is usual for 20x, but the file states an objective of 10x",
     ),
     "twice what is usual": ((1.0, 1.0, 20), (1.0, 1.0), "is usual for 10x"),
     "a camera that is a little finer": ((0.2277, 0.2277, 40), (0.2277, 0.2277), None),
-    "zero": ((0.0, 0.0, None), None, "says 0 x 0 um"),
-    "no number": ((float("nan"), 0.5, None), None, "is not used"),
+    "zero": ((0.0, 0.0, None), None, "states 0 x 0 um"),
+    "no number": ((float("nan"), 0.5, None), None, "is ignored"),
 }
 
 
@@ -81,9 +81,9 @@ def test_resolution_tags_in_any_unit(case: str, tmp_path) -> None:
 
 @pytest.mark.parametrize(("unit", "believed"), [("µm", 0.25), ("nm", None), ("mm", None), ("pixel", None)])
 def test_a_unit_of_ome_that_lies_is_not_believed(unit: str, believed: float | None, tmp_path) -> None:
-    said = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
-    said |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
-    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb", metadata=said)
+    message = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    message |= {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb", metadata=message)
     with open_slide(tmp_path / "a.ome.tif") as slide:
         size = slide.info.pixel_size
         assert (None if size is None else size.x_um) == believed

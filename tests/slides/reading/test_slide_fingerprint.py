@@ -13,7 +13,7 @@ from napari_melanoma.slides.reading.files import BLOCK_BYTES, BLOCKS, slide_fing
 
 
 def drawn(path: Path, *, big: bool = False, order: str = "<", changed: bool = False) -> Path:
-    """A pyramid with a level within its first page; ``changed`` draws one tile anew."""
+    """A pyramid with a level within its first page; ``changed`` redraws one tile."""
     rgb = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
     if changed:
         rgb[256:384, 384:512] = 200
@@ -46,7 +46,7 @@ def test_a_copy_is_the_same_slide_and_one_other_tile_makes_another(tmp_path: Pat
     assert slide_fingerprint(copy) == slide_fingerprint(path)
     other = drawn(tmp_path / "c.tif", changed=True)
     size = max(path.stat().st_size, other.stat().st_size)
-    for file in (path, other):  # so that the size does not tell
+    for file in (path, other):  # so that the sizes are equal
         file.write_bytes(file.read_bytes().ljust(size, b"\0"))
     assert slide_fingerprint(other) != slide_fingerprint(path)
 

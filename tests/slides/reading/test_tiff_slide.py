@@ -1,4 +1,4 @@
-"""TIFF slides give the pixels that were written, whatever packs them, and say what is wrong with the others."""
+"""TIFF slides return the pixels that were written with any compression; damaged files are refused with a reason."""
 
 import gc
 
@@ -187,7 +187,7 @@ def test_other_colours_become_rgb_of_8_bits(samples, options, expected, tissue, 
 
 def test_channels_of_fluorescence_keep_names_colours_and_bits(tissue, tmp_path) -> None:
     channels = np.moveaxis(tissue, -1, 0)[:2].astype(np.uint16) * 100
-    said = {
+    text = {
         "axes": "CYX",
         "PhysicalSizeX": 0.65,
         "PhysicalSizeXUnit": "µm",
@@ -195,7 +195,7 @@ def test_channels_of_fluorescence_keep_names_colours_and_bits(tissue, tmp_path) 
         "PhysicalSizeYUnit": "nm",
         "Channel": {"Name": ["DAPI", "Cy5"], "Color": [65535, -16776961]},
     }
-    tifffile.imwrite(tmp_path / "cells.ome.tif", channels, tile=(64, 64), compression="zlib", metadata=said)
+    tifffile.imwrite(tmp_path / "cells.ome.tif", channels, tile=(64, 64), compression="zlib", metadata=text)
     with open_slide(tmp_path / "cells.ome.tif") as slide:
         info = slide.info
         assert (info.kind, info.channels, info.colors) == ("fluorescence", ("DAPI", "Cy5"), ((0, 0, 255), (255, 0, 0)))
