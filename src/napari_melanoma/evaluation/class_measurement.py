@@ -16,14 +16,13 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.features.encoding import TableValues, read_number, read_table_values
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
-from napari_melanoma.evaluation.mask_measurement import describe_failure
+from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
 from napari_melanoma.evaluation.results import REFERENCE_SHARE, ImageMetrics
 from napari_melanoma.imaging.refinement import refine_mask, smooth_probability
 from napari_melanoma.io.photographs import read_photograph
@@ -99,15 +98,10 @@ def logit_name(variant: str, index: int) -> str:
 
 
 @dataclass(frozen=True)
-class _ClassItem:
-    """An image in the pipeline: first its pixels, in the end its values under each model or an error."""
+class _ClassItem(MeasuredItem):
+    """An image with its pixels, as long as they are needed, and its index."""
 
-    index: int
-    sample: Sample
-    seen: str
-    known: bool = False
-    values: tuple[dict[str, float], ...] = ()
-    error: Exception | None = None
+    index: int = 0
     rgb: NDArray[np.uint8] | None = None
     mask: NDArray[np.bool_] | None = None
 
@@ -130,21 +124,7 @@ def measure_classifiers(
     found = [ImageMetrics(measured_names(model)) for model in models]
     partial = PartialResults(out, _measurement_settings(models, options, segmenter))
     pipeline = _ClassPipeline(models, samples, rows, partial, segmenter, run)
-    try:
-        for done, item in enumerate(pipeline.results(), start=1):
-            if item.error is None and not item.known:
-                partial.add(item.sample, item.seen, item.values)
-            error = "" if item.error is None else describe_failure(item.sample, item.error, out)
-            for index, figures in enumerate(found):
-                figures.add_failed(item.sample, error) if error else figures.add(item.sample, item.values[index])
-            run.report(Progress(done, len(samples), "Measuring"))
-    finally:
-        partial.flush()
-    failed = found[0].failed
-    if len(failed) == len(samples):
-        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
-        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
-    return found
+    return collect_metrics(pipeline.results(), len(samples), found, partial, out, run)
 
 
 class _ClassPipeline:
@@ -184,7 +164,7 @@ class _ClassPipeline:
         """Look up stored values of an image, or else read it (in a thread)."""
         index, sample = numbered
         text = json.dumps([stamp_files(sample), self._fields[index]])
-        item = _ClassItem(index, sample, hashlib.sha256(text.encode()).hexdigest()[:16])
+        item = _ClassItem(sample, hashlib.sha256(text.encode()).hexdigest()[:16], index=index)
         values = self._partial.pop(sample, item.seen)
         if values is not None:
             return replace(item, known=True, values=tuple(values))

@@ -12,11 +12,11 @@ import numpy as np
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.paths import free_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, measure_classifiers
 from napari_melanoma.evaluation.class_metrics import (
+    LESS_IS_BETTER,
     METRICS,
     ClassPredictions,
     LabeledImages,
@@ -24,18 +24,29 @@ from napari_melanoma.evaluation.class_metrics import (
     class_estimates,
     find_labeled_images,
 )
-from napari_melanoma.evaluation.compare import check_different_evaluations
 from napari_melanoma.evaluation.evaluate_classes import (
     StoredClassEvaluation,
     collect_predictions,
     compute_curves,
-    direction_arrow,
     labeled_image_warnings,
     load_segmenter_for,
     read_class_evaluation,
 )
 from napari_melanoma.evaluation.overlap import without_verdict
-from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, directed_label, metric_label, write_evaluation_page
+from napari_melanoma.evaluation.side_by_side import (
+    ESTIMATE_COLUMNS,
+    INTERVAL_NOTE,
+    MODELS,
+    PAGE_NAME,
+    TABLE,
+    check_different_evaluations,
+    distinct_names,
+    estimate_cells,
+    format_cell,
+    lead_text,
+    page_title,
+)
 from napari_melanoma.figures.classification import plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
@@ -47,11 +58,7 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.results import ImageMetrics
 
 SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
-MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
-COLUMNS = (
-    *("part", "images", "model", "metric", "mean", "low", "high"),
-    *("difference", "difference_low", "difference_high"),
-)
+COLUMNS = ("part", "images", "model", "metric", *ESTIMATE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ def _compare(
     conclude: Conclude | None = None,
 ) -> ClassifierComparison:
     """Estimate and write all files, the page last."""
-    names = _names(read, folders)
+    names = distinct_names([item.name for item in read], folders)
     warnings = [*(w for item in read for w in item.warnings)]
     if any(dict(item.options) != dict(read[0].options) for item in read):
         warnings.insert(0, "These evaluations were made with different options; see models.json.")
@@ -211,15 +218,6 @@ def _compare(
     return found
 
 
-def _names(read: Sequence[StoredClassEvaluation], folders: Sequence[str]) -> list[str]:
-    """Return distinct names of the models: their own, or those of the folders if models share a name."""
-    own = [item.name for item in read]
-    taken: list[str] = []
-    for name in folders if folders and len(set(own)) < len(own) else own:
-        taken.append(free_name(name, {known.lower() for known in taken}))
-    return taken
-
-
 def _standings(read: Sequence[StoredClassEvaluation], names: Sequence[str]) -> Iterator[ClassifierMetrics]:
     """Yield the estimates on all images and on each data set, if there are several."""
     domains = read[0].predictions.domains
@@ -239,10 +237,7 @@ def _rows(found: ClassifierComparison) -> Iterator[dict[str, object]]:
     for one in found.standings:
         for metric, estimate in one.metrics.items():
             row: dict[str, object] = {"part": one.part, "images": one.images, "model": one.model, "metric": metric}
-            row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-            change = one.difference.get(metric)
-            if change is not None:
-                row |= {"difference": change.mean, "difference_low": change.low, "difference_high": change.high}
+            row |= estimate_cells(estimate, one.difference.get(metric))
             yield row
 
 
@@ -262,17 +257,11 @@ def comparison_table(found: ClassifierComparison) -> list[tuple[str, ...]]:
 
     Columns: images, n, model, then each metric of ``SHOWN`` with its difference from the first model and the interval.
     """
-    return [
-        (one.part, str(one.images), one.model, *(_cell(one, metric) for metric in SHOWN)) for one in found.standings
-    ]
-
-
-def _cell(standing: ClassifierMetrics, metric: str) -> str:
-    """Format a metric and, except for the first model, the difference."""
-    mean, change = standing.metrics.get(metric), standing.difference.get(metric)
-    if mean is None:
-        return ""
-    return f"{mean.mean:.3f}" + (f", {change.mean:+.3f} ({change.format_interval()})" if change else "")
+    rows = []
+    for one in found.standings:
+        cells = (format_cell(one.metrics.get(metric), one.difference.get(metric)) for metric in SHOWN)
+        rows.append((one.part, str(one.images), one.model, *cells))
+    return rows
 
 
 def _page(found: ClassifierComparison, names: Sequence[str], figures: dict[str, Path]) -> Page:
@@ -282,12 +271,9 @@ def _page(found: ClassifierComparison, names: Sequence[str], figures: dict[str, 
     lead = "All images are of one class, so no AUC can be measured."
     if ranked:
         best = max(ranked, key=lambda one: one.metrics["AUC"].mean)
-        lead = f"Highest AUC: {best.model}, {best.metrics['AUC']}."
-        if change := best.difference.get("AUC"):
-            sure = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
-            lead += f" Difference from {names[0]}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
+        lead = lead_text("AUC", best.model, best.metrics["AUC"], best.difference.get("AUC"), names[0])
     return Page(
-        title=" and ".join([", ".join(names[:-1]), names[-1]]),
+        title=page_title(names),
         facts=f"{whole[0].images} images, all models on the same ones",
         lead=lead,
         next="If the intervals do not separate models, prefer the smallest or best calibrated one.",
@@ -295,15 +281,14 @@ def _page(found: ClassifierComparison, names: Sequence[str], figures: dict[str, 
         tables=[
             (
                 f"Metrics, and differences from {names[0]}",
-                ("Images", "n", "Model", *map(direction_arrow, SHOWN)),
+                ("Images", "n", "Model", *(directed_label(name, LESS_IS_BETTER) for name in SHOWN)),
                 comparison_table(found),
             )
         ],
         figures=figures,
         failed=list(found.failed[:200]),
         notes=[
-            f"Intervals: {INTERVAL_METHOD}; of differences paired. With several comparisons, one in twenty intervals "
-            "of equal models excludes 0 by chance.",
+            INTERVAL_NOTE,
             "; ".join(f"{metric_label(name)}: {METRICS[name]}" for name in SHOWN)
             + ". Each model at its own threshold.",
         ],

@@ -6,42 +6,48 @@ For two models, with advice which one to keep, see ``evaluation.compare``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.context import Milestone, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.paths import free_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.evaluation.compare import (
-    check_different_evaluations,
-    check_same_masks,
-    common_images,
-    list_option_differences,
-)
 from napari_melanoma.evaluation.files import MOST_FAILED, WORDS, read_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
-from napari_melanoma.evaluation.overlap import images_to_measure, without_verdict
-from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
+from napari_melanoma.evaluation.overlap import select_images, without_verdict
+from napari_melanoma.evaluation.pages import Page, directed_label, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     LESS_IS_BETTER,
     MEASURED,
+    REFERENCE_SHARE,
     EvaluatedModel,
     EvaluationOptions,
     FailedImage,
     ImageMetrics,
     estimate_columns,
 )
+from napari_melanoma.evaluation.side_by_side import (
+    ESTIMATE_COLUMNS,
+    INTERVAL_NOTE,
+    MODELS,
+    PAGE_NAME,
+    TABLE,
+    check_different_evaluations,
+    distinct_names,
+    estimate_cells,
+    format_cell,
+    lead_text,
+    page_title,
+)
 from napari_melanoma.figures.evaluation import plot_models
 from napari_melanoma.io.results import write_table
-from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models.bundle import BundleInfo
 
@@ -50,12 +56,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.analysis import ProbabilityModel
 
-MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
 SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
 PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
-COLUMNS = (
-    *("part", "images", "patients", "model", "metric", "mean", "low", "high"),
-    *("difference", "difference_low", "difference_high"),
+COLUMNS = ("part", "images", "patients", "model", "metric", *ESTIMATE_COLUMNS)
+SAME_SHARE = 2e-6  # tables have six digits
+DIFFERENT = (
+    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
 )
 
 
@@ -116,12 +122,9 @@ def compare_several_loaded(
 ) -> ModelsComparison:
     """Compare loaded models; see ``compare_several``."""
     infos = [model.info for model in models]
-    overlap = images_to_measure(infos, samples, run=run, include=options.include_seen)
-    samples, warnings = overlap.measured, modality_warnings(infos, overlap.measured)
-    for warning in warnings:
-        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    overlap, warnings = select_images(infos, samples, run=run, include=options.include_seen)
     options = options.model_copy(update={"difficulty": False})  # not used here
-    measured, values = measure_models(models, samples, options, out, run=run), options.model_dump(mode="json")
+    measured, values = measure_models(models, overlap.measured, options, out, run=run), options.model_dump(mode="json")
     candidates = [
         EvaluatedModel(
             model.info.name,
@@ -151,13 +154,13 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
     """Estimate and write all files, the page last."""
-    names = _names(candidates, folders)
-    indices = common_images(candidates)
+    names = distinct_names([item.name for item in candidates], folders)
+    indices = _common_images(candidates)
     if not len(indices[0]):
         raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
-    check_same_masks(candidates, names, indices)
+    _check_same_masks(candidates, names, indices)
     warnings = dict.fromkeys(
-        [*list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
+        [*_list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
     )
     found = ModelsComparison(tuple(_parts(candidates, names, indices)), candidates[0].figures.failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
@@ -174,18 +177,6 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
     page = _page(found, names, left_out, out)
     write_evaluation_page(without_verdict(page, [item.overlap for item in candidates]), out / PAGE_NAME)
     return found
-
-
-def _names(candidates: Sequence[EvaluatedModel], folders: Sequence[str]) -> list[str]:
-    """Return distinct names of the models: their own, or those of the folders if models share a name."""
-    own = [item.name for item in candidates]
-    given = list(folders) if folders and len(set(own)) < len(own) else own
-    taken: set[str] = set()
-    names = []
-    for name in given:
-        names.append(free_name(name, taken))
-        taken.add(names[-1].lower())
-    return names
 
 
 def _about(candidate: EvaluatedModel) -> dict[str, Any]:
@@ -230,10 +221,7 @@ def _rows(found: ModelsComparison) -> Iterator[dict[str, object]]:
             for metric, estimate in standing.metrics.items():
                 row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
                 row |= {"model": standing.model, "metric": metric}
-                row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-                change = standing.difference.get(metric)
-                if change is not None:
-                    row |= {"difference": change.mean, "difference_low": change.low, "difference_high": change.high}
+                row |= estimate_cells(estimate, standing.difference.get(metric))
                 yield row
 
 
@@ -260,36 +248,20 @@ def comparison_table(found: ModelsComparison) -> list[tuple[str, ...]]:
     rows = []
     for part in found.parts:
         for standing in part.standings:
-            cells = [_cell(standing, metric) for metric in SHOWN]
+            cells = [format_cell(standing.metrics.get(name), standing.difference.get(name)) for name in SHOWN]
             rows.append((part.name, str(part.images), standing.model, *cells))
     return rows
-
-
-def _cell(standing: ModelMetrics, metric: str) -> str:
-    """Format the mean and, except for the first model, the difference."""
-    mean, change = standing.metrics.get(metric), standing.difference.get(metric)
-    if mean is None:
-        return ""
-    if change is None:
-        return f"{mean.mean:.3f}"
-    return f"{mean.mean:.3f}, {change.mean:+.3f} ({change.format_interval()})"
 
 
 def _page(found: ModelsComparison, names: Sequence[str], left_out: int, out: Path) -> Page:
     """Return the content of the page."""
     whole = found.parts[0]
-    labels = (
-        f"{metric_label(name)} (lower is better)" if name in LESS_IS_BETTER else metric_label(name) for name in SHOWN
-    )
+    labels = (directed_label(name, LESS_IS_BETTER) for name in SHOWN)
     head = ("Images", "n", "Model", *labels)
     best = max(whole.standings, key=lambda standing: standing.metrics["JA"].mean)
-    lead = f"Highest Jaccard index: {best.model}, {best.metrics['JA']}."
-    if best.difference:
-        change = best.difference["JA"]
-        sure = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
-        lead += f" Difference from {names[0]}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
+    lead = lead_text("Jaccard index", best.model, best.metrics["JA"], best.difference.get("JA"), names[0])
     return Page(
-        title=" and ".join([", ".join(names[:-1]), names[-1]]),
+        title=page_title(names),
         facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
         lead=lead,
         next="If the intervals do not separate models, prefer the smallest or fastest one. per_image.csv lists every "
@@ -299,9 +271,63 @@ def _page(found: ModelsComparison, names: Sequence[str], left_out: int, out: Pat
         figures={"All images": out / "figures/models.png"},
         failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
         notes=[
-            f"Intervals: {INTERVAL_METHOD}; of differences paired. With several comparisons, one in twenty intervals "
-            "of equal models excludes 0 by chance.",
+            INTERVAL_NOTE,
             *([f"{left_out} images that were not measured for all models are left out."] if left_out else []),
             "; ".join(f"{metric_label(name)}: {WORDS[name]}" for name in SHOWN) + ".",
         ],
     )
+
+
+def _common_images(candidates: Sequence[EvaluatedModel]) -> list[NDArray[np.intp]]:
+    """Find the images that all evaluations have measured, by data set and name.
+
+    Returns int (image,) for each model: their indices in its metrics, in the order of the first model.
+    """
+    known: list[dict[tuple[str, str], int]] = []
+    for figures in (item.figures for item in candidates):
+        samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
+        known.append({(sample.domain, sample.image_id): index for index, sample in samples})
+    keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
+    return [np.array([indices[key] for key in keys], np.intp) for indices in known]
+
+
+def _check_same_masks(
+    candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
+) -> None:
+    """Reject images with the same name and different reference masks: they are not the same images."""
+    first = candidates[0].figures
+    shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, indices, strict=True)]
+    for name, share in zip(names[1:], shares[1:], strict=True):
+        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # not-a-number in older evaluations
+        if len(other):
+            sample = first.samples[int(indices[0][other[0]])]
+            raise InputError(
+                f"{len(other)} of {len(share)} images have another reference mask in {name} than in {names[0]}, such "
+                f"as '{sample.image_id}' of '{sample.domain}'. Run both evaluations on the same data."
+            )
+
+
+def _list_option_differences(candidates: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
+    """State which options differ between the evaluations: a sentence, or none."""
+    each = [_flatten(item.options) for item in candidates]
+    keys = sorted({key for options in each for key in options} - {"difficulty"})
+    parts = []
+    for key in keys:
+        values = [_format_option(options.get(key)) for options in each]
+        if len(set(values)) > 1:
+            parts.append(f"{key} ({', '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})")
+    return [DIFFERENT.format(options="; ".join(parts))] if parts else []
+
+
+def _flatten(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Flatten nested options; keys are joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+    return flat
+
+
+def _format_option(value: object) -> str:
+    """Format the value of an option."""
+    words = {True: "yes", False: "no"}
+    return words[value] if isinstance(value, bool) else "none" if value is None else str(value)

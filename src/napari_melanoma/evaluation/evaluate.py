@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Milestone, RunContext
+from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError, describe_error
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.prediction_config import TabularEncoding
@@ -30,7 +30,7 @@ from napari_melanoma.evaluation.class_metrics import LabeledImages
 from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation, summarize_evaluation
 from napari_melanoma.evaluation.files import EvaluationFiles, write_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models, measure_sample, measurement_threshold
-from napari_melanoma.evaluation.overlap import images_to_measure
+from napari_melanoma.evaluation.overlap import select_images
 from napari_melanoma.evaluation.results import (
     Evaluation,
     EvaluationOptions,
@@ -42,7 +42,6 @@ from napari_melanoma.evaluation.results import (
     read_known_metadata,
 )
 from napari_melanoma.figures.evaluation import CASES, EvaluatedCase
-from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.bags import bag_samples, explain_mismatch
 from napari_melanoma.training.data_selection import row_labels, sample_key
@@ -95,11 +94,8 @@ def evaluate(
     """
     check_dataset_names(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
-    overlap = images_to_measure([model.info], samples, run=run, include=options.include_seen)
-    samples, warnings = overlap.measured, modality_warnings([model.info], overlap.measured)
-    for warning in warnings:
-        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
-    (figures,) = measure_models([model], samples, options, out, run=run)
+    overlap, warnings = select_images([model.info], samples, run=run, include=options.include_seen)
+    (figures,) = measure_models([model], overlap.measured, options, out, run=run)
     evaluation = _summarize(figures, measurement_threshold(model, options), read_known_metadata(datasets))
     evaluation = replace(evaluation, warnings=(*overlap.warnings, *warnings), overlap=overlap)
     cases: dict[str, list[EvaluatedCase]] = {}

@@ -49,8 +49,15 @@ from napari_melanoma.evaluation.overlap import (
     missing_overlap_warning,
     overlap_statement,
 )
-from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
-from napari_melanoma.evaluation.results import NOT_KNOWN, FailedImage, ImageMetrics, most_frequent
+from napari_melanoma.evaluation.pages import Page, directed_label, write_evaluation_page
+from napari_melanoma.evaluation.results import (
+    NOT_KNOWN,
+    FailedImage,
+    ImageMetrics,
+    estimates_to_json,
+    interval_cells,
+    most_frequent,
+)
 from napari_melanoma.figures.classification import (
     ClassifierCurve,
     plot_bars,
@@ -490,9 +497,7 @@ def _subgroup_row(group: ClassSubgroup) -> dict[str, object]:
     """Return the row of a subgroup in ``subgroups.csv``."""
     row: dict[str, object] = {"data": group.data, "by": group.by, "value": group.value}
     row |= {"images": group.count, "positives": group.positives}
-    for name, estimate in group.metrics.items():
-        row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return row
+    return row | interval_cells(group.metrics)
 
 
 def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEvaluationOptions) -> dict[str, Any]:
@@ -500,7 +505,7 @@ def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEv
     predictions, info = evaluation.predictions, model.info
     groups = [
         {"data": g.data, "by": g.by, "value": g.value, "images": g.count, "positives": g.positives}
-        | {"metrics": _plain(g.metrics)}
+        | {"metrics": estimates_to_json(g.metrics)}
         for g in evaluation.subgroups
     ]
     return {
@@ -514,8 +519,8 @@ def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEv
         "warnings": list(evaluation.warnings),
         "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
         "options": options.model_dump(mode="json"),
-        "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
-        "auc_without": _plain(evaluation.auc_changes or {}),
+        "metrics": {part: estimates_to_json(found) for part, found in evaluation.parts.items()},
+        "auc_without": estimates_to_json(evaluation.auc_changes or {}),
         "ece_by_chance": dict(zip(("mean", "high"), calibration_error_by_chance(predictions.scores), strict=True)),
         "confusion": confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes)).tolist(),
         "subgroups": groups,
@@ -523,11 +528,6 @@ def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEv
         "interval": INTERVAL_METHOD,
         "provenance": collect_provenance(),
     }
-
-
-def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
-    """Convert estimates to JSON values."""
-    return {name: vars(estimate) for name, estimate in found.items()}
 
 
 def _page(
@@ -539,7 +539,7 @@ def _page(
     columns = ["all", *(data if len(data) > 1 else [])]
     rows = [
         (
-            direction_arrow(name),
+            directed_label(name, LESS_IS_BETTER),
             definition,
             *(str(parts[part][name]) if name in parts[part] else "" for part in columns),
         )
@@ -568,7 +568,14 @@ def _page(
             *([("Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), added)] if added else []),
             (
                 "Subgroups",
-                ("Data set", "Property", "Value", "n", predictions.positive, *map(direction_arrow, IN_SUBGROUPS)),
+                (
+                    "Data set",
+                    "Property",
+                    "Value",
+                    "n",
+                    predictions.positive,
+                    *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS),
+                ),
                 _groups(evaluation),
             ),
         ],
@@ -593,11 +600,6 @@ def _groups(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:
         cells = [f"{g.metrics[name].mean:.3f}" if name in g.metrics else "" for name in IN_SUBGROUPS]
         shown.append((g.data, g.by, g.value, str(g.count), str(g.positives), *cells))
     return shown
-
-
-def direction_arrow(name: str) -> str:
-    """Label a metric, and mark it if lower is better."""
-    return f"{metric_label(name)} (lower is better)" if name in LESS_IS_BETTER else metric_label(name)
 
 
 def lead_text(evaluation: ClassEvaluation) -> str:

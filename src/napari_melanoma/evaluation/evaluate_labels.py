@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_melanoma.core.context import Milestone, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.provenance import collect_provenance
@@ -18,16 +18,19 @@ from napari_melanoma.evaluation.mask_measurement import describe_failure
 from napari_melanoma.evaluation.overlap import (
     TRAINED_ON,
     Overlap,
-    images_to_measure,
     mark_training_rows,
     overlap_statement,
+    select_images,
 )
 from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
-from napari_melanoma.evaluation.results import FailedImage
+from napari_melanoma.evaluation.results import (
+    FailedImage,
+    estimates_to_json,
+    none_measured,
+)
 from napari_melanoma.imaging.colormaps import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_rgb, write_table
-from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_metrics
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.training.data_checks import numbered_classes
@@ -113,13 +116,10 @@ def _evaluate_samples(
     model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext, include_seen: bool = False
 ) -> LabelEvaluation:
     """Measure images and write the results."""
-    overlap = images_to_measure([model.info], samples, run=run, include=include_seen)
-    samples, warnings = overlap.measured, modality_warnings([model.info], overlap.measured)
-    for warning in warnings:
-        run.report(Milestone(0, len(samples), f"Warning: {warning}"))
+    overlap, warnings = select_images([model.info], samples, run=run, include=include_seen)
     classes = model.info.config.classes
     measured, counts, failed = [], [], []
-    for sample in run.track(samples, "Measuring"):
+    for sample in run.track(overlap.measured, "Measuring"):
         try:
             counts.append(measure_labels(sample, model))
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
@@ -127,8 +127,7 @@ def _evaluate_samples(
         else:
             measured.append(sample)
     if not measured:
-        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
-        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
+        raise none_measured(failed)
     found = np.stack(counts)
     evaluation = LabelEvaluation(
         classes,
@@ -226,13 +225,12 @@ def _rows(found: LabelEvaluation) -> list[dict[str, object]]:
 
 def _about(found: LabelEvaluation, model: LabelModel) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
-    parts = {part: {name: vars(one) for name, one in some.items()} for part, some in found.parts.items()}
     return {
         "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
         "classes": list(found.classes),
         "warnings": list(found.warnings),
         "training_overlap": found.overlap.facts if found.overlap else None,
-        "metrics": parts,
+        "metrics": {part: estimates_to_json(estimates) for part, estimates in found.parts.items()},
         "confusion_px": found.counts.sum(0).tolist(),
         "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in found.failed],
         "interval": INTERVAL_METHOD,

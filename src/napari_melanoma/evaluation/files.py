@@ -19,7 +19,7 @@ from napari_melanoma.evaluation.overlap import (
     missing_overlap_warning,
     overlap_statement,
 )
-from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     FACTS,
     LESS_IS_BETTER,
@@ -32,11 +32,13 @@ from napari_melanoma.evaluation.results import (
     EvaluationOptions,
     ImageMetrics,
     Subgroup,
+    estimates_to_json,
+    interval_cells,
 )
 from napari_melanoma.figures.evaluation import EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import ProbabilityModel
@@ -132,9 +134,7 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
 def _row(group: Subgroup) -> dict[str, object]:
     """Return the row of a subgroup in ``subgroups.csv``."""
     row: dict[str, object] = {"data": group.data, "by": group.by, "value": group.value, "images": group.count}
-    for name, estimate in group.metrics.items():
-        row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return row
+    return row | interval_cells(group.metrics)
 
 
 def _about(written: EvaluationFiles) -> dict[str, Any]:
@@ -146,20 +146,15 @@ def _about(written: EvaluationFiles) -> dict[str, Any]:
         "warnings": list(evaluation.warnings),
         "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
         "options": written.options.model_dump(mode="json"),
-        "metrics": {part: _plain(found) for part, found in evaluation.parts.items()},
+        "metrics": {part: estimates_to_json(found) for part, found in evaluation.parts.items()},
         "subgroups": [
-            {"data": group.data, "by": group.by, "value": group.value, "metrics": _plain(group.metrics)}
+            {"data": group.data, "by": group.by, "value": group.value, "metrics": estimates_to_json(group.metrics)}
             for group in evaluation.subgroups
         ],
         "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
         "interval": INTERVAL_METHOD,
         "provenance": collect_provenance(),
     }
-
-
-def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
-    """Convert estimates to JSON values."""
-    return {name: vars(estimate) for name, estimate in found.items()}
 
 
 def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[str, Path]) -> Page:
@@ -171,7 +166,11 @@ def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[s
     head = ("Metric", "Definition", "All images", *columns)
     parts = [evaluation.parts[name] for name in ("all", *columns)]
     rows = [
-        (_arrow(name), WORDS[name], *(str(part[name]) if name in part else "" for part in parts))
+        (
+            directed_label(name, LESS_IS_BETTER),
+            WORDS[name],
+            *(str(part[name]) if name in part else "" for part in parts),
+        )
         for name in MEASURED
         if name in whole
     ]
@@ -192,7 +191,17 @@ def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[s
         warnings=evaluation.warnings,
         tables=[
             ("Metrics", head, rows),
-            ("Subgroups", ("Data set", "Property", "Value", "n", *map(_arrow, IN_SUBGROUPS)), groups),
+            (
+                "Subgroups",
+                (
+                    "Data set",
+                    "Property",
+                    "Value",
+                    "n",
+                    *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS),
+                ),
+                groups,
+            ),
         ],
         figures=figures,
         failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
@@ -203,11 +212,6 @@ def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[s
             f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",
         ],
     )
-
-
-def _arrow(name: str) -> str:
-    """Label a metric, and mark it if lower is better."""
-    return f"{metric_label(name)} (lower is better)" if name in LESS_IS_BETTER else metric_label(name)
 
 
 def _lead(evaluation: Evaluation) -> str:

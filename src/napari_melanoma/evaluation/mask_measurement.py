@@ -18,7 +18,7 @@ from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
-from napari_melanoma.evaluation.results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics
+from napari_melanoma.evaluation.results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics, none_measured
 from napari_melanoma.figures.evaluation import EvaluatedCase
 from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
@@ -60,19 +60,8 @@ def measure_models(
     """
     found = [ImageMetrics() for _ in models]
     partial = PartialResults(out, _measurement_settings(models, options))
-    try:
-        for done, item in enumerate(_MaskPipeline(models, options, partial, run).results(samples), start=1):
-            if item.error is None and not item.known:
-                partial.add(item.sample, item.seen, item.values)
-            _add(item, found, out)
-            run.report(Progress(done, len(samples), "Measuring"))
-    finally:
-        partial.flush()
-    failed = found[0].failed
-    if len(failed) == len(samples):
-        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
-        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
-    return found
+    pipeline = _MaskPipeline(models, options, partial, run)
+    return collect_metrics(pipeline.results(samples), len(samples), found, partial, out, run)
 
 
 def measure_sample(
@@ -104,15 +93,49 @@ def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _MaskItem:
-    """An image in the pipeline: first its pixels, in the end its metrics under each model or an error."""
+class MeasuredItem:
+    """An image in a measuring pipeline, in the end with its metrics under each model or an error.
+
+    ``seen`` identifies its inputs; ``known`` metrics are those of an earlier, interrupted call.
+    """
 
     sample: Sample
     seen: str
-    size: int = 0
     known: bool = False
     values: tuple[dict[str, float], ...] = ()
     error: Exception | None = None
+
+
+def collect_metrics(
+    items: Iterable[MeasuredItem],
+    count: int,
+    found: list[ImageMetrics],
+    partial: PartialResults,
+    out: Path,
+    run: RunContext,
+) -> list[ImageMetrics]:
+    """Collect the metrics of each model from a measuring pipeline of ``count`` images, and store partial results."""
+    try:
+        for done, item in enumerate(items, start=1):
+            if item.error is None and not item.known:
+                partial.add(item.sample, item.seen, item.values)
+            error = "" if item.error is None else describe_failure(item.sample, item.error, out)
+            for index, figures in enumerate(found):
+                figures.add_failed(item.sample, error) if error else figures.add(item.sample, item.values[index])
+            run.report(Progress(done, count, "Measuring"))
+    finally:
+        partial.flush()
+    failed = found[0].failed
+    if len(failed) == count:
+        raise none_measured(failed)
+    return found
+
+
+@dataclass(frozen=True)
+class _MaskItem(MeasuredItem):
+    """An image with its pixels, as long as they are needed."""
+
+    size: int = 0
     opened: tuple[Photograph, NDArray[np.bool_]] | None = None
     facts: dict[str, float] | None = None
     predictions: tuple[LesionPrediction, ...] = ()
@@ -197,17 +220,6 @@ class _MaskPipeline:
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
             return replace(bare, error=error)
         return replace(bare, values=values)
-
-
-def _add(item: _MaskItem, found: Sequence[ImageMetrics], out: Path) -> None:
-    """Add an image to the metrics of each model."""
-    if item.error is not None:
-        error = describe_failure(item.sample, item.error, out)
-        for figures in found:
-            figures.add_failed(item.sample, error)
-        return
-    for figures, values in zip(found, item.values, strict=True):
-        figures.add(item.sample, values)
 
 
 def _read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:

@@ -22,6 +22,7 @@ from napari_melanoma.data.training_images import (
     hash_image_file,
     hash_images,
 )
+from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.training.run_data import read_training_images
 
 if TYPE_CHECKING:
@@ -270,6 +271,22 @@ def images_to_measure(
     for warning in overlap.warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     return overlap
+
+
+def select_images(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    *,
+    run: RunContext,
+    include: bool = False,
+    overlap: Overlap | None = None,
+) -> tuple[Overlap, tuple[str, ...]]:
+    """Select the images to measure models on; the second value warns of images of other types, and is reported."""
+    overlap = overlap or images_to_measure(models, samples, run=run, include=include)
+    warnings = modality_warnings(models, overlap.measured)
+    for warning in warnings:
+        run.report(Milestone(0, len(overlap.measured), f"Warning: {warning}"))
+    return overlap, warnings
 
 
 def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:

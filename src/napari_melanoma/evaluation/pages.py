@@ -63,6 +63,11 @@ def metric_label(name: str) -> str:
     return f"{label}, {label_class}" if label_class else label
 
 
+def directed_label(name: str, lower_is_better: Sequence[str]) -> str:
+    """Label a metric, and mark it if lower is better."""
+    return f"{metric_label(name)} (lower is better)" if name in lower_is_better else metric_label(name)
+
+
 def write_evaluation_page(page: Page, path: Path) -> None:
     """Write a page with its figures embedded."""
     pictures = [(title, png_uri(picture)) for title, picture in page.figures.items()]

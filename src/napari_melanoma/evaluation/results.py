@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import TABLE_NAMES
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.table_file import iter_table_rows
@@ -54,6 +55,16 @@ class EvaluationOptions(Config):
     flips: bool = Field(False, description="test-time augmentation: average over flipped images")
     include_seen: bool = Field(False, description="also measure images that the model was trained on")
     difficulty: bool = Field(True, description="measure what makes each image difficult, for subgroups by difficulty")
+
+
+class ComparisonOptions(EvaluationOptions):
+    """Which images are compared, and how masks are made."""
+
+    base: tuple[str, ...] = Field((), description="names of data sets on which the new model must not do worse")
+    notes: tuple[str, ...] = Field(
+        (), description="sentences on the images or models, appended to the reason of the advice"
+    )
+    remedy: str = Field("", description="what to do if too few images could be compared; empty: the default sentence")
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,25 @@ class EvaluatedModel:
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     overlap: Mapping[str, Any] | None = None
+
+
+def none_measured(failed: Sequence[FailedImage]) -> DataSetError:
+    """Create the error for images of which none could be measured."""
+    why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+    return DataSetError(f"none of {len(failed)} images could be measured{why}")
+
+
+def estimates_to_json(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    """Convert estimates to JSON values."""
+    return {name: vars(estimate) for name, estimate in found.items()}
+
+
+def interval_cells(metrics: Mapping[str, Estimate]) -> dict[str, object]:
+    """Return the columns of metrics in a table: mean, and both ends of the interval."""
+    cells: dict[str, object] = {}
+    for name, estimate in metrics.items():
+        cells |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return cells
 
 
 def estimate_metrics(

@@ -1,0 +1,254 @@
+"""The comparison of two models on the same images: measure, estimate, advise and write, for any task."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.paths import free_name, safe_name
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.evaluation.comparison import (
+    SHOWN,
+    Advice,
+    ComparedModel,
+    Comparison,
+    DomainChange,
+    ImageChange,
+    comparison_page,
+)
+from napari_melanoma.evaluation.mask_measurement import describe_failure
+from napari_melanoma.evaluation.overlap import Overlap, mark_training_rows, select_images, with_overlap
+from napari_melanoma.evaluation.pages import write_comparison_page
+from napari_melanoma.figures.evaluation import draw_contours, plot_changes
+from napari_melanoma.io.results import write_rgb, write_table
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.models.bundle import BundleInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.evaluation.results import ComparisonOptions
+
+    Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+
+NEW_IMAGES = "new images"
+MAX_PICTURES = 12  # images with the largest change, in each direction
+PAGE_NAME = "comparison.html"
+MIN_CHANGE = 0.005  # smaller changes of an image's Jaccard index are not shown
+
+
+class MeasuredPair(NamedTuple):
+    """Metrics of both models on an image, with masks of old model, new model and reference, and the image.
+
+    ``counts``: pixels of multi-class models, int64 (model, true class, predicted class).
+    """
+
+    old: dict[str, float]
+    new: dict[str, float]
+    masks: Masks
+    rgb: NDArray[np.uint8]
+    counts: NDArray[np.int64] | None = None
+
+
+class PairTask(Protocol):
+    """The parts of a comparison that depend on the task of the two models, the old one and the new one."""
+
+    @property
+    def infos(self) -> Sequence[BundleInfo]:
+        """The bundles of both models."""
+
+    @property
+    def thresholds(self) -> Sequence[float]:
+        """The decision thresholds of both models."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Facts that are stored with the comparison."""
+
+    def measure(self, sample: Sample) -> MeasuredPair:
+        """Measure both models on one image."""
+
+    def estimate(self, pairs: Sequence[ComparedImage]) -> tuple[dict[str, Estimate], ...]:
+        """Estimate the metrics of the old model, of the new model, and their differences."""
+
+    def advise(self, new: DomainChange, domains: Sequence[DomainChange], remedy: str) -> tuple[Advice, str]:
+        """Return the advice and its reason."""
+
+
+def compare_pair(
+    task: PairTask,
+    samples: Sequence[Sample],
+    out: Path,
+    options: ComparisonOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
+) -> Comparison:
+    """Compare two models on the same images and write all files."""
+    overlap, warnings = select_images(task.infos, samples, run=run, include=options.include_seen, overlap=overlap)
+    extremes = LargestChanges()
+    pairs = [
+        _measure_pair(task, sample, out, extremes)
+        for sample in run.track(overlap.measured, "Comparing the old and the new model")
+    ]
+    comparison = with_overlap(_summarize_pairs(task, pairs, options), overlap, warnings)
+    return _write_comparison(comparison, pairs, extremes, out, overlap)
+
+
+def _measure_pair(task: PairTask, sample: Sample, out: Path, extremes: LargestChanges) -> ComparedImage:
+    """Measure both models on one image; a failure is recorded and the other images continue."""
+    try:
+        measured = task.measure(sample)
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
+        return ComparedImage(sample, error=describe_failure(sample, error, out))
+    pair = ComparedImage(sample, measured.old, measured.new, counts=measured.counts)
+    extremes.add(pair, measured.masks, measured.rgb)
+    return pair
+
+
+def _summarize_pairs(task: PairTask, pairs: Sequence[ComparedImage], options: ComparisonOptions) -> Comparison:
+    """Estimate all metrics and give the advice."""
+    measured = _measured_pairs(pairs)
+    names = sorted({pair.sample.domain for pair in measured})
+    by_domain = {name: [pair for pair in measured if pair.sample.domain == name] for name in names}
+    domains = [_change(task, name, name in options.base, by_domain[name]) for name in names]
+    of_new = [pair for pair in measured if pair.sample.domain not in options.base] or measured
+    advice, reason = task.advise(_change(task, NEW_IMAGES, False, of_new), domains, options.remedy)
+    whole = _change(task, "all", False, measured)
+    old, new = (
+        ComparedModel(info.name, info.fingerprint, threshold, metrics)
+        for info, threshold, metrics in zip(task.infos, task.thresholds, (whole.old, whole.new), strict=True)
+    )
+    return Comparison(
+        old=old,
+        new=new,
+        difference=whole.difference,
+        domains=tuple(domains),
+        better=(),
+        worse=(),
+        advice=advice,
+        reason=" ".join([reason, *options.notes]),
+        images=len(measured),
+        patients=whole.patients,
+        failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
+        facts={
+            **task.facts,
+            "interval": f"{INTERVAL_METHOD}; of differences paired",
+            "provenance": collect_provenance(),
+        },
+    )
+
+
+def _change(task: PairTask, name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainChange:
+    """Estimate both models and their difference over some images."""
+    return DomainChange(name, is_base, len({pair.sample.group for pair in pairs}), *task.estimate(pairs))
+
+
+@dataclass
+class ComparedImage:
+    """One image under both models."""
+
+    sample: Sample
+    old: dict[str, float] = field(default_factory=dict)
+    new: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    counts: NDArray[np.int64] | None = None
+
+    @property
+    def change(self) -> float:
+        """Difference in Jaccard index."""
+        return self.new["JA"] - self.old["JA"]
+
+    def row(self) -> dict[str, object]:
+        """Return the row of ``per_image.csv``."""
+        about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
+        found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
+        for metric in SHOWN:
+            old, new = self.old.get(metric), self.new.get(metric)
+            change = None if old is None or new is None else new - old
+            found |= {f"{metric}_old": old, f"{metric}_new": new, f"{metric}_difference": change}
+        return {**about, **found}
+
+
+class LargestChanges:
+    """Pictures of the images that changed most; only these are kept, since a data set may have thousands."""
+
+    def __init__(self) -> None:
+        self._heaps: dict[int, list[tuple[float, int, ComparedImage, NDArray[np.uint8]]]] = {1: [], -1: []}
+        self._count = 0
+        self._names: set[str] = set()
+
+    def add(self, pair: ComparedImage, masks: Masks, rgb: NDArray[np.uint8]) -> None:
+        """Keep an image if it is among those that changed most in its direction.
+
+        ``masks``: bool (row, column): of the old model, of the new one, and the reference. ``rgb``: uint8 (row, column,
+        channel).
+        """
+        if abs(pair.change) < MIN_CHANGE:
+            return
+        heap, change = self._heaps[1 if pair.change > 0 else -1], abs(pair.change)
+        if len(heap) == MAX_PICTURES and change <= heap[0][0]:
+            return
+        self._count += 1
+        item = (change, -self._count, pair, draw_contours(rgb, *masks))
+        if len(heap) < MAX_PICTURES:
+            heapq.heappush(heap, item)
+        else:
+            heapq.heapreplace(heap, item)
+
+    def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
+        """Write the pictures of one direction; returns the largest change first."""
+        found = []
+        for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
+            sample = pair.sample
+            path = self._path(sample, folder / "thumbnails")
+            write_rgb(path, picture)
+            figures = (pair.old["JA"], pair.new["JA"], pair.old["DI"], pair.new["DI"])
+            found.append(ImageChange(sample.image_id, sample.domain, sample.image, *figures, path))
+        return tuple(found)
+
+    def _path(self, sample: Sample, folder: Path) -> Path:
+        """Choose a file name for the picture of an image; data sets may contain images with the same name."""
+        image, domain = safe_name(sample.image_id), safe_name(sample.domain)
+        name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
+        self._names.add(name.lower())
+        return folder / f"{name}.png"
+
+
+def _measured_pairs(pairs: Sequence[ComparedImage]) -> list[ComparedImage]:
+    """Return the images that could be measured."""
+    measured = [pair for pair in pairs if not pair.error]
+    if not measured:
+        why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
+        raise DataSetError(f"none of {len(pairs)} images could be compared{why}")
+    return measured
+
+
+def _write_comparison(
+    comparison: Comparison,
+    pairs: Sequence[ComparedImage],
+    extremes: LargestChanges,
+    out: Path,
+    overlap: Overlap,
+) -> Comparison:
+    """Write all files of a comparison."""
+    shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
+    rows = mark_training_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
+    write_table(out / "per_image.csv", list(rows))
+    written = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
+    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in _measured_pairs(pairs)]
+    intervals = {domain.name: domain.difference["JA"] for domain in written.domains}
+    plot_changes(figures, intervals, out / "changes.png")
+    write_comparison_page(comparison_page(written), out / "changes.png", out / PAGE_NAME)
+    written.write(out)  # last: its presence marks the comparison as complete
+    return written
