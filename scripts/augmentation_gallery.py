@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/reference/augmentation.md: what each variation does to phantoms, and what preprocessing takes away.
+"""Draw the pictures of docs/reference/augmentation.md: phantoms, each augmentation and preprocessing.
 
 Each tile comes from the code that a training runs, with the outline of the mask that the network would be taught.
 """

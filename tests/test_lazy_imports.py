@@ -1,8 +1,8 @@
 """Who imports what: nothing that a viewer loads may bring torch along, and nothing but ``ui`` may bring Qt.
 
-Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window; docs/explanation/architecture.md
-has the figures. Each question is asked in an interpreter of its own, of all parts that share it: the first module that
-brings what is unwanted is named, and those after it once it is mended.
+Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window;
+docs/explanation/processes.md has the reasons. Each check runs in a separate interpreter, for all modules that share it:
+the first module that imports what is not allowed is named, and further ones once it is fixed.
 """
 
 from __future__ import annotations
