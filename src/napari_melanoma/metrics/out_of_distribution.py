@@ -34,7 +34,8 @@ class MahalanobisDetector:
 
     The distance is that of Mahalanobis, with one covariance that is shrunk (Ledoit and Wolf 2004,
     doi:10.1016/S0047-259X(03)00096-4), as Lee et al. 2018 (arXiv:1807.03888) use it, though with one mean: a mean for
-    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour less (docs/explanation/calibration.md).
+    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour less
+    (docs/explanation/calibration.md).
     """
 
     mean: NDArray[np.float64]
