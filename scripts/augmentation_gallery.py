@@ -1,4 +1,4 @@
-"""Draw the figures of docs/reference/augmentation.md: augmentations and preprocessing steps on phantoms.
+"""Draw the pictures of docs/reference/augmentation.md: phantoms, each augmentation and preprocessing.
 
 The tiles are computed by the code of a training run, and show the outline of the training mask.
 """

@@ -1,8 +1,8 @@
 """Import rules: no module that a viewer loads imports torch, and only ``ui`` imports Qt.
 
-Torch in a process with a software-rendered canvas can kill it, and importing it blocks the window:
-docs/explanation/architecture.md has the figures. Each rule is checked in a separate interpreter; only the first module
-that breaks it is reported.
+Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window;
+docs/explanation/processes.md has the reasons. Each check runs in a separate interpreter, for all modules that share it:
+the first module that imports what is not allowed is named, and further ones once it is fixed.
 """
 
 from __future__ import annotations
