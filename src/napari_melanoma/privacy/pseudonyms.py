@@ -80,8 +80,8 @@ def find_key_file(project: str | None = None) -> Path:
     name = project_name() if project is None else project
     if not re.fullmatch(r"\w[\w .-]{0,63}", name) or DEVICES.match(name):
         raise ConfigError(
-            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_', and not the name "
-            f"of a device such as CON. Choose another name in {PROJECT_VARIABLE}."
+            f"the project is called {name!r}: expected up to 64 letters, digits, spaces, dots, '-' or '_', and not the "
+            f"name of a device such as CON. Choose another name in {PROJECT_VARIABLE}."
         )
     return user_config_path("napari-melanoma", appauthor=False) / "pseudonyms" / f"{name}.key"
 
