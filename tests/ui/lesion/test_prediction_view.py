@@ -44,7 +44,7 @@ ANSWER = ClassPrediction(
         Contribution("age", "54", 0.04),
     ),
     from_image=0.29,
-    neighbors=(),
+    neighbours=(),
     missing=("fitzpatrick",),
     unused=("ethnicity",),
     warnings=(),

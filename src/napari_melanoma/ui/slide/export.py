@@ -27,12 +27,12 @@ EXPORTS = {
     "csv": ("Table of lesions (CSV)", "lesions.csv"),
     "parquet": ("Table of lesions (Parquet)", "lesions.parquet"),
     "tiles": ("Table of tiles (Parquet)", "tiles.parquet"),
-    "depth": ("Depth readings (CSV)", "readings.csv"),
-    "risk": ("Risk with its inputs (JSON)", "risk.json"),
-    "report": ("Report on depth and risk (HTML)", "report.html"),
+    "depth": ("Readings of the depth (CSV)", "readings.csv"),
+    "risk": ("Risk with what it rests on (JSON)", "risk.json"),
+    "report": ("Page of depth and risk (HTML)", "report.html"),
     "tif": ("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
-    "mask": ("Lesion mask (OME-TIFF)", "lesions.ome.tif"),
+    "mask": ("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ("Segmentation (DICOM)", "lesions.dcm"),
 }
 IMPORT = "import"
