@@ -124,15 +124,9 @@ def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp
         (3, "malignant", "drawn"),
     ]
     assert found[2].area_px == pytest.approx(22 * 22, rel=0.01)
-<<<<<<< HEAD
-    assert [line.split(";")[0] for line in messages] == ["3 outlines imported"]
+    assert [text.split(".")[0] for text in messages] == ["3 outlines imported"]
     assert "the part outside the slide was cut off" in messages[0]
     assert "it lies outside the slide" in messages[0]
-=======
-    assert [text.split(".")[0] for text in messages] == ["3 outlines imported"]
-    assert "what lay outside the slide was cut off" in messages[0]
-    assert "nothing of it lies on the slide" in messages[0]
->>>>>>> bslide
     analysed.clicks("lesion_undo")
     analysed.until(lambda: dock.lesions.findings.lesions == before)
 
