@@ -146,7 +146,7 @@ class Contest:
 
     def __init__(self, options: argparse.Namespace, architecture: str, slide: Path, folder: Path) -> None:
         torch.manual_seed(0)
-        self.options, self.slide, self.folder = options, slide, folder
+        self.arguments, self.slide, self.folder = options, slide, folder
         network = Answering(timm.create_model(architecture, num_classes=2)).eval()
         self.weights = folder / f"{architecture}.pt"
         torch.save(network.network.state_dict(), self.weights)
@@ -190,7 +190,7 @@ class Contest:
         if not line:
             raise SystemExit("TIAToolbox ended without a result; see its output above.")
         found = json.loads(line)
-        return found["tiles"], found[self.options.clock]
+        return found["tiles"], found[self.arguments.clock]
 
     def _tiles_in_ram(self) -> list[torch.Tensor]:
         """All tiles as network inputs, in batches."""
@@ -208,7 +208,7 @@ class Contest:
             mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
             kind = torch.bfloat16 if self.model.precision == "bf16" else torch.float32
             batches = []
-            for first in cuts[: self.options.loop_batches]:
+            for first in cuts[: self.arguments.loop_batches]:
                 images = torch.from_numpy(tiles.read(order[first : first + self.options.batch_size])[0]).permute(
                     0, 3, 1, 2
                 )
@@ -219,13 +219,13 @@ class Contest:
     def _start_peer(self) -> subprocess.Popen[str]:
         """Start the other program, which loads in parallel."""
         values = {"architecture": self.architecture, "weights": str(self.weights), "slide": str(self.slide)}
-        how = {"batch_size": self.options.batch_size, "workers": self.options.peer_workers, "tile": TILE, "mpp": MPP}
-        words = [str(self.options.peer_python), "-c", PEER, json.dumps({**values, **how, "mean": MEAN, "std": STD})]
+        how = {"batch_size": self.options.batch_size, "workers": self.arguments.peer_workers, "tile": TILE, "mpp": MPP}
+        words = [str(self.arguments.peer_python), "-c", PEER, json.dumps({**values, **how, "mean": MEAN, "std": STD})]
         return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def _timed(self) -> Timed:
         """Measure with the selected clock."""
-        return Timed(self.options.clock)
+        return Timed(self.arguments.clock)
 
 
 class Timed:

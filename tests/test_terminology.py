@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -87,3 +88,35 @@ def test_documents_use_plain_english(page: Path) -> None:
 )
 def test_what_counts_as_plain(text: str, is_plain: bool) -> None:
     assert (FORBIDDEN.search(text) is None) == is_plain
+
+
+PACKAGE = REPOSITORY / "src" / "napari_melanoma"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# Stored keys, column values, option names and words of foreign tables keep their spelling.
+KEYS = re.compile(r"[\w.:/<>=%$*?|\\()\[\]{}^+,;!#@&~'\"-]*")  # a literal without white space
+STORED = re.compile(
+    r"\bdata harmonise\b|\bharmonised\.csv\b|\breport and harmonise\b"  # a command and its example
+    r"|\bcannot tell\b"  # the value of an advice in comparison.json
+    r"|\bdrawn patients alone\b"  # a warning that older results hold
+    r"|\b(?:standardise)\b"  # an option's value
+    r"|\b(?:milli|centi)metres?\b"  # units as tables spell them
+    r"|\b(?:blue-grey|tumour|naevus)\b"  # colors and classes of published sets and shipped models
+)
+FOREIGN_VOCABULARY = {"data/sources", "data/taxonomy"}  # column names and words as the sources publish them
+
+
+def texts(module):
+    """Yield the line and text of each string that is more than a key, without quoted code."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not KEYS.fullmatch(node.value):
+            text = re.sub(r"``?[^`]+``?|https?://\S+", " ", node.value)
+            yield node.lineno, STORED.sub(" ", text)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_source_texts_use_plain_english(module):
+    if module.relative_to(PACKAGE).parent.as_posix() in FOREIGN_VOCABULARY:
+        return
+    found = [(line, hit[0]) for line, text in texts(module) for hit in FORBIDDEN.finditer(text)]
+    assert found == []

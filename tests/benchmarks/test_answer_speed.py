@@ -41,4 +41,4 @@ def test_both_times_are_measured(
     monkeypatch.setattr(module, "ROUNDS", 2)
     monkeypatch.setattr(sys, "argv", ["answer_speed.py", str(written.path)])
     module.main()
-    assert re.fullmatch(r"form \d+\.\d{3} s, mask \d+\.\d{3} s on 300 x 200, \w+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"metadata \d+\.\d{3} s, mask \d+\.\d{3} s on 300 x 200, \w+\n", capsys.readouterr().out)

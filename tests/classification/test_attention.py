@@ -91,7 +91,7 @@ def test_a_network_without_attention_does_not_offer_it(
 ) -> None:
     plain = Classifier.load(classifier_bundle, "cpu")
     assert (explanation_methods(deep), explanation_methods(plain)) == ((*METHODS, "attention"), METHODS)
-    with pytest.raises(InputError, match="'violet' has no explanation named 'attention'"):
+    with pytest.raises(InputError, match="'violet' has no explanation method 'attention'"):
         explain(plain, LesionInput(picture(np.random.default_rng(0), True).rgb), "attention")
 
 
@@ -162,5 +162,5 @@ def test_other_masks_can_be_named_and_nothing_to_point_at_is_reported(
     with pytest.raises(InputError, match="nothing to point at"):
         run_pointing_game(model, [data], tmp_path / "out", PointingOptions(split="val"), run=run)
     write_mask(elsewhere / "v2.png", np.ones((20, 96), bool))
-    with pytest.raises(InputError, match="mask of 'v2' is 20 x 96 pixels"):
+    with pytest.raises(InputError, match="mask of 'v2' has 20 x 96 pixels"):
         run_pointing_game(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)

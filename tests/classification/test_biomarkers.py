@@ -77,5 +77,5 @@ def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, t
 
 def test_too_few_patients_are_reported(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     draw(tmp_path / "data", picture, 8, 2)
-    with pytest.raises(DataSetError, match=r"takes 3 patients of each; found 1 positive.*Name another split"):
+    with pytest.raises(DataSetError, match=r"at least 3 patients per class.*found 1 positive.*Name another split"):
         find_biomarkers(classifier, [tmp_path / "data"], tmp_path / "out", BiomarkerOptions(), run=RunContext())

@@ -41,7 +41,7 @@ def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -
 
 def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
     rgb = picture(np.random.default_rng(13), True).rgb
-    looked = classifier.run_encoder([classifier.make_view(rgb, None)])
+    looked = classifier.run_encoder([classifier.view(rgb, None)])
     for row in ({}, {"age": "70", "sex": "female"}):
         np.testing.assert_allclose(classifier.run_head(looked, [row]), classifier.logits([LesionInput(rgb, row=row)]))
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
@@ -73,7 +73,7 @@ def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None
     for mask in (None, np.zeros((50, 60), bool)):
         with pytest.raises(InputError, match="no lesion to classify: 'violet' needs the crop"):
             cut.view(rgb, mask)
-    with pytest.raises(InputError, match="mask is 5 x 5 pixels, the photograph 50 x 60"):
+    with pytest.raises(InputError, match="mask has 5 x 5 pixels, but the photograph 50 x 60"):
         cut.view(rgb, np.ones((5, 5), bool))
 
 

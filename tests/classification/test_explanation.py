@@ -105,9 +105,9 @@ def test_metadata_affect_the_explanation(classifier: Classifier, picture) -> Non
 
 def test_a_class_or_method_that_is_not_there_is_refused(classifier: Classifier, picture) -> None:
     lesion = LesionInput(picture(np.random.default_rng(9), True).rgb)
-    with pytest.raises(InputError, match=r"knows no class 'nevus' \(known: other, melanoma\)"):
+    with pytest.raises(InputError, match=r"has no class 'nevus' \(available: other, melanoma\)"):
         explain(classifier, lesion, "grad_cam", "nevus")
-    with pytest.raises(InputError, match="no explanation named 'guess'"):
+    with pytest.raises(InputError, match="no explanation method 'guess'"):
         explain(classifier, lesion, "guess")  # type: ignore[arg-type]
 
 

@@ -114,7 +114,7 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
 WRONG = [
     (("--answer", "--from", "pictures"), "cannot be combined"),
     (("--classifier", "red"), "needs --answer"),
-    (("--answer", "--classifier", "lesion-small"), "is a model for segmentation"),
+    (("--answer", "--classifier", "lesion-small"), "is a segmentation model"),
     (("--answer", "--classifier", "missing"), "no model named 'missing'"),
 ]
 

@@ -122,7 +122,7 @@ def test_a_failed_image_gives_exit_code_1(run: Run, finished: Path, clinic: Path
     [
         ((), "Give a RUN, or the old and the new model"),
         (("--model", "a", "--data", "b", "--out", "c"), "Give a RUN, or the old and the new model"),
-        (("nowhere",), "nowhere is no run that has begun"),
+        (("nowhere",), "nowhere is not a started run"),
         (
             (*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"),
             "more than two models get no recommendation",

@@ -41,6 +41,6 @@ def test_a_mask_of_another_size_gives_exit_code_1(run, dataset: Path) -> None:
     Image.new("L", (10, 10), 255).save(dataset / "masks" / "p1.png")
     result = run("data", "features", "set")
     assert result.exit_code == 1
-    assert "failed: p1: the mask has 10 x 10 pixels, the image 80 x 100" in result.stderr
+    assert "failed: p1: the mask has 10 x 10 pixels, but the image 80 x 100" in result.stderr
     assert "2 of 4 images measured" in result.stdout
     assert run("data", "features", "set", "--model", "nothing-of-that-name").exit_code == 2

@@ -65,8 +65,8 @@ def test_a_table_without_images_is_checked(run, table: Path, tmp_path: Path) -> 
     result = run("data", "check", "out.csv")
     assert result.exit_code == 0, result.output
     assert "2 rows, 0 images" in result.stdout
-    assert "note: age_as_given: set aside in 1 row: '430' (1)" in result.output
-    assert "note: site_as_given: set aside in 1 row: 'Glabella' (1)" in result.output
+    assert "note: age_as_given: stored as given in 1 row: '430' (1)" in result.output
+    assert "note: site_as_given: stored as given in 1 row: 'Glabella' (1)" in result.output
     (tmp_path / "out.csv").write_text("image_id,age\na,430\n")
     result = run("data", "check", "out.csv")
     assert result.exit_code == 1

@@ -45,7 +45,7 @@ def test_unknown_formats_and_missing_results_are_usage_errors(run: Callable[...,
 def test_depth_readings_are_written_if_there_are_any(run: Callable[..., Result], analyzed: Path) -> None:
     result = run("export", "results", "--out", "out", "--to", "depth")
     assert result.exit_code == 1
-    assert "holds no depth.json" in result.output
+    assert "no depth.json in results/section" in result.output
     write_depth(
         analyzed / "results" / "section", SlideDepthReadings(readings=(DepthReading(reader="A", when="2026", mm=1.25),))
     )

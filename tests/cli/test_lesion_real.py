@@ -38,7 +38,7 @@ def unknown_key(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (no_weights, "it has no model.safetensors"),
+        (no_weights, "model.safetensors is missing"),
         (cut_weights, "model.safetensors"),
         (unknown_key, "unknown key 'titel'"),
         (shutil.rmtree, "no model named"),

@@ -27,7 +27,7 @@ def test_the_only_two_readers_are_compared(run: Callable[..., Result], results: 
     result = run("readings", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "A and B. C.: 4 slides measured by both" in result.output
-    assert "bias (B. C. less A) +0.10 mm" in result.output
+    assert "bias (B. C. minus A) +0.10 mm" in result.output
     assert "8 readings of 4 slides by A, B. C. in " in result.output
     assert (results.parent / "out" / "figures" / "bland_altman.png").is_file()
 

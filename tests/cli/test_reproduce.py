@@ -49,7 +49,7 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
         (("P9", "--out", "p9"), "known: P1, P2, P3, P4"),
         (("P4", "--budget", "tiny", "--out", "p4"), "budget"),
         (("P4", "--rows", "nothing", "--out", "p4"), "no row or grid 'nothing'"),
-        (("P2", "--data", "HAM10000=nowhere", "--out", "p2"), "no folder nowhere"),
+        (("P2", "--data", "HAM10000=nowhere", "--out", "p2"), "the folder nowhere does not exist"),
     ],
 )
 def test_usage_errors_are_reported(run, tmp_path: Path, words: tuple[str, ...], expected: str) -> None:

@@ -85,7 +85,7 @@ def test_json_output_and_a_failure_with_exit_code_1(run, patch: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--model", "lesion-small"), "'lesion-small' tells segmentation"),
+        (("--model", "lesion-small"), "'lesion-small' predicts segmentation"),
         (("--model", "no-such-model"), "no-such-model"),
         (("--model", "lesion-small", "--patches", "0"), "patches"),
     ],

@@ -82,7 +82,7 @@ def test_check_rejects_a_mask_of_another_size(run, blobs: Path) -> None:
 
 
 ADVISED = [
-    ("take over", "Take the new model over. It gains. Review {page}; then: napari-melanoma models import out"),
+    ("take over", "Use the new model. It gains. Review {page}; then: napari-melanoma models import out"),
     ("keep", "Keep the old model. It loses. Review {page}"),
     (None, "Next: napari-melanoma evaluate --model out/bundle --data DATASET --out DIR"),
 ]

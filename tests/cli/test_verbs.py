@@ -131,7 +131,7 @@ def test_a_model_is_exported(run, tiny: Path) -> None:
     assert "config.json" in run("models", "export", "--help").stdout
     wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
     assert wrong.exit_code == 2
-    assert "a file of the format onnx ends in .onnx, found 'tiny.pt'" in wrong.stderr
+    assert "a file of the format onnx needs the suffix .onnx, found 'tiny.pt'" in wrong.stderr
 
 
 def test_an_unknown_model_is_a_usage_error(run) -> None:

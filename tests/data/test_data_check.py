@@ -176,7 +176,7 @@ def test_what_was_set_aside_is_no_fault(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     write_table(table, [{"image_id": "a", "age": "", "age_as_given": "430"}, {"image_id": "b", "age": "45"}])
     found = check(table)
-    assert (found.faults, found.notes) == ([], [("age_as_given", "set aside in 1 row: '430' (1)")])
+    assert (found.faults, found.notes) == ([], [("age_as_given", "stored as given in 1 row: '430' (1)")])
 
 
 def test_images_that_no_row_names(folder: Path) -> None:

@@ -91,7 +91,13 @@ class DataSet:
         return iter(self.rows)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the table, with the files in the columns ``image`` and ``mask``."""
+        """Return the table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per image; the files are in the columns ``image`` and ``mask``.
+        """
         import pandas as pd
 
         return pd.DataFrame([{**entry.row, "image": entry.image, "mask": entry.mask} for entry in self.rows])
@@ -146,7 +152,13 @@ class PatientCase:
     missing: Mapping[str, str]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a table with a row per image: lesion, modality, date, file, and whether its mask was corrected."""
+        """Return the images as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per image: lesion, modality, date, file, and whether its mask was corrected.
+        """
         import pandas as pd
 
         rows = [
@@ -217,6 +229,8 @@ def train(
     ------
     ConfigError, DataSetError
         Where the recipe or the data cannot be used.
+    InputError
+        Where the recipe uses several processes.
     RunError
         Where the folder holds another run, or none to resume.
     TrainingError
@@ -259,7 +273,13 @@ class EvaluationSummary:
     warnings: tuple[str, ...]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a table with a row per part of the data and metric."""
+        """Return the metrics as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per part of the data and metric.
+        """
         import pandas as pd
 
         rows = [
@@ -270,7 +290,13 @@ class EvaluationSummary:
         return pd.DataFrame(rows)
 
     def per_image(self) -> pd.DataFrame:
-        """Return the table of all images."""
+        """Return the table of all images.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per image.
+        """
         import pandas as pd
 
         return pd.read_csv(self.folder / "per_image.csv")
@@ -411,7 +437,13 @@ class ModelComparison:
     table: list[dict[str, Any]] = field(repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the table."""
+        """Return the comparison as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per model and metric.
+        """
         import pandas as pd
 
         return pd.DataFrame(self.table)
@@ -472,12 +504,7 @@ def compare(
     if tasks == {"masks"}:
         return _compare_masks(bundles, _paths(data), out, given, run)
     if tasks == {"classes"}:
-        from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-        from napari_melanoma.evaluation.compare_classes import compare_classifiers
-
-        options = ClassEvaluationOptions.parse(given, "the options of compare")
-        found = compare_classifiers(bundles, _paths(data), out, options, run=run)
-        return ModelComparison(out, _class_rows(found))
+        return _compare_classes(bundles, _paths(data), out, given, run)
     raise InputError(
         f"'{bundles[0].name}' neither segments lesions nor classifies photographs: use napari-melanoma compare."
     )
@@ -505,6 +532,17 @@ def _compare_masks(
     options = EvaluationOptions.parse(given, "the options of compare")
     found = compare_several(bundles, samples, out, options, run=run)
     return ModelComparison(out, _mask_rows(found))
+
+
+def _compare_classes(
+    bundles: list[BundleInfo], data: list[Path], out: Path, given: dict[str, Any], run: RunContext
+) -> ModelComparison:
+    """Compare classifiers of photographs."""
+    from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
+    from napari_melanoma.evaluation.compare_classes import compare_classifiers
+
+    options = ClassEvaluationOptions.parse(given, "the options of compare")
+    return ModelComparison(out, _class_rows(compare_classifiers(bundles, data, out, options, run=run)))
 
 
 def _compare_evaluations(folders: list[Path], out: Path, *, classes: bool) -> ModelComparison:

@@ -64,7 +64,13 @@ class LesionMeasurements:
         return self.values[name]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a table with a row per measurement: name, label, value, unit and explanation."""
+        """Return the values as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per measurement: name, label, value, unit and explanation.
+        """
         import pandas as pd
 
         from napari_melanoma.imaging.measurements import MEASUREMENTS
@@ -83,7 +89,18 @@ class LesionMeasurements:
         return pd.DataFrame(rows, columns=["name", "label", "value", "unit", "explanation"])
 
     def save(self, folder: AnyPath) -> Path:
-        """Write ``measurements.csv`` into a folder, and return the folder."""
+        """Write ``measurements.csv``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Created if missing.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+        """
         from napari_melanoma.io.results import write_table
 
         folder = Path(folder).expanduser()
@@ -130,7 +147,13 @@ class Segmentation:
         return self._result.contours
 
     def overlay(self) -> NDArray[np.uint8]:
-        """Draw the contour on the photograph; uint8 (row, column, channel=3)."""
+        """Draw the contour on the photograph.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (row, column, channel=3).
+        """
         from napari_melanoma.imaging.masks import draw_overlay
 
         return draw_overlay(self._result.photograph.rgb, self.mask)
@@ -138,14 +161,28 @@ class Segmentation:
     def save(self, folder: AnyPath) -> Path:
         """Write ``mask.png``, ``probability.png``, ``overlay.png``, ``roi.png`` and ``result.json`` into a new folder.
 
-        An existing folder is replaced as a whole. Returns the folder.
+        Parameters
+        ----------
+        folder : path-like
+            Replaced as a whole if it exists.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
         """
         from napari_melanoma.lesion.analysis import save_lesion
 
         return save_lesion(self._result, Path(folder).expanduser())
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the measurements as a table."""
+        """Return the measurements as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per measurement, as that of ``measurements``.
+        """
         return self.measurements.to_pandas()
 
 
@@ -311,14 +348,31 @@ class Classification:
         return self._prediction.verdict
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a table with a row per class: class, probability, and whether it is in the prediction set."""
+        """Return the probabilities as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per class: class, probability, and whether it is in the prediction set.
+        """
         import pandas as pd
 
         rows = [(name, value, name in self.prediction_set) for name, value in self.probabilities.items()]
         return pd.DataFrame(rows, columns=["class", "probability", "in_prediction_set"])
 
     def save(self, folder: AnyPath) -> Path:
-        """Write ``classification.json`` into a folder, and return the folder."""
+        """Write ``classification.json``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Created if missing.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+        """
         from napari_melanoma.core.files import write_json
 
         folder = Path(folder).expanduser()
@@ -384,7 +438,11 @@ def classify(
     photograph, classifier = read_photograph(image), _load_classifier(model)
     options = ClassifyOptions(model=classifier.info.name, coverage=coverage, sensitivity=sensitivity)
     lesion = _lesion_mask(photograph, mask, classifier, progress)
-    prediction = classify_lesion(photograph, lesion, row, classifier, options, run=run)
+    return _to_classification(classify_lesion(photograph, lesion, row, classifier, options, run=run))
+
+
+def _to_classification(prediction: ClassPrediction) -> Classification:
+    """The public form of a prediction."""
     return Classification(
         probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
         positive=prediction.positive,
@@ -436,13 +494,30 @@ class Explanation:
     _photograph: Photograph = field(repr=False)
 
     def overlay(self) -> NDArray[np.uint8]:
-        """Draw the heatmap over the photograph; uint8 (row, column, channel=3)."""
+        """Draw the heatmap over the photograph.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (row, column, channel=3).
+        """
         from napari_melanoma.imaging.colormaps import draw_heatmap
 
         return draw_heatmap(self._photograph.rgb, self.heatmap)
 
     def save(self, folder: AnyPath) -> Path:
-        """Write ``heatmap.png``, drawn over the photograph, into a folder, and return the folder."""
+        """Write ``heatmap.png``, drawn over the photograph.
+
+        Parameters
+        ----------
+        folder : path-like
+            Created if missing.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+        """
         from napari_melanoma.io.results import write_rgb
 
         folder = Path(folder).expanduser()

@@ -29,6 +29,11 @@ class SlideImage:
     """An open whole-slide image; use it in a ``with`` statement, or close it.
 
     Made by ``open_slide``; safe to read from several threads.
+
+    Parameters
+    ----------
+    slide : TiledSlide
+        The open file.
     """
 
     def __init__(self, slide: TiledSlide) -> None:
@@ -88,7 +93,18 @@ class SlideImage:
         return self._slide.read_region(level, Box(top, left, height, width))
 
     def thumbnail(self, side_px: int = 1024) -> NDArray[np.uint8]:
-        """Read the whole slide with so many pixels on its longer side; uint8 (row, column, channel=3)."""
+        """Read the whole slide at a small size.
+
+        Parameters
+        ----------
+        side_px : int
+            Pixels on its longer side.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (row, column, channel=3).
+        """
         return self._slide.thumbnail(side_px)
 
     def close(self) -> None:
@@ -156,7 +172,18 @@ class AnalyzedSlide:
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
-        """Read a result folder that ``analyze_slide``, the Slide dock or the command line wrote."""
+        """Read the result of a slide.
+
+        Parameters
+        ----------
+        folder : path-like
+            That ``analyze_slide``, the Slide dock or the command line wrote.
+
+        Returns
+        -------
+        AnalyzedSlide
+            The result.
+        """
         from napari_melanoma.io.results import read_slide_result, read_slide_validity
 
         path = Path(folder).expanduser()
@@ -174,7 +201,13 @@ class AnalyzedSlide:
         )
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the table of lesions: number, class, probability, area and extent of each."""
+        """Return the table of lesions.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per lesion: number, class, probability, area and extent.
+        """
         import pandas as pd
 
         from napari_melanoma.io.results import LESIONS
@@ -182,7 +215,13 @@ class AnalyzedSlide:
         return pd.read_csv(self.folder / LESIONS)
 
     def heatmap(self) -> NDArray[np.generic]:
-        """Read the probability maps, coarser than the slide: (row, column), or (class, row, column)."""
+        """Read the probability maps.
+
+        Returns
+        -------
+        numpy.ndarray
+            (row, column), or (class, row, column); coarser than the slide.
+        """
         import tifffile
 
         from napari_melanoma.io.results import HEATMAP
@@ -275,7 +314,13 @@ class BreslowMeasurement:
     _candidates: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a table with a row per candidate, the likeliest first."""
+        """Return the candidates as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per candidate, the likeliest first.
+        """
         import pandas as pd
 
         return pd.DataFrame(self._candidates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -230,11 +230,7 @@ def classify_encoded(
         coverage=coverage,
         operating_point=calibration.operating_point(options.sensitivity),
         likeness=_novelty_distance(calibration, lesion),
-        contributions=tuple(
-            Contribution(name, str(row[name]).strip(), float(of_positive[0] - without))
-            for name, is_known, without in zip(encoding.fields, known, of_positive[1:-1], strict=True)
-            if is_known
-        ),
+        contributions=tuple(_contributions(row, encoding, known, of_positive)),
         from_image=float(of_positive[-1]),
         neighbours=tuple(
             NearestCase(one.image_id, config.classes[one.label], one.distance) for one in nearest[: options.neighbours]
@@ -252,6 +248,18 @@ def classify_encoded(
         age_group=_age_group(row, calibration, options.sensitivity),
         validity=validity,
     )
+
+
+def _contributions(
+    row: Row, encoding: TabularEncoding, known: NDArray[np.bool_], of_positive: NDArray[np.float64]
+) -> Iterator[Contribution]:
+    """Yield, for each known column, how much the probability decreases without it.
+
+    ``of_positive``: with all columns, without each one, and without all.
+    """
+    for name, is_known, without in zip(encoding.fields, known, of_positive[1:-1], strict=True):
+        if is_known:
+            yield Contribution(name, str(row[name]).strip(), float(of_positive[0] - without))
 
 
 def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:

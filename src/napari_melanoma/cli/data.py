@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli import data_sets
+import napari_melanoma.cli.data_sets as data_sets
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, NoPatients, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.formatting import format_count

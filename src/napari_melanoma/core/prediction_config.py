@@ -54,7 +54,7 @@ class EncoderConfig(Config):
     name: str = Field(min_length=1, description="name for --model of slide")
     fingerprint: str = Field(min_length=1, description="of its weights: SHA-256, or their address")
     features: int = Field(ge=1, description="length of an embedding")
-    licence: str = Field("unknown", description="licence of its weights")
+    licence: str = Field("unknown", description="license of its weights")
     stain: str = Field("none", description="stain normalization of the tiles")
 
 

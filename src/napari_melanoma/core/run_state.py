@@ -65,8 +65,11 @@ class RunEventReader:
     def poll(self) -> list[dict[str, Any]]:
         """Read the new events.
 
-        Returns ------- list of dict At most 4 MB of them; an incomplete last line is returned by a later call. From the
-        beginning if the file was replaced by a shorter one.
+        Returns
+        -------
+        list of dict
+            At most 4 MB of them; an incomplete last line is returned by a later call. From the beginning if the file
+            was replaced by a shorter one.
         """
         try:
             with self._path.open("rb") as events:

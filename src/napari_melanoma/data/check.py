@@ -309,7 +309,7 @@ class TableChecker:
         return len(self._groups)
 
     def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
-        """Check a row, and return it harmonized, without the columns that were set aside."""
+        """Check a row, and return it harmonized, without the values stored as given."""
         found = self._harmonizer.harmonize_row(
             {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
         )
@@ -332,7 +332,7 @@ class TableChecker:
         return found
 
     def _count_set_aside(self, column: str, text: str) -> bool:
-        """Count a value that an earlier import set aside: it is noted, but no longer a fault."""
+        """Count a value that an earlier import stored as given: it is noted, but no longer a fault."""
         if text and column.endswith(AS_GIVEN_SUFFIX):
             self._set_aside[column][text] += 1
         return column.endswith(AS_GIVEN_SUFFIX)
@@ -372,7 +372,7 @@ class TableChecker:
             rows = _describe_row_count(sum(words.values()))
             yield column, f"not understood in {rows}: {report.list_cells('unmapped', column)}"
         for column, texts in self._set_aside.items():
-            yield column, f"set aside in {_describe_row_count(texts.total())}: {list_counts(texts)}"
+            yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
         for message, count in report.disagreements.items():
             yield "columns", f"{message} in {_describe_row_count(count)}"
         if report.empty:

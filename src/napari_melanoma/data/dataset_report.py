@@ -57,7 +57,7 @@ class DataSetReport:
     value occurs, the most frequent first; ``missing`` how many rows have no value there; ``by_split`` the diagnoses of
     each split; ``age`` and ``megapixels`` the smallest, median and largest, empty where none is known;
     ``largest_group`` the number of images of the largest group; ``in_two_splits`` names groups in several splits;
-    ``faults`` what could not be read; ``origin`` source and licence from ``source.json``.
+    ``faults`` what could not be read; ``origin`` source and license from ``source.json``.
     """
 
     name: str

@@ -37,7 +37,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("near_duplicate_of", "text", "Shows the same as", "An earlier image_id that shows the same picture."),
     Column("source", "text", "Source", "Name of the data set that the row comes from."),
     Column("domain", "text", "Domain", "Name of the recording conditions: a device, a clinic, a data set."),
-    Column("licence", "text", "Licence", "Licence under which the image may be used."),
+    Column("licence", "text", "License", "License under which the image may be used."),
     Column("attribution", "text", "Attribution", "Credit to give when the image is used."),
     Column("modality", "word", "Modality", "How the image was taken.", taxonomy="modality"),
     Column("diagnosis", "word", "Diagnosis", "The class of the lesion.", taxonomy="diagnosis"),

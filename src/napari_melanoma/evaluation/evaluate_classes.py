@@ -49,7 +49,7 @@ from napari_melanoma.evaluation.overlap import (
     missing_overlap_warning,
     overlap_statement,
 )
-from napari_melanoma.evaluation.pages import Page, directed_label, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     NOT_KNOWN,
     FailedImage,
@@ -546,10 +546,6 @@ def _page(
         for name, definition in WORDS.items()
         if name in parts["all"]
     ]
-    added = [
-        (_omitted_text(name), f"{one.mean:+.3f} ({one.format_interval()})")
-        for name, one in (evaluation.auc_changes or {}).items()
-    ]
     chance = calibration_error_by_chance(predictions.scores)
     masks = f", masks predicted by {options.segmenter}" if options.masks == "predicted" else ""
     positives = f"{int(predictions.truth.sum())} of them {predictions.positive}"
@@ -565,19 +561,8 @@ def _page(
         warnings=evaluation.warnings,
         tables=[
             ("Metrics", ("Metric", "Definition", "All images", *columns[1:]), rows),
-            *([("Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), added)] if added else []),
-            (
-                "Subgroups",
-                (
-                    "Data set",
-                    "Property",
-                    "Value",
-                    "n",
-                    predictions.positive,
-                    *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS),
-                ),
-                _groups(evaluation),
-            ),
+            *_metadata_table(evaluation),
+            ("Subgroups", _subgroup_header(predictions.positive), _groups(evaluation)),
         ],
         figures=shown,
         failed=[(item.sample.image_id, item.error) for item in evaluation.failed[:MOST_FAILED]],
@@ -591,6 +576,20 @@ def _page(
             f"Weights {model.info.fingerprint[:16]}, {provenance['program']} {provenance['version']}.",
         ],
     )
+
+
+def _metadata_table(evaluation: ClassEvaluation) -> Iterator[Table]:
+    """Yield the table of the contribution of the clinical metadata, if it was measured."""
+    changes = evaluation.auc_changes or {}
+    rows = [(_omitted_text(name), f"{one.mean:+.3f} ({one.format_interval()})") for name, one in changes.items()]
+    if rows:
+        yield "Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), rows
+
+
+def _subgroup_header(positive: str) -> tuple[str, ...]:
+    """Return the header of the table of subgroups."""
+    metrics = (directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS)
+    return "Data set", "Property", "Value", "n", positive, *metrics
 
 
 def _groups(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:

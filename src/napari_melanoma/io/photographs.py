@@ -76,8 +76,13 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     positions in its metadata are not passed on. Only DICOM provides a pixel size: the dots per inch of other formats
     are those of a print.
 
-    Parameters ---------- path : pathlib.Path The file. accept_damaged : bool, optional Whether to read the rest of a
-    file with missing or corrupt parts, and to describe these in ``damage``; by default as set by ``accepting_damaged``.
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    accept_damaged : bool, optional
+        Whether to read the rest of a file with missing or corrupt parts, and to describe these in ``damage``; by
+        default as set by ``accepting_damaged``.
 
     Returns
     -------

@@ -31,9 +31,9 @@ class MahalanobisDetector:
     ``mean`` is float64 (feature,), ``root`` float64 (feature, feature) the lower Cholesky factor of their covariance,
     ``directions`` float32 (case, feature) the direction of each from the mean, of unit length.
 
-    The distance is that of Mahalanobis, with one covariance that is shrunk (Ledoit and Wolf 2004,
-    doi:10.1016/S0047-259X(03)00096-4), as Lee et al. 2018 (arXiv:1807.03888) use it, though with one mean: a mean for
-    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour less
+    The distance is that of Mahalanobis with a shrunk covariance (Ledoit and Wolf 2004,
+    doi:10.1016/S0047-259X(03)00096-4), as in Lee et al. 2018 (arXiv:1807.03888), but with one mean: on dermoscopic
+    images a mean per class was no better, and the distance to the k-th neighbor was worse
     (docs/explanation/calibration.md).
     """
 

@@ -320,7 +320,7 @@ def explain_mismatch(bag: Bag, kind: BagKind) -> str:
     }
     differences = [f"{name} is {actual}, expected {want}" for name, (want, actual) in found.items() if want != actual]
     if not differences and bag.mpp and kind.tile.differs(bag.mpp):
-        differences = [f"scale is {max(bag.mpp):.3g} micrometres per pixel, expected {kind.tile.mpp:.3g}"]
+        differences = [f"scale is {max(bag.mpp):.3g} micrometers per pixel, expected {kind.tile.mpp:.3g}"]
     return "; ".join(differences)
 
 

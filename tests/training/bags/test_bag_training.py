@@ -173,7 +173,7 @@ def test_embeddings_that_were_made_anew_are_not_gone_on_with(
     [
         ({"model": "uni"}, "encoder is uni, expected toy"),
         ({"weights": "c0ffee"}, "weights is c0ffee, expected 5eed"),
-        ({"mpp": 1.0}, "scale is 1 micrometres per pixel, expected 0.5"),
+        ({"mpp": 1.0}, "scale is 1 micrometers per pixel, expected 0.5"),
         ({"settings": {"stain": {"method": "macenko"}}}, "stain normalization is macenko, expected none"),
         ({"features": 5}, "features is 5, expected 12"),
     ],

@@ -217,8 +217,8 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.drops(moved)
     again = five.case
     assert (again.patient.age, again.patient.sex) == (54, "female")
-    assert (again.lesion("L1").sub_site, again.image("I5").modality) == ("upper back", "tbp_tile")
-    assert again.image("I1").correction.digest == case.find_image("I1").correction.digest
+    assert (again.find_lesion("L1").sub_site, again.find_image("I5").modality) == ("upper back", "tbp_tile")
+    assert again.find_image("I1").correction.digest == case.find_image("I1").correction.digest
 
 
 @pytest.mark.one_qt

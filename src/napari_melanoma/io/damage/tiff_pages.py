@@ -178,8 +178,11 @@ def decode_whole_jpeg(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> ND
     shape : tuple of int
         (1, row, column, sample) of the strip or tile.
 
-    Returns ------- numpy.ndarray or None uint8 (row, column, sample), as from tifffile; None where the stream is
-    damaged or of an unusual kind or size, which ``find_segment_damage`` and tifffile handle.
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8 (row, column, sample), as from tifffile; None where the stream is damaged or of an unusual kind or size,
+        which ``find_segment_damage`` and tifffile handle.
 
     Raises
     ------
