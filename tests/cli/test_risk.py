@@ -62,7 +62,7 @@ def test_the_prediction_is_reported_with_inputs_and_comparisons(run, patch: Path
     assert done.exit_code == 0
     assert "p: Inconclusive: risk of metastasis 0.31 (95 % interval 0.20–0.44)" in done.output
     assert "depth 1.80 mm (1.60 to 2.00), measured by A; image +0.05, depth -0.20, patient +0.00" in done.output
-    assert "0.46 where nothing is known; unknown: sex" in done.output
+    assert "0.46 without any input; unknown: sex" in done.output
     assert "for comparison: Breslow thickness alone 0.42" in done.output
     assert "synthetic patients only" in done.output
     assert "Research use only" in done.output

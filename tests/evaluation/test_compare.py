@@ -241,6 +241,6 @@ def test_images_of_another_type_are_reported(samples: list[Sample], tmp_path: Pa
     seen = [replace(sample, modality="macroscopic") for sample in samples]
     found = compared(seen, tmp_path, OLD, model)
     (warning,) = found.facts["warnings"]
-    assert "'derm' was trained on dermoscopic photographs alone, and 10 of 10 images of 'clinic'" in warning
+    assert "'derm' was trained on dermoscopic photographs only, but 10 of 10 images of 'clinic'" in warning
     assert escape(warning) in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert read_comparison(tmp_path).facts["warnings"] == [warning]

@@ -194,7 +194,7 @@ def test_images_of_another_type_are_reported(clinic: Path, tmp_path: Path) -> No
     reported: list[Progress] = []
     run = RunContext(reported.append)
     (warning,) = compare_several_loaded([MODELS[0], model], samples, tmp_path, EXACT, run=run).warnings
-    assert "'derm' was trained on dermoscopic photographs alone, and 8 of 8 images of 'clinic' are macro" in warning
+    assert "'derm' was trained on dermoscopic photographs only, but 8 of 8 images of 'clinic' are macro" in warning
     assert reported[0] == Milestone(0, COUNT, f"Warning: {warning}")
 
 

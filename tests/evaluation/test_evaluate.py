@@ -345,7 +345,7 @@ def test_images_of_another_type_are_reported(squares: Path, tmp_path: Path) -> N
     reported: list[Progress] = []
     found = evaluate(Dermoscopic(), [squares], tmp_path / "out", EXACT, run=RunContext(reported.append))
     (warning,) = found.warnings
-    assert "trained on dermoscopic photographs alone, and 2 of 4 images of 'squares' are macroscopic" in warning
+    assert "trained on dermoscopic photographs only, but 2 of 4 images of 'squares' are macroscopic" in warning
     assert reported[0] == Milestone(0, 4, f"Warning: {warning}")
     assert escape(warning) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "out/metrics.json").read_text())["warnings"] == [warning]

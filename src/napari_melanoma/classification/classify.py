@@ -237,11 +237,7 @@ def classify_encoded(
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=tuple(sorted(name for name, cell in row.items() if read_word(cell) and _is_unused(name, encoding))),
-        warnings=(
-            *filter(None, [format_damage_warning(lesion.damage)]),
-            *_warnings(values, model, lesion, nearest),
-            *contradictions,
-        ),
+        warnings=(*_warnings(values, model, lesion, nearest), *contradictions),
         model=classifier_stamp(model),
         options=options.model_copy(update={"model": model.info.name}),
         provenance=collect_provenance(),
@@ -350,7 +346,8 @@ def _warnings(
     values: TableValues, model: ClassifierModel, lesion: EncodedLesion, nearest: Sequence[SimilarCase]
 ) -> list[str]:
     """Warnings about a prediction."""
-    warnings = [TRAINED_ON_IT] if lesion.trained_on else []
+    warnings = [format_damage_warning(lesion.damage)] if lesion.damage else []
+    warnings += [TRAINED_ON_IT] if lesion.trained_on else []
     for name, cells in values.unseen.items():
         warnings.append(f"{_unread_warning(name, list(cells), model.encoding)}, so it is treated as unknown")
     warnings += [
