@@ -171,7 +171,7 @@ def test_slide_models_are_rejected_for_photographs(several: BundleInfo) -> None:
     assert "three" not in [bundle.name for bundle in list_photograph_models("segmentation")]
     with pytest.raises(BundleError, match=r"'three' is a slide model \(glass, stroma, nest\).*lesion-small"):
         require_photograph_model(several, "segmentation")
-    with pytest.raises(BundleError, match="expected a model that draws one lesion"):
+    with pytest.raises(BundleError, match="expected a lesion segmentation model"):
         Segmenter.load(several)
     usual = find_default_classifier()
     assert usual is None or not usual.config.is_slide_model
@@ -216,7 +216,7 @@ def test_the_command_line_compares_two_models(several: BundleInfo, data: Path, t
     [
         ({"tile": {"mpp": 0.5, "side_px": 224}}, "add 'slide'"),
         ({"tile": {"mpp": 0, "side_px": 224}, "modalities": ["slide"]}, "tile.mpp"),
-        ({"classes": ["a", "b"]}, "expected 1 as the network's options say"),
+        ({"classes": ["a", "b"]}, "expected 1 as in the network's options"),
         ({"classes": ["a", "a"], "options": {"classes": 2}}, "each once"),
         ({"options": {"classes": 3}}, "expected 3"),
     ],

@@ -265,7 +265,7 @@ def learn(recipe):
         time.sleep(600)
     return 0.7
 
-workflow.train, workflow.draw_search = Trainer(learn), lambda *_: None
+workflow.train, workflow.plot_search = Trainer(learn), lambda *_: None
 out = Path(sys.argv[1])
 workflow.search(read_toml(out / "recipe.toml", SearchRecipe), out / "search", run=RunContext())
 """

@@ -366,8 +366,8 @@ def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
         return plain(self, box)
 
     with monkeypatch.context() as removed:
-        removed.setattr(TileReader, "_region", gone)
-        with pytest.raises(InputError, match=r"section\.tif has gone: it was removed"):
+        removed.setattr(TileReader, "_read_region", gone)
+        with pytest.raises(InputError, match=r"section\.tif no longer exists: it was removed"):
             analysed(slide_path, tmp_path / "out", options, tile_model())
     kept.rename(slide_path)
     assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224

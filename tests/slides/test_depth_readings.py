@@ -156,7 +156,7 @@ def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None
 def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> None:
     gathered = collect_readings([results])
     for readers in (["A"], ["A", "A"], ["A", "B", "C"]):
-        with pytest.raises(InputError, match="name two of A, B, model"):
+        with pytest.raises(InputError, match=r"requires two readers\. Select two of A, B, model with"):
             compare_readers(gathered, readers)
     with pytest.raises(InputError, match="'C' has no measurement"):
         compare_readers(gathered, ["A", "C"])

@@ -142,7 +142,7 @@ def test_what_is_no_dicom_slide_is_refused_with_the_reason(tmp_path: Path) -> No
     with pytest.raises(InputError, match="is not a DICOM slide"):
         find_dicom_level(tmp_path)
     write_level(tmp_path / "a.dcm", 100, 70, 0.001, ConcatenationUID=generate_uid())
-    with pytest.raises(InputError, match="keeps a level in several files"):
+    with pytest.raises(InputError, match="stores a level in several files"):
         find_dicom_level(tmp_path)
 
 

@@ -123,7 +123,7 @@ def test_a_lesion_is_removed_and_one_is_drawn() -> None:
     assert areas(more) == {1: 120, 3: 24, 4: pytest.approx(40, rel=2e-3)}
     assert (more[-1].origin, more[-1].probability, more[-1].label) == ("drawn", 0.0, "benign")
     assert add_lesion([], [drawn], MAPS, CONFIG, "malignant")[0].label == "malignant"
-    with pytest.raises(InputError, match="there are: none"):
+    with pytest.raises(InputError, match=r"no lesion 1 on this slide \(lesions: none\)"):
         remove_lesion((), 1)
 
 

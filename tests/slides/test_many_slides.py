@@ -95,7 +95,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["slides.reading.opening._opened", "slides.analysis._answered"])
+@pytest.mark.parametrize("where", ["slides.reading.opening._open_by_format", "slides.analysis._analyze_tiles_of_slide"])
 def test_whatever_a_library_raises_fails_its_slide_alone(
     where: str,
     error: Exception,
@@ -132,7 +132,6 @@ def test_what_stops_all_is_no_fault_of_a_slide(
     def end(*arguments: Any) -> None:
         raise stop
 
-    monkeypatch.setattr("napari_melanoma.slides.batch.analyse_slide", end)
-    monkeypatch.setattr("napari_melanoma.slides.batch.analyse_slide", lambda *_, **__: end())
+    monkeypatch.setattr("napari_melanoma.slides.batch.analyze_slide", lambda *_, **__: end())
     with pytest.raises(stop):
         analyze_slides(two, tmp_path / "out", options, run=RunContext())

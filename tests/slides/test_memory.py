@@ -114,7 +114,7 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
         batch.analyze_slides([slide_path], tmp_path / "out", options, run=RunContext(), on_status=seen.append)
     assert hungry.asked == [8, 4, 2, 1]
     assert seen[0].status == "failed"
-    assert "too small for one tile of 'darkness'. Close what else uses it" in seen[0].error
+    assert "too small for one tile of 'darkness'. Close other programs" in seen[0].error
     hungry.most = 2**62
     assert analysed(slide_path, seen[0].folder, options, model).content["tiles_done"] == 224  # goes on from there
 

@@ -76,7 +76,7 @@ def test_the_command_says_so_and_the_slide_stays_in_the_table(
         summary = analyze_slides([slide_path], tmp_path / "o", options, run=RunContext(), on_status=reported.append)
         assert (summary.done, summary.failed) == (1, 0)
         correct(tmp_path / "o" / "section") if len(reported) == 1 else None
-    assert [status.before for status in reported] == [False, True]
+    assert [status.already_done for status in reported] == [False, True]
     (row,) = read_table(tmp_path / "o" / "slides.csv")
     assert (row["status"], row["lesions"], row["lesions_malignant"]) == ("done", "2", "1")
 
@@ -91,7 +91,7 @@ def test_where_lesions_are_found_anew_those_of_a_person_are_kept_and_it_is_said(
     for number in (1, 2):  # the second time it is told by another name
         mine = correct(folder)
         content = again(**changes).content if number == 1 else again(force=True).content
-        assert any(f"kept in lesions-kept-{number}.geojson" in warning for warning in content["warnings"])
+        assert any(f"backed up in lesions-kept-{number}.geojson" in warning for warning in content["warnings"])
         assert [lesion.origin for lesion in files.read_lesions(folder) or ()] == ["found"]
         aside = folder.parent / f"aside-{number}"
         aside.mkdir()
@@ -127,7 +127,7 @@ def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, m
     (whole.folder / "lesions.geojson").write_bytes(drawn)  # saved from the dock while the rest waits
     files.save_lesions(whole.folder, mine, LesionConfig())
     content = again().content
-    assert any("kept in lesions-kept-2.geojson" in warning for warning in content["warnings"])
+    assert any("backed up in lesions-kept-2.geojson" in warning for warning in content["warnings"])
     assert (whole.folder / "lesions-kept-2.geojson").read_bytes() == drawn
 
 
@@ -205,7 +205,7 @@ def test_table_and_outlines_of_an_older_version_belong_together_or_it_is_said(ag
     assert found is not None
     assert [(lesion.index, lesion.area_mm2) for lesion in found] == [(1, pytest.approx((128 * 0.5e-3) ** 2))]
     files.write_lesions_table(folder / "lesions.csv", [])
-    with pytest.raises(InputError, match="has other lesions"):
+    with pytest.raises(InputError, match=r"differ from those in lesions\.geojson"):
         files.read_lesions(folder)
 
 
@@ -221,7 +221,7 @@ def test_the_model_of_many_slides_begins_each_as_asked(
     options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
     models = SharedTileModel(options)
     models.get_reset().resume_with("bf16", 2)
     assert (models.get_reset().precision, models.get_reset().batch_size) == ("fp32", 8)
@@ -231,12 +231,12 @@ def test_a_result_in_two_precisions_says_so(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "fp32")
     run = RunContext()
     run.report = lambda progress: (progress.fraction or 0) > 0.4 and run.cancel()
     with pytest.raises(Cancelled):
         again(run)
     attributes = tmp_path / "out" / "result.zarr" / "zarr.json"
     attributes.write_text(attributes.read_text().replace('"precision": "fp32"', '"precision": "bf16"'))
-    assert "begun in bf16, gone on in fp32" in " ".join(again().content["warnings"])
-    assert "begun" not in " ".join(again(force=True).content["warnings"])
+    assert "started in bf16, resumed in fp32" in " ".join(again().content["warnings"])
+    assert "started in" not in " ".join(again(force=True).content["warnings"])

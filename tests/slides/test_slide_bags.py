@@ -153,7 +153,7 @@ def test_embeddings_that_are_there_are_used_again(
     assert Bag.open(folder).kind == bag.kind  # what is learnt from does not change by being answered
     assert Bag.open(folder).fingerprint() == bag.fingerprint()
     assert not describe_difference(folder, reported)
-    assert "made with" in describe_difference(folder, reported.model_copy(update={"model": "tile-demo"}))
+    assert "computed with" in describe_difference(folder, reported.model_copy(update={"model": "tile-demo"}))
 
 
 def test_a_stated_prevalence_counts(
@@ -181,7 +181,7 @@ def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
     [
         ({"tile_mpp": 1.0}, {}, InputError, "trained on tiles at 0.5 micrometers per pixel, but these would be at 1"),
         ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "trained on tiles at 0.25"),
-        ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalization 'none', asked for is 'macenko'"),
+        ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalization 'none', but 'macenko' is requested"),
         ({"target": "keratosis"}, {}, ConfigError, "predicts naevus, melanoma"),
         ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not state the prevalence"),
     ],
@@ -257,15 +257,15 @@ def test_a_bundle_brings_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) ->
     assert (model.info.kind, model.info.mpp, model.info.side_px) == ("embedding", 0.3, 64)
     tiles = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     assert torch.equal(model.predict(tiles)["embedding"], alone.predict(tiles)["embedding"])
-    with pytest.raises(BundleError, match="answers whole slides from embeddings of 'encoder:"):
+    with pytest.raises(BundleError, match="predicts whole slides from embeddings of 'encoder:"):
         load_tile_model(str(info.path), how)
 
 
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        ({"fingerprint": "c0ffee"}, "with the weights c0ffee and tiles of 64 pixels, found the weights"),
-        ({"name": "uni"}, "stands on the encoder 'uni': the weights of 'uni' are not part of this program"),
+        ({"fingerprint": "c0ffee"}, "with weights c0ffee and tiles of 64 pixels, found weights"),
+        ({"name": "uni"}, "requires the encoder 'uni': the weights of 'uni' are not included"),
     ],
     ids=["weights", "absent"],
 )

@@ -107,7 +107,8 @@ def test_a_section_beside_says_nothing_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixel", "reason"), [(None, "pixel size is missing"), (PixelSize(500.0, 500.0), "a pixel size of 500 x 500")]
+    ("pixel", "reason"),
+    [(None, "pixel size is missing"), (PixelSize(500.0, 500.0), "implausible pixel size 500 x 500")],
 )
 def test_without_a_true_scale_there_is_a_reason_in_place_of_a_thickness(pixel: PixelSize | None, reason: str) -> None:
     reported = measured(depth_map(section(250, 400, 0.5), pixel=pixel))
@@ -155,7 +156,7 @@ def test_a_lesion_that_is_cut_off_is_at_least_so_thick_and_of_that_category(
     assert reported["depth"]["notes"][-1].endswith(note)
     assert not any("is not sure" in one for one in reported["depth"]["notes"])
     message = describe_depth(reported)
-    assert message.startswith("Breslow thickness at least 0.80 mm (90 % interval of what is seen ")
+    assert message.startswith("Breslow thickness at least 0.80 mm (90 % interval of the visible part ")
     assert "), at least T1b" in message
 
 

@@ -220,10 +220,10 @@ def test_a_slide_that_is_gone_is_said(slide: Slide, slide_path: Path) -> None:
             raise OSError(5, "Input/output error")
 
     tiles = TileReader(Gone(slide, Box(0, 0, 1, 1)), grid)
-    with pytest.raises(InputError, match=r"can be read no more .*goes on from there"):
+    with pytest.raises(InputError, match=r"can no longer be read .*continues from there"):
         tiles.read(ordered(grid)[:1])
     slide_path.unlink()
-    with pytest.raises(InputError, match=r"section\.tif has gone: it was removed"):
+    with pytest.raises(InputError, match=r"section\.tif no longer exists: it was removed"):
         tiles.read(ordered(grid)[:1])
 
 
@@ -246,7 +246,7 @@ def test_a_drive_that_fails_is_no_damage(slide: Slide, slide_path: Path) -> None
     assert tiles.read(places[:4])[1].all()
     flaky.away = True
     slide_path.write_bytes(slide_path.read_bytes()[:-1000])
-    with pytest.raises(InputError, match=r"section\.tif can be read no more .*Put it back .*goes on from there"):
+    with pytest.raises(InputError, match=r"section\.tif can no longer be read .*Restore it .*continues from there"):
         tiles.read(places[4:5])
 
 
@@ -335,7 +335,7 @@ def test_a_pause_waits_until_all_is_on_the_disk(tile_model: LoadModel, slide: Sl
     class Pausing(RunContext):
         """Is paused at each batch, and looks at the disk meanwhile."""
 
-        held = True
+        is_pause_requested = True
 
         def check(self) -> None:
             seen.append((len(seen) * 8, int((SlideResult.open(tmp_path).state == DONE).sum())))

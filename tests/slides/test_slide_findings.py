@@ -81,7 +81,7 @@ def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_t
     stored(tmp_path, ("normal", "nevus", "melanoma"), values)
     found = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     assert [lesion.label for lesion in found] == ["malignant", "benign"]
-    with pytest.raises(InputError, match="not 'dermis'"):
+    with pytest.raises(InputError, match="not for 'dermis'"):
         saved_results.read_lesion_maps(tmp_path, "dermis")
 
 
@@ -106,17 +106,16 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     settings = {**options.tile_settings, "weights": "w"}
     stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
     assert saved_results.describe_difference(tmp_path, options) == ""
-    assert saved_results.describe_difference(tmp_path, SlideOptions(model="other")) == "made with tiny"
-    assert (
-        saved_results.describe_difference(tmp_path, SlideOptions(model="tiny", min_tissue=0.5)) == "another min tissue"
-    )
+    assert saved_results.describe_difference(tmp_path, SlideOptions(model="other")) == "computed with tiny"
+    other_tissue = SlideOptions(model="tiny", min_tissue=0.5)
+    assert saved_results.describe_difference(tmp_path, other_tissue) == "different min tissue"
     write_mask(tmp_path / "drawn.png", np.ones((16, 16), bool))
     drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
     assert saved_results.describe_difference(tmp_path, drawn) == "the tissue was corrected"
     unused = SlideOptions(model="tiny", stain_reference=tmp_path / "drawn.png")
     assert saved_results.describe_difference(tmp_path, unused) == ""
     stained = unused.model_copy(update={"stain": StainConfig()})
-    assert saved_results.describe_difference(tmp_path, stained) == "another stain, another stain reference"
+    assert saved_results.describe_difference(tmp_path, stained) == "different stain, different stain reference"
 
 
 @pytest.mark.parametrize(

@@ -39,13 +39,13 @@ import os, sys, time
 for number in (1, 2):
     os.dup2(os.open({output!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
 sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-from napari_melanoma.slides import engine as slide, engine as slide_tiles
-slide.FLUSH_S, slide.SLOW_DISK = 0.02, 0
-plain = slide_tiles.SlideTiles.read
+from napari_melanoma.slides import engine
+engine.FLUSH_S, engine.FLUSH_TIME_FACTOR = 0.02, 0
+plain = engine.TileReader.read
 def slowly(self, places):
     time.sleep({pause!r})
     return plain(self, places)
-slide_tiles.SlideTiles.read = slowly
+engine.TileReader.read = slowly
 from napari_melanoma.cli import app
 app({words!r}, prog_name="napari-melanoma")
 """

@@ -204,7 +204,7 @@ def test_the_table_is_written_and_read(tmp_path: Path) -> None:
 
 
 def test_thresholds_that_cross_are_refused() -> None:
-    with pytest.raises(ConfigError, match="may not be above"):
+    with pytest.raises(ConfigError, match="must not be above"):
         LesionConfig.parse({"low": 0.7, "high": 0.6}, "here")
 
 
@@ -238,7 +238,7 @@ def test_a_lesion_ends_with_the_slide(rows: float, columns: float) -> None:
     assert lesion.area_mm2 == pytest.approx(height * width * 0.25e-6)
     assert (lesion.height_mm, lesion.width_mm) == pytest.approx((height * 0.5e-3, width * 0.5e-3))
     assert lesion.extent == pytest.approx(1)
-    (whole,) = find_lesions(replace(maps, end=None), LesionConfig(min_area_mm2=0))
+    (whole,) = find_lesions(replace(maps, slide_end=None), LesionConfig(min_area_mm2=0))
     assert whole.perimeter_px - lesion.perimeter_px == pytest.approx(2 * (600 - height - width))
     (outline,) = lesion.polygons
     assert outline.area == pytest.approx(lesion.area_px)

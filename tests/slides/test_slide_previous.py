@@ -126,7 +126,7 @@ def test_an_analysis_that_has_not_begun_is_cancelled_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stamp = ProcessStamp.create(sleeper.pid)
-    monkeypatch.setattr("napari_melanoma.slides.runs.spawn", lambda words, output: stamp)
+    monkeypatch.setattr("napari_melanoma.slides.runs.spawn_detached", lambda words, output: stamp)
     folder = launch_slide(slide_path, finished.parent / "other", options)
     assert read_slide_run_status(folder).state is RunState.starting
     cancel_slide(folder)

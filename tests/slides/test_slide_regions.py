@@ -146,7 +146,7 @@ def test_regions_are_kept_as_they_are_and_found_with_their_slide(tmp_path, slide
     assert again.regions == first.regions
     assert again.stamp == first.stamp
     assert find_annotated_slides(tmp_path / "results") == [(slide_path, folder / REGIONS)]
-    other = replace(first.regions[0], other={**first.regions[0].properties, "isLocked": True})
+    other = replace(first.regions[0], properties={**first.regions[0].properties, "isLocked": True})
     assert load_regions(folder).regions == save_regions(folder, slide_path, again.regions, again.stamp).regions
     save_regions(folder, slide_path, (other,), load_regions(folder).stamp)
     assert load_regions(folder).regions == (other,)
@@ -166,10 +166,10 @@ def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
     assert found.regions[1].polygons[0].area == pytest.approx(100)
     message = "; ".join(found.notes)
     assert "crosses itself" in message
-    assert "left out" in message
+    assert "omitted" in message
     assert "cut off" in message
-    assert "1 are there already" in message
-    with pytest.raises(InputError, match="nothing of its 1 regions lies on the slide"):
+    assert "1 already exists" in message
+    with pytest.raises(InputError, match="none of its 1 regions lies on the slide"):
         write_geojson(path, [region(500, 500, 10)])
         import_regions(path, SIZE)
 

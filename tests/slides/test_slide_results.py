@@ -140,7 +140,7 @@ def test_results_of_something_else_are_refused(
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path, order: np.ndarray) -> None:
-    with pytest.raises(InputError, match="holds no results of a slide"):
+    with pytest.raises(InputError, match="has no results of a slide"):
         SlideResult.open(tmp_path)
     SlideResult.create(tmp_path, spec_of(), order)
     with pytest.raises(InputError, match="has no embedding"):

@@ -113,7 +113,7 @@ def test_an_analysis_is_followed_paused_and_cancelled(
     send_command(folder, "cancel")
     last = settled(folder)
     assert last.state is RunState.cancelled
-    assert last.message.endswith("of 1000 tiles are done and kept.")
+    assert last.message.endswith("of 1000 tiles finished and kept.")
     assert (last.tiles_per_s, last.eta_s) == (0.0, None)
 
 
@@ -125,7 +125,7 @@ def test_a_process_that_dies_is_lost_and_one_that_never_begins_says_why(
     )
     lost = settled(launch_slide(slide_path, tmp_path / "out", SlideOptions()))
     assert (lost.state, lost.done) == (RunState.lost, 20)
-    assert "20 of 1000 tiles are done and kept" in lost.message
+    assert "20 of 1000 tiles finished and kept" in lost.message
     pretend("import sys; sys.exit('Error: there is no such model')")
     failed = settled(launch_slide(slide_path, tmp_path / "out", SlideOptions()))
     assert (failed.state, failed.message) == (RunState.failed, "Error: there is no such model")
@@ -142,7 +142,7 @@ def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
     assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
     assert found.message == "The process ended unexpectedly: no tile finished."
     (tmp_path / "result.json").write_text("{}")
-    assert read_slide_run_status(tmp_path).message == "Analyzed before."
+    assert read_slide_run_status(tmp_path).message == "Analyzed."
 
 
 def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:

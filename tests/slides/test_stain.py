@@ -73,7 +73,7 @@ def test_amounts_are_recovered_and_melanin_is_neither_stain() -> None:
 
 
 def test_unmixing_needs_stains() -> None:
-    with pytest.raises(ValueError, match="knows stains"):
+    with pytest.raises(ValueError, match="available for Macenko's method only"):
         stain_amounts(np.zeros((1, 3), np.uint8), StainFit(config=StainConfig(method="reinhard")))
 
 

@@ -101,7 +101,7 @@ def test_of_few_patients_areas_stay_together_and_that_is_said(slide_path, tmp_pa
     rows = read_table(tmp_path / "tiles" / "dataset.csv")
     assert {row["patient_id"] for row in rows} == {""}
     assert {(row["lesion_id"], row["split"]) for row in rows} == set({r["lesion_id"]: r["split"] for r in rows}.items())
-    assert any("too few to keep one apart" in message for _, message in report.notes)
+    assert any("too few for a split by patient" in message for _, message in report.notes)
 
 
 def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn_slide):
@@ -127,9 +127,8 @@ def test_a_class_that_cannot_be_tuned_on_says_where_to_draw(tmp_path, drawn_slid
     made([annotated(path, [box(0, 0, 448, 160, "Naevus"), box(192, 192, 224, 224, "Melanoma")])], tmp_path / "tiles")
     recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
-    with pytest.raises(
-        DataSetError, match=r"tiles to .* none is of the class Melanoma. Draw another region of Melanoma"
-    ):
+    missing = r"no validation data of the class Melanoma among the .* tiles\. Draw another region of Melanoma"
+    with pytest.raises(DataSetError, match=missing):
         check_run_classes(chosen, recipe, table)
 
 
@@ -170,7 +169,7 @@ def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_p
     report = made([slide_path, bare, odd], tmp_path / "tiles")
     assert [name for name, _ in report.faults] == ["bare.tif", "odd.tif"]
     assert "no regions" in report.faults[0][1]
-    assert "no scale" in report.faults[1][1]
+    assert "no pixel size" in report.faults[1][1]
     with pytest.raises(DataSetError, match="none of 1 slides"):
         made([bare], tmp_path / "none")
 
@@ -179,7 +178,7 @@ def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_p
     ("regions", "message"),
     [
         ([box(0, 0, 20, 20)], "no tile of 32 px at 0.5 µm"),
-        ([box(900, 900, 950, 950)], "nothing of its 1 regions lies on the slide"),
+        ([box(900, 900, 950, 950)], "none of its 1 regions lies on the slide"),
         ([box(0, 0, 99, 99, "")], "no region of .* has a class"),
         ([box(0, 0, 99, 99, "Ignore*")], "no region of .* has a class"),
     ],
@@ -212,5 +211,5 @@ def test_tile_sets_that_cannot_be_understood_are_refused(tmp_path):
     assert read_joint_tile_set([tmp_path / "one", tmp_path]) is None
     for text in ("{", '{"format_version": 9}', "[]"):
         (tmp_path / "one" / "tiles.json").write_text(text)
-        with pytest.raises(DataSetError, match="make the data set of tiles again"):
+        with pytest.raises(DataSetError, match="create the data set of tiles again"):
             read_tile_set(tmp_path / "one")

@@ -94,7 +94,7 @@ def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -
     tiles = tiles_of(8)
     assert model.choose_precision(tiles) > MAX_DIFFERENCE
     assert model.precision == "fp32"
-    assert "computed in float32" in reported[0]
+    assert "computing in float32" in reported[0]
     exact = tile_model(network=Steep().eval())
     np.testing.assert_array_equal(model.predict(tiles)["probability"], exact.predict(tiles)["probability"])
 
@@ -128,7 +128,7 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
 def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
     tile_model: LoadModel, asked: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
     reported: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision=asked), tiles_of(8)
     model.set_notice_callback(reported.append)
@@ -138,13 +138,13 @@ def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
         assert model.precision == begun
     other = tile_model(network=Steep().eval(), precision=begun)
     np.testing.assert_array_equal(model.predict(tiles)["probability"], other.predict(tiles)["probability"])
-    assert reported[0].startswith(f"begun in {begun}, goes on so")
+    assert reported[0].startswith(f"started in {begun}; resuming in the same precision")
 
 
 def test_where_a_processor_lacks_a_precision_that_is_said(
     tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "fp32")
     reported: list[str] = []
     model = tile_model(precision=None)
     model.set_notice_callback(reported.append)

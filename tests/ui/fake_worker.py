@@ -90,7 +90,7 @@ def classify(arguments, run):
 
 def reclassify(arguments, run):
     if arguments["model"] not in lesion_shares:
-        raise InputError("this picture was not lesion_shares at.")
+        raise InputError("this picture was not classified.")
     return answer_of(arguments, "reclassify")
 
 

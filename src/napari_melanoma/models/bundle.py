@@ -115,7 +115,7 @@ class BundleConfig(Config):
         maps = self.options.get("classes", 1)
         if len(set(self.classes)) != len(self.classes) or maps != len(self.classes):
             raise ValueError(
-                f"classes are {', '.join(self.classes)}, expected {maps} classes as in the network's options, each once"
+                f"classes are {', '.join(self.classes)}, expected {maps} as in the network's options, each once"
             )
         return self
 

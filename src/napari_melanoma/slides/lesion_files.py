@@ -210,8 +210,7 @@ def _back_up_outlines(folder: Path, *, move: bool) -> str:
     backup = f"{BACKUP_NAME.format(number)}.geojson"
     return (
         f"Previously saved lesions, possibly with manual edits, were backed up in {backup}. To use them again, import "
-        "the "
-        "file in the Slide dock (Export > Take over outlines)."
+        "the file in the Slide dock (Export > Import outlines from QuPath)."
     )
 
 
@@ -227,7 +226,7 @@ def _join_table(outlines: Sequence[Annotation], rows: Sequence[Mapping[str, str]
     """Lesions of an older version, which stored measurements in the table only."""
     named = {one.name: one for one in outlines}
     if {f"lesion {row['index']}" for row in rows} != {*named} or len(rows) != len(outlines):
-        raise ValueError(f"{LESIONS} and its lesions differ from {OUTLINES}")
+        raise ValueError(f"the lesions in {LESIONS} differ from those in {OUTLINES}")
     parsed = [{**row, **{name: float(row[name]) for name in NUMERIC_COLUMNS if row[name]}} for row in rows]
     return tuple(_lesion(named[f"lesion {row['index']}"], one) for row, one in zip(rows, parsed, strict=True))
 

@@ -63,7 +63,7 @@ def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reade
             "must be in pixels of the finest level. Select the file of this slide."
         )
     same = len(read.annotations) - len(new)
-    notes = (*found.changed, *([f"{same} already exist"] if same else []))
+    notes = (*found.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
     signed = [_with_reader(one, reader) for one in found.annotations]
     return StoredRegions(assign_ids(signed, {one.id for one in known}), notes)
 

@@ -431,7 +431,7 @@ def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
     assert "1 image not found: back_left_1_dermoscopy.png" in five.notice
     assert five.case.find_image("I1").correction is not None
     five.opens("I1")
-    assert "is gone" in five.status
+    assert "was not found" in five.status
     five.dock.controller.search_folder(away)
     five.waits()
     assert five.notice == ""

@@ -56,7 +56,7 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     found = rows(someone)
     assert all(found[name].subtitle.startswith("melanoma 0.") for name in ("L1", "L2", "L3"))
     assert [found[name].state for name in found] == ["", "", "outlier"]
-    assert someone.status == "3 lesions answered by melanoma-test."
+    assert someone.status == "3 lesions classified by melanoma-test."
     someone.picks(list(found)[-1])
     assert "outlier among 3 lesions of this patient" in said(someone, "lesion_odd")
     assert said(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
@@ -70,7 +70,7 @@ def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.waits()
     assert not rows(someone)["L1"].subtitle.startswith("melanoma")
     someone.picks("L1")
-    assert "the case was changed since" in said(someone, "lesion_odd")
+    assert "the case has changed since" in said(someone, "lesion_odd")
     someone.clicks("case_undo")
     assert rows(someone)["L1"].subtitle.startswith("melanoma")
     someone.dock.controller.close()

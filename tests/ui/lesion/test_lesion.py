@@ -171,13 +171,13 @@ def begins_a_long_analysis(person, qtbot):
 def test_no_lesion_found_is_reported_also_for_invalid_images(person):
     image = person.opens(rgb=photograph(lesions=()))
     person.analyses()
-    assert "no lesion found by" in person.dock.status.text.lower()
+    assert "no lesion found with" in person.dock.status.text.lower()
     assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
     about = image.metadata["napari_melanoma"]
     image.metadata = {**image.metadata, "napari_melanoma": {**about, "damage": "the last rows are missing"}}
     person.analyses()
     assert person.dock.status.text.startswith("mole: Not valid: ")
-    assert ". No lesion found by" in person.dock.status.text
+    assert ". No lesion found with" in person.dock.status.text
     assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
 
 
@@ -199,7 +199,7 @@ def test_a_killed_worker_is_reported_and_restarted(person, client, qtbot):
     begins_a_long_analysis(person, qtbot)
     os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     person.waits()
-    assert "ended in the middle of its work" in last_error()
+    assert "stopped unexpectedly" in last_error()
     assert len(person.viewer.layers) == 1
     person.dock.model.model = "fine"
     person.analyses()

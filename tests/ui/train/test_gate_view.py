@@ -317,7 +317,7 @@ def test_classifiers_have_their_own_metrics(gate, run):
     assert text(gate, "gate_difference_AUC_interval") == "0.020 to 0.080"
     assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
     assert [change.values_text for change in gate._forest.changes] == ["0.800 → 0.850"]
-    assert gate._compared.isHidden()
+    assert gate._image_panel.isHidden()
     assert "test AUC 0.850, +0.050 to the old" in describe_result(read_run(run.path))
 
 

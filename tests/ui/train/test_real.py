@@ -71,7 +71,7 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     assert len(trainer.dock.run_page.run_view.report.metrics) == 2
     until(trainer.dock.run_page.gate_view.activate_button.isEnabled)
     qtbot.mouseClick(trainer.dock.run_page.gate_view.activate_button, Qt.MouseButton.LeftButton)
-    until(lambda: "is taken over" in trainer.dock.status.text)
+    until(lambda: "is in use" in trainer.dock.status.text)
     assert "tiny" in [bundle.name for bundle in list_bundles()]
     trainer.clicks("back")
     assert trainer.dock.start_picker.combo.findData("tiny") >= 0

@@ -12,7 +12,7 @@ from napari_melanoma.ui.train.forecast import check_network
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ({"architecture": "unet_p4"}, "its network is deeplabv3plus, and the recipe's is unet_p4"),
+        ({"architecture": "unet_p4"}, "its network is deeplabv3plus, the recipe's is unet_p4"),
         ({"options": {"encoder": "resnet18"}}, "its deeplabv3plus has other options than the recipe's"),
     ],
     ids=["network", "options"],

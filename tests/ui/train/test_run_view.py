@@ -150,15 +150,15 @@ def test_a_failed_command_is_reset(stage, view, qtbot, tmp_path):
 def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "cancelled")
     show(view, qtbot, run)
-    until(qtbot, lambda: not view.watch.watching)
+    until(qtbot, lambda: not view.watch.is_watching)
     resumed = []
     view.resume_requested.connect(resumed.append)
     stage.clicks(view.buttons.resume)
     assert resumed == [run.path]
-    assert text(view, "run_state") == "Starting again ..."
+    assert text(view, "run_state") == "Restarting ..."
     run.alive().tell("started", resumed=True).step(3, 1)
     until(qtbot, lambda: text(view, "run_state") == "Epoch 4 of 20")
-    assert view.watch.watching
+    assert view.watch.is_watching
 
 
 def test_detach_does_not_change_the_run(stage, view, qtbot, tmp_path):
@@ -243,7 +243,7 @@ def test_only_active_time_is_shown(view, qtbot, tmp_path):
 def test_the_heading_of_a_compared_run_is_the_test_result(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "finished").compare())
     assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images of the test set (old model 0.842)"
-    assert "at the network's size and unrefined: Jaccard 0.750 on 14 validation images" in text(view, "run_more")
+    assert "at the network's input size without refinement: Jaccard 0.750 on 14 validation images" in text(view, "run_more")
 
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_
     real = run_watch.RunFolderReader.read_new
     monkeypatch.setattr(
         run_watch.RunFolderReader,
-        "look",
+        "read_new",
         lambda looker, run: (threads.add(threading.current_thread()), real(looker, run))[1],
     )
     view.watch.events.connect(heard.extend)
@@ -280,7 +280,7 @@ def test_fifty_thousand_events_become_few_points(view, qtbot, tmp_path):
     steps = (line.format(n // 50, n % 50 + 1, 1 / (1 + n)) for n in range(50_000))
     run._append("events.jsonl", "".join(steps))
     sights = []
-    view.watch.seen.connect(sights.append)
+    view.watch.snapshot_taken.connect(sights.append)
     show(view, qtbot, run)
     losses = sights[0].losses
     assert MAX_POINTS / 2 <= len(losses.values) <= MAX_POINTS
@@ -291,24 +291,24 @@ def test_fifty_thousand_events_become_few_points(view, qtbot, tmp_path):
 def test_hidden_or_ended_runs_are_not_read(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     show(view, qtbot, run)
-    assert view.watch.watching
+    assert view.watch.is_watching
     view.hide()
     until(qtbot, lambda: not view.watch.busy)
-    assert not view.watch.watching
+    assert not view.watch.is_watching
     run.tell("cancelled")
     run.dead()
     view.show()
     until(qtbot, lambda: text(view, "run_state") == "Cancelled after epoch 3 of 20")
-    until(qtbot, lambda: not view.watch.watching)
+    until(qtbot, lambda: not view.watch.is_watching)
 
 
 def test_a_finished_run_is_watched_until_its_comparison_is_there(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "finished").alive()
     show(view, qtbot, run)
-    assert view.watch.watching
+    assert view.watch.is_watching
     run.compare()
     until(qtbot, lambda: view.report.comparison is not None)
-    until(qtbot, lambda: not view.watch.watching)
+    until(qtbot, lambda: not view.watch.is_watching)
 
 
 def test_a_missing_folder_is_lost(view, qtbot, tmp_path):

@@ -112,7 +112,7 @@ def test_buttons_follow_the_state(listed, folder):
     runs = listed()
     three = (runs.show_button, runs.resume_button, runs.remove_button)
     assert [button.isEnabled() for button in three] == [False] * 3
-    assert {button.toolTip() for button in three} == {"Choose a run first"}
+    assert {button.toolTip() for button in three} == {"Select a run first"}
     for state in STATES:
         runs.select(folder / f"run-{state}")
         assert tuple(button.isEnabled() for button in three) == ENABLED[state], state

@@ -199,7 +199,7 @@ def test_without_data_the_dock_shows_how_to_add_some(trainer):
 def test_a_folder_is_counted_and_ticked(ready):
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
-    said = "12 images with masks: 8 for training, 2 for validation, 2 to compare the new model with the old one."
+    said = "12 images with masks: 8 for training, 2 for validation, 2 for testing."
     assert ready.says("forecast").startswith(said)
     minutes = ready.dock.build_recipe().epochs  # the worker of this test takes one for each
     assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
@@ -276,7 +276,7 @@ def test_a_valid_drop_removes_an_error(trainer, blobs, user):
 def test_a_removed_folder_is_reported_twice(ready, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     ready.types("epochs", "3")
-    ready.until(lambda: "is not there" in ready.says("about blobs"))
+    ready.until(lambda: "was not found" in ready.says("about blobs"))
     ready.waits()
     assert not ready.dock.start_button.isEnabled()
     assert "not a data set" not in ready.says("warning")
@@ -292,7 +292,7 @@ def test_an_invalid_folder_is_reported_and_not_listed(trainer, user):
 def test_a_missing_data_set_is_reported_in_its_row(ready, opens_dock, blobs):
     blobs.rename(blobs.with_name("elsewhere"))
     again = opens_dock()
-    assert "is not there" in again.says("about blobs")
+    assert "was not found" in again.says("about blobs")
     assert not again.dock.start_button.isEnabled()
     again.clicks("remove blobs")
     assert again.dock.welcome.isVisibleTo(again.dock)
@@ -339,7 +339,7 @@ def test_base_data_are_used(ready, user, launched):
 def test_the_same_data_for_both_is_rejected(ready, blobs):
     ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
-    assert "The data set blobs is named twice" in ready.says("warning")
+    assert "The data set blobs is both training data and base data" in ready.says("warning")
     assert not ready.dock.start_button.isEnabled()
 
 
@@ -355,12 +355,12 @@ def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     assert shown.model.start == "lesion-small"
     assert ready.dock.is_run_page_shown
     assert ready.dock.run_page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
-    assert ready.dock.status.text == "mine-01 goes on if you close napari."
+    assert ready.dock.status.text == "mine-01 continues if you close napari."
 
 
 def test_the_start_message_is_removed_at_the_end(ready, launched):
     ready.starts()
-    assert "goes on if you close napari" in ready.dock.status.text
+    assert "continues if you close napari" in ready.dock.status.text
     launched.last.dead().tell("finished", threshold=0.5)
     ready.until(lambda: ready.dock.status.text == "")
 
@@ -389,7 +389,7 @@ def test_active_runs_suspend_estimates(ready, launched):
     ready.starts()
     ready.clicks("back")
     ready.waits()
-    assert "estimated when no run is at work" in ready.says("forecast")
+    assert "estimated when no run is active" in ready.says("forecast")
     launched.last.dead().tell("finished", threshold=0.5)
     ready.dock.run_list.refresh()
     ready.waits()
@@ -628,12 +628,12 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     trainer.dock.run_controller.show_run(run.path)
     trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
     trainer.clicks("run_resume")
-    assert trainer.says("run_state") == "Starting again ..."
+    assert trainer.says("run_state") == "Restarting ..."
     trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
     trainer.until(lambda: not trainer.dock.run_controller.starting)
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
-    assert "at work already" not in trainer.dock.status.text
+    assert "is already running" not in trainer.dock.status.text
     trainer.until(lambda: runs.read_run(run.path) is not None and not processes._started)
 
 
@@ -643,7 +643,7 @@ def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
     trainer = opens_dock()
     trainer.dock.run_controller.resume(run.path)
     trainer.waits()
-    assert "at work already" in trainer.dock.status.text
+    assert "is already running" in trainer.dock.status.text
 
 
 def wish_of(path):
@@ -752,7 +752,7 @@ def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bund
         trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
         trainer.waits()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
-    assert "tiny is taken over" in trainer.dock.status.text
+    assert "tiny is in use" in trainer.dock.status.text
     assert "## Comparison with its start model" in find_bundle("tiny").card
     assert lesion.model == "tiny"
     assert trainer.finds(QComboBox, "start_from").findData("tiny") >= 0
@@ -768,7 +768,7 @@ def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bun
         trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
         trainer.waits()
     assert (run.path / "discarded.json").is_file()
-    assert "is discarded" in trainer.dock.status.text
+    assert "was discarded" in trainer.dock.status.text
     trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
     trainer.waits()
     assert not (run.path / "discarded.json").exists()
@@ -781,7 +781,7 @@ def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
     trainer.dock.run_controller.show_run(run.path)
     trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
     trainer.waits()
-    assert "run-finished is discarded" in trainer.dock.status.text
+    assert "run-finished was discarded" in trainer.dock.status.text
     trainer.dock.run_controller.show_run(other.path)
     assert trainer.dock.status.text == ""
 
