@@ -27,8 +27,8 @@ CASES = [
             "t_category": "T2a",
         },
         [
-            "section: Breslow thickness at least 1.23 mm (90 % interval of the visible part 1.10 to 1.40), at least T2a, "
-            "estimated Clark level 4; at least: cut off"
+            "section: Breslow thickness at least 1.23 mm (90 % interval of the visible part 1.10 to 1.40), at least "
+            "T2a, estimated Clark level 4; at least: cut off"
         ],
     ),
 ]

@@ -151,7 +151,7 @@ def test_no_overlap_is_stated(thirty: Path, tmp_path: Path) -> None:
 def test_a_replaced_list_is_rejected(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     TrainingImages().write(trained.path / FILE_NAME)
     (warning,) = evaluate(Dark(trained), [thirty], tmp_path / "out", OPTIONS, run=RUN).warnings
-    assert "is not the list that 'trained' was written with" in warning
+    assert "does not match the bundle 'trained'" in warning
 
 
 def test_two_models_are_compared_on_what_neither_was_trained_on(

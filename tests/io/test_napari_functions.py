@@ -104,7 +104,7 @@ def test_a_mask_has_two_dimensions(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("labels", "meta", "message"),
     [
-        ([0, 1, 2], {}, r"one label, but the layer has 2 \(1, 2\).* Save it as \.tif"),
+        ([0, 1, 2], {}, r"one label, but the layer has 2 \(1, 2\).* Save the layer as \.tif"),
         ([1, 7], {}, r"has 2 \(1, 7\)"),
         (range(9), {}, r"has 8 \(1, 2, 3, 4, 5, \.\.\.\)"),
         ([0, 1], {"metadata": {"napari_melanoma": {"role": "scribbles"}}}, "holds scribbles"),

@@ -433,7 +433,7 @@ def test_progress_counts_to_the_end(photographs, tmp_path: Path, model) -> None:
 
 def test_a_table_that_is_none_of_ours_is_refused(photographs, tmp_path: Path, model) -> None:
     (tmp_path / "results.csv").write_text("a;b\n1;2\n", encoding="utf-8")
-    with pytest.raises(InputError, match="no table of results"):
+    with pytest.raises(InputError, match="is not a table of results"):
         analyse(photographs, tmp_path, model)
     assert (tmp_path / "results.csv").read_text(encoding="utf-8") == "a;b\n1;2\n"
 

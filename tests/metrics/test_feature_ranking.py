@@ -69,5 +69,5 @@ def test_false_discovery_by_hand() -> None:
 
 def test_too_few_patients_are_refused() -> None:
     positive = np.array([True, True, False, False, False])
-    with pytest.raises(ValueError, match="takes 3 patients of each; found 2 positive and 3 others"):
+    with pytest.raises(ValueError, match="at least 3 patients per class for a ranking, found 2 positive and 3 others"):
         rank_features(np.random.default_rng(0).random((5, 2)), positive, np.arange(5).astype(str), 2)

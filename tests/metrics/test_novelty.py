@@ -48,7 +48,7 @@ def test_few_or_equal_cases_still_give_distances(known: np.ndarray) -> None:
 
 def test_one_case_is_no_spread() -> None:
     """The error states the number required."""
-    with pytest.raises(ValueError, match="2 training cases or more; found 1"):
+    with pytest.raises(ValueError, match="at least 2 training cases for a distance, found 1"):
         MahalanobisDetector.fit(np.ones((1, 4)))
     with pytest.raises(ValueError, match="at least one case"):
         choose_distance_threshold([])

@@ -38,7 +38,7 @@ def test_no_hub_states_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(BundleError, match=r"could not be fetched \(ConnectionError\)"):
+    with pytest.raises(BundleError, match=r"could not be downloaded \(ConnectionError\)"):
         published_encoders._hub_weights("resnet18", {})
 
 

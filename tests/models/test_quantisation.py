@@ -43,6 +43,6 @@ def test_the_integers_are_small_and_near(network, tmp_path: Path) -> None:
 
 
 def test_without_photographs_there_is_nothing_to_fit_to(network, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="needs photographs to find the range of each layer; found none"):
+    with pytest.raises(ConfigError, match="needs photographs for calibrating the range of each layer, found none"):
         export_int8(network, tmp_path / "x.onnx", iter(()), side=32)
     assert list(tmp_path.iterdir()) == []

@@ -166,7 +166,7 @@ def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.Mo
     assert asked == [("mobilenet_v2", "imagenet")]
     assert not bool((encoder.state_dict()["features.3.conv.0.0.weight"] == before).any())
     monkeypatch.setattr(encoders, "get_encoder", lambda *_, **__: (_ for _ in ()).throw(ConnectionError()))
-    with pytest.raises(BundleError, match=r"mobilenet_v2 could not be fetched \(ConnectionError\)"):
+    with pytest.raises(BundleError, match=r"mobilenet_v2 could not be downloaded \(ConnectionError\)"):
         load_imagenet_weights(encoder, "mobilenet_v2")
 
 
@@ -204,7 +204,7 @@ def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str,
     found = find_weights_file(str(tmp_path))
     assert found == (tmp_path if expected == "." else tmp_path / f"model.ckpt-{expected}.index")
     if found == tmp_path:
-        with pytest.raises(BundleError, match=r"several checkpoints .*ckpt-100\.index, .*200\.index\. Name one"):
+        with pytest.raises(BundleError, match=r"several checkpoints .*ckpt-100\.index, .*200\.index\. Select one"):
             read_weights(found)
 
 

@@ -106,7 +106,7 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
     assert report.startswith(
         f"start: {case.taken} of the network's {case.taken + 2} tensors are from model{case.suffix}"
     )
-    assert "random because it is not in the file: head.1.weight, head.1.bias" in report
+    assert "random because missing in the file: head.1.weight, head.1.bias" in report
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(network.encode(images)[-1], case.deepest(theirs, images))
@@ -116,7 +116,9 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     import torch
 
     torch.save(of_torchvision("resnet18").state_dict(), tmp_path / "resnet18.pth")
-    with pytest.raises(BundleError, match=r"resnet18\.pth does not fit this network: of the encoder's tensors"):
+    with pytest.raises(
+        BundleError, match=r"resnet18\.pth does not fit this network: it contains 0% of the encoder's tensors"
+    ):
         load_weights_file(
             build_network("image_tabular", {"encoder": "tf_efficientnet_lite0"}), tmp_path / "resnet18.pth"
         )
@@ -169,7 +171,7 @@ def test_without_a_hub_it_states_which_weights_can_be_had(monkeypatch: pytest.Mo
         raise ConnectionError
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(BundleError, match=r"resnet18 could not be fetched .*with a package: tf_efficientnet_lite0"):
+    with pytest.raises(BundleError, match=r"resnet18 could not be downloaded .*with a package: tf_efficientnet_lite0"):
         load_imagenet_weights(encoder, "resnet18")
 
 

@@ -144,7 +144,7 @@ def test_prefix_parts_and_folder_name_the_checkpoint(named: str, tmp_path: Path)
 
 FAULTS = {
     "no end of a table": (lambda index, numbers: (index[:-9], numbers), "its end is not that of a table"),
-    "numbers cut off": (lambda index, numbers: (index, numbers[:-60]), "are cut off"),
+    "numbers cut off": (lambda index, numbers: (index, numbers[:-60]), "their data are truncated"),
     "garbled index": (lambda index, numbers: (b"\xff" * 64 + index[64:], numbers), "damaged"),
     "empty": (lambda index, numbers: (b"", numbers), "its end is not that of a table"),
 }
@@ -209,11 +209,11 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "a block that unpacks to gigabytes": (snappy_bomb, "a block of its table is too large"),
     "a number without an end": (
         lambda: b"\xff" * 60 + b"\xff" * 40 + struct.pack("<Q", MAGIC),
-        "a number is too long",
+        "an integer is too long",
     ),
     "a size that is text": (
         lambda: table([(b"weights", field(1, 1) + field(2, b"") + field(5, b"four"))]),
-        "a size is no number",
+        "a size is not a number",
     ),
     "a shape that is a number": (lambda: table([(b"weights", field(1, 1) + field(2, 4) + field(5, 4))]), "a shape is"),
     "a shape beyond all numbers": (
@@ -355,5 +355,5 @@ def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: 
         if key.split(".")[-1] != "num_batches_tracked" and not bool((found[key] == truth[key]).all())
     ]
     assert other == ["logits.weight", "logits.bias"]
-    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in report
-    assert "not in the file" not in report
+    assert "logits.weight is (21, 8, 1, 1) in the file, (1, 8, 1, 1) in the network" in report
+    assert "missing in the file" not in report

@@ -172,7 +172,7 @@ def with_one_way_past(network: Any) -> Any:
 
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:
-    with pytest.raises(BundleError, match=r"no architecture named 'vgg'.*deeplabv3plus, .*unet"):
+    with pytest.raises(BundleError, match=r"no architecture is named 'vgg'.*deeplabv3plus, .*unet"):
         build_network("vgg", {})
 
 

@@ -89,7 +89,5 @@ def test_sample_predictions_are_titled_by_data_set(work: ReproductionContext, mo
     named: list[str] = []
     monkeypatch.setattr(figures, "_sample_pictures", lambda *of: {"Photograph": {}})
     monkeypatch.setattr(figures, "draw_samples", lambda answers, names, path: named.append(names))
-    assert [picture.title for picture in draw_figures(work, [])] == [
-        "Sample outputs on isic2017, in the role of HAM10000"
-    ]
+    assert [picture.title for picture in draw_figures(work, [])] == ["Sample predictions on isic2017 (role HAM10000)"]
     assert named == ["isic2017"]

@@ -117,7 +117,7 @@ def test_adaptation_uses_the_other_data_set_without_labels(done: tuple[Reproduct
 def test_tables_figures_and_page_are_written(done: tuple[Reproduction, Path]) -> None:
     _, out = done
     text = (out / "tables.md").read_text(encoding="utf-8")
-    assert "The AUC on both sets together rewards knowing the set" in text
+    assert "The AUC on both sets together rewards recognizing the set" in text
     assert "Its own table contradicts this: SE 92.35 compared with 67.05, AUC 77.21 compared with 70.95." in text
     assert "60 images of 30 patients or lesions, 20 melanomas, in 5 folds" in text
     assert (

@@ -104,7 +104,7 @@ def test_the_control_has_the_same_images_and_permuted_labels(done: tuple[Reprodu
 def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduction, Path]) -> None:
     text = (done[1] / "tables.md").read_text(encoding="utf-8")
     for where in ("cross-validated", "untouched test set"):
-        pair = "Multi-modal, measured depth less Breslow: depth alone, logistic regression, on the same images, "
+        pair = "Multi-modal, measured depth minus Breslow: depth alone, logistic regression, on the same images, "
         assert f"{pair}{where}: AC" in text
     assert "12 more, 6 with metastasis, are in no fold" in text
 

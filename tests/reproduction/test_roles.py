@@ -49,7 +49,7 @@ def test_a_name_that_contradicts_the_images_is_rejected(tmp_path: Path, spots: C
         (["X=nowhere"], "no role 'X'"),
         (["M=nowhere"], "the folder nowhere does not exist"),
         (["{sets}/unknown"], "the role of .*unknown in P4 is unknown.*--data M="),
-        (["{sets}/unknown/images"], "contains none"),
+        (["{sets}/unknown/images"], "holds none"),
     ],
 )
 def test_missing_roles_are_described(sets: Path, named: list[str], message: str) -> None:

@@ -93,14 +93,14 @@ def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchImage, loa
     assert answer.depth.mm == pytest.approx(answer.patches[0].depth_mm)
     assert answer.depth.interval_mm is not None
     assert answer.depth.interval_mm[0] <= answer.depth.mm <= answer.depth.interval_mm[1]
-    assert "told by the network from the image" in answer.depth.description
+    assert "predicted by the network from the image" in answer.depth.description
 
 
 def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     assert thin.probability != pytest.approx(thick.probability, abs=1e-4)
     assert thick.depth == RiskDepth(5.0, "metadata")
-    assert thick.depth.description == "depth 5.00 mm, from the table of patients"
+    assert thick.depth.description == "depth 5.00 mm, from the patient table"
 
 
 def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: Classifier) -> None:
@@ -261,4 +261,4 @@ def test_comparators_survive_the_file_and_a_damaged_one_is_told(
 
 
 def test_a_case_without_any_depth_says_so(picture: PatchImage) -> None:
-    assert RiskCase({}, RiskDepth(None, "unknown")).depth.description == "depth not known"
+    assert RiskCase({}, RiskDepth(None, "unknown")).depth.description == "depth unknown"

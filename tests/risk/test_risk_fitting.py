@@ -84,10 +84,10 @@ def test_what_is_left_out_is_said_in_the_result_and_in_the_log(ended: RunFolder)
     write_data(ended.data, [row for row in read_data(ended.data) if row.sample.image_id != "p2"])
     found = fit_run_comparators(ended, bundle, RunContext())
     faulty, depth, answers = found.left_out
-    assert "1 faulty rows of set" in faulty
+    assert "1 invalid rows in set" in faulty
     assert "../p2" in faulty
     assert "'999' (1); row p0" in depth
-    assert answers == "1 of 23 cases have no answer in 'metastasis'."
+    assert answers == "1 of 23 cases have no value in 'metastasis'."
     assert read_comparators(ended.bundle).left_out == found.left_out
     assert answers in fit_comparators_if_metastasis(recipe, ended, bundle, RunContext())
 

@@ -75,7 +75,7 @@ def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: 
     model = learnt(loaded, NEVER, age=40)  # of 60
     assert {*never_missing_columns(model.info.config)} == {"depth_mm", "sex"}
     assert asked(patches, {"sex": "male", "depth_mm": "2.4"}, model).missing == ("age",)
-    with pytest.raises(MissingValuesError, match="sex is empty"):
+    with pytest.raises(MissingValuesError, match="sex is missing"):
         asked(patches, {"depth_mm": "2.4"}, model)
     assert never_missing_columns(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
 
@@ -94,7 +94,7 @@ def test_what_is_refused_keeps_its_row_and_what_needs_less(
     assert (done.done, done.failed) == (1, 1)
     assert first["probability"] != ""
     assert (second["status"], second["probability"], second["depth_mm"]) == ("failed", "", "1.2")
-    assert "age, sex are empty" in second["error"]
+    assert "age, sex are missing" in second["error"]
     assert 0 < float(second["probability_breslow_alone"]) < 1
     assert not (tmp_path / "out/p1/risk.json").exists()
 
@@ -111,7 +111,7 @@ def test_an_answer_of_before_is_none_to_what_is_refused_now(
     assert not read_risk(out / "p0").prediction
     (aside,) = (out / "p0").glob("risk-*.json")
     assert aside.read_text(encoding="utf-8") == before
-    assert f"it is kept as {aside.name}" in read_table(done.table)[0]["warnings"]
+    assert f"it was backed up as {aside.name}" in read_table(done.table)[0]["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
     usual = asked(patches, WHOLE, loaded)
     assert not [one for one in usual.warnings if "far" in one]
     assert any(
-        "depth_mm 60: far from all" in one for one in asked(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
+        "depth_mm 60: far outside the training cases" in one for one in asked(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
     )
-    assert any("age: the model does not" in one for one in asked(patches, {**WHOLE, "age": "400"}, loaded).warnings)
+    assert any("age: unknown value" in one for one in asked(patches, {**WHOLE, "age": "400"}, loaded).warnings)
     classifier = loaded.info.config.classifier
     assert classifier is not None
     config = loaded.info.config.model_copy(update={"classifier": classifier.model_copy(update={"unlike": 1e-6})})
@@ -165,7 +165,7 @@ def test_a_square_photograph_of_skin_is_said_to_look_like_one(tmp_path: Path, pa
 def test_a_patch_of_unknown_width_is_said(patches: Path, loaded: Classifier) -> None:
     picture = read_patch_image(patches / "p0.png", {}, RiskOptions(model="any"))
     answer = predict_risk([picture, picture], case_of_patch(WHOLE), loaded, RiskOptions(model="any"))
-    assert sum("how wide the patch is: taken for 3 mm" in one for one in answer.warnings) == 1
+    assert sum("the width of the patch is unknown and assumed to be 3 mm" in one for one in answer.warnings) == 1
 
 
 def test_one_model_answers() -> None:

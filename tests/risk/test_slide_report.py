@@ -133,7 +133,7 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
 def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Path, tmp_path: Path) -> None:
     found = read_risk_part(reported, tmp_path / "gone.svs")
     assert found is not None
-    assert (found.pictures, "cannot be read any more" in found.note) == ([], True)
+    assert (found.pictures, "can no longer be read" in found.note) == ([], True)
     source = json.loads((reported / "slide.json").read_text())
     (reported / "slide.json").write_text(json.dumps({**source, "slide": str(tmp_path / "gone.svs")}))
     text = text_of(write_slide_report(tmp_path / "page.html", reported))
@@ -169,7 +169,7 @@ def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Pat
     assert found is not None
     titles = [caption.rpartition(", ")[2] for caption, _ in found.pictures]
     assert titles[1:] == ["attention", "Grad-CAM"]
-    assert "The analysis says: the slide is unlike" in text_of(write_slide_report(tmp_path / "page.html", analysed))
+    assert "Analysis: the slide is out of distribution" in text_of(write_slide_report(tmp_path / "page.html", analysed))
 
 
 def test_an_answer_stands_where_its_maps_cannot_be_written(analysed: Path, slide: Path, model: Path) -> None:
@@ -179,12 +179,12 @@ def test_an_answer_stands_where_its_maps_cannot_be_written(analysed: Path, slide
     assert (done.done, done.failed) == (1, 0)
     (row,) = read_table(done.table)
     assert row["status"] == "done"
-    assert "the maps could not be drawn: " in row["warnings"]
+    assert "the maps could not be computed: " in row["warnings"]
     assert read_risk(analysed).prediction["probability"] == pytest.approx(float(row["probability"]))
 
 
 def test_of_nothing_there_is_no_page(tmp_path: Path) -> None:
     notes = {"depth": {"candidates": [], "notes": ["no epidermis in this section"]}}
     write_json(tmp_path / "empty" / "result.json", notes)
-    with pytest.raises(InputError, match=r"neither a thickness nor a risk is known\. The analysis says: no epidermis"):
+    with pytest.raises(InputError, match=r"neither thickness nor risk is known\. Analysis: no epidermis"):
         write_slide_report(tmp_path / "page.html", tmp_path / "empty")

@@ -76,7 +76,7 @@ def test_features_are_ranked_with_places_on_the_slide(reported: dict[str, str]) 
 
 
 def test_without_an_answer_or_with_another_model_nothing_is_explained(reported: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Estimate it first"):
+    with pytest.raises(InputError, match="Run the risk prediction first"):
         find_slide_biomarkers({**reported, "folder": str(tmp_path / "none")}, RunContext())
     with pytest.raises(BundleError, match="no model named"):
         predict_slide_risk({**reported, "row": {}, "options": {"model": "nowhere"}}, RunContext())
@@ -101,7 +101,7 @@ def test_what_is_damaged_is_named_and_not_shown(reported: dict[str, str], damage
     folder = Path(reported["folder"])
     (folder / "risk.json").write_text(damage)
     kept = read_risk(folder)
-    assert "estimate again" in kept.fault
+    assert "Predict the risk again" in kept.fault
     assert kept.prediction == {}
     assert kept.depth.mm == 1.4
 

@@ -145,7 +145,7 @@ def test_the_old_model_is_found_by_its_weights(
     [
         ({"split": "all"}, "corrections, 6 of known"),
         ({"split": "val"}, " 6 of known"),
-        ({"held_out_fraction": 0.1}, "of corrections."),
+        ({"held_out_fraction": 0.1}, " of corrections. It was trained on"),
         ({"held_out_fraction": 0.2}, ""),
         ({"held_out_fraction": 0.5}, ""),
         ({"held_out_split": "test"}, ""),
@@ -224,7 +224,7 @@ def test_a_run_without_test_images(finished: RunFolder, recipe: TrainRecipe) -> 
     with pytest.raises(RunError, match=r"run-01 has no test images.*Set data\.held_out_fraction"):
         find_test_images(alone, finished)
     finished.data.unlink()
-    with pytest.raises(RunError, match="the list of the run's images, cannot be read"):
+    with pytest.raises(RunError, match="the list of the run's images, is not readable"):
         find_test_images(alone, finished)
 
 

@@ -50,7 +50,8 @@ def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bund
     assert check_held_out(recipe, RunContext()) == parts.warning
     count = parts.held_out
     if known:
-        assert parts.warning.startswith(f"{count} of {count} images that are to compare the models cannot: 'tiny'")
+        start_of_warning = f"{count} of {count} held-out images cannot be used to compare the models: 'tiny'"
+        assert parts.warning.startswith(start_of_warning)
         assert "more photographs" in parts.warning
     else:
         assert parts.warning == ""

@@ -102,7 +102,7 @@ def test_the_files_of_a_search(recipe: SearchRecipe, trainer: Trainer, tmp_path:
     assert [step.done for step in reports] == sorted(step.done for step in reports)
     assert reports[-1].fraction == 1
     assert [step.message.split(",")[0] for step in reports if isinstance(step, Milestone)] == [
-        f"Trial {trial.number} of 5: tuning Jaccard {trial.result:.4f}" for trial in found.trials
+        f"Trial {trial.number} of 5: validation Jaccard {trial.result:.4f}" for trial in found.trials
     ]
 
 

@@ -161,7 +161,7 @@ def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="'C' has no measurement"):
         compare_readers(gathered, ["A", "C"])
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match=r"holds no depth\.json"):
+    with pytest.raises(InputError, match=r"no depth\.json in"):
         collect_readings([tmp_path / "nothing"])
     with pytest.raises(InputError, match="is not a folder"):
         collect_readings([tmp_path / "gone"])

@@ -326,7 +326,7 @@ def test_an_encoder_from_a_local_file(tmp_path: Path, suffix: str) -> None:
     model.set_notice_callback(reported.append)
     assert model.info.kind == "embedding"
     assert model.output_sizes() == {"features": 512, "dense_px": 0}
-    assert "licence" in reported[0]
+    assert "license" in reported[0]
     tiles = tiles_of(2, side=224)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.info.mean, model.info.std))
     with torch.inference_mode():
@@ -364,7 +364,7 @@ def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, message: s
 
 def test_weights_of_another_encoder(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "weights.bin")
-    with pytest.raises(BundleError, match="are of another network"):
+    with pytest.raises(BundleError, match="belong to another network"):
         load_tile_model("timm:resnet18", LoadOptions(weights=tmp_path / "weights.bin"))
 
 

@@ -104,7 +104,7 @@ def test_a_part_outside_the_slide_is_refused(within: Box) -> None:
 
 
 def test_a_slide_without_levels_is_refused() -> None:
-    with pytest.raises(InputError, match="at least one level"):
+    with pytest.raises(InputError, match="no levels, expected at least one"):
         plan_tiles([], None, TilingConfig())
 
 

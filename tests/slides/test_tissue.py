@@ -176,7 +176,7 @@ def test_a_picture_cut_out_of_tissue_is_all_tissue() -> None:
     inside = Scene().rgb()[90:150, 100:200]
     tissue = find_tissue(inside, (4.0, 4.0), TissueConfig())
     assert tissue.mask.all()
-    assert "no glass is in sight" in tissue.warnings[0]
+    assert "no glass was found" in tissue.warnings[0]
     assert estimate_glass_color(inside) == DEFAULT_WHITE
 
 

@@ -86,7 +86,7 @@ def test_a_model_whose_start_is_lost_is_written_without_blending(
     new = load_file(bundle.path / "model.safetensors")
     assert all(torch.allclose(new[name].float(), learnt[f"network.{name}"].float(), 1e-2, 2e-3) for name in new)
     notices = [str(event["message"]) for event in RunFolder(out).read_events() if event["kind"] == "notice"]
-    assert [notice for notice in notices if "not blended" in notice]
+    assert [notice for notice in notices if "not interpolated" in notice]
 
 
 def removing(*paths: Path) -> RunContext:

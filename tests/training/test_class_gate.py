@@ -80,7 +80,7 @@ def test_a_classifier_that_started_from_none_is_judged_by_itself(
     assert (tmp_path / "run" / "evaluation" / "summary.html").is_file()
     notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     auc = about["metrics"]["all"]["AUC"]["mean"]
-    assert any(f"by itself, on {len(held_out)} test images: AUC {auc:.3f}" in message for message in notices)
+    assert any(f"On {len(held_out)} test images: AUC {auc:.3f}" in message for message in notices)
     with pytest.raises(RunError, match="did not start from a classifier, so there is no model to compare it with"):
         compare_run(tmp_path / "run", run=RunContext())
 

@@ -224,8 +224,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no such column": ({"target": "invasive"}, "no table has a column 'invasive'"),
     "positive is no class": ({"positive": "nevus"}, "classification.positive is 'nevus'"),
-    "nothing to be sure of": ({"adaptation": {"method": "pseudo_labels"}}, "brings two domains together"),
-    "nothing to adapt to": ({"adaptation": {"method": "adabn"}}, "brings two domains together, and there is one"),
+    "nothing to be sure of": (
+        {"adaptation": {"method": "pseudo_labels"}},
+        "pseudo_labels needs two domains, found one",
+    ),
+    "nothing to adapt to": ({"adaptation": {"method": "adabn"}}, "adabn needs two domains, found one"),
     "a column that gives it away": ({"tabular": {"numbers": [], "words": [{"name": "melanoma"}]}}, "melanoma"),
 }
 
@@ -253,8 +256,8 @@ def test_rows_without_an_answer_or_a_lesion_are_left_out_and_counted(
     bundle = learnt(change(asked, epochs=1, data={"datasets": [str(data)]}), tmp_path / "run")
     notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     unanswered = next(
-        message for message in notices if message.startswith("2 of 40 images have no answer and are left out")
+        message for message in notices if message.startswith("2 of 40 images have no class and are excluded")
     )
     assert all(name in unanswered for name in ("c000", "c001"))
-    assert any("1 of 38 images have an empty mask and are left out: c005" in message for message in notices)
+    assert any("1 of 38 images have an empty mask and are excluded: c005" in message for message in notices)
     assert bundle.config.provenance["data"]["learn"] + bundle.config.provenance["data"]["tuning"] == 37

@@ -243,11 +243,17 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"model": {"architecture": "image_tabular", "options": {"encoder": "test_efficientnet"}}},
         "needs a network with a depth module",
     ),
-    "no spread for the loss": ({"classification": {"depth": {"loss": "gaussian_nll"}}}, "gaussian_nll and .* together"),
-    "a square of any scale": ({"classification": {"view": {"region": "roi"}}}, "pictures of one scale"),
-    "magnified": ({"augmentation": {"scale": (0.8, 1.2)}}, "magnified shows another depth"),
-    "stretched": ({"augmentation": {"aspect": 1.2}}, "magnified shows another depth"),
-    "two stages on two devices": ({"classification": {"stages": 2}, "devices": 2}, "two stages are learnt on one"),
+    "no spread for the loss": (
+        {"classification": {"depth": {"loss": "gaussian_nll"}}},
+        "gaussian_nll and .* require each other",
+    ),
+    "a square of any scale": ({"classification": {"view": {"region": "roi"}}}, "images of constant scale"),
+    "magnified": ({"augmentation": {"scale": (0.8, 1.2)}}, "magnified image changes the apparent depth"),
+    "stretched": ({"augmentation": {"aspect": 1.2}}, "magnified image changes the apparent depth"),
+    "two stages on two devices": (
+        {"classification": {"stages": 2}, "devices": 2},
+        "two-stage training needs one device",
+    ),
 }
 
 

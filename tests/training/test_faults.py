@@ -34,7 +34,7 @@ EXPLAINED = [
     ("Python's memory", MemoryError(), "memory of the computer is full"),
     ("a lost GPU", RuntimeError(LOST), r"GPU was lost .*unspecified launch failure\)"),
     ("a lost process", RuntimeError(PEER), "another process of this run ended"),
-    ("a killed reader", RuntimeError(WORKER), "Lower workers"),
+    ("a killed reader", RuntimeError(WORKER), "Decrease workers"),
     ("a full disk", OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
 ]
 
@@ -197,8 +197,9 @@ def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
     parts = train(frozen, tmp_path / "parts", resume=False, run=RunContext())
     assert hungry.steps == [4] * 4 + [4] + [2] + [1] * 16  # an epoch, two tries, an epoch in four pieces each
     recorded = [event["message"] for event in events(tmp_path / "parts") if event["kind"] == "notice"]
-    assert [message for message in recorded if "memory of the computer was full" in message and "2 pieces" in message]
-    assert [message for message in recorded if "4 pieces" in message]
+    full = [message for message in recorded if "memory of the computer was full" in message]
+    assert [message for message in full if "2 micro-batches" in message]
+    assert [message for message in recorded if "4 micro-batches" in message]
     assert [event["epoch"] for event in events(tmp_path / "parts") if event["kind"] == "epoch"] == [0, 1]
     assert whole is not None
     assert parts is not None

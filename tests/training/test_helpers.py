@@ -53,7 +53,7 @@ def test_giving_up_leaves_a_sentence_and_ends_everything(
     assert watched.processes[0].wait() != 0
     last = folder.read_events()[-1]
     assert (last["kind"], ended) == ("failed", [1])
-    assert "another process of this run ended, or could not be reached (ended by signal 9)" in str(last["message"])
+    assert "another process of this run ended or is not reachable (ended by signal 9)" in str(last["message"])
     assert str(last["message"]) in capsys.readouterr().err
 
 

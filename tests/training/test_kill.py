@@ -22,7 +22,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 Change = Callable[..., TrainRecipe]
 Live = Callable[[list[str], Path], BaseProcess]
 
-KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "8"))
+KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "3"))
 PATIENCE_S = 600
 LONGEST_S = 0.3
 

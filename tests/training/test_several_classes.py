@@ -159,7 +159,7 @@ def test_label_images_that_cannot_serve(case: Fault, tiles: Path, tmp_path: Path
 def test_colours_are_no_labels(tiles: Path, tmp_path: Path) -> None:
     data = spoilt(tiles, tmp_path / "spoilt", lambda labels: labels, 0)
     Image.fromarray(COLOURS.astype(np.uint8)[read_labels(data / "masks/t00.png")]).save(data / "masks/t00.png")
-    with pytest.raises(DataSetError, match="found colours"):
+    with pytest.raises(DataSetError, match="found colors"):
         check_data(recipe_of(data), RunContext())
 
 
@@ -242,7 +242,7 @@ def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> Non
     assert (folder / "evaluation" / "summary.html").is_file()
     assert not (folder / "comparison").exists()
     card = bundle_of(trained).card
-    assert "It tells glass, stroma, nest apart" in card
+    assert "Classes of pixels: glass, stroma, nest" in card
     assert "For whole-slide images" in card
     with pytest.raises(RunError, match="did not start from a model of its classes"):
         compare_run(folder, run=RunContext())

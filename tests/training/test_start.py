@@ -50,7 +50,7 @@ def test_the_weights_are_taken_and_what_does_not_fit_is_reported(from_file: Trai
     truth = torch.load(published, weights_only=True)["model_state"]
     assert [name for name in truth if not bool((truth[name] == state[name]).all())] == ["logits.weight", "logits.bias"]
     assert len(collected) == 1
-    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in collected[0]
+    assert "logits.weight is (21, 8, 1, 1) in the file, (1, 8, 1, 1) in the network" in collected[0]
 
 
 def test_the_start_is_reported_in_the_events(
@@ -60,7 +60,7 @@ def test_the_start_is_reported_in_the_events(
     workflow.train(from_file, tmp_path / "run", resume=False, run=RunContext())
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     notices = [event["message"] for event in events if event["kind"] == "notice"]
-    assert any("tensors come from pascal.pth" in notice for notice in notices)
+    assert any("tensors are from pascal.pth" in notice for notice in notices)
 
 
 def test_a_file_is_no_parent_to_be_judged_against(from_file: TrainRecipe, published: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_file_that_is_gone_is_reported_before_anything_is_written(
     from_file: TrainRecipe, published: Path, tmp_path: Path
 ) -> None:
     published.unlink()
-    with pytest.raises(BundleError, match=r"there is no file .*pascal\.pth to start from"):
+    with pytest.raises(BundleError, match=r"no weights file .*pascal\.pth was found"):
         workflow.train(from_file, tmp_path / "run", resume=False, run=RunContext())
     assert not (tmp_path / "run").exists()
 

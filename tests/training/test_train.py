@@ -218,6 +218,6 @@ def test_imagenet_start_needs_an_encoder_it_knows(
     real = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda *a, **k: offline() if k.get("pretrained") else real(*a, **k))
     model = recipe.model.model_copy(update={"start": "imagenet"})
-    with pytest.raises(BundleError, match="could not be fetched"):
+    with pytest.raises(BundleError, match="could not be downloaded"):
         train(recipe.model_copy(update={"model": model}), tmp_path / "run", resume=False, run=RunContext())
     assert not (tmp_path / "run").exists()

@@ -139,7 +139,7 @@ def test_use_emits_the_mapping(opened, table, qtbot):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"image_id;age\n", "has no rows"), (b"PK\x03\x04" + bytes(20), "save its sheet as CSV")],
+    [(b"image_id;age\n", "has no rows"), (b"PK\x03\x04" + bytes(20), "Save its sheet as CSV")],
     ids=["no rows", "a workbook"],
 )
 def test_an_invalid_table_is_reported_and_cannot_be_used(owner, tmp_path, qtbot, content, message):

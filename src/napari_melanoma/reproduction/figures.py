@@ -341,7 +341,7 @@ def _draw_curves(work: ReproductionContext, found: Sequence[RowResult], crossed:
 def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
     """List the rows without a curve."""
     single = [title for title, rows in curves.items() if len(rows) == 1]
-    return f" Not shown, since they are trained for a single epoch:  {', '.join(single)}." if single else ""
+    return f" Not shown, since they are trained for a single epoch: {', '.join(single)}." if single else ""
 
 
 def _size_point(found: RowResult, metric: str) -> SizePoint:

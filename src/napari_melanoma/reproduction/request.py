@@ -224,7 +224,7 @@ def _missing(paper: Paper, missing: Sequence[str]) -> str:
         lines += [f"  {describe_access(known[set_].spec)}" for set_ in role.sources if set_ in known]
         lines.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
         if others := [known[set_].spec.title for set_ in role.others if set_ in known]:
-            lines.append(f"  Alternatives:  {', '.join(others)}, or any data set of {role.title} with masks.")
+            lines.append(f"  Alternatives: {', '.join(others)}, or any data set of {role.title} with masks.")
     return "\n".join(lines)
 
 

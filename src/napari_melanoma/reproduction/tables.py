@@ -92,7 +92,7 @@ def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: S
             *describe_differences(found, table.metrics, among),
         ),
         groups=tuple(headings[column][0] for column in shown),
-        introduction=(f"Differences from the paper {_figures_owner(found)}:  {'; '.join(common)}.",) if common else (),
+        introduction=(f"Differences from the paper {_figures_owner(found)}: {'; '.join(common)}.",) if common else (),
     )
 
 

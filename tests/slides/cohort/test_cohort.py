@@ -66,16 +66,16 @@ def test_a_slide_whose_worker_dies_is_tried_elsewhere(stage: Any, workers: Worke
 
 def test_a_slide_that_kills_every_worker_fails_in_the_end_and_the_others_go_on(stage: Any, workers: Workers) -> None:
     cluster = workers(1, lambda job, address, attempt: WorkerLost() if job.folder.name == "a" else DONE)
-    plain, deaths = cluster.give, []
+    plain, deaths = cluster.submit, []
 
-    def give(address: str, job: Any) -> Any:
+    def submit(address: str, job: Any) -> Any:
         given = plain(address, job)
         if not cluster.seen:  # another process takes its place, as under a nanny
             deaths.append(address)
             cluster.seen[f"tcp://new{len(deaths)}"] = WorkerStatus("w0", 95, 100)
         return given
 
-    cluster.give = give
+    cluster.submit = submit
     found = stage.play(cluster, "a", "b", "c", tries=2)
     assert [entry.state for entry in found.values()] == ["failed", "done", "done"]
     assert (found["a"].attempts, len(deaths)) == (2, 2)
@@ -143,12 +143,12 @@ def test_a_worker_that_was_cut_off_for_a_moment_stays(
     def script(job: Any, address: str, attempt: int) -> Any:
         return WorkerLost() if attempt == 1 else DONE
 
-    def give(address: str, job: Any) -> Any:
+    def submit(address: str, job: Any) -> Any:
         given = plain(address, job)
         cluster.seen[address] = seen  # the scheduler has it still
         return given
 
-    plain, cluster.script, cluster.give = cluster.give, script, give
+    plain, cluster.script, cluster.submit = cluster.submit, script, submit
     found = stage.play(cluster, "a")
     assert (found["a"].state, found["a"].attempts) == ("done", 2)
     assert found["a"].earlier == ("the connection to its worker was lost (w0)",)
@@ -205,15 +205,15 @@ def test_workers_that_are_not_ready_get_nothing(stage: Any, workers: Workers) ->
 
 def test_a_stop_is_passed_on_and_what_ends_meanwhile_counts(stage: Any, workers: Workers) -> None:
     cluster = workers(2, lambda job, address, attempt: None)
-    plain = cluster.give
+    plain = cluster.submit
 
-    def give(address: str, job: Any) -> Any:
+    def submit(address: str, job: Any) -> Any:
         given = plain(address, job)
         if job.folder.name == "b":
             stage.run.cancel()
         return given
 
-    cluster.give = give
+    cluster.submit = submit
     told = stage.told.append
 
     def record(entry: Any) -> None:

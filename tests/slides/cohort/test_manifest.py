@@ -106,7 +106,8 @@ def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: lis
 def test_other_settings_are_refused_with_what_differs(start: Start, hired: list[str], tmp_path: Path) -> None:
     start(SlideOptions(min_tissue=0.1))
     hired.clear()
-    with pytest.raises(RunError, match=r"cohort\.json is of other settings: min_tissue was 0\.1, now 0\.3\. Use the"):
+    message = r"cohort\.json was written with other settings: min_tissue was 0\.1, now 0\.3\. Use the"
+    with pytest.raises(RunError, match=message):
         start(SlideOptions(min_tissue=0.3))
     with pytest.raises(RunError, match=r"mpp was not given, now 0\.5"):
         start(SlideOptions(mpp=0.5))

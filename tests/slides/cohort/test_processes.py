@@ -105,7 +105,7 @@ def test_a_process_of_this_machine_that_is_killed_is_replaced(tmp_path: Path) ->
         given = cluster.submit(address, job)
         wait_for(given.is_done)
         answer = given.result()
-        assert (answer.outcome, "does not see nothing.tif" in answer.error) == ("again", True)
+        assert (answer.outcome, "cannot access nothing.tif" in answer.error) == ("again", True)
         (child,) = [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
         child.suspend()  # so that it cannot answer before it dies
         given = cluster.submit(address, job)

@@ -74,7 +74,7 @@ def test_a_slide_that_is_analysed_already_is_busy(job: CohortJob) -> None:
 
 def test_a_worker_that_sees_no_slide_or_is_of_another_version_says_so(job: CohortJob) -> None:
     unseen = run_job(replace(job, slide=job.slide.with_name("b.tif")))
-    assert (unseen.outcome, "does not see b.tif" in unseen.error) == ("again", True)
+    assert (unseen.outcome, "cannot access b.tif" in unseen.error) == ("again", True)
     other = run_job(replace(job, version="0.0.1"))
     assert (other.outcome, other.kind) == ("all", ClusterError.__name__)
     assert "this is 0.0.1" in other.error
@@ -105,7 +105,7 @@ def test_what_dask_says_of_a_job() -> None:
             DaskJob(future).result()
     message = DaskJob(FakeFuture("error", ValueError("odd"))).result()
     assert (message.outcome, message.error) == ("again", "unexpected ValueError: odd")
-    with pytest.raises(ClusterError, match="do not know this program"):
+    with pytest.raises(ClusterError, match="cannot import napari-melanoma"):
         DaskJob(FakeFuture("error", RuntimeError("Error during deserialization of the task graph"))).result()
     DaskJob(FakeFuture("pending")).cancel()
 
@@ -151,10 +151,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     ("words", "message"),
     [
         (["--tries", 2], "--tries needs --processes or --scheduler"),
-        (["--processes", 2, "--scheduler", "tcp://host:1"], "give one of them"),
+        (["--processes", 2, "--scheduler", "tcp://host:1"], "cannot be combined. Give one of them"),
         (["--processes", 0], "processes"),
         (["--scheduler", "nonsense"], "'nonsense' is not a scheduler: expected an address"),
-        (["--scheduler", "gopher://host:70"], "is no scheduler"),
+        (["--scheduler", "gopher://host:70"], "'gopher://host:70' is not a scheduler"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[object], message: str) -> None:

@@ -54,7 +54,7 @@ def test_what_is_believed(case: str) -> None:
 def test_scanners_whose_cameras_have_small_pixels_are_believed() -> None:
     assert validate_scale(0.2325, 0.2325, 20, fine_camera=True).warnings == ()
     assert "is usual for 40x" in validate_scale(0.2325, 0.2325, 20).warnings[0]
-    assert "does not go with" in validate_scale(0.1, 0.1, 20, fine_camera=True).warnings[0]
+    assert "does not match an objective" in validate_scale(0.1, 0.1, 20, fine_camera=True).warnings[0]
 
 
 TAGS = {

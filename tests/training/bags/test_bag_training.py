@@ -130,7 +130,7 @@ def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
     assert reference.logits.shape == (len(answers), 2)
 
 
-@pytest.mark.parametrize("at", ["Epoch 2 of", "Calibrating", "Looking at the slides"])
+@pytest.mark.parametrize("at", ["Epoch 2 of", "Calibrating", "Reading the slides"])
 def test_a_stopped_run_ends_with_the_same_weights(
     draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path, at: str
 ) -> None:
@@ -284,7 +284,7 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
     assert found.parts["all"]["AUC"].mean > 0.9
     assert len(found.predictions.labels) == 11
     assert [item.error for item in found.failed] == [
-        f"{other / 'slide_00'} has embeddings that 'phantom-mil' did not learn from: weights is c0ffee, expected 5eed."
+        f"{other / 'slide_00'} has embeddings that 'phantom-mil' was not trained on: weights is c0ffee, expected 5eed."
     ]
     assert (tmp_path / "out" / "summary.html").is_file()
 

@@ -77,7 +77,7 @@ def test_an_analyzed_photograph_gets_a_prediction(person):
     assert found.provenance["verb"] == "classify"
     low, high = found.interval
     assert text_of(person) == f"Inconclusive: melanoma {found.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
-    assert "finds 91 % (86 to 95) of melanoma" in text_of(person, "answer_side")
+    assert "for melanoma: sensitivity 91 % (86–95)" in text_of(person, "answer_side")
     rows = {row.name: row for row in person.dock.prediction_section.classes.rows}
     assert rows["Melanoma"].value == pytest.approx(found.probability)
     assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (found.interval, 0.2)

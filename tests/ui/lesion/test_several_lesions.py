@@ -108,7 +108,7 @@ def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
 
 
 @pytest.mark.one_qt
-@pytest.mark.parametrize(("button", "holds_both"), [("Include all", True), ("They are not", False)])
+@pytest.mark.parametrize(("button", "holds_both"), [("Include all", True), ("Not lesions", False)])
 def test_other_lesions_are_stored_as_the_user_decides(two, corrections, button, holds_both):
     two.clicks("add_correction")
     two.answers("other_lesions", button)

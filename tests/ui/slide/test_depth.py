@@ -425,7 +425,7 @@ def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
     page(person).store.reload_proposals()
     person.until(lambda: person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
     assert "not confirmed" in person.label_text("depth_origin")
-    assert "Clark IV is an estimate" in person.label_text("depth_found")
+    assert "Clark level IV is an estimate" in person.label_text("depth_found")
     lines = person.finds(QListWidget, "depth_lines")
     assert [lines.item(at).text() for at in range(2)][1].startswith("2   0.12 mm (0.07 to 0.17)   section 1")
     assert kept(person) is None

@@ -131,7 +131,7 @@ def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path
         picker.combo.activated.emit(picker.combo.currentIndex())
         person.chooses_file("risk_bundle_dialog", folder)
         assert picker.model == model
-    assert "tells melanoma" in person.dock.status.text
+    assert "predicts melanoma" in person.dock.status.text
     assert seen(person, "risk_phantom") == ""
     assert person.dock.settings.get("slide/risk_model", "") == str(other)
 
@@ -157,7 +157,7 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert seen(person, "risk_without") == "Baseline without any data of this case: 0.22."
     methods = [("Breslow alone", "0.30"), ("Image alone", "0.60"), ("Clark alone", "not available")]
     assert bars(person, "method_bars") == methods
-    assert seen(person, "risk_lacking") == "Clark level alone: clark is not known."
+    assert seen(person, "risk_lacking") == "Clark level alone: clark is unknown."
     assert seen(person, "risk_caution") == "Unknown: body site.\nThe thickness may be more."
     assert seen(person, "risk_old") == ""
     assert kept(person)["known"] == {"age": "64", "sex": "male", "depth_mm": "0.91"}
@@ -306,7 +306,7 @@ def test_patient_data_come_from_the_open_case(waiting, slide_path):
         assert view.patient_form.row == {"age": "71", "sex": "female"}
         assert seen(person, "form_origin") == "From case P-0042."
         fills_in(person, "30")
-        assert "Tried out here" in seen(person, "form_origin")
+        assert "Edited here only" in seen(person, "form_origin")
         presses(person, "form_back")
         assert view.patient_form.row["age"] == "71"
     finally:
@@ -333,7 +333,7 @@ def test_damaged_result_is_named_and_estimated_again(waiting, content):
     (person.dock.result_location.folder / "risk.json").write_text(content)
     page(person)._read_results()
     person.waits()
-    assert "estimate again" in seen(person, "risk_why_not")
+    assert "Predict the risk again" in seen(person, "risk_why_not")
     assert seen(person, "risk_verdict") == ""
     estimates(person)
     assert seen(person, "risk_verdict") == VERDICT
@@ -400,7 +400,7 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     assert "(depth)" in lesion_page.risk.outdated_label.label.text()
     presses(person, "risk_case")  # the same prediction again
     assert not lesion_page.risk.outdated_label.isVisibleTo(lesion_page)
-    assert "it has depth 3.3 mm, and 0.91 mm was used" in lesion_page.risk.caution.label.text()
+    assert "depth is 3.3 mm, but 0.91 mm was used" in lesion_page.risk.caution.label.text()
     person.until(lambda: not case_dock.busy)
     case_dock.controller.open(tmp_path / "P-1")
     person.until(lambda: not case_dock.busy)

@@ -79,9 +79,9 @@ def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     assert person.sees((40, 30))
     before = list(notification_manager.records)
     person.types("go_to", "7, 1")
-    assert "beside the slide" in dock.status.text
+    assert "outside the slide" in dock.status.text
     person.types("go_to", "over there")
-    assert "no place" in dock.status.text
+    assert "is not a position on the slide" in dock.status.text
     assert "in mm" in dock.status.text
     assert notification_manager.records == before
     assert person.sees((40, 30))
@@ -285,7 +285,7 @@ def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slid
     launched.last.dies()
     person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
     assert person.label_text("run_state").endswith("and kept. Press Resume to continue from there.")
-    assert "Cancelled" not in dock.status.text  # it is shown once, in the run panel
+    assert "Canceled" not in dock.status.text  # it is shown once, in the run panel
     assert dock.analyze_button.isEnabled()
     person.clicks("run_resume")
     person.until(lambda: len(launched.options) == 2)
@@ -312,7 +312,7 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
 @pytest.mark.one_qt
 def test_analysis_without_a_tile_cannot_be_resumed(tmp_path):
     text = describe_progress(read_slide_run_status(tmp_path / "nothing"))
-    assert text == "The process ended unexpectedly: no tile finished. Press Analyse to start again."
+    assert text == "The process ended unexpectedly: no tile finished. Press Analyze to start again."
 
 
 def test_results_with_other_options_are_replaced_only_after_confirmation(person, launched, slide_path, monkeypatch):
@@ -335,7 +335,7 @@ def test_results_with_other_options_are_replaced_only_after_confirmation(person,
     person.clicks("primary")
     person.until(lambda: len(questions) == 1)
     person.waits()
-    assert "made with older" in questions[0]
+    assert "computed with older" in questions[0]
     assert launched.options == []
     person.clicks("primary")
     person.until(lambda: launched.forced == [True])
@@ -401,7 +401,7 @@ def test_invalid_input_is_reported_and_changes_nothing(person, launched, slide_p
     person.names("timm:nothing")
     assert dock.model_picker.model == "timm:nothing"
     assert dock.analyze_button.isEnabled()
-    launched.error = RunError("section is being analysed already.")
+    launched.error = RunError("section is being analyzed already.")
     person.clicks("primary")
     person.until(lambda: "already" in dock.status.text)
     person.waits()

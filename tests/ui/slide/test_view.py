@@ -169,7 +169,7 @@ def test_results_of_another_view_are_replaced_only_after_confirmation(ready, lau
     person.clicks("analyse_view")
     person.until(lambda: len(asked) == 1)
     person.waits()
-    assert "another region" in asked[0]
+    assert "different region" in asked[0]
     assert frame_of(person) == kept
     assert len(person.rows()) == 2
     combo = person.finds(QComboBox, "slide_scope")

@@ -39,7 +39,6 @@ from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.train import data_sets, forecast
-from napari_melanoma.ui.train import forecast as estimating
 from napari_melanoma.ui.train.data_sets import count_images
 from napari_melanoma.ui.train.dock import TrainDock
 from napari_melanoma.ui.train.forecast import RecipeImageCounts
@@ -94,7 +93,7 @@ def user(home, monkeypatch):
     """Data folders of this test alone, and no waiting for controls to rest."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr(forecast, "REST_MS", 10)
-    monkeypatch.setattr(estimating, "REST_MS", 10)
+    monkeypatch.setattr(forecast, "ESTIMATE_REST_MS", 10)
     return home
 
 

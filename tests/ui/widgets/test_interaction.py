@@ -261,7 +261,7 @@ viewer = napari.Viewer(show=False)
 before = set(sys.modules)
 from napari_melanoma.ui.lesion import dock as lesion
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
-lesion.PRELOAD_MS = 10**8
+lesion.PRELOAD_DELAY_MS = 10**8
 client = WorkerClient([sys.executable, sys.argv[1]])
 viewer.window.add_dock_widget(lesion.LesionDock(viewer, client), name="Lesion")
 QApplication.processEvents()
