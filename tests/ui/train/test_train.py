@@ -518,7 +518,7 @@ def test_a_shipped_recipe_is_shown_and_returned(ready, recipe, blobs):
     start = recipe.start or "lesion-small"
     assert ready.dock.start_picker.start == start
     assert ready.says("recipe_summary") == recipe.summary
-    expected = recipe.recipe([blobs], start)
+    expected = recipe.complete([blobs], start)
     if expected.classification is not None:  # the data set has no table of patients, and so no columns to tick
         without = expected.classification.model_copy(update={"tabular": None})
         expected = expected.model_copy(update={"classification": without})
