@@ -84,7 +84,7 @@ def test_a_case_that_is_asked_about_again_loads_nothing_again(monkeypatch: pytes
         return SimpleNamespace(calibration=SimpleNamespace(fit_all=lambda: None))
 
     monkeypatch.setattr(Classifier, "load", classifier)
-    monkeypatch.setattr(predictions, "predict_case", lambda store, model, run, draw: model)
+    monkeypatch.setattr(predictions, "predict_case", lambda store, model, run, segment: model)
     loaded_models._classifier.cache_clear()
     try:
         first, second = (predictions.predict_case_with(None, "", RunContext()) for _ in range(2))

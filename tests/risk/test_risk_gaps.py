@@ -127,7 +127,8 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
     usual = asked(patches, WHOLE, loaded)
     assert not [one for one in usual.warnings if "far" in one]
     assert any(
-        "depth_mm 60: far outside the training cases" in one for one in asked(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
+        "depth_mm 60: far outside the training cases" in one
+        for one in asked(patches, {**WHOLE, "depth_mm": "60"}, loaded).warnings
     )
     assert any("age: unknown value" in one for one in asked(patches, {**WHOLE, "age": "400"}, loaded).warnings)
     classifier = loaded.info.config.classifier

@@ -54,7 +54,8 @@ class Trainer:
         try:
             jaccard = self.learn(recipe)
         except Exception as error:
-            folder.append_event("failed", type=type(error).__name__, message=str(error))
+            kind = getattr(error, "event_type", type(error).__name__)
+            folder.append_event("failed", type=kind, message=str(error))
             raise
         for epoch, best in ((0, True), (1, True), (2, False)):
             folder.append_event("epoch", epoch=epoch, best=best, seconds=2.5)

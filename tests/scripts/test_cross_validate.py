@@ -32,7 +32,7 @@ def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_judge
     monkeypatch.setattr(script, "train", lambda recipe, *_, **__: learnt.append(recipe))
     shipped = read_toml(repository / "recipes/melanoma-small.toml", TrainRecipe)
     assert shipped.data.split == "all"
-    script._learn(shipped, tmp_path / "fold", tmp_path / "run")
+    script._train_fold(shipped, tmp_path / "fold", tmp_path / "run")
     (recipe,) = learnt
     assert (recipe.data.split, recipe.data.held_out_split) == ("train", "test")
     assert recipe.data.datasets == (str((tmp_path / "fold").resolve()),)

@@ -43,7 +43,7 @@ def test_networks_are_judged_on_what_a_patch_shows_too(cnn: ModuleType) -> None:
     assert figures["in view"]["cnn"]["depth_mae_mm"].count == 6
     assert "depth_coverage" not in figures["all"]["cnn"]
     assert "slides, in view, geometry: depth_mae_mm 0.100 (0.100 to 0.100); depth_r 1.000" in "\n".join(
-        cnn.told_in_lines({"slides": figures})
+        cnn.format_metrics({"slides": figures})
     )
     rows = cnn.rows_of(found)
     assert [row["in_view"] for row in rows] == [1] * 6 + [0] * 3

@@ -66,7 +66,7 @@ def test_errors_coverage_and_categories_are_told(scripts: tuple[ModuleType, Modu
     assert "mean_absolute_error_mm: 0.100 (0.100 to 0.100)" in said
     assert "coverage: 1.000 (0.940 to 1.000)" in said
     assert "t_category_right: 1.000" in said
-    assert "without an answer: test-060 (true 0.3): no tumour" in said
+    assert "not measured: test-060 (true 0.3): no tumour" in said
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"scatter.png", "bland_altman.png", "errors.png"}
 
 

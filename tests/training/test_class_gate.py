@@ -62,7 +62,7 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     assert found.advice == "take over"
     assert found.reason.startswith("The new model is better on 36 images: AUC +0.")
     page = (tmp_path / "second" / "comparison" / "comparison.html").read_text(encoding="utf-8")
-    assert "It gains AUC +0." in page
+    assert "The new model is better on 36 images: AUC +0." in page
     assert table_rows(found)[0][2] == "AUC"
     card = activate_model(tmp_path / "second").card
     assert "**better**" in card

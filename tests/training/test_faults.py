@@ -141,7 +141,7 @@ def test_removed_checkpoints_are_reported_and_the_run_goes_on(
     run = at("Epoch 2 of 3", lambda: shutil.rmtree(tmp_path / "checkpoints"))
     assert train(recipe, tmp_path, resume=False, run=run) is not None
     recorded = [event for event in events(tmp_path) if event["kind"] in ("notice", "epoch", "finished")]
-    assert any("checkpoints were removed" in str(event.get("message")) for event in recorded)
+    assert any("checkpoints were deleted" in str(event.get("message")) for event in recorded)
     assert next(event["best"] for event in recorded if event["kind"] == "epoch") is True
     assert recorded[-1]["kind"] == "finished"
 
@@ -164,7 +164,7 @@ def test_checkpoints_removed_after_the_last_epoch_fail_in_words(
 
 def test_a_removed_run_folder_fails_in_words(alone: TrainRecipe, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    fails(alone, out, SaveError, "run folder was removed", at("Epoch 1 of 2:", lambda: shutil.rmtree(out)))
+    fails(alone, out, SaveError, "run folder was deleted", at("Epoch 1 of 2:", lambda: shutil.rmtree(out)))
 
 
 class Hungry:
@@ -215,5 +215,5 @@ def test_memory_for_not_even_one_image_fails_in_words(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Hungry(monkeypatch, 0, MemoryError())
-    fails(alone, tmp_path, TrainingError, "full even for one image at a time")
+    fails(alone, tmp_path, TrainingError, "full even with one image at a time")
     assert events(tmp_path)[-1]["kind"] == "failed"

@@ -114,7 +114,7 @@ def test_nothing_is_drawn_where_nothing_is_mixed(masks: torch.Tensor) -> None:
 
 
 def test_missing_partners_are_an_error(masks: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="expected 36 partners behind 12 images, found 0"):
+    with pytest.raises(ValueError, match="expected 36 partners after 12 images, found 0"):
         mix(masks.repeat(1, 3, 1, 1), masks, draw_random_numbers(0, keys(*range(IMAGES))), config(mosaic_probability=1))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 
 class ConfigFault(NamedTuple):
@@ -90,6 +90,8 @@ class TrainingError(MelanomaError):
 
 class TrainingDiverged(TrainingError):  # noqa: N818 - the name describes the state
     """The numbers of a training became invalid; every process of the run detects it at the same batch."""
+
+    event_type: ClassVar[str] = "Diverged"  # in the events of a run, also of older versions
 
 
 class WorkerTerminated(MelanomaError):  # noqa: N818 - the name describes the state

@@ -327,7 +327,7 @@ class ResultTable:
         """Add lines of CSV, the header first."""
         header = [self._renamed.get(column, column) for column in next(lines, [])]
         if KEY_COLUMN not in header:
-            raise KeyError(f"found the columns {', '.join(header[:5]) or 'none'}")
+            raise CsvError(f"found the columns {', '.join(header[:5]) or 'none'}")
         added = [column for column in header if column not in self._columns]
         if added:
             self._columns += added

@@ -158,7 +158,7 @@ def _read_trial(trial: SearchTrial) -> SearchTrial:
     events = folder.read_events()
     last = events[-1] if events else {}
     finished = last.get("kind") == "finished" and folder.bundle.exists()
-    if not finished and last.get("type") != TrainingDiverged.__name__:
+    if not finished and last.get("type") != TrainingDiverged.event_type:
         return trial
     epochs = {int(str(event["epoch"])): event for event in events if event.get("kind") == "epoch"}
     best = [number for number, event in epochs.items() if event.get("best")]

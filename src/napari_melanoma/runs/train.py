@@ -408,10 +408,15 @@ def log_outcome(folder: RunFolder) -> Iterator[None]:
         log.exception("the run failed")
         cause: Exception = (_wait_for_peer_error(folder) if is_peer_lost(error) else None) or explain_error(error)
         with suppress(SaveError):  # the disk may be full, or the folder may be missing
-            folder.append_final_event("failed", type=type(cause).__name__, message=str(cause))
+            folder.append_final_event("failed", type=_event_type(cause), message=str(cause))
         if cause is error:
             raise
         raise cause from error
+
+
+def _event_type(error: Exception) -> str:
+    """Return the type of an error in the events of a run."""
+    return str(getattr(error, "event_type", type(error).__name__))
 
 
 @contextmanager
@@ -424,7 +429,7 @@ def log_helper_outcome(folder: RunFolder) -> Iterator[None]:
     except Exception as error:
         if not is_peer_lost(error):
             cause = explain_error(error)
-            folder.append_event("failed", type=type(cause).__name__, message=str(cause))
+            folder.append_event("failed", type=_event_type(cause), message=str(cause))
         raise
 
 
