@@ -243,7 +243,8 @@ def test_only_active_time_is_shown(view, qtbot, tmp_path):
 def test_the_heading_of_a_compared_run_is_the_test_result(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "finished").compare())
     assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images of the test set (old model 0.842)"
-    assert "at the network's input size without refinement: Jaccard 0.750 on 14 validation images" in text(view, "run_more")
+    expected = "at the network's input size without refinement: Jaccard 0.750 on 14 validation images"
+    assert expected in text(view, "run_more")
 
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
