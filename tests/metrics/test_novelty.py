@@ -50,7 +50,7 @@ def test_one_case_is_no_spread() -> None:
     """The error states the number required."""
     with pytest.raises(ValueError, match="at least 2 training cases for a distance, found 1"):
         MahalanobisDetector.fit(np.ones((1, 4)))
-    with pytest.raises(ValueError, match="at least one case"):
+    with pytest.raises(ValueError, match="at least one calibration case"):
         choose_distance_threshold([])
 
 

@@ -159,5 +159,5 @@ def test_a_bundle_with_damaged_weights_is_listed_as_not_usable(
     assert adopted.name not in [info.name for info in list_bundles()]
     assert "incomplete or damaged" in list_unusable_bundles()[adopted.path]
     for name in (adopted.name, str(adopted.path)):
-        with pytest.raises(BundleError, match=r"incomplete or damaged .* Get the bundle again"):
+        with pytest.raises(BundleError, match=r"incomplete or damaged .* Download or copy the bundle again"):
             find_bundle(name)

@@ -320,7 +320,7 @@ def test_noise_is_no_file_of_weights(name: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"there is no file .*gone\.pth"):
+    with pytest.raises(BundleError, match=r"no weights file .*gone\.pth was found"):
         read_weights(tmp_path / "gone.pth")
 
 

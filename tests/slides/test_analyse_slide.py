@@ -146,7 +146,7 @@ def test_a_finished_slide_is_not_computed_again_but_its_lesions_are(
 ) -> None:
     analysed(slide_path, tmp_path / "out", options, tile_model())
     model = tile_model()
-    monkeypatch.setattr(model, "answer", lambda tiles: pytest.fail("a tile was asked for again"))
+    monkeypatch.setattr(model, "predict", lambda tiles: pytest.fail("a tile was asked for again"))
     large = options.model_copy(update={"lesions": options.lesions.model_copy(update={"min_area_mm2": 1.0})})
     assert analysed(slide_path, tmp_path / "out", large, model).content["lesions"] == []
 

@@ -143,7 +143,7 @@ def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_pa
 
     monkeypatch.setattr(TiffSource, "_decode_segment", counted)
     with open_slide(path) as slide:
-        monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
+        monkeypatch.setattr(slide._exact_tile_builder, "request", lambda level, cells: None)
         level = LevelArray(slide, 1)
         rough = level[...].astype(float)
         lines = 64 * 3 + 16 * 3 + 4 * 3  # in each of three tiles, finer and finer
@@ -169,7 +169,7 @@ def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkey
     monkeypatch.setattr(tiled, "monotonic", lambda: clock[-1])
     monkeypatch.setattr(tiled, "samples_per_side", lambda tiles, depth: 64)
     with open_slide(flat[0]) as slide:
-        monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
+        monkeypatch.setattr(slide._exact_tile_builder, "request", lambda level, cells: None)
         slide.read_for_display(
             1, Box(0, 0, 128, 64)
         )  # two tiles: 0.02 s a round; a clock that simulates a slow machine
@@ -191,7 +191,7 @@ def test_a_damaged_strip_is_marked_in_the_first_picture(flat, tmp_path, monkeypa
             file.seek(offset)
             file.write(b"\0" * 16)
     with open_slide(path) as slide:
-        monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
+        monkeypatch.setattr(slide._exact_tile_builder, "request", lambda level, cells: None)
         shown = slide.read_for_display(1, Box(0, 0, 768, 320))
         assert shown.shape == (768, 320, 3)
 

@@ -72,11 +72,11 @@ def test_a_slide_that_openslide_cannot_open_again_is_opened_once_it_is_back(dama
     def away():
         raise OpenSlideError("no such file")
 
-    monkeypatch.setattr(handle, "_opened", away)
+    monkeypatch.setattr(handle, "_open", away)
     for _ in range(2):
         with pytest.raises(OSError, match="JPEG"):
             handle.read(0, (0, 0), (width, height))
-    monkeypatch.setattr(handle, "_opened", opened)
+    monkeypatch.setattr(handle, "_open", opened)
     with pytest.raises(OSError, match="JPEG"):
         handle.read(0, (0, 0), (width, height))
     assert handle.read(0, (width - 10, height - 10), (10, 10)).size == (10, 10)
@@ -190,7 +190,7 @@ def test_pictures_that_cannot_be_read_say_why(tissue, tmp_path, monkeypatch) -> 
     free = shutil.disk_usage(tmp_path)._replace(free=10)
     with monkeypatch.context() as patch:
         patch.setattr(flat_images.shutil, "disk_usage", lambda folder: free)
-        with pytest.raises(UnreadableImage, match=r"takes 0\.0 GB unpacked.*Free some space"):
+        with pytest.raises(UnreadableImage, match=r"needs 0\.0 GB when decoded.*Free some space"):
             open_slide(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UnreadableImage, match=r"a\.png cannot be decoded.*truncated or damaged"):

@@ -51,7 +51,7 @@ def test_each_opens_at_its_scale(name: str, slides: Path) -> None:
         assert max(info.levels[-1].height, info.levels[-1].width) <= 1024
         if um is None:
             assert info.pixel_size is None
-            assert "stay in pixels" in info.warnings[0]
+            assert "lengths are in pixels" in info.warnings[0]
         else:
             assert (info.pixel_size.y_um, info.pixel_size.x_um) == pytest.approx((um, um), rel=1e-4)
             assert ["objective of 10x" in message for message in info.warnings] == [True] * (name in JOINED)

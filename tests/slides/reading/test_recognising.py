@@ -89,13 +89,13 @@ def test_what_is_no_slide_says_what_was_expected(name, content, message, tmp_pat
 def test_missing_files_and_folders_that_are_no_slide_are_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"gone\.svs does not exist"):
         open_slide(tmp_path / "gone.svs")
-    with pytest.raises(InputError, match="is a folder that is no slide"):
+    with pytest.raises(InputError, match="is not a slide folder"):
         open_slide(tmp_path)
-    with pytest.raises(InputError, match="holds no slide: expected files such as"):
+    with pytest.raises(InputError, match="no slide in .*: expected files such as"):
         find_slides([tmp_path])
     with pytest.raises(InputError, match=r"no file matches the pattern .*nothing\*\.svs"):
         find_slides([tmp_path / "nothing*.svs"])
-    with pytest.raises(InputError, match="no slide was named"):
+    with pytest.raises(InputError, match="no slide was specified"):
         find_slides([])
 
 
