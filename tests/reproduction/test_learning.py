@@ -31,7 +31,7 @@ def test_provided_weights_are_used_as_start(sets: Path, tmp_path: Path) -> None:
     assert complete_recipe(without, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == "none"
     for wrong, message in (
         (f"{name}=nowhere.tar.gz", "the file of weights nowhere.* does not exist.*http"),
-        ("imagenet=x", "no weights 'imagenet'"),
+        ("imagenet=x", "no initial weights 'imagenet'"),
     ):
         with pytest.raises(ConfigError, match=message):
             check(options.model_copy(update={"weights": (wrong,)}), run=RunContext())

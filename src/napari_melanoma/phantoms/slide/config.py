@@ -47,7 +47,7 @@ class SectionOptions(Config):
     rotation_deg: Annotated[float, Field(ge=-180, le=180)] | None = Field(
         None, description="rotation of the section on the glass"
     )
-    oblique_deg: float = Field(0.0, ge=0, le=60, description="tilt of the section plane, which makes all layers appear thicker")
+    oblique_deg: float = Field(0.0, ge=0, le=60, description="tilt of the section plane; all layers appear thicker")
     follicles_per_mm: Annotated[float, Field(ge=0, le=3)] | None = Field(None, description="hair follicles")
     elastosis: Share | None = Field(None, description="share of the upper dermis that is blue-gray by sun damage")
     cellular: Annotated[float, Field(ge=0, le=2)] | None = Field(
