@@ -91,7 +91,7 @@ def test_missing_files_and_folders_that_are_no_slide_are_named(tmp_path) -> None
         open_slide(tmp_path / "gone.svs")
     with pytest.raises(InputError, match="is not a slide folder"):
         open_slide(tmp_path)
-    with pytest.raises(InputError, match="no slide in .*: expected files such as"):
+    with pytest.raises(InputError, match=r"no slide in .*: expected files such as"):
         find_slides([tmp_path])
     with pytest.raises(InputError, match=r"no file matches the pattern .*nothing\*\.svs"):
         find_slides([tmp_path / "nothing*.svs"])
