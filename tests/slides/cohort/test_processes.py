@@ -169,7 +169,7 @@ def test_a_scheduler_elsewhere_whose_worker_is_killed(
         "s3": "done",
     }
     assert (found[killed]["attempts"], len(found[killed]["earlier"])) == (2, 1)
-    assert "its process ended without a word (w" in found[killed]["earlier"][0]
+    assert "its process ended without an error message (w" in found[killed]["earlier"][0]
     assert (found["s2"]["attempts"], "s2.tif" in found["s2"]["error"]) == (1, True)
     summary = json.loads((tmp_path / "lines.jsonl").read_text().splitlines()[-1])
     assert (summary["event"], summary["done"], summary["failed"], summary["exit_code"]) == ("summary", 3, 1, 1)
