@@ -63,7 +63,8 @@ def test_drawn_patients_are_known_by_their_rows_without_the_file_of_their_law(
     ended: RunFolder, drawn: int, marked: bool
 ) -> None:
     rows = [
-        replace(row, sample=replace(row.sample, synthetic=place < drawn)) for place, row in enumerate(read_data(ended.data))
+        replace(row, sample=replace(row.sample, synthetic=place < drawn))
+        for place, row in enumerate(read_data(ended.data))
     ]
     write_data(ended.data, rows)
     assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom == marked
