@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.api.inputs import AnyPath, to_run
+from napari_melanoma.api.inputs import AnyPath, to_bundle, to_run
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.models.bundle import BundleInfo
 
@@ -62,9 +62,7 @@ def load_model(name: AnyPath) -> BundleInfo:
     >>> nm.load_model("lesion-small").config.task
     'segmentation'
     """
-    from napari_melanoma.models.registry import find_bundle
-
-    return find_bundle(str(name))
+    return to_bundle(name)
 
 
 @dataclass(frozen=True)
@@ -345,9 +343,7 @@ def evaluate(
     BundleError, ConfigError
         Where there is no such model or option.
     """
-    from napari_melanoma.models.registry import find_bundle
-
-    info = model if isinstance(model, BundleInfo) else find_bundle(str(model))
+    info = to_bundle(model)
     datasets, out = _paths(data), Path(folder).expanduser()
     given = {"split": split, "include_seen": include_seen, **options}
     found = _EVALUATIONS[_task(info)](info, datasets, out, given, to_run(progress))
@@ -489,7 +485,6 @@ def compare(
         Where a data set is faulty, or no image could be measured.
     """
     from napari_melanoma.evaluation.evaluate_classes import is_class_evaluation
-    from napari_melanoma.models.registry import find_bundle
 
     out, run = Path(folder).expanduser(), to_run(progress)
     if data is None:
@@ -497,7 +492,7 @@ def compare(
         kinds = {is_class_evaluation(one) for one in folders}
         _check_one_kind(len(folders), len(kinds), "evaluations")
         return _compare_evaluations(folders, out, classes=kinds == {True})
-    bundles = [one if isinstance(one, BundleInfo) else find_bundle(str(one)) for one in models]
+    bundles = [to_bundle(one) for one in models]
     tasks = {_task(one) for one in bundles}
     _check_one_kind(len(bundles), len(tasks), "models")
     given = {"split": split, "include_seen": include_seen}

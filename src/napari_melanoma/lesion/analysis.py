@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.prediction import ClassPrediction as ClassAnswer
+    from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -149,11 +149,11 @@ class LesionResult:
     spread: NDArray[np.float32] | None = None
     band: NDArray[np.bool_] | None = None
     recognized: ModalityEstimate | None = None
-    class_prediction: ClassAnswer | None = None
+    class_prediction: ClassPrediction | None = None
     patient_data: dict[str, str] = field(default_factory=dict)
     heatmap: NDArray[np.float32] | None = None
     others: NDArray[np.bool_] | None = None
-    class_predictions: tuple[ClassAnswer, ...] = ()
+    class_predictions: tuple[ClassPrediction, ...] = ()
 
     @cached_property
     def mask_parts(self) -> list[NDArray[np.bool_]]:

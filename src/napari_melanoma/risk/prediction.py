@@ -93,14 +93,14 @@ def _mix_features(
     model: Classifier, encoded: EncoderOutput, known: KnownParts, others: NDArray[np.float32]
 ) -> list[EncoderOutput]:
     """The features of the case for known parts, those of training cases for others; each as a 1 x 1 map."""
-    from napari_melanoma.classification.predictor import EncoderOutput as Encoded
+    from napari_melanoma.classification.predictor import EncoderOutput
 
     own, mixed = encoded.deepest.mean(axis=(0, 2, 3)), others.copy()
     at = getattr(model.network, "image_features", len(own))  # predicted depth follows the image features
     for part, where in (("image", np.s_[:at]), ("depth", np.s_[at:])):
         if part in known:
             mixed[:, where] = own[where]
-    return [Encoded(one[None, :, None, None], one) for one in mixed]
+    return [EncoderOutput(one[None, :, None, None], one) for one in mixed]
 
 
 KnownParts = frozenset[str]
