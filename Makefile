@@ -1,4 +1,4 @@
-# make demo    an analysed lesion in napari (make demo IMAGE=photo.jpg for one's own)
+# make demo    an analyzed lesion in napari (make demo IMAGE=photo.jpg for one's own)
 # make test    everything that continuous integration checks
 # Both set up what they need on a machine that has Python 3.11 or later, git and make; the second time that takes seconds.
 
@@ -31,6 +31,8 @@ WITHOUT_WINDOWS := $(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL)
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 # Each of the many processes of the tests would compile all of torch and napari again.
 unexport PYTHONDONTWRITEBYTECODE
+# Only the plugins of pytest that the tests use: found by itself, napari's has pytest rewrite all of napari in each process.
+export PYTEST_ADDOPTS += --disable-plugin-autoload -p xdist -p hypothesispytest -p pytest-qt -p napari
 SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
 
 .DEFAULT_GOAL := help
@@ -38,12 +40,12 @@ SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries
 .DELETE_ON_ERROR:
 
 .PHONY: help demo test env lint types contracts abreast tests unit ui ui-pyqt6 ui-pyside6 covered coverage hostile \
-    bench docs screenshots clean
+    mutants bench docs screenshots clean
 
 help: ## list what make can do here
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready-to-run ## open napari with an analysed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
+demo: $(VENV)/.ready-to-run ## open napari with an analyzed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
 	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
 
 test: lint docs abreast covered ## lint, documentation, types, contracts, all tests under both Qts, coverage
@@ -104,6 +106,9 @@ coverage: $(VENV)/.ready-to-test ## what all tests without a window visit, as a 
 hostile: $(VENV)/.ready-to-test ## try 5,200 generated hostile and unusual inputs, kill jobs, start two at once; 25 minutes
 	$(VIRTUAL) $(BIN)/python scripts/hostile.py --workers $(WORKERS) --table build/hostile.md
 
+mutants: $(VENV)/.ready-to-test ## change the code in small ways and list the changes that no test notices
+	$(WITHOUT_WINDOWS) $(BIN)/python scripts/mutants.py
+
 bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other
 	@for file in benchmarks/*.py; do \
 	    echo "== $$file"; $(VIRTUAL) $(BIN)/python "$$file" || exit 1; \
@@ -113,10 +118,8 @@ bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the ot
 docs: $(VENV)/.ready-to-test ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-screenshots: $(VENV)/.ready-to-run ## update the screenshot of the documentation
-	$(VIRTUAL) $(BIN)/napari-melanoma demo --out build/screenshots --headless
-	mkdir -p docs/images
-	cp build/screenshots/screenshot.png docs/images/lesion-dock.png
+screenshots: $(VENV)/.ready-to-run ## update the pictures of the docks in the documentation
+	$(VIRTUAL) $(BIN)/python scripts/screenshots.py
 
 clean: ## remove what was made here, the environment too
 	rm -rf $(VENV) build dist site htmlcov demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \

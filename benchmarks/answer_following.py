@@ -18,6 +18,8 @@ import numpy as np
 from gui_stall import open_dock, photograph, wait
 from qtpy.QtWidgets import QApplication
 
+from napari_melanoma.ui.widgets.job import tasks
+
 ALLOWED_S = 0.3
 
 
@@ -47,7 +49,7 @@ def strokes(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     for row in np.quantile(rows, np.linspace(0.2, 0.8, count), method="nearest").tolist():
         edge = int(np.flatnonzero(labels.data[row])[-1])
         times.append(seconds_until_answered(dock, lambda at=(row, edge): labels.paint(at, 1)))
-        wait(lambda: not dock.busy)
+        wait(tasks.is_idle)
     return times
 
 
@@ -61,7 +63,7 @@ def forms(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
             dock.patient.edited.emit()
 
         times.append(seconds_until_answered(dock, fill))
-        wait(lambda: not dock.busy)
+        wait(tasks.is_idle)
     return times
 
 
@@ -76,9 +78,9 @@ def main() -> int:
     QApplication.processEvents()
     dock, _ = open_dock(viewer, "lesion-small")
     viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
-    wait(lambda: not dock.busy)
+    wait(tasks.is_idle)
     dock.analyze_button.click()
-    wait(lambda: not dock.busy)
+    wait(tasks.is_idle)
     medians = []
     for what, measure in (("stroke", strokes), ("metadata", forms)):
         times = measure(dock, arguments.repeats)[1:]

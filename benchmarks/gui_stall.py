@@ -259,13 +259,15 @@ def main() -> int:
         viewer = napari.Viewer()
         QApplication.processEvents()
         dock, open_ms = open_dock(viewer, arguments.model)
+        from napari_melanoma.ui.widgets.job import tasks
+
         collections = Collections(stopwatch)
         gc.callbacks.append(collections)
         stalls = Stalls(stopwatch, collections)
         until = time.monotonic() + AFTER_S
         longest = [stall_of(stalls, "after opening", lambda: wait(lambda: time.monotonic() > until))]
         viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
-        wait(lambda: not dock.busy)
+        wait(tasks.is_idle)
         was_shown = dock.heatmap.check.isChecked()
         dock.heatmap.check.setChecked(True)
         until = time.monotonic() + IDLE_S
@@ -273,7 +275,7 @@ def main() -> int:
 
         def analyse() -> None:
             dock.analyze_button.click()
-            wait(lambda: not dock.busy)
+            wait(tasks.is_idle)
 
         longest += [stall_of(stalls, f"Analyse {repeat + 1}", analyse) for repeat in range(arguments.repeats)]
         dock.heatmap.check.setChecked(was_shown)  # the dock saves this setting

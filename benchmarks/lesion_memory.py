@@ -28,6 +28,8 @@ from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import QEventLoop, QSettings, QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_melanoma.ui.widgets.job import tasks
+
 LIMIT_MB = 0.2
 MB = 1024**2
 
@@ -116,12 +118,12 @@ class Dock:
         self._viewer.add_image(rgb, name="photograph", rgb=True)
         settle(lambda: self._dock.analyze_button.isEnabled())
         self._dock.analyze_button.click()
-        settle(lambda: not self._dock.busy)
+        settle(tasks.is_idle)
         if not self._dock.controller.store.lesions:
             raise SystemExit("the photograph was not analyzed.")
         for layer in list(reversed(self._viewer.layers)):
             self._viewer.layers.remove(layer)
-        settle(lambda: not self._dock.busy)
+        settle(tasks.is_idle)
 
     def close(self) -> None:
         """End the worker."""

@@ -57,6 +57,8 @@ def main() -> int:
         viewer = napari.Viewer()
         QApplication.processEvents()
         dock, open_ms = open_dock(viewer)
+        from napari_melanoma.ui.widgets.job import tasks
+
         collections = Collections(stopwatch)
         gc.callbacks.append(collections)
         stalls = Stalls(stopwatch, collections)
@@ -67,7 +69,7 @@ def main() -> int:
 
             def opens(slide: Path = slide) -> None:
                 dock.opener.open([slide])
-                wait(lambda: not dock.busy)
+                wait(tasks.is_idle)
 
             shown += [stall_of(stalls, f"opening {slide.name}", opens)]
             longest += [stall_of(stalls, f"after opening {slide.name}", lambda: rest(AFTER_S))]

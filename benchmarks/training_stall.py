@@ -40,6 +40,7 @@ from vispy.scene import SceneCanvas
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.runs.runs import create_run_folder, launch, read_run
 from napari_melanoma.ui.train.dock import TrainDock
+from napari_melanoma.ui.widgets.job import tasks
 
 TICK_MS, PAN_MS = 5, 33
 LIMIT_MS = 50.0
@@ -230,7 +231,7 @@ def measure_all(
     dock = TrainDock(viewer)
     viewer.window.add_dock_widget(dock, name="Train", area="right")
     viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
-    wait(lambda: not dock.busy)
+    wait(tasks.is_idle)
     canvas_of(viewer).frameSwapped.connect(frames.on_shown)
     hand = Hand(viewer, arguments.rows, arguments.columns)
     phases: tuple[tuple[str, tuple[Callable[[], None], ...]], ...] = (

@@ -38,7 +38,7 @@ from napari_melanoma.models.zoo import build_network
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantoms
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.runs.train import train
-from napari_melanoma.training.augment.batch import BatchAugmentation
+from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.engine import accelerator, choose_precision
 from napari_melanoma.training.loader import ValidationBatches
 from napari_melanoma.training.losses import make_loss

@@ -151,8 +151,8 @@ def _panel(panel: Panel, images: NDArray[np.uint8], masks: NDArray[np.uint8]) ->
     """Augment the phantoms as in a training run, below a title."""
     import torch
 
-    from napari_melanoma.training.augment.batch import BatchAugmentation
-    from napari_melanoma.training.augment.random_numbers import PartnerSampler
+    from napari_melanoma.training.augmentation import BatchAugmentation
+    from napari_melanoma.training.random_numbers import PartnerSampler
 
     off = {name: 0.0 for name in AugmentationConfig.model_fields if name.endswith("_probability")}
     config = AugmentationConfig(**{**NOTHING, **off, **panel.values})

@@ -26,12 +26,12 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.figures.evaluation import draw_depths
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_slide_result, write_rgb, write_table
 from napari_melanoma.metrics.agreement import DepthIntervals, depth_metrics
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.risk.figures import draw_depths
 from napari_melanoma.risk.inputs import case_of_slide, cut_slide_patches
 from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.training.recipe import TrainRecipe

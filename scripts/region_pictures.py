@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QSettings
-from screenshots import narrow, picture, show_part, wait_until
+from screenshots import isolate_user, open_dock, picture, show_part, wait_until
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
@@ -24,9 +23,9 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import write_slide
+from napari_melanoma.phantoms.slide.render import write_slide
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionMap, region_from_vertices
-from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,23 +51,14 @@ def main() -> int:
 
 def cycle(folder: Path, out: Path, theme: str) -> None:
     """Annotate, train, run; annotate errors, train, run."""
-    import napari
-
-    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
-        os.environ[variable] = str(folder / "user")
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
+    isolate_user(folder)
     drawn = SlidePhantomConfig.parse({"size": (SIDE, SIDE), "mpp": 1.0, "seed": SEED}, "the script")
     slide = write_slide(drawn, folder / "slides", "section", RunContext()).image
     labels = truth(slide)
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Slide")
+    viewer, dock = open_dock("Slide", theme, (1400, 980))
     dock.run_manager.root = folder / "results"
-    dock.window().resize(1400, 980)
-    narrow(dock)
     dock.opener.open([slide])
-    wait_until(lambda: dock.regions.store.state is not None and not dock.busy)
+    wait_until(lambda: dock.regions.store.state is not None and tasks.is_idle())
     dock.regions_section.expand(animate=False)
     draw(dock, labels, [patch(labels, labels == value, seed) for seed, value in enumerate((1, 4))])
     run_model(dock, trained(folder, "first", slide, dock), "first")
@@ -113,7 +103,7 @@ def draw(dock: SlideDock, labels: NDArray[np.uint8], cells: list[tuple[int, int]
         ring = middle + np.stack([radius * np.sin(angles), radius * np.cos(angles)], axis=1)
         made.append(region_from_vertices(ring, DEFAULT_CLASSES[int(value) - 1], "Reader A"))
     dock.regions.store.apply_edit(lambda regions: (*regions, *made))
-    wait_until(lambda: not dock.busy)
+    wait_until(tasks.is_idle)
 
 
 def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
@@ -161,7 +151,7 @@ def run_model(dock: SlideDock, bundle: Path, name: str) -> None:
     wait_until(lambda: dock.analyze_button.isEnabled())
     dock.analyze_button.click()
     wait_until(lambda: dock.run_panel.active)
-    wait_until(lambda: not dock.run_panel.active and bool(dock.results.content) and not dock.busy)
+    wait_until(lambda: not dock.run_panel.active and bool(dock.results.content) and tasks.is_idle())
 
 
 if __name__ == "__main__":

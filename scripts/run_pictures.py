@@ -16,7 +16,7 @@ from qtpy.QtCore import QSettings, Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.runs.runs import list_runs
-from napari_melanoma.ui.demo import process_events
+from napari_melanoma.ui.launch import process_events
 from napari_melanoma.ui.train.gate import GateView
 from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_view import RunView

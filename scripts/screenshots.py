@@ -1,7 +1,7 @@
 """Make the pictures of the documentation from the running program.
 
 Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark] [--only train]`` with a
-display, or under ``xvfb-run -s "-screen 0 1600x1000x24"``.
+display, or under ``scripts/with-display.sh``.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QPoint, QSettings, Qt
+from qtpy.QtGui import QCursor
 from qtpy.QtWidgets import QComboBox, QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.demo import open_and_analyze, process_events
-from napari_melanoma.ui.launch import create_viewer_with_dock
+from napari_melanoma.ui.launch import open_and_analyze, process_events
 from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     import numpy as np
+    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_melanoma.training.recipe import TrainRecipe
@@ -32,19 +34,47 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.train.dock import TrainDock
 
 PHANTOMS, EPOCHS = 24, 4
+MAX_BYTES = 700_000  # of a picture in full color
 
 
 def picture(widget: QWidget, path: Path) -> None:
-    """Save a widget as PNG."""
+    """Save a widget as PNG, a large one with a palette."""
+    from PIL import Image
+
     process_events(0.6)
     if not widget.grab().save(str(path)):
         raise SystemExit(f"cannot write {path}")
+    with Image.open(path) as image:
+        full = image.convert("RGB")
+    full.save(path, optimize=True)
+    if path.stat().st_size > MAX_BYTES:
+        full.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2).save(path, optimize=True)
 
 
 def narrow(dock: QWidget) -> None:
     """Set the dock to its smallest supported width."""
     frame = dock.parentWidget()
     dock.window().resizeDocks([frame], [340], Qt.Orientation.Horizontal)
+
+
+def open_dock(name: str, theme: str, size: tuple[int, int]) -> tuple[Viewer, Any]:
+    """Open napari with a dock of the smallest supported width, in a window of some size."""
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    dock = show_dock(viewer, name)
+    dock.window().resize(*size)
+    narrow(dock)
+    return viewer, dock
+
+
+def isolate_user(folder: Path) -> None:
+    """Keep the user's settings and files separate from those of the pictures."""
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        os.environ[variable] = str(folder / "user")
+    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
 
 
 def main() -> int:
@@ -54,7 +84,7 @@ def main() -> int:
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
         "--only",
-        choices=("lesion", "answer", "review", "train", "body", "case", "slide", "depth", "risk"),
+        choices=("lesion", "prediction", "review", "train", "body", "case", "slide", "depth", "risk"),
         help="pictures of one dock only",
     )
     parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
@@ -63,11 +93,9 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    if arguments.only in (None, "lesion"):
-        lesion_pictures(arguments.photograph, arguments.out, arguments.theme)
-    if arguments.only in (None, "answer"):
-        answer_pictures(arguments.out, arguments.theme)
     parts = {
+        "lesion": partial(lesion_pictures, arguments.photograph),
+        "prediction": prediction_pictures,
         "review": review_pictures,
         "train": train_pictures,
         "body": body_pictures,
@@ -79,123 +107,90 @@ def main() -> int:
     for only, pictures in parts.items():
         if arguments.only in (None, only):
             with tempfile.TemporaryDirectory() as folder:
+                isolate_user(Path(folder))
                 pictures(Path(folder), arguments.out, arguments.theme)
     return 0
 
 
-def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
-    """Picture the Lesion dock: empty, and with an analyzed photograph."""
-    viewer, dock = create_viewer_with_dock()
-    viewer.theme = theme
-    window = dock.window()
-    window.resize(1400, 900)
-    narrow(dock)
-    picture(dock, out / "lesion-dock-empty.png")
+def lesion_pictures(photograph: Path | None, folder: Path, out: Path, theme: str) -> None:
+    """Picture the Lesion dock with an analyzed photograph."""
+    viewer, dock = open_dock("Lesion", theme, (1400, 900))
     open_and_analyze(dock, photograph)
     dock.analyze_button.click()  # again, for the state from the second photograph on
-    while dock.busy:
-        process_events(0.05)
-    picture(window, out / "lesion-dock.png")
-    picture(dock, out / "lesion-dock-controls.png")
+    wait_until(tasks.is_idle)
+    picture(dock.window(), out / "lesion-dock.png")
     viewer.close()
 
 
-def answer_pictures(out: Path, theme: str) -> None:
-    """Picture the predictions for phantoms of a melanoma and of a nevus, and for an image without a lesion."""
+def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the predictions for a phantom of a melanoma, and for an image without a lesion."""
     from napari_melanoma.models.registry import find_default_classifier
 
     if find_default_classifier() is None:
         logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
         return
-    viewer, dock = create_viewer_with_dock()
-    viewer.theme = theme
-    window = dock.window()
-    window.resize(1400, 900)
-    narrow(dock)
+    viewer, dock = open_dock("Lesion", theme, (1400, 900))
     dock.heatmap.check.setChecked(True)
     for name, rgb, age in subjects():
         viewer.add_image(rgb, name=name, rgb=True)
-        dock.analyze_button.click()
-        wait_until(lambda: not dock.busy)
+        for _ in range(2):  # again, for the times with loaded models
+            dock.analyze_button.click()
+            wait_until(tasks.is_idle)
         field = dock.patient.fields.get("age")
         if field is not None and age:
             field.control.setText(age)
             field.control.textEdited.emit(age)
-            wait_until(lambda: not dock.busy)
-        picture(window, out / f"lesion-dock-answer-{name}.png")
+            wait_until(tasks.is_idle)
+        picture(dock.window(), out / f"lesion-dock-prediction-{name}.png")
         viewer.layers.clear()
     viewer.close()
 
 
 def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
-    """Name, image, and age of the patient: phantoms of a melanoma and a nevus, and a cat."""
+    """Name, image, and age of the patient: a phantom of a melanoma, and a cat."""
     from skimage.data import cat
 
     from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-    ragged = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
-    even = {"irregularity": 0.1, "asymmetry": 0.1, "variegation": 0.1}
-    phantoms_made = [
-        (name, lesion_phantom(LesionPhantomConfig.parse({"seed": 4, "lesion": traits}, name)).rgb, age)
-        for name, traits, age in (("melanoma", ragged, "71"), ("nevus", even, "28"))
-    ]
-    return [*phantoms_made, ("cat", cat(), "")]
+    traits = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
+    config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "lesion": traits}, "the script")
+    return [("melanoma", lesion_phantom(config).rgb, "71"), ("cat", cat(), "")]
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
-    import napari
-
     from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
-    # Keep the user's own corrections and ratings separate from those of the pictures.
-    for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
-        os.environ[variable] = str(folder / "user")
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
     ReviewSettings().corrections = folder / "corrections"
     ReviewSettings().reviewer = "reader 1"
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Review")
-    window = dock.window()
-    window.resize(1560, 900)
-    narrow(dock)
+    viewer, dock = open_dock("Review", theme, (1560, 900))
+    QCursor.setPos(dock.screen().geometry().bottomRight())  # a row under the mouse would keep its place
     dock.open([phantoms(folder / "phantoms") / "images"])
-    wait_until(lambda: dock.list.rowCount() > 0 and not dock.busy)
-    dock.next.click()
+    wait_until(lambda: dock.list_model.rowCount() > 0 and tasks.is_idle())
+    dock.next_button.click()
     for _ in range(3):
-        wait_until(lambda: not dock.busy and dock.accept.isEnabled())
-        dock.accept.click()
-    wait_until(lambda: not dock.busy and dock.accept.isEnabled())
-    picture(window, out / "review-dock.png")
+        wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+        dock.accept_button.click()
+    wait_until(lambda: tasks.is_idle() and dock.accept_button.isEnabled())
+    picture(dock.window(), out / "review-dock.png")
     viewer.close()
 
 
 def train_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Train dock: ready, running and with the model comparison, for a short training on phantoms."""
-    import napari
-
-    # On Linux, keep the user's own models and runs separate.
-    os.environ["XDG_DATA_HOME"] = str(folder / "user")
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Train")
-    dock.window().resize(1400, 900)
-    narrow(dock)
-    picture(dock, out / "train-dock-empty.png")
-    dock.data.learn.add([phantoms(folder / "phantoms")])
-    wait_until(lambda: dock.start.isEnabled() and not dock.busy)
+    viewer, dock = open_dock("Train", theme, (1400, 900))
+    dock.data_picker.training_list.add([phantoms(folder / "phantoms")])
+    wait_until(lambda: dock.start_button.isEnabled() and tasks.is_idle())
     picture(dock, out / "train-dock.png")
-    dock.form.set_values(quick(dock))
-    dock._review()
-    wait_until(lambda: dock.start.isEnabled())
-    dock.start.click()
-    wait_until(lambda: dock.page.run.report is not None and dock.page.run.report.epoch >= EPOCHS - 1)
+    dock.recipe_form.set_values(quick(dock))
+    dock.recipe_form.changed.emit()
+    wait_until(lambda: dock.start_button.isEnabled())
+    dock.start_button.click()
+    view = dock.run_page.run_view
+    wait_until(lambda: view.report is not None and view.report.epoch >= EPOCHS - 1)
     picture(dock, out / "train-dock-run.png")
-    wait_until(lambda: str(dock.page.run.report.state) in ("finished", "failed", "lost"))
-    wait_until(lambda: dock.page.run.report.comparison is not None)
+    wait_until(lambda: not view.report.state.active and view.report.comparison is not None)
     picture(dock, out / "train-dock-gate.png")
     viewer.close()
 
@@ -232,69 +227,45 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def case_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Case dock with the sample patient and one open image."""
-    import napari
-
-    from napari_melanoma.case.edits import confirm, set_lesion, set_patient
+    from napari_melanoma.case.model import confirm, set_lesion, set_patient
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.case.settings import write_sample
+    from napari_melanoma.ui.case.controller import write_sample
 
-    # Keep the user's own state separate from that of the pictures.
-    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
-        os.environ[variable] = str(folder / "user")
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Case")
-    window = dock.window()
-    window.resize(1400, 980)
-    narrow(dock)
-    dock.adding.take([write_sample(folder / "P-0042", RunContext())])
-    wait_until(lambda: dock.desk.case is not None and not dock.busy)
-    case = confirm(set_patient(dock.desk.case, age=54, sex="female", fitzpatrick=2, family_history=True), "I1")
+    viewer, dock = open_dock("Case", theme, (1400, 980))
+    dock.importer.add_paths([write_sample(folder / "P-0042", RunContext())])
+    wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
+    case = confirm(set_patient(dock.controller.case, age=54, sex="female", fitzpatrick=2, family_history=True), "I1")
     case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
-    dock.desk.edit(case, "clinical metadata")
-    dock.patient_fold.collapse(animate=False)
+    dock.controller.edit(case, "clinical metadata")
+    dock.patient_section.collapse(animate=False)
     dock.tree.opened.emit("I1")
-    wait_until(lambda: not dock.busy and "analyzed" in dock.tree.topLevelItem(0).child(0).text(0))
-    wait_until(lambda: "Saved" in dock.file.text())
-    picture(window, out / "case-dock.png")
+    wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(0))
+    wait_until(lambda: "Saved" in dock.save_label.text())
+    picture(dock.window(), out / "case-dock.png")
     viewer.close()
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Slide dock: empty, and with the results of the sample slide."""
-    import napari
-
-    # Keep the user's own analyses separate from those of the pictures.
-    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
-        os.environ[variable] = str(folder / "user")
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Slide")
-    window = dock.window()
-    window.resize(1400, 980)
-    narrow(dock)
-    picture(dock, out / "slide-dock-empty.png")
+    """Picture the Slide dock with the results of the sample slide."""
+    viewer, dock = open_dock("Slide", theme, (1400, 980))
     dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and not dock.busy)
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
     if dock.analyze_button.isEnabled():
         dock.analyze_button.click()
-        wait_until(lambda: bool(dock.results.content) and not dock.busy)
+        wait_until(lambda: bool(dock.results.content) and tasks.is_idle())
         if dock.lesion_table.table_model.lesions:
             dock.lesion_table.selectRow(0)
     else:
         logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
-    picture(window, out / "slide-dock.png")
+    picture(dock.window(), out / "slide-dock.png")
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.png")
     if dock.lesion_table.table_model.lesions:
         viewer.reset_view()
         draw_lesions(dock)
         show_part(dock, "slide_lesions_section")
-        picture(window, out / "slide-dock-draw.png")
+        picture(dock.window(), out / "slide-dock-draw.png")
+        dock.edit_buttons["draw"].click()
     dock.correlation_section.collapse(animate=False)
     dock.options_section.expand(animate=False)
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
@@ -303,56 +274,50 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     show_part(dock, "slide_options_section")
     picture(dock, out / "slide-dock-options.png")
     dock.options_section.collapse(animate=False)
+    for layer in viewer.layers[1:]:
+        layer.visible = False
     draw_regions(dock)
     show_part(dock, "slide_regions_section")
-    picture(window, out / "slide-dock-regions.png")
+    picture(dock.window(), out / "slide-dock-regions.png")
     viewer.close()
 
 
 def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
     """Picture the risk section of the Slide dock: prediction, attention map and nearest patches."""
-    import napari
-
-    # Keep the user's own estimates separate from those of the pictures.
-    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
-        os.environ[variable] = str(folder / "user")
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Slide")
-    window = dock.window()
-    window.resize(1400, 1180)
-    narrow(dock)
+    viewer, dock = open_dock("Slide", theme, (1400, 1180))
     if slide is None:
         dock.opener.open_sample()
     else:
         dock.opener.open([slide])
-    wait_until(lambda: dock.slide is not None and not dock.busy)
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
     dock.depth_section.expand(animate=False)
     depth, page = dock.sections.depth, dock.sections.risk
-    wait_until(lambda: depth.analysis is not None and bool(depth.analysis.models) and not dock.busy)
+    wait_until(lambda: depth.analysis is not None and bool(depth.analysis.models) and tasks.is_idle())
     depth.view.automatic_button.click()
-    wait_until(lambda: bool(depth.store.state.proposed.proposals) and not dock.busy)
+    wait_until(lambda: bool(depth.store.state.proposed.proposals) and tasks.is_idle())
     dock.depth_section.collapse(animate=False)
     dock.risk_section.expand(animate=False)
     page.view.model_picker.model = model
     page.view.model_picker.changed.emit()
     page.store.set_patient_data({"age": "64", "sex": "male", "site": "lower extremity"})
     page.update_view()
-    wait_until(lambda: not dock.busy and page.view.estimate_button.isEnabled())
+    wait_until(lambda: tasks.is_idle() and page.view.estimate_button.isEnabled())
     page.view.estimate_button.click()
-    wait_until(lambda: not dock.busy and page.view.map_checks["attention"].isEnabled())
+    wait_until(lambda: tasks.is_idle() and page.view.map_checks["attention"].isEnabled())
     page.view.map_checks["attention"].click()
-    wait_until(lambda: not dock.busy)
+    wait_until(tasks.is_idle)
     page.view.gallery.find_button.click()
-    wait_until(lambda: not dock.busy)
+    wait_until(tasks.is_idle)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse(animate=False)
-    page.view.patch_label.linkActivated.emit("0")
+    page.view.validity.show_anyway_button.setChecked(True)
+    if slide is None:
+        viewer.reset_view()
+    else:
+        page.view.patch_label.linkActivated.emit("0")
     for _ in range(2):  # what comes into sight grows
         show_part(dock, "slide_risk_section")
-    picture(window, out / "slide-dock-risk.png")
+    picture(dock.window(), out / "slide-dock-risk.png")
     show_part(dock, "risk_gallery")
     picture(dock, out / "slide-dock-risk-gallery.png")
     viewer.close()
@@ -360,31 +325,19 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
 
 def depth_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the depth section with the sample slide: a model's line accepted by one reader, and moved by another."""
-    import napari
-
-    # Keep the user's own measurements separate from those of the pictures.
-    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
-        os.environ[variable] = str(folder / "user")
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(folder / "settings"))
-    viewer = napari.Viewer()
-    viewer.theme = theme
-    dock = show_dock(viewer, "Slide")
-    window = dock.window()
-    window.resize(1400, 1100)
-    narrow(dock)
+    viewer, dock = open_dock("Slide", theme, (1400, 1100))
     dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and not dock.busy)
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
     dock.depth_section.expand(animate=False)
     page = dock.sections.depth
-    wait_until(lambda: page.analysis is not None and bool(page.analysis.models) and not dock.busy)
+    wait_until(lambda: page.analysis is not None and bool(page.analysis.models) and tasks.is_idle())
     page.view.automatic_button.click()
-    wait_until(lambda: bool(page.store.state.proposed.proposals) and not dock.busy)
+    wait_until(lambda: bool(page.store.state.proposed.proposals) and tasks.is_idle())
     measure_twice(dock)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse(animate=False)
     show_part(dock, "slide_depth_section")
-    picture(window, out / "slide-dock-depth.png")
+    picture(dock.window(), out / "slide-dock-depth.png")
     viewer.close()
 
 
@@ -406,7 +359,7 @@ def measure_twice(dock: SlideDock) -> None:
     fields.ulceration.setCurrentIndex(2)
     fields.ulceration.activated.emit(2)
     view.move_button.click()
-    wait_until(lambda: not dock.busy)
+    wait_until(tasks.is_idle)
 
 
 def show_part(dock: QWidget, name: str) -> None:
@@ -431,11 +384,11 @@ def draw_lesions(dock: SlideDock) -> None:
         center = np.array((box.top + row * box.height, box.left + column * box.width))
         ring = center + np.stack([0.7 * radius * np.sin(angles), radius * np.cos(angles)], axis=1)
         dock.lesions.edit(make_draw_edit(Polygon(as_ring(ring)), label))
-    wait_until(lambda: len(dock.lesion_table.table_model.lesions) == known + 2 and not dock.busy)
+    wait_until(lambda: len(dock.lesion_table.table_model.lesions) == known + 2 and tasks.is_idle())
     dock.edit_buttons["draw"].click()
     dock.correlation_section.expand(animate=False)
     dock.lesion_table.select_lesion(known + 1)
-    wait_until(lambda: not dock.busy)
+    wait_until(tasks.is_idle)
 
 
 def draw_regions(dock: SlideDock) -> None:
@@ -455,7 +408,7 @@ def draw_regions(dock: SlideDock) -> None:
         )
         drawn.append(region_from_vertices(ring, DEFAULT_CLASSES[number], "Reader A"))
     dock.regions.store.apply_edit(lambda regions: (*regions, *drawn))
-    wait_until(lambda: not dock.busy)
+    wait_until(tasks.is_idle)
     dock.regions.controls.tools["add_polygon_lasso"].click()
 
 

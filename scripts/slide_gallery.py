@@ -11,10 +11,9 @@ from PIL import Image
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.looks import LOOKS
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import render_region, render_truth
+from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_region, render_truth
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.jpg"
 WIDTH, GAP = 1236, 6

@@ -26,8 +26,8 @@ from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
-from napari_melanoma.phantoms.cohort.cohort import write_cohort
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+from napari_melanoma.phantoms.cohort import write_cohort
+from napari_melanoma.phantoms.risk_law import CohortConfig
 from napari_melanoma.risk.comparators import COMPARATORS_FILE
 from napari_melanoma.runs.runs import read_run
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
@@ -52,8 +52,8 @@ patch is flagged as out of distribution.
 ## Data
 
 Phantom patients of this program (`napari-melanoma phantom cohort --count 800 --seed 3`): a patch of 3 mm x 3 mm,
-thickness, age, sex and site each. The encoder is that of `skin-demo`, which was trained on phantom slides with
-published ImageNet weights of EfficientNet-Lite0 (Apache 2.0) as initial weights. No data are from patients.
+thickness, age, sex and site each. The encoder is that of `skin-demo`, which was trained on phantom slides,
+from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0). No data are from patients.
 
 ## Limitations
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from skin_demo_data import MELANOMA, NAEVUS, SKIN, draw_skin
+from sklearn.metrics import roc_auc_score
 from slide_demo_data import ANSWERS, TISSUES, draw_data_set
 
 from napari_melanoma.classification.predictor import Classifier
@@ -30,15 +31,13 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.class_metrics import class_estimates
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, class_estimates
+from napari_melanoma.evaluation.evaluate import LabelEvaluation, LabelEvaluationOptions, evaluate_labels
 from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
-from napari_melanoma.evaluation.evaluate_labels import LabelEvaluation, evaluate_labels
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels
 from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics
-from napari_melanoma.metrics.ranking import area_under_roc
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.runs.train import train
@@ -62,9 +61,9 @@ are meaningless, whether or not the tiles are flagged as out of distribution.
 
 Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/{script}`: {drawn} tiles
 of {slides} slides in four looks (stain, texture, nuclei), {learn} of them for training and {tuning} for validation;
-slides with a tile similar to one of the validation set (such as bare glass) are excluded. The test set are slides of
-three other looks, with unseen stains, textures and nuclei. No data are from patients. The encoder {start}has published
-ImageNet weights of EfficientNet-Lite0 (Apache 2.0) as initial weights.
+slides with a tile similar to one of the validation set (such as bare glass) are excluded. The test set consists of
+slides of three other looks, with unseen stains, textures and nuclei. No data are from patients. The initial weights of
+the encoder are {start}published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
 
 ## Limitations
 
@@ -130,7 +129,7 @@ def _counts(info: BundleInfo, data: Path) -> dict[str, int | str]:
     skin = info.name == "skin-demo"
     words = {
         "script": "skin_demo_data.py" if skin else "slide_demo_data.py",
-        "start": "is that of `tissue-demo`, which " if skin else "",
+        "start": "those of `tissue-demo`, which was trained from " if skin else "",
     }
     return {"drawn": len(drawn), "slides": slides, "learn": known["learn"], "tuning": known["tuning"], **words}
 
@@ -147,7 +146,7 @@ def _measure_tiles(info: BundleInfo, data: Path) -> str:
         truth = found.labels == index
         area = class_estimates(replace(found, positive=name))["AUC"]
         right = bootstrap_mean((found.predicted == index)[truth], found.groups[truth], bounds=(0, 1))
-        color = area_under_roc(by_color[name], truth)
+        color = roc_auc_score(truth, by_color[name])
         rows.append(f"| {name} | {truth.sum()} | {area} | {right} | {color:.3f} |")
     accuracy = evaluation.parts["all"]["class_balanced_accuracy"]
     return "\n".join(
@@ -203,7 +202,9 @@ def _share(per_slide: NDArray[np.int64], label: int) -> str:
 def _drawn(info: BundleInfo, data: Path) -> LabelEvaluation:
     """Evaluate a tissue model on the unseen looks."""
     out = Path("evaluation") / info.name
-    return evaluate_labels(TissueSegmenter.load(info), [data], out, split=UNSEEN, run=RunContext())
+    return evaluate_labels(
+        TissueSegmenter.load(info), [data], out, LabelEvaluationOptions(split=UNSEEN), run=RunContext()
+    )
 
 
 def _drawn_well(found: LabelEvaluation, classes: Sequence[str]) -> str:
@@ -306,7 +307,7 @@ def _color_scores(data: Path) -> dict[str, NDArray[np.float64]]:
         truth[split] = np.array([labels[sample.image_id] for sample in samples])
     found = {}
     for name in ANSWERS:
-        areas = [area_under_roc(column, truth["train"] == name) for column in means["train"].T]
+        areas = [roc_auc_score(truth["train"] == name, column) for column in means["train"].T]
         best = int(np.argmax(np.abs(np.array(areas) - 0.5)))
         found[name] = means[UNSEEN][:, best] * np.sign(areas[best] - 0.5)
     return found

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+WITHOUT_LAYOUT = ("evaluation", "lesion", "reproduction", "runs", "training")  # tests that write many figures
 
 # platformdirs looks at the first four on Linux and macOS and at the others on Windows.
 FOLDERS = {
@@ -181,3 +182,10 @@ def quick_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", saved)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures(request: pytest.FixtureRequest) -> None:
+    """Skip the layout of figures in the tests of packages that write many."""
+    if request.path.relative_to(Path(__file__).parent).parts[0] in WITHOUT_LAYOUT:
+        request.getfixturevalue("quick_figures")

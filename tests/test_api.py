@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image
 import napari_melanoma as nm
 from napari_melanoma.api import inputs
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
@@ -100,6 +103,91 @@ def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> Non
     assert (found.save(tmp_path / "result") / "result.json").is_file()
     assert (found.overlay() != rgb).any()
     assert "array" not in repr(found)
+
+
+def test_saving_keeps_all_files_of_others(lesion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, nothing = nm.segment(lesion[0]), nm.segment(np.zeros((60, 60, 3), np.uint8), flips=True)
+    (tmp_path / "inputs").mkdir()
+    foreign = [tmp_path / "mole.jpg", tmp_path / "inputs/mask.png"]
+    for path in foreign:
+        path.write_bytes(b"mine")
+    monkeypatch.chdir(tmp_path)
+    found.save(".")
+    nm.explain(*lesion, method="cam").save(".")
+    assert (tmp_path / "roi.png").is_file()
+    nothing.save(tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text())["lesion_found"] is False
+    written = {"mask.png", "probability.png", "overlay.png", "band.png", "heatmap.png", "result.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mole.jpg", "inputs", *written}
+    with pytest.raises(nm.SaveError, match=r"mask\.png is not part of a lesion result and is kept"):
+        found.save("inputs")
+    assert [path.name for path in Path("inputs").iterdir()] == ["mask.png"]
+    with pytest.raises(nm.SaveError):
+        found.save(foreign[0])
+    assert all(path.read_bytes() == b"mine" for path in foreign)
+
+
+def test_saving_into_an_empty_working_folder(lesion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        nm.segment(lesion[0]).save(".")
+        assert Path("result.json").is_file()
+
+
+def test_results_of_something_else_are_kept(lesion, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"tiles_total": 3}', encoding="utf-8")
+    with pytest.raises(nm.SaveError, match=r"result\.json is not part of a lesion result"):
+        nm.segment(lesion[0]).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_an_image_without_a_lesion_has_a_warning() -> None:
+    found = nm.segment(np.full((60, 60, 3), 200, np.uint8))
+    assert not found.mask.any()
+    assert any(f"No lesion was found above the threshold ({found.threshold:g})" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rgb, mask: nm.segment(rgb, threshold=2), "'threshold' is 2: expected above 0 and below 1"),
+        (lambda rgb, mask: nm.segment(rgb, flips="often"), "'flips'"),
+        (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um is a number of micrometers"),
+        (lambda rgb, mask: nm.segment(rgb, pixel_size_um=(1, 2, 3)), "pixel_size_um is a number of micrometers"),
+        (lambda rgb, mask: nm.classify(rgb, mask, coverage=95), "'coverage' is 95: expected above 0 and below 1"),
+        (lambda rgb, mask: nm.classify(rgb, mask, sensitivity=90), "'sensitivity' is 90"),
+        (lambda rgb, mask: nm.segment(rgb.tolist()), r"pass a file, an array \(np.asarray\(image\)\) or a Photograph"),
+        (lambda rgb, mask: nm.measure(mask, Image.fromarray(rgb)), "found Image"),
+        (lambda rgb, mask: nm.analyze_slide("slide.svs", "out", options="x"), "options of analyze_slide .* found 'x'"),
+        (lambda rgb, mask: nm.read_photograph(rgb, modality="wood lamp"), "dermoscopic, .*found 'wood lamp'"),
+    ],
+)
+def test_wrong_arguments_are_errors_of_the_package(lesion, call, message: str) -> None:
+    with pytest.raises(nm.MelanomaError, match=message):
+        call(*lesion)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("area_mm2", "the pixel size is unknown. Pass pixel_size_um"),
+        ("color_std_l", "it needs an image"),
+        ("volume_mm3", "there is no such measurement .known: area_px"),
+    ],
+)
+def test_a_measurement_that_is_missing_says_why(lesion, name: str, reason: str) -> None:
+    measured = nm.measure(lesion[1])
+    assert name not in measured
+    with pytest.raises(nm.NotMeasured, match=f"^'{name}' was not measured: {reason}"):
+        measured[name]
+    with pytest.raises(KeyError, match="the mask is empty"):
+        nm.measure(np.zeros((5, 5)))["area_px"]
+
+
+def test_an_uncertain_modality_names_the_argument() -> None:
+    caution = ValidityInputs("any", modality_certain=False).check()
+    (warning,) = inputs.list_warnings(caution)
+    assert warning.startswith("The modality of the image is not certain: if it is known, pass nm.read_photograph(")
 
 
 def test_measurements_need_no_image(lesion) -> None:
@@ -188,15 +276,34 @@ def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_fi
         dice = table[(table["data"] == "all") & (table["metric"] == "DI")]
         assert len(dice) == 2
         assert dice["difference"].dropna().item() < 0
+    assert isinstance(nm.compare([tiny_bundle] * 2, data_set, tmp_path / "seen").warnings, tuple)
     with pytest.raises(nm.MelanomaError, match="two models or more"):
         nm.compare(["lesion-small"], data_set, tmp_path / "one")
     with pytest.raises(nm.MelanomaError, match="different tasks"):
         nm.compare(["lesion-small", "melanoma-small"], data_set, tmp_path / "mixed")
 
 
+def test_models_of_several_classes_are_evaluated_and_compared(quick_figures, tmp_path: Path) -> None:
+    classes = nm.load_model("skin-demo").config.classes
+    folder = tmp_path / "tiles"
+    for number in range(2):
+        labels = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32) % len(classes)
+        write_rgb(folder / f"images/t{number}.png", np.repeat(50 * labels[..., None], 3, axis=2))
+        write_labels(folder / f"masks/t{number}.png", labels)
+    write_table(folder / "dataset.csv", [{"image_id": f"t{number}", "patient_id": number} for number in range(2)])
+    assert nm.evaluate("skin-demo", folder, tmp_path / "one").metrics["all"]["DI"].count == 2
+    with pytest.raises(nm.MelanomaError, match="flips"):
+        nm.evaluate("skin-demo", folder, tmp_path / "one", flips=True)
+    table = nm.compare(["skin-demo", "skin-demo"], folder, tmp_path / "two").to_pandas()
+    assert set(table["metric"]) >= {"JA", "DI", f"DI {classes[-1]}"}
+    assert set(table["difference"].dropna()) == {0}
+    with pytest.raises(nm.MelanomaError, match="two at a time"):
+        nm.compare(["skin-demo"] * 3, folder, tmp_path / "three")
+
+
 def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-    from napari_melanoma.phantoms.slide.files import write_slide
+    from napari_melanoma.phantoms.slide.render import write_slide
 
     path = write_slide(
         SlidePhantomConfig(size=(1024, 1024), mpp=1.0, lesions={"breslow_mm": 0.2}), tmp_path, "slide"
@@ -208,12 +315,20 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
         assert max(slide.thumbnail(64).shape) == 64
         with pytest.raises(nm.MelanomaError, match="levels 0 to"):
             slide.read(0, 0, 1, 1, level=99)
-    found = nm.analyze_slide(path, tmp_path / "result", "skin-demo")
+    found = nm.analyze_slide(path, tmp_path / "result", nm.load_model("skin-demo"))
+    assert nm.analyze_slide(path, tmp_path / "result", nm.load_model("skin-demo").path).lesions == found.lesions
     assert (found.name, len(found.to_pandas())) == ("slide", found.lesions)
     assert nm.measure_breslow(found) == nm.measure_breslow(tmp_path / "result")
     assert found.heatmap().shape[-2:] > (0, 0)
     with pytest.raises(nm.MelanomaError, match="overlapp"):
         nm.analyze_slide(path, tmp_path / "other", options={"overlapp": 0.5})
+    nm.analyze_slide(path, tmp_path / "tiles")
+    with pytest.raises(nm.InputError, match=r"does not distinguish the layers .* \(installed: .*skin-demo"):
+        nm.measure_breslow(tmp_path / "tiles")
+    for nothing in (path, tmp_path):
+        for read in (nm.AnalyzedSlide.read, nm.measure_breslow):
+            with pytest.raises(nm.InputError, match=r"not the folder of an analyzed slide.*Run nm.analyze_slide"):
+                read(nothing)
 
 
 def test_a_case_becomes_a_table(tmp_path: Path) -> None:
@@ -248,7 +363,8 @@ def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> Non
     model = nm.train(tmp_path / "recipe.toml", tmp_path / "run", progress=reports.append)
     assert model.path == tmp_path / "run" / "bundle"
     assert reports
-    assert nm.segment(np.zeros((40, 40, 3), np.uint8), model).mask.shape == (40, 40)
+    for given in (model, tmp_path / "run"):
+        assert nm.segment(np.zeros((40, 40, 3), np.uint8), given).mask.shape == (40, 40)
     with pytest.raises(nm.MelanomaError, match="the recipe"):
         nm.train({"epochs": "many"}, tmp_path / "other")
 

@@ -34,13 +34,13 @@ def test_the_program_understands(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", shown("make"))
-def test_make_knows(line: str) -> None:
+def test_documented_make_targets_exist(line: str) -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = [word for word in shlex.split(line, comments=True)[1:] if "=" not in word]
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
     assert len(targets) > 0
 
 
-def test_there_are_commands_to_look_at() -> None:
+def test_docs_contain_commands() -> None:
     assert len(shown("napari-melanoma")) >= 8
     assert {"make demo", "make test"} <= set(shown("make"))

@@ -86,7 +86,7 @@ def test_a_network_learns(added):
     assert losses_found[-1] < 0.7 * losses_found[0]
 
 
-def test_a_loss_is_learnt_by(added):
+def test_added_loss_is_found_and_decreases_with_the_error(added):
     import torch
 
     added(zoo, "models/zoo", zoo.list_architectures)
@@ -114,8 +114,8 @@ DERM7PT = (
     "derm7pt.py",
     '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
 
-from napari_melanoma.data.source_tables import read_table_rows
-from napari_melanoma.data.table_cells import strip_image_suffix
+from napari_melanoma.data.source_records import read_table_rows
+from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
@@ -144,7 +144,7 @@ def find(tree):
 )
 
 
-def test_a_public_data_set_that_nobody_had_thought_of_is_one_file(added, tmp_path):
+def test_new_public_data_set_needs_one_file(added, tmp_path):
     """Derm7pt, which is not among the sources: as its archive is laid out, and its table alone."""
     added(sources, "data/sources", sources.list_sources, DERM7PT)
     meta = tmp_path / "release_v0/meta/meta.csv"

@@ -50,7 +50,7 @@ def imported(path: Path) -> set[str]:
     return named
 
 
-def test_no_module_comes_back_to_itself() -> None:
+def test_there_is_no_import_cycle() -> None:
     names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
     modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph = {name: imported(path) & modules.keys() - {name} for name, path in modules.items()}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,6 +35,11 @@ def refuse(arguments, run):
 
 def explode(arguments, run):
     raise RuntimeError("CUDA error: out of memory")
+
+
+def test_the_worker_of_the_window_tests_has_verbs_of_the_worker():
+    fake = runpy.run_path(str(Path(__file__).with_name("ui") / "fake_worker.py"))
+    assert set(fake["HANDLERS"]) < set(HANDLERS)
 
 
 def test_a_result_has_the_id_of_its_request_and_follows_its_progress():

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from golden.state import PLUGIN, describe, plugin_actions, visible_texts
+from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -202,12 +203,12 @@ class Session:
 
     def settle(self) -> None:
         """Wait until no dock works on anything and nothing has changed for a while."""
-        self.wait_until(lambda: not any(getattr(dock, "busy", False) for dock in self.docks), "the docks are busy")
+        self.wait_until(tasks.is_idle, "the docks are busy")
         rested, seen, end = time.monotonic(), "", time.monotonic() + PATIENCE_S
         while time.monotonic() - rested < QUIET_S and time.monotonic() < end:
             QTest.qWait(STEP_MS)
             state = str(visible_texts(self.docks)) + str([layer.name for layer in self.viewer.layers])
-            if state != seen or any(getattr(dock, "busy", False) for dock in self.docks):
+            if state != seen or not tasks.is_idle():
                 rested, seen = time.monotonic(), state
 
     def note_when(self, name: str, text: str, label: str, patience_s: float) -> None:

@@ -30,26 +30,52 @@ from .api.slides import (
     open_slide,
 )
 from .core.context import Progress
-from .core.errors import MelanomaError
+from .core.errors import (
+    BundleError,
+    ConfigError,
+    DamagedImage,
+    DataSetError,
+    InputError,
+    MelanomaError,
+    NotMeasured,
+    RunError,
+    SaveError,
+    ScaleMissing,
+    TrainingError,
+    UnreadableImage,
+)
 from .io.photographs import Photograph
+from .models.bundle import BundleInfo
 
 __version__: str
 
 __all__ = [
     "AnalyzedSlide",
     "BreslowMeasurement",
+    "BundleError",
+    "BundleInfo",
     "Classification",
+    "ConfigError",
+    "DamagedImage",
     "DataSet",
+    "DataSetError",
     "EvaluationSummary",
     "Explanation",
+    "InputError",
     "LesionMeasurements",
     "MelanomaError",
     "ModelComparison",
+    "NotMeasured",
     "PatientCase",
     "Photograph",
     "Progress",
+    "RunError",
+    "SaveError",
+    "ScaleMissing",
     "Segmentation",
     "SlideImage",
+    "TrainingError",
+    "UnreadableImage",
     "__version__",
     "analyze_slide",
     "classify",

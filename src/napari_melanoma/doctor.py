@@ -198,11 +198,11 @@ def run_probe(module: str) -> tuple[dict[str, Any], str]:
 def _check_openslide() -> DoctorCheck:
     """Check OpenSlide's library; TIFF, SVS and OME-Zarr are read without it."""
     try:
-        from openslide import __library_version__ as found
+        from openslide import __library_version__ as version
     except (ImportError, OSError) as error:
         fix = "Install it again: pip install --force-reinstall openslide-python openslide-bin"
         return DoctorCheck("OpenSlide", "warn", f"cannot be loaded: {error}", fix)
-    return DoctorCheck("OpenSlide", "ok", f"{found}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
+    return DoctorCheck("OpenSlide", "ok", f"{version}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
 
 
 def _check_model(backends: dict[str, Any]) -> DoctorCheck:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Classify every lesion of a case from all of its images; the case is not changed.
 
-    Returns ``answers``: input of ``case.predictions.CasePredictions.from_json``.
+    Returns ``answers``: input of ``case.results.CasePredictions.from_json``.
     """
-    from napari_melanoma.case.predictions import predict_case_with
+    from napari_melanoma.case.results import predict_case_with
     from napari_melanoma.case.store import CaseStore
 
     with CaseStore.open(Path(arguments["folder"])) as store:
@@ -169,12 +169,12 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Measure the uncertainty of a model for a photograph."""
-    from napari_melanoma.lesion import review
+    from napari_melanoma.lesion import ratings
 
     with report_loading(run):
         model = load_segmenter(arguments["model"])
     run.report(Progress(0, None, "Rating the photograph"))
-    return vars(review.rate_photograph(model, Path(arguments["image"]), arguments["how"]))
+    return vars(ratings.rate_photograph(model, Path(arguments["image"]), arguments["how"]))
 
 
 def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def our_slot(event):
     time.sleep(0.1)
 
 
-def test_a_slow_slot_of_ours_counts_beside_and_inside_a_call_of_napari(bench, qtbot, monkeypatch):
+def test_slow_slots_are_counted_inside_and_outside_napari_calls(bench, qtbot, monkeypatch):
     from napari.components import LayerList
     from napari.layers import Image
 

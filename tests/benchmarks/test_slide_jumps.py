@@ -53,7 +53,7 @@ def test_two_readers_see_the_same(module, pyramid: Path) -> None:
             np.testing.assert_array_equal(ours[level][rows, columns], theirs[level][rows, columns])
 
 
-def test_each_figure_is_said(module, pyramid: Path, monkeypatch, capsys) -> None:
+def test_benchmark_prints_each_measurement(module, pyramid: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(module, "run", lambda reader, python, path, jumps: module.measure(reader, path, jumps))
     monkeypatch.setattr(sys, "argv", ["slide_jumps.py", "--slide", str(pyramid), "--jumps", "2"])
     module.main()

@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
-from napari_melanoma.case.edits import (
+from napari_melanoma.case.model import (
+    Case,
+    CaseCorrection,
+    CaseImage,
+    CaseResult,
     add_images,
     add_lesion,
     add_result,
@@ -24,7 +28,6 @@ from napari_melanoma.case.edits import (
     set_lesion,
     set_patient,
 )
-from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult
 from napari_melanoma.case.store import case_to_json, parse_case
 from napari_melanoma.core.errors import ConfigError
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
-from napari_melanoma.case.edits import set_patient
-from napari_melanoma.case.image_metadata import (
+from napari_melanoma.case.filing import (
     FilingResult,
     FoundImage,
     ImageMetadata,
@@ -18,7 +17,7 @@ from napari_melanoma.case.image_metadata import (
     merge_metadata,
     parse_name_metadata,
 )
-from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.model import Case, CaseImage, set_patient
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 BACK = {"site": "posterior torso"}

@@ -13,10 +13,9 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.case.check import check_case
-from napari_melanoma.case.edits import confirm, set_correction, set_image, set_lesion, set_patient
-from napari_melanoma.case.image_metadata import file_images
+from napari_melanoma.case.filing import file_images
 from napari_melanoma.case.importing import CollectedPatient, collect_patients, import_case
-from napari_melanoma.case.model import Case
+from napari_melanoma.case.model import Case, confirm, set_correction, set_image, set_lesion, set_patient
 from napari_melanoma.case.results import save_result
 from napari_melanoma.case.store import CaseStore, read_correction, write_correction
 from napari_melanoma.core.context import Cancelled, RunContext
@@ -248,7 +247,7 @@ def test_collecting_can_be_cancelled(photographs: Path) -> None:
 def test_a_case_is_one_patient(tmp_path: Path) -> None:
     for name in ("PAT_1_10_1.png", "PAT_1_11_2.png", "PAT_2_12_3.png"):
         draw(tmp_path / "in" / name)
-    with pytest.raises(InputError, match=r"2: PAT_1, PAT_2\. Choose one with --patient"):
+    with pytest.raises(InputError, match=r"2: PAT_1, PAT_2\. Choose one \(command line: --patient"):
         import_case(tmp_path / "case", [tmp_path / "in"])
     with pytest.raises(InputError, match="no patient 'PAT_3'"):
         import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_3")
@@ -277,7 +276,7 @@ def test_images_without_patient_and_of_others_are_noted(tmp_path: Path) -> None:
     draw(tmp_path / "in" / "nose.png")
     assert collect_patients([tmp_path / "in"]).notes[-1] == (
         "patient",
-        "assigned to the only one named: 1 image without a patient.",
+        "1 image without a patient: assigned to the only named patient.",
     )
     draw(tmp_path / "in" / "PAT_2_10_2.png")
     made = import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")

@@ -9,9 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_image, set_lesion, set_patient
-from napari_melanoma.case.model import Case, CaseImage
-from napari_melanoma.case.predictions import (
+from napari_melanoma.case.model import (
+    Case,
+    CaseImage,
+    add_images,
+    add_lesion,
+    set_correction,
+    set_image,
+    set_lesion,
+    set_patient,
+)
+from napari_melanoma.case.results import (
     PREDICTIONS_FILE,
     PatientOutlier,
     collect_metadata,
@@ -27,7 +35,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.features.encoding import TableValues, fit_encoding
+from napari_melanoma.data.features import TableValues, fit_encoding
 from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_rgb

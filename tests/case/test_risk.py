@@ -13,8 +13,17 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_melanoma.case.check import check_case
-from napari_melanoma.case.edits import add_images, add_lesion, remove_image, set_lesion, set_patient
-from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CaseRisk
+from napari_melanoma.case.model import (
+    Case,
+    CaseImage,
+    CaseLesion,
+    CaseRisk,
+    add_images,
+    add_lesion,
+    remove_image,
+    set_lesion,
+    set_patient,
+)
 from napari_melanoma.case.results import (
     find_changed_fields,
     find_overruled_fields,

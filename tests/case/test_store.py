@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.case import store as moved
-from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_patient
-from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction, set_patient
 from napari_melanoma.case.store import CaseStore, content_digest, read_correction, write_correction
 from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
 

@@ -77,7 +77,7 @@ def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None
         cut.view(rgb, np.ones((5, 5), bool))
 
 
-def test_a_model_that_draws_lesions_is_refused(tiny_bundle: BundleInfo) -> None:
+def test_lesion_segmentation_model_is_rejected(tiny_bundle: BundleInfo) -> None:
     with pytest.raises(BundleError, match="'tiny' is a segmentation model: it segments lesions"):
         Classifier.load(tiny_bundle)
 

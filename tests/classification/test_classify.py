@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.classification.classify import classify, classify_encoded, encode_lesion
+from napari_melanoma.classification.explanation import METHODS
 from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
 from napari_melanoma.classification.predictor import PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
@@ -156,7 +157,7 @@ def test_metadata_and_mask_change_the_prediction(tmp_path, reference: ReferenceC
     assert moved.probability != pytest.approx(ask(model).probability, abs=1e-3)
 
 
-def test_a_change_of_the_form_looks_at_nothing_again(tmp_path, reference: ReferenceCases) -> None:
+def test_changed_patient_data_do_not_run_the_encoder_again(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     picture, mask = photograph()
     seen = encode_lesion(picture, mask, model)
@@ -185,7 +186,7 @@ def test_missing_and_unused_metadata_are_reported(tmp_path, reference: Reference
 
 
 @pytest.mark.parametrize(("red", "possible"), [(20, ("other",)), (128, CLASSES), (250, ("melanoma",))])
-def test_a_sure_answer_names_one_class_and_an_unsure_one_several(tmp_path, reference, red, possible) -> None:
+def test_prediction_set_has_one_class_if_certain_and_several_if_not(tmp_path, reference, red, possible) -> None:
     answer = ask(RedModel(tmp_path, reference), red=red, coverage=0.8)
     assert answer.possible == possible
     assert answer.is_inconclusive is (len(possible) > 1)
@@ -301,7 +302,7 @@ def test_without_reference_cases_nothing_is_ruled_out(tmp_path) -> None:
     assert answer.threshold_text == ""
 
 
-def test_an_answer_is_the_same_after_json(tmp_path, reference: ReferenceCases) -> None:
+def test_prediction_survives_json(tmp_path, reference: ReferenceCases) -> None:
     for model in (RedModel(tmp_path, reference, unlike=3.0), RedModel(tmp_path)):
         answer = ask(model, {"age": "70", "site": "back"})
         assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
@@ -334,3 +335,8 @@ def test_the_view_is_the_square_around_the_lesion() -> None:
     assert whole.box == Box(0, 0, 80, 100)
     hairless = crop_view(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig(remove_hair=True))
     assert hairless.image.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "attention"])
+def test_every_heatmap_can_be_requested(method) -> None:
+    assert ClassifyOptions.parse({"heatmap": method}, "the command line").heatmap == method

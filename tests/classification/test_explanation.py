@@ -136,7 +136,7 @@ def test_a_map_is_spread_to_where_its_places_look() -> None:
     np.testing.assert_allclose(moved[3:, 3:], wide[:-3, :-3], atol=1e-6)
 
 
-def test_a_box_that_reaches_outside_is_cut() -> None:
+def test_box_is_clipped_at_the_image() -> None:
     heat = np.arange(16, dtype=np.float32).reshape(4, 4)
     whole = place_in_photograph(heat, Box(-1, 2, 4, 4), (5, 4))
     np.testing.assert_array_equal(whole[:3, 2:], heat[1:, :2])
@@ -166,7 +166,7 @@ def test_padding_is_seen_through(classifier: Classifier) -> None:
         assert found == pytest.approx(1 - before - 1.5, abs=0.3)
 
 
-def test_a_view_knows_its_box(classifier: Classifier, picture) -> None:
+def test_view_has_the_box_of_the_photograph(classifier: Classifier, picture) -> None:
     view = classifier.make_view(picture(np.random.default_rng(1), True).rgb, None)
     assert isinstance(view, ClassifierView)
     assert view.box == Box(0, 0, 96, 96)

@@ -37,8 +37,7 @@ def test_a_case_is_created_and_printed(run, pictures: Path) -> None:
 
 
 def test_slide_measurements_are_printed(run, tmp_path: Path) -> None:
-    from napari_melanoma.case.edits import add_lesion
-    from napari_melanoma.case.model import Case
+    from napari_melanoma.case.model import Case, add_lesion
     from napari_melanoma.case.store import CaseStore
 
     case = add_lesion(Case(), site="upper extremity", depth_mm=1.34, clark=4, mitoses_per_mm2=3.0)
@@ -92,8 +91,8 @@ def test_a_newer_case_format_is_rejected(run, pictures: Path) -> None:
 
 def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """Predictions are printed and saved; an image that could not be classified gives exit code 1."""
-    from napari_melanoma.case import predictions
-    from napari_melanoma.case.predictions import CasePredictions
+    from napari_melanoma.case import results
+    from napari_melanoma.case.results import CasePredictions
     from napari_melanoma.classification.prediction import ClassifierStamp
 
     calls = []
@@ -102,7 +101,7 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
         calls.append((store.folder.name, classifier, store.read_only))
         return CasePredictions((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
 
-    monkeypatch.setattr(predictions, "predict_case_with", predict)
+    monkeypatch.setattr(results, "predict_case_with", predict)
     run("case", "K", "--from", "pictures")
     result = run("case", "K", "--answer", "--classifier", "red", "--json")
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.data import report_page as workflow
-from napari_melanoma.data.domain_shift import AucInterval, DomainShift
+from napari_melanoma.data.dataset_report import AucInterval, DomainShift
 from napari_melanoma.io.results import read_table, write_mask
 
 

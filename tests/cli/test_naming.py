@@ -13,6 +13,7 @@ MESSAGES = [
     ("lesion a.png --out o --pixel-size -1", "--pixel-size is -1: expected above 0."),
     ("phantom lesion --out o --skin-type 9", "--skin-type is 9: expected at least 1 and at most 6."),
     ("phantom lesion --out o --size 3 90", "--size is 3: expected at least 16"),
+    ("slide a.svs --out o --border round", "--border is round: input should be 'pad', 'inside' or 'shift'."),
     ("data split none --val 3", "--val is 3: expected at least 0 and below 1."),
 ]
 
@@ -23,6 +24,13 @@ def test_an_error_of_a_value_names_its_option(run, line: str, expected: str) -> 
     assert result.exit_code == 2
     assert f"Error: {expected}" in " ".join(result.output.split())
     assert "is not a valid" not in result.output
+
+
+def test_an_error_of_several_options_has_no_dictionary(run) -> None:
+    result = run(*["data", "split", "none", "--val", "0.5", "--test", "0.6"])
+    assert result.exit_code == 2
+    assert "is not a valid SplitOptions: val and test together are 1.1: expected less than 1" in result.output
+    assert "{" not in result.output
 
 
 def test_other_errors_keep_their_message() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.reproduction import run as workflow
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import PlannedRow, ReproductionPlan
+from napari_melanoma.reproduction.planning import PlannedRow, ReproductionPlan
 from napari_melanoma.reproduction.run import MissingRows, Reproduction
 
 pytestmark = pytest.mark.usefixtures("user_folders")

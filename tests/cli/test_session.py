@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from napari_melanoma.cli import console
+from napari_melanoma.cli import session
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
@@ -106,8 +106,8 @@ def test_a_signal_cancels_and_the_second_interrupts(number: int, capsys: pytest.
 
 def test_a_log_has_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([100.0, 102.0, 112.0, 113.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    report = console.create_report(as_json=False)
+    monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
+    report = session.create_report(as_json=False)
     for done in range(1, 5):
         report.progress(Progress(done, 4, "x"))
     assert capsys.readouterr().err.splitlines() == ["1/4  x", "3/4, 6 s left  x", "4/4  x"]
@@ -117,16 +117,16 @@ def test_the_time_left_restarts_with_a_new_phase(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([100.0, 400.0, 500.0, 520.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    report = console.create_report(as_json=False)
+    monkeypatch.setattr(session.time, "monotonic", lambda: next(clock))
+    report = session.create_report(as_json=False)
     for done, total in ((1, 2), (2, 2), (10, 100), (20, 100)):
         report.progress(Progress(done, total, "x"))
     assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 160 s left  x"]
 
 
 def test_a_terminal_shows_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
-    report = console.create_report(as_json=False)
+    monkeypatch.setattr(session.sys.stderr, "isatty", lambda: True)
+    report = session.create_report(as_json=False)
     report.progress(Progress(1, 4, "x.png"))
     report.emit("failed", "failed: [red]y.png[/red]: why")
     report.progress(Progress(4, 4, "z.png"))

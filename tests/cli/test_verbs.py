@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -268,7 +269,14 @@ def test_open_and_demo_call_the_viewer(run, photographs: Path, monkeypatch: pyte
         called.append(("open", [path.name for path in paths], [path.name for path in slides], size)) or 0
     )
     window.run_demo = lambda image, out, headless: called.append(("demo", image, out, headless)) or 0
-    monkeypatch.setattr(application, "import_module", lambda name: window)
+
+    def load(name: str) -> type:
+        source = Path(find_spec(name).origin).read_text(encoding="utf-8")
+        assert all(f"def {function}(" in source for function in ("open_viewer", "run_demo"))
+        return window
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(application, "import_module", load)
     monkeypatch.setattr(application.signal, "signal", lambda number, handler: None)
     assert run("open", photographs).exit_code == 0
     assert run("open").exit_code == 0

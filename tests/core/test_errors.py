@@ -21,6 +21,7 @@ PARENTS = {
     "RunError": "MelanomaError",
     "ResultsMismatch": "RunError",
     "MalformedFile": "InputError",
+    "NotMeasured": "InputError",
     "DamagedImage": "UnreadableImage",
     "TrainingError": "MelanomaError",
     "TrainingDiverged": "TrainingError",

@@ -42,13 +42,38 @@ def test_a_ruler(start: tuple[float, float], end: tuple[float, float], length_mm
     assert PixelSize.from_ruler(end, start, length_mm) == size
 
 
+NO_LENGTH = r"a line longer than 0 pixels .* and a length above 0 mm .*Draw the line over a known length"
+NO_SIZE = "Draw the ruler over a known length"
+
+
 @pytest.mark.parametrize(
-    ("end", "length_mm"),
-    [((0, 0), 5.0), ((0, 10), 0.0), ((0, 10), -1.0), ((0, 10), math.nan), ((0, 10), math.inf), ((0, math.nan), 5.0)],
+    ("end", "length_mm", "reason"),
+    [
+        ((0, 0), 5.0, NO_LENGTH),
+        ((0, 10), 0.0, NO_LENGTH),
+        ((0, 10), -1.0, NO_LENGTH),
+        ((0, 10), math.nan, NO_LENGTH),
+        ((0, 10), math.inf, NO_SIZE),
+        ((0, math.nan), 5.0, NO_SIZE),
+    ],
 )
-def test_a_ruler_that_measures_nothing(end: tuple[float, float], length_mm: float) -> None:
-    with pytest.raises(ScaleMissing, match=r"Draw the (line|ruler) over a known length"):
+def test_a_ruler_that_measures_nothing(end: tuple[float, float], length_mm: float, reason: str) -> None:
+    with pytest.raises(ScaleMissing, match=reason):
         PixelSize.from_ruler((0, 0), end, length_mm)
+
+
+@pytest.mark.parametrize(
+    ("y_um", "x_um", "close"),
+    [
+        (10.0, 20.0, True),
+        (10.000005, 20.0, True),
+        (10.00002, 20.0, False),
+        (10.0, 20.00004, False),
+        (20.0, 10.0, False),
+    ],
+)
+def test_sizes_that_differ_by_rounding_are_close(y_um: float, x_um: float, close: bool) -> None:
+    assert PixelSize(10.0, 20.0, "dicom").is_close(PixelSize(y_um, x_um)) is close
 
 
 @given(top=st.integers(0, 9), left=st.integers(0, 9), height=st.integers(0, 9), width=st.integers(0, 9))

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.pipeline import StageLimit, map_ahead
+from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 5), st.integers(1, 4))

@@ -94,7 +94,7 @@ def kinds(folder: RunFolder) -> list[object]:
     return [event["kind"] for event in folder.read_events()]
 
 
-def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
+def test_partial_line_after_a_kill_is_removed(folder: RunFolder) -> None:
     folder.append_event("started")
     folder.add_metrics({"epoch": 0, "loss": 0.5})
     for name in ("events.jsonl", "metrics.csv"):

@@ -8,7 +8,7 @@ import pytest
 
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 
-REASSURING = "Nevus at 90 % coverage: melanoma 0.02"
+REASSURING = "Consistent with nevus only (90 % coverage): melanoma 0.02"
 DERMOSCOPIC: dict[str, Any] = {
     "model": "own",
     "modalities": ("dermoscopic",),

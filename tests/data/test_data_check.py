@@ -142,7 +142,7 @@ def test_rows_without_a_patient_beside_others_are_reported(tmp_path: Path) -> No
     assert not any("rows name no patient" in message for _, message in check(tmp_path / "rows.csv").notes)
 
 
-def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
+def test_row_without_split_is_not_reported_as_a_leak(tmp_path: Path) -> None:
     rows = [
         *({"image_id": f"{n}{s}", "patient_id": f"p{n}", "split": s} for n in range(5) for s in ("train", "")),
         *({"image_id": f"q{s}", "patient_id": "q", "split": s} for s in ("train", "test", "")),

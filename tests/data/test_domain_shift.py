@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.data.domain_shift import ALL_FEATURES, ALL_OTHERS, bootstrap_auc, measure_domain_shifts
+from napari_melanoma.data.dataset_report import ALL_FEATURES, ALL_OTHERS, bootstrap_auc, measure_domain_shifts
 
 EACH = 60
 

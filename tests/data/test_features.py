@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.prediction_config import UNKNOWN, NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data import taxonomy
-from napari_melanoma.data.features.encoding import (
+from napari_melanoma.data.features import (
     BIN_EDGES,
     choose_encodings,
     drop_each_column,
@@ -305,7 +305,7 @@ def test_choices_follow_the_schema_and_the_style() -> None:
         assert {column.encoding for column in found.words} == {style}
     bins = choose_encodings(["age", "patient_rank"], rows, "one_hot").numbers
     assert [column.edges for column in bins] == [BIN_EDGES["age"], (2.75, 5.5, 8.25)]
-    with pytest.raises(DataSetError, match="no input column was named"):
+    with pytest.raises(DataSetError, match="no input column was given"):
         choose_encodings([], rows)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.table_cells import list_known_names
+from napari_melanoma.data.table_mapping import list_known_names
 from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.io.tables import iterate_rows

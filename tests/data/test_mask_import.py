@@ -178,7 +178,7 @@ def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     faults = dict(bring(masks).faults)
     assert (
         faults["one.png"]
-        == "its mask is for 120 x 80 pixels, the upright photograph has 60 x 40: scale it with --resize"
+        == "its mask is for 120 x 80 pixels, the upright photograph has 60 x 40: scale it (command line: --resize)"
     )
     assert faults["two.jpg"].endswith("the upright photograph has 60 x 40")
     assert faults["three.png"].endswith("(turned by its EXIF orientation?)")

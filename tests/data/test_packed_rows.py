@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.data.packed_rows import PackedRow, unpack_row
+from napari_melanoma.data.dataset import PackedRow, unpack_row
 
 ROWS = st.dictionaries(st.text(max_size=3), st.text(st.characters(exclude_characters="\x1f"), max_size=4), max_size=4)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.merging import DatasetRow, MergeConflict, group_by_image, identify_image, merge_rows
-from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.taxonomy import load_taxonomy
 
 

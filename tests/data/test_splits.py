@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,22 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.splits import _choose_test_groups_of_set, assign_folds, hold_out, split_trainable
+from napari_melanoma.data.harmonize import HarmonizeReport
+from napari_melanoma.data.splits import (
+    SplitOptions,
+    TrainingSplit,
+    _choose_test_groups_of_set,
+    assign_folds,
+    check_patients_named,
+    choose_splits,
+    find_rarest_classes,
+    group_by_name,
+    held_back_rank,
+    hold_out,
+    sample_by_name,
+    split_trainable,
+    validate_on_each_class,
+)
 
 
 @dataclass(frozen=True)
@@ -186,3 +202,156 @@ def test_groups_keep_their_fold_when_rows_are_added() -> None:
     found = dict(zip(more, assign_folds(more, ["a"] * 28, 4, 0, kept), strict=True))
     assert {group: found[group] for group in groups} == kept
     assert [list(found.values()).count(fold) for fold in range(4)] == [7, 7, 7, 7]
+
+
+def labeled(rows: list[str]) -> list[Sample]:
+    """Samples of rows such as ``p1 melanoma``: group and diagnosis."""
+    pairs = [row.split() for row in rows]
+    return [
+        Sample(f"{group} {n}", Path("x"), None, group, "", "a", None, name) for n, (group, name) in enumerate(pairs)
+    ]
+
+
+MOVED = {
+    "nothing is missing": (["p1 nevus"], ["q1 nevus"], []),
+    "a class with one group stays": (["p1 nevus", "p2 melanoma", "p3 nevus"], ["q1 nevus"], []),
+    "the group with the fewest images": (
+        ["p1 melanoma", "p1 melanoma", "p2 melanoma", "p3 nevus", "p4 nevus"],
+        ["q1 nevus"],
+        ["p2"],
+    ),
+    "of two of the same size the first by name": (["p2 melanoma", "p1 melanoma"], ["q1 nevus"], ["p1"]),
+    "not the only group of another class": (
+        ["p1 melanoma", "p1 keratosis", "p2 melanoma", "p2 melanoma", "p2 melanoma"],
+        ["q1 nevus", "q2 keratosis"],
+        ["p2"],
+    ),
+    "unknown is no class": (["p1 -", "p2 -"], ["q1 nevus"], []),
+    "each missing class": (
+        ["p1 melanoma", "p2 melanoma", "p3 nevus", "p4 nevus"],
+        ["q1 keratosis"],
+        ["p1", "p3"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("training", "validation", "moved"), MOVED.values(), ids=MOVED)
+def test_each_class_is_validated_on_if_its_groups_allow(
+    training: list[str], validation: list[str], moved: list[str]
+) -> None:
+    before = TrainingSplit(labeled(training), labeled(validation), [])
+    after = validate_on_each_class(before, lambda sample: "" if sample.diagnosis == "-" else sample.diagnosis or "")
+    assert groups(after.training) == groups(before.training) - set(moved)
+    assert groups(after.validation) == groups(before.validation) | set(moved)
+    assert len(after.training) + len(after.validation) == len(training) + len(validation)
+
+
+NAMES = {
+    "a letter at the end": (["P012_a", "P012_b", "P013_a", "P013_b"], {"P012": 2, "P013": 2}),
+    "without a separator": (["P012a", "P012b", "P013a", "P013b"], {"P012": 2, "P013": 2}),
+    "running numbers": ([f"ISIC_{n:07}" for n in range(9)], {}),
+    "dates": (["20200102_1", "20200102_2", "20210102_1", "20210102_2"], {}),
+    "one prefix for more than half": (["a1_1", "a1_2", "a1_3", "b2_1", "c3_1"], {}),
+    "one prefix for half": (["a1_1", "a1_2", "a1_3", "b2_1", "c3_1", "d4_1"], {"a1": 3}),
+    "two of ten": ([*(f"a{n}_1" for n in range(9)), "a0_2"], {"a0": 2}),
+    "two of eleven": ([*(f"a{n}_1" for n in range(10)), "a0_2"], {}),
+    "two parts after the patient": (
+        [f"p{n}_{side}_1" for n in range(3) for side in ("left", "right")],
+        {"p0": 2, "p1": 2, "p2": 2},
+    ),
+    "the prefixes that group the most names": (
+        ["p1_a_1", "p1_a_2", "p1_b_1", "p2_a_1", "p2_a_2", "p2_b_1"],
+        {"p1": 3, "p2": 3},
+    ),
+    "three parts": ([f"p{n}_{side}_1_1" for n in range(3) for side in "ab"], {"p0": 2, "p1": 2, "p2": 2}),
+    "two names alone": (["p1_a", "p1_b"], {"p1": 2}),
+    "nothing": ([], {}),
+}
+
+
+@pytest.mark.parametrize(("names", "sizes"), NAMES.values(), ids=NAMES)
+def test_names_are_grouped_by_a_common_prefix(names: list[str], sizes: dict[str, int]) -> None:
+    found = group_by_name(names)
+    assert {owner: len(members) for owner, members in found.items()} == sizes
+    assert all(name.startswith(owner) for owner, members in found.items() for name in members)
+
+
+def test_a_choice_by_name_keeps_groups_together_and_the_order() -> None:
+    everyone = samples(40, images_a_patient=4)
+    some = sample_by_name(everyone, 10)
+    assert len(some) == 10
+    assert [sample for sample in everyone if sample in some] == some
+    assert sorted(Counter(sample.group for sample in some).values()) == [2, 4, 4]
+    assert groups(sample_by_name(everyone[::-1], 10)) == groups(some)
+    assert set(sample_by_name(everyone, 9)) < set(some)
+    assert sample_by_name(everyone, 0) == []
+    assert sample_by_name(everyone, 99) == everyone
+
+
+def split_of(group: str, split: str = "") -> Sample:
+    return Sample(f"{group} {split}", Path("x"), None, group, split, "a")
+
+
+def test_rows_keep_their_split_and_their_patient_joins_the_best_protected() -> None:
+    assert [held_back_rank(name) for name in ("test", "val", "train", "other", "")] == [3, 2, 1, 2, 0]
+    rows = [split_of("p", "train"), split_of("p", "test"), split_of("p"), split_of("q", "val"), split_of("q", "train")]
+    rows += [split_of("q"), split_of("r", "other"), split_of("r")]
+    options = SplitOptions(val=0.0)
+    assert choose_splits(rows, options) == ["train", "test", "test", "val", "train", "val", "other", "other"]
+    replaced = choose_splits(rows, SplitOptions(val=0.3, test=0.3, replace=True))
+    assert sorted(set(zip([row.group for row in rows], replaced, strict=True))) == sorted(
+        zip("pqr", (replaced[0], replaced[3], replaced[6]), strict=True)
+    )
+    assert sorted((replaced[0], replaced[3], replaced[6])) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("count", "val", "test", "sizes"),
+    [(100, 0.1, 0.2, (70, 10, 20)), (100, 0.3, 0.5, (20, 30, 50)), (10, 0.0, 0.2, (8, 0, 2)), (3, 0.1, 0.1, (1, 1, 1))],
+)
+def test_parts_have_the_requested_shares(count: int, val: float, test: float, sizes: tuple[int, int, int]) -> None:
+    found = Counter(choose_splits([split_of(f"p{n}") for n in range(count)], SplitOptions(val=val, test=test)))
+    assert (found["train"], found["val"], found["test"]) == sizes
+
+
+@pytest.mark.parametrize(("val", "test", "needed"), [(0.1, 0.0, 2), (0.0, 0.1, 2), (0.1, 0.1, 3)])
+def test_each_part_needs_a_group(val: float, test: float, needed: int) -> None:
+    options = SplitOptions(val=val, test=test)
+    few = [split_of(f"p{n}") for n in range(needed - 1)]
+    with pytest.raises(DataSetError, match=f"{needed - 1} patients.*expected at least {needed}"):
+        choose_splits(few, options)
+    assert set(choose_splits([*few, split_of("q")], options)) >= {"train", *["val"] * (val > 0), *["test"] * (test > 0)}
+    assert choose_splits([split_of("p", "train")], options) == ["train"]
+
+
+@pytest.mark.parametrize(("val", "test", "fits"), [(0.5, 0.4, True), (0.5, 0.5, False), (0.0, 0.0, True)])
+def test_something_is_left_to_train_on(val: float, test: float, fits: bool) -> None:
+    if fits:
+        assert SplitOptions(val=val, test=test).val_share == val
+    else:
+        with pytest.raises(ValueError, match="val and test together are 1: expected less than 1"):
+            SplitOptions(val=val, test=test)
+    assert SplitOptions(folds=5).val_share == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "images", "notes"),
+    [(0, 0, []), (5, 5, []), (3, 5, [("patient_id", "2 of 5 rows name no patient")])],
+)
+def test_rows_without_a_patient_are_noted(named: int, images: int, notes: list[tuple[str, str]]) -> None:
+    found = check_patients_named(named, images, HarmonizeReport(), no_patients=False)
+    assert [(topic, text.split(":")[0]) for topic, text in found] == notes
+
+
+def test_no_patient_at_all_must_be_confirmed() -> None:
+    ((topic, text),) = check_patients_named(0, 5, HarmonizeReport(), no_patients=True)
+    assert (topic, text.split(",")[0]) == ("patient_id", "no row names a patient")
+    with pytest.raises(DataSetError, match=r"found no table.*Add a column patient_id.*confirm with --no-patients"):
+        check_patients_named(0, 5, HarmonizeReport(), no_patients=False)
+
+
+def test_the_fewest_images_of_a_class_decide_the_fold() -> None:
+    """A group counts for its rarest class, of equally rare ones for the first by name."""
+    classes = ["b", "a", "b", "c", "b", "a"]
+    assert find_rarest_classes(list("ppqqrs"), classes) == {"p": "a", "q": "c", "r": "b", "s": "a"}
+    assert find_rarest_classes(["p", "p", "q"], ["b", "a", "c"])["p"] == "a"

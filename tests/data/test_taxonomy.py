@@ -5,7 +5,7 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
 from napari_melanoma.data.sources import list_sources
-from napari_melanoma.data.table_cells import (
+from napari_melanoma.data.table_mapping import (
     BodySite,
     Diagnosis,
     expand_diagnosis,
@@ -15,8 +15,15 @@ from napari_melanoma.data.table_cells import (
     translate_diagnosis,
 )
 from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
-from napari_melanoma.data.taxonomy import TAXONOMY_FOLDER, UNKNOWN, list_taxonomies, load_taxonomy, read_taxonomy_rows
-from napari_melanoma.data.taxonomy.wording import normalize_wording, normalized_spellings
+from napari_melanoma.data.taxonomy import (
+    TAXONOMY_FOLDER,
+    UNKNOWN,
+    list_taxonomies,
+    load_taxonomy,
+    normalize_wording,
+    normalized_spellings,
+    read_taxonomy_rows,
+)
 
 TRANSLATIONS = [
     ("diagnosis", "NV", "nevus"),

@@ -17,9 +17,8 @@ from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.depth.candidates import breslow_candidates, measure_depth
 from napari_melanoma.depth.maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import render_truth
+from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_truth
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 GLASS, DERMIS, EPIDERMIS, TUMOUR = range(4)
@@ -166,7 +165,7 @@ def test_small_nests_below_the_body_count_and_far_ones_are_another_candidate() -
     assert sorted((far, body)) == pytest.approx([100 * CELL_UM / 1000, 146 * CELL_UM / 1000], abs=1e-3)
 
 
-def test_specks_and_what_lies_far_away_say_nothing() -> None:
+def test_specks_and_distant_tissue_do_not_change_the_depth() -> None:
     labels = with_tumour()
     before = breslow_candidates(maps_of(labels), place())
     labels[165:168, 245:248] = TUMOUR  # 12 x 12 micrometers
@@ -207,7 +206,7 @@ def test_where_the_epidermis_is_missing_the_ulcers_base_counts() -> None:
     assert best.mm == pytest.approx(90 * CELL_UM / 1000, abs=2e-3)  # at its sides
 
 
-def test_a_naevus_is_not_measured_where_the_model_knows_it() -> None:
+def test_predicted_nevi_are_not_measured() -> None:
     classes = ("background", "dermis", "epidermis", "naevus", "melanoma")
     labels = with_tumour(bottom=120, columns=slice(100, 200))
     labels[labels == TUMOUR] = 4
@@ -290,13 +289,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("labels", "reason"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_cannot_be_measured_is_said(labels: Labels, reason: str) -> None:
+def test_unmeasurable_sections_give_the_reason(labels: Labels, reason: str) -> None:
     found = measure_depth(maps_of(labels), place())
     assert found.candidates == ()
     assert found.notes[0].startswith(reason)
 
 
-def test_a_lesion_apart_from_the_surface_is_said_to_be_so() -> None:
+def test_lesion_not_connected_to_the_surface_is_reported() -> None:
     labels = skin()
     labels[180:240, 200:300] = TUMOUR
     (only,) = breslow_candidates(maps_of(labels), place())

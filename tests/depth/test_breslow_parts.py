@@ -10,14 +10,21 @@ import pytest
 
 from napari_melanoma.depth.candidates import (
     MIN_CASES,
+    DepthCandidate,
     DepthFeatures,
     DepthIntervalModel,
     calibrate_intervals,
     estimate_clark_level,
     interval_models_to_json,
     load_interval_models,
+    rank_candidates,
 )
-from napari_melanoma.depth.category import categories_in_interval, round_thickness, t_category
+from napari_melanoma.depth.category import (
+    categories_in_interval,
+    describe_contradiction,
+    round_thickness,
+    t_category,
+)
 from napari_melanoma.depth.geometry import SurfaceArc, fit_arc
 
 BENDS = [1e-9, 1e-4, -1e-4, 3e-4]
@@ -91,6 +98,9 @@ def test_no_category_of_what_is_no_thickness(mm: float) -> None:
         ((0.6, 0.9), None, ("T1", "T1b")),
         ((0.0, 0.3), False, ()),
         ((1.9, 4.05), True, ("T2b", "T3b", "T4b")),
+        ((1.05, 2.04), False, ()),
+        ((1.049, 2.05), False, ("T1b", "T2a", "T3a")),
+        ((-0.5, 0.74), False, ()),
     ],
 )
 def test_an_interval_reaches_categories(
@@ -100,10 +110,37 @@ def test_an_interval_reaches_categories(
 
 
 @pytest.mark.parametrize(
-    ("below", "at_least", "level"),
-    [(100, False, 2), (200, False, 3), (600, False, 4), (2000, False, None), (100, True, None)],
+    ("mm", "clark", "text"),
+    [
+        (None, 2, ""),
+        (0.5, None, ""),
+        (0.0, 1, ""),
+        (0.5, 1, "Clark level I (in situ) contradicts a Breslow thickness of 0.50 mm"),
+        (0.0, 2, "Clark level II (invasive) contradicts a Breslow thickness of 0 mm"),
+        (0.0, 5, "Clark level V (invasive) contradicts a Breslow thickness of 0 mm"),
+        (0.5, 2, ""),
+        (4.0, 5, ""),
+    ],
 )
-def test_a_clark_level_is_told_with_its_reason(below: float, at_least: bool, level: int | None) -> None:
+def test_clark_level_and_thickness_must_agree(mm: float | None, clark: int | None, text: str) -> None:
+    found = describe_contradiction(mm, clark)
+    assert found.split(": a melanoma")[0].split(". Correct")[0] == text
+
+
+@pytest.mark.parametrize(
+    ("below", "at_least", "level"),
+    [
+        (100, False, 2),
+        (170, False, 2),
+        (171, False, 3),
+        (250, False, 3),
+        (251, False, 4),
+        (1300, False, 4),
+        (1301, False, None),
+        (100, True, None),
+    ],
+)
+def test_clark_level_is_shown_with_its_reason(below: float, at_least: bool, level: int | None) -> None:
     found = estimate_clark_level(below, at_least)
     assert found.level == level
     assert f"{below / 1000:.2f} mm below the epidermis" in found.reason
@@ -138,11 +175,51 @@ def test_an_interval_ends_at_nothing_and_holds_what_was_measured() -> None:
     assert high == pytest.approx(0.1 + 1.5 * (0.05 + 0.01 + 0.2))
 
 
+def test_the_width_is_never_less_than_five_micrometers_per_unit() -> None:
+    law = DepthIntervalModel(0.9, (0.0, 0.0, 1.0), 2.0, 1.0, 100, "")
+    assert law.interval(DepthFeatures(1.0, 1.1, 1.0)) == pytest.approx((0.99, 1.005))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("coverage", "reach"), [(0.9, 0.39), (0.8, 0.37), (0.99, 0.4)])
+def test_an_interval_ends_at_the_corrected_quantile(sign: int, coverage: float, reach: float) -> None:
+    """Of 40 errors of 0.01 to 0.4 mm, the one of rank 41 times the share of one side, rounded up."""
+    truth = [1 + sign * number / 100 for number in range(1, 41)]
+    law = calibrate_intervals(truth, [DepthFeatures(1.0, 1.0, 1.0)] * 40, coverage)
+    assert law.interval(DepthFeatures(1.0, 1.0, 1.0)) == pytest.approx(sorted((1.0, 1 + sign * reach)))
+    assert (law.coverage, law.cases, law.made_of) == (coverage, 40, "")
+
+
+def test_ninety_percent_is_usual() -> None:
+    assert calibrate_intervals(*measured(np.random.default_rng(0), MIN_CASES)).coverage == 0.9
+
+
+def candidate(mm: float, way: int = 0, area: float = 1.0) -> DepthCandidate:
+    return DepthCandidate((0, 0), (0, mm), mm, DepthFeatures(mm, mm, mm), 0, False, False, 0.0, mm, area, way)
+
+
+def test_candidates_are_ranked_by_connection_and_size_then_by_thickness() -> None:
+    """A lesion of less than a tenth of the area of the largest comes after all others, even detached ones."""
+    ranked = [
+        candidate(1.0),
+        candidate(0.9, area=0.1),
+        candidate(3.0, way=1),
+        candidate(2.0, way=2),
+        candidate(9.0, way=3),
+        candidate(8.0, way=5, area=50.0),
+        candidate(4.0, area=0.09),
+        candidate(5.0, way=1, area=0.09),
+    ]
+    assert rank_candidates(reversed(ranked)) == tuple(ranked)
+    assert rank_candidates([]) == ()
+
+
 def test_few_slides_make_no_law() -> None:
     truth, features = measured(np.random.default_rng(0), MIN_CASES)
     assert calibrate_intervals(truth, features).cases == MIN_CASES
-    with pytest.raises(ValueError, match=f"needs {MIN_CASES} slides"):
-        calibrate_intervals(truth[1:], features[1:])
+    for few in ((truth[1:], features[1:]), (truth, [*features, features[0]])):
+        with pytest.raises(ValueError, match=f"needs {MIN_CASES} slides"):
+            calibrate_intervals(*few)
 
 
 def test_laws_are_written_as_they_are_read() -> None:

@@ -46,7 +46,7 @@ def test_rows_and_columns_have_sizes_of_their_own() -> None:
         readings.line_length_mm(LINE, None)
 
 
-def test_what_the_analysis_says_is_nobodys_until_somebody_takes_it() -> None:
+def test_automatic_reading_has_no_reader_until_accepted() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     assert (base.method, base.mm, base.ulcerated, base.clark, base.clark_by) == ("automatic", 1.0, True, 4, "estimate")
     assert readings.automatic_reading(FOUND, 1).ulcerated is False

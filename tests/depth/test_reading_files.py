@@ -51,7 +51,7 @@ def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 2}', '{"readings": [{"mm": -1}]}'])
-def test_what_is_no_reading_is_said(tmp_path: Path, text: str) -> None:
+def test_invalid_readings_are_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / DEPTH_FILE).write_text(text)
     with pytest.raises(InputError, match="does not contain valid depth readings"):
         read_depth(tmp_path)

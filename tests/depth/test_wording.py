@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth import formatting as words
+from napari_melanoma.depth import category as words
 from napari_melanoma.depth.readings import (
     DepthProposal,
     DepthReading,
@@ -89,7 +89,7 @@ def test_other_readers_come_when_the_own_reading_is_there() -> None:
         ("B", "1.50"),
         ("model", "1.40"),
     ]
-    assert words.describe_other_readings(depth, "A") == "-0.50 mm against B."
+    assert words.describe_other_readings(depth, "A") == "-0.50 mm compared with B."
 
 
 def test_what_a_model_found_is_said_with_its_notes() -> None:

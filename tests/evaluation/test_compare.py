@@ -15,8 +15,9 @@ from markupsafe import escape
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.evaluation.compare import ComparisonOptions, compare_loaded, compare_models
 from napari_melanoma.evaluation.comparison import Comparison, ImageChange, read_comparison
+from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair, compare_segmenters
+from napari_melanoma.evaluation.results import ComparisonOptions
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
@@ -69,7 +70,7 @@ def samples(tmp_path: Path) -> list[Sample]:
 def compared(
     samples: list[Sample], out: Path, old: Reader, new: Reader, options: ComparisonOptions = EXACT
 ) -> Comparison:
-    return compare_loaded([old, new], samples, out, options, run=RunContext())
+    return compare_pair(MaskPair([old, new], options), samples, out, options, run=RunContext())
 
 
 OLD = Reader("old", {-1: 10})  # half of each square: Jaccard one half
@@ -182,7 +183,7 @@ def test_cancelled_writes_nothing(samples: list[Sample], tmp_path: Path) -> None
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        compare_loaded([OLD, BETTER], samples, tmp_path / "out", EXACT, run=run)
+        compare_pair(MaskPair([OLD, BETTER], EXACT), samples, tmp_path / "out", EXACT, run=run)
     assert not (tmp_path / "out").exists()
 
 
@@ -210,8 +211,8 @@ def test_names_with_the_same_safe_file_name_get_separate_pictures(tmp_path: Path
 
 
 def test_a_comparison_needs_two_models(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="needs two models"):
-        compare_models([], [], tmp_path, EXACT, run=RunContext())
+    with pytest.raises(InputError, match="two at a time"):
+        compare_segmenters([], [], tmp_path, EXACT, run=RunContext())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"old": 3}', '{"format_version": 9}'])
@@ -231,7 +232,7 @@ def test_cancelling_during_an_image_stops(samples: list[Sample], tmp_path: Path)
             return rgb
 
     with pytest.raises(Cancelled):
-        compare_loaded([OLD, Stopping("new", {})], samples, tmp_path / "out", EXACT, run=run)
+        compare_pair(MaskPair([OLD, Stopping("new", {})], EXACT), samples, tmp_path / "out", EXACT, run=run)
     assert not (tmp_path / "out").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.evaluation.compare_classes import compare_class_evaluations
+from napari_melanoma.evaluation.compare_several import compare_class_evaluations
 from napari_melanoma.io.results import write_table
 
 
@@ -34,7 +34,7 @@ def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ..
 def test_the_better_model_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     found = compare_class_evaluations([written(tmp_path / "blurred", 0.5), written(tmp_path / "sharp", 0.15)], out)
-    old, new = found.standings
+    old, new = found.parts[0].standings
     assert (old.model, new.model) == ("blurred", "sharp")
     assert new.difference["AUC"].low > 0
     assert new.difference["AUC"].mean == pytest.approx(new.metrics["AUC"].mean - old.metrics["AUC"].mean)
@@ -52,7 +52,7 @@ def test_only_common_images_are_compared(tmp_path: Path) -> None:
     lines = (short / "per_image.csv").read_text().splitlines()
     (short / "per_image.csv").write_text("\n".join(lines[:61]) + "\n")
     found = compare_class_evaluations([first, short], tmp_path / "out")
-    assert found.standings[0].images == 60
+    assert found.parts[0].images == 60
 
 
 def test_different_labels_are_rejected(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.evaluation.compare import ComparisonOptions
-from napari_melanoma.evaluation.compare_labels import compare_label_models, compare_loaded_label_models
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
+from napari_melanoma.evaluation.pair_comparison import LabelPair, compare_pair, compare_segmenters
+from napari_melanoma.evaluation.results import ComparisonOptions
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
 
@@ -34,7 +34,7 @@ class Misreading:
 
     def __init__(self, name: str, wrong: dict[int, float], classes: tuple[str, ...] = CLASSES) -> None:
         config = SimpleNamespace(
-            classes=classes, threshold=0.5, is_demonstration=False, modalities=(), draws_one_class=False
+            classes=classes, threshold=0.5, is_demonstration=False, modalities=(), segments_one_class=False
         )
         self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._wrong = wrong
@@ -61,7 +61,7 @@ def tiles(folder: Path, count: int = 8, each: int = 1) -> list[Sample]:
 def compared(
     samples: list[Sample], out: Path, old: Misreading, new: Misreading, options: ComparisonOptions | None = None
 ) -> Comparison:
-    return compare_loaded_label_models([old, new], samples, out, options or ComparisonOptions(), run=RunContext())
+    return compare_pair(LabelPair([old, new]), samples, out, options or ComparisonOptions(), run=RunContext())
 
 
 OLD = Misreading("old", {1: 0.5})  # half of the dermis is labeled as tumour
@@ -161,8 +161,8 @@ def test_cancelled_writes_nothing(tmp_path: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        compare_loaded_label_models(
-            [OLD, BETTER], tiles(tmp_path / "slides"), tmp_path / "out", ComparisonOptions(), run=run
+        compare_pair(
+            LabelPair([OLD, BETTER]), tiles(tmp_path / "slides"), tmp_path / "out", ComparisonOptions(), run=run
         )
     assert not (tmp_path / "out").exists()
 
@@ -170,9 +170,9 @@ def test_cancelled_writes_nothing(tmp_path: Path) -> None:
 def test_different_classes_and_more_than_two_models_are_rejected(tmp_path: Path) -> None:
     other = Misreading("other", {}, (*CLASSES[:2], "nest"))
     with pytest.raises(InputError, match="no label images fit both"):
-        compare_label_models([OLD.info, other.info], [], tmp_path, ComparisonOptions(), run=RunContext())
+        compare_segmenters([OLD.info, other.info], [], tmp_path, ComparisonOptions(), run=RunContext())
     with pytest.raises(InputError, match="two at a time"):
-        compare_label_models([OLD.info] * 3, [], tmp_path, ComparisonOptions(), run=RunContext())
+        compare_segmenters([OLD.info] * 3, [], tmp_path, ComparisonOptions(), run=RunContext())
 
 
 @settings(max_examples=20, deadline=None)

@@ -21,7 +21,6 @@ from napari_melanoma.evaluation.compare_several import (
     compare_evaluations,
     compare_several,
     compare_several_loaded,
-    comparison_table,
 )
 from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.files import is_evaluation, read_evaluation
@@ -86,7 +85,7 @@ def test_each_model_against_the_first(clinic: Path, tmp_path: Path) -> None:
         pytest.approx((0.5,) * 3), pytest.approx((0.25,) * 3), (0.0, 0.0, 0.0),
     ]  # fmt: skip
     assert part.standings[1].difference["HD95_px"].mean == pytest.approx(-10)
-    assert comparison_table(found)[2][2:5] == (
+    assert found.table()[2][2:5] == (
         "most",
         "0.750, +0.750 (+0.750 to +0.750)",
         "0.750, +0.250 (+0.250 to +0.250)",

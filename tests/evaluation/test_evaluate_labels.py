@@ -15,7 +15,7 @@ from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
 from napari_melanoma.core.prediction_config import TileConfig
-from napari_melanoma.evaluation.evaluate_labels import evaluate_labels
+from napari_melanoma.evaluation.evaluate import LabelEvaluationOptions, evaluate_labels
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
@@ -79,7 +79,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    found = evaluate_labels(model, [data], out, run=RunContext())
+    found = evaluate_labels(model, [data], out, LabelEvaluationOptions(), run=RunContext())
     whole = found.parts["all"]
     assert found.images == 6
     assert whole["DI glass"].mean == 1
@@ -101,7 +101,7 @@ def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
 
 
 def test_one_split(model: ByGray, data: Path, tmp_path: Path) -> None:
-    found = evaluate_labels(model, [data], tmp_path / "out", split="train", run=RunContext())
+    found = evaluate_labels(model, [data], tmp_path / "out", LabelEvaluationOptions(split="train"), run=RunContext())
     assert [sample.image_id for sample in found.samples] == ["t0", "t1"]
     assert not found.parts["all"]["DI"].has_interval  # one slide
 
@@ -123,7 +123,7 @@ def test_an_image_that_fails_is_reported(
 ) -> None:
     path = data / "masks" / "t3.png"
     write_labels(path, change(read_labels(path)))
-    found = evaluate_labels(model, [data], tmp_path / "out", run=RunContext())
+    found = evaluate_labels(model, [data], tmp_path / "out", LabelEvaluationOptions(), run=RunContext())
     assert found.images == 5
     assert [item.sample.image_id for item in found.failed] == ["t3"]
     assert message in found.failed[0].error
@@ -133,7 +133,7 @@ def test_no_measured_image_is_an_error(model: ByGray, data: Path, tmp_path: Path
     for path in (data / "masks").iterdir():
         write_labels(path, _unknown(read_labels(path)))
     with pytest.raises(DataSetError, match="none of 6 images could be measured"):
-        evaluate_labels(model, [data], tmp_path / "out", run=RunContext())
+        evaluate_labels(model, [data], tmp_path / "out", LabelEvaluationOptions(), run=RunContext())
 
 
 @pytest.fixture(scope="module")

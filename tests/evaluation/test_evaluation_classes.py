@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.evaluation.class_metrics import (
+from napari_melanoma.evaluation.class_measurement import (
     METRICS,
     ClassPredictions,
     class_differences,

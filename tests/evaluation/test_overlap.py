@@ -13,13 +13,14 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, hash_images, make_training_images
-from napari_melanoma.evaluation.compare import ComparisonOptions, compare_loaded
 from napari_melanoma.evaluation.compare_several import compare_evaluations, compare_several_loaded
+from napari_melanoma.evaluation.comparison import Comparison
 from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.overlap import find_overlap
-from napari_melanoma.evaluation.results import EvaluationOptions
+from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair
+from napari_melanoma.evaluation.results import ComparisonOptions, EvaluationOptions
 from napari_melanoma.imaging.refinement import RefinementConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
@@ -57,6 +58,10 @@ def bundle(folder: Path, name: str, listed: TrainingImages | None) -> BundleInfo
         listed.write(path / FILE_NAME)
         about = training_images_statement(path / FILE_NAME)
     return BundleInfo(path, BundleConfig(name=name, title=name, architecture="none", input_size=32, provenance=about))
+
+
+def compared(models: list[Dark], samples: list[Sample], out: Path, options: ComparisonOptions) -> Comparison:
+    return compare_pair(MaskPair(models, options), samples, out, options, run=RUN)
 
 
 def data_set(folder: Path, seeds: range, patients: dict[int, str] | None = None) -> Path:
@@ -159,11 +164,11 @@ def test_two_models_are_compared_on_what_neither_was_trained_on(
 ) -> None:
     other = bundle(tmp_path, "other", listed(data_set(tmp_path / "more", range(3, 9))))
     models, samples = [Dark(trained, 4), Dark(other)], read_dataset(thirty)
-    found = compare_loaded(models, samples, tmp_path / "out", ComparisonOptions(**dict(OPTIONS)), run=RUN)
+    found = compared(models, samples, tmp_path / "out", ComparisonOptions(**dict(OPTIONS)))
     assert (found.images, found.advice) == (21, "take over")
     assert found.facts["training_overlap"]["left_out"] == [f"i{n}" for n in range(9)]
     options = ComparisonOptions(**{**dict(OPTIONS), "include_seen": True})
-    found = compare_loaded(models, samples, tmp_path / "all", options, run=RUN)
+    found = compared(models, samples, tmp_path / "all", options)
     assert (found.images, found.advice) == (30, "cannot tell")
     assert found.reason.startswith("No verdict")
     assert {row["trained_on"] for row in table(tmp_path / "all/per_image.csv")} == {
@@ -177,11 +182,11 @@ def test_two_models_are_compared_on_what_neither_was_trained_on(
 def test_a_new_model_with_unknown_training_images_is_not_recommended(thirty: Path, tmp_path: Path) -> None:
     old, new = bundle(tmp_path, "old", TrainingImages()), bundle(tmp_path, "new", None)
     options, samples = ComparisonOptions(**dict(OPTIONS)), read_dataset(thirty)
-    found = compare_loaded([Dark(old, 4), Dark(new)], samples, tmp_path / "out", options, run=RUN)
+    found = compared([Dark(old, 4), Dark(new)], samples, tmp_path / "out", options)
     assert found.advice == "cannot tell"
     assert found.reason.startswith("'new' does not state which images it was trained on")
     assert found.difference["JA"].low > 0, "the figures stay"
-    found = compare_loaded([Dark(new), Dark(old, 4)], samples, tmp_path / "out", options, run=RUN)
+    found = compared([Dark(new), Dark(old, 4)], samples, tmp_path / "out", options)
     assert found.advice == "keep"
 
 
@@ -263,7 +268,7 @@ def test_too_few_images_are_stated_once_with_what_to_do(thirty: Path, trained: B
     overlap = find_overlap([trained], samples, run=RUN)
     (remedy,) = overlap.more_images_notice(0.2)
     options = ComparisonOptions(refinement=EXACT, remedy=remedy)
-    found = compare_loaded([Dark(trained, 4), Dark(trained)], samples, tmp_path / "out", options, run=RUN)
+    found = compared([Dark(trained, 4), Dark(trained)], samples, tmp_path / "out", options)
     everything = " ".join([found.reason, *found.facts["warnings"], found.facts["training_overlap"]["summary"]])
     assert found.reason.count("train again") == 1
     assert everything.count("needed.") == 1

@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.evaluation.class_metrics import class_estimates
+from napari_melanoma.evaluation.class_measurement import class_estimates
 from napari_melanoma.evaluation.tabular_baseline import TabularBaseline, evaluate_baseline
 from napari_melanoma.io.results import read_table, write_table
 
@@ -64,7 +64,7 @@ def test_rows_without_a_class_are_counted_and_words_are_accepted(table: Path) ->
         (("eyes",), "melanoma", 4, "no column 'eyes'"),
         (("age",), "cancer", 4, "no column 'cancer'"),
         (("age",), "melanoma", 500, "500 folds"),
-        ((), "melanoma", 4, "no input column was named"),
+        ((), "melanoma", 4, "no input column was given"),
     ],
 )
 def test_invalid_input_is_rejected(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_melanoma.figures.classification import FEW_IMAGES, plot_bins, plot_reliability
+from napari_melanoma.figures.evaluation import FEW_IMAGES, plot_bins, plot_reliability
 from napari_melanoma.metrics.calibration import Reliability, reliability_curve
 
 

@@ -9,8 +9,8 @@ import pytest
 from napari_melanoma.evaluation.pages import ADVICE, ComparisonPage, Page, write_evaluation_page
 from napari_melanoma.evaluation.pages import write_comparison_page as write_comparison
 from napari_melanoma.figures.page import data_uri, png_uri, write_html
-from napari_melanoma.reproduction.page import NextStep, ReportPicture, ReproductionPage
-from napari_melanoma.reproduction.page import write_page as write_reproduction
+from napari_melanoma.reproduction.figures import NextStep, ReportPicture, ReproductionPage
+from napari_melanoma.reproduction.figures import write_page as write_reproduction
 
 
 def test_a_page_fills_the_blocks_and_escapes_what_it_is_given(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def legal(rng: Generator, box: Sandbox) -> Case:
     box.release()
 
     def act() -> Any:
-        from napari_melanoma.case.edits import add_lesion
+        from napari_melanoma.case.model import add_lesion
         from napari_melanoma.case.store import CaseStore
 
         with CaseStore.open(folder) as store:

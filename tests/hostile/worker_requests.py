@@ -15,7 +15,17 @@ from hostile.oracle import FORESEEN, Case
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 
-VERBS = ("warm", "segment", "classify", "reclassify", "explain", "answer_case", "rate", "estimate", "slide_risk")
+VERBS = (
+    "warm",
+    "segment",
+    "classify",
+    "reclassify",
+    "explain",
+    "answer_case",
+    "rate",
+    "estimate",
+    "predict_slide_risk",
+)
 WRONG = (None, True, -1, "x", "", [], {}, [[]], "../../victim/photo.png", "\x00", "9" * 5000, 1e308, {"a": {"b": []}})
 LAST = {"id": 99, "verb": "no-such-verb", "arguments": {}}
 

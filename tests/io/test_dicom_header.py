@@ -59,12 +59,12 @@ def test_the_age_is_stated_or_follows_from_the_dates(elements: dict[str, str], a
     assert header(**elements).age == age
 
 
-def test_a_patient_without_a_number_is_told_by_name_and_birth() -> None:
+def test_patient_without_id_is_identified_by_name_and_birth() -> None:
     assert header(PatientName="A^B", PatientBirthDate="19800601").patient == "A^B 19800601"
     assert header().patient == ""
     assert not header().has_image
 
 
-def test_another_file_is_said() -> None:
+def test_non_dicom_file_is_rejected() -> None:
     with pytest.raises(UnreadableImage, match="is not a readable DICOM file"):
         read_header(io.BytesIO(b"text" * 100))

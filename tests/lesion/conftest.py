@@ -51,8 +51,3 @@ def draw() -> Callable[..., Path]:
         return path
 
     return photograph
-
-
-@pytest.fixture(scope="module", autouse=True)
-def figures(quick_figures: None) -> None:
-    """How a figure looks is not what these tests are about."""

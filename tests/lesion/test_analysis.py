@@ -95,7 +95,7 @@ def test_a_stamp_from_json_equals_the_first_one() -> None:
     assert ModelStamp(**json.loads(json.dumps(vars(stamp)))) == stamp
 
 
-def test_no_lesion_is_an_answer(tmp_path: Path) -> None:
+def test_empty_mask_is_a_valid_result(tmp_path: Path) -> None:
     result = _analyse(_photograph())
     assert not result.mask.any()
     assert (result.roi, result.measurements, result.contours) == (None, {}, [])
@@ -149,6 +149,17 @@ def test_a_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
     save_lesion(replace(result, roi=None), tmp_path / "drawn")
     assert not (tmp_path / "drawn" / "roi.png").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+
+
+@pytest.mark.parametrize("content", [None, '{"lesion_fo'])
+def test_a_result_without_its_description_is_replaced(tmp_path: Path, content: str | None) -> None:
+    result = _analyse(_photograph((100, 150, 40)))
+    folder = save_lesion(result, tmp_path / "drawn")
+    (folder / "result.json").unlink()
+    if content is not None:
+        (folder / "result.json").write_text(content)
+    save_lesion(result, folder)
+    assert json.loads((folder / "result.json").read_text())["lesion_found"]
 
 
 def test_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,7 +218,7 @@ def test_stems_that_differ_in_case_alone_share_no_folder(tmp_path: Path, draw: D
     assert counts(analyse(paths[::-1], out, model)) == (0, 4, 0)
 
 
-def test_nobody_can_try_out_paths_without_the_salt(tmp_path: Path, draw: Draw, model) -> None:
+def test_salted_digests_do_not_reveal_paths(tmp_path: Path, draw: Draw, model) -> None:
     paths = [draw(tmp_path / name) for name in ("a/x.png", "b/x.bmp")]
     digests = []
     for out in (tmp_path / "first", tmp_path / "second"):

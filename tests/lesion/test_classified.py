@@ -135,7 +135,7 @@ def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, m
 
 
 def test_heat_is_drawn_over_the_photograph() -> None:
-    from napari_melanoma.imaging.colormaps import draw_heatmap
+    from napari_melanoma.imaging.masks import draw_heatmap
 
     rgb = np.full((4, 6, 3), 200, np.uint8)
     heat = np.zeros((4, 6), np.float32)

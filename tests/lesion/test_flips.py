@@ -36,7 +36,7 @@ def photographs() -> list[np.ndarray]:
     return list(random.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8))
 
 
-def test_a_network_that_knows_no_side_answers_alike(photographs: list[np.ndarray]) -> None:
+def test_symmetric_network_ignores_flips(photographs: list[np.ndarray]) -> None:
     found = predict_flipped_logits(Even(), photographs)
     alone = Even().logits(photographs)
     np.testing.assert_array_equal(found.low, alone)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from platformdirs import user_state_path
 
-from napari_melanoma.case import predictions
+from napari_melanoma.case import results
 from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.lesion import loaded_models
@@ -76,7 +76,7 @@ def test_the_memory_lies_with_the_other_state_of_the_program() -> None:
     assert loaded_models._timing_file().parent == user_state_path("napari-melanoma", appauthor=False)
 
 
-def test_a_case_that_is_asked_about_again_loads_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_prediction_for_a_case_reuses_the_loaded_models(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
 
     def classifier(info) -> SimpleNamespace:
@@ -84,10 +84,10 @@ def test_a_case_that_is_asked_about_again_loads_nothing_again(monkeypatch: pytes
         return SimpleNamespace(calibration=SimpleNamespace(fit_all=lambda: None))
 
     monkeypatch.setattr(Classifier, "load", classifier)
-    monkeypatch.setattr(predictions, "predict_case", lambda store, model, run, segment: model)
+    monkeypatch.setattr(results, "predict_case", lambda store, model, run, segment: model)
     loaded_models._classifier.cache_clear()
     try:
-        first, second = (predictions.predict_case_with(None, "", RunContext()) for _ in range(2))
+        first, second = (results.predict_case_with(None, "", RunContext()) for _ in range(2))
     finally:
         loaded_models._classifier.cache_clear()
     assert first is second

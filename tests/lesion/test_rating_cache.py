@@ -8,7 +8,7 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.lesion.review import CachedRating, RatingCache
+from napari_melanoma.lesion.ratings import CachedRating, RatingCache
 
 KNOWN = CachedRating(0.25, True, "f" * 64)
 
@@ -45,7 +45,7 @@ def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(cache, photo
     assert cache.find(renamed, "model", "entropy") is None
 
 
-def test_a_damaged_database_is_begun_anew(cache, photograph):
+def test_damaged_database_is_created_again(cache, photograph):
     cache.path.parent.mkdir()
     cache.path.write_bytes(b"no database" * 1000)
     assert cache.find(photograph, "model", "entropy") is None

@@ -21,6 +21,39 @@ def test_bland_and_altman_find_what_they_published() -> None:
     assert (found.bias.low, found.bias.high) == pytest.approx((-22.0, 17.8), abs=0.1)
     assert found.low.low < found.low.mean < found.low.high < found.bias.low
     assert found.bias.high < found.high.low < found.high.mean < found.high.high
+    assert found.means.tolist() == [(one + other) / 2 for one, other in zip(LARGE, SMALL, strict=True)]
+    assert found.differences.tolist() == [one - other for one, other in zip(LARGE, SMALL, strict=True)]
+    assert {each.count for each in (found.bias, found.low, found.high, found.slope)} == {17}
+
+
+def test_exchanged_readers_give_the_mirrored_limits() -> None:
+    there, back = bland_altman(SMALL, LARGE), bland_altman(LARGE, SMALL)
+    for one, other in ((there.bias, back.bias), (there.low, back.high), (there.slope, back.slope)):
+        assert (one.mean, one.low, one.high) == pytest.approx((-other.mean, -other.high, -other.low))
+
+
+def test_the_limits_have_the_exact_interval_of_a_quantile() -> None:
+    """The chance that the limit of so many normally distributed differences lies below its interval is 2.5 %."""
+    from scipy.stats import nct
+
+    found, root = bland_altman(SMALL, LARGE), np.sqrt(17)
+    for end, chance in ((found.high.low, 0.025), (found.high.high, 0.975)):
+        factor = (end - found.bias.mean) / found.sd
+        assert nct.cdf(factor * root, 16, 1.959964 * root) == pytest.approx(chance, abs=1e-4)
+
+
+def test_the_slope_is_that_of_least_squares() -> None:
+    from scipy.stats import linregress, t
+
+    found = bland_altman(SMALL, LARGE)
+    line = linregress(found.means, found.differences)
+    reach = t.ppf(0.975, 15) * line.stderr
+    assert (found.slope.mean, found.slope.low, found.slope.high) == pytest.approx(
+        (line.slope, line.slope - reach, line.slope + reach)
+    )
+    alone = bland_altman([1, 2, 3], [3, 2, 1]).slope  # the same mean three times
+    assert np.isnan([alone.mean, alone.low, alone.high]).all()
+    assert alone.count == 3
 
 
 def test_shrout_and_fleiss_find_what_they_published() -> None:
@@ -45,20 +78,44 @@ def test_intervals_hold_what_they_promise() -> None:
 
 
 def test_equal_ratings_agree_and_a_constant_offset_reduces_agreement() -> None:
-    values = np.array([0.5, 1.2, 3.4, 4.0])
+    values = np.array([0.5, 1.0, 3.5, 4.0])  # exact in binary
     same = bland_altman(values, values)
     assert (same.bias.mean, same.low.mean, same.high.mean, same.slope.mean) == (0, 0, 0, 0)
     assert intraclass_correlation(np.stack([values, values], 1)).mean == pytest.approx(1)
     off = bland_altman(values, values + 0.4)
     assert (off.bias.mean, off.sd) == pytest.approx((0.4, 0))
-    assert 0.5 < intraclass_correlation(np.stack([values, values + 0.4], 1)).mean < 1
+    constant = intraclass_correlation(np.stack([values, values + 0.5], 1))
+    assert 0.5 < constant.mean < 1
+    assert (constant.has_interval, constant.count) == (False, 4)
     assert bland_altman(values, 1.1 * values).slope.low > 0
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
-    for first, second in (([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, np.nan], [1, 2, 3])):
-        with pytest.raises(ValueError, match="expected"):
-            bland_altman(first, second)
-    with pytest.raises(ValueError, match="two readers"):
-        intraclass_correlation([[1], [2], [3]])
-    assert np.isnan(intraclass_correlation(np.ones((4, 2))).mean)
+REFUSED = [
+    ([1, 2], [1, 2], "at least 3 pairs"),
+    ([1, 2, 3], [1, 2], "at least 3 pairs"),
+    ([[1], [2], [3]], [[1], [2], [3]], "at least 3 pairs"),
+    ([1, 2, np.nan], [1, 2, 3], "expected finite values"),
+    ([1, 2, 3], [1, 2, np.inf], "expected finite values"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "reason"), REFUSED)
+def test_what_cannot_be_compared_is_refused(first: list, second: list, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        bland_altman(first, second)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[[1], [2], [3]], [[1, 2], [3, 5]], [1, 2, 3], [[1, 2], [3, 5], [4, np.nan]]],
+    ids=["one reader", "two items", "no table", "a missing value"],
+)
+def test_ratings_that_are_no_table_are_refused(values: list) -> None:
+    with pytest.raises(ValueError, match="expected finite values of at least two readers for at least 3 items"):
+        intraclass_correlation(values)
+
+
+def test_the_fewest_ratings() -> None:
+    assert intraclass_correlation([[1, 2], [3, 5], [4, 4]]).has_interval
+    equal = intraclass_correlation(np.ones((4, 2)))
+    assert (np.isnan(equal.mean), equal.has_interval, equal.count) == (True, False, 4)

@@ -70,6 +70,16 @@ def test_one_far_pixel_counts_for_the_maximum_alone() -> None:
     assert hausdorff_distance(speck, wide, percentile=100) == pytest.approx(25 * math.sqrt(2))
 
 
+@pytest.mark.parametrize(("moved", "agreement"), [(3, 1.0), (4, 0.56)])
+def test_the_usual_tolerance_is_a_share_of_the_diagonal(moved: int, agreement: float) -> None:
+    """Of an image of 300 x 400 pixels, 3.75 pixels; 56 of 100 border pixels lie so near the other border."""
+    reference, mask = np.zeros((2, 300, 400), bool)
+    reference[100:126, 100:126] = mask[100:126, 100 + moved : 126 + moved] = True
+    assert boundary_f1(mask, reference) == pytest.approx(agreement)
+    assert boundary_metrics(mask, reference, None)["BF1"] == boundary_f1(mask, reference)
+    assert boundary_f1(mask, reference, spacing=(2.0, 1.0)) == 1.0  # the diagonal of 721 has a tolerance of 5.4
+
+
 def test_columns() -> None:
     moved = rectangle(10, 15, 20, 25)
     assert boundary_metrics(moved, SQUARE, None) == {

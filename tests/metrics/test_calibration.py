@@ -76,6 +76,21 @@ def test_few_cases_change_nothing(labels: list[int]) -> None:
     assert fit_calibration(logits, labels) == (1, (0, 0))
 
 
+def test_ten_cases_of_two_classes_suffice_for_a_temperature_and_of_each_for_a_bias() -> None:
+    labels = np.repeat([0, 1], 10)
+    logits = np.random.default_rng(0).normal(size=(20, 2)) * 3
+    assert fit_temperature(logits, labels) > 1.5  # the logits mean nothing
+    assert any(fit_calibration(logits, labels).bias)
+    third = np.append(logits, np.full((20, 1), -5.0), axis=1)
+    assert fit_calibration(third, labels) == (fit_temperature(third, labels), (0, 0, 0))
+    assert fit_temperature(third, labels) > 1.5
+
+
+def test_logits_that_mean_nothing_get_the_greatest_temperature() -> None:
+    """Of equal logits, half belong to each class."""
+    assert fit_temperature([[1.0, -1.0]] * 200, [0, 1] * 100) == pytest.approx(20, rel=1e-3)
+
+
 def test_logits_that_separate_perfectly_keep_a_bounded_temperature() -> None:
     """Perfect separation would lead to a temperature of 0."""
     labels = np.repeat([0, 1], 20)
@@ -88,8 +103,9 @@ def test_logits_that_separate_perfectly_keep_a_bounded_temperature() -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     """Each image needs logits and a label."""
-    with pytest.raises(ValueError, match="each image needs logits and a label"):
-        fit_temperature(np.zeros((3, 2)), [0, 1])
+    for logits in (np.zeros((3, 2)), np.zeros(2)):
+        with pytest.raises(ValueError, match="each image needs logits and a label"):
+            fit_temperature(logits, [0, 1])
 
 
 def test_calibration_stored_in_a_bundle_is_applied() -> None:
@@ -119,6 +135,22 @@ def test_wrong_probabilities_have_an_error_beyond_chance() -> None:
     assert calibration_error_by_chance(chances)[1] < 0.1
 
 
+def test_the_error_by_chance_is_that_of_a_coin() -> None:
+    """Of 1000 tosses in one bin: |K - 500| / 1000 is 0.0126 in the mean, and above 0.031 in 1 of 20 cases."""
+    mean, high = calibration_error_by_chance(np.full(1000, 0.5), bins=1, rounds=5000)
+    assert mean == pytest.approx(np.sqrt(0.25 / 1000 * 2 / np.pi), rel=0.03)
+    assert high == pytest.approx(0.031, abs=0.0007)
+
+
+def test_fifteen_bins_are_usual() -> None:
+    logits, labels = drawn(2, count=200)
+    chances = softmax(logits)[:, 1]
+    assert expected_calibration_error(chances, labels) == expected_calibration_error(chances, labels, 15)
+    assert calibration_error_by_chance(chances) == calibration_error_by_chance(chances, 15, rounds=200, seed=0)
+    assert len({calibration_error_by_chance(chances, rounds=rounds) for rounds in (199, 200, 201)}) == 3
+    assert len(reliability_curve(chances, labels == 1).count) == 10
+
+
 def test_error_of_one_bin_is_counted_by_hand() -> None:
     """Two bins of two: (0.1, 0.3) with one of two, (0.7, 0.9) with both."""
     assert expected_calibration_error([0.1, 0.9, 0.3, 0.7], [0, 1, 1, 1], bins=2) == pytest.approx((0.3 + 0.2) / 2)
@@ -142,6 +174,13 @@ def test_reliability_of_right_probabilities_holds_the_diagonal() -> None:
     assert set(points.count) == {200}
 
 
+def test_reliability_by_hand() -> None:
+    points = reliability_curve([0.1, 0.9, 0.3, 0.7], [False, True, True, True], bins=2)
+    assert points.predicted == pytest.approx(np.array([0.2, 0.8]))
+    assert points.observed.tolist() == [0.5, 1.0]
+    assert (points.low, points.high) == tuple(pytest.approx(end) for end in wilson_interval([1, 2], [2, 2]))
+
+
 def test_more_bins_than_images_are_no_empty_bins() -> None:
     """Three images make three bins at most."""
     points = reliability_curve([0.2, 0.5, 0.8], [False, True, True], bins=10)
@@ -149,8 +188,18 @@ def test_more_bins_than_images_are_no_empty_bins() -> None:
     assert points.observed.tolist() == [0, 1, 1]
 
 
-def test_wilson_interval_of_known_shares() -> None:
-    """Of 10, none: 0 to 0.278; all: 0.722 to 1 (Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<857)."""
-    low, high = wilson_interval([0, 10], [10, 10])
-    np.testing.assert_allclose(low, [0, 0.7225], atol=1e-3)
-    np.testing.assert_allclose(high, [0.2775, 1], atol=1e-3)
+@pytest.mark.parametrize(
+    ("found", "count", "low", "high"),
+    [
+        (0, 10, 0, 0.2775),
+        (10, 10, 0.7225, 1),
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_of_known_shares(found: int, count: int, low: float, high: float) -> None:
+    """Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<857, method 3."""
+    ends = wilson_interval(found, count)
+    assert (float(ends[0]), float(ends[1])) == pytest.approx((low, high), abs=6e-5)

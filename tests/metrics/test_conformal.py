@@ -76,6 +76,29 @@ def test_the_limit_is_the_corrected_quantile() -> None:
     assert conformal_sets([[0.55, 0.45]], known[:, ::-1], [1] * 9, 0.9, "lac").tolist() == [[True, False]]
 
 
+def test_a_rank_that_is_whole_is_not_rounded_up() -> None:
+    """Of 99 cases at 55 % the fifty-fifth, although 100 * 0.55 is 55.00000000000001 in floating point."""
+    misses = np.arange(1, 100) / 400
+    known = np.stack([1 - misses, misses], axis=1)
+    sets = conformal_sets([[0.9, 1 - 55 / 400], [0.9, 1 - 56 / 400]], known, [0] * 99, 0.55, "lac")
+    assert sets.tolist() == [[True, True], [True, False]]
+
+
+def test_cumulative_probability_counts_the_last_class_half() -> None:
+    """Scores of (0.5, 0.3, 0.2) are 0.25, 0.65 and 0.9."""
+    known = np.tile([0.5, 0.3, 0.2], (3, 1))
+    for label, expected in ((0, [True, False, False]), (1, [True, True, False]), (2, [True, True, True])):
+        assert conformal_sets(known[:1], known, [label] * 3, 0.75, "aps").tolist() == [expected]
+
+
+def test_each_class_by_itself_is_the_usual_rule() -> None:
+    random = np.random.default_rng(3)
+    (known, truth), (asked, _) = drawn(random, 300, 3), drawn(random, 300, 3)
+    usual, lac = conformal_sets(asked, known, truth, 0.9), conformal_sets(asked, known, truth, 0.9, "lac")
+    assert (usual == conformal_sets(asked, known, truth, 0.9, "class_conditional")).all()
+    assert (usual != lac).any()
+
+
 def test_sets_grow_with_the_coverage() -> None:
     """What cannot be ruled out at 80 % cannot be at 95 %."""
     random = np.random.default_rng(2)

@@ -7,6 +7,8 @@ import pytest
 
 from napari_melanoma.core.prediction_config import DepthOutputConfig, DepthScale
 from napari_melanoma.metrics.agreement import (
+    DEPTH_METRICS,
+    DepthIntervals,
     conformal_margin,
     decode_depths,
     depth_metrics,
@@ -34,6 +36,12 @@ def test_millimetres_come_back(scale: DepthScale) -> None:
     mm = np.array([0.0, 0.2, 1.0, 6.0, np.nan])
     np.testing.assert_allclose(depth_to_mm(standardize_depth(mm, scale), scale), mm, atol=1e-12)
     assert depth_to_mm(-99.0, scale) == 0
+    assert standardize_depth(-1.0, scale) == standardize_depth(0.0, scale)
+
+
+def test_the_scale_by_hand() -> None:
+    assert standardize_depth([2.0, 5.0], SCALES["mm"]).tolist() == [0.0, 2.0]
+    assert standardize_depth(np.expm1(1.3), SCALES["log"]) == pytest.approx(1.0)
 
 
 @each_scale
@@ -60,6 +68,22 @@ def test_too_few_cases_give_no_interval_or_the_widest() -> None:
     assert np.isnan(found.low).all()
 
 
+@pytest.mark.parametrize(("coverage", "error"), [(0.8, 8.0), (0.81, 9.0), (0.5, 5.0), (0.95, 9.0)])
+@pytest.mark.parametrize("sd", [None, 2.0])
+def test_the_margin_is_the_corrected_quantile(coverage: float, error: float, sd: float | None) -> None:
+    """Of 9 errors, 1 to 9 mm, the one of rank (9 + 1) times the coverage, rounded up."""
+    columns = [np.zeros(9)] if sd is None else [np.zeros(9), np.full(9, 2 * np.log(sd))]
+    found = conformal_margin(np.stack(columns, axis=1), np.arange(9.0, 0, -1), DepthScale(), coverage)
+    assert found == pytest.approx(error / (sd or 1))
+
+
+def test_intervals_by_hand() -> None:
+    plain = decode_depths(np.array([[1.5], [0.2]]), DepthOutputConfig(margin=0.6))
+    assert np.stack(plain, axis=1) == pytest.approx(np.array([[1.5, 0.9, 2.1], [0.2, 0.0, 0.8]]))
+    scaled = decode_depths(np.array([[2.0, 2 * np.log(3)]]), DepthOutputConfig(margin=0.5))
+    assert np.stack(scaled, axis=1) == pytest.approx(np.array([[2.0, 0.5, 3.5]]))
+
+
 def test_figures_of_known_errors() -> None:
     true = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
     predicted = np.array([[1.5], [2.5], [3.5], [4.5], [9.0]])
@@ -76,7 +100,27 @@ def test_figures_of_known_errors() -> None:
         }
     )
     assert found["depth_mae_mm"].count == 4
+    coverage = found["depth_coverage"]
+    assert (coverage.low, coverage.high) == pytest.approx((0.025**0.25, 1))  # Clopper and Pearson: four of four
     assert depth_metrics(decode_depths(predicted[:2], DepthOutputConfig()), true[:2], ["a", "b"]) == {}
+
+
+def test_figures_of_some_intervals_and_of_none() -> None:
+    """The ends belong to an interval; images of one patient are no two witnesses."""
+    true = np.array([1.0, 2.0, 3.0, 4.0])
+    predicted = np.array([1.0, 2.0, 3.5, 5.5])
+    depths = DepthIntervals(predicted, np.array([1.0, 1.0, 3.1, 1.0]), np.array([1.5, 2.0, 4.0, 3.9]))
+    found = depth_metrics(depths, true, list("aabc"))
+    assert found["depth_coverage"].mean == 0.5
+    assert found["depth_mae_mm"].mean == 0.5
+    assert (found["depth_mae_mm"].low, found["depth_coverage"].low) == (0, 0)
+    assert found["depth_r"].mean == pytest.approx(np.corrcoef(predicted, true)[0, 1])
+    assert set(found) == set(DEPTH_METRICS)
+    by_image = depth_metrics(depths, true, list("abcd"))
+    assert by_image["depth_mae_mm"].high < found["depth_mae_mm"].high
+    without = depth_metrics(depths._replace(low=np.full(4, np.nan)), true, list("aabc"))
+    assert set(without) == set(DEPTH_METRICS) - {"depth_coverage"}
+    assert len(depth_metrics(depths, np.append(true[:3], np.nan), list("aabc"))) == 6
 
 
 def test_weights_are_repetitions() -> None:
@@ -85,5 +129,5 @@ def test_weights_are_repetitions() -> None:
     weights = np.array([1, 0, 2, 1, 3, 1])
     again = np.repeat(np.arange(6), weights)
     expected = np.corrcoef(one[again], other[again])[0, 1]
-    assert weighted_pearson(one, other, weights.astype(float)) == pytest.approx(expected)
-    assert np.isnan(weighted_pearson(np.ones(6), other, np.ones(6)))
+    assert weighted_pearson(one, other, weights[None].astype(float))[0] == pytest.approx(expected)
+    assert np.isnan(weighted_pearson(np.ones(6), other, np.ones((1, 6)))[0])

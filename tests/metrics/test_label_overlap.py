@@ -10,9 +10,11 @@ from napari_melanoma.metrics.overlap import (
     dice_per_class,
     estimate_label_metrics,
     jaccard_per_class,
+    label_differences,
     label_metrics,
     mean_over_classes,
 )
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, paired_difference
 
 CLASSES = ("glass", "dermis", "tumour")
 
@@ -77,3 +79,65 @@ def test_few_groups_give_less_information() -> None:
     pairs = estimate_label_metrics(counts, [str(index // 2) for index in range(16)], ("rest", "tumour"))["DI tumour"]
     single = estimate_label_metrics(counts, [str(index) for index in range(16)], ("rest", "tumour"))["DI tumour"]
     assert pairs.high - pairs.low > single.high - single.low
+
+
+def counts_of_accuracy(accuracy: np.ndarray) -> np.ndarray:
+    """Images of 1000 pixels of two classes, of which so many are right: their pooled accuracy is the mean."""
+    right = np.round(500 * accuracy)
+    return np.array([[[each, 500 - each], [500 - each, each]] for each in right])
+
+
+def test_the_interval_is_that_of_a_mean() -> None:
+    accuracy = 0.5 + np.random.default_rng(0).integers(0, 200, 60) / 500
+    groups = [str(index // 2) for index in range(60)]
+    options = {"rounds": 20_000, "seed": 5}
+    found = estimate_label_metrics(counts_of_accuracy(accuracy), groups, ("rest", "tumour"), **options)["AC"]
+    expected = bootstrap_mean(accuracy, groups, **options)
+    width = expected.high - expected.low
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (expected.mean, expected.low, expected.high), abs=0.02 * width
+    )
+
+
+def test_a_difference_is_paired() -> None:
+    random = np.random.default_rng(0)
+    before = 0.5 + random.integers(0, 200, 40) / 500
+    after = before + random.integers(-5, 20, 40) / 500
+    groups = [str(index // 2) for index in range(40)]
+    old, new = counts_of_accuracy(before), counts_of_accuracy(after)
+    found = label_differences(old, new, groups, ("rest", "tumour"))
+    expected = paired_difference(before, after, groups)
+    width = expected.high - expected.low
+    assert (found["AC"].mean, found["AC"].low, found["AC"].high) == pytest.approx(
+        (expected.mean, expected.low, expected.high), abs=0.05 * width
+    )
+    assert found["AC"].count == 40
+    back = label_differences(new, old, groups, ("rest", "tumour"))
+    for name, there in found.items():
+        assert (there.mean, there.low, there.high) == pytest.approx(
+            (-back[name].mean, -back[name].high, -back[name].low), abs=1e-12
+        )
+    with pytest.raises(ValueError, match="the same images for a paired difference, found 40 and 39"):
+        label_differences(old, new[1:], groups, ("rest", "tumour"))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_defaults_are_those_of_means_and_no_interval_leaves_its_range(paired: bool) -> None:
+    good, bad = counts_of_accuracy(np.array([1.0, 0.98])), counts_of_accuracy(np.array([0.1, 0.0]))
+    names = ("rest", "tumour")
+    groups = ["a", "b"]
+
+    def estimate(**options: int) -> dict[str, Estimate]:
+        if paired:
+            return label_differences(bad, good, groups, names, **options)
+        return estimate_label_metrics(good, groups, names, **options)
+
+    assert (estimate()["AC"].low > 0, estimate()["AC"].high) == (True, 1)
+    if paired:
+        down = label_differences(good, bad, groups, names)["AC"]
+        assert (down.low, down.high < 0) == (-1, True)
+    many = counts_of_accuracy(np.random.default_rng(0).random(9)), [str(index) for index in range(9)]
+    usual = estimate_label_metrics(*many, names)
+    assert usual == estimate_label_metrics(*many, names, rounds=2000, seed=0)
+    assert usual != estimate_label_metrics(*many, names, rounds=2001, seed=0)
+    assert usual != estimate_label_metrics(*many, names, rounds=2000, seed=1)

@@ -54,6 +54,13 @@ def test_one_case_is_no_spread() -> None:
         choose_distance_threshold([])
 
 
+def test_the_threshold_is_a_distance_that_was_measured() -> None:
+    """The smallest that at least 99 of 100 cases do not exceed, by default; never 0."""
+    assert choose_distance_threshold(np.arange(1001.0)) == 990
+    assert choose_distance_threshold(np.arange(5.0), 0.6) == 3
+    assert 0 < choose_distance_threshold(np.zeros(5)) < 1e-9
+
+
 def test_nearest_cases_are_those_that_are_nearest() -> None:
     """A training case is nearest to itself, the rest in the order of cosine distances from the mean."""
     known = embeddings(50)

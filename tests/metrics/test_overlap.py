@@ -31,6 +31,8 @@ CASES = [
     Case("both empty", "0000", "0000", (1, 1, 1, 1, 1, 1)),
     Case("nothing found", "0000", "1100", (0, 0, 0, 1 / 2, 0, 1)),
     Case("all lesion", "1111", "1111", (1, 1, 1, 1, 1, 1)),
+    Case("at the limit of TJA", 13 * "1" + 7 * "0", 20 * "1", (0.65, 0.65, 26 / 33, 0.65, 0.65, 1)),
+    Case("below it", 12 * "1" + 8 * "0", 20 * "1", (0, 0.6, 24 / 32, 0.6, 0.6, 1)),
 ]
 
 
@@ -67,6 +69,12 @@ def test_one_pass_equals_many(probability: np.ndarray, reference: np.ndarray) ->
     assert jaccard_by_threshold(probability, reference, thresholds) == pytest.approx(plain)
 
 
+def test_a_probability_at_a_threshold_is_lesion() -> None:
+    probability = np.array([[0.25, 0.5, 0.75, 0.0]], np.float32)
+    found = jaccard_by_threshold(probability, np.array([[True, True, True, False]]), np.array([0.25, 0.5, 0.75]))
+    assert found.tolist() == [1.0, 2 / 3, 1 / 3]
+
+
 @dataclass(frozen=True)
 class Choice:
     """Values of images (rows) under settings (columns), the usual setting, and the one to choose."""
@@ -82,6 +90,9 @@ CHOICES = [
     Choice("better on each image", [[0.5, 0.6], [0.6, 0.7], [0.2, 0.31]], 0, 1),
     Choice("better by one lucky image", [[0.5, 0.9], [0.6, 0.59], [0.7, 0.69]], 0, 0),
     Choice("one image is no evidence", [[0.5, 0.9]], 0, 0),
+    Choice("two images are, if they agree", [[0.5, 0.6], [0.6, 0.72]], 0, 1),
+    Choice("by exactly one standard error", [[0.0, 0.0], [0.0, 1.0]], 0, 0),
+    Choice("by nearly four standard errors", [[0.0, 0.1], [0.0, 0.3], [0.0, 0.2], [0.0, 0.4]], 0, 1),
     Choice("the usual one is the best", [[0.9, 0.5], [0.8, 0.6]], 0, 0),
     Choice("no difference at all", [[0.5, 0.5], [0.6, 0.6]], 1, 1),
 ]

@@ -1,20 +1,22 @@
-"""Curves, areas and cuts are those of scikit-learn; intervals hold the truth of drawn patients."""
+"""Areas and decision thresholds are those of scikit-learn; intervals hold the truth of drawn patients."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
 
 from napari_melanoma.metrics.ranking import (
-    area_under_roc,
-    average_precision,
+    ResampledScores,
     choose_decision_threshold,
     choose_operating_point,
     confusion_matrix,
-    precision_recall_curve,
-    roc_curve,
 )
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 
 def drawn(count: int = 300, ties: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -29,48 +31,25 @@ def area(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = Non
     """The area with its interval, of images that stand alone by default."""
     of = np.arange(len(scores)) if groups is None else groups
     return bootstrap_statistic(
-        lambda weights: area_under_roc(scores, labels, weights), of, rounds=rounds, bounds=(0, 1)
+        lambda weights: ResampledScores(scores, labels.astype(bool), weights).auc(), of, rounds=rounds, bounds=(0, 1)
     )
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_figures_equal_those_of_scikit_learn(ties: bool, weighted: bool) -> None:
-    """With ties and with weights."""
-    from sklearn import metrics
-
-    scores, labels = drawn(ties=ties)
-    weights = np.random.default_rng(1).integers(1, 4, 300).astype(float) if weighted else None
-    assert area_under_roc(scores, labels, weights) == pytest.approx(
-        metrics.roc_auc_score(labels, scores, sample_weight=weights)
-    )
-    assert average_precision(scores, labels, weights) == pytest.approx(
-        metrics.average_precision_score(labels, scores, sample_weight=weights)
-    )
-    curve = roc_curve(scores, labels, weights)
-    false, true, cuts = metrics.roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
-    np.testing.assert_allclose(curve.thresholds, cuts)
-    np.testing.assert_allclose(curve.false_positive_rate, false)
-    np.testing.assert_allclose(curve.true_positive_rate, true)
+IMAGES = st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.integers(1, 3)), min_size=2, max_size=30)
 
 
-def test_precision_and_recall_equal_those_of_scikit_learn() -> None:
-    """From the highest cut on, up to where all positives are found."""
-    from sklearn import metrics
-
-    scores, labels = drawn(ties=True)
-    curve = precision_recall_curve(scores, labels)
-    precision, recall, cuts = metrics.precision_recall_curve(labels, scores)
-    np.testing.assert_allclose(curve.precision[: len(cuts)], precision[:-1][::-1])
-    np.testing.assert_allclose(curve.recall[: len(cuts)], recall[:-1][::-1])
-
-
-def test_an_area_counts_pairs() -> None:
-    """Ties count half; without one class there is no figure."""
-    assert area_under_roc([0.1, 0.4, 0.4, 0.9], [0, 0, 1, 1]) == pytest.approx(3.5 / 4)
-    assert area_under_roc([1, 1], [0, 1]) == pytest.approx(0.5)
-    for figure in (area_under_roc, average_precision):
-        assert np.isnan(figure([0.1, 0.2], [0, 0]))
+@given(IMAGES.filter(lambda images: len({label for _, label, _ in images}) == 2))
+def test_areas_are_those_of_scikit_learn(images: list[tuple[int, bool, int]]) -> None:
+    """With ties and with weights; a draw without one of the classes has none."""
+    scores, labels, times = (np.array(column) for column in zip(*images, strict=True))
+    weights = np.stack([np.ones(len(times)), times, labels * times])
+    found = ResampledScores(scores.astype(float), labels, weights)
+    for row, area, precision in zip(weights[:2], found.auc(), found.average_precision(), strict=False):
+        assert area == pytest.approx(metrics.roc_auc_score(labels, scores, sample_weight=row), abs=1e-12)
+        expected = metrics.average_precision_score(labels, scores, sample_weight=row)
+        assert precision == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(found.auc()[2])
+    assert np.isnan(ResampledScores(scores.astype(float), ~labels, weights[2:]).average_precision()[0])
 
 
 def test_an_interval_of_patients_is_wider_than_one_of_their_images() -> None:
@@ -97,7 +76,7 @@ CUTS = [(0.9, 2.0), (1.0, 1.0), (0.5, 6.0), (0.01, 10.0)]
 
 
 @pytest.mark.parametrize(("sensitivity", "expected"), CUTS)
-def test_a_cut_finds_as_many_as_asked(sensitivity: float, expected: float) -> None:
+def test_threshold_reaches_the_requested_sensitivity(sensitivity: float, expected: float) -> None:
     """Of positives with the scores 1 to 10; rounding makes no eleventh of them."""
     scores = np.concatenate([np.arange(1.0, 11), np.full(20, 5.5)])
     labels = np.arange(30) < 10
@@ -131,10 +110,7 @@ def test_an_operating_point_has_sensitivity_and_specificity() -> None:
         choose_decision_threshold([0.1], [0], 0.9)
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    """A score and a label each."""
-    with pytest.raises(ValueError, match="a score and a label"):
-        area_under_roc([0.1, 0.2], [1])
+def test_an_area_needs_an_image() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         area(np.array([]), np.array([]))
 
@@ -152,9 +128,9 @@ def test_a_mean_has_the_interval_that_means_have(monkeypatch: pytest.MonkeyPatch
 
     values = np.random.default_rng(0).random(80)
     groups = np.arange(80) // 2
-    found = bootstrap_statistic(lambda weights: float(np.average(values, weights=weights)), groups)
+    found = bootstrap_statistic(partial(weighted_mean, values), groups)
     expected = bootstrap_mean(values, groups)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
     monkeypatch.setattr("napari_melanoma.metrics.statistics.MAX_BOOTSTRAP_GROUPS", 10)
-    normal = bootstrap_statistic(lambda weights: float(np.average(values, weights=weights)), groups)
+    normal = bootstrap_statistic(partial(weighted_mean, values), groups)
     assert (normal.low, normal.high) == pytest.approx((expected.low, expected.high), abs=0.02)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +14,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.metrics import statistics
-from napari_melanoma.metrics.statistics import bootstrap_mean, bootstrap_means, paired_difference
+from napari_melanoma.metrics.statistics import (
+    Estimate,
+    bootstrap_interval,
+    bootstrap_mean,
+    bootstrap_means,
+    bootstrap_statistic,
+    few_groups_factor,
+    iter_bootstrap_weights,
+    paired_difference,
+    weighted_mean,
+)
 
 
-def test_interval_has_the_width_of_theory() -> None:
-    values = np.random.default_rng(1).normal(0.8, 0.1, 400)
-    found = bootstrap_mean(values)
-    error = values.std() / 20
-    assert found.mean == pytest.approx(values.mean())
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
-    assert found.count == 400
+def mean_of_statistic(values: list[float] | np.ndarray, groups: Any = None, **options: Any) -> Estimate:
+    """The mean, computed as any other statistic."""
+    names = np.arange(len(values)) if groups is None else groups
+    return bootstrap_statistic(partial(weighted_mean, np.asarray(values)), names, **options)
+
+
+def mean_of_table(values: list[float] | np.ndarray, groups: Any = None, **options: Any) -> Estimate:
+    return bootstrap_means(np.asarray(values)[:, None], groups, **options)[0]
+
+
+each_way = pytest.mark.parametrize("estimate", [bootstrap_mean, mean_of_table, mean_of_statistic])
+
+
+@each_way
+def test_an_interval_ends_where_theory_says(estimate: Callable[..., Estimate]) -> None:
+    """Values without skewness, so that the mean is normally distributed: 1.96 standard errors below and above it."""
+    values = 0.8 + 0.1 * np.linspace(-1, 1, 100)
+    found, error = estimate(values, rounds=20_000), values.std(ddof=1) / 10
+    assert found.mean == pytest.approx(0.8)
+    assert (0.8 - found.low, found.high - 0.8) == pytest.approx((1.984 * error, 1.984 * error), rel=0.03)
+    assert found.count == 100
+
+
+@each_way
+def test_tables_state_the_method_that_is_the_default(estimate: Callable[..., Estimate]) -> None:
+    values = np.random.default_rng(1).exponential(size=30)
+    assert "2000 rounds, seed 0" in statistics.INTERVAL_METHOD
+    usual = estimate(values)
+    assert usual == estimate(values, rounds=2000, seed=0)
+    assert len({usual, estimate(values, rounds=2001), estimate(values, rounds=1999), estimate(values, seed=1)}) == 4
 
 
 def test_copies_of_one_patient_narrow_nothing() -> None:
@@ -51,7 +88,7 @@ def test_intervals_of_few_patients_hold_the_truth_as_often_as_they_say(patients:
 
 
 def test_many_patients_are_as_certain_as_ever() -> None:
-    assert [round(statistics.few_groups_factor(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
+    assert [round(few_groups_factor(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
 
 
 def test_one_patient_gives_no_interval() -> None:
@@ -62,30 +99,41 @@ def test_one_patient_gives_no_interval() -> None:
         assert str(found).endswith("(no interval: one patient or lesion)")
     assert paired_difference([0.5], [0.7]).format_interval() == "no interval: one patient or lesion"
     assert bootstrap_mean([0.8, 0.6]).has_interval
+    assert not Estimate(0.5, np.nan, 0.9, 2).has_interval
+    assert not Estimate(0.5, 0.1, np.inf, 2).has_interval
 
 
-def test_an_interval_ends_where_no_mean_can_be() -> None:
-    found = bootstrap_mean([0.9, 0.99, 0.4], bounds=(0, 1))
-    assert (found.low, found.high) == (pytest.approx(0, abs=0.1), 1.0)
+@each_way
+@pytest.mark.parametrize("many", [3, 4], ids=["normal", "percentiles"])
+def test_an_interval_ends_where_no_mean_can_be(
+    estimate: Callable[..., Estimate], many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", many)
+    free, bounded = (estimate([0.9, 0.99, 0.0], bounds=bounds) for bounds in ((-np.inf, np.inf), (0.2, 0.9)))
+    assert free.low < 0.2 < 0.9 < free.high
+    assert (bounded.low, bounded.high) == (0.2, 0.9)
 
 
-def test_seed_repeats() -> None:
-    assert bootstrap_mean([0.1, 0.5, 0.9], seed=3) == bootstrap_mean([0.1, 0.5, 0.9], seed=3)
-
-
-def test_rounds_at_once_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+@each_way
+@pytest.mark.parametrize("at_once", [1, 7 * 101, 4 * 7 * 101])
+def test_rounds_at_once_change_no_interval(
+    estimate: Callable[..., Estimate], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = np.random.default_rng(4).normal(0.8, 0.1, 101)
-    at_once = bootstrap_mean(values, rounds=50)
-    monkeypatch.setattr(statistics, "DRAWS_AT_ONCE", 7 * 101)
-    assert bootstrap_mean(values, rounds=50) == at_once
+    whole = estimate(values, rounds=50)
+    monkeypatch.setattr(statistics, "DRAWS_AT_ONCE", at_once)
+    parts = estimate(values, rounds=50)
+    assert (parts.mean, parts.low, parts.high) == pytest.approx((whole.mean, whole.low, whole.high), rel=1e-12)
 
 
-def test_many_figures_at_once_are_those_of_each_alone() -> None:
+@pytest.mark.parametrize("options", [{}, {"rounds": 50, "seed": 3}, {"bounds": (0.79, 0.81)}], ids=str)
+@pytest.mark.parametrize("grouped", [True, False])
+def test_many_figures_at_once_are_those_of_each_alone(options: dict[str, Any], grouped: bool) -> None:
     random = np.random.default_rng(5)
     table, groups = random.normal(0.8, 0.1, (60, 3)), [str(n) for n in random.integers(0, 25, 60)]
-    together = bootstrap_means(table, groups, bounds=(0, 1))
+    together = bootstrap_means(table, groups if grouped else None, **options)
     for column, found in zip(table.T, together, strict=True):
-        alone = bootstrap_mean(column, groups, bounds=(0, 1))
+        alone = bootstrap_mean(column, groups if grouped else None, **options)
         assert (found.mean, found.low, found.high) == pytest.approx((alone.mean, alone.low, alone.high))
         assert found.count == 60
 
@@ -102,11 +150,84 @@ def test_many_patients_get_the_interval_that_drawing_them_gives(monkeypatch: pyt
     assert found.mean == pytest.approx(drawn.mean)
     assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.06)
     assert found.low == pytest.approx(drawn.low, abs=0.001)
+    assert found.high - found.mean == pytest.approx(found.mean - found.low)
 
 
-def test_means_need_an_image() -> None:
-    with pytest.raises(ValueError, match="at least one value"):
-        bootstrap_means(np.zeros((0, 2)))
+def test_the_standard_error_of_groups_of_different_size_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums 0, 1, 1.5 of 2, 1, 3 images; mean 5/12; residuals -5/6, 7/12, 1/4; squared sum 1.0972, times 3/2."""
+    monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 3)
+    found = bootstrap_mean([0.0, 0.0, 1.0, 0.5, 0.5, 0.5], list("aabccc"))
+    assert found.mean == pytest.approx(5 / 12)
+    assert found.high - found.mean == pytest.approx(1.96 * math.sqrt(1.0972222 * 3 / 2) / 6)
+
+
+EVEN = np.linspace(0, 1, 1001)  # its percentiles are known
+MISSING = np.full(1001, np.nan)
+WIDE = 0.475 * few_groups_factor(5)
+INTERVALS: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
+    "percentiles, widened": ({"value": 0.5, "drawn": EVEN, "groups": 5}, (0.5 - WIDE, 0.5 + WIDE)),
+    "within bounds": ({"value": 0.5, "drawn": EVEN, "groups": 5, "bounds": (0, 1)}, (0, 1)),
+    "the normal interval of many": (
+        {"value": 0.5, "drawn": np.array([0.4, 0.6]), "groups": 10_000},
+        (0.5 - 1.96 * math.sqrt(0.02), 0.5 + 1.96 * math.sqrt(0.02)),
+    ),
+    "percentiles of one fewer": (
+        {"value": 0.5, "drawn": EVEN, "groups": 9_999},
+        (0.5 - 0.475 * few_groups_factor(9_999), 0.5 + 0.475 * few_groups_factor(9_999)),
+    ),
+    "biased": (
+        {"value": 0.0, "drawn": np.array([0.4, 0.6]), "groups": 5, "bounds": (0, 1), "biased": True},
+        (0, 1.96 * math.sqrt(0.02)),
+    ),
+    # None of 10 and all of 10: Clopper and Pearson 1934 (0 to 0.3085, 0.6915 to 1).
+    "none of ten": ({"value": 0.0, "drawn": np.zeros(50), "groups": 10, "bounds": (0, 1)}, (0, 0.30850)),
+    "all of ten": ({"value": 1.0, "drawn": np.ones(50), "groups": 10, "bounds": (0, 1)}, (0.69150, 1)),
+    "least of a wider range": ({"value": -1.0, "drawn": -np.ones(50), "groups": 10, "bounds": (-1, 1)}, (-1, -0.3830)),
+    "none, the draws far below": ({"value": 0.0, "drawn": EVEN, "groups": 10, "bounds": (0, 9)}, (0, 2.7765)),
+    "none, the draws above": (
+        {"value": 0.0, "drawn": EVEN, "groups": 10, "bounds": (0, 2)},
+        (0, 0.975 * few_groups_factor(10)),
+    ),
+    "all, the draws below": (
+        {"value": 2.0, "drawn": EVEN + 1, "groups": 10, "bounds": (0, 2)},
+        (2 - 0.975 * few_groups_factor(10), 2),
+    ),
+    "a single group": ({"value": 0.5, "drawn": EVEN, "groups": 1}, (np.nan, np.nan)),
+    "half of the draws have a value": (
+        {"value": 0.5, "drawn": np.append(EVEN, MISSING), "groups": 5},
+        (0.5 - WIDE, 0.5 + WIDE),
+    ),
+    "fewer": ({"value": 0.5, "drawn": np.append(EVEN[1:], MISSING), "groups": 5}, (np.nan, np.nan)),
+    "one draw": ({"value": 0.5, "drawn": EVEN[:1], "groups": 5}, (np.nan, np.nan)),
+    "two draws": ({"value": 0.5, "drawn": np.full(2, 0.5), "groups": 5}, (0.5, 0.5)),
+    "two groups": ({"value": 0.5, "drawn": np.full(9, 0.5), "groups": 2}, (0.5, 0.5)),
+}
+
+
+@pytest.mark.parametrize(("given_values", "expected"), INTERVALS.values(), ids=INTERVALS)
+def test_an_interval_of_known_draws(given_values: dict[str, Any], expected: tuple[float, float]) -> None:
+    assert bootstrap_interval(**given_values) == pytest.approx(expected, abs=1e-4, nan_ok=True)
+
+
+def test_draws_are_those_of_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each draw has as many groups as there are; images of a group are drawn equally often."""
+    groups = list("abac")
+    drawn = np.concatenate(list(iter_bootstrap_weights(groups)))
+    assert drawn.shape == (2000, 4)
+    assert (drawn[:, 0] == drawn[:, 2]).all()
+    assert (drawn[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(4), abs=0.06)
+    assert (np.concatenate(list(iter_bootstrap_weights(groups, rounds=9, seed=0))) == drawn[:9]).all()
+    assert list(iter_bootstrap_weights(["a", "a"])) == []
+    assert sum(map(len, iter_bootstrap_weights(["a", "b"], rounds=7))) == 7
+    monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 3)
+    assert [sum(map(len, iter_bootstrap_weights(groups, rounds=rounds))) for rounds in (2000, 9)] == [200, 9]
+
+
+def test_a_statistic_that_is_undefined_has_no_interval() -> None:
+    found = bootstrap_statistic(lambda weights: np.full(len(weights), np.nan), ["a", "b", "c"])
+    assert math.isnan(found.mean)
+    assert (found.has_interval, found.count) == (False, 3)
 
 
 def test_memory_is_bounded_for_many_images() -> None:
@@ -130,13 +251,17 @@ def test_memory_is_bounded_for_many_figures(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_text() -> None:
-    assert str(bootstrap_mean([0.5, 0.5])) == "0.500 (0.500 to 0.500)"
+    found = Estimate(0.5, -0.00812, 0.0336, 9)
+    assert str(found) == "0.500 (-0.008 to 0.034)"
+    assert found.format_interval() == "-0.008 to +0.034"
+    assert found.format_interval(".1f", "95 %: ", 100) == "95 %: -0.8 to 3.4"
 
 
+@pytest.mark.parametrize("estimate", [bootstrap_mean, mean_of_table])
 @pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0], ["a", "b"])])
-def test_nothing_to_average(values: list[float], groups: list[str] | None) -> None:
+def test_nothing_to_average(estimate: Callable[..., Estimate], values: list[float], groups: list[str] | None) -> None:
     with pytest.raises(ValueError, match="at least one value"):
-        bootstrap_mean(values, groups)
+        estimate(values, groups)
 
 
 def test_a_paired_difference_is_that_of_the_means_and_far_narrower_than_unpaired() -> None:
@@ -147,6 +272,9 @@ def test_a_paired_difference_is_that_of_the_means_and_far_narrower_than_unpaired
     assert found.mean == pytest.approx(new.mean() - old.mean())
     assert found.low > 0.01
     assert found.high - found.low < 0.1 * (bootstrap_mean(new).high - bootstrap_mean(new).low)
+    compare, differences = partial(paired_difference, old, new), new - old
+    assert compare() == bootstrap_mean(differences)
+    assert compare(rounds=50, seed=3) == bootstrap_mean(differences, rounds=50, seed=3)
 
 
 def test_a_paired_difference_draws_whole_groups() -> None:

@@ -124,7 +124,7 @@ def test_sizes_follow_the_rule_of_the_paper(
     assert layer(torch.zeros(1, 1, size, size)).shape[-1] == expected
 
 
-def test_three_layers_leave_as_many_places_as_the_rule_says(images: Tensor) -> None:
+def test_three_layers_leave_the_computed_number_of_positions(images: Tensor) -> None:
     from napari_melanoma.models.blocks.biomarker import remaining_positions
 
     assert (remaining_positions(512, 3), remaining_positions(97, 3)) == (64, 12)
@@ -196,7 +196,9 @@ BRANCHES: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize(("options", "heard"), BRANCHES.values(), ids=BRANCHES.keys())
-def test_a_branch_that_is_off_has_no_say(options: dict[str, Any], heard: set[str], images: Tensor, row: Tensor) -> None:
+def test_disabled_branches_do_not_affect_the_output(
+    options: dict[str, Any], heard: set[str], images: Tensor, row: Tensor
+) -> None:
     import torch
 
     network = built(**options)
@@ -207,7 +209,7 @@ def test_a_branch_that_is_off_has_no_say(options: dict[str, Any], heard: set[str
     assert {name for name, there in {"image": by_image, "table": by_table}.items() if there} == heard
 
 
-def test_a_network_of_depth_alone_has_no_encoder_that_nobody_asks(images: Tensor) -> None:
+def test_depth_only_network_has_no_unused_encoder(images: Tensor) -> None:
     convolutions, attention = (
         built(use_image=False, use_table=False, depth_module=module) for module in ("convolutions", "attention")
     )

@@ -27,8 +27,8 @@ def test_it_is_described(demo: BundleInfo) -> None:
     assert config.tile is not None
     assert config.tile.side_px == config.input_size
     assert "demonstration, trained on synthetic slides" in config.title
-    assert "**A demonstration, trained on synthetic slides alone.**" in demo.card
-    assert "looks that it never saw" in " ".join(demo.card.split())
+    assert "**A demonstration, trained on synthetic slides only. Not valid for real slides.**" in demo.card
+    assert "phantom slides in unseen looks" in demo.card
     assert config.licence == "BSD-3-Clause"
 
 

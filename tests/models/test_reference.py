@@ -167,7 +167,7 @@ def test_patient_identifiers_are_anonymous_numbers() -> None:
 def test_what_is_remembered_keeps_the_shares_of_classes() -> None:
     """Of many at random, of few all; the rarest class keeps one."""
     labels = np.repeat([0, 1, 2], [9000, 999, 1])
-    chosen = choose_training_cases(labels, most=1000)
+    chosen = choose_training_cases(labels, max_count=1000)
     assert np.bincount(labels[chosen]).tolist() == [900, 100, 1]
     assert len(set(chosen)) == len(chosen)
     assert (np.diff(chosen) > 0).all()

@@ -55,7 +55,7 @@ def test_every_network_of_the_library_is_offered() -> None:
 
 
 @pytest.mark.parametrize("network", get_args(SmpArchitecture))
-def test_each_network_of_the_library_answers(network: str) -> None:
+def test_each_library_network_predicts(network: str) -> None:
     import torch
 
     encoder = "vit_tiny_patch16_224" if network == "DPT" else "mobilenetv3_small_050"

@@ -106,7 +106,7 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
     assert report.startswith(
         f"start: {case.taken} of the network's {case.taken + 2} tensors are from model{case.suffix}"
     )
-    assert "random because missing in the file: head.1.weight, head.1.bias" in report
+    assert "not in the file and therefore randomly initialized: head.1.weight, head.1.bias" in report
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(network.encode(images)[-1], case.deepest(theirs, images))

@@ -228,7 +228,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("how", HOSTILE)
-def test_a_file_that_asks_for_too_much_is_refused(how: str, tmp_path: Path) -> None:
+def test_hostile_checkpoint_index_is_rejected(how: str, tmp_path: Path) -> None:
     make, message = HOSTILE[how]
     index = write_checkpoint(tmp_path / "model.ckpt", one)
     index.write_bytes(make())

@@ -93,7 +93,7 @@ def test_weights_are_counted_without_room_for_them(spec: ArchitectureSpec) -> No
 
 
 @each_segmenting
-def test_gives_as_many_maps_as_asked_for(spec: ArchitectureSpec) -> None:
+def test_network_has_one_output_map_per_class(spec: ArchitectureSpec) -> None:
     import torch
 
     network = build_network(spec.name, {**spec.small, "classes": 3}).eval()
@@ -141,7 +141,7 @@ def test_an_exported_network_gives_the_same_answer(learnt: Any, form: str, image
     assert_same_answer(exported(images), learnt.network(images))
 
 
-def test_an_onnx_file_gives_the_same_answer_or_has_no_step_that_another_has_not(
+def test_onnx_output_equals_torch_or_all_operators_are_tested_elsewhere(
     learnt: Any, steps_of: StepsOf, images: Tensor, tmp_path: Path
 ) -> None:
     """Translating a program takes seconds, and is done step by step: each kind of step is tried in one network."""

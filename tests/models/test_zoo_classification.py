@@ -85,7 +85,7 @@ def test_gives_a_logit_for_each_class(spec: ArchitectureSpec, classes: int, lesi
 
 
 @each_spec
-def test_to_decide_on_what_was_encoded_is_to_answer(spec: ArchitectureSpec, lesions: Lesions) -> None:
+def test_classifying_encoded_maps_equals_the_forward_pass(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network: Any = built(spec)
@@ -128,7 +128,7 @@ def test_each_lesion_is_answered_by_itself(spec: ArchitectureSpec, lesions: Lesi
 
 
 @each_spec
-def test_image_and_table_both_have_a_say(spec: ArchitectureSpec, lesions: Lesions) -> None:
+def test_image_and_table_both_affect_the_prediction(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network = built(spec)

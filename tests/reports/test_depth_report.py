@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from fake_slides import MPP, draw_slide
 
-from napari_melanoma.case.edits import add_images, add_lesion
-from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import (
     DepthReading,

@@ -16,11 +16,11 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.reproduction import planner, row_steps
-from napari_melanoma.reproduction.planner import BudgetSize
-from napari_melanoma.training import batch_size
-from napari_melanoma.training.batch_size import StepCost
+from napari_melanoma.reproduction import paper_rows, planning
+from napari_melanoma.reproduction.planning import BudgetSize
+from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import StepCost
 
 COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
@@ -60,8 +60,8 @@ def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
     """What patches a plan: two steps for every row, and none measured."""
 
     def patch(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
-        monkeypatch.setattr(batch_size, "measure_step", lambda recipe: COST)
-        monkeypatch.setattr(planner, "choose_size", lambda *of: BudgetSize(steps, None))
+        monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
+        monkeypatch.setattr(planning, "choose_size", lambda *of: BudgetSize(steps, None))
 
     return patch
 
@@ -147,8 +147,8 @@ def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]
         write_classifier(recipe, out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_size, "measure_step", lambda recipe: COST)
-        patch.setattr(row_steps, "train", train)
+        patch.setattr(step_time, "measure_step", lambda recipe: COST)
+        patch.setattr(paper_rows, "train", train)
         yield write_classifier
 
 
@@ -156,8 +156,3 @@ def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]
 def patched_() -> Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]:
     """What lets classifiers be written instead of trained for a while."""
     return patched
-
-
-@pytest.fixture(scope="module", autouse=True)
-def figures(quick_figures: None) -> None:
-    """Skip the layout of figures: how they look is tested in tests/figures."""

@@ -12,9 +12,9 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.reproduction import figures
 from napari_melanoma.reproduction.figures import draw_figures
+from napari_melanoma.reproduction.paper_rows import RowResult
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
-from napari_melanoma.reproduction.row_results import RowResult
+from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.split import RoleData
 from napari_melanoma.reproduction.tables import next_steps, page_notes
 

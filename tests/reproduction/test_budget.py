@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import PlannedRow, ReproductionPlan
-from napari_melanoma.reproduction.planner import (
+from napari_melanoma.reproduction.planning import (
     MIN_EPOCHS,
     MIN_STEPS,
+    PlannedRow,
+    ReproductionPlan,
     RowCandidate,
     RowCost,
     TrainingPace,
     choose_size,
     steps_that_fit,
 )
-from napari_melanoma.training.batch_size import StepCost
+from napari_melanoma.training.step_time import StepCost
 
 
 def candidates(learn: int, slow: dict[str, float] | None = None) -> list[RowCandidate]:

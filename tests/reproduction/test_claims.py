@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_melanoma.reproduction.paper_rows import RowResult
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.row_results import RowResult
 from napari_melanoma.reproduction.tables import describe_claims
 
 PAPER = read_paper("P1")

@@ -21,7 +21,7 @@ from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table
-from napari_melanoma.reproduction import row_steps
+from napari_melanoma.reproduction import paper_rows
 from napari_melanoma.reproduction.request import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
@@ -140,7 +140,7 @@ def test_cancelling_keeps_the_completed_folds(sets: Path, tmp_path: Path, patche
         write(recipe, out)
 
     with patched() as write, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_steps, "train", stop)
+        patch.setattr(paper_rows, "train", stop)
         with pytest.raises(Cancelled):
             reproduce(options(sets, "b-only"), tmp_path / "out", run=run)
     assert sorted(path.name for path in tmp_path.glob("out/rows/b-only/judged-*")) == ["judged-1", "judged-2"]
@@ -185,7 +185,7 @@ def test_a_row_whose_start_failed_is_reported_and_the_others_continue(
         write(recipe, out)
 
     with patched() as write, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_steps, "train", fail)
+        patch.setattr(paper_rows, "train", fail)
         found = reproduce(options(sets, "adapted", "b-only"), tmp_path / "out", run=RunContext())
     assert found.missing.failed == {
         "a-only": "no network today",

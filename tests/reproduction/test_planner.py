@@ -8,18 +8,17 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.reproduction import planner
+from napari_melanoma.reproduction import planning
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import ReproductionPlan
-from napari_melanoma.reproduction.planner import MIN_STEPS, ReproductionImages, complete_plan
+from napari_melanoma.reproduction.planning import MIN_STEPS, ReproductionImages, ReproductionPlan, complete_plan
 from napari_melanoma.reproduction.split import RoleData
-from napari_melanoma.training import batch_size
+from napari_melanoma.training import step_time
 
 
 def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_size, "_fastest_seconds", lambda work, device, clock: 0.05)
-    monkeypatch.setattr(batch_size, "MAX_PROBE_IMAGES", 2)
-    monkeypatch.setattr(planner, "ROUNDS", 1)
+    monkeypatch.setattr(step_time, "fastest_seconds", lambda work, device, clock: 0.05)
+    monkeypatch.setattr(step_time, "MAX_PROBE_IMAGES", 2)
+    monkeypatch.setattr(planning, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
     data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
 

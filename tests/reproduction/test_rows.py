@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
+from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import has_time
 
 

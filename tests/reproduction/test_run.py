@@ -17,7 +17,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.reproduction import row_steps
+from napari_melanoma.reproduction import paper_rows
 from napari_melanoma.reproduction.request import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.run_data import read_data
@@ -141,7 +141,7 @@ def test_a_failed_row_is_reported_and_the_others_continue(
     def train(recipe: object, out: Path, **_: object) -> None:
         raise MemoryError("no room") if out.name == "unet" else InputError("this one too")
 
-    monkeypatch.setattr(row_steps, "train", train)
+    monkeypatch.setattr(paper_rows, "train", train)
     options = ReproduceOptions(
         paper="P2", data=(f"D={sets / 'isic2017'}",), rows=("unet", "unetpp-refined"), budget="small"
     )

@@ -27,11 +27,11 @@ def test_no_patient_or_image_is_on_both_sides(tmp_path: Path, spots: Callable[..
     sides = {side: {s.group for s in samples if s.split == side} for side in ("train", "test")}
     assert not sides["train"] & sides["test"]
     found = read_split({"D": (folder,)}, tmp_path / "out")["D"]
-    assert (found.learn + found.judged, found.duplicates, found.left_out) == (39, 1, 0)
+    assert (found.training + found.test, found.duplicates, found.left_out) == (39, 1, 0)
     assert {sample.modality for sample in samples} == {"dermoscopic"}
     write_split({"D": (folder,)}, paper.file.roles, 10, tmp_path / "less", RunContext())
     less = read_split({"D": (folder,)}, tmp_path / "less")["D"]
-    assert (less.learn, less.left_out, less.judged) == (10, found.learn - 10, found.judged)
+    assert (less.training, less.left_out, less.test) == (10, found.training - 10, found.test)
 
 
 def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -> None:

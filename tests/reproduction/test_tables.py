@@ -9,8 +9,8 @@ import pytest
 
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT
+from napari_melanoma.reproduction.paper_rows import RowResult
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.row_results import RowResult
 from napari_melanoma.reproduction.tables import paper_tables
 
 

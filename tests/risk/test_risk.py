@@ -65,11 +65,11 @@ def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage
     assert answer.risk_text.startswith(f"risk of metastasis {answer.probability:.2f} (95 % interval ")
 
 
-def test_what_is_sure_is_said_of_metastasis(picture: PatchImage, loaded: Classifier) -> None:
+def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
     for possible, message in {
-        (loaded.info.config.classes[0],): "No metastasis at",
-        ("metastasis",): "Metastasis at",
+        (loaded.info.config.classes[0],): "Not consistent with metastasis (90 % coverage)",
+        ("metastasis",): "Consistent with metastasis only (90 % coverage)",
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
         assert replace(answer, possible=possible).headline.startswith(message)
@@ -157,7 +157,7 @@ def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: Patch
     assert reported["beside"]["clark"]["probability"] is not None
 
 
-def test_a_word_that_the_model_does_not_know_is_said(picture: PatchImage, loaded: Classifier) -> None:
+def test_unknown_word_gives_a_warning(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, {**FORM, "sex": "x"}, loaded)
     assert any("sex: unknown value 'x'" in one for one in answer.warnings)
     assert "sex" in answer.missing
@@ -198,7 +198,7 @@ def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tm
         case_of_slide(own, FORM, "C")
 
 
-def test_beside_a_reading_nothing_counts_of_an_analysis_that_is_not_valid(tmp_path: Path) -> None:
+def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None:
     found = {
         "candidates": [],
         "notes": ["no invasive tumor was found in section 1"],
@@ -260,5 +260,5 @@ def test_comparators_survive_the_file_and_a_damaged_one_is_told(
         read_comparators(folder)
 
 
-def test_a_case_without_any_depth_says_so(picture: PatchImage) -> None:
+def test_case_without_depth_reports_it(picture: PatchImage) -> None:
     assert RiskCase({}, RiskDepth(None, "unknown")).depth.description == "depth unknown"

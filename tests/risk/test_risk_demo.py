@@ -13,8 +13,8 @@ from napari_melanoma.classification.explanation import explain, score_pointing
 from napari_melanoma.classification.predictor import LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.phantoms.cohort.cohort import CohortPatch, draw_patch
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
+from napari_melanoma.phantoms.cohort import CohortPatch, draw_patch
+from napari_melanoma.phantoms.risk_law import CohortConfig, draw_patients
 from napari_melanoma.risk.comparators import read_comparators
 from napari_melanoma.risk.inputs import PatchImage, case_of_patch
 from napari_melanoma.risk.prediction import RiskOptions, RiskPrediction
@@ -47,15 +47,15 @@ def reported(patch: CohortPatch, **form: str) -> RiskPrediction:
     return predict_risk([PatchImage(patch.rgb, "patch")], known, load_risk_model(NAME), RiskOptions(model=NAME))
 
 
-def test_it_says_what_it_is() -> None:
+def test_demo_is_marked_as_phantom_trained() -> None:
     info = find_bundle(NAME)
     assert "phantom-trained, demonstration" in info.config.title
-    assert "**A demonstration, trained on drawn patients alone.**" in info.card
+    assert "**A demonstration, trained on synthetic patients only. Not valid for real patients.**" in info.card
     assert info.config.synthetic_share == 1
     assert read_comparators(info.path).phantom
 
 
-def test_what_the_law_looks_at_moves_its_answer(patches: tuple[CohortPatch, CohortPatch]) -> None:
+def test_inputs_of_the_phantom_law_change_the_risk(patches: tuple[CohortPatch, CohortPatch]) -> None:
     with_necrosis, without = patches
     usual = reported(without, depth_mm="1.5").probability
     assert reported(with_necrosis, depth_mm="1.5").probability > usual
@@ -63,7 +63,7 @@ def test_what_the_law_looks_at_moves_its_answer(patches: tuple[CohortPatch, Coho
     assert reported(without, depth_mm="1.5", age="85", sex="male", site="palms/soles").probability > usual + 0.1
 
 
-def test_an_empty_form_is_answered(patches: tuple[CohortPatch, CohortPatch]) -> None:
+def test_empty_patient_data_give_a_prediction(patches: tuple[CohortPatch, CohortPatch]) -> None:
     answer = predict_risk(
         [PatchImage(patches[0].rgb, "patch")], case_of_patch({}), load_risk_model(NAME), RiskOptions(model=NAME)
     )

@@ -70,7 +70,7 @@ def test_drawn_patients_are_known_by_their_rows_without_the_file_of_their_law(
     assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom == marked
 
 
-def test_cases_that_were_drawn_are_marked(ended: RunFolder) -> None:
+def test_phantom_cases_are_marked(ended: RunFolder) -> None:
     (ended.path.parent / "set/cohort.json").write_text(json.dumps({"law": {}}), encoding="utf-8")
     assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom
 
@@ -93,7 +93,7 @@ def test_what_is_left_out_is_said_in_the_result_and_in_the_log(ended: RunFolder)
     assert answers in fit_comparators_if_metastasis(recipe, ended, bundle, RunContext())
 
 
-def test_a_run_about_something_else_gets_nothing_and_a_fault_is_told(ended: RunFolder) -> None:
+def test_comparators_are_fitted_for_metastasis_only_and_failures_are_reported(ended: RunFolder) -> None:
     recipe = TrainRecipe.model_validate(
         {"task": "classification", "data": {"datasets": ["any"]}, "classification": {"target": "melanoma"}}
     )

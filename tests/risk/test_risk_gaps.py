@@ -54,7 +54,7 @@ def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskPredict
     return predict_risk([picture], case_of_patch(form), model, RiskOptions(model=model.info.name))
 
 
-def test_a_model_that_never_saw_an_empty_cell_answers_whole_rows_alone(patches: Path, loaded: Classifier) -> None:
+def test_model_trained_without_missing_values_requires_complete_rows(patches: Path, loaded: Classifier) -> None:
     model = learnt(loaded, NEVER)
     answer = asked(patches, WHOLE, model)
     assert answer.shares is None
@@ -99,7 +99,7 @@ def test_what_is_refused_keeps_its_row_and_what_needs_less(
     assert not (tmp_path / "out/p1/risk.json").exists()
 
 
-def test_an_answer_of_before_is_none_to_what_is_refused_now(
+def test_rejected_prediction_does_not_show_the_previous_one(
     patches: Path, loaded: Classifier, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "load_risk_model", lambda name: learnt(loaded, NEVER))
@@ -163,13 +163,13 @@ def test_a_square_photograph_of_skin_is_said_to_look_like_one(tmp_path: Path, pa
     assert not any("skin" in one for one in read_patch_image(patches / "p0.png", {}, options).notes)
 
 
-def test_a_patch_of_unknown_width_is_said(patches: Path, loaded: Classifier) -> None:
+def test_patch_of_unknown_width_is_reported(patches: Path, loaded: Classifier) -> None:
     picture = read_patch_image(patches / "p0.png", {}, RiskOptions(model="any"))
     answer = predict_risk([picture, picture], case_of_patch(WHOLE), loaded, RiskOptions(model="any"))
     assert sum("the width of the patch is unknown and assumed to be 3 mm" in one for one in answer.warnings) == 1
 
 
-def test_one_model_answers() -> None:
+def test_several_models_are_rejected() -> None:
     from napari_melanoma.cli.risk import _single_model
 
     assert _single_model(["a"]) == "a"

@@ -93,6 +93,6 @@ def test_places_that_show_the_same_are_taken_once_and_lesions_come_last() -> Non
     assert choose_patch_positions([], [], UM, 3.0, 3) == ()
 
 
-def test_answers_become_one() -> None:
+def test_patch_predictions_are_pooled() -> None:
     assert pool_predictions([0.2, 0.4], "mean") == pytest.approx(0.3)
     assert pool_predictions([0.2, 0.4], "maximum") == pytest.approx(0.4)

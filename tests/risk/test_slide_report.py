@@ -17,9 +17,8 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.reports.slide import write_slide_report
+from napari_melanoma.reports.slide import read_risk_part, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
-from napari_melanoma.reports.slide_page import read_risk_part
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.risk.slide import explain_slide_risk, predict_slide_risk
@@ -172,7 +171,7 @@ def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Pat
     assert "Analysis: the slide is out of distribution" in text_of(write_slide_report(tmp_path / "page.html", analysed))
 
 
-def test_an_answer_stands_where_its_maps_cannot_be_written(analysed: Path, slide: Path, model: Path) -> None:
+def test_prediction_is_kept_if_its_maps_cannot_be_written(analysed: Path, slide: Path, model: Path) -> None:
     (analysed / "risk").write_text("a file where the folder of the maps would be", encoding="utf-8")
     options = RiskOptions(model=str(model), maps=True)
     done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())

@@ -30,7 +30,7 @@ def reported(slide: Path, tmp_path: Path, model: Path) -> dict[str, str]:
     return asked
 
 
-def test_a_risk_is_kept_beside_the_slide_and_found_again(reported: dict[str, str], slide: Path) -> None:
+def test_saved_risk_of_a_slide_is_read_again(reported: dict[str, str], slide: Path) -> None:
     folder = Path(reported["folder"])
     kept = read_risk(folder)
     assert 0 < kept.prediction["probability"] < 1

@@ -16,8 +16,8 @@ from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.runs import estimate as module
 from napari_melanoma.runs.estimate import MB, RunEstimate, RunWorkload, count_workload, estimate_run, scale_cost
-from napari_melanoma.training.batch_size import StepCost, measure_step
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import StepCost, measure_step
 
 COST = StepCost(0.5, 0.1, 0.05, 50 * MB, 60 * MB, "cpu", "32-true")
 PLAN = RunWorkload(
@@ -143,7 +143,7 @@ def test_memory_of_a_step_is_that_of_the_network(recipe: TrainRecipe) -> None:
 
 def test_it_is_measured_once(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     messages: list[str] = []
-    monkeypatch.setattr("napari_melanoma.training.batch_size.measure_step", lambda recipe: COST)
+    monkeypatch.setattr("napari_melanoma.training.step_time.measure_step", lambda recipe: COST)
     run = RunContext(lambda progress: messages.append(progress.message))
     first = estimate_run(recipe, run=run)
     again = estimate_run(recipe.model_copy(update={"epochs": 6, "batch_size": 8, "learning_rate": 1e-4}), run=run)
@@ -175,7 +175,7 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
 def test_memory_of_a_gpu_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from napari_melanoma.training.batch_size import release_memory
+    from napari_melanoma.training.step_time import release_memory
 
     released: list[str] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append("cuda"))
@@ -187,7 +187,7 @@ def test_memory_of_a_gpu_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_memory_is_released_after_an_error(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.training import batch_size
+    from napari_melanoma.training import step_time
     from napari_melanoma.training.recipe import TrainRecipe
 
     released: list[str] = []
@@ -196,9 +196,9 @@ def test_memory_is_released_after_an_error(fails: bool, monkeypatch: pytest.Monk
         if fails:
             raise MemoryError
 
-    monkeypatch.setattr(batch_size, "_measure_step", measured)
-    monkeypatch.setattr(batch_size, "release_memory", released.append)
+    monkeypatch.setattr(step_time, "_measure_step", measured)
+    monkeypatch.setattr(step_time, "release_memory", released.append)
     recipe = TrainRecipe.parse({"device": "cpu", "data": {"datasets": ["somewhere"]}}, "the test")
     with pytest.raises(MemoryError) if fails else nullcontext():
-        batch_size.measure_step(recipe)
+        step_time.measure_step(recipe)
     assert released == ["cpu"]

@@ -15,7 +15,7 @@ from napari_melanoma.data.training_images import FILE_NAME, hash_images, make_tr
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import install_bundle
-from napari_melanoma.runs.train import check_held_out
+from napari_melanoma.runs.train import describe_start_overlap
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import training_images_statement
 from napari_melanoma.ui.train.forecast import check_recipe_data
@@ -47,7 +47,7 @@ def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bund
     parts = check_recipe_data(recipe, RunContext())
     assert parts.summary.startswith("14 images with masks: ")
     assert parts.training + parts.validation + parts.held_out == 14
-    assert check_held_out(recipe, RunContext()) == parts.warning
+    assert describe_start_overlap(recipe, RunContext()) == parts.warning
     count = parts.held_out
     if known:
         start_of_warning = f"{count} of {count} held-out images cannot be used to compare the models: 'tiny'"

@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.processes import (
     PROCESS_FILE,
     ProcessStamp,
+    RunState,
     draw_ticket,
     end_process,
     is_run_alive,
@@ -27,7 +28,6 @@ from napari_melanoma.core.processes import (
     wait_for_turn,
 )
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import RunState
 from napari_melanoma.runs import runs as launching
 from napari_melanoma.runs.runs import RunReport, build_command, create_run_folder, launch, read_run, runs_folder
 from napari_melanoma.training.recipe import TrainRecipe

@@ -17,9 +17,8 @@ import pytest
 from napari_melanoma.core import locks
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, is_run_alive
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, RunEventReader, RunState, is_run_alive
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import RunEventReader, RunState
 from napari_melanoma.runs.runs import RunReport, list_runs, read_run
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -63,7 +62,7 @@ LIVE = [
     (["started", "step", "paused", "continued"], "run", RunState.running, "Epoch 4 of 20."),
     (["started", "step"], "cancel", RunState.cancelling, "Ends after the current batch or image"),
     (["launched", "queued"], "cancel", RunState.cancelling, "Ends after"),
-    (["started", "cancelled"], "cancel", RunState.cancelled, "Cancelled after 2 of 20 epochs. Resume continues"),
+    (["started", "cancelled"], "cancel", RunState.cancelled, "Canceled after 2 of 20 epochs. Resume continues"),
     (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),
     (["started", "progress"], "run", RunState.running, "Reading images."),
     (["started", "failed"], "run", RunState.failed, "the disk is full"),
@@ -76,7 +75,7 @@ DEAD = [
     (["started", "step"], RunState.lost, "The process ended unexpectedly"),
     (["started", "paused"], RunState.lost, "The process ended unexpectedly"),
     (["started", "finished"], RunState.finished, "Finished after 2 epochs"),
-    (["started", "cancelled"], RunState.cancelled, "Cancelled after 2 of 20 epochs"),
+    (["started", "cancelled"], RunState.cancelled, "Canceled after 2 of 20 epochs"),
 ]  # fmt: skip
 FACTS: dict[str, dict[str, object]] = {
     "queued": {"position": 2},

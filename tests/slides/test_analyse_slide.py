@@ -117,7 +117,7 @@ def test_embeddings_lie_in_the_order_of_work(
     assert not (outcome.folder / "heatmap.ome.tif").exists()
 
 
-def test_stopped_it_goes_on_with_the_same_result(
+def test_canceled_analysis_resumes_with_the_same_result(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
@@ -212,7 +212,7 @@ def test_a_part_of_the_slide(slide_path: Path, options: SlideOptions, tile_model
     assert outline.polygons[0].box.slices == (slice(128, 224), slice(192, 256))
 
 
-def test_tissue_is_found_where_nobody_gives_it(
+def test_tissue_is_detected_by_default(
     drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     path = drawn_slide(tmp_path / "coarse.tif", mpp=8.0)
@@ -373,7 +373,7 @@ def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
     assert analysed(slide_path, tmp_path / "out", options, tile_model()).content["tiles_done"] == 224
 
 
-def test_a_folder_that_somebody_works_in(
+def test_folder_in_use_is_reported(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -388,7 +388,7 @@ def test_options_that_make_no_sense() -> None:
         SlideOptions.parse({"mpp": 0}, "the test")
 
 
-def test_a_slide_unlike_what_the_model_learnt_from_is_said(shared_data: Path, tmp_path: Path) -> None:
+def test_out_of_distribution_slide_is_reported(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "slides" / "CMU-1-Small-Region.svs"
     if not path.exists():
         pytest.skip("needs CMU-1-Small-Region.svs")

@@ -47,7 +47,7 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def test_what_another_window_wrote_is_put_aside_and_said(tmp_path: Path) -> None:
+def test_changes_of_another_window_are_backed_up_and_reported(tmp_path: Path) -> None:
     slide = tmp_path / "slide.tif"
     slide.write_bytes(b"x")
     folder = tmp_path / "results" / "slide"
@@ -74,7 +74,7 @@ def test_what_is_put_aside_within_a_second_is_all_kept(tmp_path: Path, monkeypat
     assert found == {f"{same}.json": "first", f"{same}-2.json": "second", f"{same}-3.json": "third"}
 
 
-def test_a_damaged_file_is_said_and_not_lost(tmp_path: Path) -> None:
+def test_damaged_file_is_reported_and_backed_up(tmp_path: Path) -> None:
     (tmp_path / DEPTH_FILE).write_text("{")
     found = load_depth(tmp_path)
     assert found.depth == SlideDepthReadings()
@@ -126,7 +126,7 @@ def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:
     assert agreement.bland_altman.bias.mean == pytest.approx(0.0125)
 
 
-def test_readers_who_took_the_same_line_are_said_to_agree_for_that(results: Path) -> None:
+def test_agreement_reports_readers_who_accepted_the_same_line(results: Path) -> None:
     for name in ("one", "two"):
         both = tuple(reading(who, 1.0, method="automatic") for who in ("A", "B"))
         write_depth(results / name, SlideDepthReadings(readings=both))

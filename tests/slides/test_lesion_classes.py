@@ -57,7 +57,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_lesion_is_called_what_the_model_can_tell(case: Case) -> None:
+def test_lesion_label_follows_the_classes_of_the_model(case: Case) -> None:
     maps = np.broadcast_to(np.array(case.values, np.float32)[:, None, None], (len(case.values), 4, 4))
     place = MapPlacement(0, 0, 10, 10, PixelSize(1, 1))
     (lesion,) = find_lesions(

@@ -12,7 +12,6 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.slides.lesion_edits import (
-    EditHistory,
     add_lesion,
     merge_lesions,
     remove_lesion,
@@ -125,15 +124,3 @@ def test_a_lesion_is_removed_and_one_is_drawn() -> None:
     assert add_lesion([], [drawn], MAPS, CONFIG, "malignant")[0].label == "malignant"
     with pytest.raises(InputError, match=r"no lesion 1 on this slide \(lesions: none\)"):
         remove_lesion((), 1)
-
-
-def test_steps_are_undone_and_redone() -> None:
-    merged = merge_lesions(FOUND, [1, 2], MAPS, CONFIG)
-    history = EditHistory(FOUND).push(merged).push(remove_lesion(merged, 3))
-    back = history.undo().undo()
-    assert back.current == FOUND
-    assert back.undo() is back
-    assert back.redo().current == merged
-    assert back.redo().redo() == history
-    assert history.redo() is history
-    assert back.push(()).undone == ()

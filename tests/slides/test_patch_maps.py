@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.slides.stitching import MAX_CELLS, PATCH_CELLS, compose_patch_maps, find_strongest
+from napari_melanoma.slides.maps import MAX_CELLS, PATCH_CELLS, compose_patch_maps, find_strongest
 
 HUGE = (10**6, 10**6)
 

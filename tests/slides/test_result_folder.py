@@ -34,7 +34,7 @@ def test_the_first_one_has_the_stem_and_nothing_is_written(tmp_path: Path) -> No
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in"]
 
 
-def test_two_of_one_stem_are_told_apart_by_their_content(tmp_path: Path) -> None:
+def test_slides_with_equal_stems_are_distinguished_by_content(tmp_path: Path) -> None:
     first, second = slide(tmp_path / "a" / "x.svs", b"1"), slide(tmp_path / "b" / "X.ndpi", b"2")
     folders = SlideFolderNames(tmp_path / "out")
     placed = [folders.folder_for(path) for path in (first, second)]

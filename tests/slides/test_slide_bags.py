@@ -217,7 +217,7 @@ def test_a_folder_of_another_encoder_is_refused(
         analysed(slide_path, tmp_path / "out", options, slide_model())
 
 
-def test_a_prevalence_says_nothing_to_a_model_of_tiles(
+def test_prevalence_has_no_effect_on_tile_models(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="prevalence applies to whole slides, but 'darkness' predicts tiles"):

@@ -92,14 +92,14 @@ def test_only_what_is_around_lesions_is_read() -> None:
     assert found.values.read < 0.4 * found.values.values.size
 
 
-def test_a_large_section_is_measured_on_coarser_cells_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_section_is_measured_on_coarser_cells_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MAX_CELLS", 30_000)
     reported = measured(depth_map(section(250, 400, 0.5)))
     assert reported["breslow_mm"] == pytest.approx(0.5, abs=0.01)
     assert "section 1 is large: measured on cells of 8.0 micrometers" in reported["depth"]["notes"]
 
 
-def test_a_section_beside_says_nothing_of_another() -> None:
+def test_each_section_is_measured_independently() -> None:
     """The second one stands on its head right below the first: its epidermis faces the first one's bottom."""
     labels = np.concatenate([section(150, 400, 0.3)[:-8], np.flipud(section(200, 400, 0.5))[8:]])
     reported = measured(depth_map(labels))
@@ -117,7 +117,7 @@ def test_without_a_true_scale_there_is_a_reason_in_place_of_a_thickness(pixel: P
     assert describe_depth(reported).startswith(f"no Breslow thickness: {reason}")
 
 
-def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
+def test_model_without_the_needed_classes_gives_no_depth() -> None:
     found = replace(depth_map(section(250, 400, 0.5)), classes=("benign tissue", "naevus", "melanoma", "other"))
     assert measured(found) == {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 

@@ -100,7 +100,7 @@ def test_the_class_that_is_meant(classes: tuple[str, ...], content: dict[str, An
     assert saved_results.default_target(classes, content) == expected
 
 
-def test_what_differs_is_said(tmp_path: Path) -> None:
+def test_different_settings_are_described(tmp_path: Path) -> None:
     options = SlideOptions(model="tiny")
     assert saved_results.describe_difference(tmp_path, options) == ""
     settings = {**options.tile_settings, "weights": "w"}

@@ -85,7 +85,7 @@ def lives(folder: Path) -> int:
     return sum(event["kind"] == "started" for event in RunFolder(folder).read_events())
 
 
-@pytest.mark.parametrize("kind", ["tile", "dense"])
+@pytest.mark.parametrize(("kind", "kills"), [("tile", KILLS), ("dense", max(1, KILLS // 3))])
 def test_killed_at_random_moments(
     context: Any,
     drawn_slide: Callable[..., Path],
@@ -94,6 +94,7 @@ def test_killed_at_random_moments(
     mask_path: Path,
     tmp_path: Path,
     kind: str,
+    kills: int,
 ) -> None:
     slide = drawn_slide(tmp_path / "section.tif")
     bundle, mpp = (tile_bundle, 0.25) if kind == "tile" else (dense_bundle, 0.25)
@@ -106,10 +107,10 @@ def test_killed_at_random_moments(
 
     out = tmp_path / "killed"
     folder = out / "section"
-    for life in range(1, KILLS + 1):
+    for life in range(1, kills + 1):
         process = started(context, words(out), out, pause=0.1)
         wait_for(lambda life=life: lives(folder) >= life, process, out)
-        time.sleep(random_moments.uniform(0, 8.0 / (KILLS + 2)))
+        time.sleep(random_moments.uniform(0, 8.0 / (kills + 2)))
         assert process.is_alive(), out.with_suffix(".txt").read_text()
         process.kill()
         process.join()
@@ -122,7 +123,7 @@ def test_killed_at_random_moments(
         process.join(PATIENCE_S)
         assert process.exitcode == 0, target.with_suffix(".txt").read_text()
     assert_same(tmp_path / "whole" / "section", folder)
-    assert lives(folder) == KILLS + 1
+    assert lives(folder) == kills + 1
 
 
 def assert_same(whole: Path, killed: Path) -> None:

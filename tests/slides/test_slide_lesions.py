@@ -210,9 +210,8 @@ def test_thresholds_that_cross_are_refused() -> None:
 
 def test_lesions_of_a_phantom_slide_have_their_true_areas() -> None:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-    from napari_melanoma.phantoms.slide.files import describe_slide_truth
     from napari_melanoma.phantoms.slide.plan import plan_slide
-    from napari_melanoma.phantoms.slide.render import render_truth
+    from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_truth
 
     plan = plan_slide(SlidePhantomConfig(size=(5120, 6144), mpp=1.0, seed=7, family="test"))
     classes = render_truth(plan, 4.0, Box(0, 0, 1280, 1536))

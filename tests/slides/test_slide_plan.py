@@ -111,7 +111,7 @@ def test_the_white_of_stain_is_glass_also_where_more_was_filled_than_scanned() -
 
 
 @pytest.mark.parametrize("box", [None, Box(5000, 5000, 10, 10)])
-def test_bounds_that_say_nothing_cut_nothing(box: Box | None) -> None:
+def test_missing_or_full_bounds_keep_the_whole_slide(box: Box | None) -> None:
     info: Any = SimpleNamespace(levels=[LevelInfo(3000, 3000, 1.0)], bounds=box)
     assert scanned_slices(info, (300, 200, 3)) == (slice(0, 300), slice(0, 200))
 

@@ -54,7 +54,7 @@ def test_tiles_that_stand_for_the_tissue_lie_all_over_it() -> None:
     np.testing.assert_array_equal(AnalysisPlan.sample_tiles(few, 8), few.order)
 
 
-def test_half_precision_that_is_off_in_another_corner_is_given_up_and_said(
+def test_inaccurate_half_precision_is_replaced_by_float32_with_a_notice(
     half_black: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     model = tile_model(network=Steep().eval(), precision="bf16")

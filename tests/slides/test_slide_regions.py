@@ -82,7 +82,7 @@ def test_where_readers_differ_nothing_is_learnt_and_the_pair_is_named():
     }
 
 
-def test_a_hole_is_no_part_and_what_is_ignored_is_not_learnt():
+def test_holes_are_unlabeled_and_ignored_regions_are_marked():
     ring, hole = (tuple(map(tuple, square(*at).tolist())) for at in ((0, 0, 40), (10, 10, 10)))
     holed = Annotation((Polygon(ring, (hole,)),), "Tumour")
     labels = RegionMap([holed, region(0, 60, 10, RegionClass("Ignore*", (9, 9, 9)))], NUMBERS).labels(PLACE, WHOLE)
@@ -165,7 +165,7 @@ def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
     assert {region_reader(one) for one in found.regions} == {"B"}
     assert found.regions[1].polygons[0].area == pytest.approx(100)
     message = "; ".join(found.notes)
-    assert "crosses itself" in message
+    assert "outline or holes cross" in message
     assert "omitted" in message
     assert "cut off" in message
     assert "1 already exists" in message

@@ -156,7 +156,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, order: np.ndarray) -> None:
     assert not (tmp_path / STORE).exists()
 
 
-def test_a_damaged_chunk_is_said(tmp_path: Path, order: np.ndarray) -> None:
+def test_damaged_chunk_is_reported(tmp_path: Path, order: np.ndarray) -> None:
     SlideResult.create(tmp_path, spec_of(), order)
     chunk = next(path for path in (tmp_path / STORE / "state" / "c").rglob("*") if path.is_file())
     chunk.write_bytes(b"\0" * 7)

@@ -15,9 +15,8 @@ from typer.testing import CliRunner, Result
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, send_command
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, RunState, send_command
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import RunState
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import batch, runs
 from napari_melanoma.slides.batch import analyze_slides
@@ -117,7 +116,7 @@ def test_an_analysis_is_followed_paused_and_cancelled(
     assert (last.tiles_per_s, last.eta_s) == (0.0, None)
 
 
-def test_a_process_that_dies_is_lost_and_one_that_never_begins_says_why(
+def test_dead_process_is_lost_and_failed_start_gives_the_reason(
     slide_path: Path, tmp_path: Path, pretend: Callable[[str], None]
 ) -> None:
     pretend(

@@ -13,7 +13,7 @@ from napari_melanoma.depth.candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import write_slide
+from napari_melanoma.phantoms.slide.render import write_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.depth import NO_INTERVAL, describe_depth
 from napari_melanoma.slides.options import SlideOptions
@@ -28,7 +28,7 @@ PHANTOM = SlidePhantomConfig(
 )
 
 
-def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
+def test_phantom_slide_has_the_requested_breslow_thickness(tmp_path: Path) -> None:
     files = write_slide(PHANTOM, tmp_path, "section")
     truth = json.loads(files.truth.read_text(encoding="utf-8"))
     content = analyze_slide(files.image, tmp_path / "out", OPTIONS, RunContext()).content

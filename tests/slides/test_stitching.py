@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.slides.stitching import (
+from napari_melanoma.slides.maps import (
     BlendWindow,
     TileBlender,
     blend_window,

@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.features.encoding import list_eligible_columns
+from napari_melanoma.data.features import list_eligible_columns
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table
@@ -122,7 +122,7 @@ def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn
     assert not {one.group for one in parts.training} & {one.group for one in (*parts.validation, *parts.test)}
 
 
-def test_a_class_that_cannot_be_tuned_on_says_where_to_draw(tmp_path, drawn_slide):
+def test_missing_validation_class_suggests_where_to_annotate(tmp_path, drawn_slide):
     path = drawn_slide(tmp_path / "one.tif")
     made([annotated(path, [box(0, 0, 448, 160, "Naevus"), box(192, 192, 224, 224, "Melanoma")])], tmp_path / "tiles")
     recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
@@ -184,7 +184,7 @@ def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_p
     ],
     ids=["too small", "outside", "no class", "ignored"],
 )
-def test_what_gives_no_tile_says_why(slide_path, tmp_path, regions, message):
+def test_regions_without_tiles_give_the_reason(slide_path, tmp_path, regions, message):
     with pytest.raises((DataSetError, InputError), match=message):
         made([annotated(slide_path, regions)], tmp_path / "tiles", places=[slide_path.with_suffix(".geojson")])
     assert not (tmp_path / "tiles").exists()

@@ -39,7 +39,7 @@ def tiles_of(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
-def test_a_model_says_how_dark_tiles_are(tile_model: LoadModel) -> None:
+def test_dark_tiles_get_a_high_probability(tile_model: LoadModel) -> None:
     tiles = np.stack([np.full((32, 32, 3), (215, 150, 190)), np.full((32, 32, 3), (90, 40, 110))]).astype(np.uint8)
     found = tile_model().predict(tiles)["probability"].numpy()
     assert found[0, 1] < 0.01
@@ -47,7 +47,7 @@ def test_a_model_says_how_dark_tiles_are(tile_model: LoadModel) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classification", "dense", "embedding"])
-def test_an_answer_does_not_depend_on_the_batch(tile_bundle: BundleInfo, tile_model: LoadModel, kind: str) -> None:
+def test_prediction_does_not_depend_on_the_batch(tile_bundle: BundleInfo, tile_model: LoadModel, kind: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     torch.manual_seed(0)
     tiles, answers = tiles_of(13), []
@@ -61,7 +61,7 @@ def test_an_answer_does_not_depend_on_the_batch(tile_bundle: BundleInfo, tile_mo
             np.testing.assert_allclose(other[name], values, atol=1 if name == "dense" else 1e-5)
 
 
-def test_a_bundle_answers_alike_in_any_company(tile_bundle: BundleInfo) -> None:
+def test_prediction_does_not_depend_on_the_other_tiles_of_a_batch(tile_bundle: BundleInfo) -> None:
     model = load_tile_model(str(tile_bundle.path), LoadOptions(batch_size=8, device="cpu"))
     tiles = tiles_of(8, side=64)
     alone = np.concatenate([model.predict(tiles[index : index + 1])["probability"] for index in range(8)])
@@ -125,7 +125,7 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
 
 
 @pytest.mark.parametrize(("asked", "begun"), [("bf16", "fp32"), ("fp32", "bf16")])
-def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
+def test_analysis_resumes_in_its_first_precision(
     tile_model: LoadModel, asked: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
@@ -290,7 +290,7 @@ def test_an_encoder_that_is_fetched_is_known_by_the_weights_that_came(monkeypatc
         ({"classifier": {"coverage": 0.8}}, False),
     ],
 )
-def test_the_settings_of_a_bundle_count_where_they_move_answers(
+def test_fingerprint_covers_settings_that_change_predictions(
     tile_bundle: BundleInfo, changes: dict[str, Any], moves: bool
 ) -> None:
     config = tile_bundle.config.model_dump()

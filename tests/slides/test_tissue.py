@@ -159,7 +159,7 @@ def test_holes_and_specks_by_their_size() -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "otsu", "entropy", "triangle", "luminance"])
-def test_a_blank_slide_has_no_tissue_and_says_so(method: TissueMethod) -> None:
+def test_blank_slide_reports_that_it_has_no_tissue(method: TissueMethod) -> None:
     blank = find_tissue(Scene(0.0).rgb(noise=2.5), UM, TissueConfig(method=method))
     assert not blank.mask.any()
     assert blank.fold_share == 0
@@ -220,7 +220,7 @@ def test_glass_too_bright_for_the_camera_stays_glass(square: bool, strength: flo
     assert estimate_glass_color(rgb) == ((255, 255, 255))
 
 
-def test_a_dark_overview_is_said() -> None:
+def test_dark_overview_is_reported() -> None:
     dark = np.zeros((50, 60, 3), np.uint8)
     dark[10:30, 10:30, 0] = 200
     assert any("dark" in line for line in find_tissue(dark, UM, TissueConfig()).warnings)

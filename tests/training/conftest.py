@@ -214,8 +214,3 @@ def live() -> Live:
         return process
 
     return started
-
-
-@pytest.fixture(scope="module", autouse=True)
-def figures(quick_figures: None) -> None:
-    """How a figure looks is not what these tests are about."""

@@ -73,7 +73,7 @@ def test_the_reversal_gives_what_it_gets_and_turns_the_gradient_round() -> None:
     assert torch.equal(given.grad, -0.25 * torch.arange(12).view(3, 4))
 
 
-def test_the_reversal_comes_in_by_and_by() -> None:
+def test_gradient_reversal_ramps_up() -> None:
     from napari_melanoma.training.adaptation import ramp_up
 
     values = [ramp_up(progress) for progress in np.linspace(0, 1, 11)]
@@ -83,7 +83,7 @@ def test_the_reversal_comes_in_by_and_by() -> None:
     assert values[-1] > 0.999
 
 
-def test_an_adversary_makes_features_tell_less_of_the_domain() -> None:
+def test_adversarial_training_reduces_domain_information() -> None:
     gap_without, right_without = leak_after_learning(0.0)
     gap, right = leak_after_learning(1.0)
     assert gap < 0.7 * gap_without

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from napari_melanoma.training.augment.appearance import YIQ, recompress
-from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.augment.random_numbers import NAMES, BatchRandomNumbers, draw_random_numbers
+from napari_melanoma.training.appearance import YIQ, recompress
+from napari_melanoma.training.augmentation import BatchAugmentation
+from napari_melanoma.training.random_numbers import NAMES, BatchRandomNumbers, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 64
@@ -140,7 +140,7 @@ def test_a_look_changes_the_image_and_not_the_mask(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", LOOKS)
-def test_a_look_befalls_as_many_images_as_asked(field: str) -> None:
+def test_augmentation_changes_the_requested_share_of_images(field: str) -> None:
     images, masks = batch(64, SIDE)
     varied = BatchAugmentation(changed(**{field: 0.5}), SIDE, 3)(images, masks, keys(*range(64)))[0]
     touched = ((varied - images).abs().amax((1, 2, 3)) > 0.01).sum()

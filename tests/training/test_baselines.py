@@ -24,7 +24,7 @@ def baseline(alone: TrainRecipe, change: Change) -> TrainRecipe:
     return change(alone, epochs=40, batch_size="auto", samples=0, ema_decay=0.9, model=model)
 
 
-def test_a_bundle_comes_out_after_one_epoch(baseline: TrainRecipe, tmp_path: Path) -> None:
+def test_one_epoch_produces_a_bundle(baseline: TrainRecipe, tmp_path: Path) -> None:
     from napari_melanoma.runs.train import train
 
     train(baseline, tmp_path / "run", resume=False, run=RunContext())
@@ -36,6 +36,6 @@ def test_a_bundle_comes_out_after_one_epoch(baseline: TrainRecipe, tmp_path: Pat
 
 
 def test_a_step_of_it_can_be_measured(baseline: TrainRecipe) -> None:
-    from napari_melanoma.training.batch_size import measure_step
+    from napari_melanoma.training.step_time import measure_step
 
     assert measure_step(baseline).image_s > 0

@@ -279,7 +279,7 @@ def test_a_disk_without_room_is_reported_before_anything_is_decoded(
     assert shards_of(folder) == set()
 
 
-def test_what_nobody_used_for_long_is_removed(
+def test_unused_cached_images_are_removed(
     fill_store: Callable[..., Filled], data: Path, folder: Path, tmp_path: Path
 ) -> None:
     samples = read_dataset(data)

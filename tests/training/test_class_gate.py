@@ -69,9 +69,7 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     assert "area under the ROC curve" in card
 
 
-def test_a_classifier_that_started_from_none_is_judged_by_itself(
-    judged: TrainRecipe, tmp_path: Path, events: Events
-) -> None:
+def test_classifier_without_start_model_is_evaluated_alone(judged: TrainRecipe, tmp_path: Path, events: Events) -> None:
     learnt(judged, tmp_path / "run")
     assert not (tmp_path / "run" / "comparison").exists()
     about = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())

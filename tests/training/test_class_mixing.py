@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_melanoma.training.class_loader import MixupSampler, TrainingViews
+from napari_melanoma.training.loader import MixupSampler, TrainingViews
 from napari_melanoma.training.recipe import ClassBatch, ClassPart, TrainRecipe
 from napari_melanoma.training.tasks.classification import ClassAugmentation
 

@@ -182,7 +182,7 @@ METHODS = ("adversarial", "coral", "fourier", "adabn", "pseudo_labels")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_domain_without_answers_changes_what_is_learnt(
+def test_unlabeled_domain_changes_the_trained_weights(
     method: str, asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, once: Once
 ) -> None:
     recipe = change(asked, epochs=1, samples=0)
@@ -234,7 +234,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("values", "fault"), FAULTS.values(), ids=FAULTS.keys())
-def test_what_nothing_can_be_learnt_from_is_refused(
+def test_data_without_usable_labels_are_rejected(
     values: dict[str, Any], fault: str, asked: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     with pytest.raises((DataSetError, RunError), match=fault):

@@ -90,11 +90,11 @@ def test_a_stop_while_models_are_compared_keeps_the_new_one(
     monkeypatch.setattr(gate, "compare_run", judge)
     assert train(change(recipe, epochs=1, samples=0), tmp_path / "run", resume=False, run=run) is not None
     recorded = events(tmp_path / "run")
-    assert "comparison with the old model was cancelled" in recorded[-2]["message"]
+    assert "comparison with the old model was canceled" in recorded[-2]["message"]
     assert recorded[-1]["kind"] == "finished"
 
 
-def test_a_helper_hears_the_program_and_leaves_the_folder_to_the_first(tmp_path: Path) -> None:
+def test_helper_process_ignores_control_json_and_stops_with_the_program(tmp_path: Path) -> None:
     outside, folder = RunContext(), RunFolder(tmp_path)
     helping = SecondaryRunContext(outside, folder)
     folder.write_command("cancel")

@@ -8,17 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.training.augment.appearance import RandomAugmentation
-from napari_melanoma.training.augment.artifacts import (
+from napari_melanoma.training.appearance import (
     CUTOUT_SIDE,
     MIN_LIGHT,
     Bubbles,
     Cutout,
     Hair,
+    RandomAugmentation,
     Vignette,
     vignette_light,
 )
-from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers, draw_random_numbers
+from napari_melanoma.training.random_numbers import BatchRandomNumbers, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 48

@@ -12,8 +12,8 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.training import batch_size, engine
 from napari_melanoma.training import batch_size as precision
+from napari_melanoma.training.random_numbers import RANKS, is_first_process, next_piece_count
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.seeds import RANKS, is_first_process, next_piece_count
 
 Change = Callable[..., TrainRecipe]
 
@@ -34,7 +34,7 @@ def test_precision(
     assert engine.choose_precision(recipe.model_copy(update={"precision": wish})) == expected
 
 
-def test_processor_is_asked() -> None:
+def test_bf16_support_is_known() -> None:
     assert engine.cpu_has_bf16() in (True, False)
 
 

@@ -104,7 +104,7 @@ def test_numbers_that_are_none_end_the_run_and_keep_the_best(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_full_disk_ends_the_run_which_goes_on_once_there_is_room(
+def test_full_disk_ends_the_run_and_resume_continues_it(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.training import child_processes as module
-from napari_melanoma.training.child_processes import ChildProcesses, abort_run
+from napari_melanoma.training import callbacks as module
+from napari_melanoma.training.callbacks import ChildProcesses, abort_run
 
 
 def child(code: str) -> subprocess.Popen[bytes]:

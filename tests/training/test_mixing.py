@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.augment.mixing import cutmix_boxes, make_mosaics, mix
-from napari_melanoma.training.augment.random_numbers import MixingTargets, PartnerSampler, draw_random_numbers
+from napari_melanoma.training.augmentation import BatchAugmentation, cutmix_boxes, make_mosaics, mix
+from napari_melanoma.training.random_numbers import MixingTargets, PartnerSampler, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 32

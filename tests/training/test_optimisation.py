@@ -116,7 +116,7 @@ def test_every_optimiser_of_the_recipe_has_its_function() -> None:
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_optimiser_goes_downhill(name: str) -> None:
+def test_optimizer_reduces_the_loss(name: str) -> None:
     import torch
 
     from napari_melanoma.training.tasks.task import OPTIMIZERS

@@ -25,7 +25,7 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize(("run", "expected"), LENGTHS)
-def test_the_longest_cycle_that_a_run_comes_back_from(run: tuple[int, float, float], expected: float) -> None:
+def test_longest_cycle_that_does_not_exhaust_patience(run: tuple[int, float, float], expected: float) -> None:
     assert longest_cycle(*run) == pytest.approx(expected)
 
 

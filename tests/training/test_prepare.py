@@ -58,7 +58,7 @@ def pixels(prepared: PreparedData) -> list[np.ndarray]:
     return [part for cache in caches for part in cache.read(range(len(cache)))]
 
 
-def test_what_comes_out(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+def test_prepared_data_match_the_split_and_the_table(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     prepared = prepare(of_data, run_folder)
     parts = prepared.samples
     assert [len(prepared.learn), len(prepared.tuning)] == [len(parts.training), len(parts.validation)] == [16, 4]
@@ -273,7 +273,7 @@ def test_a_check_counts_warns_and_leaves_no_trace(of_data: TrainRecipe, data: Pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_check_knows_what_was_decoded_before(
+def test_check_reuses_decoded_images(
     of_data: TrainRecipe, run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(of_data, run_folder)

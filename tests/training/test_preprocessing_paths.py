@@ -18,7 +18,7 @@ from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.lesion.batch import BatchOptions, analyze_files
-from napari_melanoma.lesion.review import rate_photograph
+from napari_melanoma.lesion.ratings import rate_photograph
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
 from napari_melanoma.runs.start import find_parent
@@ -99,7 +99,7 @@ def test_prepared_images_lie_beside_the_others_in_the_store(photograph: Path, tm
     assert len(list((tmp_path / "store").glob("*.npy"))) == 5  # the mask is the same for all
 
 
-def test_a_start_that_was_fed_prepared_photographs_asks_for_the_same(prepared_bundle: BundleInfo) -> None:
+def test_start_model_with_preprocessing_requires_the_same_preprocessing(prepared_bundle: BundleInfo) -> None:
     config = prepared_bundle.config
     model = {"architecture": config.architecture, "options": config.options, "start": str(prepared_bundle.path)}
     recipe = TrainRecipe.parse({"data": {"datasets": ["x"]}, "model": model}, "the test")

@@ -101,7 +101,7 @@ def test_weights_that_come_after_it_was_built_are_those_that_it_is_known_by() ->
     assert (drawn.looked, resumed.looked, true.looked) == (2, 2, 0)
 
 
-def test_all_is_forgotten_when_asked_for() -> None:
+def test_clearing_the_encoder_caches_empties_them() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
     cache_encoder(encoder, most_bytes=encoder(images)[-1].nbytes)
     encoder.looked = 0

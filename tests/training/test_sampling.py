@@ -50,7 +50,7 @@ def test_an_epoch_is_cut_to_whole_steps_and_leaves_out_others_each_time() -> Non
     epoch=st.integers(0, 200),
 )
 @settings(max_examples=60)
-def test_a_step_has_what_its_shares_say(learn: int, base: int, batch: int, sampling: str, epoch: int) -> None:
+def test_step_has_the_requested_shares(learn: int, base: int, batch: int, sampling: str, epoch: int) -> None:
     config = DATA.model_copy(update={"sampling": sampling})
     step = divide_step(config, batch, learn, base)
     assert step.step == (batch if base else min(batch, learn))

@@ -167,7 +167,7 @@ def test_augmentation_keeps_labels_whole() -> None:
     """Nothing but classes comes out, where they were; of two classes the same as of a mask, but for ties."""
     import torch
 
-    from napari_melanoma.training.augment.batch import BatchAugmentation
+    from napari_melanoma.training.augmentation import BatchAugmentation
     from napari_melanoma.training.recipe import AugmentationConfig
 
     keys = np.stack([np.zeros(6, np.int64), np.arange(6)], axis=1)
@@ -223,7 +223,7 @@ def bundle_of(trained: tuple[TrainRecipe, Path]) -> BundleInfo:
     return read_bundle(trained[1] / "bundle")
 
 
-def test_a_phantom_is_learnt(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
+def test_tissue_model_learns_phantom_tiles(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
     info = bundle_of(trained)
     assert (info.config.classes, info.config.modalities, info.config.tile) == (CLASSES, ("slide",), trained[0].tile)
     assert info.config.provenance["tuning_dice"] > 0.8

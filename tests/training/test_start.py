@@ -63,7 +63,7 @@ def test_the_start_is_reported_in_the_events(
     assert any("tensors are from pascal.pth" in notice for notice in notices)
 
 
-def test_a_file_is_no_parent_to_be_judged_against(from_file: TrainRecipe, published: Path) -> None:
+def test_weights_file_is_not_a_parent_model(from_file: TrainRecipe, published: Path) -> None:
     assert find_parent(from_file) is None
     assert not from_file.model.starts_from_bundle
     before = describe_start(from_file, None)

@@ -92,7 +92,7 @@ def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypa
     assert not folder.bundle.exists()
 
 
-def test_a_launched_run_hears_its_folder_while_images_are_decoded(recipe: TrainRecipe, tmp_path: Path) -> None:
+def test_launched_run_obeys_control_json_while_decoding(recipe: TrainRecipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     folder.append_event("launched")  # as the dock does, which follows the folder from then on

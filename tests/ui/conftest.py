@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import os
@@ -16,15 +15,29 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
-from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from questions import answer
 
+from napari_melanoma.ui.widgets.job import tasks
+
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 COSTS = {"make_napari_viewer": 12, "opens_dock": 6}  # relative duration of tests that use these fixtures
 UNUSUAL = 100_000  # objects; each viewer leaves some thousands, importing napari twice as many as this
+
+
+def wait_until_idle(qtbot, *scopes, timeout=2 * PATIENCE_MS):
+    """Wait until nothing is running or pending in docks, or parts of them; without scopes, in all."""
+
+    def idle():
+        assert tasks.running(*scopes) == []
+
+    qtbot.waitUntil(idle, timeout=timeout)
+
+
+def until(qtbot, condition):
+    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
 
 
 def photograph(lesions=((60, 80, 25),), shape=SHAPE):
@@ -124,9 +137,7 @@ def nothing_left(qtbot, qapp):
     """Check that a test leaves no widgets, threads, processes and temporary folders."""
     before = {id(widget) for widget in qapp.allWidgets()}
     yield
-    from napari_melanoma.ui.widgets.job import count_running_jobs
-
-    qtbot.waitUntil(lambda: count_running_jobs() == 0, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot)
 
     def left():
         new = [widget for widget in qapp.allWidgets() if id(widget) not in before]
@@ -176,8 +187,7 @@ def dock(viewer, shared_client, qtbot):
     """The Lesion dock as opened from napari's menu, with a proxy of the viewer."""
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
     yield made
-    with contextlib.suppress(RuntimeError):  # the dock is deleted if the test has closed the window
-        qtbot.waitUntil(lambda: not isalive(made) or not made.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, made)
 
 
 class Person:
@@ -203,7 +213,7 @@ class Person:
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def waits(self):
-        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+        wait_until_idle(self.qtbot, self.dock)
 
     def analyses(self):
         self.clicks("primary")

@@ -137,7 +137,7 @@ def answer_of(arguments, verb):
 
 def answer_case(arguments, run):
     """Each lesion is larger than the previous one; the last is an outlier."""
-    from napari_melanoma.case.predictions import collect_metadata, compute_input_digest
+    from napari_melanoma.case.results import collect_metadata, compute_input_digest
     from napari_melanoma.case.store import CaseStore
 
     case = CaseStore.open_read_only(Path(arguments["folder"])).case
@@ -174,7 +174,7 @@ def explain(arguments, run):
     return {"heatmap": arguments["out"]}
 
 
-def slide_risk(arguments, run):
+def predict_slide_risk(arguments, run):
     """The patient's age in percent; ages 13 to 16 select faults and delays."""
     from answers import risk_answer
 
@@ -196,12 +196,12 @@ def slide_risk(arguments, run):
     return {"file": str(folder / "risk.json")}
 
 
-def slide_risk_map(arguments, run):
+def explain_slide_risk(arguments, run):
     """High in all patches."""
     import numpy as np
 
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, read_risk, write_risk_map
-    from napari_melanoma.slides.stitching import compose_patch_maps
+    from napari_melanoma.slides.maps import compose_patch_maps
 
     folder = Path(arguments["folder"])
     answer, method = read_risk(folder).prediction, arguments["method"]
@@ -212,7 +212,7 @@ def slide_risk_map(arguments, run):
     return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, placement)))}
 
 
-def slide_biomarkers(arguments, run):
+def find_slide_biomarkers(arguments, run):
     """Seven features, each strongest at its own position."""
     from napari_melanoma.risk.slide_files import read_risk, write_gallery
 
@@ -224,7 +224,9 @@ def slide_biomarkers(arguments, run):
     return {"file": str(write_gallery(folder, read_risk(folder).prediction, "Ranked.", features))}
 
 
+VERBS = (segment, rate, estimate, classify, reclassify, explain, answer_case)
+VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
+HANDLERS = {verb.__name__: verb for verb in VERBS}
+
 if __name__ == "__main__":
-    verbs = (segment, rate, estimate, classify, reclassify, explain, answer_case)
-    verbs += (slide_risk, slide_risk_map, slide_biomarkers)
-    raise SystemExit(main({verb.__name__: verb for verb in verbs}))
+    raise SystemExit(main(HANDLERS))

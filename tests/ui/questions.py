@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 def answer(qtbot, name, button):

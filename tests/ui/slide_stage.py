@@ -6,17 +6,14 @@ import contextlib
 
 import numpy as np
 from fake_slides import FakeAnalysis, draw_slide
-from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 
-from conftest import Person
+from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.slides import runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.camera import get_camera
-
-PATIENCE_MS = 20_000
 
 
 class Launched:
@@ -55,7 +52,7 @@ class Pathologist(Person):
 
     def opens_slides(self, *paths):
         self.dock.opener.open(list(paths))
-        self.until(lambda: not self.dock.opener.busy)
+        wait_until_idle(self.qtbot, self.dock.opener)
         self.waits()
 
     def until(self, condition):
@@ -126,8 +123,7 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     yield Pathologist(viewer, dock, qtbot)
-    with contextlib.suppress(RuntimeError):
-        qtbot.waitUntil(lambda: not isalive(dock) or not dock.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, dock)
 
 
 def analysed(person, slide_path):

@@ -11,9 +11,10 @@ from qtpy.QtGui import QImage
 
 from conftest import photograph
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui import demo
-from napari_melanoma.ui.demo import open_and_analyze, run_demo
-from napari_melanoma.ui.launch import open_viewer
+from napari_melanoma.ui import launch
+from napari_melanoma.ui.launch import open_and_analyze, open_viewer, run_demo
+
+pytestmark = pytest.mark.one_qt
 
 
 @pytest.fixture
@@ -41,11 +42,10 @@ def test_the_demo_writes_a_screenshot_a_report_and_results(shown, tmp_path):
     assert (tmp_path / "results.csv").is_file()
 
 
-@pytest.mark.one_qt
 def test_a_second_photograph_is_analyzed(dock, tmp_path, monkeypatch):
     from PIL import Image
 
-    monkeypatch.setattr(demo, "TIMEOUT_S", 20.0)
+    monkeypatch.setattr(launch, "TIMEOUT_S", 20.0)
     for name in ("arm", "leg"):
         Image.fromarray(photograph()).save(tmp_path / f"{name}.png")
         open_and_analyze(dock, tmp_path / f"{name}.png")
@@ -53,7 +53,6 @@ def test_a_second_photograph_is_analyzed(dock, tmp_path, monkeypatch):
     assert len(dock.controller.store.lesions) == 2
 
 
-@pytest.mark.one_qt
 def test_a_photograph_that_cannot_be_read_ends_the_demo_with_its_error(shown, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
@@ -81,7 +80,7 @@ SESSION = """
 import sys, napari
 from napari_melanoma.ui.widgets import worker_client
 worker_client._SharedWorker.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
-from napari_melanoma.ui.demo import run_demo
+from napari_melanoma.ui.launch import run_demo
 from pathlib import Path
 code = run_demo(None, Path(sys.argv[2]), headless=True)
 heavy = [name for name in ("torch", "torchvision", "lightning", "timm") if name in sys.modules]
@@ -89,7 +88,6 @@ raise SystemExit(heavy or code)
 """
 
 
-@pytest.mark.one_qt
 def test_a_session_does_not_import_torch(home, tmp_path):
     worker = Path(__file__).with_name("fake_worker.py")
     command = [sys.executable, "-c", SESSION, str(worker), str(tmp_path)]
@@ -97,7 +95,6 @@ def test_a_session_does_not_import_torch(home, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.one_qt
 def test_importing_the_dock_imports_nothing_heavy():
     heavy = ("torch", "skimage.measure", "scipy.ndimage", "matplotlib", "pydicom", "pillow_heif", "imagecodecs")
     code = f"import sys, napari_melanoma.ui.lesion.dock; print([name for name in {heavy!r} if name in sys.modules])"

@@ -1,33 +1,35 @@
-"""What every function of the Python API accepts: images, pixel sizes, models, patient data, progress callbacks."""
+"""Inputs that functions of the Python API accept: images, pixel sizes, models, patient data, progress callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.photographs import read_photograph as read_photograph_file
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.bundle import CONFIG, BundleInfo
 from napari_melanoma.models.registry import find_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.core.validity import Validity
-    from napari_melanoma.io.formats import Modality
 
 AnyPath = str | PathLike[str]
 PixelSizeUm = float | tuple[float, float]
 ProgressCallback = Callable[[Progress], None]
 
 ARRAY_NAME = "image"  # of a photograph that was given as an array
+STATE_MODALITY = ': if it is known, pass nm.read_photograph(image, modality="dermoscopic") or "macroscopic".'
 
 
 def read_photograph(
@@ -46,11 +48,11 @@ def read_photograph(
         channels, or four of which the last is opacity, or (row, column) in gray; uint8, uint16, bool, or floating
         point in [0, 1].
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel, or those along (row, column). By default what the file states; most files state none.
+        Micrometers per pixel, or those along (row, column). By default those that the file states, if any.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
         How the photograph was taken; by default what the file states.
     accept_damaged : bool
-        Read what is left of a damaged file; its results are then marked as not valid.
+        Read the intact part of a damaged file; results are then marked as not valid.
 
     Returns
     -------
@@ -60,9 +62,9 @@ def read_photograph(
     Raises
     ------
     UnreadableImage
-        Where the file is missing, damaged or of another format.
+        If the file is missing, damaged or of another format.
     InputError
-        Where the array has another shape, type or range.
+        If the array has another shape, type or range, or the modality is unknown.
 
     Examples
     --------
@@ -74,19 +76,24 @@ def read_photograph(
     """
     from dataclasses import replace
 
+    if modality is not None and modality not in get_args(Modality):
+        raise InputError(f"modality is one of {', '.join(get_args(Modality))}; found {modality!r}.")
     if isinstance(source, Photograph):
         photograph = source
     elif isinstance(source, np.ndarray):
         photograph = Photograph(to_srgb8(source), ARRAY_NAME)
-    else:
+    elif isinstance(source, str | PathLike):
         photograph = read_photograph_file(Path(source).expanduser(), accept_damaged=accept_damaged)
+    else:
+        found = type(source).__name__
+        raise InputError(f"pass a file, an array (np.asarray(image)) or a Photograph as the image; found {found}.")
     if pixel_size_um is not None:
         photograph = replace(photograph, pixel_size=to_pixel_size(pixel_size_um))
     return photograph if modality is None else replace(photograph, modality=modality)
 
 
 def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are laid over white."""
+    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are composited on white."""
     from skimage.color import gray2rgb, rgba2rgb
     from skimage.util import img_as_ubyte
 
@@ -117,14 +124,17 @@ def to_mask(mask: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
     """Convert micrometers per pixel, one number or those along (row, column)."""
-    if isinstance(pixel_size_um, int | float):
-        return PixelSize(float(pixel_size_um), float(pixel_size_um))
-    rows, columns = pixel_size_um
-    return PixelSize(float(rows), float(columns))
+    try:
+        rows, columns = (float(size) for size in np.broadcast_to(pixel_size_um, 2))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"pixel_size_um is a number of micrometers, or one each for (row, column); found {pixel_size_um!r}."
+        ) from None
+    return PixelSize(rows, columns)
 
 
 def to_patient_data(fields: Mapping[str, object]) -> dict[str, str]:
-    """Check patient data and bring them to the words of the harmonized table; fields that are None are left out."""
+    """Check patient data and convert them to the words of the harmonized table; fields that are None are left out."""
     from napari_melanoma.data.table_schema import check_value, find_column
     from napari_melanoma.lesion.patient_data import PatientTable
 
@@ -142,13 +152,24 @@ def to_patient_data(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
-    """Find a model by its name or folder."""
-    return model if isinstance(model, BundleInfo) else find_bundle(str(model))
+    """Find a model by its name, its folder or the folder of the run that trained it."""
+    if isinstance(model, BundleInfo):
+        return model
+    try:
+        return find_bundle(str(model))
+    except BundleError:
+        trained = RunFolder(Path(str(model)).expanduser()).bundle
+        if not (trained / CONFIG).is_file():
+            raise
+        return find_bundle(str(trained))
 
 
 def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
     """Join the reasons against a prediction with other warnings, each once."""
-    reasons = (reason.text[:1].upper() + reason.text[1:] for reason in validity.reasons)
+    reasons = (
+        reason.text[:1].upper() + reason.text[1:] + STATE_MODALITY * (reason.code == "modality_uncertain")
+        for reason in validity.reasons
+    )
     return tuple(dict.fromkeys(filter(None, (*reasons, *warnings))))
 
 

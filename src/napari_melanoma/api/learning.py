@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.api.inputs import ProgressCallback
     from napari_melanoma.case.model import Case
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import DatasetEntry
-    from napari_melanoma.evaluation.compare_classes import ClassifierComparison
     from napari_melanoma.evaluation.compare_several import ModelsComparison
+    from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -43,7 +42,7 @@ def load_model(name: AnyPath) -> BundleInfo:
     Parameters
     ----------
     name : str or path-like
-        Name of an installed model (``napari-melanoma models list``), or the folder of a bundle.
+        Name of an installed model (``napari-melanoma models list``), or the folder of a bundle or of a training run.
 
     Returns
     -------
@@ -54,7 +53,7 @@ def load_model(name: AnyPath) -> BundleInfo:
     Raises
     ------
     BundleError
-        Where there is no such model, or it cannot be used.
+        If there is no such model, or it cannot be used.
 
     Examples
     --------
@@ -72,7 +71,7 @@ class DataSet:
     Parameters
     ----------
     folder : pathlib.Path
-        Where it is.
+        Folder of the data set.
     rows : tuple of DatasetEntry
         Each with ``image_id``, ``row`` (the cells of the table by column), and ``image`` and ``mask``, the files.
     """
@@ -94,7 +93,7 @@ class DataSet:
         Returns
         -------
         pandas.DataFrame
-            A row per image; the files are in the columns ``image`` and ``mask``.
+            A row per image: the columns of ``dataset.csv``, and the files in ``image`` and ``mask``.
         """
         import pandas as pd
 
@@ -107,7 +106,7 @@ def read_dataset(folder: AnyPath) -> DataSet:
     Parameters
     ----------
     folder : path-like
-        With ``dataset.csv``, ``images/`` and ``masks/``, as ``napari-melanoma data import`` writes them.
+        Folder with ``dataset.csv``, ``images/`` and ``masks/``, as written by ``napari-melanoma data import``.
 
     Returns
     -------
@@ -117,7 +116,7 @@ def read_dataset(folder: AnyPath) -> DataSet:
     Raises
     ------
     DataSetError
-        Where the folder is no data set, or a row is faulty.
+        If the folder is not a data set, or a row is invalid.
     """
     from napari_melanoma.core.errors import DataSetError
     from napari_melanoma.data.dataset import iter_entries
@@ -138,9 +137,9 @@ class PatientCase:
     Parameters
     ----------
     folder : pathlib.Path
-        Where ``case.json`` is.
+        Folder with ``case.json``.
     case : Case
-        The patient, the lesions and the images as they are stored.
+        The stored patient, lesions and images.
     missing : dict of str to str
         Image id to the reason why its file was not found.
     """
@@ -155,7 +154,8 @@ class PatientCase:
         Returns
         -------
         pandas.DataFrame
-            A row per image: lesion, modality, date, file, and whether its mask was corrected.
+            A row per image: ``image``, ``lesion``, ``modality``, ``taken_on``, ``path``, ``corrected`` (whether its
+            mask was) and ``results`` (their number).
         """
         import pandas as pd
 
@@ -180,17 +180,17 @@ def read_case(folder: AnyPath) -> PatientCase:
     Parameters
     ----------
     folder : path-like
-        With ``case.json``.
+        Folder with ``case.json``.
 
     Returns
     -------
     PatientCase
-        As it is stored.
+        The stored case.
 
     Raises
     ------
     InputError
-        Where the folder holds no case, or a damaged one.
+        If the folder contains no case, or a damaged one.
     """
     from napari_melanoma.case.store import CaseStore
 
@@ -210,11 +210,16 @@ def train(
     Parameters
     ----------
     recipe : path-like, mapping or TrainRecipe
-        A TOML file, or its content.
+        A TOML file, or its content. Only ``data.datasets`` is required. Common keys: ``name`` (of the model), ``task``
+        (``segmentation`` or ``classification``), ``epochs``, ``batch_size``, ``learning_rate``, ``device``, ``data``
+        (``split``: ``train``, or ``all`` for all rows) and ``model`` (``architecture``, ``input_size`` and ``start``:
+        ``imagenet``, ``none`` or a model). ``napari-melanoma recipes write NAME`` writes a full recipe; the guide
+        "Train and evaluate a model" lists all keys.
     folder : path-like
-        The run folder; receives checkpoints, metrics and ``bundle/``.
+        The run folder; receives checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and metrics of each
+        epoch. Functions with a ``model`` accept this folder.
     resume : bool
-        Continue the run that the folder holds.
+        Resume the run in the folder.
     progress : callable, optional
         Called with each ``Progress``; an exception that it raises ends the run, which can be resumed.
 
@@ -226,13 +231,19 @@ def train(
     Raises
     ------
     ConfigError, DataSetError
-        Where the recipe or the data cannot be used.
+        If the recipe or the data cannot be used.
     InputError
-        Where the recipe uses several processes.
+        If the recipe uses several processes.
     RunError
-        Where the folder holds another run, or none to resume.
+        If the folder contains another run, or no run to resume.
     TrainingError
-        Where training fails.
+        If training fails.
+
+    Examples
+    --------
+    >>> import napari_melanoma as nm
+    >>> nm.train({"data": {"datasets": ["ds0"]}, "epochs": 1}, "run")  # doctest: +SKIP
+    >>> pd.read_csv("run/metrics.csv")  # doctest: +SKIP
     """
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.runs.train import train as train_recipe
@@ -250,19 +261,35 @@ def train(
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What an evaluation measured.
+    """The results of an evaluation.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Holds ``metrics.json``, ``per_image.csv``, ``summary.html`` and ``figures/``.
+        Folder with ``metrics.json``, ``per_image.csv``, ``summary.html`` and ``figures/``.
     metrics : dict of str to dict of str to Estimate
         Part of the data (``all``, and each data set) to metric to ``mean``, ``low`` and ``high`` (95 % interval) and
         ``count``.
     failed : dict of str to str
         Image to the reason why it could not be measured.
     warnings : tuple of str
-        What to know before reading the metrics.
+        What limits the validity of the metrics.
+
+    Notes
+    -----
+    Keys of ``metrics``; higher is better unless stated.
+
+    Masks: ``DI`` Dice, ``JA`` Jaccard (IoU), ``TJA`` Jaccard with values below 0.65 set to 0, ``AC`` accuracy, ``SE``
+    sensitivity and ``SP`` specificity of the pixels, ``BF1`` F1 of the border within 0.75 % of the image's diagonal,
+    and the 95th percentile of the Hausdorff distance (lower is better): ``HD95_px``, ``HD95_mm`` and ``HD95_relative``
+    (to the diagonal). With ``flips``: ``band_share``, the share of the lesion and its surroundings where the flips
+    disagree (lower is better), and ``errors_in_band``, the share of the wrong pixels there. Label images: ``DI``,
+    ``JA`` and ``AC`` over classes, ``DI <class>`` and ``JA <class>``.
+
+    Classes: ``AUC``, ``AUC_within`` (pairs of the same data set), ``macro_AUC``, ``pAUC`` (above 80 % sensitivity, at
+    most 0.2), ``AP`` average precision; at the decision threshold ``sensitivity``, ``specificity``, ``precision``,
+    ``F1``, ``accuracy`` and ``balanced_accuracy``; ``class_accuracy`` and ``class_balanced_accuracy`` of the most
+    probable class; ``ECE`` expected calibration error and ``Brier`` score (both: lower is better).
     """
 
     folder: Path
@@ -276,7 +303,7 @@ class EvaluationSummary:
         Returns
         -------
         pandas.DataFrame
-            A row per part of the data and metric.
+            A row per part of the data and metric: ``data``, ``metric``, ``mean``, ``low``, ``high`` and ``count``.
         """
         import pandas as pd
 
@@ -293,7 +320,8 @@ class EvaluationSummary:
         Returns
         -------
         pandas.DataFrame
-            A row per image.
+            A row per image: ``image_id``, ``domain`` (its data set), ``split``, ``group`` (its patient or lesion),
+            ``status``, ``error``, its metrics or predicted probabilities, and ``trained_on``.
         """
         import pandas as pd
 
@@ -315,11 +343,11 @@ def evaluate(
     Parameters
     ----------
     model : str, path-like or BundleInfo
-        As ``load_model`` takes or returns it.
+        Name of a model, the folder of a bundle or of a training run, or a result of ``load_model``.
     data : path-like or sequence of path-like
         Data sets with reference masks or diagnoses.
     folder : path-like
-        Receives the results; an interrupted evaluation is continued.
+        Receives the results; an interrupted evaluation is continued, a finished one replaced. Use a folder per model.
     split : str, optional
         Only images of this split, such as ``test``.
     include_seen : bool
@@ -333,104 +361,54 @@ def evaluate(
     Returns
     -------
     EvaluationSummary
-        Segmentation: accuracy, sensitivity, specificity, Dice, Jaccard, thresholded Jaccard, boundary F1 and Hausdorff
-        distance. Classification: AUC, average precision, sensitivity, specificity, F1, calibration error and others.
+        Masks: ``DI`` Dice, ``JA`` Jaccard, ``TJA`` thresholded Jaccard, ``AC`` accuracy, ``SE`` sensitivity, ``SP``
+        specificity, ``BF1`` boundary F1 (higher is better), ``HD95_px`` Hausdorff distance (lower is better).
+        Classes: ``AUC``, ``AP``, ``sensitivity``, ``specificity``, ``F1`` (higher), ``ECE``, ``Brier`` (lower).
+        ``EvaluationSummary`` lists all of them.
 
     Raises
     ------
     DataSetError
-        Where a data set is faulty, or no image could be measured.
+        If a data set is invalid, or no image could be measured.
     BundleError, ConfigError
-        Where there is no such model or option.
+        If there is no such model or option.
     """
-    info = to_bundle(model)
-    datasets, out = _paths(data), Path(folder).expanduser()
+    from napari_melanoma.evaluation.tasks import evaluate_model
+
+    out = Path(folder).expanduser()
     given = {"split": split, "include_seen": include_seen, **options}
-    found = _EVALUATIONS[_task(info)](info, datasets, out, given, to_run(progress))
+    found = evaluate_model(
+        to_bundle(model), _paths(data), out, given, source="the options of evaluate", run=to_run(progress)
+    )
     failed = {item.sample.image_id: item.error for item in found.failed}
-    return EvaluationSummary(out, found.parts, failed, tuple(found.warnings))
+    metrics = {part: dict(estimates) for part, estimates in found.parts.items()}
+    return EvaluationSummary(out, metrics, failed, tuple(found.warnings))
 
 
 def _paths(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
-    """The folders of data sets."""
+    """Return the folders of data sets."""
     several = [data] if isinstance(data, str) or not isinstance(data, Sequence) else data
     return [Path(one).expanduser() for one in several]
 
 
-def _task(info: BundleInfo) -> str:
-    """Which of the evaluations is for a model."""
-    if info.config.task == "classification":
-        return "slides" if info.config.encoder is not None else "classes"
-    return "masks" if info.config.segments_one_class else "labels"
-
-
-def _evaluate_masks(info: BundleInfo, data: list[Path], out: Path, given: dict[str, Any], run: RunContext) -> Any:  # noqa: ANN401
-    """Evaluate a model that segments lesions."""
-    from napari_melanoma.evaluation.evaluate import evaluate as evaluate_masks
-    from napari_melanoma.evaluation.results import EvaluationOptions
-    from napari_melanoma.lesion.loaded_models import load_segmenter
-
-    options = EvaluationOptions.parse(given, "the options of evaluate")
-    return evaluate_masks(load_segmenter(str(info.path)), data, out, options, run=run)
-
-
-def _evaluate_labels(info: BundleInfo, data: list[Path], out: Path, given: dict[str, Any], run: RunContext) -> Any:  # noqa: ANN401
-    """Evaluate a model that segments several classes."""
-    from napari_melanoma.evaluation.evaluate_labels import evaluate_labels
-    from napari_melanoma.slides.tile_models import TissueSegmenter
-
-    _reject_options(given, ("split", "include_seen"))
-    return evaluate_labels(TissueSegmenter.load(info), data, out, run=run, **given)
-
-
-def _evaluate_classes(info: BundleInfo, data: list[Path], out: Path, given: dict[str, Any], run: RunContext) -> Any:  # noqa: ANN401
-    """Evaluate a classifier of photographs."""
-    from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-    from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
-    from napari_melanoma.lesion.loaded_models import load_classifier_folder
-
-    options = ClassEvaluationOptions.parse(given, "the options of evaluate")
-    return evaluate_classifier(load_classifier_folder(info.path), data, out, options, run=run)
-
-
-def _evaluate_slides(info: BundleInfo, data: list[Path], out: Path, given: dict[str, Any], run: RunContext) -> Any:  # noqa: ANN401
-    """Evaluate a classifier of slides."""
-    from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-    from napari_melanoma.evaluation.evaluate import evaluate_bags
-
-    return evaluate_bags(info, data, out, ClassEvaluationOptions.parse(given, "the options of evaluate"), run=run)
-
-
-def _reject_options(given: Mapping[str, object], known: Sequence[str]) -> None:
-    """Raise where an option is given that a task does not have."""
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise InputError(f"a model of several classes is evaluated without '{unknown[0]}' (known: {', '.join(known)}).")
-
-
-_EVALUATIONS = {
-    "masks": _evaluate_masks,
-    "labels": _evaluate_labels,
-    "classes": _evaluate_classes,
-    "slides": _evaluate_slides,
-}
-
-
 @dataclass(frozen=True)
 class ModelComparison:
-    """Models side by side on the same images.
+    """A comparison of models on the same images.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Holds the comparison as JSON, CSV and ``comparison.html``.
+        Folder with the comparison as JSON, CSV and ``comparison.html``.
     table : list of dict
         A row per model and metric: ``model``, ``metric``, ``mean``, ``low``, ``high``, and ``difference`` from the
         first model with ``difference_low`` and ``difference_high`` (95 % intervals, paired over images).
+    warnings : tuple of str
+        What limits the validity of the comparison.
     """
 
     folder: Path
     table: list[dict[str, Any]] = field(repr=False)
+    warnings: tuple[str, ...]
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the comparison as a table.
@@ -438,7 +416,8 @@ class ModelComparison:
         Returns
         -------
         pandas.DataFrame
-            A row per model and metric.
+            A row per part of the data, model and metric: ``data``, ``model``, ``metric``, ``mean``, ``low``, ``high``,
+            ``images``, and ``difference``, ``difference_low`` and ``difference_high``, empty for the first model.
         """
         import pandas as pd
 
@@ -459,8 +438,8 @@ def compare(
     Parameters
     ----------
     models : sequence of str, path-like or BundleInfo
-        Two or more models that segment lesions, or two or more classifiers; or, without ``data``, the folders of
-        evaluations.
+        Two or more models that segment lesions, two models that segment the same classes, or two or more
+        classifiers; or, without ``data``, the folders of evaluations.
     data : path-like or sequence of path-like, optional
         Data sets with reference masks or diagnoses. None: compare evaluations without running a model.
     folder : path-like
@@ -480,79 +459,34 @@ def compare(
     Raises
     ------
     InputError
-        Where there are less than two models, or models of different tasks.
+        If there are fewer than two models, or models of different tasks.
     DataSetError
-        Where a data set is faulty, or no image could be measured.
+        If a data set is invalid, or no image could be measured.
     """
-    from napari_melanoma.evaluation.evaluate_classes import is_class_evaluation
+    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.tasks import compare_evaluation_folders, compare_models
 
-    out, run = Path(folder).expanduser(), to_run(progress)
+    out = Path(folder).expanduser()
     if data is None:
-        folders = [Path(str(one)).expanduser() for one in models]
-        kinds = {is_class_evaluation(one) for one in folders}
-        _check_one_kind(len(folders), len(kinds), "evaluations")
-        return _compare_evaluations(folders, out, classes=kinds == {True})
-    bundles = [to_bundle(one) for one in models]
-    tasks = {_task(one) for one in bundles}
-    _check_one_kind(len(bundles), len(tasks), "models")
+        found = compare_evaluation_folders([Path(str(one)).expanduser() for one in models], out)
+        return ModelComparison(out, _several_rows(found), found.warnings)
     given = {"split": split, "include_seen": include_seen}
-    if tasks == {"masks"}:
-        return _compare_masks(bundles, _paths(data), out, given, run)
-    if tasks == {"classes"}:
-        return _compare_classes(bundles, _paths(data), out, given, run)
-    raise InputError(
-        f"'{bundles[0].name}' neither segments lesions nor classifies photographs: use napari-melanoma compare."
+    compared = compare_models(
+        [to_bundle(one) for one in models],
+        _paths(data),
+        out,
+        given,
+        advise=False,
+        source="the options of compare",
+        run=to_run(progress),
     )
+    if isinstance(compared, Comparison):
+        return ModelComparison(out, _pair_rows(compared), tuple(compared.facts.get("warnings", ())))
+    return ModelComparison(out, _several_rows(compared), compared.warnings)
 
 
-def _check_one_kind(count: int, kinds: int, what: str) -> None:
-    """Raise where there is nothing to compare, or what cannot be compared."""
-    if count < 2:
-        raise InputError(f"a comparison needs two {what} or more; found {count}.")
-    if kinds > 1:
-        raise InputError(f"these {what} are of different tasks. Compare those of one task.")
-
-
-def _compare_masks(
-    bundles: list[BundleInfo], data: list[Path], out: Path, given: dict[str, Any], run: RunContext
-) -> ModelComparison:
-    """Compare models that segment lesions."""
-    from napari_melanoma.data.dataset import check_dataset_names, select_for_split
-    from napari_melanoma.data.dataset import read_dataset as read_samples
-    from napari_melanoma.evaluation.compare_several import compare_several
-    from napari_melanoma.evaluation.results import EvaluationOptions
-
-    check_dataset_names(data)
-    samples = [sample for one in data for sample in select_for_split(read_samples(one), given["split"])]
-    options = EvaluationOptions.parse(given, "the options of compare")
-    found = compare_several(bundles, samples, out, options, run=run)
-    return ModelComparison(out, _mask_rows(found))
-
-
-def _compare_classes(
-    bundles: list[BundleInfo], data: list[Path], out: Path, given: dict[str, Any], run: RunContext
-) -> ModelComparison:
-    """Compare classifiers of photographs."""
-    from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-    from napari_melanoma.evaluation.compare_classes import compare_classifiers
-
-    options = ClassEvaluationOptions.parse(given, "the options of compare")
-    return ModelComparison(out, _class_rows(compare_classifiers(bundles, data, out, options, run=run)))
-
-
-def _compare_evaluations(folders: list[Path], out: Path, *, classes: bool) -> ModelComparison:
-    """Compare evaluations without running a model."""
-    if classes:
-        from napari_melanoma.evaluation.compare_classes import compare_class_evaluations
-
-        return ModelComparison(out, _class_rows(compare_class_evaluations(folders, out)))
-    from napari_melanoma.evaluation.compare_several import compare_evaluations
-
-    return ModelComparison(out, _mask_rows(compare_evaluations(folders, out)))
-
-
-def _mask_rows(found: ModelsComparison) -> list[dict[str, Any]]:
-    """The rows of a comparison of segmentation models."""
+def _several_rows(found: ModelsComparison) -> list[dict[str, Any]]:
+    """The rows of a comparison of several models."""
     return [
         row
         for part in found.parts
@@ -561,9 +495,17 @@ def _mask_rows(found: ModelsComparison) -> list[dict[str, Any]]:
     ]
 
 
-def _class_rows(found: ClassifierComparison) -> list[dict[str, Any]]:
-    """The rows of a comparison of classifiers."""
-    return [row for one in found.standings for row in _rows(one.part, one.model, one.metrics, one.difference)]
+def _pair_rows(found: Comparison) -> list[dict[str, Any]]:
+    """The rows of a comparison of an old and a new model."""
+    parts = [("all", found.old.metrics, found.new.metrics, found.difference)]
+    if len(found.domains) > 1:
+        parts += [(domain.name, domain.old, domain.new, domain.difference) for domain in found.domains]
+    return [
+        row
+        for part, old, new, difference in parts
+        for model, metrics, change in ((found.old.name, old, {}), (found.new.name, new, difference))
+        for row in _rows(part, model, metrics, change)
+    ]
 
 
 def _rows(

@@ -48,20 +48,37 @@ PREDICTION_FILE, HEATMAP_FILE, MEASUREMENTS_FILE = "classification.json", "heatm
 
 @dataclass(frozen=True)
 class LesionMeasurements:
-    """Measurements of a lesion.
+    """Measurements of a lesion; ``measurements["area_px"]`` is one of them.
 
     Parameters
     ----------
     values : dict of str to float
-        Each with its unit in its name, such as ``area_mm2``; empty where the mask is. Lengths in mm are left out
+        Each with its unit in its name, such as ``area_mm2``; empty if the mask is. Values in mm and mm² are left out
         without a pixel size, colors without an image.
     """
 
     values: dict[str, float]
 
     def __getitem__(self, name: str) -> float:
-        """Return one value by its name."""
-        return self.values[name]
+        """Return one value by its name; raises ``NotMeasured``, a ``KeyError``, with the reason if there is none."""
+        if name in self.values:
+            return self.values[name]
+        from napari_melanoma.core.errors import NotMeasured
+        from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
+
+        if name not in MEASUREMENT_COLUMNS:
+            reason = f"there is no such measurement (known: {', '.join(MEASUREMENT_COLUMNS)})."
+        elif not self.values:
+            reason = "the mask is empty."
+        elif name.endswith(("_mm", "_mm2")):
+            reason = "the pixel size is unknown. Pass pixel_size_um."
+        else:
+            reason = "it needs an image, and a large enough lesion with skin around it."
+        raise NotMeasured(f"'{name}' was not measured: {reason}")
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a value was measured."""
+        return name in self.values
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the values as a table.
@@ -69,7 +86,7 @@ class LesionMeasurements:
         Returns
         -------
         pandas.DataFrame
-            A row per measurement: name, label, value, unit and explanation.
+            A row per measurement: ``name``, ``label``, ``value``, ``unit`` and ``explanation``.
         """
         import pandas as pd
 
@@ -94,7 +111,7 @@ class LesionMeasurements:
         Parameters
         ----------
         folder : path-like
-            Created if missing.
+            Created if missing; a file of that name is replaced.
 
         Returns
         -------
@@ -138,7 +155,7 @@ class Segmentation:
 
     @property
     def roi(self) -> NDArray[np.uint8] | None:
-        """The square region of interest, uint8 (row, column, channel=3); None where there is no lesion."""
+        """The square region of interest, uint8 (row, column, channel=3); None if there is no lesion."""
         return None if self._result.roi is None else self._result.roi.image
 
     @property
@@ -159,17 +176,22 @@ class Segmentation:
         return draw_overlay(self._result.photograph.rgb, self.mask)
 
     def save(self, folder: AnyPath) -> Path:
-        """Write ``mask.png``, ``probability.png``, ``overlay.png``, ``roi.png`` and ``result.json`` into a new folder.
+        """Write ``mask.png``, ``probability.png``, ``overlay.png``, ``roi.png`` and ``result.json``.
 
         Parameters
         ----------
         folder : path-like
-            Replaced as a whole if it exists.
+            Created if missing. The files of a previous result in it are replaced, all others are kept.
 
         Returns
         -------
         pathlib.Path
             The folder.
+
+        Raises
+        ------
+        SaveError
+            If a file of that name exists that is not part of a previous result, or the folder cannot be written.
         """
         from napari_melanoma.lesion.analysis import save_lesion
 
@@ -181,7 +203,7 @@ class Segmentation:
         Returns
         -------
         pandas.DataFrame
-            A row per measurement, as that of ``measurements``.
+            A row per measurement: ``name``, ``label``, ``value``, ``unit`` and ``explanation``.
         """
         return self.measurements.to_pandas()
 
@@ -201,8 +223,8 @@ def segment(
     ----------
     image : path-like, numpy.ndarray or Photograph
         As ``read_photograph`` takes it.
-    model : str or path-like
-        Name of a model, or the folder of a bundle.
+    model : str, path-like or BundleInfo
+        Name of a model, the folder of a bundle or of a training run, or a result of ``load_model``.
     threshold : float, optional
         Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
     flips : bool
@@ -219,10 +241,10 @@ def segment(
 
     Raises
     ------
-    UnreadableImage, InputError
-        Where the image cannot be used.
+    UnreadableImage, InputError, ConfigError
+        If the image or an option cannot be used.
     BundleError
-        Where there is no such model, or it does not segment lesions.
+        If there is no such model, or it does not segment lesions.
 
     References
     ----------
@@ -233,14 +255,16 @@ def segment(
 
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     info = to_bundle(model)
-    options = LesionOptions(model=str(info.path), threshold=threshold, flips=flips)
+    values = {"model": str(info.path), "threshold": threshold, "flips": flips}
+    options = LesionOptions.parse(values, "the options of segment")
     result = analyze_lesion(photograph, load_segmenter(str(info.path)), options, run=to_run(progress))
+    empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
     return Segmentation(
         mask=result.mask,
         probability=result.probability,
         threshold=result.threshold,
         measurements=LesionMeasurements(result.measurements),
-        warnings=list_warnings(result.validity, result.warning),
+        warnings=list_warnings(result.validity, result.warning, "" if result.mask.any() else empty),
         valid=result.validity.valid,
         _result=result,
     )
@@ -265,12 +289,12 @@ def measure(
     Returns
     -------
     LesionMeasurements
-        Empty where the mask is.
+        Empty if the mask is.
 
     Raises
     ------
     InputError
-        Where the mask is not of the image's size.
+        If the mask is not of the image's size.
 
     Examples
     --------
@@ -318,7 +342,7 @@ class Classification:
     prediction_set : tuple of str
         Classes that cannot be ruled out at ``coverage`` (conformal prediction).
     coverage : float
-        How often such a set holds the true class.
+        How often such a set contains the true class.
     out_of_distribution : bool
         Whether the lesion differs from everything that the model was trained on.
     valid : bool
@@ -353,7 +377,7 @@ class Classification:
         Returns
         -------
         pandas.DataFrame
-            A row per class: class, probability, and whether it is in the prediction set.
+            A row per class: ``class``, ``probability`` and ``in_prediction_set``.
         """
         import pandas as pd
 
@@ -366,7 +390,7 @@ class Classification:
         Parameters
         ----------
         folder : path-like
-            Created if missing.
+            Created if missing; a file of that name is replaced.
 
         Returns
         -------
@@ -400,9 +424,10 @@ def classify(
     image : path-like, numpy.ndarray or Photograph
         As ``read_photograph`` takes it.
     mask : array-like, optional
-        (row, column); nonzero in the lesion. By default the mask that ``segment`` predicts, where the model needs one.
-    model : str or path-like, optional
-        Name of a classifier, or the folder of a bundle; by default the first that is installed.
+        (row, column); nonzero in the lesion. By default the mask that ``segment`` predicts, if the model needs one.
+    model : str, path-like or BundleInfo, optional
+        Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``; by default
+        the first that is installed.
     age : float, optional
         In years.
     sex : str, optional
@@ -421,24 +446,24 @@ def classify(
     Returns
     -------
     Classification
-        Calibrated probabilities, with interval and prediction set where the model has reference cases.
+        Calibrated probabilities, with interval and prediction set if the model has reference cases.
 
     Raises
     ------
-    UnreadableImage, InputError
-        Where the image, the mask or a value cannot be used.
+    UnreadableImage, InputError, ConfigError
+        If the image, the mask, a value or an option cannot be used.
     BundleError
-        Where there is no such model, or it is no classifier of photographs.
+        If there is no such model, or it is no classifier of photographs.
     """
     from napari_melanoma.classification.classify import classify as classify_lesion
     from napari_melanoma.classification.prediction import ClassifyOptions
 
-    run = to_run(progress)
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
     photograph, classifier = read_photograph(image), _load_classifier(model)
-    options = ClassifyOptions(model=classifier.info.name, coverage=coverage, sensitivity=sensitivity)
+    values = {"model": classifier.info.name, "coverage": coverage, "sensitivity": sensitivity}
+    options = ClassifyOptions.parse(values, "the options of classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
-    return _to_classification(classify_lesion(photograph, lesion, row, classifier, options, run=run))
+    return _to_classification(classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress)))
 
 
 def _to_classification(prediction: ClassPrediction) -> Classification:
@@ -457,7 +482,7 @@ def _to_classification(prediction: ClassPrediction) -> Classification:
 
 
 def _load_classifier(model: AnyPath | BundleInfo | None) -> Classifier:
-    """Load a classifier once; the first that is installed where none is named."""
+    """Load a classifier once; the first that is installed if none is named."""
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.registry import find_classifier
 
@@ -468,7 +493,7 @@ def _load_classifier(model: AnyPath | BundleInfo | None) -> Classifier:
 def _lesion_mask(
     photograph: Photograph, mask: ArrayLike | None, classifier: Classifier, progress: ProgressCallback | None
 ) -> NDArray[np.bool_] | None:
-    """The mask for a classifier: the one that was given, or a predicted one where it is needed."""
+    """The mask for a classifier: the one that was given, or a predicted one if it is needed."""
     if mask is not None:
         return to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
     return segment(photograph, progress=progress).mask if classifier.config.view.region == "roi" else None
@@ -501,7 +526,7 @@ class Explanation:
         numpy.ndarray
             uint8 (row, column, channel=3).
         """
-        from napari_melanoma.imaging.colormaps import draw_heatmap
+        from napari_melanoma.imaging.masks import draw_heatmap
 
         return draw_heatmap(self._photograph.rgb, self.heatmap)
 
@@ -511,7 +536,7 @@ class Explanation:
         Parameters
         ----------
         folder : path-like
-            Created if missing.
+            Created if missing; a file of that name is replaced.
 
         Returns
         -------
@@ -521,7 +546,6 @@ class Explanation:
         from napari_melanoma.io.results import write_rgb
 
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         write_rgb(folder / HEATMAP_FILE, self.overlay())
         return folder
 
@@ -561,9 +585,9 @@ def explain(
     Raises
     ------
     UnreadableImage, InputError
-        Where the image, the mask, a value, the method or the class cannot be used.
+        If the image, the mask, a value, the method or the class cannot be used.
     BundleError
-        Where there is no such model, or it is no classifier of photographs.
+        If there is no such model, or it is no classifier of photographs.
     """
     from napari_melanoma.classification.explanation import explain as explain_lesion
     from napari_melanoma.classification.predictor import LesionInput

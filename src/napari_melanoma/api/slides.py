@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_melanoma.api.inputs import AnyPath, PixelSizeUm, list_warnings, to_pixel_size, to_run
+from napari_melanoma.api.inputs import AnyPath, PixelSizeUm, list_warnings, to_bundle, to_pixel_size, to_run
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
@@ -61,7 +62,7 @@ class SlideImage:
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
-        """Micrometers per pixel of the finest level along (row, column); None where the file states none."""
+        """Micrometers per pixel of the finest level along (row, column); None if the file states none."""
         size = self.info.pixel_size
         return None if size is None else (size.y_um, size.x_um)
 
@@ -84,7 +85,7 @@ class SlideImage:
         Raises
         ------
         InputError
-            Where there is no such level, or the file is damaged there.
+            If there is no such level, or the file is damaged there.
         """
         from napari_melanoma.core.geometry import Box
 
@@ -131,7 +132,7 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
     Raises
     ------
     InputError
-        Where the file is missing, damaged or no slide.
+        If the file is missing, damaged or no slide.
     """
     from napari_melanoma.slides.reading.opening import open_slide as open_tiled_slide
 
@@ -154,7 +155,7 @@ class AnalyzedSlide:
     lesions : int
         How many lesions were found.
     breslow_mm : float, optional
-        Breslow thickness in mm, where the model can measure it.
+        Breslow thickness in mm, if the model can measure it.
     valid : bool
         Whether the model may be applied to this slide at all.
     warnings : tuple of str
@@ -183,11 +184,21 @@ class AnalyzedSlide:
         -------
         AnalyzedSlide
             The result.
+
+        Raises
+        ------
+        InputError
+            If the folder does not contain a finished result.
         """
         from napari_melanoma.io.results import read_slide_result, read_slide_validity
 
         path = Path(folder).expanduser()
         content = read_slide_result(path)
+        if "tiles_total" not in content:
+            raise InputError(
+                f"{path} is not the folder of an analyzed slide: its result.json is missing, damaged or of something "
+                "else. Run nm.analyze_slide(slide, folder) first, and pass that folder."
+            )
         validity = read_slide_validity(content)
         return cls(
             name=str(content.get("slide") or path.name),
@@ -206,7 +217,9 @@ class AnalyzedSlide:
         Returns
         -------
         pandas.DataFrame
-            A row per lesion: number, class, probability, area and extent.
+            A row per lesion: ``index``, ``label``, ``probability``, ``presence``, ``area_mm2``, ``perimeter_mm``,
+            ``height_mm``, ``width_mm``, ``area_px``, ``perimeter_px``, ``extent``, ``tissue_share``, ``seed_row_px``,
+            ``seed_column_px``, ``origin``, ``valid`` and ``validity``.
         """
         import pandas as pd
 
@@ -232,7 +245,7 @@ class AnalyzedSlide:
 def analyze_slide(
     slide: AnyPath,
     folder: AnyPath,
-    model: str = "",
+    model: AnyPath | BundleInfo = "",
     *,
     pixel_size_um: float | None = None,
     options: SlideOptions | Mapping[str, object] | None = None,
@@ -247,14 +260,16 @@ def analyze_slide(
         As ``open_slide`` takes it.
     folder : path-like
         Receives the results. Where it holds part of the same analysis, that is continued; where all, it is read.
-    model : str
-        Name of a model or folder of a bundle; by default the one that ships.
+    model : str, path-like or BundleInfo
+        Name of a model, the folder of a bundle, a result of ``load_model``, or a ``Path`` of a training run; by
+        default ``tile-demo``, which classifies tiles. The Breslow thickness needs a model that outlines the layers of
+        the skin, such as ``skin-demo``.
     pixel_size_um : float, optional
         Micrometers per pixel of the finest level; by default what the file states.
     options : SlideOptions or mapping, optional
         Further options by their names on the command line, such as ``{"overlap": 0.5, "batch_size": 16}``.
     force : bool
-        Start from the beginning, whatever the folder holds.
+        Start from the beginning, even if the folder contains results.
     progress : callable, optional
         Called with each ``Progress``.
 
@@ -265,19 +280,23 @@ def analyze_slide(
 
     Raises
     ------
-    InputError, ScaleMissing
-        Where the slide cannot be read or has no pixel size.
+    InputError
+        If the slide cannot be read, or the options are no mapping.
+    ScaleMissing
+        If the slide has no pixel size.
     BundleError, ConfigError
-        Where there is no such model or option.
+        If there is no such model or option.
     RunError
-        Where the folder holds results of another slide or of other options.
+        If the folder holds results of another slide or of other options.
     """
     from napari_melanoma.slides.analysis import analyze_slide as analyze
     from napari_melanoma.slides.options import SlideOptions
 
+    if not isinstance(options, SlideOptions | Mapping | None):
+        raise InputError(f"the options of analyze_slide are SlideOptions or a mapping; found {options!r}.")
     given = options.model_dump() if isinstance(options, SlideOptions) else dict(options or {})
-    if model:
-        given["model"] = model
+    if model:  # a text may also name an encoder
+        given["model"] = model if isinstance(model, str) else str(to_bundle(model).path)
     if pixel_size_um is not None:
         given["mpp"] = pixel_size_um
     parsed = SlideOptions.parse(given, "the options of analyze_slide")
@@ -292,9 +311,9 @@ class BreslowMeasurement:
     Parameters
     ----------
     mm : float, optional
-        In mm; None where there is nothing to measure, for which ``notes`` give the reason.
+        In mm; None if there is nothing to measure, for which ``notes`` give the reason.
     interval_mm : (float, float), optional
-        90 % interval, where the model's errors are known.
+        90 % interval, if the model's errors are known.
     t_category : str, optional
         Of the AJCC's 8th edition, such as ``T1a``.
     at_least : bool
@@ -319,7 +338,9 @@ class BreslowMeasurement:
         Returns
         -------
         pandas.DataFrame
-            A row per candidate, the likeliest first.
+            A row per candidate, the most likely first: ``mm``, ``interval_mm``, ``at_least``, ``ulcerated``,
+            ``ulcer_mm``, ``ulcer_share``, ``section``, ``lesion``, ``certain_mm``, ``possible_mm``,
+            ``below_epidermis_mm``, ``notes``, and the points ``surface`` and ``deepest`` as (row, column) in pixels.
         """
         import pandas as pd
 
@@ -345,7 +366,7 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
     Raises
     ------
     InputError
-        Where the folder holds no result, or the model does not distinguish the layers of the skin.
+        If the folder contains no result, or the model does not distinguish the layers of the skin.
     """
     from napari_melanoma.core.validity import Validity
 
@@ -354,8 +375,8 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
     depth = content.get("depth")
     if depth is None:
         raise InputError(
-            f"{analyzed.name} was analyzed with a model that does not distinguish the layers of the skin. "
-            "Analyze it with one that does, such as model='slide-skin'."
+            f"{analyzed.name} was analyzed with a model that does not distinguish the layers of the skin. Analyze it "
+            f"into another folder with one that does (installed: {', '.join(_list_depth_models()) or 'none'})."
         )
     interval = content.get("breslow_interval_mm")
     validity = Validity.from_json(depth.get("validity"))
@@ -368,3 +389,13 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
         valid=analyzed.valid and (validity is None or validity.valid),
         _candidates=tuple(depth.get("candidates") or ()),
     )
+
+
+def _list_depth_models() -> list[str]:
+    """The installed slide models that distinguish the layers of the skin."""
+    from napari_melanoma.depth.maps import ClassRoles
+    from napari_melanoma.models.registry import list_bundles
+
+    return [
+        one.name for one in list_bundles() if one.config.is_slide_model and ClassRoles.from_names(one.config.classes)
+    ]

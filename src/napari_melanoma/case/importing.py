@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_melanoma.case.edits import set_patient
-from napari_melanoma.case.image_metadata import (
+from napari_melanoma.case.filing import (
     CaseTable,
     FoundImage,
     Note,
@@ -20,7 +19,7 @@ from napari_melanoma.case.image_metadata import (
     read_case_table,
     read_header_metadata,
 )
-from napari_melanoma.case.model import Case, CaseImage
+from napari_melanoma.case.model import Case, CaseImage, set_patient
 from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore, content_digest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, describe_error
@@ -116,7 +115,7 @@ def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], n
         if not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
             raise UnreadableImage("it contains no image that can be read.")
         image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this file; the others go on
+    except Exception as error:  # noqa: BLE001 - any error of a library concerns this file; the others are added
         notes.append((path.name, f"was left out: {describe_error(error)}"))
         return None
     rows = (table.image_metadata(path) for table in tables)
@@ -137,7 +136,10 @@ def _assign_unnamed_images(
     if len(named) != 1 or "" not in by_patient:
         return dict(by_patient)
     notes.append(
-        ("patient", f"assigned to the only one named: {format_count(len(by_patient['']), 'image')} without a patient.")
+        (
+            "patient",
+            f"{format_count(len(by_patient['']), 'image')} without a patient: assigned to the only named patient.",
+        )
     )
     return {named[0]: [found for images in by_patient.values() for found in images]}
 
@@ -205,7 +207,8 @@ def import_case(
         if not patient and is_other_patient(store.case, chosen.name):
             raise InputError(
                 f"the case in {folder} belongs to {store.case.patient.patient_id}, but these images belong to "
-                f"{chosen.name}. Choose another folder, or name the patient with --patient if it is the same person."
+                f"{chosen.name}. Choose another folder, or, if it is the same person, name the patient (command "
+                "line: --patient)."
             )
         filed = file_images(store.case, chosen.images)
         more = filed.case.images_numbered - store.case.images_numbered
@@ -227,7 +230,7 @@ def _choose_patient(collected: CollectedPatients, named: str, pseudonymous: str 
     names = ", ".join(one.name or "(images without a patient)" for one in found[:MAX_NAMED])
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     problem = f"there is no patient '{named}' among" if named else "a case contains one patient, but there are"
-    raise InputError(f"{problem} {len(found)}: {names}{more}. Choose one with --patient.")
+    raise InputError(f"{problem} {len(found)}: {names}{more}. Choose one (command line: --patient).")
 
 
 def _note_other_patients(collected: CollectedPatients, chosen: CollectedPatient) -> list[Note]:

@@ -1,23 +1,419 @@
-"""Save results and risk predictions in a case."""
+"""Results of a case: predictions for every lesion, and the results and risk predictions that are saved in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, get_args
 
-from napari_melanoma.case.edits import add_result, set_correction, set_image
-from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CaseResult, CaseRisk
-from napari_melanoma.case.predictions import collect_metadata
-from napari_melanoma.case.store import RISKS, CaseStore, write_correction
-from napari_melanoma.core.errors import ConfigError, InputError, SaveError
+import numpy as np
+
+from napari_melanoma.case.model import (
+    Case,
+    CaseImage,
+    CaseLesion,
+    CaseResult,
+    CaseRisk,
+    add_result,
+    set_correction,
+    set_image,
+)
+from napari_melanoma.case.store import RISKS, CaseStore, read_correction, write_correction
+from napari_melanoma.classification.classify import ClassifierModel, classifier_stamp, classify_encoded, encode_lesion
+from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, Contribution
+from napari_melanoma.core.context import BATCH_ERRORS
+from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
 from napari_melanoma.core.files import replace_non_finite, write_json
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.features.encoding import read_number
+from napari_melanoma.data.features import (
+    COUNT_COLUMN,
+    EMBEDDING_COLUMNS,
+    RANK_COLUMN,
+    measure_patient_relative,
+    read_number,
+)
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES
+from napari_melanoma.io.formats import Modality
+from napari_melanoma.io.photographs import Photograph, read_photograph
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import LesionResult, save_lesion
+from napari_melanoma.metrics.calibration import softmax
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.classification.predictor import PredictionCalibration
+    from napari_melanoma.core.context import RunContext
+
+
+PREDICTIONS_FILE = "answers.json"
+VERSION = 1
+OUTLIER_Z = 3.5  # robust z from which a value is an outlier (Iglewicz and Hoaglin 1993)
+SegmentFunction = Callable[[Photograph], "NDArray[np.bool_]"]
+MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
+
+
+@dataclass(frozen=True)
+class PatientOutlier:
+    """How different a lesion is from the others of the same patient and modality; ``lesions`` counts all of them.
+
+    ``distance`` is the mean cosine distance of its embedding to the others, ``z`` its robust z-score, ``rank`` is 1 for
+    the most distant lesion; ``measured_rank`` is the rank by measurements, None if too few are known.
+    """
+
+    lesions: int
+    rank: int
+    distance: float
+    z: float
+    measured_rank: int | None = None
+
+    @property
+    def is_outlier(self) -> bool:
+        """Whether it is an outlier among the lesions of the patient."""
+        return self.rank == 1 and self.z >= OUTLIER_Z
+
+    @property
+    def description(self) -> str:
+        """Describe the rank of the lesion."""
+        lesions = f"{self.lesions} lesions of this patient"
+        if self.rank == 1:
+            return f"outlier among {lesions}" if self.is_outlier else f"most different among {lesions}"
+        return f"rank {self.rank} by difference among {lesions}"
+
+
+@dataclass(frozen=True)
+class CaseLesionPrediction:
+    """Prediction for one lesion from its images; ``outlier`` is None if there are fewer than three lesions.
+
+    ``input_digest`` identifies the inputs, to detect changes.
+    """
+
+    lesion_id: str
+    image_ids: tuple[str, ...]
+    prediction: ClassPrediction
+    outlier: PatientOutlier | None
+    input_digest: str
+
+
+@dataclass(frozen=True)
+class CasePredictions:
+    """Predictions for a case, notes on images without one (subject, reason), and the model."""
+
+    lesions: tuple[CaseLesionPrediction, ...]
+    notes: tuple[tuple[str, str], ...]
+    model: ClassifierStamp
+    created: str
+
+    def find_lesion(self, lesion_id: str) -> CaseLesionPrediction | None:
+        """Return the prediction for a lesion, or None."""
+        return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
+
+    def is_current(self, case: Case, lesion_id: str) -> bool:
+        """Return whether the prediction for a lesion is up to date with its images, masks and clinical metadata."""
+        known = self.find_lesion(lesion_id)
+        return known is not None and known.input_digest == compute_input_digest(case, case.find_lesion(lesion_id))
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        lesions = [
+            {
+                "lesion_id": one.lesion_id,
+                "image_ids": list(one.image_ids),
+                "answer": one.prediction.to_json(),
+                "odd": one.outlier and asdict(one.outlier),
+                "rests_on": one.input_digest,
+            }
+            for one in self.lesions
+        ]
+        notes = [list(note) for note in self.notes]
+        return {
+            "version": VERSION,
+            "created": self.created,
+            "model": asdict(self.model),
+            "notes": notes,
+            "lesions": lesions,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Create from the values of ``to_json``."""
+        lesions = tuple(
+            CaseLesionPrediction(
+                one["lesion_id"],
+                tuple(one["image_ids"]),
+                ClassPrediction.from_json(one["answer"]),
+                one["odd"] and PatientOutlier(**one["odd"]),
+                one["rests_on"],
+            )
+            for one in values["lesions"]
+        )
+        stamp = {**values["model"], "modalities": tuple(values["model"]["modalities"])}
+        notes = tuple((str(about), str(reason)) for about, reason in values["notes"])
+        return cls(lesions, notes, ClassifierStamp(**stamp), values["created"])
+
+
+def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
+    """Return the SHA-256 of the inputs of a prediction: images, masks, and metadata of patient and lesion.
+
+    Columns that no model may use, such as the diagnosis, are excluded: a known diagnosis does not outdate a prediction.
+    """
+    import hashlib
+
+    from napari_melanoma.data.features import explain_ineligible
+
+    rows = (
+        {name: text for name, text in collect_metadata(case, lesion, one).items() if not explain_ineligible(name)}
+        for one in lesion.images
+    )
+    images = [[one.id, one.content, _mask_version(one), row] for one, row in zip(lesion.images, rows, strict=True)]
+    return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
+
+
+def collect_metadata(case: Case, lesion: CaseLesion | None, image: CaseImage) -> dict[str, str]:
+    """Return the known metadata of an image as columns of the harmonized table, including guesses."""
+    from napari_melanoma.data.table_schema import find_column
+
+    parts = [case.patient, *([lesion] if lesion else []), image]
+    names = ((part, name) for part in parts for name in type(part).model_fields if find_column(name))
+    return {name: text for part, name in names if (text := _format_field(part, name))}
+
+
+def save_predictions(store: CaseStore, predictions: CasePredictions) -> Path:
+    """Write the predictions to the case folder."""
+    if store.read_only:
+        raise SaveError(f"cannot save predictions in {store.folder}: {store.read_only}")
+    write_json(store.folder / PREDICTIONS_FILE, predictions.to_json())
+    return store.folder / PREDICTIONS_FILE
+
+
+def read_predictions(folder: Path) -> CasePredictions | None:
+    """Read the predictions for a case; None if there are none."""
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        return None
+    try:
+        values = read_json(path)
+        if values["version"] != VERSION:
+            raise InputError(f"{path} has version {values['version']}, expected {VERSION}. Run the prediction again.")
+        return CasePredictions.from_json(values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Run the prediction again.") from error
+
+
+def _mask_version(image: CaseImage) -> str:
+    """Identify the current mask of an image."""
+    if image.correction:
+        return image.correction.digest
+    return image.current.created if image.current else ""
+
+
+def _format_field(part: Any, name: str) -> str:  # noqa: ANN401 - patient, lesion or image
+    """Format a single value; "" for collections, such as the images of a lesion."""
+    value = getattr(part, name)
+    return part.cell(name) if isinstance(value, str | float | int) else ""
+
+
+@dataclass(frozen=True, eq=False)
+class _CaseImagePrediction:
+    """Prediction, embedding and measurements of one image."""
+
+    lesion: CaseLesion
+    image: CaseImage
+    prediction: ClassPrediction
+    embedding: NDArray[np.float32]
+    measured: dict[str, float]
+
+
+def predict_case(
+    store: CaseStore,
+    model: ClassifierModel,
+    run: RunContext,
+    *,
+    options: ClassifyOptions | None = None,
+    segment: SegmentFunction | None = None,
+) -> CasePredictions:
+    """Predict every lesion of a case.
+
+    A lesion with several images gets one prediction, from the mean of their logits. If the patient has three or more
+    lesions of a modality, each is compared with the others by its embedding and by measurements (ugly duckling sign;
+    ``data.features``).
+
+    ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
+    """
+    case, settings = store.case, options or ClassifyOptions()
+    images, notes = _predict_images(case, model, settings, segment, run)
+    outliers = _find_outliers(images)
+    lesions = tuple(
+        CaseLesionPrediction(
+            lesion.id,
+            tuple(one.image.id for one in own),
+            fuse_predictions([one.prediction for one in own], model.calibration, settings),
+            outliers.get(lesion.id),
+            compute_input_digest(case, lesion),
+        )
+        for lesion in case.lesions
+        if (own := [one for one in images if one.lesion.id == lesion.id])
+    )
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return CasePredictions(lesions, tuple(notes), classifier_stamp(model), created)
+
+
+def predict_case_with(store: CaseStore, classifier: str, run: RunContext) -> CasePredictions:
+    """Predict with a classifier, and the default segmentation model for images without a mask."""
+    from napari_melanoma.lesion.analysis import LesionOptions, analyze_lesion
+    from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
+
+    options = LesionOptions()
+    with report_loading(run):
+        model = load_classifier(classifier)
+
+    def segment(photograph: Photograph) -> NDArray[np.bool_]:
+        return analyze_lesion(photograph, load_segmenter(options.model), options, run=run).mask
+
+    return predict_case(store, model, run, segment=segment)
+
+
+def fuse_predictions(
+    predictions: Sequence[ClassPrediction], calibration: PredictionCalibration, options: ClassifyOptions
+) -> ClassPrediction:
+    """Combine the predictions for several images of a lesion by the mean of their calibrated logits.
+
+    Interval and prediction set are computed from the mean; the novelty is that of the most unusual image; warnings and
+    reasons against validity are those of all images.
+    """
+    if len(predictions) == 1:
+        return predictions[0]
+    image_probabilities = np.array([one.probabilities for one in predictions])
+    probabilities = softmax(np.log(np.clip(image_probabilities, MIN_PROBABILITY, 1)).mean(axis=0)[None])
+    possible = calibration.prediction_sets(probabilities, options.coverage, options.rule)[0]
+    first, likenesses = predictions[0], [one.likeness for one in predictions if one.likeness]
+    near = {
+        one.image_id: one
+        for prediction in predictions
+        for one in sorted(prediction.neighbours, key=lambda n: -n.distance)
+    }
+    return replace(
+        first,
+        probabilities=tuple(probabilities[0].tolist()),
+        interval=calibration.interval(float(probabilities[0, calibration.positive])),
+        possible=tuple(name for name, included in zip(first.classes, possible, strict=True) if included),
+        likeness=max(likenesses, key=lambda one: one.distance, default=None),
+        contributions=_mean_contributions(predictions),
+        from_image=_mean_probability([one.from_image for one in predictions]),
+        neighbours=tuple(sorted(near.values(), key=lambda one: one.distance)[: options.neighbours]),
+        warnings=tuple(dict.fromkeys(warning for one in predictions for warning in one.warnings)),
+        validity=first.validity.with_reasons(*(one.validity for one in predictions[1:])),
+    )
+
+
+def _predict_images(
+    case: Case, model: ClassifierModel, options: ClassifyOptions, segment: SegmentFunction | None, run: RunContext
+) -> tuple[list[_CaseImagePrediction], list[tuple[str, str]]]:
+    """Predict each image; returns predictions, and notes on images without one."""
+    predictions: list[_CaseImagePrediction] = []
+    notes: list[tuple[str, str]] = []
+    for lesion, image in run.track(list(case.iterate_images()), "predicting lesions"):
+        if lesion is None:
+            notes.append((image.id, "is not assigned to a lesion: assign it, and run the prediction again."))
+            continue
+        try:
+            predictions.append(_predict_image(case, lesion, image, model, options, segment))
+        except BATCH_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
+            notes.append((image.id, describe_error(error)))
+    return predictions, notes
+
+
+def _predict_image(
+    case: Case,
+    lesion: CaseLesion,
+    image: CaseImage,
+    model: ClassifierModel,
+    options: ClassifyOptions,
+    segment: SegmentFunction | None,
+) -> _CaseImagePrediction:
+    """Predict one image."""
+    from napari_melanoma.imaging.measurements import measure_lesion
+
+    if image.path.name.lower().endswith(SLIDE_SUFFIXES):
+        raise InputError("is a slide, which this model does not accept.")
+    photograph = read_photograph(image.path)
+    modality = next((known for known in get_args(Modality) if known == image.modality), photograph.modality)
+    photograph = replace(photograph, modality=modality)
+    mask = _choose_mask(image, photograph, segment)
+    known = collect_metadata(case, lesion, image)
+    row: dict[str, object] = {name: known[name] for name in model.encoding.fields if name in known}
+    encoded = encode_lesion(photograph, mask, model)
+    measured = {} if mask is None else measure_lesion(mask, photograph.rgb, _choose_pixel_size(image, photograph))
+    return _CaseImagePrediction(
+        lesion, image, classify_encoded(encoded, row, model, options), encoded.encoded.embedding, measured
+    )
+
+
+def _choose_mask(image: CaseImage, photograph: Photograph, segment: SegmentFunction | None) -> NDArray[np.bool_] | None:
+    """Return the corrected mask, else that of the newest result, else a predicted one."""
+    if image.correction:
+        return read_correction(image.correction)
+    if image.current:
+        return read_mask(image.current.path / "mask.png")
+    return segment(photograph) if segment else None
+
+
+def _choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
+    """Return the pixel size set by the user, else that of the file."""
+    if image.mpp_x and image.mpp_y:
+        return PixelSize(x_um=image.mpp_x, y_um=image.mpp_y)
+    return photograph.pixel_size
+
+
+def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:
+    """Compare each lesion with the others, in its modality with the most lesions."""
+    from napari_melanoma.lesion.patient_features import COMPARED
+
+    if not predictions:
+        return {}
+    rows: list[dict[str, Any]] = [
+        {"patient_id": "this", "lesion_id": one.lesion.id, "modality": one.image.modality, **one.measured}
+        for one in predictions
+    ]
+    compared = measure_patient_relative(rows, COMPARED, np.stack([one.embedding for one in predictions]))
+    found: dict[str, PatientOutlier] = {}
+    for one, columns in zip(predictions, compared, strict=True):
+        distance, z, rank = (columns[name] for name in EMBEDDING_COLUMNS)
+        known = found.get(one.lesion.id)
+        if np.isnan([distance, z, rank]).any() or (known and known.lesions >= columns[COUNT_COLUMN]):
+            continue
+        measured = None if np.isnan(columns[RANK_COLUMN]) else int(columns[RANK_COLUMN])
+        found[one.lesion.id] = PatientOutlier(int(columns[COUNT_COLUMN]), int(rank), distance, z, measured)
+    return found
+
+
+def _mean_contributions(predictions: Sequence[ClassPrediction]) -> tuple[Contribution, ...]:
+    """Average the contribution of each column over the images."""
+    found = []
+    for first in {one.field: one for prediction in predictions for one in prediction.contributions}.values():
+        changes = [
+            next((one.change for one in prediction.contributions if one.field == first.field), 0.0)
+            for prediction in predictions
+        ]
+        chances = [prediction.probability for prediction in predictions]
+        without = [chance - change for chance, change in zip(chances, changes, strict=True)]
+        found.append(replace(first, change=_mean_probability(chances) - _mean_probability(without)))
+    return tuple(found)
+
+
+def _mean_probability(probabilities: Sequence[float]) -> float:
+    """Return the probability at the mean of the log odds."""
+    clipped = np.clip(probabilities, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return float(1 / (1 + np.exp(-np.log(clipped / (1 - clipped)).mean())))
+
 
 DIGITS = 12  # of the digest in the file name
 TOLERANCE = 0.005  # mm, years: differences that are not visible

@@ -17,7 +17,6 @@ from itertools import chain, islice
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_melanoma.case.edits import set_patient
 from napari_melanoma.case.model import (
     VERSION,
     Case,
@@ -27,6 +26,7 @@ from napari_melanoma.case.model import (
     CasePatient,
     CaseResult,
     CaseRisk,
+    set_patient,
 )
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, RunError, SaveError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -15,22 +15,34 @@ from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, Set
 from napari_melanoma.core.validity import Validity, ValidityInputs
 
 NOTICE = "Research use only; not for diagnosis."
+OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
 OLD_COLUMN = "probability_{}"  # until 2026-11-21 with the class name unchanged, including spaces
 
 
 class ClassifyOptions(Config):
     """Options of a classification, shared by the docks, the command line and the predictions."""
 
-    model: str = Field("", description="name of a classifier, or the folder of a bundle; none: the default")
+    model: str = Field(
+        "", description="name of a classifier, or the folder of its bundle; empty: the default classifier"
+    )
     coverage: float | None = Field(
-        None, gt=0, lt=1, description="coverage of the prediction set; none: that of the model"
+        None,
+        gt=0,
+        lt=1,
+        description="coverage of the conformal prediction set, such as 0.9; by default that of the model",
     )
     rule: SetRule | None = Field(None, description="method for the prediction set; none: that of the model")
     sensitivity: float | None = Field(
-        None, gt=0, lt=1, description="sensitivity of the operating point; none: that of the model"
+        None,
+        gt=0,
+        lt=1,
+        description="sensitivity at which the decision threshold is chosen; by default that of the model",
     )
     neighbours: int = Field(5, ge=0, le=50, description="number of similar training cases to list")
-    heatmap: Method | None = Field(None, description="explanation method; none: no heatmap")
+    heatmap: Literal[Method, "attention"] | None = Field(
+        None,
+        description="method of a heatmap of the image regions that contribute to the prediction; by default none",
+    )
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ class ClassPrediction:
     def _conclusion(self) -> str:
         """The classes of the prediction set in words."""
         if not self.is_inconclusive:
-            return f"{self.possible[0]} at {100 * self.coverage:g} % coverage"
+            return describe_single_class(self.possible[0], self.positive, self.coverage)
         some = 1 < len(self.possible) < len(self.classes)
         return f"Inconclusive ({' or '.join(self.possible)})" if some else "Inconclusive"
 
@@ -240,6 +252,12 @@ def _prediction_validity(prediction: ClassPrediction) -> Validity:
         limit=None if likeness is None else likeness.limit,
         calibrated=prediction.calibrated,
     ).check()
+
+
+def describe_single_class(name: str, positive: str, coverage: float) -> str:
+    """Describe a prediction set with one class; for "other", state that the positive class is excluded."""
+    relation = f"Not consistent with {positive}" if name == OTHER_CLASS else f"Consistent with {name} only"
+    return f"{relation} ({100 * coverage:g} % coverage)"
 
 
 def format_probability(probability: float, interval: tuple[float, float] | None) -> str:

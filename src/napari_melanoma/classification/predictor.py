@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import TabularEncoding
-from napari_melanoma.data.features.encoding import TableValues, encode_rows, make_network_inputs
+from napari_melanoma.data.features import TableValues, encode_rows, make_network_inputs
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, SetRule
-    from napari_melanoma.data.features.encoding import TabularInputs
-    from napari_melanoma.models.blocks.classifier import ClassifierNetwork as Network
+    from napari_melanoma.data.features import TabularInputs
+    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import ReferenceCases
 
 
@@ -62,14 +62,14 @@ class EncoderOutput:
 class Classifier:
     """A bundle's network for the classification of lesions."""
 
-    def __init__(self, info: BundleInfo, network: Network, device: str = "cpu") -> None:
+    def __init__(self, info: BundleInfo, network: ClassifierNetwork, device: str = "cpu") -> None:
         self.info = require_task(info, "classification")
         self.device = device
         self.network = network.to(device)
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        network = cast("Network", load_network(require_task(info, "classification")))
+        network = cast("ClassifierNetwork", load_network(require_task(info, "classification")))
         return cls(info, network, device or choose_device())
 
     @property

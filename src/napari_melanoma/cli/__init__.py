@@ -21,11 +21,10 @@ from napari_melanoma.cli import (
     reproduce,
     results,
     risk,
-    runs,
     slide,
     train,
 )
-from napari_melanoma.cli.options import add_verb
+from napari_melanoma.cli.config_options import add_verb
 
 __all__ = ["app", "main"]
 
@@ -53,7 +52,7 @@ add_verb(app, "reproduce", reproduce.reproduce, reproduce.HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(runs.app, name="runs")
+app.add_typer(train.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
 add_verb(app, "case", case.case, case.HELP)
 add_verb(app, "audit", results.audit, results.AUDIT_HELP)

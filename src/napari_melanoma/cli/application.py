@@ -48,7 +48,7 @@ def call_ui(module: str, function: str, *arguments: object, **named: object) -> 
     """Call a function of ``ui`` by name, so that the command line does not import Qt.
 
     Ctrl+C or a signal to terminate then ends the process at once, because Qt's event loop does not check whether the
-    command was cancelled. Manual corrections are in the recovery file.
+    command was canceled. Manual corrections are in the recovery file.
     """
     if sys.platform == "linux" and not any(os.environ.get(name) for name in DISPLAYS):
         raise MelanomaError(
@@ -69,7 +69,7 @@ def open_(
     with command_session(False, debug):
         size = None if mpp is None else PixelSize(mpp, mpp, "given")
         slides, photographs = _separate_slides(paths or [], all_are_slides=size is not None)
-        call_ui("open", "open_viewer", photographs, slides, size)
+        call_ui("launch", "open_viewer", photographs, slides, size)
 
 
 def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
@@ -90,7 +90,7 @@ def demo(
 ) -> None:
     """Show an analyzed lesion."""
     with command_session(False, debug) as current:
-        call_ui("demo", "run_demo", image, out, headless=headless)
+        call_ui("launch", "run_demo", image, out, headless=headless)
         current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
 
 

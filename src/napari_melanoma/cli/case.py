@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage, CasePart
-    from napari_melanoma.case.predictions import CaseLesionPrediction
+    from napari_melanoma.case.results import CaseLesionPrediction
 
 HELP = examples(
     "napari-melanoma case P-0042 --from photographs",
@@ -108,7 +108,7 @@ def _print_case(current: CommandSession, folder: Path) -> None:
 
 def _predict_case(current: CommandSession, folder: Path, classifier: str) -> None:
     """Classify the lesions of a case."""
-    from napari_melanoma.case.predictions import predict_case_with, save_predictions
+    from napari_melanoma.case.results import predict_case_with, save_predictions
     from napari_melanoma.case.store import CaseStore
 
     current.after_stop = f"Nothing was written to {folder}."

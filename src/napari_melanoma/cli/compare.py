@@ -7,30 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import (
+    NO_REFINEMENT,
     AcceptDamaged,
     AllowOutside,
+    ClassifierValues,
     Debug,
-    Flips,
-    IncludeSeen,
     Json,
-    Masks,
     NoRefine,
-    SegmenterOption,
-    Target,
-    ThresholdSensitivity,
-    drop_unset,
     examples,
-    refinement,
 )
 from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import CommandSession
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.compare_classes import ClassifierComparison
     from napari_melanoma.evaluation.compare_several import ModelsComparison
     from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.models.bundle import BundleInfo
 
 HELP = examples(
     "napari-melanoma compare runs/second",
@@ -59,14 +53,13 @@ def compare(
         list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data where the new model must not be worse.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
-    split: Annotated[str | None, typer.Option(help="Use only images of this split, such as 'val'.")] = None,
+    *,
+    options: Annotated[
+        Given,
+        ConfigOptions("evaluation.results:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
+    ],
+    for_classes: ClassifierValues,
     no_refine: NoRefine = False,
-    flips: Flips = False,
-    include_seen: IncludeSeen = False,
-    target: Target = None,
-    masks: Masks = None,
-    segmenter: SegmenterOption = None,
-    sensitivity: ThresholdSensitivity = None,
     allow_outside: AllowOutside = False,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
@@ -75,15 +68,12 @@ def compare(
     """Compare models."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         current.after_stop = "Nothing was written."
-        for_classes = drop_unset(target=target, masks=masks, segmenter=segmenter, sensitivity=sensitivity)
         if runs and all(_is_evaluation_folder(path) for path in runs):
-            _reject_options_with_runs(
-                model or data or base or split or flips or no_refine or include_seen or for_classes
-            )
+            _reject_options_with_runs(model or data or base or no_refine or options or for_classes)
             _compare_evaluation_folders(runs, out, current)
             return
         if runs:
-            _reject_options_with_runs(model or data or base or out or split or flips or include_seen or for_classes)
+            _reject_options_with_runs(model or data or base or out or options or for_classes)
             _run_gates(runs, current)
             return
         _reject_incomplete(model or [], data or [], out)
@@ -91,119 +81,68 @@ def compare(
         assert model is not None
         assert data is not None
         assert out is not None
-        from napari_melanoma.data.dataset import check_are_datasets
-
-        check_are_datasets([*data, *(base or [])])
-        current.lock_folder(out)
-        if _has_classifier(model):
-            _reject_segmentation_options(base or flips or no_refine)
-            chosen = drop_unset(split=split, include_seen=include_seen or None)
-            _compare_classifier_models(model, data, out, {**for_classes, **chosen}, current)
-            return
-        _reject_classifier_options(for_classes)
-        _reject_mask_options(model, flips or no_refine)
-        values = {"refinement": refinement(off=no_refine), "flips": flips, "include_seen": include_seen, "split": split}
-        _compare_segmenters(model, data, base or [], out, drop_unset(**values), current)
+        bundles = _find_models(model, [*data, *(base or [])], out, current)
+        if any(info.config.task == "classification" for info in bundles):
+            _reject_segmentation_options(base or "flips" in options or no_refine)
+            values = {**for_classes, **options}
+        else:
+            _reject_classifier_options(for_classes)
+            _reject_mask_options(bundles, "flips" in options or no_refine)
+            values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
+        _compare_bundles(bundles, (data, base or []), out, values, current)
 
 
-def _has_classifier(models: list[str]) -> bool:
+def _find_models(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
+    """Check the data sets, lock the output folder and find the models."""
+    from napari_melanoma.data.dataset import check_are_datasets
     from napari_melanoma.models.registry import find_bundle
 
-    return any(find_bundle(name).config.task == "classification" for name in models)
+    check_are_datasets(datasets)
+    current.lock_folder(out)
+    return [find_bundle(name) for name in names]
 
 
-def _compare_segmenters(
-    model: list[str], data: list[Path], base: list[Path], out: Path, given: dict[str, object], current: CommandSession
+def _compare_bundles(
+    bundles: list[BundleInfo],
+    data_and_base: tuple[list[Path], list[Path]],
+    out: Path,
+    values: Given,
+    current: CommandSession,
 ) -> None:
-    """Compare segmentation models: two with a recommendation, more with the first."""
-    from napari_melanoma.data.dataset import check_dataset_names, read_dataset, select_for_split
-    from napari_melanoma.evaluation.compare import ComparisonOptions, compare_models
-    from napari_melanoma.evaluation.compare_labels import compare_label_models
-    from napari_melanoma.models.registry import find_bundle
+    """Run models on the same images and compare them."""
+    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.tasks import compare_models
 
-    split = None if given.get("split") is None else str(given["split"])
-    check_dataset_names([*data, *base])
-    new, kept = ([s for f in folders for s in select_for_split(read_dataset(f), split)] for folders in (data, base))
-    values = {
-        "base": sorted({sample.domain for sample in kept}),
-        **given,
-    }
-    if len(model) > 2 and all(find_bundle(name).config.segments_one_class for name in model):
-        _compare_several_models(model, new, out, values, current)
+    of_classes = any(info.config.task == "classification" for info in bundles)
+    if of_classes or len(bundles) > 2:
+        current.after_stop = "Run the same command again to continue."
+    data, base = data_and_base
+    found = compare_models(bundles, data, out, values, base=base, source="the command line", run=current.run)
+    if isinstance(found, Comparison):
+        _report_comparison(current, out, found)
+        _report_advice(current, found, f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}")
         return
-    options, bundles = ComparisonOptions.parse(values, "the command line"), [find_bundle(name) for name in model]
-    several = any(not info.config.segments_one_class for info in bundles)
-    compare = compare_label_models if several else compare_models
-    found = compare(bundles, [*new, *kept], out, options, run=current.run)
-    _report_comparison(current, out, found)
-    _report_advice(current, found, f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}")
-
-
-def _compare_several_models(
-    names: list[str], samples: list[Sample], out: Path, values: dict[str, object], current: CommandSession
-) -> None:
-    """Compare several models with the first of them."""
-    from napari_melanoma.evaluation.compare_several import compare_several
-    from napari_melanoma.evaluation.results import EvaluationOptions
-    from napari_melanoma.models.registry import find_bundle
-
-    given = {key: value for key, value in values.items() if key != "base"}
-    options = EvaluationOptions.parse(given, "the command line")
-    current.after_stop = "Run the same command again to continue."
-    models = [find_bundle(name) for name in names]
-    _report_several(compare_several(models, samples, out, options, run=current.run), out, current)
+    if of_classes:
+        _report_warnings(found, current)
+    _report_several(found, out, current)
 
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.evaluation.compare_classes import compare_class_evaluations
-    from napari_melanoma.evaluation.compare_several import compare_evaluations
-    from napari_melanoma.evaluation.evaluate_classes import is_class_evaluation
+    from napari_melanoma.evaluation.tasks import compare_evaluation_folders
 
     if out is None:
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
     current.lock_folder(out)
-    of_classifiers = [is_class_evaluation(folder) for folder in folders]
-    if any(of_classifiers):
-        if not all(of_classifiers):
-            raise InputError(
-                "some of these evaluations are of classifiers, others of masks. Give evaluations of the same type."
-            )
-        _report_classifiers(compare_class_evaluations(folders, out), out, current)
-        return
-    found = compare_evaluations(folders, out)
-    for warning in found.warnings:
-        current.report.emit("warning", f"Warning: {warning}", message=warning)
+    found = compare_evaluation_folders(folders, out)
+    _report_warnings(found, current)
     _report_several(found, out, current)
 
 
-def _compare_classifier_models(
-    names: list[str], data: list[Path], out: Path, values: dict[str, object], current: CommandSession
-) -> None:
-    """Compare classifiers, each with the first."""
-    from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-    from napari_melanoma.evaluation.compare_classes import compare_classifiers
-    from napari_melanoma.models.registry import find_bundle
-
-    current.after_stop = "Run the same command again to continue."
-    options = ClassEvaluationOptions.parse(values, "the command line")
-    bundles = [find_bundle(name) for name in names]
-    _report_classifiers(compare_classifiers(bundles, data, out, options, run=current.run), out, current)
-
-
-def _report_classifiers(found: ClassifierComparison, out: Path, current: CommandSession) -> None:
-    from dataclasses import asdict
-
-    from napari_melanoma.evaluation.compare_classes import SHOWN, comparison_table
-
+def _report_warnings(found: ModelsComparison, current: CommandSession) -> None:
     for warning in found.warnings:
         current.report.emit("warning", f"Warning: {warning}", message=warning)
-    text = _align_columns([("images", "n", "model", *SHOWN), *comparison_table(found)])
-    current.report.emit_item("comparison", text, path=str(out), standings=[asdict(one) for one in found.standings])
-    failed = f"; {len(found.failed)} failed" if found.failed else ""
-    where = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
-    current.finish(f"classifiers compared with the first{failed} ({where})", some_failed=bool(found.failed))
 
 
 def _reject_segmentation_options(given: object) -> None:
@@ -214,12 +153,11 @@ def _reject_segmentation_options(given: object) -> None:
         raise InputError("--base, --flips and --no-refine apply to segmentation models only, not to classifiers.")
 
 
-def _reject_mask_options(models: list[str], given: object) -> None:
+def _reject_mask_options(models: list[BundleInfo], given: object) -> None:
     """Reject options for masks of one lesion when models segment several classes."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.models.registry import find_bundle
 
-    if given and not all(find_bundle(name).config.segments_one_class for name in models):
+    if given and not all(info.config.segments_one_class for info in models):
         raise InputError("--flips and --no-refine apply to masks of one lesion; these models segment several classes.")
 
 
@@ -240,18 +178,14 @@ def _is_evaluation_folder(folder: Path) -> bool:
 
 
 def _report_several(found: ModelsComparison, out: Path, current: CommandSession) -> None:
-    from dataclasses import asdict
-
-    from napari_melanoma.evaluation.compare_several import SHOWN, comparison_table
-
-    text = _align_columns([("images", "n", "model", *SHOWN), *comparison_table(found)])
-    current.report.emit_item(
-        "comparison", text, path=str(out), parts=[asdict(part) for part in found.parts], warnings=list(found.warnings)
-    )
+    of_classes = found.task == "classification"
+    warnings = {} if of_classes else {"warnings": list(found.warnings)}
+    text = _align_columns([("images", "n", "model", *found.shown), *found.table()])
+    current.report.emit_item("comparison", text, path=str(out), **found.values, **warnings)
+    models = "classifiers" if of_classes else f"{len(found.parts[0].standings)} models"
     failed = f"; {len(found.failed)} failed" if found.failed else ""
     where = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
-    count = len(found.parts[0].standings)
-    current.finish(f"{count} models compared with the first{failed} ({where})", some_failed=bool(found.failed))
+    current.finish(f"{models} compared with the first{failed} ({where})", some_failed=bool(found.failed))
 
 
 def _align_columns(rows: list[tuple[str, ...]]) -> str:

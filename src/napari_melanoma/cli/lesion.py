@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import (
+    NO_REFINEMENT,
     AcceptDamaged,
     Age,
-    ClassifierOption,
-    ClassifyOption,
-    Coverage,
     Debug,
-    Flips,
-    Heatmap,
     Json,
-    Metadata,
     NoRefine,
     Out,
-    Sensitivity,
     Sex,
     Site,
-    classifier_values,
     drop_unset,
     examples,
-    refinement,
 )
 from napari_melanoma.cli.session import CommandSession, command_session
 
@@ -48,42 +41,27 @@ DETAILS_UP_TO = 10  # number of photographs up to which each prediction is also 
 def lesion(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Photographs, folders or patterns.")],
     out: Out,
-    model: Annotated[
-        str | None, typer.Option(help="Name of a model, or the folder of a bundle; the shipped one by default.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Minimum probability of a lesion pixel; the model's own threshold by default.")
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Margin around the lesion in the ROI, as a fraction of the longer side.")
-    ] = None,
-    background: Annotated[
-        Literal["zero", "keep"] | None, typer.Option(help="Outside of the lesion in the ROI.")
-    ] = None,
-    side: Annotated[int | None, typer.Option(help="Side of the square ROI in pixels.")] = None,
-    all_lesions: Annotated[bool, typer.Option("--all-lesions", help="Keep all lesions.")] = False,
-    no_fill: Annotated[bool, typer.Option("--no-fill", help="Do not fill holes in the lesion.")] = False,
-    smoothing: Annotated[
-        float | None,
-        typer.Option(help="Smoothing of the border: sigma as a fraction of the photograph's shorter side; 0 for none."),
-    ] = None,
+    options: Annotated[
+        Given,
+        ConfigOptions(
+            "lesion.batch:BatchOptions",
+            without=("lesion.refinement.min_area_fraction", "classify.rule", "classify.neighbours", "form"),
+            names={
+                "lesion.roi.side_px": "--side",
+                "lesion.refinement.largest_only": "--all-lesions",
+                "lesion.refinement.fill_holes": "--no-fill",
+                "classify.model": "--classifier",
+                "pixel_size_um": "--pixel-size",
+            },
+        ),
+    ],
     no_refine: NoRefine = False,
-    flips: Flips = False,
-    classify: ClassifyOption = False,
-    classifier: ClassifierOption = None,
+    classify: Annotated[
+        bool, typer.Option("--classify", help="Classify each lesion with the default classifier.")
+    ] = False,
     age: Age = None,
     sex: Sex = None,
     site: Site = None,
-    metadata: Metadata = None,
-    coverage: Coverage = None,
-    sensitivity: Sensitivity = None,
-    heatmap: Heatmap = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(metavar="UM", help="Micrometers per pixel, for measurements in mm.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Photographs per forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Reader and writer threads; cores + 2 by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Repeat finished images, except corrected ones.")] = False,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
     debug: Debug = False,
@@ -92,19 +70,20 @@ def lesion(
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
 
-        refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
-        roi = drop_unset(margin=margin, background=background, side_px=side)
-        chosen = {**drop_unset(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
-        prediction = drop_unset(model=classifier, coverage=coverage, sensitivity=sensitivity, heatmap=heatmap)
-        classification = classifier_values(classify, metadata, prediction, drop_unset(age=age, sex=sex, site=site))
-        batch = drop_unset(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
-        options = BatchOptions.parse({"lesion": chosen, **classification, **batch}, "the command line")
+        patient = drop_unset(age=age, sex=sex, site=site)
+        given = {**options, "form": patient}
+        if no_refine:
+            lesion_values = given.get("lesion", {})
+            given["lesion"] = {**lesion_values, "refinement": {**NO_REFINEMENT, **lesion_values.get("refinement", {})}}
+        if classify or patient or "metadata" in given:
+            given.setdefault("classify", {})
+        chosen = BatchOptions.parse(given, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
 
         report = partial(_report_photograph, current, with_prediction=json or len(paths) <= DETAILS_UP_TO)
-        summary = analyze_files(paths, out, options, run=current.run, on_outcome=report)
-        _report_summary(current, summary, out, classified=options.classify is not None)
+        summary = analyze_files(paths, out, chosen, run=current.run, on_outcome=report)
+        _report_summary(current, summary, out, classified=chosen.classify is not None)
 
 
 def _report_photograph(current: CommandSession, outcome: PhotographOutcome, *, with_prediction: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.options import AllowOutside, Debug, Json, add_verb, examples
+from napari_melanoma.cli.config_options import ConfigOptions, Given, add_verb
+from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
@@ -166,12 +167,15 @@ def export(
         Literal["onnx", "torchscript", "torch_export", "int8"], typer.Option("--format", help="Format of the file.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file: .onnx, .pt or .pt2, depending on the format.")],
+    options: Annotated[
+        Given,
+        ConfigOptions(
+            "runs.exporting:Int8Options", without=("calibration",), names={"measured": "--images"}, about="for int8: "
+        ),
+    ],
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", metavar="DATASET", help="For int8: photographs with masks; may be given several times."),
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(help="For int8: number of photographs of each data set on which Dice is measured.")
     ] = None,
     allow_outside: AllowOutside = False,
     json: Json = False,
@@ -184,7 +188,7 @@ def export(
         current.after_stop = "Nothing was written."
         info = find_bundle(model)
         if form == "int8":
-            _export_int8(current, info, out, data or [], images)
+            _export_int8(current, info, out, data or [], options)
             return
         from napari_melanoma.runs.exporting import export_bundle
 
@@ -193,11 +197,11 @@ def export(
         current.finish(text, out=str(out), format=form, bytes=out.stat().st_size)
 
 
-def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], images: int | None) -> None:
+def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], given: Given) -> None:
     """Export to 8-bit integers, and report size, time and Dice."""
     from napari_melanoma.runs.exporting import Int8Options, export_int8_bundle, report_values
 
-    options = Int8Options.parse({} if images is None else {"measured": images}, "the command line")
+    options = Int8Options.parse(given, "the command line")
     report = export_int8_bundle(info, out, data, options, run=current.run)
     for name, versions in report.versions.items():
         lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]

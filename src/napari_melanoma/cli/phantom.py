@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, add_verb, examples
+from napari_melanoma.cli.config_options import ConfigOptions, Given, add_verb
+from napari_melanoma.cli.options import Debug, Json, Out, drop_unset, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ SLIDE_HELP = examples(
     "same slide. A configuration file (--config) can set further parameters.",
 )
 ROOM_PX, MAX_SIDE_PX = 256, 4  # step and maximum factor when searching a sufficient side
-Strength = Annotated[float | None, typer.Option(min=0.2, max=1.6, help="Strength of the stain: 1 is usual, 0.4 pale.")]
 COHORT_HELP = examples(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
     "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
@@ -46,11 +46,16 @@ COHORT_HELP = examples(
 
 def lesion(
     out: Out,
+    options: Annotated[
+        Given,
+        ConfigOptions(
+            "phantoms.lesion.traits:LesionPhantomConfig",
+            without=("seed", "field_mm", "lesions", "lesion", "skin", "artefacts", "camera"),
+            names={"size": "--size HEIGHT WIDTH"},
+        ),
+    ],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the others follow.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
-    modality: Annotated[Literal["dermoscopic", "macroscopic"] | None, typer.Option(help="Type of photograph.")] = None,
-    skin_type: Annotated[int | None, typer.Option(help="Fitzpatrick I to VI as 1 to 6; random by default.")] = None,
-    size: Annotated[tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="Size in pixels.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -59,12 +64,10 @@ def lesion(
         from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
         from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-        given = {"modality": modality, "skin_type": skin_type, "size": size}
-        common = {name: value for name, value in given.items() if value is not None}
         current.lock_folder(out)
         current.after_stop = f"Finished images stay in {out}."
         for number in current.run.track(range(seed, seed + count), "drawing phantoms"):
-            config = LesionPhantomConfig.parse({**common, "seed": number}, "the command line")
+            config = LesionPhantomConfig.parse({**options, "seed": number}, "the command line")
             image = save_lesion_phantom(lesion_phantom(config), out, f"lesion_{number:04d}")
             current.report.emit("phantom", str(image), image=str(image))
         text = f"{count} phantom{'' if count == 1 else 's'} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
@@ -78,49 +81,26 @@ def slide(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
     size: Annotated[int | None, typer.Option(metavar="PX", help="Height and width; 8192 by default.")] = None,
-    mpp: Annotated[float | None, typer.Option(help="Micrometers per pixel; 0.5 by default.")] = None,
-    family: Annotated[
-        Literal["train", "test"] | None, typer.Option(help="Set of appearances; train by default.")
-    ] = None,
-    look: Annotated[str | None, typer.Option(help="Name of one appearance.")] = None,
-    stain_strength: Strength = None,
-    sections: Annotated[int | None, typer.Option(help="Pieces of skin; 0 gives a blank slide.")] = None,
-    malignant: Annotated[int | None, typer.Option(help="Melanomas in each section; 1 by default.")] = None,
-    benign: Annotated[int | None, typer.Option(help="Nevi in each section; 1 by default.")] = None,
-    breslow_mm: Annotated[
-        float | None, typer.Option(help="Thickness of the thickest melanoma; random if unset.")
-    ] = None,
-    ulcerated: Annotated[
-        bool | None, typer.Option("--ulcerated/--intact", help="Ulceration; random by default.")
-    ] = None,
-    necrosis: Annotated[float | None, typer.Option(help="Necrotic share of each melanoma; 0 by default.")] = None,
-    oblique_deg: Annotated[float | None, typer.Option(help="Obliqueness of the section in degrees.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Tissue folds in each section.")] = None,
-    pens: Annotated[int | None, typer.Option(help="Pen marks.")] = None,
-    defocus: Annotated[int | None, typer.Option(help="Areas out of focus.")] = None,
+    *,
+    options: Annotated[
+        Given,
+        ConfigOptions(
+            "phantoms.slide.config:SlidePhantomConfig",
+            without=(
+                *("seed", "size", "stain_variation", "levels", "quality", "artefacts.dust", "section.width_mm"),
+                *(f"lesions.{name}" for name in ("width_mm", "pigment", "mitoses_per_mm2", "position")),
+                *(f"section.{name}" for name in ("depth_mm", "curvature_per_mm", "rotation_deg", "follicles_per_mm")),
+                *(f"section.{name}" for name in ("elastosis", "cellular", "inflammation")),
+            ),
+            names={"lesions.ulceration": "--ulcerated/--intact"},
+        ),
+    ],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file; options take precedence.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Generate phantom slides."""
-    given = {
-        "seed": seed,
-        "size": None if size is None else (size, size),
-        "mpp": mpp,
-        "family": family,
-        "look": look,
-        "stain_strength": stain_strength,
-        "sections": sections,
-        "lesions": {
-            "malignant": malignant,
-            "benign": benign,
-            "breslow_mm": breslow_mm,
-            "ulceration": ulcerated,
-            "necrosis": necrosis,
-        },
-        "section": {"oblique_deg": oblique_deg},
-        "artefacts": {"folds": folds, "pens": pens, "defocus": defocus},
-    }
+    given = {**options, **drop_unset(seed=seed, size=None if size is None else (size, size))}
     with command_session(json, debug) as current:
         first = _build_config(given, config)
         configs = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
@@ -133,7 +113,7 @@ def slide(
         current.finish(text, out=str(out), count=count)
 
 
-def _build_config(given: dict[str, Any], path: Path | None) -> SlidePhantomConfig:
+def _build_config(given: Given, path: Path | None) -> SlidePhantomConfig:
     """Merge the values of the file with those of the command line, which take precedence."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
@@ -144,10 +124,8 @@ def _build_config(given: dict[str, Any], path: Path | None) -> SlidePhantomConfi
 
 def _merge_values(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Replace values recursively by those that are given."""
-    changed = {name: value for name, value in given.items() if value is not None}
     return values | {
-        name: _merge_values(values[name], value) if isinstance(value, dict) else value
-        for name, value in changed.items()
+        name: _merge_values(values[name], value) if isinstance(value, dict) else value for name, value in given.items()
     }
 
 
@@ -189,7 +167,7 @@ def _find_side(configs: Sequence[SlidePhantomConfig]) -> int | None:
 
 
 def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path) -> None:
-    from napari_melanoma.phantoms.slide.files import write_slide
+    from napari_melanoma.phantoms.slide.render import write_slide
 
     files = write_slide(config, out, f"slide_{config.seed:04d}", current.run)
     current.report.emit("phantom", str(files.image), image=str(files.image), truth=str(files.truth))
@@ -197,25 +175,19 @@ def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path)
 
 def cohort(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
-    count: Annotated[int, typer.Option(help="Patients; half of them have a metastasis.")] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
-    random_labels: Annotated[
-        bool,
-        typer.Option("--random-labels", help="Shuffle metastasis among the patients: a control without signal."),
-    ] = False,
-    patch_px: Annotated[int, typer.Option(help="Height and width of the patches in pixels.")] = 512,
-    slides: Annotated[int, typer.Option(min=0, help="Number of test patients with a whole slide.")] = 0,
+    options: Annotated[
+        Given, ConfigOptions("phantoms.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds"))
+    ],
     processes: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Generate a phantom cohort."""
-    given = {"seed": seed, "count": count, "random_labels": random_labels, "patch_px": patch_px, "slides": slides}
     with command_session(json, debug) as current:
-        from napari_melanoma.phantoms.cohort.cohort import write_cohort
-        from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+        from napari_melanoma.phantoms.cohort import write_cohort
+        from napari_melanoma.phantoms.risk_law import CohortConfig
 
-        written = write_cohort(CohortConfig.parse(given, "the command line"), out, processes, current.run)
+        written = write_cohort(CohortConfig.parse(options, "the command line"), out, processes, current.run)
         text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
         current.finish(text, out=str(out), patients=written.patients, slides=written.slides)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import command_session
 
@@ -27,22 +28,17 @@ HELP = examples(
 
 def reproduce(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="P1, P2, P3 or P4.")],
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="[ROLE=]FOLDER", help="A data set, or a folder of some; may be repeated."),
-    ] = None,
+    options: Annotated[
+        Given,
+        ConfigOptions(
+            "reproduction.request:ReproduceOptions",
+            without=("paper",),
+            names={"data": "--data [ROLE=]FOLDER", "rows": "--rows NAME", "weights": "--weights NAME=FILE"},
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder of tables and runs; reproduced-PAPER by default."),
-    ] = None,
-    budget: Annotated[str, typer.Option(help="'full', or 'small' for a trial in limited time.")] = "full",
-    minutes: Annotated[float | None, typer.Option(help="Time limit in minutes; 40 for 'small', 55 for P1.")] = None,
-    rows: Annotated[
-        list[str] | None,
-        typer.Option("--rows", metavar="NAME", help="Run only this row, grid or table; may be repeated."),
-    ] = None,
-    weights: Annotated[
-        list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="Initial weights; may be repeated.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only report what would run and the estimated time.")] = False,
     allow_outside: AllowOutside = False,
@@ -55,14 +51,12 @@ def reproduce(
         from napari_melanoma.reproduction.papers import read_paper
         from napari_melanoma.reproduction.request import ReproduceOptions
 
-        given = {"data": data or [], "weights": weights or [], "rows": rows or []}
-        values = {"paper": paper, "budget": budget, **given, **({"minutes": minutes} if minutes is not None else {})}
-        options = ReproduceOptions.parse(values, "the command line")
+        chosen = ReproduceOptions.parse({"paper": paper, **options}, "the command line")
         if check:
-            _report_plan(workflow.check(options, run=current.run), current)
+            _report_plan(workflow.check(chosen, run=current.run), current)
             return
         folder = out or Path(f"reproduced-{read_paper(paper).name}")
-        done = workflow.reproduce(options, folder, run=current.run)
+        done = workflow.reproduce(chosen, folder, run=current.run)
         for name, why in {**done.plan.left_out, **done.missing.all}.items():
             current.report.emit("failed", f"not run: {name}: {why}", row=name, error=why)
         failed, late = len(done.missing.failed), len(done.missing.late)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.options import AcceptDamaged, Age, Debug, Json, Metadata, Out, Sex, Site, drop_unset, examples
+from napari_melanoma.cli.config_options import ConfigOptions, Given
+from napari_melanoma.cli.options import AcceptDamaged, Age, Debug, Json, Out, Sex, Site, drop_unset, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_melanoma.lesion.patient_data import PatientTable
     from napari_melanoma.risk.batch import RiskOutcome
     from napari_melanoma.risk.prediction import RiskPrediction
@@ -34,25 +34,16 @@ def risk(
         list[str], typer.Option(help="Name of a model that predicts metastasis, or the folder of its bundle.")
     ],
     out: Out,
-    metadata: Metadata = None,
+    options: Annotated[Given, ConfigOptions("risk.prediction:RiskOptions", without=("model", "background"))],
+    metadata: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV with image_id (the file name without suffix), age, sex, site ..."),
+    ] = None,
     age: Age = None,
     sex: Sex = None,
     site: Site = None,
     depth_mm: Annotated[
         str | None, typer.Option("--depth-mm", help="Breslow thickness, if it was not measured on the slide.")
-    ] = None,
-    pool: Annotated[Literal["mean", "maximum"] | None, typer.Option(help="Pooling of patch predictions.")] = None,
-    patches: Annotated[int | None, typer.Option(help="Maximum number of patches per slide.")] = None,
-    patch_mm: Annotated[float | None, typer.Option("--patch-mm", help="Side of a patch, as in training.")] = None,
-    reader: Annotated[
-        str | None, typer.Option(help="Reader whose depth is used; the latest reading by default.")
-    ] = None,
-    slide_model: Annotated[str | None, typer.Option("--slide-model", help="Model for slides without analysis.")] = None,
-    maps: Annotated[
-        bool, typer.Option("--maps", help="Slides: also compute attention and Grad-CAM maps for report and Slide dock.")
-    ] = False,
-    mpp: Annotated[
-        float | None, typer.Option(help="Micrometers per pixel, for slides that state none or a wrong value.")
     ] = None,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
@@ -65,17 +56,14 @@ def risk(
         from napari_melanoma.risk.inputs import find_risk_inputs
         from napari_melanoma.risk.prediction import RiskOptions
 
-        values = drop_unset(
-            pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp
-        )
-        options = RiskOptions.parse({"model": _single_model(model), "maps": maps, **values}, "the command line")
+        chosen = RiskOptions.parse({"model": _single_model(model), **options}, "the command line")
         given = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
         patients = PatientTable({name: str(value) for name, value in given.items()}, metadata)
         paths = find_risk_inputs(cases)
         _warn_of_table(current, patients, metadata, [case_name(path) for path in paths])
         current.lock_folder(out)
         done = assess_risk_of_files(
-            paths, out, options, patients, run=current.run, on_outcome=lambda one: _report_input(current, one)
+            paths, out, chosen, patients, run=current.run, on_outcome=lambda one: _report_input(current, one)
         )
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json contains the inputs and contributions"

@@ -1,35 +1,237 @@
-"""The frame of every command: signals, logging, errors as one line and an exit code, and the last line."""
+"""The frame of every command: signals, logging, errors as one line and an exit code, progress, and the last line."""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
 
-from napari_melanoma.cli.console import CommandReport, OutputClosed, create_report
-from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.cli.config_options import parameter_name
+from napari_melanoma.core.context import Cancelled, Milestone, ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
+from napari_melanoma.core.files import replace_non_finite
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
 from napari_melanoma.io.photographs import accepting_damaged
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.errors import ConfigFault, MelanomaError
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from napari_melanoma.core.errors import ConfigFault
+
+
+LOG_EVERY_S = 10.0
+
+
+class OutputClosed(Exception):  # noqa: N818 - not an error: the reader of the pipe, such as head, has read enough
+    """The program that reads the output has ended."""
+
+
+class CommandReport(Protocol):
+    """Messages of a command while it runs and at its end; ``text`` is for users, ``values`` for programs."""
+
+    last: Progress | None
+
+    def progress(self, progress: Progress) -> None:
+        """Report progress."""
+
+    def emit(self, kind: str, text: str, **values: object) -> None:
+        """Report one event of the run, such as a photograph that failed."""
+
+    def emit_item(self, kind: str, text: str, **values: object) -> None:
+        """Report one requested item, such as a model."""
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Write the last line."""
+
+
+def create_report(as_json: bool) -> CommandReport:
+    """Return JSON lines if requested, a progress bar on a terminal, plain lines otherwise."""
+    if as_json:
+        return _JsonReport()
+    return _TerminalReport() if sys.stderr.isatty() else _LogReport()
+
+
+class _JsonReport:
+    """One JSON object a line on standard output; the last one has ``"event": "summary"``."""
+
+    def __init__(self) -> None:
+        self.last: Progress | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Write a progress line."""
+        self.last = progress
+        parts = {"parts": [vars(part) for part in progress.parts]} if isinstance(progress, ParallelProgress) else {}
+        self._write("progress", done=progress.done, total=progress.total, message=progress.message, **parts)
+
+    def emit(self, kind: str, text: str, **values: object) -> None:
+        """Write a line of this kind."""
+        self._write(kind, **values)
+
+    def emit_item(self, kind: str, text: str, **values: object) -> None:
+        """Write a line of this kind."""
+        self._write(kind, **values)
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Write the summary, and an error also to standard error."""
+        if status == "error":
+            write_line(text, error=True)
+        self._write("summary", status=status, message=text, **values)
+
+    def _write(self, event: str, **values: Any) -> None:  # noqa: ANN401 - any JSON value
+        write_line(json.dumps(replace_non_finite({"event": event, **values}), default=str))
+
+
+class _LogReport:
+    """Plain lines: progress and problems on standard error, at most one progress line in ten seconds."""
+
+    def __init__(self) -> None:
+        self.last: Progress | None = None
+        self._first: tuple[float, int] | None = None
+        self._last_line_time = -LOG_EVERY_S
+
+    def progress(self, progress: Progress) -> None:
+        """Write a line every ten seconds, at the end, and for each milestone."""
+        now = time.monotonic()
+        if self._first is None or self.last is None or progress.total != self.last.total:  # a new phase of work
+            self._first = (now, progress.done)
+        self.last = progress
+        is_due = isinstance(progress, Milestone) or progress.done == progress.total
+        if is_due or now - self._last_line_time >= LOG_EVERY_S:
+            self._last_line_time = now
+            so_far = f"{_format_done(progress)}{_format_time_left(progress, now, self._first)}"
+            write_line(f"{so_far}  {progress.message}".strip(), error=True)
+
+    def emit(self, kind: str, text: str, **values: object) -> None:
+        """Write a line if there is text."""
+        if text:
+            write_line(text, error=True)
+
+    def emit_item(self, kind: str, text: str, **values: object) -> None:
+        """Write a line to standard output."""
+        write_line(text)
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Write the last line; where it is an error, to standard error."""
+        write_line(text, error=status == "error")
+
+
+class _TerminalReport(_LogReport):
+    """A progress bar at the bottom of the terminal, with lines above it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._parts: list[TaskID] = []
+        self._titles: list[str] = []
+
+    def progress(self, progress: Progress) -> None:
+        """Update the bar, which appears with the first report."""
+        self.last = progress
+        if self._bar is None or self._task is None:
+            self._bar = _create_bar()
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        if isinstance(progress, Milestone):
+            self.emit("milestone", progress.message)
+        parts = progress.parts if isinstance(progress, ParallelProgress) else ()
+        description = progress.message.partition(":")[0] if parts else progress.message  # each part has its own bar
+        self._bar.update(self._task, completed=progress.done, total=progress.total, description=description)
+        self._move_parts(self._bar, parts)
+
+    def _move_parts(self, bar: RichProgress, parts: Sequence[Progress]) -> None:
+        """Update the bars of parallel parts, below the bar of the total."""
+        while len(self._parts) < len(parts):
+            self._parts.append(bar.add_task("", total=None))
+            self._titles.append("")
+        for number, task in enumerate(self._parts):
+            is_visible = number < len(parts)
+            bar.update(task, visible=is_visible)
+            if is_visible:
+                part, title = parts[number], parts[number].message.partition(":")[0]
+                if title != self._titles[number]:
+                    bar.reset(task)  # a new part in this row: its time starts at zero
+                    self._titles[number] = title
+                bar.update(task, completed=part.done, total=part.total, description=part.message)
+
+    def emit(self, kind: str, text: str, **values: object) -> None:
+        """Write a line above the bar."""
+        if self._bar is None:
+            super().emit(kind, text)
+        elif text:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def finish(self, status: str, text: str, **values: object) -> None:
+        """Remove the bar and write the last line."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        super().finish(status, text)
+
+
+def write_line(text: str, *, error: bool = False) -> None:
+    """Write a line and flush it."""
+    name = "stderr" if error else "stdout"
+    stream = getattr(sys, name)
+    try:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)  # a file name may not be valid UTF-8
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        # Data left in the stream would fail again, with a message, when the interpreter ends.
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
+        raise OutputClosed from None
+
+
+def _create_bar() -> RichProgress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    return RichProgress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _format_done(progress: Progress) -> str:
+    """Format ``12/100``, or ``12`` if the total is unknown; empty before the first item is done."""
+    if not progress.done:
+        return ""
+    return f"{progress.done}" if progress.total is None else f"{progress.done}/{progress.total}"
+
+
+def _format_time_left(progress: Progress, now: float, first: tuple[float, int]) -> str:
+    """Estimate the remaining time from the progress since the first report, which excludes loading a model."""
+    start_time, start_count = first
+    if progress.total is None or not start_count < progress.done < progress.total:
+        return ""
+    return f", {(now - start_time) * (progress.total - progress.done) / (progress.done - start_count):.0f} s left"
+
 
 FAILED, USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
 SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' alone
-UNITS = ("_um", "_px", "_mm")  # suffixes of field names that option names lack
-OPTION_NAMES = {"classify.model": "classifier", "measured": "images"}  # fields whose option has another name
 
 
 @dataclass
@@ -176,29 +378,18 @@ def explain_by_options(error: MelanomaError) -> str:
 
 def _format_fault(fault: ConfigFault) -> str | None:
     """Describe a fault by its option; None if it has no option, or if that option has another value."""
-    for name in _option_names(fault.key):
-        option, given = _find_option(name)
-        if option and fault.found in (given, *(given if isinstance(given, list | tuple) else ())):
-            found = f"{fault.found:g}" if isinstance(fault.found, float) else fault.found
-            return f"{option} is {found}: {fault.expected.rstrip('.')}"
+    option, given = _find_option(parameter_name(fault.key))
+    if option and fault.found in (given, *(given if isinstance(given, list | tuple) else ())):
+        found = f"{fault.found:g}" if isinstance(fault.found, float) else fault.found
+        return f"{option} is {found}: {fault.expected.rstrip('.')}"
     return None
-
-
-def _option_names(key: str) -> Iterator[str]:
-    """Yield the names that an option for a field may have."""
-    parts = [part for part in key.split(".") if not part.isdigit()]
-    if key in OPTION_NAMES:
-        yield OPTION_NAMES[key]
-    for name in parts[-1:]:
-        yield name
-        yield from (name.removesuffix(unit) for unit in UNITS if name.endswith(unit))
 
 
 def _find_option(name: str) -> tuple[str, object]:
     """Return an option of the current command as typed, and its value; "" and None if there is no such option."""
     context = _current_context()
     for parameter in context.command.params if context else ():
-        if parameter.name.rstrip("_") == name and parameter.opts:  # as in format_, because format is a Python built-in
+        if parameter.name == name and parameter.opts:
             return max(parameter.opts, key=len), context.params.get(parameter.name)
     return "", None
 

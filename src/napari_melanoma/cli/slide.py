@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.options import Debug, Json, Out, drop_unset, examples
+from napari_melanoma.cli.config_options import ConfigOptions, Given
+from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import ConfigError
 
@@ -18,48 +19,20 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.table import SlideStatus
 
-Model = Annotated[
-    str | None,
-    typer.Option(help="A slide model, the folder of a bundle, or an encoder: encoder:BUNDLE, timm:NAME, uni ..."),
-]
-Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="Local file with an encoder's weights.")]
-Download = Annotated[
-    bool, typer.Option("--download", help="Allow downloading an encoder's weights; the license is shown.")
-]
-Mpp = Annotated[float | None, typer.Option(metavar="UM", help="Micrometers per pixel of the slides.")]
-AcceptScale = Annotated[
-    bool,
-    typer.Option(
-        "--accept-scale",
-        help="Analyze although the scale is off by more than a factor of 4; outputs are marked as not valid.",
+SlideValues = Annotated[
+    Given,
+    ConfigOptions(
+        "slides.options:SlideOptions",
+        without=(
+            *("region", "tissue", "stain_reference", "apply_profile", "lesions", "device", "score.top_k"),
+            *("stain.least_density", "stain.angle_percentile", "stain.amount_percentile", "stain.keep_background"),
+            "score.positive",
+        ),
+        names={"stain.method": "--stain", "score.method": "--score"},
     ),
 ]
-TileMpp = Annotated[float | None, typer.Option(metavar="UM", help="Micrometers per pixel of a tile.")]
-TileUm = Annotated[float | None, typer.Option(metavar="UM", help="Side of a tile, such as 3000 for 3 mm.")]
-Overlap = Annotated[float | None, typer.Option(help="Overlap of neighboring tiles as a share of the side.")]
-Border = Annotated[Literal["pad", "inside", "shift"] | None, typer.Option(help="Tiles at the right and bottom edges.")]
-TissueMask = Annotated[
-    Path | None, typer.Option(metavar="PNG", help="Tissue mask of the whole slide, tissue white; detected by default.")
-]
-MinTissue = Annotated[float | None, typer.Option(help="Minimum share of tissue in a tile.")]
-Stain = Annotated[
-    Literal["macenko", "reinhard", "histogram", "standardise"] | None, typer.Option(help="Stain normalization.")
-]
-Score = Annotated[
-    Literal["mean", "maximum", "top_k"] | None,
-    typer.Option(help="Pooling of tile predictions into a slide prediction."),
-]
-Target = Annotated[str | None, typer.Option(help="Class of the heatmap and lesions.")]
-Prevalence = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE", help="Prevalence of the positive class among the slides, for a model of whole slides."
-    ),
-]
-BatchSize = Annotated[int | None, typer.Option(help="Tiles per forward pass.")]
-Workers = Annotated[int | None, typer.Option(help="Reader threads; one per core by default.")]
-Precision = Annotated[
-    Literal["auto", "bf16", "fp32"] | None, typer.Option(help="auto: bf16 if the processor supports it.")
+WorkerValues = Annotated[
+    Given, ConfigOptions("slides.cohort:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -69,17 +42,6 @@ ConfigFile = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Restart, even if there are results.")]
 Nice = Annotated[bool, typer.Option("--nice", help="Run at low priority.")]
-Processes = Annotated[
-    int | None, typer.Option(metavar="N", help="Analyze N slides in parallel, each in its own process.")
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Distribute the slides to the workers of a dask scheduler: address or file."),
-]
-Tries = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Maximum number of attempts for a slide whose process dies; 3 by default."),
-]
 HELP = examples(
     "napari-melanoma slide section.svs --out results",
     'napari-melanoma slide "slides/*.svs" --out results --model skin-demo --mpp 0.5',
@@ -93,27 +55,8 @@ HELP = examples(
 def slide(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE", help="Slides, folders or patterns.")],
     out: Out,
-    model: Model = None,
-    weights: Weights = None,
-    download: Download = False,
-    mpp: Mpp = None,
-    accept_scale: AcceptScale = False,
-    tile_mpp: TileMpp = None,
-    tile_um: TileUm = None,
-    overlap: Overlap = None,
-    border: Border = None,
-    tissue_mask: TissueMask = None,
-    min_tissue: MinTissue = None,
-    stain: Stain = None,
-    score: Score = None,
-    target: Target = None,
-    prevalence: Prevalence = None,
-    batch_size: BatchSize = None,
-    workers: Workers = None,
-    precision: Precision = None,
-    processes: Processes = None,
-    scheduler: Scheduler = None,
-    tries: Tries = None,
+    options: SlideValues,
+    workers: WorkerValues,
     config: ConfigFile = None,
     force: Force = False,
     nice: Nice = False,
@@ -128,21 +71,15 @@ def slide(
             from napari_melanoma.core.processes import lower_priority
 
             lower_priority()
-        given = drop_unset(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap)
-        given |= drop_unset(
-            border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target, prevalence=prevalence
-        )
-        given |= drop_unset(accept_scale=accept_scale or None)
-        given |= drop_unset(batch_size=batch_size, workers=workers, precision=precision, download=download or None)
-        given |= drop_unset(stain={"method": stain} if stain else None, score={"method": score} if score else None)
-        chosen = _merge_options(config, given)
+        chosen = _merge_options(config, options)
         paths = find_slides(slides)
         current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
-        distribution = WorkerOptions(processes, scheduler, tries)
-        if distribution.is_distributed:
-            run_cohort(current, paths, out, chosen, distribution, force=force)
-        else:
+        if not workers:
             _analyze_slides(current, paths, out, chosen, force=force)
+        elif workers.keys() == {"tries"}:
+            raise ConfigError("--tries needs --processes or --scheduler. Add one of them, or leave --tries out.")
+        else:
+            run_cohort(current, paths, out, chosen, workers, force=force)
 
 
 def _analyze_slides(
@@ -157,7 +94,7 @@ def _analyze_slides(
     _report_summary(current, summary, out)
 
 
-def _merge_options(config: Path | None, values: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a command runs
+def _merge_options(config: Path | None, values: Given) -> Any:  # noqa: ANN401 - imported when a command runs
     """Merge the options of a file with those of the command line, which take precedence."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.slides.options import SlideOptions
@@ -204,35 +141,21 @@ def _report_summary(current: CommandSession, summary: SlidesSummary, out: Path) 
     current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)
 
 
-class WorkerOptions(NamedTuple):
-    """Options that distribute the work to other processes."""
-
-    processes: int | None
-    scheduler: str | None
-    tries: int | None
-
-    @property
-    def is_distributed(self) -> bool:
-        if self.tries is not None and self.processes is None and self.scheduler is None:
-            raise ConfigError("--tries needs --processes or --scheduler. Add one of them, or leave --tries out.")
-        return self.processes is not None or self.scheduler is not None
-
-
 def run_cohort(
     current: CommandSession,
     paths: Sequence[Path],
     out: Path,
     options: SlideOptions,
-    workers: WorkerOptions,
+    workers: Given,
     *,
     force: bool,
 ) -> None:
     """Analyze slides on several processes or machines."""
     from napari_melanoma.slides.cohort import CohortOptions, analyze_cohort
 
-    if workers.processes is not None and workers.scheduler is not None:
+    if workers.keys() >= {"processes", "scheduler"}:
         raise ConfigError("--processes and --scheduler cannot be combined. Give one of them.")
-    cohort_options = CohortOptions.parse(drop_unset(**workers._asdict()), "the command line")
+    cohort_options = CohortOptions.parse(workers, "the command line")
     summary = analyze_cohort(
         paths,
         out,

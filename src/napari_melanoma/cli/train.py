@@ -1,12 +1,13 @@
-"""``train`` and ``search``: one training run, or a random search over the options of a recipe."""
+"""``train``, ``search`` and ``runs``: one training run, a search over a recipe's options, and the runs that exist."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from napari_melanoma.cli.config_options import add_verb
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
@@ -14,7 +15,9 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.formatting import format_duration
 
 if TYPE_CHECKING:
+    from napari_melanoma.runs.runs import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
+
 
 PARTS = {"learn": "for training", "tuning": "for validation", "held_out": "for testing", "base": "of the base data"}
 TRAIN_HELP = examples(
@@ -126,11 +129,11 @@ def _report_check(current: CommandSession, config: Path) -> None:
     from dataclasses import asdict
 
     from napari_melanoma.runs.estimate import estimate_run
-    from napari_melanoma.runs.train import check_held_out, check_recipe
+    from napari_melanoma.runs.train import check_recipe, describe_start_overlap
 
     recipe = _read_recipe(config)
     report = check_recipe(recipe, current.run)
-    for warning in filter(None, (*report.warnings, check_held_out(recipe, current.run))):
+    for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):
         current.report.emit("warning", f"Warning: {warning}", message=warning)
     needed = estimate_run(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
@@ -188,3 +191,98 @@ def _run_search(current: CommandSession, path: Path, out: Path, trials: int | No
     )
     chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
     current.finish(text, some_failed=False, best=best.number, **chosen)
+
+
+LIST_HELP = examples(
+    "napari-melanoma runs list",
+    "napari-melanoma runs list runs --json",
+    "List training runs, the newest first. Without FOLDER: the runs started in napari.",
+)
+CONTROL_HELP = {
+    "pause": "Pause a run at the next batch; it keeps its memory. Continue it with napari-melanoma runs unpause.",
+    "unpause": "Continue a paused run.",
+    "cancel": "End a run after the current batch. The weights of its last finished epoch are kept, and "
+    "napari-melanoma train --resume continues from there.",
+}
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
+app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def list_(
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Folder that contains run folders.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the runs of a folder."""
+    with command_session(json, debug) as current:
+        from napari_melanoma.runs.runs import list_runs, runs_folder
+
+        reports = list_runs(folder)
+        for report in reports:
+            current.report.emit_item("run", _format_run(report), **_run_values(report))
+        where = folder or runs_folder()
+        current.finish(f"{len(reports)} run{'' if len(reports) == 1 else 's'} in {where}", count=len(reports))
+
+
+def pause(run: Run, json: Json = False, debug: Debug = False) -> None:
+    """Pause a run."""
+    _send_command(run, "pause", "will pause at the next batch", json, debug)
+
+
+def unpause(run: Run, json: Json = False, debug: Debug = False) -> None:
+    """Continue a run."""
+    _send_command(run, "run", "continues", json, debug)
+
+
+def cancel(run: Run, json: Json = False, debug: Debug = False) -> None:
+    """End a run."""
+    _send_command(
+        run, "cancel", "will end after the current batch; continue it with: napari-melanoma train --resume", json, debug
+    )
+
+
+def _send_command(
+    path: Path, command: Literal["run", "pause", "cancel"], message: str, json: bool, debug: bool
+) -> None:
+    with command_session(json, debug) as current:
+        from napari_melanoma.core.processes import send_command_or_stop
+        from napari_melanoma.runs.runs import read_run
+
+        report = read_run(path)
+        if not report.state.active:
+            raise RunError(f"{path} is {report.state}, not active. {report.message}")
+        send_command_or_stop(path, command)
+        current.finish(f"{path.name} {message}", path=str(path), wish=command)
+
+
+def _format_run(report: RunReport) -> str:
+    best = "" if report.best is None else f"{report.best:.3f}"
+    return f"{report.name:<28} {report.state:<10} {best:<6} {' '.join(report.message.split())}"
+
+
+def _run_values(report: RunReport) -> dict[str, object]:
+    comparison = report.comparison
+    return {
+        "name": report.name,
+        "path": str(report.path),
+        "state": str(report.state),
+        "message": report.message,
+        "epoch": report.epoch,
+        "epochs": report.epochs,
+        report.monitor.name.replace("tuning", "best"): report.best,
+        "eta_s": report.step.get("eta_s"),
+        "advice": comparison.advice if comparison else None,
+        "adopted": report.activated_as,
+    }
+
+
+def _control_help(verb: str) -> str:
+    return examples(
+        f"napari-melanoma runs {verb} runs/first", f"napari-melanoma runs {verb} runs/first --json", CONTROL_HELP[verb]
+    )
+
+
+add_verb(app, "list", list_, LIST_HELP)
+add_verb(app, "pause", pause, _control_help("pause"))
+add_verb(app, "unpause", unpause, _control_help("unpause"))
+add_verb(app, "cancel", cancel, _control_help("cancel"))

@@ -162,6 +162,8 @@ def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]
         return f"unknown key '{key}'", f"{KNOWN_PREFIX}{known})" if known else ""
     if fault["type"] == "missing":
         return f"key '{key}'", "is missing"
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping | BaseModel):
+        return f"'{key}':" if location else "", _describe_expected(fault, model)  # the message names the values
     return f"'{key}' is {shorten(repr(fault['input']))}:", _describe_expected(fault, model)
 
 
@@ -184,7 +186,8 @@ def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
         limits = {LIMIT_TEXTS[name]: limit for name, limit in found if limit is not None}
     if limits:
         return f"expected {' and '.join(f'{words} {limit:g}' for words, limit in limits.items())}"
-    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]}"
 
 
 def _type_metadata(kind: object) -> list[object]:
@@ -205,16 +208,21 @@ def _names_a_type(part: int | str) -> bool:
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
-    """Fields of the nested model at ``location``, also if optional; empty where it is ambiguous."""
+    """Fields of the nested model at ``location``, also if optional; empty if it is ambiguous."""
     for part in location:
         field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        nested = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
-        models = [one for one in nested if issubclass(one, BaseModel)]
-        if len(models) != 1:
+        nested = nested_config(field.annotation) if field else None
+        if nested is None:
             return {}
-        model = models[0]
+        model = nested
     return dict(model.model_fields)
+
+
+def nested_config(annotation: object) -> type[BaseModel] | None:
+    """Return the configuration that a field contains, also if optional; None where there is not exactly one."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    models = [kind for kind in kinds if issubclass(kind, BaseModel)]
+    return models[0] if len(models) == 1 else None
 
 
 def read_toml(path: Path, model: type[AnyConfig]) -> AnyConfig:

@@ -2,8 +2,8 @@
 
 A text that begins like a formula (``=``, ``+``, ``-``, ``@`` or their full-width forms, also after white space and
 invisible characters; a tab or a line end) gets an apostrophe in front, as OWASP recommends. So does a text that begins
-with apostrophes and would be read as such a cell: ``unescape_cell(escape_cell(text)) == text`` for every text. A cell
-that is a number is not changed.
+with apostrophes and would otherwise lose one when it is read: ``unescape_cell(escape_cell(text)) == text`` for every
+text. A cell that is a number is not changed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _is_marked(text: str) -> bool:
 
 
 def _may_hold_formula(cells: Sequence[object]) -> bool:
-    """Whether any cell begins like a formula; one search per row, as most tables have none."""
+    """Whether any cell begins like a formula; one search per row, because most tables have none."""
     return _FORMULA_IN_ROW.search("\x1f" + "\x1f".join([cell for cell in cells if isinstance(cell, str)])) is not None
 
 
@@ -98,7 +98,7 @@ class CsvReader(Iterator[list[str]]):
     def __next__(self) -> list[str]:
         """Read a row."""
         self._cells = cells = next(self._csv)
-        # One search per row, as few have an apostrophe: checking each cell of 400,000 rows takes seconds.
+        # One search per row, because few have an apostrophe: checking each cell of 400,000 rows takes seconds.
         return [unescape_cell(cell) for cell in cells] if FORMULA_MARK in "".join(cells) else cells
 
 

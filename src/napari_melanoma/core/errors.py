@@ -76,6 +76,13 @@ class ScaleMissing(MelanomaError):  # noqa: N818 - the name describes the state
     """A measurement in physical units was requested without a known pixel size."""
 
 
+class NotMeasured(InputError, KeyError):  # noqa: N818 - the name describes the state
+    """A measurement of a lesion is not available."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class RunError(MelanomaError):
     """A training run cannot start, continue or be resumed as requested."""
 

@@ -106,7 +106,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write a value as indented JSON, atomically; not-a-number becomes null."""
+    """Write a value as indented JSON, atomically; NaN becomes null."""
     write_text(path, json.dumps(replace_non_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -137,7 +137,7 @@ def rename_with_retry(rename: Callable[[], object]) -> None:
 
 
 def replace_non_finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Replace not-a-number and infinities, which JSON does not have, by ``None`` recursively; tuples become lists."""
+    """Replace NaN and infinities, which JSON does not have, by ``None`` recursively; tuples become lists."""
     if isinstance(value, dict):
         return {key: replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -181,7 +181,7 @@ def _check_not_file(path: Path) -> None:
 
 
 def _restore(path: Path, replaced: Path) -> None:
-    """Remove a replaced folder, or restore it where the replacement failed."""
+    """Remove a replaced folder, or restore it if the replacement failed."""
     with suppress(OSError):  # the current error matters more
         if path.exists():
             discard(replaced)
@@ -309,7 +309,7 @@ def process_start(pid: int) -> float:
 def has_ended(pid: int, start: float) -> bool | None:
     """Return whether a process of this machine has ended; a zombie has.
 
-    None where another process seems to have its number; a changed clock has the same effect.
+    None if another process seems to have its number; a changed clock has the same effect.
     """
     import psutil
 
@@ -325,7 +325,7 @@ def has_ended(pid: int, start: float) -> bool | None:
 
 
 def _system_id() -> str:
-    """Mark of the system; empty where it has none."""
+    """Mark of the system; empty if it has none."""
     if sys.platform == "win32":
         import winreg
 
@@ -344,13 +344,13 @@ def _system_id() -> str:
 
 
 def platform_uuid(output: str) -> str:
-    """Find the mark of a Mac in the output of ``ioreg``; empty where there is none."""
+    """Find the mark of a Mac in the output of ``ioreg``; empty if there is none."""
     found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', output)
     return found[1] if found else ""
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return time and size of a file, which identify its version; None where there is none."""
+    """Return time and size of a file, which identify its version; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -361,7 +361,7 @@ def file_stamp(path: Path) -> FileStamp | None:
 def back_up_if_changed(path: Path, known: FileStamp | None) -> tuple[str, ...]:
     """Back up a file that another program has written since ``known``.
 
-    Returns a message; empty where nothing was backed up.
+    Returns a message; empty if nothing was backed up.
     """
     current = file_stamp(path)
     if current is None or current == known:

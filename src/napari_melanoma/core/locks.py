@@ -22,7 +22,7 @@ OUTPUT_LOCK_FILE = ".output.lock"
 
 @contextmanager
 def hold_lock(path: Path, timeout_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a folder, which is created where it is missing."""
+    """Hold the lock of a folder, which is created if it is missing."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, timeout=timeout_s, thread_local=False)  # another thread may release it
@@ -99,7 +99,7 @@ def _holder_path(path: Path) -> Path:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a lock is held; writes nothing. False where the file does not exist or cannot be opened."""
+    """Whether a lock is held; writes nothing. False if the file does not exist or cannot be opened."""
     from filelock import FileLock, Timeout
 
     if not path.exists():

@@ -189,5 +189,5 @@ def _not_valid_reason(kind: str, text: str, error: ValueError) -> str:
 
 
 def shorten(text: str, max_length: int = _LONGEST_REASON) -> str:
-    """Shorten a text from a file to a length that fits a message, with three dots where it is cut."""
+    """Shorten a text from a file to a length that fits a message, with three dots if it is cut."""
     return text if len(text) <= max_length else f"{text[:max_length]}..."

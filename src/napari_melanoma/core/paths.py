@@ -120,7 +120,7 @@ class PathResolver:
         self._inside: dict[Path, bool] = {}  # resolved folders: 400,000 images lie in a few
 
     def resolve(self, text: str) -> Path:
-        """Resolve a path, which need not exist; raises where it leads out of the folder without permission."""
+        """Resolve a path, which need not exist; raises if it leads out of the folder without permission."""
         if _CONTROL.search(text):
             raise UnsafePath("has a control character")
         path = self.folder / text
@@ -175,7 +175,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def _describe_invalid_path(text: str) -> str:
-    """Explain why a text is not a path inside a folder; "" where it may be one."""
+    """Explain why a text is not a path inside a folder; "" if it may be one."""
     if "\\" in text:
         return "has a backslash: write '/' on every system"
     if text.startswith("/"):
@@ -201,7 +201,7 @@ def _may_be_link(path: Path) -> bool:
 
 
 def describe_invalid_id(text: str) -> str:
-    """Explain why a text cannot be an id (one line, no path), such as ``"has a '/'"``; "" where it can.
+    """Explain why a text cannot be an id (one line, no path), such as ``"has a '/'"``; "" if it can.
 
     Ids that are not valid file names are allowed: ``id_to_file_name`` maps them.
     """

@@ -318,10 +318,12 @@ class RoiConfig(Config):
     """How the region of interest is cut out: margin, skin around the lesion, and side of the result."""
 
     margin: float = Field(
-        0.1, ge=0, le=2, description="added on each side, as a fraction of the longer side of the bounding box"
+        0.1, ge=0, le=2, description="margin on each side, as a fraction of the longer side of the bounding box"
     )
-    background: Literal["zero", "keep"] = Field("zero", description="pixels outside the mask: black, or kept")
-    side_px: int = Field(224, ge=8, le=4096, description="side of the square after resizing, in pixels")
+    background: Literal["zero", "keep"] = Field(
+        "zero", description="pixels outside the mask: zero (black) or keep (unchanged)"
+    )
+    side_px: int = Field(224, ge=8, le=4096, description="side of the square ROI after resizing, in pixels")
 
 
 class ViewConfig(Config):

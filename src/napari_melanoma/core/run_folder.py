@@ -99,7 +99,7 @@ class RunFolder:
         self.append_event(kind, **values)
 
     def read_events(self) -> list[dict[str, object]]:
-        """Read all complete events in their order; empty where there are none."""
+        """Read all complete events in their order; empty if there are none."""
         events = []
         with suppress(OSError):
             for line in self.events.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -48,7 +48,7 @@ COVERAGE_CAUTION = 0.8  # below it a prediction set rules out the true class too
 class ScaleMatch:
     """Micrometers per pixel of the network's input (None: unknown), and those of the training.
 
-    ``accepted``: a user requested a prediction although the scale is far off.
+    ``accepted``: the user requested a prediction although the scale is far off.
     """
 
     found_um: float | None
@@ -69,12 +69,12 @@ def is_scale_refused(scale: ScaleMatch) -> bool:
     Parameters
     ----------
     scale : ScaleMatch
-        Of the tiles.
+        Scale of the tiles.
 
     Returns
     -------
     bool
-        True where it is off by more than a factor of 4, and no user accepted that.
+        True if it is off by more than a factor of 4, and the user did not accept that.
     """
     return scale.factor > SCALE_REFUSED and not scale.accepted
 
@@ -175,7 +175,7 @@ class Validity(Config):
         Returns
         -------
         Validity or None
-            None where nothing is stored, as in files that were written before 2026-11-22, or it cannot be read.
+            None if nothing is stored, as in files written before 2026-11-22, or if it cannot be read.
         """
         if not isinstance(values, Mapping):
             return None
@@ -200,7 +200,7 @@ class Validity(Config):
 
 @dataclass(frozen=True)
 class ValidityInputs:
-    """Properties of a model and an input; None where not applicable or unknown.
+    """Properties of a model and an input; None if not applicable or unknown.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ class ValidityInputs:
     synthetic_input : bool
         Whether the input is marked as a phantom of this program.
     modality, modalities : str, tuple of str
-        Of the input, as stated or recognized, and those that the model was trained on.
+        Modality of the input, as stated or recognized, and the modalities of the training images.
     modality_certain : bool
         Whether it was stated, or recognized with certainty.
     scale : ScaleMatch, optional
@@ -331,10 +331,14 @@ class ValidityInputs:
             severity: Severity = "invalid" if found < FIELD_INVALID * expected else "caution"
             yield ValidityReason(code="field_of_view", severity=severity, text=text)
         if self.detail is not None and self.detail < DETAIL_INVALID:
-            yield _invalid("resolution", "the lesion has too few pixels. Take the photograph closer, or larger")
+            yield _invalid(
+                "resolution",
+                "the lesion has too few pixels. Take the photograph from closer, or at a higher resolution",
+            )
 
     def _check_distribution(self) -> Iterable[ValidityReason]:
-        if self.distance is not None and self.limit is not None and not self.distance <= self.limit:  # nor if it is NaN
+        # Also if it is NaN
+        if self.distance is not None and self.limit is not None and not self.distance <= self.limit:
             yield _invalid(
                 "out_of_distribution",
                 f"the image is out of distribution. It differs from the data that '{self.model}' was trained on",

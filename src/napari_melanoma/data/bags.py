@@ -65,7 +65,7 @@ class Bag:
                 "analysis again to continue it."
             )
         if not len(found):
-            raise InputError(f"{folder} has no readable tile. Analyze the slide again with --force.")
+            raise InputError(f"{folder} has no readable tile. Analyze the slide again (command line: --force).")
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -172,7 +172,7 @@ def write_attention(result: SlideResult, positions: NDArray[np.int32], weights: 
 def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
     """Read the weights of tiles.
 
-    Returns float32 (row, column); None where no model of whole slides was applied to these embeddings.
+    Returns float32 (row, column); None if no model of whole slides was applied to these embeddings.
     """
     try:
         return np.asarray(result.array(ATTENTION)[:], np.float32)

@@ -65,7 +65,7 @@ class DataCheck:
     """Counts, faults and notes of a data set; each fault and note names the image, group or column it is about.
 
     ``rows`` counts those of the table, ``images`` those that name an image. Sides are in pixels, ``lesion_percent`` is
-    of the image's area; both are smallest, median and largest, and empty where no file could be read.
+    of the image's area; both are smallest, median and largest, and empty if no file could be read.
     """
 
     rows: int

@@ -34,7 +34,7 @@ COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
-MIN_BATCH_SIZE = 20  # photographs at least between two writings of the table
+MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the table
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 TRAIN, VAL = "train", "val"
 TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4  # training patients: the 4th, 9th, 14th ... patient is in validation
@@ -47,7 +47,7 @@ class Corrections:
     Parameters
     ----------
     folder : pathlib.Path, optional
-            The data set, created with the first row; ``corrections_folder()`` by default.
+        The data set, created with the first row; ``corrections_folder()`` by default.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -61,12 +61,12 @@ class Corrections:
         Returns
         -------
         list of dict
-            Column name to text; empty where there is no table yet.
+            Column name to text; empty if there is no table yet.
 
         Raises
         ------
         DataSetError
-            Where the table cannot be read.
+            If the table cannot be read.
         """
         return self._table.read().table.rows()
 
@@ -76,7 +76,7 @@ class Corrections:
         Parameters
         ----------
         image_sha256 : str
-                ``core.provenance.array_fingerprint`` of its uint8 (row, column, channel).
+            ``core.provenance.array_fingerprint`` of its pixels, uint8 (row, column, channel).
 
         Returns
         -------
@@ -86,7 +86,7 @@ class Corrections:
         Raises
         ------
         DataSetError
-            Where the table cannot be read.
+            If the table cannot be read.
         """
         current = self._table.read()
         number = current.by_digest.get(image_sha256)
@@ -98,12 +98,12 @@ class Corrections:
         Returns
         -------
         dict
-            Every state of ``REVIEWS``, 0 where there is none.
+            Each state of ``REVIEWS`` to its number of rows, which may be 0.
 
         Raises
         ------
         DataSetError
-            Where the table cannot be read.
+            If the table cannot be read.
         """
         counted = Counter((row.get("review") or REVIEWS[0]).strip().lower() for row in self.rows())
         return {review: counted[review] for review in REVIEWS}
@@ -124,9 +124,9 @@ class Corrections:
         Raises
         ------
         SaveError
-            Where it cannot be written; the data set is unchanged.
+            If it cannot be written; the data set is unchanged.
         DataSetError
-            Where the existing table cannot be read; nothing is written then.
+            If the existing table cannot be read; nothing is written then.
         """
         return self.add_all([correction])[0]
 
@@ -136,7 +136,7 @@ class Corrections:
         Parameters
         ----------
         corrections : iterable of Correction
-            Taken one by one, so a generator keeps one photograph in memory.
+            Consumed one at a time, so that a generator needs memory for one photograph only.
         run : RunContext, optional
             Checked before each photograph for a request to stop.
 
@@ -148,11 +148,11 @@ class Corrections:
         Raises
         ------
         SaveError
-            Where one cannot be written.
+            If one cannot be written.
         DataSetError
-            Where the existing table cannot be read; nothing is written then.
+            If the existing table cannot be read; nothing is written then.
         Cancelled
-            Where the user stopped it.
+            If the user canceled.
         """
         added: list[str] = []
         pending: list[PreparedCorrection] = []
@@ -161,7 +161,7 @@ class Corrections:
                 if run is not None:
                     run.check()
                 pending.append(PreparedCorrection.prepare(correction, self.folder, is_known=self._has_photograph))
-                # Batches double in size: the table is always written completely, so it should be written few times.
+                # Batches double in size, because each write rewrites the whole table.
                 if len(pending) >= max(MIN_BATCH_SIZE, len(added)):
                     full, pending = pending, []
                     added += self._store_all(full)
@@ -175,7 +175,7 @@ class Corrections:
         Parameters
         ----------
         image_id : str
-            Of the row.
+            Id of the row.
 
         Returns
         -------
@@ -185,9 +185,9 @@ class Corrections:
         Raises
         ------
         SaveError
-            Where the table cannot be written; it is unchanged.
+            If the table cannot be written; it is unchanged.
         DataSetError
-            Where it cannot be read.
+            If it cannot be read.
         """
         with self._edit_table() as draft:
             number = draft.by_id.get(image_id)
@@ -203,14 +203,14 @@ class Corrections:
         Returns
         -------
         str or None
-            The ``image_id`` of the change; None where there is nothing to revert.
+            The ``image_id`` of the change; None if there is nothing to revert.
 
         Raises
         ------
         SaveError
-            Where the table cannot be written; it is unchanged.
+            If the table cannot be written; it is unchanged.
         DataSetError
-            Where it cannot be read.
+            If it cannot be read.
         """
         if not self._table.path.exists():
             return None
@@ -501,7 +501,7 @@ class StoredImage:
 
 
 def find_stored_file(folder: Path, path: str) -> Path | None:
-    """Find a file named in a row; None where it does not exist or is not in this data set."""
+    """Find a file named in a row; None if it does not exist or is not in this data set."""
     try:
         file = PathResolver(folder, allow_outside=False).resolve(path) if path else None
     except UnsafePath:
@@ -511,19 +511,19 @@ def find_stored_file(folder: Path, path: str) -> Path | None:
 
 @contextmanager
 def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
-    """Remove new files again where storing them fails."""
+    """Remove new files if an error occurs."""
     try:
         yield new_files
     except BaseException:
         for path in new_files:
-            with suppress(OSError):  # the current error matters more
+            with suppress(OSError):  # the original error is raised
                 path.unlink(missing_ok=True)
         raise
 
 
 @dataclass(frozen=True)
 class CorrectionChange:
-    """A row before and after a change; None where it did not exist or was removed. ``position`` is its row index."""
+    """A row before and after a change; None if it did not exist or was removed. ``position`` is its row index."""
 
     image_id: str
     before: Row | None
@@ -558,7 +558,7 @@ class CorrectionChange:
 
 
 class ChangeLog:
-    """The file ``history.jsonl``; a line truncated by a crash is skipped."""
+    """The file ``history.jsonl``; lines truncated by a crash are skipped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -572,7 +572,7 @@ class ChangeLog:
         self._write([{"undone": change.image_id}])
 
     def find_last_change(self) -> CorrectionChange | None:
-        """Return the last change that was not reverted; None where there is none."""
+        """Return the last change that was not reverted; None if there is none."""
         reverted = 0
         for entry in self._iter_backwards():
             if "undone" in entry:

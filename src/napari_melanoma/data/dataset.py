@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,6 @@ from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
-from napari_melanoma.data.packed_rows import unpack_row
 from napari_melanoma.data.table_file import iter_table_rows
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 from napari_melanoma.io.results import read_object
@@ -29,7 +29,7 @@ REVIEWS: tuple[Review, ...] = ("unreviewed", "accepted", "corrected", "rejected"
 TRAINING_REVIEWS: tuple[Review, ...] = ("accepted", "corrected")
 OUTSIDE_ADVICE = (
     "A data set names files in its own folder, by paths such as images/a.png: put the file there, or, if you trust the "
-    "data set and want to use files elsewhere, allow it (--allow-outside)."
+    "data set and want to use files elsewhere, allow it (command line: --allow-outside)."
 )
 
 SHARED_COLUMNS = (
@@ -47,7 +47,7 @@ class Sample:
     """One image of a data set with its reference mask; ``group`` is what must stay in one split.
 
     The group is the patient where one is named, else the lesion, else the image that it nearly duplicates. ``review``
-    is the review state of the mask, one of ``REVIEWS``, or None where the data set has no such column. ``synthetic``
+    is the review state of the mask, one of ``REVIEWS``, or None if the data set has no such column. ``synthetic``
     images are phantoms.
     """
 
@@ -188,7 +188,8 @@ def find_table(folder: Path) -> Path:
         return PathResolver(folder).check(table)
     except UnsafePath as error:
         raise OutsideFolderError(
-            f"{table} {error}. Copy the table itself into the folder, or use --allow-outside."
+            f"{table} {error}. Copy the table itself into the folder, or allow files elsewhere (command line: "
+            "--allow-outside)."
         ) from None
 
 
@@ -223,7 +224,7 @@ def select_trainable(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def select_for_split(samples: Iterable[Sample], split: str | None = None) -> list[Sample]:
-    """Select the samples to train on, of one split where given; raises where there are none."""
+    """Select the samples to train on, of one split if given; raises if there are none."""
     found = list(samples)
     kept = [s for s in select_trainable(found) if split in (None, s.split)]
     if not kept:
@@ -246,7 +247,7 @@ def _find_file(row: Mapping[str, str], column: str, by_stem: Mapping[str, Path],
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """List images of a folder by their stem; empty where there is no folder."""
+    """List images of a folder by their stem; empty if there is no folder."""
     if not folder.is_dir():
         return {}
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
@@ -305,3 +306,57 @@ def write_dataset_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         CsvWriter(file).write_dicts(columns, map(unpack_row, rows))
+
+
+_SEPARATOR = "\x1f"  # the unit separator of ASCII, which no cell has
+
+
+class PackedRow(Mapping[str, str]):
+    """A row that does not change: column to text.
+
+    Reading one cell splits the text; use ``unpack_row`` to read more than one or two.
+    """
+
+    __slots__ = ("_below", "_names", "_text")
+
+    def __init__(self, values: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> None:
+        self._names = _intern_names(tuple(values))
+        self._text = _SEPARATOR.join(values.values())
+        self._below = defaults or {}
+        if self._text.count(_SEPARATOR) >= max(len(self._names), 1):
+            self._text = _SEPARATOR.join(text.replace(_SEPARATOR, " ") for text in values.values())
+
+    def with_defaults(self, defaults: Mapping[str, str]) -> PackedRow:
+        """Return the same row with defaults for columns that it lacks."""
+        row = PackedRow({}, {**defaults, **self._below} if self._below else defaults)
+        row._names, row._text = self._names, self._text
+        return row
+
+    def to_dict(self) -> dict[str, str]:
+        """Return all cells as a dict."""
+        own = dict(zip(self._names, self._text.split(_SEPARATOR), strict=bool(self._names)))
+        return {**self._below, **own} if self._below else own
+
+    def __getitem__(self, name: str) -> str:
+        """Return one cell."""
+        if name in self._names:
+            return self._text.split(_SEPARATOR)[self._names.index(name)]
+        return self._below[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the columns."""
+        return iter({**self._below, **dict.fromkeys(self._names)} if self._below else self._names)
+
+    def __len__(self) -> int:
+        return len({*self._below, *self._names})
+
+
+def unpack_row(row: Mapping[str, str]) -> dict[str, str]:
+    """Return the cells of any row as a new dict."""
+    return row.to_dict() if isinstance(row, PackedRow) else dict(row)
+
+
+@lru_cache(maxsize=1 << 14)
+def _intern_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one shared tuple for all rows with the same columns."""
+    return names

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext
+from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.core.pipeline import map_in_threads
 from napari_melanoma.data.dataset import Sample
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ def _compare_bucket(
     part: NDArray[np.integer] | None,
     run: RunContext,
 ) -> Iterator[NDArray[np.integer]]:
-    """Compare all members of a bucket, tile by tile; the second half of the bits only where the first is close."""
+    """Compare all members of a bucket, tile by tile; the second half of the bits only if the first is close."""
     for rows, columns in _comparison_blocks(members, part):
         run.check()
         near = _count_bits(halves[rows, None, 0] ^ halves[None, columns, 0]) <= radius
@@ -447,7 +446,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    """Whether a file is no database or a broken one, rather than locked, full or forbidden."""
+    """Whether a file is not a database or is corrupt, as opposed to a lock, a full disk or missing permissions."""
     import sqlite3
 
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details

@@ -21,10 +21,11 @@ from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.data.table_cells import (
+from napari_melanoma.data.table_mapping import (
     NO_SITE,
     ColumnMeaning,
     Diagnosis,
+    TableMapping,
     append_unit,
     escapes_folder,
     expand_diagnosis,
@@ -38,7 +39,6 @@ from napari_melanoma.data.table_cells import (
     suggest_column,
     translate_diagnosis,
 )
-from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.tables import iterate_rows
@@ -147,7 +147,7 @@ def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells
 
 
 def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Parse class and subtype, and derive malignancy where the row does not give it.
+    """Parse class and subtype, and derive malignancy if the row does not give it.
 
     The most specific diagnosis that does not contradict the first one counts.
     """
@@ -171,9 +171,8 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
         elif exact and not (
             cell.meaning.keeps_original and expand_diagnosis(word).diagnosis == expand_diagnosis(best).diagnosis
         ):
-            against.append(
-                cell
-            )  # two subtypes of one class, such as in situ and superficial spreading, do not contradict
+            # Two subtypes of one class, such as in situ and superficial spreading, do not contradict
+            against.append(cell)
     _add_unused_words(outcome, best, vague, against, source)
     _fill_diagnosis(
         outcome,
@@ -184,7 +183,7 @@ def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> Harmonized
 
 
 def _merge_vague_diagnoses(words: Sequence[Diagnosis]) -> Diagnosis:
-    """Malignancy that words above the level of a diagnosis imply together; empty where they differ."""
+    """Malignancy that words above the level of a diagnosis imply together; empty if they differ."""
     targets = {word.target for word in words}
     melanomas = {word.melanoma for word in words if word.melanoma}
     return Diagnosis(target=targets.pop(), melanoma="".join(melanomas)) if len(targets) == 1 else Diagnosis()
@@ -197,7 +196,7 @@ def _add_unused_words(
     against: Iterable[TableCell],
     source: str,
 ) -> None:
-    """Keep words that contradict the diagnosis, and unspecific words where there is no diagnosis."""
+    """Keep words that contradict the diagnosis, and unspecific words if there is no diagnosis."""
     for cell in against:
         outcome.add_disagreement(cell)
     for cell, word in vague:
@@ -243,7 +242,7 @@ class HarmonizeReport:
 
     @property
     def unrecognized(self) -> dict[str, str]:
-        """Columns with an unknown name and the most similar column of ours; "" where none is similar."""
+        """Columns with an unknown name and the most similar column of ours; "" if none is similar."""
         own = [
             name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN_SUFFIX)
         ]
@@ -519,7 +518,7 @@ def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingS
 
 
 class HarmonizeOptions(Config):
-    """What a table is, where it cannot be detected."""
+    """What a table is, if it cannot be detected."""
 
     source: str = Field("", description="name of the public set that the table belongs to; some words differ by set")
     mapping: TableMapping = Field(

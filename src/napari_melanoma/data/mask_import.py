@@ -19,9 +19,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.masks.areas import ImageFileArea, MaskObject, Size
-from napari_melanoma.data.masks.formats import MaskFormat, read_masks
-from napari_melanoma.data.masks.label_values import (
+from napari_melanoma.data.label_values import (
     ImageNames,
     LabelImageError,
     describe_label_images,
@@ -29,7 +27,8 @@ from napari_melanoma.data.masks.label_values import (
     read_lesion_mask,
     resolve_class_values,
 )
-from napari_melanoma.data.source_tables import describe_contradictions, fill_gaps
+from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, read_masks
+from napari_melanoma.data.source_records import describe_contradictions, fill_gaps
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
@@ -48,15 +47,19 @@ _SAME_ASPECT = 0.01  # relative difference of aspect ratios
 class MaskImportOptions(Config):
     """How masks made elsewhere are imported."""
 
-    format: MaskFormat | None = Field(None, description="detected from the content by default")
-    classes: tuple[str, ...] = Field((), description="import only objects of these classes; all by default")
-    class_is_diagnosis: bool = Field(False, description="the class of the objects is the diagnosis of the image")
-    resize: bool = Field(False, description="scale masks of another size, where the aspect ratio is the same")
-    replace: bool = Field(False, description="replace masks that were accepted or corrected in the data set")
+    format: Literal["auto", MaskFormat] = Field(
+        "auto", description="format of the masks; auto: detected from the content"
+    )
+    classes: tuple[str, ...] = Field((), description="import only objects of these classes; by default all")
+    class_is_diagnosis: bool = Field(False, description="use the class of the objects as the diagnosis of the image")
+    resize: bool = Field(False, description="scale masks of another size but the same aspect ratio")
+    replace: bool = Field(False, description="replace accepted or corrected masks of the data set")
     review: Review = Field("accepted", description="review state of the imported masks")
     reviewer: str = Field("", description="name of the person who drew or checked the masks")
     modality: Modality | None = Field(None, description="modality of all photographs")
-    metadata: Path | None = Field(None, description="table with image_id, patient_id, diagnosis and any other columns")
+    metadata: Path | None = Field(
+        None, description="table with image_id, patient_id, lesion_id, diagnosis, age, sex, site ..."
+    )
     mapping: TableMapping = Field(TableMapping(), description="meaning of the columns and words of the table")
     no_patients: bool = Field(False, description="the user has confirmed that the patients are unknown")
     values: tuple[str, ...] | Literal["all"] | None = Field(
@@ -93,7 +96,7 @@ def import_masks(
     those in it already are updated, and each import can be undone.
     """
     run.report(Progress(0, None, "Reading the masks"))
-    objects, left_out = read_masks(masks, options.format)
+    objects, left_out = read_masks(masks, None if options.format == "auto" else options.format)
     report = MaskImportReport(left_out=Counter(left_out))
     pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, ImageFileArea)}
     paths = [path for path in find_photographs([images]) if path.resolve() not in pictures]
@@ -301,7 +304,7 @@ def _make_correction(
 
 
 def _draw_mask(one: MaskObject, shape: Size, options: MaskImportOptions, report: MaskImportReport) -> NDArray[np.bool_]:
-    """Draw one object on a photograph, scaled where it was outlined on another size."""
+    """Draw one object on a photograph, scaled if it was outlined on another size."""
     size = one.size or shape
     if isinstance(one.area, ImageFileArea):
         one = replace(one, area=replace(one.area, lesion_values=options.values))
@@ -312,7 +315,7 @@ def _draw_mask(one: MaskObject, shape: Size, options: MaskImportOptions, report:
             turned = " (turned by its EXIF orientation?)" if size == shape[::-1] else ""
             raise DataSetError(f"{problem}{turned}")
         if not options.resize:
-            raise DataSetError(f"{problem}: scale it with --resize")
+            raise DataSetError(f"{problem}: scale it (command line: --resize)")
         report.resized += 1
     report.points_cut_off += one.area.count_points_outside(size)
     return one.area.draw(size, shape)

@@ -20,6 +20,7 @@ from napari_melanoma.core.paths import free_name, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import (
     DatasetEntry,
+    PackedRow,
     Sample,
     assemble_folder,
     check_dataset_names,
@@ -27,11 +28,11 @@ from napari_melanoma.data.dataset import (
     iter_entries,
     make_sample,
     row_error,
+    unpack_row,
     write_dataset_table,
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.packed_rows import PackedRow, unpack_row
 from napari_melanoma.data.sources import list_sources
 from napari_melanoma.data.splits import held_back_rank
 from napari_melanoma.data.table_schema import find_column
@@ -139,7 +140,7 @@ def tabulate_conflicts(conflicts: Iterable[MergeConflict]) -> Iterator[dict[str,
 
 
 def _merge_values(column: str, one: str, other: str) -> str | None:
-    """Return the more exact of two values that do not contradict each other; None where they do."""
+    """Return the more exact of two values that do not contradict each other; None if they do."""
     if not one or one == UNKNOWN:
         return other
     if not other or other == UNKNOWN:
@@ -170,9 +171,7 @@ def _compare_numbers(one: str, other: str) -> str | None:
 class MergeOptions(Config):
     """How data sets are merged."""
 
-    keep_duplicates: bool = Field(
-        False, description="keep a picture that several data sets contain once from each of them"
-    )
+    keep_duplicates: bool = Field(False, description="keep duplicate images of different data sets")
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ def _write_dataset(folder: Path, taken: Sequence[_MergedRow], report: MergeRepor
     for _, sample, name in run.track(shown, "Copying images"):
         _copy_files(sample, name, folder)
     _rename_rows(taken, names)
-    # Paths are written where some rows have no image, or where an id is not a valid file name.
+    # Paths are written if some rows have no image, or if an id is not a valid file name.
     for one, sample, name in shown if len(shown) < len(taken) or any(map(str.__ne__, files, files.values())) else ():
         one.row = PackedRow({**unpack_row(one.row), **_target_paths(sample, name)})
     write_dataset_table(folder / "dataset.csv", [one.row for one in taken])

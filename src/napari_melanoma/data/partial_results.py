@@ -36,7 +36,7 @@ class PartialResults:
     def pop(self, sample: Sample, file_stamp: str) -> list[dict[str, float]] | None:
         """Return the results of an image once.
 
-        One dict for each model; None where there are none, or where its files have changed.
+        One dict for each model; None if there are none, or if its files have changed.
         """
         line = self._known.pop(_sample_key(sample), None)
         if line is None:

@@ -20,15 +20,17 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.dataset_report import (
+    ALL_FEATURES,
     DESCRIBED,
     NO_SPLIT,
     DataSetReport,
+    DomainShift,
     ReportRow,
     describe_rows,
+    measure_domain_shifts,
     read_origin,
     read_report_rows,
 )
-from napari_melanoma.data.domain_shift import ALL_FEATURES, DomainShift, measure_domain_shifts
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_image_size
@@ -76,7 +78,7 @@ nav a { margin-right: 1rem; }
 
 @dataclass(frozen=True)
 class DataPageSection:
-    """One section of the page: text, figure, and tables, which are collapsed where there is a figure."""
+    """One section of the page: text, figure, and tables, which are collapsed if there is a figure."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -515,9 +517,9 @@ def _counts_table(title: str, bars: dict[str, Counter[str]]) -> ReportTable:
 class DataReportOptions(Config):
     """Options of a data report."""
 
-    images: int = Field(400, ge=20, description="images of each source that are measured, chosen at random")
-    duplicates: bool = Field(True, description="search for duplicate pictures")
-    seed: int = Field(0, ge=0, description="seed of the random choice, folds and intervals")
+    images: int = Field(400, ge=20, description="number of images examined per source, chosen at random")
+    duplicates: bool = Field(True, description="search for duplicate images")
+    seed: int = Field(0, ge=0, description="random seed of image selection, folds and intervals")
 
 
 @dataclass(frozen=True)
@@ -602,7 +604,7 @@ def measure_features(rows: Sequence[ReportRow], run: RunContext) -> tuple[Featur
 
 
 def _sample_rows(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOptions) -> list[ReportRow]:
-    """Sample rows of each source, with an image where there are any."""
+    """Sample rows of each source, with an image if there are any."""
     chosen: list[ReportRow] = []
     for members in by_source.values():
         with_image = [row for row in members if row.image is not None] or list(members)
@@ -612,7 +614,7 @@ def _sample_rows(by_source: Mapping[str, Sequence[ReportRow]], options: DataRepo
 
 
 def _measure_image(image: Path | None) -> dict[str, float]:
-    """Measure one image and its file; empty where it is missing or cannot be read."""
+    """Measure one image and its file; empty if it is missing or cannot be read."""
     from napari_melanoma.imaging.modality import appearance_features
 
     if image is None:

@@ -134,12 +134,12 @@ class SourceTree:
         return found
 
     def read_text(self, names: str) -> str | None:
-        """Read the first text file of that name, such as a table; None where there is none."""
+        """Read the first text file of that name, such as a table; None if there is none."""
         file = next(iter(self.find_files("", f"({names})").values()), None)
         return None if file is None else decode_table(self.read_content(file))
 
     def read_content(self, file: SourceFile) -> bytes:
-        """Read a required file, such as a table; raises where that fails."""
+        """Read a required file, such as a table; raises if that fails."""
         try:
             data = file.read()
             return gzip.decompress(data) if file.suffix == ".gz" else data

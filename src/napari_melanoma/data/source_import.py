@@ -16,18 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError, SaveError, describe_error
 from napari_melanoma.core.files import save_error, sweep_once, temporary_name, write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
-from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
+from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
 from napari_melanoma.data.duplicates import read_hash_thumbnail
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
-from napari_melanoma.data.masks.label_values import (
+from napari_melanoma.data.label_values import (
     LabelImageError,
     LesionValues,
     describe_label_images,
@@ -35,7 +34,6 @@ from napari_melanoma.data.masks.label_values import (
     read_nnunet_labels,
     resolve_class_values,
 )
-from napari_melanoma.data.packed_rows import PackedRow, unpack_row
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.sources import NO_MAPPING, DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.splits import check_patients_named
@@ -218,7 +216,7 @@ class _ImportJournal:
 
 @dataclass(frozen=True)
 class _ImportedRecord:
-    """The outcome of one record; ``fault`` is "" where it was imported."""
+    """The outcome of one record; ``fault`` is "" if it was imported."""
 
     record: SourceRecord
     fault: str = ""
@@ -291,7 +289,7 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _
 
 
 def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> str:
-    """Check a copied image and write its mask; returns the fault, "" where there is none."""
+    """Check a copied image and write its mask; returns the fault, "" if there is none."""
     thumbnail = read_hash_thumbnail(image)
     if isinstance(thumbnail, str):
         return thumbnail

@@ -19,8 +19,8 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, select_trainable
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
-from napari_melanoma.data.table_cells import find_column_meanings, suggest_column
 from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
 
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
@@ -370,11 +370,11 @@ class SplitOptions(Config):
     val: float = Field(0.1, ge=0, lt=1, description="share of the patients for validation")
     test: float = Field(0.0, ge=0, lt=1, description="share of the patients for the test set")
     folds: int | None = Field(
-        None, ge=2, le=1000, description="number of cross-validation folds for images outside the test set"
+        None, ge=2, le=1000, description="number of cross-validation folds for all patients outside the test set"
     )
-    seed: int = Field(0, ge=0, description="seed of the random choice")
-    replace: bool = Field(False, description="replace the split of images that have one")
-    look: bool = Field(True, description="search for images that show the same picture and keep them together")
+    seed: int = Field(0, ge=0, description="random seed")
+    replace: bool = Field(False, description="also replace existing splits")
+    look: bool = Field(True, description="search for duplicate images to keep them together")
 
     @model_validator(mode="after")
     def _check_training_share(self) -> SplitOptions:
@@ -441,7 +441,7 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
 def choose_folds(
     samples: Sequence[Sample], splits: Sequence[str], previous: Sequence[str], options: SplitOptions
 ) -> list[str]:
-    """Choose a fold, ``"1"``, ``"2"`` ..., for each image; "" where any image of its group is in the test set."""
+    """Choose a fold, ``"1"``, ``"2"`` ..., for each image; "" if any image of its group is in the test set."""
     assert options.folds
     test_groups = {sample.group for sample, split in zip(samples, splits, strict=True) if split == TEST}
     indices = [index for index, sample in enumerate(samples) if sample.group not in test_groups]
@@ -515,7 +515,7 @@ def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, d
 
 
 def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
-    """Return samples with their merged group and its rarest class; melanoma or not where no diagnosis is known."""
+    """Return samples with their merged group and its rarest class; melanoma or not if no diagnosis is known."""
     classes = [
         sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
     ]

@@ -91,11 +91,11 @@ class TableFile:
         return {column: self.columns.index(column) for column in self.columns}
 
     def rows(self) -> list[dict[str, str]]:
-        """Return every row: column name to text, "" where a cell is missing."""
+        """Return every row: column name to text, "" if a cell is missing."""
         return [self.row(index) for index in range(len(self.records))]
 
     def row(self, index: int) -> dict[str, str]:
-        """Return one row: column name to text, "" where a cell is missing."""
+        """Return one row: column name to text, "" if a cell is missing."""
         cells = self.records[index].cells
         return {column: cells[i] if i < len(cells) else "" for column, i in self._column_positions.items()}
 
@@ -108,7 +108,7 @@ class TableFile:
         return {value: n for value, n in reversed(list(found)) if value}
 
     def with_columns(self, columns: tuple[str, ...]) -> Self:
-        """Append the columns that are missing; returns the same table where none is."""
+        """Append the columns that are missing; returns the same table if none is."""
         added = [column for column in columns if column not in self._column_positions]
         if not added:
             return self
@@ -157,7 +157,7 @@ class TableFile:
 def iter_table_rows(path: Path) -> Iterator[dict[str, str]]:
     """Read the table of a data set row by row, for tables too large for the memory.
 
-    Yields column name to text without surrounding white space; "" where a cell is missing.
+    Yields column name to text without surrounding white space; "" if a cell is missing.
     """
     rows = iterate_rows(path, replace(detect_dialect(path), strict=False))
     first = next(rows, None)
@@ -202,7 +202,7 @@ class SharedTable:
         self._last_read: tuple[tuple[int, ...], TableIndex] | None = None
 
     def read(self) -> TableIndex:
-        """Read the table, from memory if the file is unchanged; empty where there is no file."""
+        """Read the table, from memory if the file is unchanged; empty if there is no file."""
         try:
             status = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -233,7 +233,7 @@ class SharedTable:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers out, also those of other processes; creates the folder where it is missing."""
+        """Keep other writers out, also those of other processes; creates the folder if it is missing."""
         from filelock import FileLock, Timeout
 
         folder = self.path.parent

@@ -30,7 +30,7 @@ class Column:
 
 COLUMNS: tuple[Column, ...] = (
     Column("image_id", "text", "Image", "Name of the image, unique in the table: the file's name without suffix."),
-    Column("path", "text", "Image file", "The file, relative to the table; empty where the row has no image."),
+    Column("path", "text", "Image file", "The file, relative to the table; empty if the row has no image."),
     Column("mask_path", "text", "Mask file", "The mask of the lesion, relative to the table."),
     Column("patient_id", "text", "Patient", "Pseudonym of the patient; images of one patient share it."),
     Column("lesion_id", "text", "Lesion", "Name of the lesion, unique within its patient."),
@@ -84,7 +84,7 @@ def find_column(name: str) -> Column | None:
 
 
 def check_value(column: Column, text: str) -> str:
-    """Check a cell; returns "" where it is valid, else what was expected and found."""
+    """Check a cell; returns "" if it is valid, else what was expected and found."""
     value = text.strip()
     if value in ("", UNKNOWN) or column.kind == "text":
         return ""

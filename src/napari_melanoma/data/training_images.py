@@ -4,8 +4,8 @@
 bits of SHA-256 of its upright 8-bit pixels, and for photographs also the 120-bit perceptual hash of
 ``data.duplicates``, which finds copies of another size or compression; for each patient or lesion an HMAC of 64 bits.
 The key of the HMAC is that of the project (``privacy.pseudonyms``), which never leaves the computer: short patient ids
-could otherwise be found by trying all. Patients are therefore recognized only where the key is the same; images are
-recognized everywhere.
+could otherwise be found by trying all of them. Patients are therefore recognized only if the key is the same; images
+are recognized everywhere.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.pipeline import map_in_threads
 from napari_melanoma.data.duplicates import (
     BANDS,
     compute_hashes,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "training_images.safetensors"
 FORMAT = "1"
-PUBLIC = "public"  # key id of published data sets, whose patient ids are no secret
+PUBLIC = "public"  # key id of published data sets, whose patient ids are public
 PIXELS_KEY, HASHES_KEY, GROUPS_PREFIX = "pixels", "looks", "groups/"
 MAX_HASH_DISTANCE = (
     9  # of 3.9 million pairs of photographs 9 are as close, all copies; 98 % of re-encoded or resized copies are
@@ -120,7 +119,7 @@ class TrainingImages:
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(
-                f"cannot read {path}, the list of training images: {error}. Get the bundle again from where it came."
+                f"cannot read {path}, the list of training images: {error}. Download or copy the bundle again."
             ) from error
 
 
@@ -143,7 +142,7 @@ def shorten_digest(digest: str) -> int:
 
 
 def hash_image_file(path: Path) -> int | None:
-    """Read an image and hash its pixels; None where it cannot be read, which the analysis reports."""
+    """Read an image and hash its pixels; None if it cannot be read, which the analysis reports."""
     from napari_melanoma.io.photographs import read_photograph
 
     try:
@@ -198,7 +197,7 @@ def hash_photograph(rgb: NDArray[np.uint8]) -> HashedImages:
 
 
 def make_training_images(hashed: HashedImages, *, key: str | None = None) -> TrainingImages:
-    """Make the list of training images; patients and lesions are included where the table names them."""
+    """Make the list of training images; patients and lesions are included if the table names them."""
     named = _list_named_groups(hashed.samples)
     groups = np.unique(np.array([_hash_group(group, key) for group in named], np.uint64))
     hashes = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
@@ -223,7 +222,7 @@ def find_trained_images(hashed: HashedImages, listed: TrainingImages, *, tiles: 
 def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> NDArray[np.bool_]:
     """Find the images of patients or lesions that a model was trained on.
 
-    Returns bool (image,); False where the list was made with another project's key.
+    Returns bool (image,); False if the list was made with another project's key.
     """
     keys: dict[str, str | None] = {PUBLIC: PUBLIC} if PUBLIC in listed.groups else {}
     own = key_id(make=False)

@@ -290,11 +290,11 @@ def _limit(scores: np.ndarray, tail: float) -> float:
 class DepthCandidate:
     """One way to measure: ends as (row, column) in pixels of the finest level, thickness in mm.
 
-    ``interval_mm`` is None where the errors of the model are unknown, ``at_least`` is set where the lesion is
-    incomplete, ``ulcerated`` is None where it cannot be assessed. ``section`` counts from 0, ``lesion`` is the number
+    ``interval_mm`` is None if the errors of the model are unknown, ``at_least`` is set where the lesion is
+    incomplete, ``ulcerated`` is None if it cannot be assessed. ``section`` counts from 0, ``lesion`` is the number
     of a lesion of the slide. ``below_epidermis_mm`` is the distance of the deepest cell to the lower border of the
     epidermis, ``ulcer_mm`` the length of lesion without epidermis, ``ulcer_share`` the share of the surface above the
-    lesion that has none; None where it cannot be assessed. ``lesion_mm2`` is the area of the lesion. ``way``: 0 for the
+    lesion that has none; None if it cannot be assessed. ``lesion_mm2`` is the area of the lesion. ``way``: 0 for the
     lesion as it is, 1 without the nests around it, 2 with distant nests, plus ``DETACHED_OFFSET`` where the lesion is
     not connected to the surface.
     """

@@ -1,8 +1,26 @@
-"""T category of a primary melanoma by thickness and ulceration (AJCC, eighth edition)."""
+"""T category by thickness and ulceration (AJCC, eighth edition), and the texts of depth readings."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.formatting import format_count
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.core.validity import Validity
+    from napari_melanoma.depth.readings import (
+        DepthProposal,
+        DepthReading,
+        Interval,
+        MitosisCount,
+        SlideDepthProposals,
+        SlideDepthReadings,
+    )
+
 
 # Gershenwald et al. 2017, doi:10.3322/caac.21409: thickness to the nearest 0.1 mm; T1 up to 1.0, T2 up to 2.0 ...
 LIMITS = (("T1", 1.0), ("T2", 2.0), ("T3", 4.0))
@@ -16,7 +34,7 @@ def round_thickness(mm: float) -> float:
 
 
 def t_category(mm: float, ulcerated: bool | None) -> str:
-    """Return the T category, ``T1a`` to ``T4b``; without the letter where it depends on an unknown ulceration."""
+    """Return the T category, ``T1a`` to ``T4b``; without the letter if it depends on an unknown ulceration."""
     if not (math.isfinite(mm) and mm > 0):
         raise ValueError(f"expected a positive thickness in mm, found {mm}")
     thick = round_thickness(mm)
@@ -27,7 +45,7 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
 
 
 def describe_contradiction(mm: float | None, clark: int | None) -> str:
-    """Describe a contradiction of Clark level and thickness; empty where they agree or one is unknown."""
+    """Describe a contradiction of Clark level and thickness; empty if they agree or one is unknown."""
     if mm is None or clark is None:
         return ""
     if clark == 1 and mm > 0:
@@ -44,8 +62,174 @@ def describe_contradiction(mm: float | None, clark: int | None) -> str:
 
 
 def categories_in_interval(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
-    """Name the categories that an interval covers, from thin to thick; empty where it is only one."""
+    """Name the categories that an interval covers, from thin to thick; empty if it is only one."""
     low, high = max(interval_mm[0], 1e-3), max(interval_mm[1], 1e-3)
     inside = [low, *(border for border in CATEGORY_LIMITS_MM if low < border <= high), high]
     named = tuple(dict.fromkeys(t_category(mm, ulcerated) for mm in inside))
     return named if len(named) > 1 else ()
+
+
+ROMAN = ("I", "II", "III", "IV", "V")
+NEAR_LIMIT_MM = 0.05  # distance to a limit between categories that is within the precision of a manual measurement
+NOT_MEASURED = "Not measured."
+METHOD_NAMES = {"automatic": "by the model", "hand": "by hand", "corrected": "predicted line, moved by hand"}
+YES_NO = {None: "–", True: "yes", False: "no"}
+READER_COLUMNS = ("reader", "mm", "T", "ulcer", "Clark", "mit.")
+
+
+def format_thickness(mm: float, interval: Interval | None = None, *, at_least: bool = False) -> str:
+    """Format a thickness such as ``1.34 mm (1.20 to 1.50)``."""
+    within = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    return f"{'at least ' if at_least else ''}{mm:.2f} mm{within}"
+
+
+def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
+    """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50)   T2a``; or why a prediction is not valid."""
+    if validity is not None and not validity.valid and not reading.when:
+        return validity.headline("")
+    if not reading.mm:
+        return NOT_MEASURED
+    more = " or more" if reading.at_least else ""
+    thickness = format_thickness(reading.mm, reading.interval_mm, at_least=reading.at_least)
+    return f"{thickness}   {t_category(reading.mm, reading.ulcerated)}{more}"
+
+
+def describe_origin(reading: DepthReading) -> str:
+    """Describe the source of a thickness, such as ``by hand, Reader A, 2026-01-02 10:00``; empty without one."""
+    if not reading.mm:
+        return ""
+    if not reading.when:
+        return "by the model, not confirmed: move its ends, or accept it as it is"
+    return ", ".join(part for part in (METHOD_NAMES[reading.method], reading.reader, format_time(reading.when)) if part)
+
+
+def format_time(when: str) -> str:
+    """Format a time in the local time zone, to the minute; empty if it is not a time."""
+    try:
+        return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return ""
+
+
+def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str, ...]:
+    """List warnings about a thickness; ``size`` is the current pixel size of the slide."""
+    contradiction = describe_contradiction(reading.mm, reading.clark)
+    if not reading.mm:
+        return (contradiction,) if contradiction else ()
+    warnings = [contradiction] if contradiction else []
+    reached = categories_in_interval(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
+    limit = next((one for one in CATEGORY_LIMITS_MM if abs(reading.mm - one) <= NEAR_LIMIT_MM), None)
+    if reached:
+        warnings.append(f"The category is uncertain: the interval covers {reached[0]} to {reached[-1]}.")
+    elif limit is not None and not reading.interval_mm:
+        below, above = (t_category(limit + off, reading.ulcerated) for off in (-0.01, 0.01))
+        warnings.append(
+            f"{reading.mm:.2f} mm is close to the {below}/{above} limit ({limit:g} mm, as thickness is rounded "
+            "to 0.1 mm). Please re-check."
+        )
+    if reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
+        warnings.append("The category has no letter: ulceration is unknown.")
+    if reading.at_least:
+        warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
+    kept = reading.um_per_px
+    if kept is not None and size is not None and kept != (size.y_um, size.x_um):
+        warnings.append(f"Measured at {kept[0]:.4g} µm per pixel; the slide is now set to {size.y_um:.4g}.")
+    return tuple(warnings)
+
+
+def format_proposal(number: int, one: DepthProposal) -> str:
+    """Format a predicted line: number, thickness, section, lesion and ulceration."""
+    section = None if one.section is None else f"section {one.section + 1}"
+    lesion = None if one.lesion is None else f"lesion {one.lesion}"
+    ulcer = "ulcerated" if one.ulcerated else None
+    where = [part for part in (section, lesion, ulcer) if part]
+    return (
+        f"{number}   {format_thickness(one.mm, one.interval_mm, at_least=one.at_least)}   {', '.join(where)}".rstrip()
+    )
+
+
+def format_mitoses(mitoses: MitosisCount) -> str:
+    """Format the number of mitoses, per square millimeter if the area is known."""
+    outside = len(mitoses.points) - (mitoses.counted or 0)
+    more = f"; {outside} outside the area not counted" if outside else ""
+    if mitoses.counted is None and not mitoses.areas:
+        return "None counted."
+    count = f"{mitoses.counted or 0} counted"
+    if mitoses.mm2 is None or mitoses.per_mm2 is None:
+        hint = "" if mitoses.areas else ". Draw the counted area to get the number per mm²"
+        return f"{count}{hint}{more}."
+    few = " (imprecise: the area is below 1 mm²)" if mitoses.mm2 < 0.95 else ""
+    return f"{count} in {mitoses.mm2:.2f} mm²: {mitoses.per_mm2:.1f} per mm²{few}{more}."
+
+
+def format_clark_level(level: int | None) -> str:
+    """Format a Clark level in Roman numerals; a dash if unknown."""
+    return "–" if level is None else ROMAN[level - 1]
+
+
+def reader_rows(depth: SlideDepthReadings, reader: str, own_reading: DepthReading) -> list[tuple[str, ...]]:
+    """List the readings of a slide, the own one first; empty until the reader has measured, to keep readings blinded.
+
+    A row for each reader, with the columns ``READER_COLUMNS``, and one for the model.
+    """
+    own = depth.reading_by(reader)
+    if own is None or not own.when or own.mm is None:
+        return []
+    others = [one for one in depth.readings if one.reader != reader and one.when]
+    rows = [_reader_row(one.reader or "(no name)", one) for one in (own, *others)]
+    return [*rows, _reader_row("model", own_reading)] if own_reading.mm is not None else rows
+
+
+def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
+    """Describe the readings of others: hidden ones, or the differences from the own; empty without others."""
+    others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]
+    own = depth.reading_by(reader)
+    if not others:
+        return ""
+    if own is None or not own.when or own.mm is None:
+        count = format_count(len(others), "other reader")
+        return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
+    return (
+        "; ".join(f"{own.mm - (one.mm or 0):+.2f} mm compared with {one.reader or '(no name)'}" for one in others) + "."
+    )
+
+
+def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, chosen: int = 0) -> str:
+    """Describe the predicted lines, or why there are none; empty without an analysis."""
+    parts: list[str] = []
+    if proposals.proposals:
+        order = ", the most likely first" if len(proposals.proposals) > 1 else ""
+        parts = [f"{format_count(len(proposals.proposals), 'line')} found by the model{order}"]
+        parts += proposals.proposals[chosen].notes if chosen < len(proposals.proposals) else ()
+    if proposals.clark is not None and reading.clark_by != "hand":
+        parts.append(f"Clark level {format_clark_level(proposals.clark)} is an estimate")
+    return " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in (*parts, *proposals.notes))
+
+
+def _reader_row(name: str, one: DepthReading) -> tuple[str, ...]:
+    mm = "–" if one.mm is None else f"{one.mm:.2f}"
+    category = t_category(one.mm, one.ulcerated) if one.mm else "–"
+    per = one.mitoses.per_mm2
+    return (
+        name,
+        mm,
+        category,
+        YES_NO[one.ulcerated],
+        format_clark_level(one.clark),
+        "–" if per is None else f"{per:.1f}",
+    )
+
+
+def parse_length(text: str) -> float | None:
+    """Parse a length in mm with a decimal point or comma, with or without ``mm``; None if empty."""
+    plain = text.strip().lower().removesuffix("mm").strip().replace(",", ".")
+    if not plain:
+        return None
+    value = float(plain)
+    if not 0 <= value < 1000:
+        raise ValueError(f"expected a length in mm from 0 to 1000, found {text}")
+    return value
+
+
+def format_proposals(lines: Sequence[DepthProposal]) -> list[str]:
+    return [format_proposal(number, one) for number, one in enumerate(lines, start=1)]

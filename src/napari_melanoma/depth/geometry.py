@@ -48,8 +48,8 @@ ALL_AROUND = (
 CRACK_UM = 10.0  # tissue on both sides of a gap of twice this is one section
 RIM_UM = 25.0  # structures this close to the edge of the tissue count as lying at it
 SMOOTH_UM = 40.0  # smoothing for the direction towards the tissue
-BELOW_UM = 60.0  # this far below the surface, or this close to the end of the epidermis, the rim is no skin surface
-# Component along the direction towards the tissue: below it the rim faces down, and is no cleft or hair opening.
+BELOW_UM = 60.0  # so far below the surface, or so close to the end of the epidermis, the rim is not the skin surface
+# Component along the direction towards the tissue: below it the rim faces down, and is not a cleft or hair opening.
 DOWNWARD = -0.5
 
 
@@ -144,11 +144,11 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 
 @dataclass(frozen=True)
 class Ulceration:
-    """Ulceration of a lesion; ``present`` is None where the lesion extends beyond the epidermis.
+    """Ulceration of a lesion; ``present`` is None if the lesion extends beyond the epidermis.
 
     ``length_um`` is the length of the longest bare part.
 
-    ``share`` is the share of the surface above the lesion without epidermis, in [0, 1]. It is None where no part of the
+    ``share`` is the share of the surface above the lesion without epidermis, in [0, 1]. It is None if no part of the
     lesion lies right below the surface, or where the lesion extends beyond the epidermis without an ulcer in between:
     that part may be bare or cut off.
     """
@@ -444,7 +444,7 @@ def _is_uppermost(section: SkinSection, points: Floats, down: Floats) -> Bools:
 
 
 def describe_missing_surface(section: SkinSection, rim: CoveredRim) -> str | None:
-    """Describe why a section has no surface to measure from; None where it has one."""
+    """Describe why a section has no surface to measure from; None if it has one."""
     if not section.epidermis.any():
         return NO_EPIDERMIS.format(section.index + 1)
     if len(rim.points) < MIN_POINTS or rim.agreement < MIN_AGREEMENT:
@@ -623,7 +623,7 @@ def thickness_bounds(section: SkinSection, surface: SectionSurface, growth: Lesi
 def is_cut_off_by_section(
     section: SkinSection, surface: SectionSurface, cells: Bools, config: DepthMeasurementConfig
 ) -> bool:
-    """Whether the end of the section, not its surface, cuts a lesion; also where the map ends within the lesion.
+    """Whether the end of the section, not its surface, cuts a lesion; also if the map ends within the lesion.
 
     ``cells``: bool (row, column) within the box of the section: the lesion.
     """

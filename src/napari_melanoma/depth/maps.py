@@ -39,7 +39,7 @@ PIXEL_SIZE_MISSING = (
 class TissueMaps:
     """Probability of each class of each cell, (class, row, column): uint8 up to 255, or float up to 1.
 
-    Cells without a value (not-a-number, or 0 in all classes) count as background.
+    Cells without a value (NaN, or 0 in all classes) count as background.
     """
 
     probability: NDArray[Any]
@@ -165,7 +165,7 @@ class ClassRoles:
 
     @classmethod
     def from_names(cls, classes: Sequence[str]) -> Self | None:
-        """Match classes by name; None where background, epidermis or tumor is missing."""
+        """Match classes by name; None if background, epidermis or tumor is missing."""
         names = [name.lower() for name in classes]
         background, epidermis = _first_match(names, ("background", "glass")), _first_match(names, ("epidermis",))
         malignant, benign = _first_match(names, MALIGNANT_NAMES), _first_match(names, BENIGN_NAMES)
@@ -232,7 +232,7 @@ class DepthMeasurementConfig(Config):
         250, gt=0, description="a lesion whose top lies deeper than this may be not connected to the skin"
     )
     cover_um: float = Field(150, gt=0, description="epidermis up to this depth below the tissue edge is surface")
-    ulcer_um: float = Field(120, gt=0, description="shorter gaps of the epidermis above the tumor are no ulcer")
+    ulcer_um: float = Field(120, gt=0, description="shorter gaps of the epidermis above the tumor are not ulcers")
     edge_um: float = Field(30, gt=0, description="length of tumor at the section's end that makes it 'at least'")
     window_mm: float = Field(2.0, gt=0, description="adjacent skin on each side that defines the direction down")
     faint_from_mm: float = Field(1.0, gt=0, description="thicker lesions include all possible tumor")

@@ -13,7 +13,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.polygons import Polygon, joint_area, ring_contains, untangle_polygon
+from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.results import read_slide_validity
 
@@ -67,7 +67,7 @@ class DepthReading(Config):
     """Reading of one reader: depth of a melanoma and the other values of a report."""
 
     reader: str = Field("", description="name; empty if not given")
-    when: str = Field("", description="time of the last change, UTC, ISO 8601; empty where all changes were undone")
+    when: str = Field("", description="time of the last change, UTC, ISO 8601; empty if all changes were undone")
     method: Method = Field("hand", description="of the line; corrected: a predicted line that was moved by hand")
     line: Line | None = Field(None, description="surface and deepest, (row, column) in pixels of the finest level")
     um_per_px: tuple[Length, Length] | None = Field(
@@ -121,7 +121,7 @@ class SlideDepthProposals(Config):
 
 
 def read_depth(folder: Path) -> SlideDepthReadings:
-    """Read the readings of a slide; empty where there are none."""
+    """Read the readings of a slide; empty if there are none."""
     path = folder / DEPTH_FILE
     if not path.is_file():
         return SlideDepthReadings()
@@ -139,7 +139,7 @@ def write_depth(folder: Path, depth: SlideDepthReadings) -> None:
 def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
     """Parse the depth in the results of an analysis.
 
-    Returns the best line first; empty where the analysis has no depth. Invalid entries are left out.
+    Returns the best line first; empty if the analysis has no depth. Invalid entries are left out.
     """
     entry = content.get("depth")
     entry = entry if isinstance(entry, Mapping) else {}
@@ -273,12 +273,12 @@ def count_mitoses(
     ``points``: each mitosis, (row, column) in pixels of the finest level. ``size``: of these pixels; the area is None
     without it. Mitoses outside the areas are kept and not counted.
     """
-    pieces = [piece for area in areas if len(area) > 2 for piece in untangle_polygon(Polygon(area))]
-    inside = [one for one in points if any(_area_contains(piece, one) for piece in pieces)] if areas else points
+    pieces = [piece for area in areas for piece in untangle_polygon(Polygon(area))]
+    counted = int(points_within(points, pieces).sum()) if areas else len(points)
     pixels = joint_area(pieces)
     mm2 = pixels * size.y_um * size.x_um / 1e6 if size is not None and pixels > 0 else None
-    per = None if mm2 is None else len(inside) / mm2
-    return MitosisCount(points=points, areas=areas, counted=len(inside), mm2=mm2, per_mm2=per)
+    per = None if mm2 is None else counted / mm2
+    return MitosisCount(points=points, areas=areas, counted=counted, mm2=mm2, per_mm2=per)
 
 
 def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, when: str) -> SlideDepthReadings:
@@ -300,11 +300,6 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
         if changes:
             depth = _with_reading(depth, after.model_copy(update={"history": (*one.history, *changes), "when": when}))
     return depth
-
-
-def _area_contains(piece: Polygon, point: Point) -> bool:
-    """Whether a point lies in an area and in none of its holes."""
-    return ring_contains(piece.outer, point) and not any(ring_contains(hole, point) for hole in piece.holes)
 
 
 def _length_um(line: Line, um: tuple[float, float] | None) -> float:

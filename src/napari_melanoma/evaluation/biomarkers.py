@@ -11,18 +11,17 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import BATCH_ERRORS
+from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError, SaveError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
 from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.features.encoding import read_number
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.class_metrics import find_labeled_images
-from napari_melanoma.figures.classification import plot_bars
+from napari_melanoma.data.features import read_number
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, find_labeled_images
+from napari_melanoma.figures.evaluation import plot_bars
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
-from napari_melanoma.metrics.feature_ranking import RankedFeature, adjust_p_values, rank_features
+from napari_melanoma.metrics.ranking import RankedFeature, adjust_p_values, rank_features
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
@@ -35,9 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.predictor import Classifier
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.class_metrics import LabeledImages
+    from napari_melanoma.evaluation.class_measurement import LabeledImages
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
 ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
@@ -191,7 +189,6 @@ def measure_ulceration(
 
 def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
     """Return the share in one image, or the reason why there is none."""
-    from napari_melanoma.core.context import RunContext as SilentContext
     from napari_melanoma.slides.analysis import analyze_slide
 
     run.check()
@@ -206,10 +203,10 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
     except OSError as error:
         raise save_error(folder, error) from error
     try:
-        content = analyze_slide(sample.image, folder, options, SilentContext()).content
+        content = analyze_slide(sample.image, folder, options, RunContext()).content
     except (*BATCH_ERRORS, SaveError, RunError):
         raise
-    except Exception as error:  # noqa: BLE001 - of this picture alone; what would ail all of them ends it
+    except Exception as error:  # noqa: BLE001 - concerns this image only; errors that concern all were raised above
         return np.nan, describe_error(error)
     share = (content.get("depth") or {}).get("ulcer_share")
     return (np.nan, NO_TUMOUR) if share is None else (float(share), "")
@@ -220,9 +217,12 @@ class BiomarkerOptions(Config):
 
     count: int = Field(15, ge=1, le=500, description="number of features to keep, the strongest first (P3: 15)")
     shown: int = Field(4, ge=1, le=20, description="images per feature that activate it most, each of another patient")
-    split: str | None = Field(None, description="only images of this split, such as 'test'; none: all images")
-    target: str = Field("", description="column that contains the class; none: that of the model")
-    tissue_model: str = Field("", description="a model that segments epidermis and tumor, for the share of ulceration")
+    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
+    target: str = Field("", description="column that contains the class; by default that of the model")
+    tissue_model: str = Field(
+        "",
+        description="model that segments epidermis and tumor, such as skin-demo: also measure the share of ulceration",
+    )
 
 
 @dataclass(frozen=True, eq=False)

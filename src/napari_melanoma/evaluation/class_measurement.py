@@ -1,28 +1,37 @@
-"""Run classifiers on images, with predicted depths, in a resumable pipeline."""
+"""Run classifiers on labeled images in a resumable pipeline, and the metrics of their class probabilities."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
+from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead, usable_cores
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.features.encoding import TableValues, read_number, read_table_values
+from napari_melanoma.data.dataset import (
+    DatasetEntry,
+    Sample,
+    check_dataset_names,
+    iter_entries,
+    read_dataset,
+    select_for_split,
+)
+from napari_melanoma.data.features import TableValues, read_number, read_table_values
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
+from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
+from napari_melanoma.evaluation.overlap import Overlap, images_to_measure
 from napari_melanoma.evaluation.results import REFERENCE_SHARE, ImageMetrics
 from napari_melanoma.imaging.refinement import refine_mask, smooth_probability
 from napari_melanoma.io.photographs import read_photograph
@@ -30,15 +39,18 @@ from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
+from napari_melanoma.metrics.ranking import ResampledScores, class_recalls
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
+from napari_melanoma.training.data_selection import OTHER, Key, diagnosis_includes, row_labels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.classification.classify import ClassifierModel
     from napari_melanoma.classification.predictor import EncoderOutput
     from napari_melanoma.lesion.analysis import ProbabilityModel
-    from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+
 
 BATCH_IMAGES = 16  # views per batch of a network
 DISTANCE = "distance"
@@ -54,20 +66,23 @@ log = logging.getLogger(__name__)
 class ClassEvaluationOptions(Config):
     """Which images a classifier is evaluated on, and its inputs."""
 
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
-    include_seen: bool = Field(False, description="also measure images that the model was trained on")
-    target: str = Field(
-        "", description="column that contains the class; none: that of the positive class, or diagnosis"
+    split: str | None = Field(None, description="use only images of this split, such as 'val'; by default all")
+    include_seen: bool = Field(
+        False,
+        description="also measure images that a model was trained on, or other images of their patients; "
+        "all outputs are then marked, and there is no verdict",
     )
+    target: str = Field("", description="column with the diagnosis; by default that of the positive class")
     masks: Literal["reference", "predicted"] = Field(
-        "reference", description="source of the region of interest: the masks of the data set, or predicted masks"
+        "reference",
+        description="source of the region of interest: reference (masks of the data set) or predicted masks",
     )
-    segmenter: str = Field("lesion-small", min_length=1, description="the model that predicts the masks")
+    segmenter: str = Field("lesion-small", min_length=1, description="segmentation model for predicted masks")
     sensitivity: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="sensitivity on the reference cases that sets the threshold; none: the model's own",
+        description="sensitivity on the reference cases that sets the decision threshold; by default that of the model",
     )
 
 
@@ -99,7 +114,7 @@ def logit_name(variant: str, index: int) -> str:
 
 @dataclass(frozen=True)
 class _ClassItem(MeasuredItem):
-    """An image with its pixels, as long as they are needed, and its index."""
+    """An image with its index, and with its pixels until they are no longer needed."""
 
     index: int = 0
     rgb: NDArray[np.uint8] | None = None
@@ -118,8 +133,8 @@ def measure_classifiers(
 ) -> list[ImageMetrics]:
     """Run classifiers on the same images, each read once, or resume where an earlier call was stopped.
 
-    Returns the values of each model that ``measured_names`` names. An image that fails under one model counts as failed
-    under all, as does one whose mask is missing or empty if the model uses the region around the lesion.
+    Returns, for each model, the values listed by ``measured_names``. An image that fails under one model counts as
+    failed under all, as does one whose mask is missing or empty if the model uses the region around the lesion.
     """
     found = [ImageMetrics(measured_names(model)) for model in models]
     partial = PartialResults(out, _measurement_settings(models, options, segmenter))
@@ -274,7 +289,7 @@ class EvaluatedDepths:
 
     def draw(self, folder: Path) -> dict[str, str]:
         """Plot predicted over measured depths and their differences: title to file name; empty if too few are known."""
-        from napari_melanoma.risk.figures import draw_depths
+        from napari_melanoma.figures.evaluation import draw_depths
 
         known = ~np.isnan(self.true_mm)
         if known.sum() < MIN_CASES:
@@ -307,3 +322,292 @@ def evaluated_depths(info: BundleInfo, figures: ImageMetrics, rows: Rows) -> Eva
     return EvaluatedDepths(
         decode_depths(stored, output), np.array([read_number(row.get(output.column)) for row in metadata], np.float64)
     )
+
+
+METRICS = {
+    "AUC": "area under the ROC curve: how often the positive image of a pair has the higher probability",
+    "AUC_within": "AUC of pairs within the same data set: recognizing the data set does not help",
+    "AP": "average precision: area under the precision-recall curve",
+    "pAUC": "area under the ROC curve above 80 % sensitivity, at most 0.2, chance level 0.02 (ISIC 2024)",
+    "sensitivity": "share of the positives at or above the decision threshold",
+    "specificity": "share of the others below the decision threshold",
+    "precision": "share of positives among the images at or above the decision threshold",
+    "F1": "harmonic mean of sensitivity and precision",
+    "accuracy": "share of correct decisions at the threshold",
+    "balanced_accuracy": "mean of sensitivity and specificity",
+    "ECE": "expected calibration error of the positive class, 15 bins with equal numbers of images",
+    "Brier": "mean squared difference between probability and truth",
+    "macro_AUC": "mean over the classes of the AUC of each class against the rest",
+    "class_accuracy": "share whose most probable class is the true one",
+    "class_balanced_accuracy": "mean over the classes of the share that is predicted correctly",
+}
+LESS_IS_BETTER = ("ECE", "Brier")
+MAX_VALUE = {"pAUC": 0.2}  # of metrics whose maximum is not 1
+DIAGNOSIS = "diagnosis"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPredictions:
+    """Predictions of a model for images, with their true classes.
+
+    ``probabilities`` is float64 (image, class), calibrated; ``labels`` int (image,), indices into ``classes``;
+    ``groups`` names the patient or lesion of each image, ``domains`` the data set. At or above ``threshold`` the
+    positive class is predicted.
+    """
+
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.intp]
+    groups: NDArray[Any]
+    classes: tuple[str, ...]
+    positive: str
+    threshold: float = 0.5
+    domains: NDArray[Any] | None = None
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Probability of the positive class, float64 (image,)."""
+        return self.probabilities[:, self.classes.index(self.positive)]
+
+    @property
+    def truth(self) -> NDArray[np.bool_]:
+        """Whether each image is of the positive class, bool (image,)."""
+        return self.labels == self.classes.index(self.positive)
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """Predicted class, int (image,): of two classes by the threshold, of more the most probable one."""
+        if len(self.classes) > 2:
+            return self.probabilities.argmax(axis=1)
+        positive = self.classes.index(self.positive)
+        return np.where(self.scores >= self.threshold, positive, 1 - positive)
+
+    def subset(self, indices: ArrayLike) -> Self:
+        """Return the predictions of some images; ``indices``: int or bool (image,)."""
+        where = np.asarray(indices)
+        domains = None if self.domains is None else self.domains[where]
+        parts = {"probabilities": self.probabilities[where], "labels": self.labels[where]}
+        return replace(self, **parts, groups=self.groups[where], domains=domains)
+
+
+def class_estimates(predictions: ClassPredictions) -> dict[str, Estimate]:
+    """Estimate each metric with a 95 % interval, by bootstrap over patients or lesions.
+
+    Returns name of ``METRICS`` to estimate; a metric that is undefined for these images, such as an AUC without
+    positives, is omitted. ``count`` is the number of images that a metric is about: the positives for sensitivity, the
+    others for specificity. Multi-class metrics need three classes, ``AUC_within`` two data sets.
+    """
+    if not len(predictions.labels):
+        raise ValueError("an estimate needs at least one image; found none.")
+    return _estimates(predictions, lambda times: _metrics(predictions, times))
+
+
+def class_differences(old: ClassPredictions, new: ClassPredictions) -> dict[str, Estimate]:
+    """Estimate the difference of each metric between two models, paired on the same bootstrap samples.
+
+    Returns name to new minus old; a metric that is undefined for one of the models is omitted.
+    """
+    if not np.array_equal(old.labels, new.labels) or not np.array_equal(old.groups, new.groups):
+        raise ValueError("a paired difference needs the same images in the same order; labels or groups differ.")
+
+    def change(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        before, after = _metrics(old, times), _metrics(new, times)
+        return {name: after[name] - before[name] for name in after if name in before}
+
+    return _estimates(old, change, signed=True)
+
+
+def domain_auc(predictions: ClassPredictions) -> float:
+    """Return the AUC of a predictor that uses only the data set of each image.
+
+    0.5 if positives are equally frequent in all data sets; NaN if there is only one class.
+    """
+    assert predictions.domains is not None
+    names, index = np.unique(predictions.domains, return_inverse=True)
+    shares = np.bincount(index, predictions.truth, len(names)) / np.bincount(index, minlength=len(names))
+    return float(ResampledScores(shares[index], predictions.truth, np.ones((1, len(index)))).auc()[0])
+
+
+def _metrics(predictions: ClassPredictions, times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return each metric for each bootstrap sample, float64 (sample,), in the order of ``METRICS``."""
+    resampled = ResampledScores(predictions.scores, predictions.truth, times)
+    found = {"AUC": resampled.auc()}
+    if predictions.domains is not None and len(np.unique(predictions.domains)) > 1:
+        found["AUC_within"] = _auc_within_domains(predictions, times)
+    found |= {
+        "AP": resampled.average_precision(),
+        "pAUC": resampled.partial_auc(),
+        **resampled.threshold_metrics(predictions.threshold),
+    }
+    found |= {"ECE": resampled.calibration_error(), "Brier": resampled.brier_score()}
+    return found | (_multi_class_metrics(predictions, times) if len(predictions.classes) > 2 else {})
+
+
+def _auc_within_domains(predictions: ClassPredictions, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the pairs within a data set that are ranked correctly."""
+    assert predictions.domains is not None
+    right, pairs = np.zeros(len(times)), np.zeros(len(times))
+    for domain in np.unique(predictions.domains):
+        here = predictions.domains == domain
+        part = ResampledScores(predictions.scores[here], predictions.truth[here], times[:, here])
+        right += part.count_concordant_pairs()
+        pairs += part.positives * part.negatives
+    return np.divide(right, pairs, out=np.full(len(times), np.nan), where=pairs > 0)
+
+
+def _multi_class_metrics(predictions: ClassPredictions, times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Metrics over all classes that have an image."""
+    predicted, there = predictions.probabilities.argmax(axis=1), np.unique(predictions.labels)
+    areas = [
+        ResampledScores(predictions.probabilities[:, one], predictions.labels == one, times).auc() for one in there
+    ]
+    return {
+        "macro_AUC": np.mean(areas, axis=0),
+        "class_accuracy": times @ (predicted == predictions.labels) / times.sum(axis=1),
+        "class_balanced_accuracy": class_recalls(predicted, predictions.labels, len(predictions.classes), times)[
+            :, there
+        ].mean(axis=1),
+    }
+
+
+def _counts(predictions: ClassPredictions) -> dict[str, tuple[int, int]]:
+    """Count the images that each metric is about, and the patients or lesions behind its interval."""
+    truth, predicted = predictions.truth, predictions.scores >= predictions.threshold
+    every = np.ones(len(truth), bool)
+    positives, others = _count_groups(predictions.groups[truth]), _count_groups(predictions.groups[~truth])
+    scarce = (len(truth), min(positives, others))
+    found = dict.fromkeys(METRICS, scarce)
+    found |= dict.fromkeys(
+        ("accuracy", "ECE", "Brier", "class_accuracy"), (len(truth), _count_groups(predictions.groups[every]))
+    )
+    found["sensitivity"], found["specificity"] = (int(truth.sum()), positives), (int((~truth).sum()), others)
+    found["precision"] = (int(predicted.sum()), _count_groups(predictions.groups[predicted]))
+    if len(predictions.classes) > 2:
+        rarest = min(
+            _count_groups(predictions.groups[predictions.labels == one]) for one in np.unique(predictions.labels)
+        )
+        found |= dict.fromkeys(("macro_AUC", "class_balanced_accuracy"), (len(truth), rarest))
+    return found
+
+
+def _count_groups(groups: NDArray[Any]) -> int:
+    """Number of different groups."""
+    return len(np.unique(groups))
+
+
+def _estimates(
+    predictions: ClassPredictions,
+    metrics: Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]],
+    *,
+    signed: bool = False,
+) -> dict[str, Estimate]:
+    """Estimate metrics or their differences, with intervals clipped to the possible values."""
+    counts, found = _counts(predictions), {}
+    for name, (value, drawn) in draw_statistics(metrics, predictions.groups).items():
+        if np.isfinite(value):
+            (images, groups), most = counts[name], MAX_VALUE.get(name, 1.0)
+            bounds = (-most if signed else 0.0, most)
+            ends = bootstrap_interval(value, drawn, groups, bounds=bounds, biased=name in LESS_IS_BETTER)
+            found[name] = Estimate(value, *ends, images)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """The images of an evaluation with their true classes.
+
+    ``labels``: int (image,), indices into ``classes``.
+    """
+
+    samples: list[Sample]
+    rows: Rows
+    labels: NDArray[np.intp]
+    target: str
+    left_out: int
+    classes: tuple[str, ...]
+    overlap: Overlap | None = None
+
+    def without_training_images(
+        self,
+        models: Sequence[BundleInfo],
+        options: ClassEvaluationOptions,
+        *,
+        run: RunContext,
+        digest: DigestFunction = hash_image_file,
+    ) -> LabeledImages:
+        """Leave out the images that any of the models was trained on, unless the options include them."""
+        if self.overlap is not None:
+            return self
+        overlap = images_to_measure(models, self.samples, run=run, include=options.include_seen, digest=digest)
+        return replace(self, samples=overlap.measured, labels=self.labels[overlap.is_measured], overlap=overlap)
+
+
+def find_labeled_images(
+    datasets: Sequence[Path], model: ClassifierModel, options: ClassEvaluationOptions
+) -> LabeledImages:
+    """Find the images whose label is a class of the model.
+
+    If the model uses the region around a reference mask, only images with such a mask are included.
+    """
+    check_dataset_names(datasets)
+    config = model.info.config
+    assert config.classifier is not None
+    rows = read_rows(datasets)
+    columns = {column for row in rows.values() for column in row}
+    target = options.target or _default_target(config, rows, columns)
+    if target not in columns:
+        raise DataSetError(
+            f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
+            "the class: --target."
+        )
+    needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
+    found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
+    classes, known = _classes_and_labels(config, rows, target)
+    samples = [sample for sample in found if known.get((sample.domain, sample.image_id)) in classes]
+    if not samples:
+        values = ", ".join(sorted(set(known.values()))[:12]) or "nothing"
+        raise DataSetError(
+            f"none of {len(found)} images has one of the classes of '{model.info.name}' "
+            f"({', '.join(config.classes)}) in the column '{target}', which contains {values}. Name another column: "
+            "--target."
+        )
+    labels = np.array([classes.index(known[sample.domain, sample.image_id]) for sample in samples], np.intp)
+    return LabeledImages(samples, rows, labels, target, len(found) - len(samples), classes)
+
+
+def read_rows(datasets: Sequence[Path]) -> dict[Key, dict[str, str]]:
+    """Read the table row of each image, by data set and name."""
+    return {
+        (folder.name, entry.image_id): entry.row
+        for folder in datasets
+        for entry in iter_entries(folder)
+        if isinstance(entry, DatasetEntry)
+    }
+
+
+def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:
+    """The column that the model was trained on, if it contains its classes; else that of the positive class."""
+    assert config.classifier is not None
+    trained_target = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", DIAGNOSIS)
+    if len(set(row_labels(rows, trained_target).values()) & set(config.classes)) > 1:
+        return str(trained_target)
+    return config.classifier.positive if config.classifier.positive in columns else DIAGNOSIS
+
+
+def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[tuple[str, ...], Mapping[Key, str]]:
+    """The classes of the labels, and the label of each row."""
+    assert config.classifier is not None
+    labels, positive = row_labels(rows, target), config.classifier.positive
+    if set(config.classes) == {OTHER, positive} and target == DIAGNOSIS:  # against all other diagnoses
+        includes = {key: diagnosis_includes(word, positive) for key, word in labels.items()}
+        return config.classes, {key: positive if included else OTHER for key, included in includes.items()}
+    if OTHER not in config.classes and {OTHER, positive}.issuperset(labels.values()):
+        return (OTHER, positive), labels
+    return config.classes, labels
+
+
+def _usable(folder: Path, split: str | None, *, masks: bool) -> list[Sample]:
+    """Images of a data set, optionally of one split."""
+    samples = read_dataset(folder)
+    if masks:
+        return select_for_split(samples, split)
+    return [sample for sample in samples if split in (None, sample.split)]

@@ -1,13 +1,13 @@
-"""Compare several segmentation models with the first one on the same images: tables, figures and an HTML page.
+"""Several models on the same images, each compared with the first: segmentation models and classifiers.
 
-For two models, with advice which one to keep, see ``evaluation.compare``.
+For two models, with advice which one to keep, see ``evaluation.pair_comparison``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,28 @@ import numpy as np
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.paths import free_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import remove_partial_results
+from napari_melanoma.evaluation.class_measurement import LESS_IS_BETTER as CLASS_LESS_IS_BETTER
+from napari_melanoma.evaluation.class_measurement import (
+    METRICS,
+    ClassEvaluationOptions,
+    LabeledImages,
+    class_differences,
+    class_estimates,
+    find_labeled_images,
+    measure_classifiers,
+)
+from napari_melanoma.evaluation.evaluate_classes import (
+    StoredClassEvaluation,
+    collect_predictions,
+    compute_curves,
+    labeled_image_warnings,
+    load_segmenter_for,
+    read_class_evaluation,
+)
 from napari_melanoma.evaluation.files import MOST_FAILED, WORDS, read_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
 from napari_melanoma.evaluation.overlap import select_images, without_verdict
@@ -33,36 +52,27 @@ from napari_melanoma.evaluation.results import (
     ImageMetrics,
     estimate_columns,
 )
-from napari_melanoma.evaluation.side_by_side import (
-    ESTIMATE_COLUMNS,
-    INTERVAL_NOTE,
-    MODELS,
-    PAGE_NAME,
-    TABLE,
-    check_different_evaluations,
-    distinct_names,
-    estimate_cells,
-    format_cell,
-    lead_text,
-    page_title,
-)
-from napari_melanoma.figures.evaluation import plot_models
+from napari_melanoma.figures.evaluation import plot_models, plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.registry import require_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.classification.classify import ClassifierModel
     from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.models.zoo import ArchitectureTask
 
-SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
-PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
-COLUMNS = ("part", "images", "patients", "model", "metric", *ESTIMATE_COLUMNS)
-SAME_SHARE = 2e-6  # tables have six digits
-DIFFERENT = (
-    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
+
+MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
+ESTIMATE_COLUMNS = ("mean", "low", "high", "difference", "difference_low", "difference_high")
+INTERVAL_NOTE = (
+    f"Intervals: {INTERVAL_METHOD}; of differences paired. With several comparisons, one in twenty intervals of equal "
+    "models excludes 0 by chance."
 )
+Estimates = dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,8 @@ class ModelMetrics:
     """Estimates of one model on some images by metric, and the differences from the first model."""
 
     model: str
-    metrics: dict[str, Estimate]
-    difference: dict[str, Estimate]
+    metrics: Estimates
+    difference: Estimates
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,159 @@ class DataPartMetrics:
 
 @dataclass(frozen=True)
 class ModelsComparison:
-    """Result of a comparison of several models: estimates by part, failed images, and warnings."""
+    """Result of a comparison of several models: estimates by part, failed images, and warnings.
 
+    ``shown``: the metrics in tables for users.
+    """
+
+    task: ArchitectureTask
     parts: tuple[DataPartMetrics, ...]
+    shown: tuple[str, ...]
     failed: tuple[FailedImage, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The estimates as JSON values, under the name that they have in ``models.json``."""
+        if self.task == "segmentation":
+            return {"parts": [asdict(part) for part in self.parts]}
+        every = [(part, one) for part in self.parts for one in part.standings]
+        return {"standings": [{"part": part.name, "images": part.images, **asdict(one)} for part, one in every]}
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Return table rows: images, n, model, then each shown metric with its difference from the first model."""
+        rows = []
+        for part in self.parts:
+            for one in part.standings:
+                cells = (_format_cell(one.metrics.get(name), one.difference.get(name)) for name in self.shown)
+                rows.append((part.name, str(part.images), one.model, *cells))
+        return rows
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Yield the rows of ``models.csv``: one for each part, model and metric."""
+        for part in self.parts:
+            for one in part.standings:
+                for metric, estimate in one.metrics.items():
+                    row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
+                    row |= {"model": one.model, "metric": metric}
+                    row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+                    if change := one.difference.get(metric):
+                        row |= dict(zip(ESTIMATE_COLUMNS[3:], (change.mean, change.low, change.high), strict=True))
+                    yield row
+
+
+def estimate_parts(
+    domains: NDArray[Any],
+    groups: NDArray[Any],
+    names: Sequence[str],
+    estimate: Callable[[int, NDArray[np.bool_]], tuple[Estimates, Estimates]],
+) -> Iterator[DataPartMetrics]:
+    """Yield the estimates on all images and on each data set, if there are several.
+
+    ``domains``, ``groups``: (image,): data set, and patient or lesion. ``estimate``: from the index of a model and bool
+    (image,) to its estimates and the differences from the first model.
+    """
+    every = np.unique(domains)
+    for name in ["all", *(every if len(every) > 1 else ())]:
+        here = np.full(len(domains), True) if name == "all" else domains == name
+        standings = tuple(ModelMetrics(model, *estimate(number, here)) for number, model in enumerate(names))
+        yield DataPartMetrics(str(name), int(here.sum()), len(np.unique(groups[here])), standings)
+
+
+def write_models(
+    found: ModelsComparison,
+    facts: Mapping[str, Any],
+    page: Page,
+    out: Path,
+    columns: Sequence[str],
+) -> None:
+    """Write ``models.json``, ``models.csv`` and, last, the page; ``columns`` are those before the estimates."""
+    write_json(out / MODELS, facts)
+    write_table(out / TABLE, list(found.rows()), [*columns, *ESTIMATE_COLUMNS])
+    write_evaluation_page(without_verdict(page, facts["training_overlap"]), out / PAGE_NAME)
+
+
+def models_page(
+    found: ModelsComparison,
+    metric: str,
+    less_is_better: Sequence[str],
+    *,
+    no_lead: str = "",
+    **content: Any,  # noqa: ANN401 - the fields of Page that depend on the task
+) -> Page:
+    """Return the content of the page; the lead is about ``metric``, or is ``no_lead`` if it was not measured."""
+    names = [one.model for one in found.parts[0].standings]
+    ranked = [one for one in found.parts[0].standings if metric in one.metrics]
+    head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in found.shown))
+    return Page(
+        title=" and ".join([", ".join(names[:-1]), names[-1]]),
+        lead=_lead(metric, ranked, names[0]) if ranked else no_lead,
+        warnings=found.warnings,
+        tables=[(f"Metrics, and differences from {names[0]}", head, found.table())],
+        failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
+        **content,
+    )
+
+
+def define_metrics(names: Sequence[str], definitions: Mapping[str, str]) -> str:
+    """Explain the metrics of a table."""
+    return "; ".join(f"{metric_label(name)}: {definitions[name]}" for name in names) + "."
+
+
+def common_images(known: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArray[np.intp]]:
+    """Find the images that all evaluations contain; ``known``: from data set and name to the index of an image.
+
+    Returns int (image,) for each evaluation: the indices of these images, in the order of the first one.
+    """
+    keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
+    if not keys:
+        raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
+    return [np.array([indices[key] for key in keys], np.intp) for indices in known]
+
+
+def check_different_evaluations(folders: Sequence[Path]) -> None:
+    """Reject fewer than two evaluations, or an evaluation that is named twice: its differences would all be 0."""
+    if len(folders) < 2:
+        raise InputError(f"a comparison needs two or more evaluations; {len(folders)} were named.")
+    paths = [folder.resolve() for folder in folders]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise InputError(f"{folders[number]} was named twice. Name two different evaluations.")
+
+
+def distinct_names(own: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Return distinct names of models: their own, or those of their folders if models share a name."""
+    taken: list[str] = []
+    for name in folders if folders and len(set(own)) < len(own) else own:
+        taken.append(free_name(name, {known.lower() for known in taken}))
+    return taken
+
+
+def _format_cell(estimate: Estimate | None, change: Estimate | None) -> str:
+    """Format a metric and, except for the first model, the difference; empty if it was not measured."""
+    if estimate is None:
+        return ""
+    return f"{estimate.mean:.3f}" + (f", {change.mean:+.3f} ({change.format_interval()})" if change else "")
+
+
+def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
+    """State the best model by a metric, and its difference from the first one."""
+    best = max(ranked, key=lambda one: one.metrics[metric].mean)
+    label = "Jaccard index" if metric == "JA" else metric_label(metric)
+    text = f"Highest {label}: {best.model}, {best.metrics[metric]}."
+    if change := best.difference.get(metric):
+        sure = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
+        text += f" Difference from {first}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
+    return text
+
+
+SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
+PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
+COLUMNS = ("part", "images", "patients", "model", "metric")
+SAME_SHARE = 2e-6  # tables have six digits
+DIFFERENT = (
+    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
+)
 
 
 def compare_several(
@@ -155,28 +313,30 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
     """Estimate and write all files, the page last."""
     names = distinct_names([item.name for item in candidates], folders)
-    indices = _common_images(candidates)
-    if not len(indices[0]):
-        raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
+    indices = common_images([_measured_images(item.figures) for item in candidates])
     _check_same_masks(candidates, names, indices)
     warnings = dict.fromkeys(
         [*_list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
     )
-    found = ModelsComparison(tuple(_parts(candidates, names, indices)), candidates[0].figures.failed, tuple(warnings))
+    parts = tuple(_parts(candidates, names, indices))
+    found = ModelsComparison("segmentation", parts, SHOWN, candidates[0].figures.failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
     left_out = max(len(item.figures.measured) for item in candidates) - len(indices[0])
-    facts: dict[str, Any] = {"interval": f"{INTERVAL_METHOD}; of differences paired", "warnings": list(warnings)}
+    facts: dict[str, Any] = {"models": models, **found.values, "not_in_all": left_out}
+    facts |= {"interval": f"{INTERVAL_METHOD}; of differences paired", "warnings": list(warnings)}
     facts |= {"provenance": collect_provenance(), "training_overlap": [item.overlap for item in candidates]}
-    values = {"models": models, "parts": [asdict(part) for part in found.parts], "not_in_all": left_out, **facts}
-    write_json(out / MODELS, values)
-    write_table(out / TABLE, list(_rows(found)), COLUMNS)
     columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
     write_table(out / "per_image.csv", _image_rows(candidates, names, indices), columns)
     whole = found.parts[0].standings
     plot_models([(s.model, s.metrics, s.difference) for s in whole], ("JA", "DI", "BF1"), out / "figures/models.png")
-    page = _page(found, names, left_out, out)
-    write_evaluation_page(without_verdict(page, [item.overlap for item in candidates]), out / PAGE_NAME)
+    write_models(found, facts, _page(found, left_out, out), out, COLUMNS)
     return found
+
+
+def _measured_images(figures: ImageMetrics) -> dict[tuple[str, str], int]:
+    """Data set and name of each measured image to its index."""
+    samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
+    return {(sample.domain, sample.image_id): index for index, sample in samples}
 
 
 def _about(candidate: EvaluatedModel) -> dict[str, Any]:
@@ -190,39 +350,23 @@ def _parts(
 ) -> Iterator[DataPartMetrics]:
     """Yield the estimates on all images and on each data set, if there are several."""
     samples = [candidates[0].figures.samples[index] for index in indices[0]]
-    domains = np.array([sample.domain for sample in samples])
     groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
     columns = [_columns(item.figures)[where] for item, where in zip(candidates, indices, strict=True)]
-    every = np.unique(domains)
-    for name in ["all", *(every if len(every) > 1 else ())]:
-        here = np.full(len(domains), True) if name == "all" else domains == name
-        standings = tuple(
-            ModelMetrics(
-                model,
-                estimate_columns(table[here], groups[here], MEASURED),
-                {}
-                if number == 0
-                else estimate_columns(table[here] - columns[0][here], groups[here], MEASURED, signed=True),
-            )
-            for number, (model, table) in enumerate(zip(names, columns, strict=True))
+
+    def estimate(number: int, here: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        table, whose = columns[number][here], groups[here]
+        change = table - columns[0][here]
+        return (
+            estimate_columns(table, whose, MEASURED),
+            estimate_columns(change, whose, MEASURED, signed=True) if number else {},
         )
-        yield DataPartMetrics(str(name), int(here.sum()), len(np.unique(groups[here])), standings)
+
+    yield from estimate_parts(np.array([sample.domain for sample in samples]), groups, names, estimate)
 
 
 def _columns(figures: ImageMetrics) -> NDArray[np.float64]:
     """Metrics of each image, in the order of ``MEASURED``."""
     return figures.table[:, [figures.names.index(name) for name in MEASURED]]
-
-
-def _rows(found: ModelsComparison) -> Iterator[dict[str, object]]:
-    """Yield the rows of ``models.csv``."""
-    for part in found.parts:
-        for standing in part.standings:
-            for metric, estimate in standing.metrics.items():
-                row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
-                row |= {"model": standing.model, "metric": metric}
-                row |= estimate_cells(estimate, standing.difference.get(metric))
-                yield row
 
 
 def _image_rows(
@@ -240,55 +384,23 @@ def _image_rows(
         yield row
 
 
-def comparison_table(found: ModelsComparison) -> list[tuple[str, ...]]:
-    """Return a comparison as table rows.
-
-    Columns: images, n, model, then each metric of ``SHOWN`` with its difference from the first model and the interval.
-    """
-    rows = []
-    for part in found.parts:
-        for standing in part.standings:
-            cells = [format_cell(standing.metrics.get(name), standing.difference.get(name)) for name in SHOWN]
-            rows.append((part.name, str(part.images), standing.model, *cells))
-    return rows
-
-
-def _page(found: ModelsComparison, names: Sequence[str], left_out: int, out: Path) -> Page:
+def _page(found: ModelsComparison, left_out: int, out: Path) -> Page:
     """Return the content of the page."""
     whole = found.parts[0]
-    labels = (directed_label(name, LESS_IS_BETTER) for name in SHOWN)
-    head = ("Images", "n", "Model", *labels)
-    best = max(whole.standings, key=lambda standing: standing.metrics["JA"].mean)
-    lead = lead_text("Jaccard index", best.model, best.metrics["JA"], best.difference.get("JA"), names[0])
-    return Page(
-        title=page_title(names),
+    return models_page(
+        found,
+        "JA",
+        LESS_IS_BETTER,
         facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
-        lead=lead,
         next="If the intervals do not separate models, prefer the smallest or fastest one. per_image.csv lists every "
         "image; napari-melanoma evaluate shows where a model fails.",
-        warnings=found.warnings,
-        tables=[(f"Metrics, and differences from {names[0]}", head, comparison_table(found))],
         figures={"All images": out / "figures/models.png"},
-        failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
         notes=[
             INTERVAL_NOTE,
             *([f"{left_out} images that were not measured for all models are left out."] if left_out else []),
-            "; ".join(f"{metric_label(name)}: {WORDS[name]}" for name in SHOWN) + ".",
+            define_metrics(SHOWN, WORDS),
         ],
     )
-
-
-def _common_images(candidates: Sequence[EvaluatedModel]) -> list[NDArray[np.intp]]:
-    """Find the images that all evaluations have measured, by data set and name.
-
-    Returns int (image,) for each model: their indices in its metrics, in the order of the first model.
-    """
-    known: list[dict[tuple[str, str], int]] = []
-    for figures in (item.figures for item in candidates):
-        samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
-        known.append({(sample.domain, sample.image_id): index for index, sample in samples})
-    keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
-    return [np.array([indices[key] for key in keys], np.intp) for indices in known]
 
 
 def _check_same_masks(
@@ -331,3 +443,172 @@ def _format_option(value: object) -> str:
     """Format the value of an option."""
     words = {True: "yes", False: "no"}
     return words[value] if isinstance(value, bool) else "none" if value is None else str(value)
+
+
+CLASS_SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
+CLASS_COLUMNS = ("part", "images", "model", "metric")
+
+
+Conclude = Callable[[ModelsComparison], tuple[str, str]]
+
+
+def compare_classifiers(
+    models: Sequence[BundleInfo],
+    datasets: Sequence[Path],
+    out: Path,
+    options: ClassEvaluationOptions,
+    *,
+    run: RunContext,
+) -> ModelsComparison:
+    """Load classifiers and compare each with the first one on the same images, each read once.
+
+    Paired over images, intervals by bootstrap over patients or lesions.
+    """
+    from napari_melanoma.classification.predictor import Classifier
+
+    if len(models) < 2:
+        raise InputError(f"a comparison needs two or more models; {len(models)} were named.")
+    loaded = [Classifier.load(require_task(info, "classification")) for info in models]
+    _check_same_classes([(info.name, info.config.classes) for info in models])
+    return compare_on_images(loaded, find_labeled_images(datasets, loaded[0], options), out, options, run=run)
+
+
+def compare_on_images(
+    loaded: Sequence[ClassifierModel],
+    images: LabeledImages,
+    out: Path,
+    options: ClassEvaluationOptions,
+    *,
+    run: RunContext,
+    conclude: Conclude | None = None,
+) -> ModelsComparison:
+    """Compare loaded classifiers on selected images; see ``compare_classifiers``."""
+    images = images.without_training_images([model.info for model in loaded], options, run=run)
+    segmenter = load_segmenter_for(options)
+    found = measure_classifiers(loaded, images.samples, images.rows, options, out, segmenter=segmenter, run=run)
+    read = list(_stored_evaluations(loaded, found, images, options))
+    compared = _compare_classes(read, [], out, found[0].failed, conclude)
+    remove_partial_results(out)
+    return compared
+
+
+def _stored_evaluations(
+    loaded: Sequence[ClassifierModel],
+    found: Sequence[ImageMetrics],
+    images: LabeledImages,
+    options: ClassEvaluationOptions,
+) -> Iterator[StoredClassEvaluation]:
+    """Yield the predictions of each model, as if read from a stored evaluation."""
+    assert images.overlap is not None
+    overlap = images.overlap
+    warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], images))
+    measured = [found[0].samples[place] for place in found[0].measured]
+    keys = tuple((sample.domain, sample.image_id) for sample in measured)
+    values = options.model_dump(mode="json")
+    for model, figures in zip(loaded, found, strict=True):
+        info, predictions = model.info, collect_predictions(model, figures, images, options)
+        yield StoredClassEvaluation(info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts)
+
+
+def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
+    """Compare stored evaluations of classifiers, each with the first one."""
+    check_different_evaluations(folders)
+    read = [read_class_evaluation(folder) for folder in folders]
+    _check_same_classes([(item.name, item.predictions.classes) for item in read])
+    return _compare_classes(_restrict_to_common(read), [folder.name for folder in folders], out, ())
+
+
+def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    """Reject classifiers with different classes."""
+    (first, classes), *others = models
+    for name, found in others:
+        if found != classes:
+            raise InputError(
+                f"'{first}' predicts {', '.join(classes)} and '{name}' predicts {', '.join(found)}: only models with "
+                "the same classes can be compared."
+            )
+
+
+def _restrict_to_common(read: Sequence[StoredClassEvaluation]) -> list[StoredClassEvaluation]:
+    """Keep the images that all evaluations contain, in the order of the first one."""
+    indices = common_images([{image: index for index, image in enumerate(item.images)} for item in read])
+    keys = tuple(read[0].images[index] for index in indices[0])
+    found = [
+        replace(item, predictions=item.predictions.subset(where), images=keys)
+        for item, where in zip(read, indices, strict=True)
+    ]
+    for item in found[1:]:
+        other = np.flatnonzero(item.predictions.labels != found[0].predictions.labels)
+        if len(other):
+            raise InputError(
+                f"{len(other)} of {len(keys)} images have another class in the evaluation of {item.name} than in that "
+                f"of {found[0].name}, such as '{keys[int(other[0])][1]}'. Run both on the same data and column."
+            )
+    return found
+
+
+def _compare_classes(
+    read: Sequence[StoredClassEvaluation],
+    folders: Sequence[str],
+    out: Path,
+    failed: tuple[FailedImage, ...],
+    conclude: Conclude | None = None,
+) -> ModelsComparison:
+    """Estimate and write all files, the page last."""
+    names = distinct_names([item.name for item in read], folders)
+    warnings = [*(w for item in read for w in item.warnings)]
+    if any(dict(item.options) != dict(read[0].options) for item in read):
+        warnings.insert(0, "These evaluations were made with different options; see models.json.")
+    parts = tuple(_class_parts(read, names))
+    found = ModelsComparison("classification", parts, CLASS_SHOWN, failed, tuple(dict.fromkeys(warnings)))
+    models = [
+        {"name": name, "model": item.name, "fingerprint": item.fingerprint, "cut": item.predictions.threshold}
+        | {"options": dict(item.options)}
+        for name, item in zip(names, read, strict=True)
+    ]
+    values = {"task": "classification", "models": models, **found.values}
+    values |= {"warnings": list(found.warnings), "interval": INTERVAL_METHOD, "provenance": collect_provenance()}
+    values |= {"training_overlap": [item.overlap for item in read]}
+    page = _class_page(found, _draw(read, names, out / "figures"))
+    if conclude is not None:
+        lead, last = conclude(found)
+        page = replace(page, lead=lead, next=last)
+    write_models(found, values, page, out, CLASS_COLUMNS)
+    return found
+
+
+def _class_parts(read: Sequence[StoredClassEvaluation], names: Sequence[str]) -> Iterator[DataPartMetrics]:
+    """Yield the estimates on all images and on each data set, if there are several."""
+    first = read[0].predictions
+    assert first.domains is not None
+
+    def estimate(number: int, here: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        predictions = read[number].predictions.subset(here)
+        return class_estimates(predictions), class_differences(first.subset(here), predictions) if number else {}
+
+    yield from estimate_parts(first.domains, first.groups, names, estimate)
+
+
+def _draw(read: Sequence[StoredClassEvaluation], names: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Plot the curves of all models in one figure, if there are images of both classes."""
+    truth = read[0].predictions.truth
+    if truth.all() or not truth.any():
+        return {}
+    curves = [compute_curves(item.predictions, name) for name, item in zip(names, read, strict=True)]
+    plot_roc([roc for roc, _ in curves], folder / "roc.png")
+    plot_precision_recall([one for _, one in curves], float(truth.mean()), folder / "precision_recall.png")
+    return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
+
+
+def _class_page(found: ModelsComparison, figures: dict[str, Path]) -> Page:
+    """Return the content of the page."""
+    return models_page(
+        found,
+        "AUC",
+        CLASS_LESS_IS_BETTER,
+        no_lead="All images are of one class, so no AUC can be measured.",
+        facts=f"{found.parts[0].images} images, all models on the same ones",
+        next="If the intervals do not separate models, prefer the smallest or best calibrated one.",
+        figures=figures,
+        notes=[INTERVAL_NOTE, f"{define_metrics(CLASS_SHOWN, METRICS)} Each model at its own threshold."],
+    )

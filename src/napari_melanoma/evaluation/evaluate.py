@@ -1,60 +1,79 @@
-"""Evaluate segmentation models and whole-slide classifiers."""
+"""Evaluate segmentation models, also of several classes, and whole-slide classifiers."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from pydantic import Field
 
+from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError, describe_error
-from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.bags import Bag, BagKind
-from napari_melanoma.data.dataset import (
-    DatasetEntry,
-    Sample,
-    check_dataset_names,
-    iter_entries,
-    read_dataset,
-    select_for_split,
-)
+from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.training_images import shorten_digest
-from napari_melanoma.evaluation.class_measurement import ALL_FIELDS, DISTANCE, ClassEvaluationOptions, logit_name
-from napari_melanoma.evaluation.class_metrics import LabeledImages
+from napari_melanoma.evaluation.class_measurement import (
+    ALL_FIELDS,
+    DISTANCE,
+    ClassEvaluationOptions,
+    LabeledImages,
+    logit_name,
+    read_rows,
+)
 from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation, summarize_evaluation
-from napari_melanoma.evaluation.files import EvaluationFiles, write_evaluation
-from napari_melanoma.evaluation.mask_measurement import measure_models, measure_sample, measurement_threshold
-from napari_melanoma.evaluation.overlap import select_images
+from napari_melanoma.evaluation.files import EvaluationFiles, evaluation_page, evaluation_values, write_evaluation
+from napari_melanoma.evaluation.mask_measurement import (
+    describe_failure,
+    measure_models,
+    measure_sample,
+    measurement_threshold,
+)
+from napari_melanoma.evaluation.overlap import TRAINED_ON, Overlap, mark_training_rows, select_images
+from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     Evaluation,
     EvaluationOptions,
+    FailedImage,
     ImageMetrics,
     KnownMetadata,
     Subgroup,
     divide_into_subgroups,
     estimate_metrics,
+    none_measured,
     read_known_metadata,
 )
 from napari_melanoma.figures.evaluation import CASES, EvaluatedCase
+from napari_melanoma.imaging.masks import class_colors, overlay_labels
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_labels, write_rgb, write_table
+from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_metrics
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.bags import bag_samples, explain_mismatch
+from napari_melanoma.training.data_checks import numbered_classes
 from napari_melanoma.training.data_selection import row_labels, sample_key
 from napari_melanoma.training.prepare import read_held_out
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_melanoma.classification.predictor import PredictionCalibration
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.models.bundle import BundleInfo
 
+
 __all__ = ["evaluate"]
+
 
 CASES_PER_GROUP = 6
 log = logging.getLogger(__name__)
@@ -166,8 +185,7 @@ def evaluate_bags(
     info: BundleInfo, datasets: Sequence[Path], out: Path, options: ClassEvaluationOptions, *, run: RunContext
 ) -> ClassEvaluation:
     """Evaluate a whole-slide model on data sets and write the results."""
-    with atomic_folder(out) as temporary:
-        return _measure_bags(info, _find_labeled_bags(info, datasets, options), temporary, options, run)
+    return _measure_bags(info, _find_labeled_bags(info, datasets, options), out, options, run)
 
 
 def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
@@ -187,12 +205,7 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     config = info.config
     trained_target = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", "diagnosis")
     target = options.target or str(trained_target)
-    rows = {
-        (folder.name, entry.image_id): entry.row
-        for folder in datasets
-        for entry in iter_entries(folder)
-        if isinstance(entry, DatasetEntry)
-    }
+    rows = read_rows(datasets)
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
     slides = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
     samples = [sample for sample in slides if row_classes.get(sample_key(sample)) in indices]
@@ -213,7 +226,7 @@ def _measure_bags(
 
     labeled = labeled.without_training_images([info], options, run=run, digest=_digest)
     model = BagModel.load(info)
-    classifier = _BagClassifier(info, model.novelty, model.device)
+    classifier = _BagClassifier(info, model.calibration, model.device)
     names = [logit_name(ALL_FIELDS, index) for index in range(len(info.config.classes))]
     figures = ImageMetrics((*names, DISTANCE))
     for sample in run.track(labeled.samples, "Measuring slides"):
@@ -251,3 +264,256 @@ def _open_bag(folder: Path, info: BundleInfo) -> Bag:
     if why := explain_mismatch(bag, BagKind(encoder, tile)):
         raise InputError(f"{folder} has embeddings that '{info.name}' was not trained on: {why}.")
     return bag
+
+
+WORST, SHOWN_PX, GAP_PX = 6, 256, 4
+POOLED_NOTE = (
+    "The pixels of all images are counted together, class by class; Dice and Jaccard without a class are means over "
+    "classes"
+)
+
+
+class LabelEvaluationOptions(Config):
+    """Which images a model of several classes is evaluated on."""
+
+    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
+    include_seen: bool = Field(
+        False,
+        description="also measure images that a model was trained on, or other images of their patients; "
+        "all outputs are then marked",
+    )
+
+
+class LabelModel(Protocol):
+    """Interface of a multi-class model, such as ``slides.tile_models.TissueSegmenter``."""
+
+    info: BundleInfo
+    device: str
+
+    def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Predict the class of each pixel.
+
+        ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column).
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class LabelEvaluation:
+    """Result of a multi-class evaluation.
+
+    ``parts`` has estimates for all images and each data set, as ``estimate_label_metrics`` names them. ``samples`` are
+    the images that were measured, ``counts`` their pixels, int64 (image, true class, predicted class).
+    """
+
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    counts: NDArray[np.int64]
+    parts: Mapping[str, Mapping[str, Estimate]]
+    failed: tuple[FailedImage, ...] = ()
+    warnings: tuple[str, ...] = ()
+    overlap: Overlap | None = None
+
+    @property
+    def images(self) -> int:
+        """Number of measured images."""
+        return len(self.samples)
+
+    @property
+    def lead(self) -> str:
+        """Mean Dice index and the class with the lowest, each with its interval."""
+        whole = self.parts["all"]
+        of_classes = {name: whole[f"DI {name}"] for name in self.classes if f"DI {name}" in whole}
+        lowest = min(of_classes, key=lambda name: of_classes[name].mean)
+        return (
+            f"Dice {whole['DI']}, mean over {len(self.classes)} classes with its 95 % interval; lowest for {lowest}: "
+            f"{of_classes[lowest]}."
+        )
+
+    @property
+    def headline(self) -> str:
+        """The main result in a line."""
+        return f"{self.lead} Over {self.images} images"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the metrics are about, as JSON values."""
+        return {"classes": list(self.classes)}
+
+
+def evaluate_labels(
+    model: LabelModel,
+    datasets: Sequence[Path],
+    out: Path,
+    options: LabelEvaluationOptions,
+    *,
+    run: RunContext,
+) -> LabelEvaluation:
+    """Evaluate a multi-class model and write the results.
+
+    An image that cannot be read, or whose labels have another size or an unknown value, is listed as failed and not
+    counted.
+    """
+    check_dataset_names(datasets)
+    samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]
+    return _evaluate_samples(model, samples, out, run, options.include_seen)
+
+
+def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
+    """Evaluate the model of a run on its held-out images."""
+    from napari_melanoma.slides.tile_models import TissueSegmenter
+
+    samples = [row.sample for row in read_data(folder.data) if row.part == "held_out"]
+    with atomic_folder(folder.evaluation) as temporary:
+        return _evaluate_samples(TissueSegmenter.load(model), samples, temporary, run)
+
+
+def _evaluate_samples(
+    model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext, include_seen: bool = False
+) -> LabelEvaluation:
+    """Measure images and write the results."""
+    overlap, warnings = select_images([model.info], samples, run=run, include=include_seen)
+    classes = model.info.config.classes
+    measured, counts, failed = [], [], []
+    for sample in run.track(overlap.measured, "Measuring"):
+        try:
+            counts.append(measure_labels(sample, model))
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
+            failed.append(FailedImage(sample, describe_failure(sample, error, out)))
+        else:
+            measured.append(sample)
+    if not measured:
+        raise none_measured(failed)
+    found = np.stack(counts)
+    evaluation = LabelEvaluation(
+        classes,
+        tuple(measured),
+        found,
+        _label_parts(measured, found, classes),
+        tuple(failed),
+        (*overlap.warnings, *warnings),
+        overlap,
+    )
+    write_label_evaluation(out, evaluation, model)
+    return evaluation
+
+
+def measure_labels(sample: Sample, model: LabelModel) -> NDArray[np.int64]:
+    """Count the pixels of one image, int64 (true class, predicted class)."""
+    rgb, truth = read_image_and_labels(sample, model.info.config.classes)
+    return count_class_pairs(model.predict_labels(rgb), truth, len(model.info.config.classes))
+
+
+def read_image_and_labels(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read an image and its label image: uint8 (row, column, channel) and (row, column)."""
+    assert sample.mask is not None
+    rgb, labels = read_photograph(sample.image).rgb, read_labels(sample.mask)
+    if rgb.shape[:2] != labels.shape:
+        raise DataSetError(
+            f"'{sample.image_id}': the label image has {labels.shape[0]} x {labels.shape[1]} pixels, the image "
+            f"{rgb.shape[0]} x {rgb.shape[1]}. A label image needs the size of its upright image."
+        )
+    unknown = [str(value) for value in np.unique(labels) if value >= len(classes)]
+    if unknown:
+        raise DataSetError(
+            f"'{sample.image_id}': expected the values {numbered_classes(classes)} in the label image, found "
+            f"{', '.join(unknown)}. Label it with the classes of the model."
+        )
+    return rgb, labels
+
+
+def _label_parts(
+    samples: Sequence[Sample], counts: NDArray[np.int64], classes: Sequence[str]
+) -> dict[str, dict[str, Estimate]]:
+    """Estimate the metrics for all images and each data set."""
+    groups = np.array([sample.group for sample in samples])
+    domains = np.array([sample.domain for sample in samples])
+    found = {"all": estimate_label_metrics(counts, groups, classes)}
+    for domain in np.unique(domains):
+        here = domains == domain
+        found[str(domain)] = estimate_label_metrics(counts[here], groups[here], classes)
+    return found
+
+
+def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel) -> None:
+    """Write tables, pictures and the page."""
+    samples = [*found.samples, *(item.sample for item in found.failed)]
+    rows = mark_training_rows(_rows(found), samples, found.overlap)
+    write_table(out / "per_image.csv", rows, [*_columns(found), TRAINED_ON])
+    details = {"confusion_px": found.counts.sum(0).tolist()}
+    write_json(out / "metrics.json", evaluation_values(found, model, found.settings, {}, details))
+    picture = out / "figures" / "worst.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    write_rgb(picture, _draw_worst(found, model))
+    write_evaluation_page(_page(found, model, picture), out / "summary.html")
+
+
+def _columns(found: LabelEvaluation) -> list[str]:
+    """Return the columns of ``per_image.csv``."""
+    known = ("image_id", "domain", "split", "group", "status", "error")
+    return [*known, *label_metrics(found.counts[:1], found.classes)]
+
+
+def _rows(found: LabelEvaluation) -> list[dict[str, object]]:
+    """Return the rows of ``per_image.csv``: measured images, then failed ones."""
+    metrics = label_metrics(found.counts, found.classes)
+    rows: list[dict[str, object]] = []
+    for index, sample in enumerate(found.samples):
+        about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group")}
+        values = {name: float(column[index]) for name, column in metrics.items()}
+        rows.append({**about, "status": "done", **values})
+    for item in found.failed:
+        about = {name: getattr(item.sample, name) for name in ("image_id", "domain", "split", "group")}
+        rows.append({**about, "status": "failed", "error": item.error})
+    return rows
+
+
+def _draw_worst(found: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
+    """Draw the images with the lowest accuracy: image, prediction, reference."""
+    right = label_metrics(found.counts, found.classes)["AC"]
+    rows = []
+    for index in np.argsort(right, kind="stable")[:WORST]:
+        rgb, truth = read_image_and_labels(found.samples[index], found.classes)
+        predicted = model.predict_labels(rgb)
+        pictures = [rgb, *(overlay_labels(rgb, labels, len(found.classes)) for labels in (predicted, truth))]
+        rows.append(np.concatenate([_thumbnail(picture) for picture in pictures], axis=1))
+    return np.concatenate(rows, axis=0)
+
+
+def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize a picture to a square with a white margin."""
+    from PIL import Image
+
+    side = SHOWN_PX - GAP_PX
+    sheet = np.full((SHOWN_PX, SHOWN_PX, 3), 255, np.uint8)
+    sheet[:side, :side] = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
+    return sheet
+
+
+def _page(found: LabelEvaluation, model: LabelModel, picture: Path) -> Page:
+    """Return the content of the page."""
+    data = sorted({sample.domain for sample in found.samples})
+    columns = ("all", *(data if len(data) > 1 else ()))
+    metrics = [
+        (metric_label(name), *(str(found.parts[part].get(name, "")) for part in columns)) for name in found.parts["all"]
+    ]
+    total = found.counts.sum(0)
+    shares = total / np.maximum(1, total.sum(1, keepdims=True))
+    confusion = [(name, *(f"{share:.3f}" for share in row)) for name, row in zip(found.classes, shares, strict=True)]
+    colors = ", ".join(
+        f"{name} #{''.join(f'{part:02x}' for part in color)}"
+        for name, color in zip(found.classes[1:], class_colors(len(found.classes))[1:], strict=True)
+    )
+    return evaluation_page(
+        found,
+        model.info,
+        data,
+        [f"{POOLED_NOTE}. Intervals: {INTERVAL_METHOD}.", f"Colors: {colors}."],
+        facts=f"{found.images} images, {len(found.classes)} classes, the most probable class of each pixel",
+        lead=found.lead,
+        next="Review the worst images below. per_image.csv lists every image.",
+        tables=[
+            ("Metrics", ("Metric", "All images", *columns[1:]), metrics),
+            ("Share of the pixels of each class (rows) by predicted class (columns)", ("", *found.classes), confusion),
+        ],
+        figures={"Worst images: image, prediction, reference": picture},
+    )

@@ -15,39 +15,37 @@ from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.features.encoding import read_number
+from napari_melanoma.data.features import read_number
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.evaluation.class_measurement import (
     ALL_FIELDS,
+    DEPTH_COLUMNS,
     DISTANCE,
-    NO_FIELDS,
-    ClassEvaluationOptions,
-    EvaluatedDepths,
-    Rows,
-    evaluated_depths,
-    field_variants,
-    logit_name,
-    measure_classifiers,
-)
-from napari_melanoma.evaluation.class_measurement import DEPTH_COLUMNS as DEPTHS
-from napari_melanoma.evaluation.class_metrics import (
     LESS_IS_BETTER,
     METRICS,
+    NO_FIELDS,
+    ClassEvaluationOptions,
     ClassPredictions,
+    EvaluatedDepths,
     LabeledImages,
+    Rows,
     class_differences,
     class_estimates,
     domain_auc,
+    evaluated_depths,
+    field_variants,
     find_labeled_images,
+    logit_name,
+    measure_classifiers,
 )
+from napari_melanoma.evaluation.files import evaluation_page, evaluation_values, metrics_table
 from napari_melanoma.evaluation.overlap import (
     TRAINED_ON,
     mark_training_rows,
     missing_overlap_warning,
-    overlap_statement,
+    modality_warnings,
 )
 from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
@@ -58,7 +56,7 @@ from napari_melanoma.evaluation.results import (
     interval_cells,
     most_frequent,
 )
-from napari_melanoma.figures.classification import (
+from napari_melanoma.figures.evaluation import (
     ClassifierCurve,
     plot_bars,
     plot_confusion,
@@ -67,16 +65,9 @@ from napari_melanoma.figures.classification import (
     plot_roc,
 )
 from napari_melanoma.io.results import write_table
-from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.metrics.agreement import DEPTH_METRICS
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
-from napari_melanoma.metrics.ranking import (
-    area_under_roc,
-    average_precision,
-    confusion_matrix,
-    precision_recall_curve,
-    roc_curve,
-)
+from napari_melanoma.metrics.ranking import confusion_matrix
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean
 from napari_melanoma.models.registry import find_bundle, require_photograph_model, require_task
 
@@ -100,7 +91,6 @@ SUBGROUP_COLUMNS = (
     *("data", "by", "value", "images", "positives"),
     *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
 )
-MOST_FAILED = 200  # listed on the page; the table lists all
 AGES = ((30, "0 to 29"), (50, "30 to 49"), (70, "50 to 69"), (np.inf, "70 and over"))
 MIN_PER_CLASS = 5  # positives and others: with fewer an AUC is meaningless
 
@@ -185,6 +175,30 @@ class ClassEvaluation:
     def failed(self) -> tuple[FailedImage, ...]:
         """The images that could not be measured."""
         return self.figures.failed
+
+    @property
+    def images(self) -> int:
+        """Number of measured images."""
+        return len(self.predictions.labels)
+
+    @property
+    def lead(self) -> str:
+        """One or two sentences: AUC, sensitivity and specificity."""
+        whole = self.parts["all"]
+        sentences = [f"AUC {whole['AUC']}."] if "AUC" in whole else []
+        shares = [f"{name} {whole[name]}" for name in ("sensitivity", "specificity") if name in whole]
+        threshold = f"{self.predictions.threshold:.3f}"
+        return " ".join([*sentences, f"At the decision threshold {threshold}: {', '.join(shares)} (95 % intervals)."])
+
+    @property
+    def headline(self) -> str:
+        """The main result in a line."""
+        return f"{self.lead} Over {self.images} images"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the decisions depend on, as JSON values."""
+        return {"cut": self.predictions.threshold}
 
 
 def evaluate_classifier(
@@ -309,9 +323,8 @@ def _set_metrics(
     config = model.info.config.classifier
     assert config is not None
     found: dict[str, NDArray[np.bool_]] = {}
-    if (
-        model.calibration.reference is not None and predictions.classes == model.info.config.classes
-    ):  # else there are no sets
+    # Else there are no sets
+    if model.calibration.reference is not None and predictions.classes == model.info.config.classes:
         sets = model.calibration.prediction_sets(predictions.probabilities)
         found["coverage"] = sets[np.arange(len(sets)), predictions.labels]
         found["cannot_tell"] = sets.sum(axis=1) != 1
@@ -361,7 +374,7 @@ def write_class_evaluation(
     columns = probability_columns(predictions.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
     rows = mark_training_rows(_image_rows(evaluation), evaluation.figures.samples, evaluation.overlap)
-    write_table(out / TABLE, rows, (*names, *(DEPTHS if evaluation.depths else ()), TRAINED_ON))
+    write_table(out / TABLE, rows, (*names, *(DEPTH_COLUMNS if evaluation.depths else ()), TRAINED_ON))
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(evaluation, model, options)
     write_json(out / "metrics.json", about)
@@ -408,16 +421,19 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
 
 def compute_curves(predictions: ClassPredictions, name: str) -> tuple[ClassifierCurve, ClassifierCurve]:
     """Return the ROC curve and the precision-recall curve."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
     scores, truth = predictions.scores, predictions.truth
-    roc, precision_recall = roc_curve(scores, truth), precision_recall_curve(scores, truth)
-    roc_title = f"{name}: AUC {area_under_roc(scores, truth):.3f}"
-    precision_title = f"{name}: average precision {average_precision(scores, truth):.3f}"
+    fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
+    precision, recall, _ = precision_recall_curve(truth, scores)  # from the lowest score; ends with a point at recall 0
+    roc_title = f"{name}: AUC {roc_auc_score(truth, scores):.3f}"
+    precision_title = f"{name}: average precision {average_precision_score(truth, scores):.3f}"
     positive = scores >= predictions.threshold
     sensitivity, false_positive_rate = float(positive[truth].mean()), float(positive[~truth].mean())
     point = (sensitivity, float(truth[positive].mean())) if positive.any() else None
     return (
-        ClassifierCurve(roc_title, roc.false_positive_rate, roc.true_positive_rate, (false_positive_rate, sensitivity)),
-        ClassifierCurve(precision_title, precision_recall.recall, precision_recall.precision, point),
+        ClassifierCurve(roc_title, fpr, tpr, (false_positive_rate, sensitivity)),
+        ClassifierCurve(precision_title, recall[-2::-1], precision[-2::-1], point),
     )
 
 
@@ -502,32 +518,27 @@ def _subgroup_row(group: ClassSubgroup) -> dict[str, object]:
 
 def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEvaluationOptions) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
-    predictions, info = evaluation.predictions, model.info
+    predictions = evaluation.predictions
     groups = [
         {"data": g.data, "by": g.by, "value": g.value, "images": g.count, "positives": g.positives}
         | {"metrics": estimates_to_json(g.metrics)}
         for g in evaluation.subgroups
     ]
-    return {
-        "task": TASK,
-        "model": {"name": info.name, "fingerprint": info.fingerprint, "device": model.device},
+    settings = {
         "classes": list(predictions.classes),
         "positive": predictions.positive,
-        "cut": predictions.threshold,
-        "images": len(predictions.labels),
+        **evaluation.settings,
+        "images": evaluation.images,
         "positives": int(predictions.truth.sum()),
-        "warnings": list(evaluation.warnings),
-        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
-        "options": options.model_dump(mode="json"),
-        "metrics": {part: estimates_to_json(found) for part, found in evaluation.parts.items()},
+    }
+    details = {
         "auc_without": estimates_to_json(evaluation.auc_changes or {}),
         "ece_by_chance": dict(zip(("mean", "high"), calibration_error_by_chance(predictions.scores), strict=True)),
         "confusion": confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes)).tolist(),
         "subgroups": groups,
-        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-        "interval": INTERVAL_METHOD,
-        "provenance": collect_provenance(),
     }
+    given = {"options": options.model_dump(mode="json")}
+    return {"task": TASK, **evaluation_values(evaluation, model, settings, given, details)}
 
 
 def _page(
@@ -536,45 +547,31 @@ def _page(
     """Return the content of the page."""
     predictions, parts = evaluation.predictions, evaluation.parts
     data = [name for name in parts if name != "all"]
-    columns = ["all", *(data if len(data) > 1 else [])]
-    rows = [
-        (
-            directed_label(name, LESS_IS_BETTER),
-            definition,
-            *(str(parts[part][name]) if name in parts[part] else "" for part in columns),
-        )
-        for name, definition in WORDS.items()
-        if name in parts["all"]
-    ]
     chance = calibration_error_by_chance(predictions.scores)
     masks = f", masks predicted by {options.segmenter}" if options.masks == "predicted" else ""
     positives = f"{int(predictions.truth.sum())} of them {predictions.positive}"
     split = f", split {options.split}" if options.split else ""
-    provenance = collect_provenance()
-    count, threshold = len(predictions.labels), f"{predictions.threshold:.3f}"
-    return Page(
-        title=f"{model.info.name} on {', '.join(data)}",
-        facts=f"{count} images, {positives}, decision threshold {threshold}{masks}{split}",
-        lead=lead_text(evaluation),
-        next=f"Review the curves and the lowest subgroups. {TABLE} lists the prediction for every image; "
-        "napari-melanoma compare compares this evaluation with that of another model.",
-        warnings=evaluation.warnings,
-        tables=[
-            ("Metrics", ("Metric", "Definition", "All images", *columns[1:]), rows),
-            *_metadata_table(evaluation),
-            ("Subgroups", _subgroup_header(predictions.positive), _groups(evaluation)),
-        ],
-        figures=shown,
-        failed=[(item.sample.image_id, item.error) for item in evaluation.failed[:MOST_FAILED]],
-        notes=[
-            *overlap_statement(evaluation.overlap),
+    return evaluation_page(
+        evaluation,
+        model.info,
+        data,
+        [
             f"Intervals: {INTERVAL_METHOD}; exact if all bootstrap samples are equal; of ECE and Brier score "
             "1.96 standard errors of the bootstrap.",
             f"Perfectly calibrated probabilities would have an ECE of {chance[0]:.3f} on this number of images, and in "
             f"one of twenty samples more than {chance[1]:.3f}.",
             "No AUC is given for subgroups with fewer than 5 positives or 5 others.",
-            f"Weights {model.info.fingerprint[:16]}, {provenance['program']} {provenance['version']}.",
         ],
+        facts=f"{evaluation.images} images, {positives}, decision threshold {predictions.threshold:.3f}{masks}{split}",
+        lead=evaluation.lead,
+        next=f"Review the curves and the lowest subgroups. {TABLE} lists the prediction for every image; "
+        "napari-melanoma compare compares this evaluation with that of another model.",
+        tables=[
+            metrics_table(parts, data, WORDS, LESS_IS_BETTER),
+            *_metadata_table(evaluation),
+            ("Subgroups", _subgroup_header(predictions.positive), _groups(evaluation)),
+        ],
+        figures=shown,
     )
 
 
@@ -599,12 +596,3 @@ def _groups(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:
         cells = [f"{g.metrics[name].mean:.3f}" if name in g.metrics else "" for name in IN_SUBGROUPS]
         shown.append((g.data, g.by, g.value, str(g.count), str(g.positives), *cells))
     return shown
-
-
-def lead_text(evaluation: ClassEvaluation) -> str:
-    """Summarize the evaluation in one or two sentences: AUC, sensitivity and specificity."""
-    whole, predictions = evaluation.parts["all"], evaluation.predictions
-    sentences = [f"AUC {whole['AUC']}."] if "AUC" in whole else []
-    shares = [f"{name} {whole[name]}" for name in ("sensitivity", "specificity") if name in whole]
-    sentences.append(f"At the decision threshold {predictions.threshold:.3f}: {', '.join(shares)} (95 % intervals).")
-    return " ".join(sentences)

@@ -1,11 +1,11 @@
-"""Write and read the folder of a mask evaluation: tables, figures and an HTML page."""
+"""Files of evaluations: ``metrics.json`` and the page of any task, and the folder of a mask evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
@@ -19,7 +19,7 @@ from napari_melanoma.evaluation.overlap import (
     missing_overlap_warning,
     overlap_statement,
 )
-from napari_melanoma.evaluation.pages import Page, directed_label, write_evaluation_page
+from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     FACTS,
     LESS_IS_BETTER,
@@ -41,7 +41,12 @@ from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 
 if TYPE_CHECKING:
+    from napari_melanoma.evaluation.overlap import Overlap
+    from napari_melanoma.evaluation.results import FailedImage
     from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.metrics.statistics import Estimate
+    from napari_melanoma.models.bundle import BundleInfo
+
 
 SUMMARY, TABLE = "summary.html", "per_image.csv"
 COLUMNS = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", *MEASURED, *FACTS, TRAINED_ON)
@@ -63,7 +68,6 @@ SUBGROUP_COLUMNS = (
     *("data", "by", "value", "images"),
     *(f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")),
 )
-MOST_FAILED = 200  # listed on the page; the table lists all
 MIN_IMAGES = 10  # images that a subgroup needs to be named in the summary
 IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
 
@@ -84,8 +88,7 @@ def write_evaluation(out: Path, evaluation_files: EvaluationFiles) -> None:
     evaluation, figures = evaluation_files.evaluation, evaluation_files.figures
     write_table(out / TABLE, mark_training_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
-    about = _about(evaluation_files)
-    write_json(out / "metrics.json", about)
+    write_json(out / "metrics.json", _about(evaluation_files))
     measured, dice = figures.measured, figures.column("DI")
     domains: dict[str, list[float]] = {}
     for index in measured:
@@ -98,9 +101,8 @@ def write_evaluation(out: Path, evaluation_files: EvaluationFiles) -> None:
         bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
         plot_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
-    write_evaluation_page(
-        _page(evaluation_files, about, {title: pictures / name for title, name in shown.items()}), out / SUMMARY
-    )
+    page = _page(evaluation_files, {title: pictures / name for title, name in shown.items()})
+    write_evaluation_page(page, out / SUMMARY)
 
 
 def is_evaluation(folder: Path) -> bool:
@@ -139,78 +141,39 @@ def _row(group: Subgroup) -> dict[str, object]:
 
 def _about(written: EvaluationFiles) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
-    evaluation, info = written.evaluation, written.model.info
-    return {
-        "model": {"name": info.name, "fingerprint": info.fingerprint, "device": written.model.device},
-        "threshold": evaluation.threshold,
-        "warnings": list(evaluation.warnings),
-        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
-        "options": written.options.model_dump(mode="json"),
-        "metrics": {part: estimates_to_json(found) for part, found in evaluation.parts.items()},
-        "subgroups": [
-            {"data": group.data, "by": group.by, "value": group.value, "metrics": estimates_to_json(group.metrics)}
-            for group in evaluation.subgroups
-        ],
-        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-        "interval": INTERVAL_METHOD,
-        "provenance": collect_provenance(),
-    }
-
-
-def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[str, Path]) -> Page:
-    """Return the content of the page."""
-    evaluation, model = written.evaluation, written.model.info
-    whole = evaluation.parts["all"]
-    data = sorted({sample.domain for sample in written.figures.samples})
-    columns = data if len(data) > 1 else []
-    head = ("Metric", "Definition", "All images", *columns)
-    parts = [evaluation.parts[name] for name in ("all", *columns)]
-    rows = [
-        (
-            directed_label(name, LESS_IS_BETTER),
-            WORDS[name],
-            *(str(part[name]) if name in part else "" for part in parts),
-        )
-        for name in MEASURED
-        if name in whole
+    evaluation = written.evaluation
+    subgroups = [
+        {"data": group.data, "by": group.by, "value": group.value, "metrics": estimates_to_json(group.metrics)}
+        for group in evaluation.subgroups
     ]
+    options = {"options": written.options.model_dump(mode="json")}
+    return evaluation_values(evaluation, written.model, evaluation.settings, options, {"subgroups": subgroups})
+
+
+def _page(written: EvaluationFiles, figures: Mapping[str, Path]) -> Page:
+    """Return the content of the page."""
+    evaluation, options = written.evaluation, written.options
+    data = sorted({sample.domain for sample in written.figures.samples})
+    head = ("Data set", "Property", "Value", "n", *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS))
     groups = [
         (g.data, g.by, g.value, str(g.count), *(f"{g.metrics[name].mean:.3f}" for name in IN_SUBGROUPS))
         for g in evaluation.subgroups
     ]
     limits = "; ".join(f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in DIFFICULTY_TRAITS)
-    with_limits = f" Difficulty, measured with the reference mask: {limits}." if written.options.difficulty else ""
-    return Page(
-        title=f"{model.name} on {', '.join(data)}",
-        facts=f"{whole['JA'].count} images, threshold {evaluation.threshold:g}"
-        + (", test-time augmentation (flips)" if written.options.flips else "")
-        + (f", split {written.options.split}" if written.options.split else ""),
+    with_limits = f" Difficulty, measured with the reference mask: {limits}." if options.difficulty else ""
+    return evaluation_page(
+        evaluation,
+        written.model.info,
+        data,
+        [f"Intervals: {INTERVAL_METHOD}.", f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}"],
+        facts=f"{evaluation.parts['all']['JA'].count} images, threshold {evaluation.threshold:g}"
+        + (", test-time augmentation (flips)" if options.flips else "")
+        + (f", split {options.split}" if options.split else ""),
         lead=_lead(evaluation),
         next=f"Review the worst images below and the lowest subgroups. {TABLE} lists every image; "
         "napari-melanoma compare compares this evaluation with that of another model.",
-        warnings=evaluation.warnings,
-        tables=[
-            ("Metrics", head, rows),
-            (
-                "Subgroups",
-                (
-                    "Data set",
-                    "Property",
-                    "Value",
-                    "n",
-                    *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS),
-                ),
-                groups,
-            ),
-        ],
+        tables=[metrics_table(evaluation.parts, data, WORDS, LESS_IS_BETTER), ("Subgroups", head, groups)],
         figures=figures,
-        failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
-        notes=[
-            *overlap_statement(evaluation.overlap),
-            f"Intervals: {about['interval']}.",
-            f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}",
-            f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",
-        ],
     )
 
 
@@ -227,3 +190,84 @@ def _lead(evaluation: Evaluation) -> str:
             f"({low.data}, {low.by}: {low.value}, n = {low.count})."
         )
     return text
+
+
+MOST_FAILED = 200  # listed on the page; the table lists all
+Parts = Mapping[str, Mapping[str, "Estimate"]]
+
+
+class EvaluationResult(Protocol):
+    """The part of an evaluation that does not depend on what its model predicts."""
+
+    @property
+    def parts(self) -> Parts: ...
+    @property
+    def failed(self) -> Sequence[FailedImage]: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+    @property
+    def overlap(self) -> Overlap | None: ...
+
+
+class LoadedModel(Protocol):
+    """Any model that is evaluated."""
+
+    info: BundleInfo
+    device: str
+
+
+def evaluation_values(
+    found: EvaluationResult,
+    model: LoadedModel,
+    settings: Mapping[str, Any],
+    options: Mapping[str, Any],
+    details: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the content of ``metrics.json``; ``details`` are measurements besides the metrics."""
+    return {
+        "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
+        **settings,
+        "warnings": list(found.warnings),
+        "training_overlap": found.overlap.facts if found.overlap else None,
+        **options,
+        "metrics": {part: estimates_to_json(estimates) for part, estimates in found.parts.items()},
+        **details,
+        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in found.failed],
+        "interval": INTERVAL_METHOD,
+        "provenance": collect_provenance(),
+    }
+
+
+def evaluation_page(
+    found: EvaluationResult,
+    info: BundleInfo,
+    data: Sequence[str],
+    notes: Sequence[str],
+    **content: Any,  # noqa: ANN401 - the fields of Page that depend on what the model predicts
+) -> Page:
+    """Return the content of the page; ``data``: names of the data sets."""
+    return Page(
+        title=f"{info.name} on {', '.join(data)}",
+        warnings=found.warnings,
+        failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
+        notes=[
+            *overlap_statement(found.overlap),
+            *notes,
+            "Weights {}, {program} {version}.".format(info.fingerprint[:16], **collect_provenance()),
+        ],
+        **content,
+    )
+
+
+def metrics_table(
+    parts: Parts, data: Sequence[str], definitions: Mapping[str, str], less_is_better: Sequence[str]
+) -> Table:
+    """Return the table of all metrics, with a column for each data set if there are several."""
+    columns = data if len(data) > 1 else ()
+    shown = [parts[name] for name in ("all", *columns)]
+    rows = [
+        (directed_label(name, less_is_better), definition, *(str(part.get(name, "")) for part in shown))
+        for name, definition in definitions.items()
+        if name in parts["all"]
+    ]
+    return "Metrics", ("Metric", "Definition", "All images", *columns), rows

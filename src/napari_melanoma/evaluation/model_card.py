@@ -181,7 +181,7 @@ def _validation_text(config: BundleConfig) -> str:
             else "used to choose the epoch"
         )
         dice = ", ".join(f"{name} {value}" for name, value in known.get("tuning_dice_of_classes", {}).items())
-        return f"""- Classes of pixels: {", ".join(config.classes)}; the most probable class counts
+        return f"""- Classes of pixels: {", ".join(config.classes)}; each pixel gets the most probable class
 - Validation set: {images} images of other patients or lesions, {used}; over all its pixels, the mean
   Jaccard index of the classes is {known.get("tuning_jaccard")}, Dice: {dice}.
   These values are optimistic and not comparable with those of other models
@@ -194,7 +194,8 @@ def _validation_text(config: BundleConfig) -> str:
     classifier = config.classifier
     chosen = "the temperature" if known.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
     fields = ", ".join(config.tabular.fields) if config.tabular else "none"
-    view = f"the {classifier.view.region} of a photograph" if config.tile is None else "one tile at a time"
+    region = "the region of interest" if classifier.view.region == "roi" else "the whole image"
+    view = region if config.tile is None else "one tile at a time"
     return f"""- Classes: {", ".join(config.classes)}; input: {view}
 - Clinical metadata: {fields}
 - Validation set: {images} images of other patients or lesions, used to choose {chosen} {classifier.temperature:.2f} and

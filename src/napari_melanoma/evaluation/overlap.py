@@ -1,8 +1,9 @@
-"""Find the evaluation images that models were trained on, leave them out, and state the overlap in all outputs."""
+"""Images that models were trained on or were not meant for: found, left out, and stated in all outputs."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,8 @@ import numpy as np
 
 from napari_melanoma.core.context import Milestone, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
     FILE_NAME,
     DigestFunction,
@@ -22,18 +24,18 @@ from napari_melanoma.data.training_images import (
     hash_image_file,
     hash_images,
 )
-from napari_melanoma.lesion.modality import modality_warnings
+from napari_melanoma.io.photographs import accepts_damaged, find_damage
 from napari_melanoma.training.run_data import read_training_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.evaluation.comparison import Advice, Comparison
     from napari_melanoma.evaluation.pages import Page
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.training.data_selection import SelectedSamples
     from napari_melanoma.training.recipe import TrainRecipe
+
 
 PROGRAM = "napari-melanoma"
 TRAINED_ON = "trained_on"  # table column
@@ -63,7 +65,7 @@ INCLUDED = (
 ALL_LEFT_OUT = (
     "All {total} are left out, because {models} trained on them or on other images of their patients. Metrics on "
     "training images do not show how a model performs on new ones. Use other images (at least {least} of {least} "
-    "patients for a verdict), or include these with --include-seen."
+    "patients for a verdict), or include these (command line: --include-seen)."
 )
 NONE_SEEN = (
     "None of the {total} is among the images that {models} trained on (compared by pixels, similarity and patient)."
@@ -379,3 +381,52 @@ def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: Run
         return ""
     known = KNOWN_TO_START.format(count=count, all=len(held_out), start=start.name)
     return " ".join([known, *overlap.more_images_notice(recipe.data.held_out_fraction)])
+
+
+_NAMED = 10  # damaged images in a warning
+UNFIT = (
+    "'{model}' was trained on {modalities} photographs only, but {count} of {all} images of '{data}' are {kinds}: "
+    "the results for them do not reflect the intended use of the model."
+)
+
+
+def modality_warnings(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return warnings about images of a type that a model was not trained on.
+
+    One sentence for each such model and data set, and one for accepted damaged images.
+    """
+    found: dict[str, Counter[str | None]] = {}
+    for sample in samples:
+        found.setdefault(sample.domain, Counter())[sample.modality] += 1
+    warnings: dict[str, None] = {}
+    for model in models:
+        fitting = model.config.modalities
+        for data, kinds in found.items() if fitting else ():
+            others = {kind: count for kind, count in kinds.items() if kind and kind not in fitting}
+            if others:
+                text = UNFIT.format(
+                    model=model.name,
+                    modalities=" and ".join(map(_word, fitting)),
+                    count=sum(others.values()),
+                    all=kinds.total(),
+                    data=data,
+                    kinds=" or ".join(map(_word, sorted(others))),
+                )
+                warnings[text] = None
+    return (*warnings, *_damage_warnings(samples))
+
+
+def _damage_warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return a warning about damaged images, if such images are accepted."""
+    if not accepts_damaged():
+        return ()
+    names = [sample.image_id for sample in samples if find_damage(sample.image)]
+    if not names:
+        return ()
+    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {format_names(names, _NAMED)}. "
+    return (text + "They are included in all results.",)
+
+
+def _word(modality: str) -> str:
+    """Format a modality for users."""
+    return modality.replace("_", " ")

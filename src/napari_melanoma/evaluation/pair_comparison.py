@@ -1,4 +1,8 @@
-"""The comparison of two models on the same images: measure, estimate, advise and write, for any task."""
+"""The comparison of two segmentation models on the same images: measure, estimate, advise and write.
+
+Of several classes, the pixels of all images are counted together, as in ``evaluate_labels``. The mean Jaccard index
+over classes decides, and the lesion class has a veto.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
+
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
@@ -21,23 +27,28 @@ from napari_melanoma.evaluation.comparison import (
     Comparison,
     DomainChange,
     ImageChange,
+    advise,
     comparison_page,
 )
-from napari_melanoma.evaluation.mask_measurement import describe_failure
+from napari_melanoma.evaluation.evaluate import LabelModel, read_image_and_labels
+from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_sample, measurement_threshold
 from napari_melanoma.evaluation.overlap import Overlap, mark_training_rows, select_images, with_overlap
-from napari_melanoma.evaluation.pages import write_comparison_page
+from napari_melanoma.evaluation.pages import metric_label, write_comparison_page
+from napari_melanoma.evaluation.results import ComparisonOptions, EvaluationOptions
 from napari_melanoma.figures.evaluation import draw_contours, plot_changes
 from napari_melanoma.io.results import write_rgb, write_table
-from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_differences, label_metrics
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.slides.lesions import default_lesion_class
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.evaluation.results import ComparisonOptions
+    from napari_melanoma.lesion.analysis import ProbabilityModel
 
     Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+
 
 NEW_IMAGES = "new images"
 MAX_PICTURES = 12  # images with the largest change, in each direction
@@ -252,3 +263,142 @@ def _write_comparison(
     write_comparison_page(comparison_page(written), out / "changes.png", out / PAGE_NAME)
     written.write(out)  # last: its presence marks the comparison as complete
     return written
+
+
+TWO_MODELS = "these models are compared two at a time, the old one and the new one; {count} were named."
+OTHER_CLASSES = (
+    "'{old}' predicts {old_classes}, '{new}' predicts {new_classes}: no label images fit both. Compare models with the "
+    "same classes in the same order."
+)
+LESION = "Lesion class '{name}': {change}."
+WORSE_ON_LESIONS = "The new model is worse on '{name}', the lesion class: {change}."
+
+
+def compare_segmenters(
+    models: Sequence[BundleInfo],
+    samples: Sequence[Sample],
+    out: Path,
+    options: ComparisonOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
+) -> Comparison:
+    """Load an old and a new segmentation model and compare them on the same images.
+
+    Differences are paired over images, with intervals by bootstrap over patients or lesions (over slides if the data
+    set names no patient). Of models of several classes, ``JA`` and ``DI`` are means over classes, in addition to those
+    of each class. ``overlap``: which of the images the models were trained on, if already known.
+    """
+    if len(models) != 2:
+        raise InputError(TWO_MODELS.format(count=len(models)))
+    one_class = all(info.config.segments_one_class for info in models)
+    task = _load(models, options) if one_class else _load_labels(models)
+    return compare_pair(task, samples, out, options, run=run, overlap=overlap)
+
+
+def _load(models: Sequence[BundleInfo], options: EvaluationOptions) -> PairTask:
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    return MaskPair([Segmenter.load(info) for info in models], options)
+
+
+def _load_labels(models: Sequence[BundleInfo]) -> PairTask:
+    """Load models of several classes; reject models with different classes."""
+    from napari_melanoma.slides.tile_models import TissueSegmenter
+
+    old, new = models
+    if old.config.classes != new.config.classes:
+        named = {"old_classes": ", ".join(old.config.classes), "new_classes": ", ".join(new.config.classes)}
+        raise InputError(OTHER_CLASSES.format(old=old.name, new=new.name, **named))
+    return LabelPair([TissueSegmenter.load(info) for info in models])
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """Two segmentation models: the mean Jaccard index over images decides."""
+
+    models: Sequence[ProbabilityModel]
+    options: EvaluationOptions
+
+    @property
+    def infos(self) -> list[BundleInfo]:
+        return [model.info for model in self.models]
+
+    @property
+    def thresholds(self) -> list[float]:
+        return [measurement_threshold(model, self.options) for model in self.models]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"options": self.options.model_dump(mode="json")}
+
+    def measure(self, sample: Sample) -> MeasuredPair:
+        refinement, flips = self.options.refinement, self.options.flips
+        (first, old), (second, new) = (
+            measure_sample(sample, model, threshold, refinement, flips=flips)
+            for model, threshold in zip(self.models, self.thresholds, strict=True)
+        )
+        return MeasuredPair(old, new, (first.mask, second.mask, first.reference), first.rgb)
+
+    def estimate(self, pairs: Sequence[ComparedImage]) -> tuple[dict[str, Estimate], ...]:
+        groups = [pair.sample.group for pair in pairs]
+        old = {name: [pair.old[name] for pair in pairs] for name in SHOWN}
+        new = {name: [pair.new[name] for pair in pairs] for name in SHOWN}
+        means = (
+            {name: bootstrap_mean(values, groups, bounds=(0, 1)) for name, values in each.items()}
+            for each in (old, new)
+        )
+        return (*means, {name: paired_difference(old[name], new[name], groups) for name in SHOWN})
+
+    def advise(self, new: DomainChange, domains: Sequence[DomainChange], remedy: str) -> tuple[Advice, str]:
+        return advise(new, domains, remedy=remedy)
+
+
+@dataclass(frozen=True)
+class LabelPair:
+    """Two multi-class models: the mean Jaccard index over classes decides, and the lesion class has a veto."""
+
+    models: Sequence[LabelModel]
+
+    @property
+    def infos(self) -> list[BundleInfo]:
+        return [model.info for model in self.models]
+
+    @property
+    def thresholds(self) -> list[float]:
+        return [info.config.threshold for info in self.infos]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"classes": list(self._classes), "lesion_class": default_lesion_class(self._classes)}
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        return self.models[0].info.config.classes
+
+    def measure(self, sample: Sample) -> MeasuredPair:
+        classes = self._classes
+        rgb, truth = read_image_and_labels(sample, classes)
+        found = [model.predict_labels(rgb) for model in self.models]
+        counts = np.stack([count_class_pairs(labels, truth, len(classes)) for labels in found])
+        old, new = ({name: float(one) for name, one in label_metrics(each, classes).items()} for each in counts)
+        lesion = classes.index(default_lesion_class(classes))
+        return MeasuredPair(old, new, (found[0] == lesion, found[1] == lesion, truth == lesion), rgb, counts)
+
+    def estimate(self, pairs: Sequence[ComparedImage]) -> tuple[dict[str, Estimate], ...]:
+        classes, groups = self._classes, [pair.sample.group for pair in pairs]
+        counts = np.stack([pair.counts for pair in pairs if pair.counts is not None])
+        old, new = counts[:, 0], counts[:, 1]
+        means = (estimate_label_metrics(each, groups, classes) for each in (old, new))
+        return (*means, label_differences(old, new, groups, classes))
+
+    def advise(self, new: DomainChange, domains: Sequence[DomainChange], remedy: str) -> tuple[Advice, str]:
+        advice, reason = advise(new, domains, remedy=remedy)
+        lesion = default_lesion_class(self._classes)
+        change = new.difference.get(f"JA {lesion}")
+        if change is None or advice == "cannot tell":
+            return advice, reason
+        words = f"{metric_label('JA')} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
+        if advice == "take over" and change.high < 0:
+            return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, change=words)} {reason}"
+        return advice, f"{reason} {LESION.format(name=lesion, change=words)}"

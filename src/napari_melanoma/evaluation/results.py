@@ -49,12 +49,21 @@ KnownMetadata = Mapping[tuple[str, str], tuple[str, ...]]
 class EvaluationOptions(Config):
     """Which images are measured, and how masks are made."""
 
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
-    threshold: float | None = Field(None, gt=0, lt=1, description="none: the model's own")
+    split: str | None = Field(None, description="use only images of this split, such as 'val'; by default all")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
+    )
     refinement: RefinementConfig = RefinementConfig()
-    flips: bool = Field(False, description="test-time augmentation: average over flipped images")
-    include_seen: bool = Field(False, description="also measure images that the model was trained on")
-    difficulty: bool = Field(True, description="measure what makes each image difficult, for subgroups by difficulty")
+    flips: bool = Field(False, description="test-time augmentation: average over four flips")
+    include_seen: bool = Field(
+        False,
+        description="also measure images that a model was trained on, or other images of their patients; "
+        "all outputs are then marked, and there is no verdict",
+    )
+    difficulty: bool = Field(
+        True,
+        description="measure what makes each image difficult (hair, low contrast ...), for subgroups by difficulty",
+    )
 
 
 class ComparisonOptions(EvaluationOptions):
@@ -103,6 +112,17 @@ class Evaluation:
     subgroups: tuple[Subgroup, ...] = ()
     warnings: tuple[str, ...] = ()
     overlap: Overlap | None = field(default=None, compare=False)
+
+    @property
+    def headline(self) -> str:
+        """The main result in a line."""
+        dice = self.parts["all"]["DI"]
+        return f"Dice {dice} (95 % interval) over {dice.count} images, at threshold {self.threshold:g}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the decisions depend on, as JSON values."""
+        return {"threshold": self.threshold}
 
 
 class ImageMetrics:

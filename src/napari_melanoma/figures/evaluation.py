@@ -1,4 +1,4 @@
-"""Figures of an evaluation, of comparisons of models and of agreement between readers."""
+"""Figures of evaluations: masks, subgroups, curves and confusion of classifiers, agreement, and predicted depths."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import numpy as np
 
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.imaging.masks import trace_contours
+from napari_melanoma.metrics.agreement import bland_altman
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from napari_melanoma.metrics.agreement import BlandAltman
+    from napari_melanoma.metrics.calibration import Reliability
+
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)
 LEGEND = (("true positive", TRUE_POSITIVE), ("false positive", FALSE_POSITIVE), ("false negative", FALSE_NEGATIVE))
@@ -278,3 +283,190 @@ def _plot_estimate(axis: Any, found: Interval | None, row: float, color: str, la
     if found is not None:
         axis.plot([found.low, found.high], [row, row], color=color, linewidth=1.8)
         axis.plot([found.mean], [row], "o", color=color, markersize=4, label=label)
+
+
+LINE_GRAY = "#999999"
+FEW_IMAGES = 10  # images of a bin: with fewer, the share is unreliable
+STYLES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierCurve:
+    """A named curve: float64 (point,) each, and its operating point, if any."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    operating_point: tuple[float, float] | None = None
+
+
+def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
+    """Draw ROC curves with their operating points."""
+    figure, axis = _create_square_axes()
+    axis.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
+    _plot_curves(axis, curves)
+    axis.set(xlabel="1 - specificity", ylabel="sensitivity")
+    _save(figure, path)
+
+
+def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path: Path) -> None:
+    """Draw precision-recall curves; the line is the share of the positive class."""
+    figure, axis = _create_square_axes()
+    axis.axhline(share, color=LINE_GRAY, linewidth=0.8)
+    _plot_curves(axis, curves)
+    axis.set(xlabel="sensitivity", ylabel="precision")
+    _save(figure, path)
+
+
+def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
+    """Draw a reliability diagram, and below it the distribution of the probabilities.
+
+    ``scores``: probability of the positive class of every image, float64 (image,).
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 6.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    above.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
+    plot_bins(above, bins, BLUE)
+    above.set(ylabel="observed share, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    below.hist(scores, bins=np.linspace(0, 1, 41), color=BLUE)
+    below.set(xlabel="probability", ylabel="images")
+    for axis in (above, below):
+        axis.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
+    """Draw the points of a reliability diagram with intervals; those of few images are faint and not connected."""
+    many = bins.count >= FEW_IMAGES
+    for chosen, strength in ((many, 1.0), (~many, 0.35)):
+        axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
+        axes.plot(bins.predicted[chosen], bins.observed[chosen], "o", color=color, markersize=4, alpha=strength)
+    broken = np.where(many, bins.observed, np.nan)  # the line stops at a point of few images
+    axes.plot(bins.predicted, broken, color=color, linewidth=1)
+
+
+def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix with counts and shares of each true class.
+
+    ``counts``: int64 (true class, predicted class).
+    """
+    from matplotlib.figure import Figure
+
+    side = 2.6 + 0.9 * len(classes)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axis = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        color = "white" if shares[row, column] > 0.55 else "#1c1f23"
+        text = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
+        axis.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+    axis.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel="predicted", ylabel="true")
+    _save(figure, path)
+
+
+def plot_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: float = 0.0) -> None:
+    """Draw an estimate with its interval for each of several names."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.1 + 0.34 * len(bars)), layout="constrained")
+    axis = figure.subplots()
+    for row, found in enumerate(bars.values()):
+        axis.barh(row, found.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
+        axis.plot([found.low, found.high], [row, row], color=BLUE, linewidth=1.8)
+        axis.plot([found.mean], [row], "o", color=BLUE, markersize=4)
+    axis.axvline(middle, color=LINE_GRAY, linewidth=0.8)
+    axis.set_yticks(range(len(bars)), list(bars))
+    axis.set_ylim(len(bars) - 0.5, -0.5)
+    axis.set_xlabel(label)
+    axis.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _create_square_axes() -> tuple[Figure, Any]:
+    """Create a figure with one square axis of shares."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 5.6), layout="constrained")
+    axis = figure.subplots()
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axis.set_aspect("equal")
+    axis.grid(color="#e4e4e0", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure, axis
+
+
+def _plot_curves(axis: Any, curves: Sequence[ClassifierCurve]) -> None:  # noqa: ANN401
+    """Draw curves, distinguished by color and line style."""
+    for number, curve in enumerate(curves):
+        color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
+        axis.plot(curve.x, curve.y, style, color=color, linewidth=1.6, label=curve.name)
+        if curve.operating_point is not None:
+            axis.plot(*([value] for value in curve.operating_point), "o", color=color, markersize=6)
+    axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+DepthPairs = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+
+
+def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
+    """Draw depths, a row of three panels for each set of images.
+
+    Left: predicted over measured depth. Middle: their difference over their mean with its 95 % limits (Bland and
+    Altman 1986, doi:10.1016/S0140-6736(86)90837-8). Right: distribution of the errors.
+
+    ``panels``: name of a set to its predicted and measured depths in mm, float64 (image,) each, of three images or
+    more.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.8 * len(panels)), layout="constrained")
+    lines = figure.subplots(len(panels), 3, squeeze=False)
+    for (left, middle, right), (name, (predicted, true)) in zip(lines, panels.items(), strict=True):
+        _plot_scatter(left, predicted, true)
+        _plot_bland_altman(middle, predicted, true)
+        _plot_errors(right, predicted, true)
+        left.set_title(name, fontsize=9, loc="left")
+        for axes in (left, middle, right):
+            axes.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _plot_scatter(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    most = float(max(predicted.max(), true.max())) * 1.04
+    axes.plot([0, most], [0, most], color=GRAY, linewidth=0.8)
+    axes.plot(true, predicted, "o", color=BLUE, markersize=3.5, alpha=0.6)
+    axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="measured, mm", ylabel="predicted, mm")
+
+
+def _plot_bland_altman(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    found = bland_altman(true, predicted)
+    axes.plot(found.means, found.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
+    axes.axhline(0, color=GRAY, linewidth=0.8)
+    axes.axhline(found.bias.mean, color=ORANGE, linewidth=1.2, label=f"mean {found.bias.mean:+.2f} mm")
+    for limit in (found.low, found.high):
+        label = f"95 % limit {limit.mean:+.2f} mm"
+        axes.axhline(limit.mean, color=ORANGE, linewidth=1, linestyle="--", label=label)
+    axes.set(xlabel="mean of both, mm", ylabel="predicted minus measured, mm")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _plot_errors(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    error = np.abs(predicted - true)
+    axes.hist(error, bins=20, color=BLUE, alpha=0.6)
+    axes.axvline(error.mean(), color=ORANGE, linewidth=1.4, label=f"mean {error.mean():.2f} mm")
+    axes.axvline(
+        np.median(error), color=ORANGE, linewidth=1.2, linestyle="--", label=f"median {np.median(error):.2f} mm"
+    )
+    axes.set(xlabel="absolute error, mm", ylabel="images")
+    axes.legend(fontsize=7, frameon=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
     """Preprocess a photograph and scale it to the network's square.
 
-    Hairs are detected and the light is estimated in a square of ``config.working_size`` whatever ``side`` is, so that
+    Hairs are detected and the light is estimated in a square of ``config.working_size``, not of ``side``, so that
     cached training images of another size are treated like images for predictions. The corrections are applied at the
     larger of both sizes, so that no detail is lost.
 

@@ -21,13 +21,14 @@ SPECK_SHARE = 0.001  # of the image: a photographed lesion is at least 3 % as wi
 class RefinementConfig(Config):
     """Cleaning of a mask: smoothing before the threshold, then which contours are kept, filled or not."""
 
-    largest_only: bool = Field(True, description="keep one lesion: the largest, or the one that was clicked")
+    largest_only: bool = Field(True, description="keep only the largest lesion, or the one that was clicked")
     fill_holes: bool = Field(True, description="fill holes inside the outer contour")
     smoothing: float = Field(
         0.004,
         ge=0,
         le=0.1,
-        description="sigma of the Gaussian on the probability, as a fraction of the image's shorter side; 0 = off",
+        description="smoothing of the border: sigma of the Gaussian on the probability, as a fraction of the "
+        "image's shorter side; 0 = off",
     )
     min_area_fraction: float = Field(
         0.01,

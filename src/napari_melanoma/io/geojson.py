@@ -248,7 +248,7 @@ def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
 
 def _encloses(ring: Ring) -> bool:
     """Whether a ring has an area; the signed area of a figure of eight may be zero."""
-    return bool(signed_area(ring)) or (len(set(ring)) > 3 and bool(untangle_polygon(Polygon(ring))))
+    return bool(signed_area(ring) or untangle_polygon(Polygon(ring)))
 
 
 def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
@@ -340,8 +340,8 @@ def fit_to_slide(found: GeoJsonContent, size: tuple[int, int]) -> FittedAnnotati
         name = annotation.name or f"area {number}"
         valid = tuple(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
         if valid != annotation.polygons:
-            changed.append(f"{name}: its outline crosses itself; it was split")
-        within = tuple(part for part in (clip_polygon(polygon, size) for polygon in valid) if part is not None)
+            changed.append(f"{name}: its outline or holes cross or overlap; they were repaired")
+        within = tuple(part for polygon in valid for part in clip_polygon(polygon, size))
         if not within:
             changed.append(f"{name}: omitted, it lies outside the slide of {size[1]} x {size[0]} pixels")
             continue

@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io.color import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.damage.integrity import IntegrityCheck
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,
@@ -22,6 +21,7 @@ from napari_melanoma.io.formats import (
     check_plausible,
     identify_format,
 )
+from napari_melanoma.io.image_damage import IntegrityCheck
 
 if TYPE_CHECKING:
     from PIL.Image import Exif, Image
@@ -91,9 +91,9 @@ def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> Image
 def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
     """Read width and height of an image in pixels from its header."""
     if kind == "PNG":  # Pillow also decompresses text before the pixels
-        from napari_melanoma.io.damage import png
+        from napari_melanoma.io import image_damage
 
-        head = png.header(file.read(_PNG_HEADER_BYTES))
+        head = image_damage.read_png_header(file.read(_PNG_HEADER_BYTES))
         if head is None:
             raise SyntaxError("its header is incomplete")
         return head.width, head.height
@@ -103,21 +103,26 @@ def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 def _packing(content: bytes, kind: Format) -> str:
     """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a uniform image takes nearly no data."""
-    from napari_melanoma.io.damage import bmp_webp, jpeg
+    from napari_melanoma.io import image_damage, jpeg_damage
 
     if kind == "JPEG":
-        return "" if jpeg.JpegStream.parse(content).is_arithmetic else kind
+        return "" if jpeg_damage.JpegStream.parse(content).is_arithmetic else kind
     if kind == "BMP":
-        return kind if bmp_webp.has_run_lengths(content) else "raw"
+        return kind if image_damage.has_run_lengths(content) else "raw"
     return "" if kind == "WebP" and content[12:16] != b"VP8 " else kind
 
 
 def _check_format(content: bytes, kind: Format) -> IntegrityCheck:
     """Check an image by the rules of its format."""
-    from napari_melanoma.io.damage import bmp_webp, heif, jpeg, png
+    from napari_melanoma.io import image_damage, jpeg_damage
 
-    checks = {"JPEG": jpeg.check, "PNG": png.check, "BMP": bmp_webp.check_bmp, "WebP": bmp_webp.check_webp}
-    return checks.get(kind, heif.check)(content)
+    checks = {
+        "JPEG": jpeg_damage.check,
+        "PNG": image_damage.check_png,
+        "BMP": image_damage.check_bmp,
+        "WebP": image_damage.check_webp,
+    }
+    return checks.get(kind, image_damage.check_heif)(content)
 
 
 def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:

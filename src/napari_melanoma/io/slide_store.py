@@ -127,12 +127,12 @@ class SlideResult:
         except Exception as error:  # zarr raises many kinds of errors for damaged metadata
             raise InputError(
                 f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyze the slide "
-                "again "
-                "with --force."
+                "again (command line: --force)."
             ) from error
         if missing:
             raise InputError(
-                f"{path} is incomplete: {' and '.join(missing)} missing. Analyze the slide again with --force."
+                f"{path} is incomplete: {' and '.join(missing)} missing. Analyze the slide again (command "
+                "line: --force)."
             )
         return cls(path, group, spec, store.wait_until_written)
 
@@ -197,7 +197,8 @@ class SlideResult:
         if self.spec.fingerprint != spec.fingerprint:
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
-                f"'{spec.slide}'. Choose another folder, or start over with --force."
+                f"'{spec.slide}'. Choose another folder, or analyze the slide again from the start (command "
+                "line: --force)."
             )
         stored, requested = self.spec.settings, spec.model_dump(mode="json")["settings"]
         differences = [
@@ -212,8 +213,7 @@ class SlideResult:
             description = "; ".join(differences) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of this slide with other settings: {description}. Use the same "
-                "settings, "
-                "choose another folder, or start over with --force."
+                "settings, choose another folder, or analyze the slide again from the start (command line: --force)."
             )
 
     def writer(self) -> SlideResultWriter:
@@ -282,8 +282,8 @@ class SlideResult:
             raise InputError(f"{self.path} has no {name}: it contains {self.spec.kind} results.") from None
         except (*DAMAGE_ERRORS, MemoryError) as error:  # for example with an invalid shape
             raise InputError(
-                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze the slide again with "
-                "--force."
+                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze the slide again "
+                "(command line: --force)."
             ) from error
 
 

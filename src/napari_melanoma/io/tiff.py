@@ -1,26 +1,37 @@
-"""Decoding of TIFF photographs with tifffile, and the check of their chain of pages."""
+"""Decoding of TIFF photographs by strips or tiles, which counts missing ones, and the check of their chain of pages.
+
+tifffile pads missing data in some cases and fails for the whole page in others; several of its codecs stop early, or
+past the end, without an error.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-import struct
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Literal, Self, cast
 
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.io import jpeg_damage
 from napari_melanoma.io.color import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.damage import tiff_pages
 from napari_melanoma.io.formats import ALWAYS_READ, DAMAGE_ERRORS, DecodedPhotograph, check_image_size, check_plausible
+from napari_melanoma.io.image_damage import IntegrityCheck, NothingDecoded, describe_missing_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
     from tifffile import TiffFile, TiffPage
+
+
+__all__ = ["count_segments", "decode_page", "decode_whole", "find_segment_damage", "packing", "stored_bytes"]
+
 
 _OTHER_KINDS = {
     "svs": "an Aperio slide",
@@ -43,9 +54,8 @@ _MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the maximum value of
 _MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK", "YCBCR": "RGB"}
 _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
 _DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, for the photometric interpretation YCbCr
-_MAX_PAGES = 10_000
+_MAX_PAGES, _MAX_TAGS = 10_000, 65_535  # the most that a classic TIFF can declare
 _BIG = 43
-_ENTRY, _BIG_ENTRY = 12, 20  # bytes of a tag in a directory
 TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it again from its source."
 
 
@@ -64,7 +74,7 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
             raise UnreadableImage(fault)
         page = cast("TiffPage", tiff.pages[0])
         check_image_size(page.imagewidth, page.imagelength)
-        check_plausible(page.imagewidth, page.imagelength, tiff_pages.stored_bytes(page), tiff_pages.packing(page))
+        check_plausible(page.imagewidth, page.imagelength, stored_bytes(page), packing(page))
         _check_parts(page)
         profile = page.tags.valueof(_ICC_TAG)
         orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
@@ -120,7 +130,7 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 def _check_parts(page: TiffPage) -> None:
     """Refuse a page that lists far fewer strips or tiles than its size requires, before memory is allocated."""
-    listed, expected = len(page.dataoffsets), tiff_pages.count_segments(page)
+    listed, expected = len(page.dataoffsets), count_segments(page)
     if listed * _PARTS_SHARE < expected and page.imagewidth * page.imagelength > ALWAYS_READ:
         raise UnreadableImage(
             f"claims {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
@@ -147,7 +157,7 @@ def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
 
     palette = _tag_value_name(page.photometric) == "PALETTE"
     mode = "" if palette else _pillow_mode(page)
-    samples, damage = tiff_pages.decode(page)
+    samples, damage = decode_page(page)
     if palette:
         return Image.fromarray(_palette_colors(page)[samples[..., 0]]), damage, ()
     samples = samples[..., : len(mode)]
@@ -202,13 +212,13 @@ def _palette_colors(page: TiffPage) -> NDArray[np.uint8]:
 def is_truncated(path: Path) -> bool:
     """Whether a page of a TIFF file lies beyond the end of the file."""
     with path.open("rb") as file:
-        return any(offset is None for offset in islice(_pages(file), _MAX_PAGES))
+        return any(offset is None for offset in islice(_page_offsets(file), _MAX_PAGES))
 
 
 def check_page_chain(file: IO[bytes]) -> None:
     """Refuse a file whose chain of pages has a loop, which libraries would follow forever."""
     before, seen = file.tell(), set[int]()
-    for offset in _pages(file):
+    for offset in _page_offsets(file):
         if offset in seen:
             raise ValueError("its chain of pages has a loop and never ends")
         if offset is not None:
@@ -216,30 +226,376 @@ def check_page_chain(file: IO[bytes]) -> None:
     file.seek(before)
 
 
-def _pages(file: IO[bytes]) -> Iterator[int | None]:
+def _page_offsets(file: IO[bytes]) -> Iterator[int | None]:
     """Offset of each page of a TIFF file in the order of the chain; finally None where one is beyond the end."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 16:
-        return
-    big = struct.unpack(f"{order}H", head[2:4])[0] == _BIG
-    count_format, offset_format, entry = ("Q", "Q", _BIG_ENTRY) if big else ("H", "I", _ENTRY)
-    offset = struct.unpack(f"{order}{offset_format}", head[8:16] if big else head[4:8])[0]
-    while offset:
-        yield offset if offset < size else None
-        if offset >= size:
-            return
-        file.seek(offset)
-        count_bytes = file.read(struct.calcsize(count_format))
-        if len(count_bytes) < struct.calcsize(count_format):
-            yield None
-            return
-        after = offset + len(count_bytes) + struct.unpack(order + count_format, count_bytes)[0] * entry
-        file.seek(min(after, size))  # offsets beyond the end cannot be sought
-        next_bytes = file.read(struct.calcsize(offset_format))
-        if len(next_bytes) < struct.calcsize(offset_format):
-            yield None
-            return
-        offset = struct.unpack(order + offset_format, next_bytes)[0]
+    layout = TiffLayout.read(file)
+    offset = 0 if layout is None else layout.first
+    while layout is not None and offset:
+        directory = layout.read_directory(file, offset)
+        yield None if directory is None else offset
+        offset = 0 if directory is None else directory[1]
+
+
+@dataclass(frozen=True)
+class TiffLayout:
+    """Byte order of a TIFF file, offset of its first page, and widths of the count of tags, of an offset and of a tag.
+
+    tifffile reads whole pages and detects only some loops; this reads the few bytes that checks of any file need.
+    """
+
+    order: Literal["little", "big"]
+    first: int
+    count: int
+    offset: int
+    entry: int
+
+    @classmethod
+    def read(cls, file: IO[bytes]) -> Self | None:
+        """Read the header of a file; None if it is not a TIFF file."""
+        head = read_at(file, 0, 16)
+        if head is None or head[:2] not in (b"II", b"MM"):
+            return None
+        order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+        if int.from_bytes(head[2:4], order) == _BIG:
+            return cls(order, int.from_bytes(head[8:16], order), 8, 8, 20)
+        return cls(order, int.from_bytes(head[4:8], order), 2, 4, 12)
+
+    def read_number(self, data: bytes) -> int:
+        """Read an unsigned number."""
+        return int.from_bytes(data, self.order)
+
+    def read_directory(self, file: IO[bytes], offset: int) -> tuple[bytes, int] | None:
+        """Read the tags of a page and the offset of the next one, 0 after the last; None beyond the end of the file."""
+        counted = read_at(file, offset, self.count)
+        if counted is None or self.read_number(counted) > _MAX_TAGS:
+            return None
+        length = self.read_number(counted) * self.entry
+        content = read_at(file, offset + self.count, length + self.offset)
+        return None if content is None else (content[:length], self.read_number(content[length:]))
+
+
+def read_at(file: IO[bytes], offset: int, length: int) -> bytes | None:
+    """Read bytes at a position; None if the file ends before."""
+    if offset + length > file.seek(0, os.SEEK_END):
+        return None
+    file.seek(offset)
+    return file.read(length)
+
+
+_NONE, _LZW, _PACKBITS = 1, 5, 32773
+_DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
+_PACKINGS = {_NONE: "raw", _PACKBITS: "rle", _LZW: "deflate", **dict.fromkeys(_DEFLATE, "deflate")}
+_SEPARATE = 2
+_SOF0, _SOS, _ADOBE = b"\xff\xc0", b"\xff\xda", b"Adobe"
+# Photometric interpretation and samples to the Adobe code for YCbCr or not
+_TRANSFORMS = {
+    (1, 1): 0,
+    (2, 3): 0,
+    (6, 3): 1,
+}
+
+
+def stored_bytes(page: TiffPage) -> int:
+    """Count the bytes of a page's pixels in the file.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+
+    Returns
+    -------
+    int
+        At most the size of the file.
+    """
+    size = page.parent.filehandle.size
+    segments = zip(page.dataoffsets, page.databytecounts, strict=False)
+    return min(size, sum(max(0, min(count, size - offset)) for offset, count in segments if offset))
+
+
+def packing(page: TiffPage) -> str:
+    """Return the key of ``formats.PIXELS_PER_BYTE`` for a page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+
+    Returns
+    -------
+    str
+        "" where its compression ratio is not limited.
+    """
+    return "JPEG" if page.compression in _JPEG else _PACKINGS.get(int(page.compression), "")
+
+
+def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
+    """Decode a page as far as possible.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        Two-dimensional, within the limits of ``formats``.
+
+    Returns
+    -------
+    tuple
+        Samples (row, column, channel), 0 where missing, and a description of the damage; None without damage.
+
+    Raises
+    ------
+    UnreadableImage
+        Nothing could be decoded.
+    Exception
+        An error of tifffile for an unsupported compression.
+    """
+    pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
+    missing = np.zeros(page.imagelength, bool)
+    reasons: list[str] = []
+    expected = count_segments(page)
+    separate = page.planarconfig == _SEPARATE
+    for index in range(expected):
+        segment, at, shape = _segment(page, index, reasons)
+        plane, row, column = at[0], at[2], at[3]
+        rows = min(shape[1], page.imagelength - row)
+        found = 0 if segment is None else segment.shape[0]
+        if found < rows:
+            missing[row + found : row + rows] = True
+        if segment is not None:
+            part = segment[:rows, : page.imagewidth - column]
+            channels = slice(plane, plane + 1) if separate else slice(None)
+            pixels[row : row + part.shape[0], column : column + part.shape[1], channels] = part
+    if not missing.any() and not reasons:
+        return pixels, None
+    if not missing.any():
+        return pixels, f"{reasons[0]} (in {len(reasons)} of {expected} parts)"
+    rows_missing = describe_missing_rows(int((~missing).sum()), page.imagelength)
+    return pixels, f"{rows_missing} ({reasons[0]})" if reasons else rows_missing
+
+
+def count_segments(page: TiffPage) -> int:
+    """Count the strips or tiles that the size of a page requires.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+
+    Returns
+    -------
+    int
+        Of all channels, where they are stored separately.
+    """
+    planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
+    if page.is_tiled:
+        return planes * math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
+    return planes * math.ceil(page.imagelength / page.rowsperstrip)
+
+
+def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
+    """Describe errors in the compressed data of a strip or tile that tifffile would decode without an error.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+    data : bytes
+        Stored bytes of the strip or tile.
+    shape : tuple of int
+        (1, row, column, sample) of the strip or tile.
+
+    Returns
+    -------
+    str or None
+        None without errors, or where the decoder itself raises an error for any damage.
+    """
+    if page.compression in _JPEG:
+        return _jpeg(page, data).damage
+    if page.compression not in (_LZW, _PACKBITS):
+        return None
+    return _unpack(page, data, shape)[1]
+
+
+def decode_whole(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
+    """Decode a strip or tile of JPEG, LZW or PackBits in one pass, if it is undamaged: libjpeg has no warning.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+    data : bytes
+        Stored bytes of the strip or tile.
+    shape : tuple of int
+        (1, row, column, sample) of the strip or tile.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Row, column, sample, as from tifffile; None where the data are damaged or of an unusual or another kind or size,
+        which ``find_segment_damage`` and tifffile handle.
+
+    Raises
+    ------
+    ValueError
+        The stream states a larger picture than its tile; it is not decoded.
+    """
+    if page.compression in (_LZW, _PACKBITS):
+        return _decode_packed(page, data, shape)
+    import simplejpeg
+
+    transform = _TRANSFORMS.get((page.photometric, page.samplesperpixel)) if page.compression in _JPEG else None
+    scan = data.find(_SOS)
+    usual = scan > 0 and data[scan + 4 : scan + 5] == bytes((page.samplesperpixel,)) and _SOF0 in data[:scan]
+    if transform is None or not usual or _ADOBE in data[:scan] or data.count(_SOS) > 1 or jpeg_damage.ZEROS in data:
+        return None
+    marker = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes((transform,)) if page.samplesperpixel == 3 else b""
+    tables = (page.jpegtables or b"\xff\xd8")[2:].removesuffix(b"\xff\xd9")
+    whole = b"\xff\xd8" + marker + tables + data[2:]
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(whole)
+    except ValueError:
+        return None
+    if page.is_tiled and (height > shape[1] or width > shape[2]):  # decoding may take gigabytes
+        raise ValueError(f"its JPEG has {height} x {width} pixels, expected at most {shape[1]} x {shape[2]}")
+    if (height, width) != shape[1:3]:
+        return None
+    try:
+        return simplejpeg.decode_jpeg(whole, "RGB" if page.samplesperpixel == 3 else "GRAY", strict=True)
+    except ValueError:
+        return None
+
+
+def _decode_packed(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
+    """Decode LZW or PackBits with samples of whole bytes; None if damaged, or for other samples."""
+    import imagecodecs
+
+    dtype = np.dtype(page.dtype)
+    if dtype.kind != "u" or page.bitspersample != 8 * dtype.itemsize or page.predictor > 2 or page.fillorder != 1:
+        return None
+    raw, damage = _unpack(page, data, shape)
+    if damage:
+        return None
+    stored = np.frombuffer(raw, dtype.newbyteorder(page.parent.byteorder), math.prod(shape))
+    samples = stored.reshape(shape[1:]).astype(dtype, copy=False)
+    return samples if page.predictor == 1 else imagecodecs.delta_decode(samples, axis=1)
+
+
+def _unpack(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> tuple[bytes, str | None]:
+    """Decompress LZW or PackBits; the bytes, and a description of damage."""
+    import imagecodecs
+
+    row_bytes = _row_bytes(page, shape)
+    expected = shape[1] * row_bytes
+    unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
+    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * row_bytes  # padded last strips
+    try:
+        raw = bytes(unpack(data, out=max(full, expected) + row_bytes + 1))
+    except DAMAGE_ERRORS:
+        return b"", "its compressed data are corrupt"
+    # Some writers add up to a row after the pixels.
+    if len(raw) >= expected and (len(raw) <= expected + row_bytes or len(raw) == full):
+        return raw, None
+    return raw, f"its compressed data are corrupt ({len(raw)} bytes decompressed, {expected} expected)"
+
+
+def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
+    """Decode a strip or tile: (row, column, channel) of the readable rows, its position, and its full shape."""
+    _, at, shape = page.decode(None, index)
+    file = page.parent.filehandle
+    known = index < min(len(page.dataoffsets), len(page.databytecounts))
+    offset, count = (page.dataoffsets[index], page.databytecounts[index]) if known else (0, 0)
+    if not offset or not count or offset >= file.size:
+        return None, at, shape
+    file.seek(offset)
+    data = file.read(min(count, file.size - offset))
+    damage = find_segment_damage(page, data, shape)
+    if damage is None and len(data) == count:
+        try:
+            decoded = _decoded(page, data, index)
+        except DAMAGE_ERRORS as error:
+            damage = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
+        else:
+            return decoded, at, shape
+    if damage:
+        reasons.append(damage)
+    return _decode_partial(page, data, index, shape), at, shape
+
+
+def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
+    """A strip or tile decoded by tifffile, (row, column, channel)."""
+    tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
+    segment = page.decode(data, index, **tables)[0]
+    assert segment is not None
+    return segment[0]
+
+
+def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
+    """Number of bytes of a decompressed row of a strip or tile."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else sum(page.bitspersample)
+    return -(-shape[2] * shape[3] * bits // 8)
+
+
+def _jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
+    """Check the JPEG of a strip or tile, with the tables stored in the page."""
+    tables = page.jpegtables
+    whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
+    try:
+        return jpeg_damage.check(whole)
+    except NothingDecoded:
+        return IntegrityCheck(whole, "none of its rows could be decoded")
+
+
+def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
+    """Decode the complete rows of a truncated or corrupt strip or tile, or return None."""
+    import imagecodecs
+
+    row_bytes = _row_bytes(page, shape)
+    if page.compression in _JPEG:
+        data = _jpeg(page, data).content
+        raw = None
+    elif page.compression == _NONE:
+        raw = data
+    elif page.compression in _DEFLATE:
+        raw = _inflate(data)
+    elif page.compression in (_LZW, _PACKBITS):
+        unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
+        try:
+            raw = bytes(unpack(data))
+        except DAMAGE_ERRORS:
+            return None
+    else:
+        return None
+    try:
+        if raw is None:
+            segment = page.decode(data, index)[0]
+            return None if segment is None else segment[0]
+        rows = min(len(raw) // row_bytes, shape[1])
+        filled = raw[: rows * row_bytes] + bytes((shape[1] - rows) * row_bytes)
+        return _decode_unpacked(page, filled, index)[:rows] if rows else None
+    except DAMAGE_ERRORS:
+        return None
+
+
+def _inflate(data: bytes) -> bytes:
+    """Inflate data up to the end or the first error."""
+    unpack = zlib.decompressobj()
+    parts = []
+    try:
+        for position in range(0, len(data), 256):
+            parts.append(unpack.decompress(data[position : position + 256]))
+    except zlib.error:
+        pass
+    return b"".join(parts)
+
+
+def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
+    """Decode the decompressed bytes of a strip or tile, by compressing them as the page requires."""
+    import imagecodecs
+
+    if page.compression in _DEFLATE:
+        raw = zlib.compress(raw, 1)
+    elif page.compression == _LZW:
+        raw = bytes(imagecodecs.lzw_encode(raw))
+    elif page.compression == _PACKBITS:
+        raw = bytes(imagecodecs.packbits_encode(raw))
+    return _decoded(page, raw, index)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +22,16 @@ from napari_melanoma.classification.prediction import (
 )
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import atomic_folder, discard, save_error, sweep_once, temporary_name, write_json
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.imaging.colormaps import draw_heatmap
 from napari_melanoma.imaging.masks import (
     Roi,
     bounding_box,
     draw_damage,
+    draw_heatmap,
     draw_overlay,
     extract_roi,
     separate_components,
@@ -39,7 +41,7 @@ from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, measure_le
 from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, modality_warning, recognize_modality
 from napari_melanoma.imaging.refinement import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
-from napari_melanoma.io.results import write_mask, write_probability, write_rgb, write_table
+from napari_melanoma.io.results import RESULT, read_object, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
 from napari_melanoma.metrics.uncertainty import uncertain_band
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 RESULT_FORMAT = 1
+ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
+RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", "heatmap.png", "band.png", "lesions.csv", RESULT))
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 
 
@@ -64,7 +68,7 @@ class LesionOptions(Config):
 
     model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle")
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="decision threshold of the lesion probability; none: that of the model"
+        None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
     )
     refinement: RefinementConfig = RefinementConfig()
     roi: RoiConfig = RoiConfig()
@@ -297,14 +301,13 @@ def remeasure(
 
 
 def save_lesion(result: LesionResult, folder: Path) -> Path:
-    """Write a result folder atomically: images and ``result.json``.
+    """Write images and ``result.json`` into a folder, instead of those of a previous result; keep all other files.
 
     Returns the folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, and if
-    available
-    ``roi.png``, ``lesions.csv`` (several lesions), ``band.png`` (0/255, test-time augmentation) and ``heatmap.png``,
-    drawn over the photograph.
+    available ``roi.png``, ``lesions.csv`` (several lesions), ``band.png`` (0/255, test-time augmentation) and
+    ``heatmap.png``, drawn over the photograph. The folder is replaced atomically if it contains nothing else.
     """
-    with atomic_folder(folder) as temporary:
+    with _result_folder(folder) as temporary:
         write_mask(temporary / "mask.png", result.mask)
         write_probability(temporary / "probability.png", result.smoothed)
         overlay = draw_overlay(result.photograph.rgb, result.mask)
@@ -319,8 +322,46 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
         about = describe_result(result)
         if about["lesions"]:
             write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", about["lesions"]))
-        write_json(temporary / "result.json", about)
+        write_json(temporary / RESULT, about)
     return folder
+
+
+@contextmanager
+def _result_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, whose files replace those of the previous result at the end."""
+    previous = _list_previous_files(folder)
+    exists = folder.is_dir()
+    existing = {path.name for path in folder.iterdir()} if exists else set()
+    if existing <= previous and not (exists and folder.samefile(".")):  # the working folder cannot be renamed
+        with atomic_folder(folder) as temporary:
+            yield temporary
+        return
+    temporary = temporary_name(folder / RESULT)
+    sweep_once(folder)
+    try:
+        temporary.mkdir()
+        yield temporary
+        written = {path.name for path in temporary.iterdir()}
+        for name in sorted((written & existing) - previous):
+            raise SaveError(f"{folder / name} is not part of a lesion result and is kept. Choose another folder.")
+        for name in sorted(written, key=lambda name: name == RESULT):  # the result last
+            (temporary / name).replace(folder / name)
+        for name in previous - written:
+            discard(folder / name)
+    except OSError as error:
+        raise save_error(folder, error) from error
+    finally:
+        discard(temporary)
+
+
+def _list_previous_files(folder: Path) -> set[str]:
+    """List the files of a previous result in a folder, also without a readable ``result.json``."""
+    content = read_object(folder / RESULT)
+    is_complete = all((folder / name).is_file() for name in ALWAYS_WRITTEN)
+    if "lesion_found" not in content and (content or not is_complete):
+        return set()
+    names = RESULT_FILES if content.get("answer") else RESULT_FILES - {"heatmap.png"}
+    return {name for name in names if (folder / name).is_file()}
 
 
 def describe_result(result: LesionResult) -> dict[str, object]:

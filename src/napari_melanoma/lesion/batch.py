@@ -18,11 +18,10 @@ from pydantic import Field
 
 from napari_melanoma.classification.prediction import ClassifyOptions
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import Milestone, Progress, RunContext
+from napari_melanoma.core.context import Milestone, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import hold_output_lock
-from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import Photograph
@@ -77,8 +76,8 @@ class BatchModel(ProbabilityModel, Protocol):
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Run the network on prepared inputs.
 
-        ``inputs``: each uint8 (side, side, channel), as of ``prepare_network_input``. Returns float32 (batch, side,
-        side).
+        ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
+        (batch, side, side).
         """
 
 
@@ -179,9 +178,8 @@ def _warning(stored: Mapping[str, Any]) -> str:
     """Warnings about a photograph and its prediction, besides their validity."""
     prediction = stored.get("answer") or {}
     first = str(stored.get("warning") or "")
-    others = (
-        str(one) for one in prediction.get("warnings", ()) if str(one).rstrip(".") not in first
-    )  # both models may give the same warning
+    # Both models may give the same warning
+    others = (str(one) for one in prediction.get("warnings", ()) if str(one).rstrip(".") not in first)
     return "; ".join(dict.fromkeys(filter(None, (first, *others))))
 
 
@@ -351,11 +349,15 @@ class BatchOptions(Config):
     lesion: LesionOptions = LesionOptions()
     classify: ClassifyOptions | None = Field(None, description="classification of the lesions; none: no classification")
     form: dict[str, str] = Field(default_factory=dict, description="clinical metadata of all photographs, by column")
-    metadata: Path | None = Field(None, description="table with clinical metadata for each photograph")
-    pixel_size_um: float | None = Field(
-        None, gt=0, description="pixel size of all photographs; none: as stated in each file"
+    metadata: Path | None = Field(
+        None, description="CSV with image_id (the file name without suffix), age, sex, site ..."
     )
-    batch_size: int = Field(8, ge=1, le=512, description="photographs in one pass of the network")
+    pixel_size_um: float | None = Field(
+        None,
+        gt=0,
+        description="micrometers per pixel, for measurements in mm; by default as stated in each file",
+    )
+    batch_size: int = Field(8, ge=1, le=512, description="photographs in one forward pass")
     workers: int = Field(0, ge=0, le=256, description="reading and writing threads; 0: two more than cores")
     force: bool = Field(False, description="replace existing results, except manually corrected ones")
 

@@ -15,19 +15,18 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries
-from napari_melanoma.data.features.encoding import read_number
-from napari_melanoma.data.features.patient_relative import (
+from napari_melanoma.data.features import (
     DISTANCE_COLUMN,
     EMBEDDING_COLUMNS,
     list_patient_columns,
     measure_patient_relative,
+    read_number,
 )
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
@@ -42,9 +41,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FEATURES = "features.csv"
-COMPARED = tuple(
-    one.name for one in MEASUREMENTS if not one.unit.startswith("px")
-)  # lengths in pixels cannot be compared
+# Lengths in pixels cannot be compared
+COMPARED = tuple(one.name for one in MEASUREMENTS if not one.unit.startswith("px"))
 COMPARED_BY = (DISTANCE_COLUMN, EMBEDDING_COLUMNS[0])
 BATCH_IMAGES = 16  # images per batch of the network
 DIGITS = 5  # of an embedding in the intermediate file
@@ -53,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class FeatureOptions(Config):
-    """What lesions are compared by, besides their measurements."""
+    """Options for comparing lesions by embeddings, in addition to their measurements."""
 
     model: str | None = Field(None, description="bundle whose encoder computes embeddings; none by default")
     roi: RoiConfig = Field(RoiConfig(background="keep"), description="the crop around the mask for the embedding")
@@ -93,7 +91,7 @@ class _FeatureItem:
     """An image in the pipeline, with its crop until it is embedded."""
 
     entry: DatasetEntry
-    seen: str = ""
+    stamp: str = ""
     known: bool = False
     measured: dict[str, float] | None = None
     picture: NDArray[np.uint8] | None = None
@@ -161,7 +159,7 @@ class _FeaturePipeline:
             for item in read if self._model is None else self._embed(read, self._model):
                 if not (item.error or item.known):
                     values = [] if item.embedding is None else [_as_values(item.embedding)]
-                    self._kept.add(self._sample(item.entry), item.seen, [item.measured or {}, *values])
+                    self._kept.add(self._sample(item.entry), item.stamp, [item.measured or {}, *values])
                 yield item
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -175,7 +173,7 @@ class _FeaturePipeline:
             embedding = np.array(list(before[1].values()), np.float32) if len(before) > 1 else None
             return _FeatureItem(entry, stamp, known=True, measured=before[0], embedding=embedding)
         try:
-            return replace(self._measure(entry), seen=stamp)
+            return replace(self._measure(entry), stamp=stamp)
         except Exception as error:  # reported as a failure of this image; the others continue
             log.debug("%s failed", sample.image, exc_info=error)
             return _FeatureItem(entry, stamp, error=describe_error(error, sample.image, self._folder))

@@ -144,7 +144,8 @@ def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]
     The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
     extremes show where the predictions disagree. Only flips are used, as all four are exact on a pixel grid.
 
-    ``inputs``: each uint8 (side, side, channel), as of ``prepare_network_input``. Returns the logits in this order.
+    ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns the logits in
+    this order.
     """
     mean = low = high = model.logits(inputs)
     for axes in FLIP_AXES[1:]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -86,7 +86,7 @@ def intraclass_correlation(values: ArrayLike) -> Estimate:
 
 
 def _check_pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values of both readers; refused if they are not pairs."""
+    """Convert the values of both readers; raise if they are not pairs."""
     one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.ndim != 1 or one.shape != other.shape or len(one) < MIN_CASES:
         raise ValueError(f"expected at least {MIN_CASES} pairs of values, found shapes {one.shape} and {other.shape}.")
@@ -96,7 +96,7 @@ def _check_pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float6
 
 
 def _limit_offsets(count: int, sd: float) -> tuple[float, float]:
-    """Exact distances of both ends of a limit of agreement's interval from the bias."""
+    """Exact distances from the bias of both ends of the interval of a limit of agreement."""
     if sd == 0:
         return 0.0, 0.0
     from scipy.stats import nct
@@ -168,9 +168,9 @@ class DepthIntervals(NamedTuple):
 
 
 def standardize_depth(mm: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
-    """Convert depths to the scale of a network.
+    """Convert depths in mm to the scale of a network.
 
-    Returns float64 of that shape.
+    Returns float64 of the same shape.
     """
     plain = np.maximum(np.asarray(mm, np.float64), 0.0)
     return ((np.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
@@ -188,14 +188,14 @@ def depth_to_mm(depth: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
 def conformal_margin(
     predicted: NDArray[np.floating], true_mm: ArrayLike, scale: DepthScale, coverage: float
 ) -> float | None:
-    """Return the half width of intervals with a coverage, by cases that the network was not trained on.
+    """Return the half width of intervals with a given coverage, from cases that the network was not trained on.
 
     Split conformal prediction (Lei et al. 2018, doi:10.1080/01621459.2017.1307116): the quantile of the errors, each
     divided by the predicted standard deviation, if any.
 
     ``predicted``: float (image, 1 or 2): depth and optionally the logarithm of its variance, on the scale. ``true_mm``:
-    (image,), NaN where unknown. Returns half of the interval, in units of the standard deviation; None with too few
-    cases, the greatest error with too few cases for the coverage.
+    (image,), NaN where unknown. Returns half of the interval, in units of the standard deviation: None with too few
+    cases, and the largest error if there are too few for the coverage.
     """
     errors = np.abs(predicted[:, 0] - standardize_depth(true_mm, scale)) / _predicted_sd(predicted)
     errors = np.sort(errors[~np.isnan(errors)])
@@ -230,7 +230,9 @@ def depth_metrics(
     known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
     limits = bland_altman(true, predicted)
     found = {
-        "depth_mae_mm": bootstrap_statistic(partial(_mean, np.abs(predicted - true)), known_groups, bounds=(0, np.inf)),
+        "depth_mae_mm": bootstrap_statistic(
+            partial(weighted_mean, np.abs(predicted - true)), known_groups, bounds=(0, np.inf)
+        ),
         "depth_r": bootstrap_statistic(partial(weighted_pearson, predicted, true), known_groups, bounds=(-1, 1)),
         "depth_bias_mm": limits.bias,
         "depth_low_mm": limits.low,
@@ -239,22 +241,25 @@ def depth_metrics(
     low, high = depths.low[known], depths.high[known]
     if not np.isnan(low).any():
         held = ((low <= true) & (true <= high)).astype(float)
-        found["depth_coverage"] = bootstrap_statistic(partial(_mean, held), known_groups, bounds=(0, 1))
+        found["depth_coverage"] = bootstrap_statistic(partial(weighted_mean, held), known_groups, bounds=(0, 1))
     return found
 
 
-def weighted_pearson(first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Weighted Pearson correlation.
+def weighted_pearson(
+    first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weighted Pearson correlation of each draw.
 
-    ``first``, ``second``, ``weights``: float64 (image,). NaN if one of them is constant.
+    ``first``, ``second``: float64 (image,) or (draw, image). ``weights``: float64 (draw, image). Returns float64
+    (draw,); NaN if one of the two is constant.
     """
-    one, other = first - _mean(first, weights), second - _mean(second, weights)
-    spread = np.sqrt((weights @ one**2) * (weights @ other**2))
-    return float(weights @ (one * other) / spread) if spread > 0 else float("nan")
-
-
-def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    return float(weights @ values / weights.sum())
+    total = weights.sum(axis=1)
+    one, other = (each - ((weights * each).sum(axis=1) / total)[:, None] for each in (first, second))
+    squares = [(weights * each**2).sum(axis=1) for each in (one, other)]
+    rounding = [total * (1e-12 * np.abs(each).max(initial=0.0)) ** 2 for each in (first, second)]
+    varies = (squares[0] > rounding[0]) & (squares[1] > rounding[1])
+    together, spread = (weights * one * other).sum(axis=1), np.sqrt(squares[0] * squares[1])
+    return np.divide(together, spread, out=np.full(len(spread), np.nan), where=varies)
 
 
 def _predicted_sd(predicted: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -57,7 +57,7 @@ def softmax(logits: ArrayLike, temperature: float = 1.0, bias: ArrayLike = ()) -
 def calibrate_logits(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.float64]:
     """Convert logits to the calibrated probabilities of a bundle.
 
-    ``logits``: float (image, class), as of its network. Returns float64 (image, class).
+    ``logits``: float (image, class), as output by its network. Returns float64 (image, class).
     """
     return softmax(logits, config.temperature, config.bias)
 

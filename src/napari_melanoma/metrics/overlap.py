@@ -171,8 +171,6 @@ def _border_distances(
     if mask.shape != reference.shape:
         raise ValueError(f"mask {mask.shape} and reference {reference.shape} differ in shape.")
     own_points, other_points = (_border_points(item) * spacing for item in (mask, reference))
-    if not len(own_points) or not len(other_points):
-        return np.full(len(own_points), np.inf), np.full(len(other_points), np.inf)
     return cKDTree(other_points).query(own_points)[0], cKDTree(own_points).query(other_points)[0]
 
 

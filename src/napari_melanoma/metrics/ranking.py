@@ -1,78 +1,19 @@
-"""Ranking metrics: ROC and precision-recall curves, areas, thresholds, and metrics of resampled images."""
+"""Ranking metrics: ROC and precision-recall curves, areas, thresholds, and the ranking of image features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from napari_melanoma.core.prediction_config import OperatingPoint
-from napari_melanoma.metrics.statistics import bootstrap_statistic
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-    from napari_melanoma.metrics.statistics import Estimate
-
-
-class RocCurve(NamedTuple):
-    """Rates at or above each threshold, float64 (threshold,), starting at (0, 0) with an infinite threshold."""
-
-    false_positive_rate: NDArray[np.float64]
-    true_positive_rate: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
-
-
-class PrecisionRecallCurve(NamedTuple):
-    """Precision and recall at each threshold, float64 (threshold,), in descending order of thresholds."""
-
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
-
-
-def roc_curve(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> RocCurve:
-    """Receiver operating characteristic with a point for each distinct score.
-
-    Ends at (1, 1); rates are NaN if a class has no weight.
-    """
-    positives, negatives, thresholds = _cumulative_counts(scores, labels, weights)
-    return RocCurve(_cumulative_rate(negatives), _cumulative_rate(positives), np.concatenate([[np.inf], thresholds]))
-
-
-def precision_recall_curve(
-    scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None
-) -> PrecisionRecallCurve:
-    """Precision and recall with a point for each distinct score.
-
-    From the highest score to the lowest, at which all are positive.
-    """
-    positives, negatives, thresholds = _cumulative_counts(scores, labels, weights)
-    with np.errstate(invalid="ignore"):
-        precision = positives[1:] / (positives[1:] + negatives[1:])
-    return PrecisionRecallCurve(precision, _cumulative_rate(positives)[1:], thresholds)
-
-
-def area_under_roc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Probability that a positive scores higher than a negative, ties counted half (exact, Mann and Whitney).
-
-    0.5 for random scores.
-    """
-    curve = roc_curve(scores, labels, weights)
-    return float(np.trapezoid(curve.true_positive_rate, curve.false_positive_rate))
-
-
-def average_precision(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Average precision: mean of the precision over the steps of recall, without interpolation.
-
-    Equals the share of positives for random scores.
-    """
-    curve = precision_recall_curve(scores, labels, weights)
-    steps = np.diff(curve.recall, prepend=0.0)
-    return float(np.sum(np.where(steps > 0, curve.precision, 0.0) * steps)) if np.isfinite(steps).all() else np.nan
 
 
 def choose_decision_threshold(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> float:
@@ -127,33 +68,12 @@ def choose_operating_point(
 def _estimate_share(right: NDArray[np.bool_], among: NDArray[np.bool_], groups: NDArray) -> Estimate:
     """Share of correct images among the selected ones."""
     values = right[among].astype(np.float64)
-    return bootstrap_statistic(lambda weights: float(np.average(values, weights=weights)), groups[among], bounds=(0, 1))
+    return bootstrap_statistic(partial(weighted_mean, values), groups[among], bounds=(0, 1))
 
 
 def _finite_interval(found: Estimate) -> tuple[float, float]:
     """The interval, or (0, 1) if it is undefined."""
     return (found.low, found.high) if found.has_interval else (0.0, 1.0)
-
-
-def _cumulative_counts(
-    scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Positives and negatives at or above each distinct score from the highest, after a 0; and these scores."""
-    ranked, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
-    if ranked.shape != truth.shape:
-        raise ValueError(f"expected a score and a label for each image, found shapes {ranked.shape} and {truth.shape}.")
-    weight = np.ones(len(ranked)) if weights is None else np.asarray(weights, np.float64)
-    order = np.argsort(-ranked, kind="stable")
-    ranked, positive = ranked[order], np.where(truth, weight, 0.0)[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], len(ranked) > 0))
-    positives = np.cumsum(positive)[last]
-    negatives = np.cumsum(weight[order] - positive)[last]
-    return np.append(0.0, positives), np.append(0.0, negatives), ranked[last]
-
-
-def _cumulative_rate(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Counts divided by the last; NaN if that is 0."""
-    return counts / counts[-1] if counts[-1] > 0 else np.full(len(counts), np.nan)
 
 
 MIN_SENSITIVITY = 0.8  # lower limit of the partial area of ISIC 2024
@@ -291,3 +211,103 @@ def class_recalls(
 def _ratio(over: NDArray[np.float64], under: NDArray[np.float64], otherwise: float = np.nan) -> NDArray[np.float64]:
     """Divide, with a given value for a zero denominator."""
     return np.divide(over, under, out=np.full(np.broadcast(over, under).shape, otherwise), where=under != 0)
+
+
+MIN_CASES_PER_CLASS = 3  # fewest patients per class for a ranking
+
+
+class RankedFeature(NamedTuple):
+    """A feature that separates the classes.
+
+    ``rank`` is its index among all features; ``auc`` is the probability that a positive patient has the greater value,
+    with a 95 % interval over patients; below 0.5 positives have smaller values. ``p`` is that of Mann and Whitney,
+    two-sided; ``q`` is corrected for the number of features (Benjamini and Hochberg 1995).
+    """
+
+    rank: int
+    auc: Estimate
+    p: float
+    q: float
+
+    @property
+    def strength(self) -> float:
+        """Rank-biserial correlation, in [-1, 1]: 2 AUC - 1."""
+        return 2 * self.auc.mean - 1
+
+
+def rank_features(
+    values: NDArray[np.floating], positive: NDArray[np.bool_], groups: NDArray[np.str_], count: int
+) -> list[RankedFeature]:
+    """Rank features by the distance of their area under the ROC curve from one half.
+
+    The values of a patient's images of one class are averaged first, so that each patient counts once. The interval
+    is that of a single feature: for the best of many features it is too optimistic, which ``q`` accounts for and
+    other images can verify.
+
+    ``values``: float (image, feature), finite. ``positive``: bool (image,). Returns the strongest first; constant
+    features are omitted.
+    """
+    rows, truth, names = average_by_patient(np.asarray(values, np.float64), positive, groups)
+    if min(truth.sum(), (~truth).sum()) < MIN_CASES_PER_CLASS:
+        raise ValueError(
+            f"expected at least {MIN_CASES_PER_CLASS} patients per class for a ranking, found {int(truth.sum())} "
+            f"positive and {int((~truth).sum())} others."
+        )
+    areas, p_values = _mann_whitney(rows, truth)
+    corrected = adjust_p_values(p_values)
+    varied = np.flatnonzero(np.ptp(rows, axis=0) > 0)
+    ordered = varied[np.argsort(-np.abs(areas[varied] - 0.5), kind="stable")][:count]
+    return [
+        RankedFeature(
+            int(index),
+            bootstrap_statistic(partial(_resampled_auc, rows[:, index], truth), names, bounds=(0, 1)),
+            float(p_values[index]),
+            float(corrected[index]),
+        )
+        for index in ordered
+    ]
+
+
+def average_by_patient(
+    values: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[np.str_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
+    """Average over the images of a patient with the same class.
+
+    ``values``: float64 (image, feature). ``positive``: bool (image,). Returns float64 (row, feature), bool (row,),
+    and the patient of each row; patients with images of both classes have two rows.
+    """
+    names, index = np.unique(np.asarray(groups, str), return_inverse=True)
+    kinds, row = np.unique(2 * index + positive, return_inverse=True)
+    counts = np.bincount(row).astype(np.float64)
+    summed = np.zeros((len(kinds), values.shape[1]))
+    np.add.at(summed, row, values)
+    return summed / counts[:, None], kinds % 2 == 1, names[kinds // 2]
+
+
+def adjust_p_values(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correct p-values for multiple tests (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x).
+
+    ``p``: float64 (test,). Returns float64 (test,): the false discovery rate among all values at least as small.
+    """
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    found = np.empty_like(p)
+    found[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    return found
+
+
+def _mann_whitney(rows: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
+    """Area under the ROC curve and p-value of each feature."""
+    from scipy.stats import mannwhitneyu
+
+    found = mannwhitneyu(rows[truth], rows[~truth], axis=0, method="asymptotic")
+    same = np.ptp(rows, axis=0) == 0
+    area = found.statistic / (truth.sum() * (~truth).sum())
+    return np.where(same, 0.5, area), np.where(same, 1.0, found.pvalue)
+
+
+def _resampled_auc(
+    scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Area under the ROC curve of each draw, NaN if one class has no weight."""
+    return ResampledScores(scores, truth, weights).auc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTERVAL_METHOD = (
-    "95 % percentile bootstrap over patients or lesions, widened where they are few, 2000 rounds, seed 0; "
-    "from 10,000 of them on the normal interval"
+    "95 % percentile bootstrap over patients or lesions, widened if there are few, 2000 rounds, seed 0; "
+    "the normal interval for 10,000 or more"
 )
 NO_INTERVAL_TEXT = "no interval: one patient or lesion"
-# Groups: a bootstrap of so many gives the normal interval, with additional noise, at 2000 times the cost.
+# For this many groups, a bootstrap gives the normal interval with additional noise, at 2000 times the cost.
 MAX_BOOTSTRAP_GROUPS = 10_000
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: for 400,000 images, 5 rounds at a time
+BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few rounds for 10,000 groups and more: enough for a standard error
+TAIL_PROBABILITY = 0.025  # probability of identical groups at the end of an exact interval
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Estimate:
 
 def bootstrap_mean(
     values: Sequence[float] | NDArray[np.float64],
-    groups: Sequence[str] | None = None,
+    groups: Sequence[str] | NDArray | None = None,
     *,
-    rounds: int = 2000,
+    rounds: int = BOOTSTRAP_ROUNDS,
     seed: int = 0,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
@@ -64,29 +66,15 @@ def bootstrap_mean(
 
     Returns the mean over images and its interval, whose ends are NaN for a single group.
     """
-    array = np.asarray(values, dtype=np.float64)
-    names = np.arange(len(array)) if groups is None else np.asarray(groups)
-    if not len(array) or len(names) != len(array):
-        raise ValueError(
-            f"expected at least one value, each with a group, found {len(array)} values and {len(names)} groups."
-        )
-    _, index = np.unique(names, return_inverse=True)
-    sums, counts = np.bincount(index, weights=array), np.bincount(index)
-    if len(sums) >= MAX_BOOTSTRAP_GROUPS:
-        return bootstrap_means(array[:, None], index, bounds=bounds)[0]
-    mean = array.mean()
-    if len(sums) < 2:
-        return Estimate(float(mean), np.nan, np.nan, len(array))
-    ends = np.percentile(_resample_means(sums, counts, rounds, seed), [2.5, 97.5])
-    low, high = np.clip(mean + few_groups_factor(len(sums)) * (ends - mean), *bounds)
-    return Estimate(float(mean), float(low), float(high), len(array))
+    table = np.asarray(values, dtype=np.float64)[:, None]
+    return bootstrap_means(table, groups, rounds=rounds, seed=seed, bounds=bounds)[0]
 
 
 def bootstrap_means(
     table: NDArray[np.float64],
     groups: Sequence[str] | NDArray | None = None,
     *,
-    rounds: int = 2000,
+    rounds: int = BOOTSTRAP_ROUNDS,
     seed: int = 0,
     bounds: tuple[float, float | NDArray[np.float64]] = (-np.inf, np.inf),
 ) -> list[Estimate]:
@@ -113,7 +101,9 @@ def bootstrap_means(
         reach = 1.96 * _standard_error(sums, counts, mean)
         ends = np.stack([mean - reach, mean + reach])
     else:
-        found = np.percentile(_resample_tables(sums, counts, rounds, seed), [2.5, 97.5], axis=0)
+        draws = iter_bootstrap_weights(np.arange(len(counts)), rounds=rounds, seed=seed)
+        drawn = np.concatenate([times @ sums / (times @ counts)[:, None] for times in draws])
+        found = np.percentile(drawn, [2.5, 97.5], axis=0)
         ends = mean + few_groups_factor(len(counts)) * (found - mean)
     low, high = np.clip(ends, *bounds)
     return [
@@ -127,7 +117,7 @@ def paired_difference(
     new: Sequence[float] | NDArray[np.float64],
     groups: Sequence[str] | None = None,
     *,
-    rounds: int = 2000,
+    rounds: int = BOOTSTRAP_ROUNDS,
     seed: int = 0,
 ) -> Estimate:
     """Return the mean of new minus old on the same images, with a 95 % paired bootstrap interval.
@@ -141,6 +131,11 @@ def paired_difference(
             f"expected two values for every image for a paired difference, found {len(before)} and {len(after)}."
         )
     return bootstrap_mean(after - before, groups, rounds=rounds, seed=seed)
+
+
+def weighted_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each draw; ``values``: float64 (image,); ``weights``: as for ``draw_statistics``."""
+    return weights @ values / weights.sum(axis=1)
 
 
 def few_groups_factor(groups: int) -> float:
@@ -157,39 +152,8 @@ def _standard_error(sums: NDArray, counts: NDArray, mean: NDArray) -> NDArray[np
     return np.sqrt((residual**2).sum(axis=0) * groups / (groups - 1)) / counts.sum()
 
 
-def _resample_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
-    """Mean of each statistic over the images of each round: float64 (round, statistic)."""
-    groups = len(sums)
-    random = np.random.default_rng(seed)
-    means = []
-    step = max(1, DRAWS_AT_ONCE // groups)
-    for first in range(0, rounds, step):
-        size = min(step, rounds - first)
-        draws = random.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
-        times = np.bincount(draws.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
-        means.append(times @ sums / (times @ counts)[:, None])
-    return np.concatenate(means)
-
-
-def _resample_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
-    """Mean over the images of each round: float64 (round,); independent of the number of rounds at once."""
-    groups = len(sums)
-    random = np.random.default_rng(seed)
-    means = []
-    step = max(1, DRAWS_AT_ONCE // groups)
-    for first in range(0, rounds, step):
-        draws = random.integers(groups, size=(min(step, rounds - first), groups))
-        means.append(sums[draws].sum(1) / counts[draws].sum(1))
-    return np.concatenate(means)
-
-
-Statistic = Callable[["NDArray[np.float64]"], float]
-BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few rounds for 10,000 groups and more: enough for a standard error
-TAIL_PROBABILITY = 0.025  # probability of identical groups at the end of an exact interval
-
-
 def bootstrap_statistic(
-    statistic: Statistic,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     groups: Sequence[object] | NDArray,
     *,
     rounds: int = BOOTSTRAP_ROUNDS,
@@ -198,26 +162,40 @@ def bootstrap_statistic(
 ) -> Estimate:
     """Return a statistic of weighted images with a 95 % bootstrap interval over groups, widened for few groups.
 
-    Whole patients or lesions are drawn with replacement; the number of draws is the weight of each of its images. Two
-    statistics of the same images are compared by a ``statistic`` that returns their difference. From 10,000 groups
-    on, the normal interval of 200 rounds is used. Rounds in which the statistic is undefined, such as with one class,
-    are omitted.
+    From 10,000 groups on, the normal interval of 200 rounds is used. Rounds in which the statistic is undefined, such
+    as with one class, are omitted.
 
-    ``statistic``: maps float64 (image,), the weight of each image, to a value, NaN if undefined. Returns the
-    statistic of all images, its interval, and the number of images; no interval for a single group, or if fewer than
-    half of the rounds have a value.
+    ``statistic``: as for ``draw_statistics``, a single one. Returns the statistic of all images, its interval, and the
+    number of images; no interval for a single group, or if fewer than half of the rounds have a value.
     """
     names = np.asarray(groups)
     if not len(names):
         raise ValueError("expected at least one image, found none.")
-    whole = float(statistic(np.ones(len(names))))
-    if not np.isfinite(whole):
-        return Estimate(whole, np.nan, np.nan, len(names))
-    drawn = np.array(
-        [statistic(times) for part in iter_bootstrap_weights(names, rounds=rounds, seed=seed) for times in part]
-    )
-    low, high = bootstrap_interval(whole, drawn, len(np.unique(names)), bounds=bounds)
-    return Estimate(whole, low, high, len(names))
+    value, drawn = draw_statistics(lambda weights: {"": statistic(weights)}, names, rounds=rounds, seed=seed)[""]
+    if not np.isfinite(value):
+        return Estimate(value, np.nan, np.nan, len(names))
+    return Estimate(value, *bootstrap_interval(value, drawn, len(np.unique(names)), bounds=bounds), len(names))
+
+
+def draw_statistics(
+    statistics: Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]],
+    groups: Sequence[object] | NDArray,
+    *,
+    rounds: int = BOOTSTRAP_ROUNDS,
+    seed: int = 0,
+) -> dict[str, tuple[float, NDArray[np.float64]]]:
+    """Compute statistics of all images and of bootstrap draws of whole patients or lesions.
+
+    ``statistics``: from the number of times that each draw contains each image, float64 (draw, image), to each
+    statistic, float64 (draw,), NaN where undefined. Two models are compared by the differences of their statistics.
+    Returns the value of each, and float64 (draw,) for ``bootstrap_interval``; no draws for a single group, or if all
+    values are undefined.
+    """
+    whole = statistics(np.ones((1, len(groups))))
+    rounds = rounds if any(np.isfinite(value[0]) for value in whole.values()) else 0
+    parts = [statistics(weights) for weights in iter_bootstrap_weights(groups, rounds=rounds, seed=seed)]
+    drawn = {name: np.concatenate([part[name] for part in parts]) if parts else np.array([]) for name in whole}
+    return {name: (float(value[0]), drawn[name]) for name, value in whole.items()}
 
 
 def iter_bootstrap_weights(
@@ -233,12 +211,13 @@ def iter_bootstrap_weights(
     if count < 2:
         return
     rounds, random = min(rounds, FEW_ROUNDS) if count >= MAX_BOOTSTRAP_GROUPS else rounds, np.random.default_rng(seed)
+    is_identity = count == len(index) and bool((index == np.arange(count)).all())
     step = max(1, DRAWS_AT_ONCE // (4 * len(index)))
     for first in range(0, rounds, step):
         size = min(step, rounds - first)
         indices = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
         times = np.bincount(indices.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
-        yield times[:, index]
+        yield times if is_identity else times[:, index]
 
 
 def bootstrap_interval(
@@ -253,7 +232,7 @@ def bootstrap_interval(
 
     The interval is that of the percentiles, widened for few groups (``few_groups_factor``); for 10,000 groups and more,
     which have few draws, it is the normal one. A value at a bound, from which no draw differs, gets the exact
-    interval of so many identical groups.
+    interval of that many identical groups.
 
     ``drawn``: float64 (draw,); NaN where undefined. Returns both ends; NaN for a single group, or if fewer than half of
     the draws have a value.

@@ -224,14 +224,14 @@ def load_network(info: BundleInfo) -> nn.Module:
         raise BundleError(
             f"cannot read {info.path / WEIGHTS}: {parse_error_reason(error)}. Download or copy the bundle again."
         ) from error
-    _check_weights(info, {name: value.shape for name, value in weights.items()}, _build_on_meta_device(info))
+    _check_fits_network(info, {name: value.shape for name, value in weights.items()}, _build_on_meta_device(info))
     network = build_network(info.config.architecture, info.config.options)
     network.load_state_dict(weights)
     return network.float().eval()
 
 
 def _build_on_meta_device(info: BundleInfo) -> nn.Module:
-    """Build a bundle's network without memory for its weights, as its options may require any amount."""
+    """Build a bundle's network without allocating its weights, because its options may require any amount of memory."""
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -265,7 +265,8 @@ def write_bundle(
     with atomic_folder(path) as folder:
         write_json(folder / CONFIG, config.model_dump(mode="json"))
         write_text(folder / CARD, card)
-        (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file makes the file unreadable for other users
+        # Its function save_file would make the file unreadable for other users
+        (folder / WEIGHTS).write_bytes(save(weights))
         if reference is not None:
             write_reference(folder, reference)
         for file in extra_files:
@@ -273,8 +274,8 @@ def write_bundle(
     return BundleInfo(path, config)
 
 
-def _check_weights(info: BundleInfo, found: dict[str, Any], network: nn.Module) -> None:
-    """Refuse weights that do not fit the network, and list the first of them."""
+def _check_fits_network(info: BundleInfo, found: dict[str, Any], network: nn.Module) -> None:
+    """Refuse weights that do not fit the network, and list the first misfits of each kind."""
     expected = {name: value.shape for name, value in network.state_dict().items()}
     faults = {
         "missing": sorted(expected.keys() - found.keys()),
@@ -310,7 +311,7 @@ _FLOATS = {
 def check_header(path: Path) -> None:
     """Refuse a safetensors file with an invalid header, or of another size than its tensors need.
 
-    Only the header is read, so that it takes milliseconds for a model of any size.
+    Only the header is read, so this takes milliseconds for a model of any size.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -325,7 +326,7 @@ def check_header(path: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a safetensors file with a wrong header, or with NaN or infinite weights."""
+    """Refuse a safetensors file with an invalid header, or with NaN or infinite weights."""
     check_header(path)
     try:
         content = np.memmap(path, np.uint8, mode="r")
@@ -360,7 +361,7 @@ class ReferenceCases:
     ``logits`` is float32 (case, class) before temperature scaling, ``labels`` int64 (case,) class indices, ``groups``
     int64 (case,) anonymous numbers of the patients or lesions. ``embeddings`` is float16 (training case, feature),
     ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is float16
-    (training tile, feature), as of ``models.blocks.texture``; None if not stored.
+    (training tile, feature), computed by ``models.blocks.timm_encoder``; None if not stored.
     """
 
     logits: NDArray[np.float32]
@@ -394,19 +395,19 @@ def number_groups(names: ArrayLike) -> NDArray[np.int64]:
     return rank[index]
 
 
-def choose_training_cases(labels: ArrayLike, most: int = MAX_CASES, seed: int = 0) -> NDArray[np.int64]:
+def choose_training_cases(labels: ArrayLike, max_count: int = MAX_CASES, seed: int = 0) -> NDArray[np.int64]:
     """Choose the training cases of a bundle: all, or a random subset with the same class frequencies.
 
     Returns int64 (chosen,), ascending indices.
     """
     truth = np.asarray(labels, np.int64)
-    if len(truth) <= most:
+    if len(truth) <= max_count:
         return np.arange(len(truth))
     random = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(truth):
         members = np.flatnonzero(truth == label)
-        number = max(1, round(most * len(members) / len(truth)))
+        number = max(1, round(max_count * len(members) / len(truth)))
         chosen.append(random.choice(members, min(number, len(members)), replace=False))
     return np.sort(np.concatenate(chosen))
 

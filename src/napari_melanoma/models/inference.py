@@ -71,7 +71,7 @@ def fold_normalization(network: nn.Module) -> nn.Module:
 
 
 def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
-    """Names of convolutions that are followed by one batch normalization only."""
+    """Find convolutions whose only successor is a batch normalization: the names of both."""
     from torch import fx, nn
 
     class Tracer(fx.Tracer):
@@ -122,7 +122,7 @@ def _replace_module(network: nn.Module, name: str, part: nn.Module | None) -> No
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out on any device.
 
-    These are torch's own error, the message of the allocator, and Python's ``MemoryError``.
+    Recognizes torch's ``OutOfMemoryError``, the messages of its allocators, and Python's ``MemoryError``.
     """
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return True
@@ -176,7 +176,7 @@ def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray
 
     ``logits``: float32 (row, column). Returns float32 (row, column) in [0, 1].
     """
-    from PIL import Image  # the docks import this when they open
+    from PIL import Image  # imported late: the docks import this module when they open
 
     resized = Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     probability = np.array(resized, dtype=np.float32)

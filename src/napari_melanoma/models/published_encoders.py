@@ -246,9 +246,8 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, 
     known = {key: value for key, value in published.items() if key in target}
     if len(known) == len(target):
         return known, [norm.eps for name, norm in norms.items() if f"{name}.running_var" in target]
-    return published, [
-        norm.eps for norm in norms.values()
-    ]  # timm renames modules of some networks, which ours do not have
+    # Timm renames modules of some networks, which ours do not have
+    return published, [norm.eps for norm in norms.values()]
 
 
 def _smp_weights(name: str) -> dict[str, torch.Tensor]:

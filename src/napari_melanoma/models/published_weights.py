@@ -103,7 +103,7 @@ def _match_dialect(dialect: Dialect, weights: Mapping[str, Tensor], state: Mappi
 
 def _rescale_to_epsilon(fit: WeightsFit, network: nn.Module) -> dict[str, Tensor]:
     """Adapt the matched weights so that our network computes the same as that of the file."""
-    from napari_melanoma.models.blocks.padding import INNER_PREFIX
+    from napari_melanoma.models.blocks.convolutions import INNER_PREFIX
 
     norms = {name.removeprefix(INNER_PREFIX): norm for name, norm in find_norms(network).items()}
     return fit.matched if fit.epsilon is None else rescale_norms(fit.matched, norms, dict.fromkeys(norms, fit.epsilon))
@@ -127,23 +127,23 @@ def _describe_fit(path: Path, fit: WeightsFit, state: Mapping[str, Tensor]) -> s
     """Summarize what was loaded from a file."""
     parts = [f"start: {len(fit.matched)} of the network's {len(state)} tensors are from {path.name}"]
     if fit.other_shape:
-        parts.append(_describe_other_shapes(fit, state).rstrip("."))
+        parts.append(_describe_other_shapes(fit, state).rstrip(".").replace("Randomly", "randomly", 1))
     if fit.absent:
-        parts.append(f"random because missing in the file: {format_names(fit.absent, MAX_NAMED)}")
+        parts.append(f"not in the file and therefore randomly initialized: {format_names(fit.absent, MAX_NAMED)}")
     if fit.unused:
         parts.append(f"unused tensors of the file: {format_names(fit.unused, MAX_NAMED)}")
     return "; ".join(parts) + "."
 
 
 def _describe_other_shapes(fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
-    """Summarize tensors of another shape, which stay random."""
+    """Describe the tensors of another shape, which keep their random initial values."""
     if not fit.other_shape:
         return ""
     some = [
         f"{name} is {shape} in the file, {tuple(state[name].shape)} in the network"
         for name, shape in fit.other_shape.items()
     ]
-    return f"random because of a different shape: {format_names(some, MAX_NAMED)}."
+    return f"Randomly initialized because of a different shape: {format_names(some, MAX_NAMED)}."
 
 
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -196,9 +196,8 @@ def _allow_numpy_scalars() -> AbstractContextManager[Any]:
 
     scalar: Any = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
-    if not hasattr(
-        torch.serialization, "get_unsafe_globals_in_checkpoint"
-    ):  # older than torch 2.6, which cannot allow types by name
+    # Older than torch 2.6, which cannot allow types by name
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         return nullcontext()
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     context: AbstractContextManager[Any] = torch.serialization.safe_globals([*names, np.dtype, *kinds])

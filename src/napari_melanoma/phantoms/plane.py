@@ -25,7 +25,7 @@ _SPLINE_SD = math.sqrt(151 / 315)
 class Plane:
     """Pixel centers in mm from the center of the view: ``y`` (row,) down, ``x`` (column,) to the right.
 
-    ``extent_mm`` is (height, width) of the whole view, also where the plane is a part of it.
+    ``extent_mm`` is (height, width) of the whole view, even if the plane is only a part of it.
     """
 
     y: Map
@@ -58,7 +58,7 @@ class Plane:
     def box_around(self, center_mm: tuple[float, float], reach_mm: float) -> Box:
         """Find the pixels of the plane inside a square.
 
-        ``center_mm``: its center (y, x) in mm. Returns an empty box where it contains none.
+        ``center_mm``: its center (y, x) in mm. Returns an empty box if it contains none.
         """
         top, bottom = np.searchsorted(self.y, (center_mm[0] - reach_mm, center_mm[0] + reach_mm))
         left, right = np.searchsorted(self.x, (center_mm[1] - reach_mm, center_mm[1] + reach_mm))
@@ -74,7 +74,7 @@ class Plane:
 
 
 def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
-    """Smooth random texture of mean 0 and standard deviation 1.
+    """Generate a smooth random texture of mean 0 and standard deviation 1.
 
     Returns float32 (row, column).
     """
@@ -87,9 +87,10 @@ def noise(plane: Plane, rng: np.random.Generator, scale_mm: float) -> Map:
 
 
 def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: int = 3) -> Map:
-    """Random texture with detail: a sum of textures, each of half the scale and 0.6 times the amplitude of the last.
+    """Generate a random texture with detail.
 
-    Returns float32 (row, column), mean 0, standard deviation 1.
+    It is a sum of textures, each of half the scale and 0.6 times the amplitude of the previous one. Returns float32
+    (row, column), mean 0, standard deviation 1.
     """
     amplitudes = 0.6 ** np.arange(octaves)
     total = np.zeros(plane.shape, np.float32)
@@ -99,7 +100,7 @@ def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: in
 
 
 def ramp(values: Map, start: float, end: float) -> Map:
-    """Smooth cubic ramp from 0 to 1; falls if ``end`` is the smaller."""
+    """Map values to a smooth cubic ramp from 0 at ``start`` to 1 at ``end``, which may be smaller."""
     share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
     return share * share * (3 - 2 * share)
 

@@ -203,7 +203,7 @@ def detect_encoding(head: bytes) -> str | None:
     if b"\0" in head or sum(byte < 9 or 13 < byte < 32 for byte in head) > len(head) // 100:
         return None
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # an incomplete last character is no error
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # an incomplete last character is not an error
     except UnicodeDecodeError:
         return "latin-1" if sum(byte > 126 for byte in head) < len(head) // 5 else None
     return "utf-8-sig"

@@ -334,7 +334,7 @@ def _read_description(text: str, *, known: bool) -> Iterator[MetadataEntry]:
             key, _, value = field.partition("=")
             name = {"User": "user name", "Filename": "path", "Title": "title"}.get(key.strip(), key)
             yield MetadataEntry("slide", f"description {key.strip()}", name, value, free=name == "title")
-    elif text and not text.startswith("{"):  # shapes written by tifffile are no text
+    elif text and not text.startswith("{"):  # tifffile writes shapes as JSON, which is not text
         yield MetadataEntry("slide", "TIFF ImageDescription", "ImageDescription", text, free=not known)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_melanoma.data.table_schema import find_column
-from napari_melanoma.depth.formatting import format_time
+from napari_melanoma.depth.category import format_time
 from napari_melanoma.io.results import read_risk_validity
 
 STYLE = """

@@ -1,4 +1,4 @@
-"""Draw the figures of a reproduced paper."""
+"""Draw the figures of a reproduced paper, and its HTML page."""
 
 from __future__ import annotations
 
@@ -12,30 +12,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.figures.classification import plot_bars, plot_bins
-from napari_melanoma.figures.page import ReportTable
+from napari_melanoma.figures.evaluation import draw_depths, plot_bars, plot_bins
+from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
-from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman
+from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, weighted_pearson
 from napari_melanoma.metrics.calibration import reliability_curve
-from napari_melanoma.metrics.ranking import confusion_matrix, roc_curve
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
+from napari_melanoma.metrics.ranking import confusion_matrix
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 from napari_melanoma.reproduction.kinds.classification import pool
-from napari_melanoma.reproduction.page import ReportPicture
-from napari_melanoma.reproduction.papers import Paper, PaperTable
-from napari_melanoma.reproduction.plan import ReproductionContext, ReproductionFolder
-from napari_melanoma.reproduction.row_results import (
+from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,
     TableLine,
-    has_size,
     images_in_part,
+    is_in_size_figure,
     parts_of,
+    read_pictures,
     results_by_table,
     table_lines,
 )
-from napari_melanoma.reproduction.row_steps import read_pictures
-from napari_melanoma.risk.figures import draw_depths
+from napari_melanoma.reproduction.papers import Paper, PaperTable
+from napari_melanoma.reproduction.planning import ReproductionContext, ReproductionFolder
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
 
 # Of Okabe and Ito (jfly.uni-koeln.de/color), without the yellow, which is faint on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -197,17 +196,18 @@ class OutOfFoldPredictions:
 def draw_roc(panels: Mapping[str, Sequence[OutOfFoldPredictions]], path: Path) -> None:
     """Draw the ROC curves of rows, a panel for each test set."""
     from matplotlib.figure import Figure
+    from sklearn.metrics import roc_curve
 
     figure = Figure(figsize=(5.6 * len(panels), 5.8), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
         for number, row in enumerate(rows):
-            curve = roc_curve(row.probability, row.truth)
+            false_positive_rate, true_positive_rate, _ = roc_curve(row.truth, row.probability, drop_intermediate=False)
             color, line = COLORS[number % len(COLORS)], LINES[number // len(COLORS) % len(LINES)]
             label = f"{row.title}: {row.auc}" if row.auc else row.title
             axes.plot(
-                curve.false_positive_rate,
-                curve.true_positive_rate,
+                false_positive_rate,
+                true_positive_rate,
                 color=color,
                 linestyle=line,
                 linewidth=1.3,
@@ -283,7 +283,7 @@ SIZE = "Points of nearly the same size are shifted slightly so that they do not 
 def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the metric against size, learning curves, and predictions on a few images, in the order of the page."""
     metric, folder, pictures = work.paper.file.chosen_by, work.folder.figures, list[ReportPicture]()
-    if points := [_size_point(item, metric) for item in found if has_size(work, item)]:
+    if points := [_size_point(item, metric) for item in found if is_in_size_figure(work, item)]:
         size = folder / f"{metric.lower()}-against-size.png"
         draw_size(points, metric, size)
         pictures.append(ReportPicture(f"{metric} against size", size, SIZE))
@@ -503,8 +503,8 @@ def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPictu
 def _row(one: DepthPredictions) -> tuple[str, ...]:
     """Return a line of the depth table."""
     found, error = bland_altman(one.true_mm, one.predicted_mm), np.abs(one.predicted_mm - one.true_mm)
-    mean_error = bootstrap_statistic(partial(_mean, error), one.groups, bounds=(0, np.inf))
-    related = bootstrap_statistic(partial(_pearson, one.predicted_mm, one.true_mm), one.groups, bounds=(-1, 1))
+    mean_error = bootstrap_statistic(partial(weighted_mean, error), one.groups, bounds=(0, np.inf))
+    related = bootstrap_statistic(partial(weighted_pearson, one.predicted_mm, one.true_mm), one.groups, bounds=(-1, 1))
     limits = f"{found.low.mean:+.2f} to {found.high.mean:+.2f}"
     written = [
         _format_estimate(mean_error),
@@ -521,13 +521,70 @@ def _format_estimate(estimate: Estimate) -> str:
     return f"{estimate.mean:.2f} ({estimate.format_interval('.2f')})"
 
 
-def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Weighted mean."""
-    return float(weights @ values / weights.sum())
+PATH_NOTE = "Paths are relative to the folder of this page; data sets are listed by name only."
+PAGE = """{% extends "page" %}
+{% block title %}{{ title }}{% endblock %}
+{% block width %}80rem{% endblock %}
+{% block style %}
+h1 { font-size: 1.5rem; } .quiet, li { font-size: .9rem; } table { width: auto; font-size: .8rem; }
+td, th { vertical-align: top; padding-right: .6rem; }
+td:first-child, tr:first-child th:first-child { position: sticky; left: 0; background: #fff; min-width: 7rem; }
+td:last-child:not(.number) { min-width: 13rem; } code { overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; }
+{% endblock %}
+{% block content %}
+<h1>{{ title }}</h1>
+{% for line in about %}<p class="quiet">{{ line }}</p>
+{% endfor %}
+{% for table in tables %}{{ table | safe }}
+{% endfor %}
+{% for picture, data in pictures %}<h2>{{ picture.title }}</h2>
+<div class="wide figure"><img alt="{{ picture.title }}" src="{{ data }}"></div>
+{% if picture.about %}<p class="quiet">{{ picture.about }}</p>
+{% endif %}
+{% endfor %}
+{% if steps %}<h2>Next steps</h2>
+<p class="quiet">{{ seen }}</p>
+<ul>
+{% for step in steps %}<li>{{ step.said }}: <code>{{ step.command }}</code></li>
+{% endfor %}
+</ul>
+{% endif %}
+{% endblock %}
+"""
 
 
-def _pearson(first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Weighted correlation; NaN if one of the two is constant."""
-    one, other = first - _mean(first, weights), second - _mean(second, weights)
-    together = np.sqrt((weights @ one**2) * (weights @ other**2))
-    return float(weights @ (one * other) / together) if together > 0 else float("nan")
+@dataclass(frozen=True)
+class ReportPicture:
+    """A PNG with its title and a note."""
+
+    title: str
+    path: Path
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """A recommended next step and its command."""
+
+    said: str
+    command: str
+
+
+@dataclass(frozen=True)
+class ReproductionPage:
+    """Content of the page, from top to bottom."""
+
+    title: str
+    about: Sequence[str]
+    tables: Sequence[ReportTable]
+    pictures: Sequence[ReportPicture]
+    steps: Sequence[NextStep]
+
+
+def write_page(page: ReproductionPage, path: Path) -> None:
+    """Write a self-contained HTML file."""
+    values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": PATH_NOTE}
+    values["tables"] = [table.to_html() for table in page.tables]
+    values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]
+    write_html(path, PAGE, **values)

@@ -375,7 +375,7 @@ class RowKind:
 @cache
 def kinds() -> dict[str, RowKind]:
     """Return the types of rows by name, in alphabetical order."""
-    from napari_melanoma.reproduction import kinds as members
+    from napari_melanoma.reproduction import kinds as package
 
-    found = {module.KIND.name: module.KIND for module in import_submodules(members.__name__, members.__path__, "KIND")}
-    return dict(sorted(found.items()))
+    modules = import_submodules(package.__name__, package.__path__, "KIND")
+    return dict(sorted((module.KIND.name, module.KIND) for module in modules))

@@ -14,14 +14,14 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
-from napari_melanoma.data.features.encoding import read_table_values, to_matrix
+from napari_melanoma.data.features import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.metrics.ranking import ResampledScores
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, iter_bootstrap_weights
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.reproduction.papers import ImageMeasurement, RowSubject
-from napari_melanoma.reproduction.split import LEARN, TABLE, UNTOUCHED
+from napari_melanoma.reproduction.split import TABLE, TRAIN, UNTOUCHED
 from napari_melanoma.risk.comparators import fit_table_logistic
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
     learnt = _rows(subject.learnt)
     of_set: dict[str, list[bool]] = {}
     for (domain, _), row in learnt.items():
-        if row["split"] == LEARN:
+        if row["split"] == TRAIN:
             of_set.setdefault(domain, []).append(row[subject.target] == "1")
     shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
     return {
@@ -235,11 +235,12 @@ def _combine_predictions(answers: Sequence[Mapping[str, str]]) -> dict[str, str]
 
 
 METRICS = ("AC", "PR", "SE", "SP", "F1", "AUC", "AP", "ECE", "SE90", "SP90", "COV", "CT")
+# The rest: of both classes
 ALL_METRICS, POSITIVE_METRICS, NEGATIVE_METRICS = (
     ("AC", "ECE", "COV", "CT"),
     ("SE", "SE90"),
     ("SP", "SP90"),
-)  # the rest: of both classes
+)
 BIASED = ("ECE",)  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # threshold of both papers
 Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
@@ -316,17 +317,15 @@ def _bootstrap_estimates(
     pooled: PooledPredictions, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
 ) -> dict[str, Estimate]:
     """Combine the metrics of all images with those of the bootstrap samples."""
-    whole, drawn = figures(np.ones((1, len(groups)))), [figures(weights) for weights in iter_bootstrap_weights(groups)]
-    names = np.asarray(groups)
+    names, drawn = np.asarray(groups), draw_statistics(figures, groups)
     positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
     behind = dict.fromkeys(METRICS, min(positives, others)) | dict.fromkeys(ALL_METRICS, len(np.unique(names)))
     behind |= dict.fromkeys(POSITIVE_METRICS, positives) | dict.fromkeys(NEGATIVE_METRICS, others)
     found = {}
     for name in METRICS:
-        mean = float(whole[name][0])
+        mean, draws = drawn[name]
         if np.isfinite(mean):
-            known = np.concatenate([draw[name] for draw in drawn]) if drawn else np.array([])
-            ends = bootstrap_interval(mean, known, behind[name], bounds=bounds, biased=name in BIASED)
+            ends = bootstrap_interval(mean, draws, behind[name], bounds=bounds, biased=name in BIASED)
             found[name] = Estimate(mean, *ends, len(groups))
     return found
 
@@ -356,5 +355,5 @@ def predict_with_logistic(
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
     """Return the training rows and their classes."""
-    rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == LEARN]
+    rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == TRAIN]
     return rows, np.array([int(row[target]) for row in rows], np.intp)

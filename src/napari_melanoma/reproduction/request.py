@@ -17,7 +17,7 @@ from napari_melanoma.data.sources import describe_access, guess_source, list_sou
 from napari_melanoma.io.results import read_object
 from napari_melanoma.models.weights_location import find_weights_file
 from napari_melanoma.reproduction.papers import Budget, Paper, PhantomCohort, read_paper
-from napari_melanoma.reproduction.plan import ReproductionFolder, ReproductionPlan
+from napari_melanoma.reproduction.planning import ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.split import PHANTOM, CrossValidatedRole
 
 DEFAULT_MINUTES = 40.0
@@ -27,12 +27,18 @@ class ReproduceOptions(Config):
     """Rows of a paper to reproduce, data, and time limit."""
 
     paper: str = Field(description="such as 'P4'")
-    data: tuple[str, ...] = Field((), description="ROLE=FOLDER, or folders whose role follows from name or modality")
-    weights: tuple[str, ...] = Field((), description="NAME=FILE: initial weights of the paper")
-    rows: tuple[str, ...] = Field((), description="rows or grids by name; none: the rows of the tables")
-    budget: Budget = Field("full", description="small: 128 pixels, reduced widths, few epochs, a limited time")
+    data: tuple[str, ...] = Field((), description="data sets with their roles, or a folder of data sets")
+    weights: tuple[str, ...] = Field((), description="initial weights of the paper")
+    rows: tuple[str, ...] = Field((), description="run only these rows, grids or tables")
+    budget: Budget = Field(
+        "full",
+        description="size of the training: full, as in the paper, or small, with 128 pixels, reduced widths, "
+        "few epochs and a limited time",
+    )
     minutes: float | None = Field(
-        None, gt=0, description="time limit in minutes; small: 40, plus those of the tables of classifiers"
+        None,
+        gt=0,
+        description="time limit in minutes; by default 40 for a small budget, plus those of the tables of classifiers",
     )
 
     @property
@@ -330,9 +336,9 @@ def _roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
 
 def _draw(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Generate the cohort, with a process per core."""
-    from napari_melanoma.core.pipeline import usable_cores
-    from napari_melanoma.phantoms.cohort.cohort import write_cohort
-    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+    from napari_melanoma.core.context import usable_cores
+    from napari_melanoma.phantoms.cohort import write_cohort
+    from napari_melanoma.phantoms.risk_law import CohortConfig
 
     config = CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)
     write_cohort(config, folder, usable_cores(), run)

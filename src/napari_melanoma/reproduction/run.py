@@ -14,9 +14,17 @@ from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
+from napari_melanoma.reproduction.paper_rows import RowResult, cross_validate, evaluate_row, train_model
 from napari_melanoma.reproduction.papers import Paper, Row, read_paper
-from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
-from napari_melanoma.reproduction.planner import TABLES_S, ReproductionImages, complete_plan
+from napari_melanoma.reproduction.planning import (
+    TABLES_S,
+    PlannedRow,
+    ReproductionContext,
+    ReproductionFolder,
+    ReproductionImages,
+    ReproductionPlan,
+    complete_plan,
+)
 from napari_melanoma.reproduction.request import (
     ReproduceOptions,
     default_phantom,
@@ -26,8 +34,6 @@ from napari_melanoma.reproduction.request import (
     preview_phantom,
     read_begun_plan,
 )
-from napari_melanoma.reproduction.row_results import RowResult
-from napari_melanoma.reproduction.row_steps import cross_validate, evaluate_row, train_model
 from napari_melanoma.reproduction.split import (
     CrossValidatedRole,
     CrossValidationSetup,

@@ -18,7 +18,7 @@ from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, make_sample, read_dataset, select_trainable
 from napari_melanoma.data.duplicates import find_duplicates
-from napari_melanoma.data.features.encoding import explain_ineligible
+from napari_melanoma.data.features import explain_ineligible
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
@@ -26,10 +26,10 @@ from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.reproduction.papers import PaperFile, Role
 from napari_melanoma.training.data_selection import diagnosis_includes
 
-LEARN, JUDGED = "train", "test"
+TRAIN, TEST = "train", "test"
 LEFT_OUT, DUPLICATE = "left out", "duplicate"
-HELD_OUT_SHARE = 0.2  # both papers keep a fifth for the test
-HELD_OUT_SPLITS = ("test", "val")  # the first one in a data set is the test set; all else is used for training
+HELD_OUT_SHARE = 0.2  # both papers use a fifth as test set
+HELD_OUT_SPLITS = ("test", "val")  # the first one in a data set is the test set; the rest is used for training
 SEED = 0
 TABLE = "dataset.csv"
 COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "modality", "diagnosis")
@@ -41,8 +41,8 @@ class RoleData:
 
     role: str
     folders: tuple[Path, ...]
-    learn: int
-    judged: int
+    training: int
+    test: int
     left_out: int = 0
     duplicates: int = 0
 
@@ -54,7 +54,7 @@ class RoleData:
     @property
     def test_samples(self) -> list[Sample]:
         """The test images, the same for every row."""
-        return [sample for folder in self.folders for sample in read_dataset(folder) if sample.split == JUDGED]
+        return [sample for folder in self.folders for sample in read_dataset(folder) if sample.split == TEST]
 
 
 def write_split(
@@ -62,23 +62,23 @@ def write_split(
 ) -> None:
     """Split the data sets of every role, and write the split.
 
-    The split ``test`` of a data set, or else ``val``, is the test set, and all else is used for training; without
-    either, a fifth of the patients is held out, stratified by diagnosis. No patient is on both sides, and of duplicate
+    The split ``test`` of a data set, or else ``val``, is the test set, and the rest is used for training; without
+    either, a fifth of the patients is held out, stratified by diagnosis. No patient is in both sets, and of duplicate
     images only one is used, preferably in the test set.
     """
     for role, members in folders.items():
         parts = [_split(select_trainable(read_dataset(folder))) for folder in members]
         learn, judged = ([sample for part in parts for sample in part[side]] for side in (0, 1))
-        again = {id(pair.second) for pair in find_duplicates([*judged, *learn], run)}
-        learn, judged = ([sample for sample in side if id(sample) not in again] for side in (learn, judged))
+        duplicates = {id(pair.second) for pair in find_duplicates([*judged, *learn], run)}
+        learn, judged = ([sample for sample in side if id(sample) not in duplicates] for side in (learn, judged))
         if not learn or not judged:
             raise InputError(
                 f"{role}: {len(learn)} training images with masks and {len(judged)} test images were found in "
                 f"{', '.join(folder.name for folder in members)}; both are needed."
             )
         kept = learn if most is None else sample_by_name(learn, most)
-        sides = {id(sample): LEARN for sample in kept} | {id(sample): JUDGED for sample in judged}
-        sides |= dict.fromkeys(again, DUPLICATE)
+        sides = {id(sample): TRAIN for sample in kept} | {id(sample): TEST for sample in judged}
+        sides |= dict.fromkeys(duplicates, DUPLICATE)
         everything = [sample for part in parts for side in part for sample in side]
         for folder in members:
             place = (out / folder.name).resolve()
@@ -92,9 +92,9 @@ def read_split(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, 
     found = {}
     for role, members in folders.items():
         tables = tuple(out / folder.name for folder in members)
-        with allow_folders(members):  # where the tables, which are ours, name their images
+        with allow_folders(members):  # the tables refer to images in these folders
             counts = Counter(sample.split for table in tables for sample in read_dataset(table))
-        found[role] = RoleData(role, tables, counts[LEARN], counts[JUDGED], counts[LEFT_OUT], counts[DUPLICATE])
+        found[role] = RoleData(role, tables, counts[TRAIN], counts[TEST], counts[LEFT_OUT], counts[DUPLICATE])
     return found
 
 
@@ -178,13 +178,13 @@ def row_label(row: Mapping[str, str], target: str = MELANOMA) -> str:
 
 def assign_to_folds(found: Sequence[AssignedImage], role: Role, count: int, run: RunContext) -> list[AssignedImage]:
     """Assign each labeled image to a fold, except for duplicates and untouched images."""
-    apart = _test_patients([one.sample for one in found if one.label]) if role.untouched else frozenset[str]()
-    labeled = sorted((one for one in found if one.label), key=lambda one: one.sample.group not in apart)
-    again = {id(pair.second) for pair in find_duplicates([one.sample for one in labeled], run)}
-    taken = [one for one in labeled if id(one.sample) not in again]
+    test_groups = _test_patients([one.sample for one in found if one.label]) if role.untouched else frozenset[str]()
+    labeled = sorted((one for one in found if one.label), key=lambda one: one.sample.group not in test_groups)
+    duplicates = {id(pair.second) for pair in find_duplicates([one.sample for one in labeled], run)}
+    taken = [one for one in labeled if id(one.sample) not in duplicates]
     labels = _permute_labels(taken) if role.control_of else [one.label for one in taken]
     label_of = {id(one.sample): label for one, label in zip(taken, labels, strict=True)}
-    assigned = [one for one in taken if one.sample.group not in apart]
+    assigned = [one for one in taken if one.sample.group not in test_groups]
     groups = [one.sample.group for one in assigned]
     folds = assign_folds(groups, [label_of[id(one.sample)] for one in assigned], count, SEED) if assigned else []
     fold_of = {id(one.sample): fold + 1 for one, fold in zip(assigned, folds, strict=True)}
@@ -193,8 +193,8 @@ def assign_to_folds(found: Sequence[AssignedImage], role: Role, count: int, run:
             one,
             label=label_of.get(id(one.sample), one.label),
             fold=fold_of.get(id(one.sample), 0),
-            duplicate=id(one.sample) in again,
-            untouched=id(one.sample) in label_of and one.sample.group in apart,
+            duplicate=id(one.sample) in duplicates,
+            untouched=id(one.sample) in label_of and one.sample.group in test_groups,
         )
         for one in found
     ]
@@ -202,7 +202,7 @@ def assign_to_folds(found: Sequence[AssignedImage], role: Role, count: int, run:
 
 def _test_patients(samples: Sequence[Sample]) -> frozenset[str]:
     """Return the patients of the split ``test``; without one, a fifth of all."""
-    named = {sample.group for sample in samples if sample.split == JUDGED}
+    named = {sample.group for sample in samples if sample.split == TEST}
     return frozenset(named or {sample.group for sample in hold_out(samples, HELD_OUT_SHARE, SEED)[1]})
 
 
@@ -226,7 +226,7 @@ NEUTRAL_COLUMNS = ("image_id", "path", "mask_path", "patient_id", "split", "fold
 
 @dataclass(frozen=True)
 class CrossValidatedRole:
-    """The images of a role in a cross-validation, and counts of the excluded ones."""
+    """The images of a role in a cross-validation, and counts of those that are excluded."""
 
     role: str
     place: Path
@@ -321,7 +321,7 @@ def _role(role: str, members: Sequence[Path], how: CrossValidationSetup) -> Cros
 
 
 def _check(role: str, members: Sequence[Path], assigned: Sequence[AssignedImage], how: CrossValidationSetup) -> None:
-    """Reject a role with too few images of a class for all folds."""
+    """Reject a role if a class has too few images for all folds."""
     positives = sum(one.label == "1" for one in assigned if one.fold)
     negatives = sum(one.label == "0" for one in assigned if one.fold)
     if min(positives, negatives) >= how.folds:
@@ -347,7 +347,7 @@ def _write(
     how, role = of
     rows = [_fold_row(one, fold, how, how.roles[role], place) for one in assigned]
     if hide:
-        rows = [row for row in rows if row["split"] == LEARN]
+        rows = [row for row in rows if row["split"] == TRAIN]
     columns = dict.fromkeys([*NEUTRAL_COLUMNS, "diagnosis", how.target, *(name for row in rows for name in row)])
     kept = [name for name in columns if not hide or name in NEUTRAL_COLUMNS or not explain_ineligible(name, how.target)]
     write_table(out / TABLE, [{name: row.get(name, "") for name in kept} for row in rows], kept)
@@ -373,7 +373,7 @@ def _fold_row(one: AssignedImage, fold: int, how: CrossValidationSetup, role: Ro
 def _split_of(one: AssignedImage, fold: int) -> str:
     """Return the split of an image in a fold."""
     if one.fold:
-        return JUDGED if one.fold == fold else LEARN
+        return TEST if one.fold == fold else TRAIN
     if one.untouched:
         return UNTOUCHED
     return DUPLICATE if one.duplicate else NO_LABEL

@@ -11,22 +11,28 @@ from napari_melanoma.core.files import write_text
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
-from napari_melanoma.reproduction.figures import depth_table, draw_figures
-from napari_melanoma.reproduction.page import PATH_NOTE, NextStep, ReproductionPage, write_page
-from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
-from napari_melanoma.reproduction.plan import ReproductionContext
-from napari_melanoma.reproduction.request import phantom_notices
-from napari_melanoma.reproduction.row_results import (
+from napari_melanoma.reproduction.figures import (
+    PATH_NOTE,
+    NextStep,
+    ReproductionPage,
+    depth_table,
+    draw_figures,
+    write_page,
+)
+from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,
     TableLine,
-    has_size,
     images_in_part,
+    is_in_size_figure,
     parts_of,
     read_row_results,
     results_by_table,
     table_lines,
 )
+from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
+from napari_melanoma.reproduction.planning import ReproductionContext
+from napari_melanoma.reproduction.request import phantom_notices
 
 INTERVAL_WORDS = "95 % interval"
 NOTHING_FOUND = "No row has been evaluated."
@@ -194,8 +200,8 @@ def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Seq
         less = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""
         twice = f"{images.duplicates} left out as they show a picture that already exists"
         notes.append(
-            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.learn} images for "
-            f"training and validation{less}, {images.judged} held out for testing, the same for every row"
+            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.training} images for "
+            f"training and validation{less}, {images.test} held out for testing, the same for every row"
             f"{f'; {twice}' if images.duplicates else ''}."
         )
     if plan.budget == "small":
@@ -218,7 +224,7 @@ def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Seq
         more = "" if plan.minutes is None else " --minutes MORE"
         again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # the data are stored in the folder
         steps.append(NextStep("Run the missing rows, with the same --rows if any were given", again))
-    if models := [item for item in found if has_size(work, item)]:
+    if models := [item for item in found if is_in_size_figure(work, item)]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
         use = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
         steps.append(NextStep(use, f"napari-melanoma models import rows/{best.name}"))

@@ -184,7 +184,7 @@ def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
 def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
     """Back up a previous prediction, so that it is not mistaken for the one that failed.
 
-    Returns a message; empty where there was no prediction.
+    Returns a message; empty if there was no prediction.
     """
     if not (folder / RISK_FILE).is_file():
         return ()
@@ -195,7 +195,7 @@ def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
 
 
 def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> tuple[str, ...]:
-    """Write attention and Grad-CAM maps of a slide; return a message where that fails.
+    """Write attention and Grad-CAM maps of a slide; return a message if that fails.
 
     The prediction is valid without them. A network without attention has one map.
     """

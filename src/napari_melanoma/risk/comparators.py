@@ -16,7 +16,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
-from napari_melanoma.data.features.encoding import encode_rows, fit_encoding
+from napari_melanoma.data.features import encode_rows, fit_encoding
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.io.results import read_object
 from napari_melanoma.risk.prediction import image_log_odds
@@ -131,7 +131,7 @@ def write_comparators(bundle: Path, found: Comparators) -> None:
 
 
 def read_comparators(bundle: Path) -> Comparators:
-    """Read the comparators of a bundle; empty where it has none."""
+    """Read the comparators of a bundle; empty if it has none."""
     path = bundle / COMPARATORS_FILE
     if not path.is_file():
         return Comparators()

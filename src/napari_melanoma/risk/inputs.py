@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.dataset import MODALITY_WORDS
-from napari_melanoma.data.features.encoding import read_number
+from napari_melanoma.data.features import read_number
 from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, read_depth
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
@@ -150,7 +150,7 @@ BENIGN_LABELS = ("benign", "naevus", "nevus")
 class PatchImage:
     """Pixels of a patch, uint8 (row, column, channel=3), its content, its box in the finest pixels of the slide, notes.
 
-    ``width_mm`` is the width of the slide within it, None where unknown; ``modality`` is ``slide``, or what else it
+    ``width_mm`` is the width of the slide within it, None if unknown; ``modality`` is ``slide``, or what else it
     certainly shows; ``synthetic`` marks phantoms.
     """
 
@@ -246,7 +246,7 @@ def cut_slide_patches(
         if size is None:
             raise ScaleMissing(
                 f"pixel size is missing: a patch of {options.patch_mm:g} mm requires micrometers per pixel, and "
-                f"{path.name} has none. Set it with --mpp."
+                f"{path.name} has none. Set it under Scale in the Slide dock (command line: --mpp)."
             )
         um = (size.y_um, size.x_um)
         positions = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
@@ -271,19 +271,12 @@ def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
 
 def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
     """Read a patch at the coarsest sufficient level."""
-    from napari_melanoma.slides.reading.slide import resize_rgb
-
-    box = position.box(um_per_px)
-    side = min(MAX_PX, max(box.height, box.width))
-    index = slide.best_level(min(box.height, box.width) / side)
-    down = slide.info.levels[index].downsample
-    part = Box(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
-    pixels = slide.read_region(index, part)
     if slide.info.kind != "brightfield":
         raise InputError(
             f"{slide.info.path.name} is not a brightfield slide: the models were trained on stained tissue."
         )
-    rgb = resize_rgb(pixels.astype("uint8", copy=False), side, side)
+    box = position.box(um_per_px)
+    rgb = slide.read_square(box, min(MAX_PX, max(box.height, box.width)))
     width = min(_size_on_slide_mm(box, slide, um_per_px))
     return PatchImage(
         rgb, position.description, box, width_mm=width, modality="slide", synthetic=is_phantom(slide.info.path)

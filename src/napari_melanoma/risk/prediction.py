@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from napari_melanoma.classification.prediction import format_probability
+from napari_melanoma.classification.prediction import OTHER_CLASS, describe_single_class, format_probability
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.data.features.encoding import read_number, read_table_values
+from napari_melanoma.data.features import read_number, read_table_values
 from napari_melanoma.data.table_schema import find_column
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def explain_by_part(
 ) -> list[ShapleyShares] | None:
     """Explain the predictions for the patches of a patient by the contributions of image, depth and metadata.
 
-    Exact Shapley values over the three parts; None where the bundle stores no training cases.
+    Exact Shapley values over the three parts; None if the bundle stores no training cases.
     """
     others = _background_features(model, max_background)
     if others is None:
@@ -154,7 +154,7 @@ def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: floa
     """Return the center of a patch that starts a little above the surface and is oriented along the thickness line.
 
     ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level. Returns (row, column) in
-    those pixels; straight below the surface where the line has no length.
+    those pixels; straight below the surface if the line has no length.
     """
     scale = np.asarray(um_per_px) / UM
     start, end = np.asarray(surface) * scale, np.asarray(deepest) * scale
@@ -217,21 +217,30 @@ class RiskOptions(Config):
     """Options of a risk prediction."""
 
     model: str = Field(min_length=1, description="a classifier of slide patches, or the folder of its bundle")
-    patch_mm: float = Field(3.0, gt=0, le=50, description="side of the patches that the model was trained on")
-    patches: int = Field(3, ge=1, le=64, description="of a slide, at most: the position of greatest depth, then others")
-    pool: PoolingMethod = Field("mean", description="how the predictions for patches are combined")
-    reader: str | None = Field(None, description="whose depth reading is used; none: the latest")
-    slide_model: str = Field("skin-demo", min_length=1, description="model for slides that have not been analyzed")
-    mpp: float | None = Field(None, gt=0, description="micrometers per pixel of slides without a stated pixel size")
-    maps: bool = Field(False, description="also write attention and Grad-CAM maps of slides")
+    patch_mm: float = Field(3.0, gt=0, le=50, description="side of a patch in mm, as in training")
+    patches: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="maximum number of patches per slide: at the position of greatest depth, then others",
+    )
+    pool: PoolingMethod = Field("mean", description="pooling of patch predictions")
+    reader: str | None = Field(None, description="reader whose depth is used; by default that of the latest reading")
+    slide_model: str = Field("skin-demo", min_length=1, description="model for slides without analysis")
+    mpp: float | None = Field(
+        None, gt=0, description="micrometers per pixel of slides that state none or a wrong value"
+    )
+    maps: bool = Field(
+        False, description="also compute attention and Grad-CAM maps of slides, for report and Slide dock"
+    )
     background: int = Field(32, ge=1, le=512, description="training cases that replace a part in Shapley values")
 
 
 @dataclass(frozen=True)
 class RiskDepth:
-    """The thickness used for a prediction: mm, None where unknown, and its source.
+    """The thickness used for a prediction: mm, None if unknown, and its source.
 
-    ``not_valid`` is the headline where it is a prediction that is not valid; empty where it is valid.
+    ``not_valid`` is the headline if it is a prediction that is not valid; empty if it is valid.
     """
 
     mm: float | None
@@ -243,7 +252,7 @@ class RiskDepth:
 
     @property
     def description(self) -> str:
-        """Such as ``depth 1.80 mm, measured by A``; without the number where it is not valid."""
+        """Such as ``depth 1.80 mm, measured by A``; without the number if it is not valid."""
         where = DEPTH_SOURCES[self.source].format(self.reader or "a reader without a name")
         if self.not_valid:
             return f"{self.not_valid} (depth {where})"
@@ -257,7 +266,7 @@ class RiskDepth:
 class PatchPrediction:
     """A patch: its description, its box (top, left, height, width) in pixels of the finest level, and its prediction.
 
-    ``depth_mm`` is the depth predicted from the patch; None where the network predicts none. ``unlike`` marks patches
+    ``depth_mm`` is the depth predicted from the patch; None if the network predicts none. ``unlike`` marks patches
     that are out of distribution.
     """
 
@@ -281,8 +290,8 @@ class ComparatorPrediction:
 class RiskPrediction:
     """The predicted risk for one melanoma.
 
-    ``interval`` is None where the bundle has no reference cases. ``shares`` are the contributions of the parts to the
-    probability, from ``without`` (nothing known) to ``probability``; None where the bundle stores no training cases.
+    ``interval`` is None if the bundle has no reference cases. ``shares`` are the contributions of the parts to the
+    probability, from ``without`` (nothing known) to ``probability``; None if the bundle stores no training cases.
     ``missing`` are the model inputs without a value. ``validity`` states whether the model may be applied to this
     melanoma.
     """
@@ -319,8 +328,8 @@ class RiskPrediction:
         """Conclusion from the prediction set."""
         if len(self.possible) != 1:
             return "Inconclusive"
-        conclusion = self.positive if self.possible[0] == self.positive else f"no {self.positive}"
-        return f"{conclusion[:1].upper()}{conclusion[1:]} at {100 * self.coverage:g} % coverage"
+        name = self.positive if self.possible[0] == self.positive else OTHER_CLASS
+        return describe_single_class(name, self.positive, self.coverage)
 
     @property
     def contributions_text(self) -> str:
@@ -378,8 +387,8 @@ def missing_columns(row: Mapping[str, object], encoding: TabularEncoding) -> tup
 def never_missing_columns(config: BundleConfig) -> dict[str, float]:
     """Return the columns that the model needs because they were rarely missing in its training.
 
-    Maps each column to the share of training cases without a value; empty where values were dropped in the training
-    (``drop_form`` or ``drop_field``), or where the recipe is unknown.
+    Maps each column to the share of training cases without a value; empty if values were dropped in the training
+    (``drop_form`` or ``drop_field``), or if the recipe is unknown.
     """
     recipe = config.provenance.get("recipe")
     options = recipe.get("classification") if isinstance(recipe, dict) else None
@@ -430,7 +439,7 @@ def describe_outliers(row: Mapping[str, object], encoding: TabularEncoding) -> l
 
 
 def out_of_distribution_patches(model: Classifier, far: Sequence[float | None]) -> list[bool]:
-    """Return which patches are out of distribution; none of them where the bundle stores no training cases."""
+    """Return which patches are out of distribution; none of them if the bundle stores no training cases."""
     limit = model.calibration.config.unlike
     return [distance is not None and limit is not None and distance > limit for distance in far]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.context import Progress
+from napari_melanoma.core.geometry import Box
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.geometry import Box
 
 
 def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     from napari_melanoma.classification.explanation import explain
     from napari_melanoma.classification.predictor import LesionInput
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map
-    from napari_melanoma.slides.stitching import compose_patch_maps
+    from napari_melanoma.slides.maps import compose_patch_maps
 
     folder, method = Path(arguments["folder"]), arguments["method"]
     model = _load_model(arguments["model"], run)
@@ -104,17 +104,9 @@ def _load_model(name: str, run: RunContext) -> Classifier:
 
 def _read_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
     """Read patches of a slide, uint8 (row, column, channel=3), and the size of the slide in pixels."""
-    from napari_melanoma.core.geometry import Box as Part
     from napari_melanoma.risk.inputs import MAX_PX
     from napari_melanoma.slides.reading.opening import open_slide
-    from napari_melanoma.slides.reading.slide import resize_rgb
 
-    found = []
     with open_slide(path) as slide:
-        for box in boxes:
-            side = min(MAX_PX, max(box.height, box.width))
-            index = slide.best_level(min(box.height, box.width) / side)
-            down = slide.info.levels[index].downsample
-            part = Part(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
-            found.append(resize_rgb(slide.read_region(index, part).astype("uint8", copy=False), side, side))
+        found = [slide.read_square(box, min(MAX_PX, max(box.height, box.width))) for box in boxes]
         return found, (slide.info.levels[0].height, slide.info.levels[0].width)

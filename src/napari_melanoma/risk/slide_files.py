@@ -15,10 +15,10 @@ from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
-from napari_melanoma.metrics.feature_ranking import RankedFeature, rank_features
+from napari_melanoma.metrics.ranking import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import BENIGN_LABELS, case_of_slide
 from napari_melanoma.risk.prediction import RiskDepth
-from napari_melanoma.slides.stitching import find_strongest
+from napari_melanoma.slides.maps import find_strongest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class RiskMap:
 
 @dataclass(frozen=True)
 class StoredRisk:
-    """Everything stored for a slide."""
+    """The stored risk of a slide: inputs, prediction, explanation maps and gallery of features."""
 
     depth: RiskDepth
     row: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def patch_boxes(prediction: Mapping[str, Any]) -> list[Box]:
 
 
 def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> RiskMap | None:
-    """Read an explanation map; None where there is none for this prediction."""
+    """Read an explanation map; None if there is none for this prediction."""
     import tifffile
 
     about = read_object(folder / RISK_FOLDER / f"{method}.json")
@@ -135,7 +135,7 @@ def write_gallery(
 
 
 def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the positions in a slide that activate each feature most; empty where there are none for this prediction."""
+    """Read the positions in a slide that activate each feature most; empty if there are none for this prediction."""
     found = read_object(folder / RISK_FOLDER / GALLERY_FILE)
     return found if found.get("of") == prediction_stamp(prediction) else {}
 
@@ -154,7 +154,7 @@ def _is_complete(prediction: Mapping[str, Any]) -> bool:
 
 
 MAX_FEATURES = 15  # P3
-POSITIONS_PER_FEATURE, SHARE = 5, 0.125  # positions of each feature; side of one as a share of a patch
+POSITIONS_PER_FEATURE, POSITION_SHARE = 5, 0.125  # positions of each feature; side of one as a share of a patch
 GALLERY_NOTE = (
     "Features of the network, ranked by how well each alone separates its training cases (AUC with 95 % interval; "
     "q below 0.05: unlikely by chance). Positions: where each is strongest in the patches of the prediction."
@@ -168,13 +168,14 @@ def rank_predicted_features(
 
     ``maps``: float32 (feature, row, column) of each patch. ``boxes``: position of the patches, in pixels of the finest
     level. ``size``: height and width of the slide, in these pixels. Returns ``feature``, ``title``, ``auc`` with
-    ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; empty where the bundle stores
+    ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; empty if the bundle stores
     too few training cases.
     """
     reference = model.calibration.reference
     if reference is None or not len(reference.embeddings) or not maps:
         return []
-    count = min(len(maps[0]), reference.embeddings.shape[1])  # predicted depth follows
+    # An embedding may end with the predicted depth, which has no map
+    count = min(len(maps[0]), reference.embeddings.shape[1])
     count = min(count, getattr(model.network, "image_features", count))
     truth = reference.embedded_labels == model.calibration.positive
     values = reference.embeddings[:, :count].astype(np.float64)
@@ -184,7 +185,7 @@ def rank_predicted_features(
         return []
     return [
         _feature_to_json(
-            one, find_strongest([each[one.rank] for each in maps], boxes, SHARE, POSITIONS_PER_FEATURE, size)
+            one, find_strongest([each[one.rank] for each in maps], boxes, POSITION_SHARE, POSITIONS_PER_FEATURE, size)
         )
         for one in ranked
     ]

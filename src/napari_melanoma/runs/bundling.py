@@ -18,7 +18,7 @@ from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
 from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
-from napari_melanoma.metrics.ranking import area_under_roc, average_precision, choose_operating_point
+from napari_melanoma.metrics.ranking import choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
 from napari_melanoma.models.registry import find_bundle, require_photograph_model
@@ -280,6 +280,8 @@ def calibrate_config(
     Returns the configuration with temperature and bias, operating point, prevalence and the out-of-distribution
     distance; its provenance contains the validation metrics.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     assert config.classifier is not None
     index = config.classes.index(config.classifier.positive)
     found = fit_calibration(validation.logits, validation.labels)
@@ -299,8 +301,8 @@ def calibrate_config(
         "depth": _evaluate_depth(config, options, validation),
     }
     measured = {
-        "tuning_auc": round(area_under_roc(scores, positive), 4) if has_both else None,
-        "tuning_average_precision": round(average_precision(scores, positive), 4) if has_both else None,
+        "tuning_auc": round(roc_auc_score(positive, scores), 4) if has_both else None,
+        "tuning_average_precision": round(average_precision_score(positive, scores), 4) if has_both else None,
         "tuning_calibration_error": round(expected_calibration_error(scores, positive), 4),
     }
     classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})

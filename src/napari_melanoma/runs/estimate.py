@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from napari_melanoma.training.engine import accelerator, choose_precision, devic
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
-    from napari_melanoma.training.batch_size import StepCost
+    from napari_melanoma.training.step_time import StepCost
 
 MB = 2**20
 # Costs that do not depend on the network, measured in runs of the shipped recipes on a laptop's processor.
@@ -61,7 +59,7 @@ class RunEstimate:
 
 def estimate_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     """Estimate a run from a measured step, cached for each network, input size, precision and device."""
-    from napari_melanoma.training.batch_size import measure_step
+    from napari_melanoma.training.step_time import measure_step
 
     if recipe.bags is not None:
         return estimate_bag_run(recipe, run=run)
@@ -172,12 +170,11 @@ def _seconds_per_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
     import torch
 
     from napari_melanoma.models.zoo import build_network
+    from napari_melanoma.training.step_time import Repeats, fastest_seconds
 
+    device = accelerator(recipe)
     network = build_network(recipe.model.architecture, {**recipe.model.options, "features": features})
-    network = network.to(accelerator(recipe)).train()
-    bag, best = torch.randn(tiles, features), math.inf
-    for _ in range(MEASURED_STEPS):
-        began = time.perf_counter()
-        network(bag).float().square().sum().backward()
-        best = min(best, time.perf_counter() - began)
-    return best / tiles
+    network = network.to(device).train()
+    bag = torch.randn(tiles, features, device=device)
+    steps = Repeats(MEASURED_STEPS, MEASURED_STEPS, 0)
+    return fastest_seconds(lambda: network(bag).float().square().sum().backward(), device, repeats=steps) / tiles

@@ -46,7 +46,7 @@ class Int8Options(Config):
     """Numbers of photographs for calibrating and measuring 8-bit integers."""
 
     calibration: int = Field(100, ge=1, description="photographs that determine the range of each layer")
-    measured: int = Field(100, ge=1, description="other photographs on which Dice is measured")
+    measured: int = Field(100, ge=1, description="number of other photographs on which Dice is measured")
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,8 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.class_metrics import LabeledImages
-from napari_melanoma.evaluation.compare import ComparisonOptions, compare_models
-from napari_melanoma.evaluation.compare_classes import SHOWN, ClassifierComparison, ClassifierMetrics, compare_on_images
-from napari_melanoma.evaluation.compare_labels import compare_label_models
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, LabeledImages
+from napari_melanoma.evaluation.compare_several import CLASS_SHOWN, ModelsComparison, compare_on_images
 from napari_melanoma.evaluation.comparison import (
     MIN_COUNT,
     Advice,
@@ -32,11 +29,12 @@ from napari_melanoma.evaluation.comparison import (
     advise,
     read_comparison,
 )
-from napari_melanoma.evaluation.evaluate import evaluate_bags_held_out
+from napari_melanoma.evaluation.evaluate import evaluate_bags_held_out, evaluate_labels_held_out
 from napari_melanoma.evaluation.evaluate_classes import evaluate_on_images
-from napari_melanoma.evaluation.evaluate_labels import evaluate_labels_held_out, label_lead
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.overlap import Overlap, find_overlap
+from napari_melanoma.evaluation.pair_comparison import compare_segmenters
+from napari_melanoma.evaluation.results import ComparisonOptions
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle, install_bundle, list_bundles
@@ -46,6 +44,7 @@ from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
+    from napari_melanoma.evaluation.evaluate import LabelEvaluation
     from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation
 
 __all__ = ["TestImages", "compare_run", "evaluate_alone", "find_test_images", "has_no_start"]
@@ -72,7 +71,7 @@ NO_START = (
 )
 ALONE = "The run did not start from a classifier. On {images} test images: {lead} See evaluation/."
 ALONE_SEVERAL = "On {images} test images: {lead} See evaluation/."
-SLIDES = "On {slides} test slides: {lead} See evaluation/."
+SLIDES = "On {images} test slides: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
 MANY = "Of the {count} test images of the base data, {shown} were compared, chosen by a hash of their names."
 TOO_FEW = (
@@ -139,8 +138,7 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
         else:
             remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
             options = ComparisonOptions(base=found.base, notes=notes, remedy=remedy)
-            compare = compare_label_models if recipe.classes else compare_models
-            compare([old, new], samples, temporary, options, run=run, overlap=overlap)
+            compare_segmenters([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)
 
 
@@ -192,18 +190,16 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     Cancelled
         If the user stopped it.
     """
-    from napari_melanoma.evaluation.evaluate_classes import lead_text
-
     folder = RunFolder(run_path)
-    recipe = read_toml(folder.config, TrainRecipe)
+    recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
+    found: ClassEvaluation | LabelEvaluation
     if recipe.bags is not None:
-        slides = evaluate_bags_held_out(folder, _read_run_model(folder), run=run)
-        return SLIDES.format(slides=len(slides.predictions.labels), lead=lead_text(slides))
-    if recipe.classes:
-        found = evaluate_labels_held_out(folder, _read_run_model(folder), run=run)
-        return ALONE_SEVERAL.format(images=found.images, lead=label_lead(found))
-    evaluation = evaluate_on_test_images(folder, _read_run_model(folder), run=run)
-    return ALONE.format(images=len(evaluation.predictions.labels), lead=lead_text(evaluation))
+        found, template = evaluate_bags_held_out(folder, model, run=run), SLIDES
+    elif recipe.classes:
+        found, template = evaluate_labels_held_out(folder, model, run=run), ALONE_SEVERAL
+    else:
+        found, template = evaluate_on_test_images(folder, model, run=run), ALONE
+    return template.format(images=found.images, lead=found.lead)
 
 
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
@@ -315,7 +311,7 @@ def compare_with_start(
     """Compare the classifier of a run with its starting model.
 
     The recommendation follows the area under the ROC curve; calibration error, sensitivity and specificity at each
-    model's own decision threshold are reported, and named in the reason where the new model is worse.
+    model's own decision threshold are reported, and named in the reason if the new model is worse.
     """
     from napari_melanoma.classification.predictor import Classifier
 
@@ -325,11 +321,9 @@ def compare_with_start(
     assert overlap is not None
     loaded = [Classifier.load(info) for info in models]
 
-    def recommend(found: ClassifierComparison) -> tuple[Advice, str]:
+    def recommend(found: ModelsComparison) -> tuple[Advice, str]:
         remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
-        advice, reason = overlap.verdict(
-            *_advise_by_auc(_list_domain_changes(found, images), images.labels.size, remedy)
-        )
+        advice, reason = overlap.verdict(*_advise_by_auc(_list_domain_changes(found), images.labels.size, remedy))
         return advice, " ".join([reason, *notes])
 
     found = compare_on_images(
@@ -358,23 +352,18 @@ def _read_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
     return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
 
 
-def _list_domain_changes(found: ClassifierComparison, images: LabeledImages) -> list[DomainChange]:
+def _list_domain_changes(found: ModelsComparison) -> list[DomainChange]:
     """List the changes on all images, then on each of several data sets."""
-    failed = {image_id for image_id, _ in found.failed}
-    measured = [sample for sample in images.samples if sample.image_id not in failed]
-    olds, news = found.standings[::2], found.standings[1::2]
     changes = []
-    for old, new in zip(olds, news, strict=True):
-        groups = {sample.group for sample in measured if old.part in ("all", sample.domain)}
-        difference = {name: one for name, one in new.difference.items() if name in SHOWN}
-        changes.append(
-            DomainChange(old.part, False, len(groups), _select_metrics(old), _select_metrics(new), difference)
-        )
+    for part in found.parts:
+        old, new = part.standings
+        metrics = (_select_metrics(each) for each in (old.metrics, new.metrics, new.difference))
+        changes.append(DomainChange(part.name, False, part.patients, *metrics))
     return changes
 
 
-def _select_metrics(standing: ClassifierMetrics) -> dict[str, Estimate]:
-    return {name: standing.metrics[name] for name in SHOWN if name in standing.metrics}
+def _select_metrics(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: found[name] for name in CLASS_SHOWN if name in found}
 
 
 def _advise_by_auc(changes: Sequence[DomainChange], images: int, remedy: str) -> tuple[Advice, str]:
@@ -401,9 +390,9 @@ def _warn_of_losses(whole: DomainChange) -> Iterator[str]:
 
 
 def _create_comparison(
-    found: ClassifierComparison, models: Sequence[BundleInfo], images: LabeledImages, advice: Advice, reason: str
+    found: ModelsComparison, models: Sequence[BundleInfo], images: LabeledImages, advice: Advice, reason: str
 ) -> Comparison:
-    whole, *domains = _list_domain_changes(found, images)
+    whole, *domains = _list_domain_changes(found)
     old, new = (
         ComparedModel(info.name, info.fingerprint, _decision_threshold(info), metrics)
         for info, metrics in zip(models, (whole.old, whole.new), strict=True)
@@ -417,9 +406,9 @@ def _create_comparison(
         worse=(),
         advice=advice,
         reason=reason,
-        images=found.standings[0].images,
+        images=found.parts[0].images,
         patients=whole.patients,
-        failed=found.failed,
+        failed=tuple((item.sample.image_id, item.error) for item in found.failed),
         facts={
             "warnings": list(found.warnings),
             "training_overlap": images.overlap.facts if images.overlap else None,

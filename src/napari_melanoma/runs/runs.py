@@ -15,24 +15,22 @@ from napari_melanoma.core.files import save_error
 from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
+    EVENTS,
     OUTPUT_FILE,
     PROCESS_FILE,
-    draw_ticket,
-    is_run_alive,
-    reap_children,
-    spawn_detached,
-    wait_until_ended,
-)
-from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import (
-    EVENTS,
     TAIL_BYTES,
     RunState,
     _event_time,
     _last_state_event,
     _read_first_and_last,
+    draw_ticket,
+    is_run_alive,
+    reap_children,
     run_state,
+    spawn_detached,
+    wait_until_ended,
 )
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
 from napari_melanoma.runs.gate import activated_name, is_discarded
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
@@ -270,7 +268,7 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
         last_line = _quote_last_line(_read_output_tail(path))
         return f"The process ended unexpectedly: it was killed, or the machine shut down. {resume}{last_line}"
     if state is RunState.cancelled:
-        return f"Cancelled after {done} of {total} epochs. {resume}" if total else f"Cancelled. {resume}"
+        return f"Canceled after {done} of {total} epochs. {resume}" if total else f"Canceled. {resume}"
     if state is RunState.finished:
         threshold = last.get("finished", {}).get("threshold")
         at = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
@@ -284,7 +282,7 @@ def _describe_progress(
     if state is RunState.cancelling:
         return "Ends after the current batch or image; finished epochs and a finished model are kept."
     if state is RunState.paused:
-        return "Paused; it keeps its memory until it is continued or cancelled."
+        return "Paused; it keeps its memory until it is continued or canceled."
     if state is RunState.starting:
         return "Starting."
     current = next((event for event in reversed(events) if event["kind"] in ("progress", "step")), None)

@@ -23,8 +23,8 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_table
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.monitor import monitor_for_recipe
+from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,9 +81,8 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
     _plan_trials(recipe, out)  # raises errors before the folder is created
     with hold_lock(out / ".lock"):
         _check_folder(recipe, out)
-        trials = [
-            _read_trial(trial) for trial in _plan_trials(recipe, out)
-        ]  # another process may have added trials meanwhile
+        # Another process may have added trials meanwhile
+        trials = [_read_trial(trial) for trial in _plan_trials(recipe, out)]
         count = min(recipe.search.trials, len(trials))
         write_json(out / DRAWS, [trial.options for trial in trials])
         write_toml(out / SEARCH, recipe)
@@ -297,9 +296,8 @@ def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study and trial
     study = optuna.create_study()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "The distribution is specified by", UserWarning
-        )  # the range is not a multiple of the step
+        # The range is not a multiple of the step
+        warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)
         distributions = {key: option.distribution for key, option in search.options.items()}
     found = {json.dumps(values): values for values in previous}
     while len(found) < search.trials:

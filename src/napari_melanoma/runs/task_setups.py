@@ -27,10 +27,10 @@ from napari_melanoma.runs.bundling import (
     compute_outputs,
     create_reference,
 )
-from napari_melanoma.training.class_loader import ValidationViews
 from napari_melanoma.training.engine import accelerator
 from napari_melanoma.training.loader import (
     ValidationBatches,
+    ValidationViews,
     images_in_order,
     training_views_in_order,
     unlabeled_batches,
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
     from napari_melanoma.training.prepare import PreparedData
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.tasks.bags import BagTask
-    from napari_melanoma.training.tasks.classification import ClassificationTask
+    from napari_melanoma.training.tasks.classification import BagTask, ClassificationTask
     from napari_melanoma.training.tasks.task import Task
 
 VALIDATION_BATCH = 16  # images per forward pass of a trained network
@@ -275,7 +274,7 @@ class BagSetup:
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
         """Create the task with the number of training slides of each class."""
-        from napari_melanoma.training.tasks.bags import BagTask
+        from napari_melanoma.training.tasks.classification import BagTask
 
         assert prepared.classes is not None
         return BagTask(cast("BagNetwork", network), recipe, config, prepared.classes.counts)
@@ -345,7 +344,7 @@ def _compute_textures(task: Task, encoder: nn.Module, batches: Iterable, run: Ru
     """Compute the texture features of each image."""
     import torch
 
-    from napari_melanoma.models.blocks.texture import texture_features
+    from napari_melanoma.models.blocks.timm_encoder import texture_features
 
     found = []
     with torch.inference_mode():

@@ -58,8 +58,8 @@ from napari_melanoma.training.engine import (
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
 from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, check_data, prepare_data
+from napari_melanoma.training.random_numbers import is_first_process, next_piece_count
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.seeds import is_first_process, next_piece_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 SETUPS: dict[str, TaskSetup] = {"segmentation": SegmentationSetup(), "classification": ClassificationSetup()}
 MULTICLASS, BAGS = MulticlassSetup(), BagSetup()
-SLIDES_PER_STEP = 4  # if the recipe leaves it open
+SLIDES_PER_STEP = 4  # default for batch_size = "auto"
 EVENT_INTERVAL_S = 1.0
 PEER_TIMEOUT_S = 3.0
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> Non
     if not resume:
         write_toml(folder.config, recipe)
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
-    if not folder.is_launching:  # the launching process has written "run", and the user may have cancelled since
+    if not folder.is_launching:  # the launching process has written "run", and the user may have canceled since
         folder.write_command("run")
     folder.drop_metrics_from(_count_epochs(folder))
 
@@ -255,7 +255,8 @@ def _resolve_settings(
     size = recipe.batch_size
     if size == "auto":
         size = find_batch_size(network, recipe, len(prepared.learn), run)
-        check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once resolved, there is no way back
+        # The stored size cannot be changed later
+        check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))
         work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
     resolved = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
     write_resolved(work.folder, resolved)
@@ -263,7 +264,7 @@ def _resolve_settings(
 
 
 def _resolve_slide_settings(work: TrainingRun) -> ResolvedSettings:
-    """Store the settings of a run on slides; its steps are fast, so that nothing is measured."""
+    """Store the settings of a run on slides; its steps are fast, so nothing is measured."""
     size, recipe = work.recipe.batch_size, work.recipe
     resolved = ResolvedSettings(
         batch_size=SLIDES_PER_STEP if size == "auto" else size, pieces=recipe.pieces, precision=None, parent=None
@@ -335,7 +336,7 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: Resolve
         else:
             compare_run(folder.path, run=run)
     except Cancelled:
-        folder.append_event("notice", message=f"the {what} was cancelled; the new model is kept.")
+        folder.append_event("notice", message=f"the {what} was canceled; the new model is kept.")
     except Exception as error:  # reported as a notice; the training itself succeeded
         log.warning("the %s failed", what, exc_info=error)
         done = "evaluated" if alone else "compared with the old one"
@@ -401,7 +402,7 @@ def log_outcome(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
-        if _last_event_kind(folder) != "cancelled":  # written already if it was cancelled in the queue
+        if _last_event_kind(folder) != "cancelled":  # written already if it was canceled in the queue
             folder.append_final_event("cancelled")
         raise
     except Exception as error:
@@ -458,7 +459,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     return report
 
 
-def check_held_out(recipe: TrainRecipe, run: RunContext) -> str:
+def describe_start_overlap(recipe: TrainRecipe, run: RunContext) -> str:
     """Return a warning about test images that the starting model was trained on, or ""."""
     return (
         ""

@@ -267,7 +267,7 @@ def _count_failed_tiles(result: SlideResult) -> int:
 
 def _run_tiles(work: _SlideJob, model: TileModel, tiles: TileReader, result: SlideResult) -> bool:
     """Analyze the remaining tiles; return whether there were any."""
-    from napari_melanoma.core.pipeline import usable_cores
+    from napari_melanoma.core.context import usable_cores
     from napari_melanoma.slides.engine import EngineStages, TileRate, analyze_tiles, pending_batches
 
     order, state = result.order, result.state
@@ -368,7 +368,7 @@ def _final_event_recorded(run_folder: RunFolder) -> Iterator[None]:
         raise
     except Exception as error:
         log.exception("the analysis failed")
-        with suppress(SaveError):  # the disk may be full to the last byte, or the folder may be gone
+        with suppress(SaveError):  # the disk may be full, or the folder may be missing
             run_folder.append_final_event("failed", type=type(error).__name__, message=str(error))
         raise
 
@@ -421,7 +421,7 @@ def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) 
 def back_up_result(folder: Path) -> str:
     """Back up a complete result, so that an analysis can start over; a partial one is discarded.
 
-    Returns a message on lesions that were kept under another name; empty where there are none.
+    Returns a message on lesions that were kept under another name; empty if there are none.
     """
     previous = folder / PREVIOUS
     finished = (folder / STORE).is_dir() and (folder / RESULT).is_file()

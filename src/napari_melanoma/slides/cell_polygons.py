@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, signed_area
+from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, rasterize_rings, signed_area
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,11 +47,9 @@ def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window:
     """
     mask = np.zeros((window.height, window.width), bool)
     for polygon in polygons:
-        inside = np.zeros_like(mask)
-        for ring in polygon.rings:
-            vertices = place.to_map(as_array(ring)) - (window.top, window.left)
-            inside ^= (winding_numbers(vertices, mask.shape) & 1).astype(bool)
-        mask |= inside
+        mask |= rasterize_rings(
+            [place.to_map(as_array(ring)) - (window.top, window.left) for ring in polygon.rings], mask.shape
+        )
     return mask
 
 
@@ -131,27 +129,3 @@ def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
 def _to_slide_ring(ring: Ring, place: MapPlacement) -> Ring:
     """Convert a ring of lattice points to slide pixels."""
     return as_ring(place.to_slide(as_array(ring)))
-
-
-def winding_numbers(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Count how often a closed ring runs around the center of each cell, clockwise on a screen as positive.
-
-    Each edge contributes to the rows of cell centers that it spans, for all cells to its right. An odd number is inside
-    by the even-odd rule, any but 0 by the rule of non-zero winding.
-
-    ``vertices``: (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its center is (0.5,
-    0.5). Returns int32 (row, column).
-    """
-    steps = np.zeros((shape[0], shape[1] + 1), np.int32)
-    start, end = np.asarray(vertices, np.float64), np.roll(vertices, -1, axis=0).astype(np.float64)
-    low, high = np.minimum(start[:, 0], end[:, 0]), np.maximum(start[:, 0], end[:, 0])
-    first = np.clip(np.ceil(low - 0.5), 0, shape[0]).astype(np.int64)
-    beyond = np.clip(np.ceil(high - 0.5), 0, shape[0]).astype(np.int64)
-    counts = beyond - first
-    edges = np.repeat(np.arange(len(start)), counts)
-    rows = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edges]
-    along = (rows + 0.5 - start[edges, 0]) / (end - start)[edges, 0]
-    met = start[edges, 1] + along * (end - start)[edges, 1]
-    columns = np.clip(np.ceil(met - 0.5), 0, shape[1]).astype(np.int64)
-    np.add.at(steps, (rows, columns), np.where(end[edges, 0] < start[edges, 0], 1, -1))
-    return np.cumsum(steps[:, :-1], axis=1, dtype=np.int32)

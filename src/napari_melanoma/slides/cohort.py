@@ -20,11 +20,10 @@ from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.processes import send_command
+from napari_melanoma.core.processes import RunState, send_command
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import RunState
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.slides.cluster import (
+from napari_melanoma.slides.batch import (
     Cluster,
     CohortJob,
     CohortJobResult,
@@ -44,9 +43,8 @@ POLL_S, WORKER_POLL_S = 0.05, 1.0  # between checks for results, and for workers
 BUSY_RETRY_S = 10.0  # between checks of a slide that another process analyzes
 CONNECTION_LOST = "the connection to its worker was lost ({})"
 STOP_S = 20.0  # for running jobs to write their results
-FATAL_ERRORS = {
-    error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)
-}  # errors that concern all slides
+# Errors that concern all slides
+FATAL_ERRORS = {error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)}
 MAX_SHOWN = 12
 POSTPROCESSING_KEYS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
 MANIFEST, VERSION = "cohort.json", 1
@@ -156,9 +154,8 @@ class CohortScheduler:
             self._workers.pop(work.address, None)  # until it is seen again
         self._running.remove(work)
         work.submitted.cancel()
-        interrupted = CohortJobResult(
-            "busy", CONNECTION_LOST.format(seen.name)
-        )  # the job keeps running, but its result is lost
+        # The job keeps running, but its result is lost
+        interrupted = CohortJobResult("busy", CONNECTION_LOST.format(seen.name))
         self._record_or_retry(work, interrupted if connected else CohortJobResult("again", seen.exit_reason))
 
     def _record_or_retry(self, work: _RunningJob, result: CohortJobResult) -> None:
@@ -260,9 +257,16 @@ def _describe_share(name: str, part: Progress) -> str:
 class CohortOptions(Config):
     """Workers, and number of attempts per slide."""
 
-    processes: int = Field(1, ge=1, le=1024, description="processes on this machine; ignored with a scheduler")
-    scheduler: str = Field("", description="address or file of a dask scheduler; empty: processes on this machine")
-    tries: int = Field(3, ge=1, le=100, description="attempts for a slide that fails for an external reason")
+    processes: int = Field(
+        1, ge=1, le=1024, description="number of slides to analyze in parallel, each in its own process"
+    )
+    scheduler: str = Field("", description="address or file of a dask scheduler whose workers analyze the slides")
+    tries: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="maximum number of attempts for a slide that fails for an external reason, such as a dead process",
+    )
 
 
 def cohort_settings(options: SlideOptions) -> CohortSettings:

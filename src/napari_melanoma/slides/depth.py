@@ -68,7 +68,7 @@ def measure_slide_depth(
 ) -> dict[str, Any]:
     """Measure the thickness of the lesions in each section.
 
-    Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None where the
+    Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None if the
     model lacks the required classes; the notes in ``depth`` explain missing measurements.
     """
     if ClassRoles.from_names(found.classes) is None:
@@ -88,7 +88,7 @@ def measure_slide_depth(
 
 
 def describe_depth(content: Mapping[str, Any]) -> str:
-    """Summarize the depth of a result in one line; empty where depth was not measured."""
+    """Summarize the depth of a result in one line; empty if depth was not measured."""
     depth = content.get("depth")
     if not depth:
         return ""

@@ -65,7 +65,7 @@ class ReadingCollection:
 def load_depth(folder: Path) -> StoredDepth:
     """Read the depth readings of a slide.
 
-    Empty where there are none, or where the file is damaged; a damaged file is reported, and backed up when readings
+    Empty if there are none, or if the file is damaged; a damaged file is reported, and backed up when readings
     are saved.
     """
     stamp = file_stamp(folder / DEPTH_FILE)

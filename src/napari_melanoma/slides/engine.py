@@ -202,7 +202,7 @@ class _WriterThread:
         return due
 
     def _flush(self) -> float:
-        """Write to disk; return the time of the next flush, later where the disk is slow."""
+        """Write to disk; return the time of the next flush, later if the disk is slow."""
         began = time.monotonic()
         self._writer.flush()
         self._unwritten = False

@@ -211,7 +211,7 @@ def write_ome_zarr(
 ) -> None:
     """Write maps of a slide.
 
-    ``probability``: float32 (class, row, column); not-a-number where unknown. Written as uint16: 0 where unknown, else
+    ``probability``: float32 (class, row, column); NaN where unknown. Written as uint16: 0 where unknown, else
     1 + probability x 65534. ``place``: position of the cells on the slide; in micrometers if it has a pixel size.
     """
     import zarr
@@ -231,7 +231,7 @@ def write_ome_zarr(
 def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Encode probabilities as uint16.
 
-    ``probability``: float32, any shape; not-a-number where unknown. Returns uint16: 0 where unknown, else
+    ``probability``: float32, any shape; NaN where unknown. Returns uint16: 0 where unknown, else
     1 + probability x 65534.
     """
     known = np.nan_to_num(probability.astype(np.float64), nan=0.0).clip(0, 1)
@@ -241,7 +241,7 @@ def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
 def decode_probability(values: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Decode probabilities, accurate to 1/65534: the inverse of ``encode_probability``.
 
-    ``values``: uint16, any shape. Returns float32, same shape; not-a-number where unknown.
+    ``values``: uint16, any shape. Returns float32, same shape; NaN where unknown.
     """
     return np.where(values == 0, np.nan, (values.astype(np.float64) - 1) / (MAX_VALUE - 1)).astype(np.float32)
 

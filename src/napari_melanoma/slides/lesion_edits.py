@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.lesions import LesionClass, LesionOrigin, SlideLesion
 
-Value = TypeVar("Value")
 Lesions = tuple["SlideLesion", ...]
 SAME_LESION_SHARE = 0.5  # of a lesion that two lesions must share to be the same one
 RASTER_SIDE = 1024  # cells along the longer side of a drawing: its area is accurate to 0.2 %
@@ -105,31 +104,6 @@ def add_lesion(
     """
     number = max((one.index for one in lesions), default=0) + 1
     return (*lesions, measure_drawn_lesion(polygons, maps, config, index=number, label=label))
-
-
-@dataclass(frozen=True)
-class EditHistory(Generic[Value]):
-    """A value with its past and undone values; each step returns a new history."""
-
-    current: Value
-    past: tuple[Value, ...] = ()
-    undone: tuple[Value, ...] = ()
-
-    def push(self, value: Value) -> EditHistory[Value]:
-        """Add a new value, which clears the redo steps."""
-        return EditHistory(value, (*self.past, self.current))
-
-    def undo(self) -> EditHistory[Value]:
-        """Undo one step; return the same history if there is none."""
-        return EditHistory(self.past[-1], self.past[:-1], (*self.undone, self.current)) if self.past else self
-
-    def redo(self) -> EditHistory[Value]:
-        """Redo the last undone step; return the same history if there is none."""
-        return EditHistory(self.undone[-1], (*self.past, self.current), self.undone[:-1]) if self.undone else self
-
-    def map_values(self, change: Callable[[Value], Value]) -> EditHistory[Value]:
-        """Apply a change to all values, so that all steps are kept."""
-        return EditHistory(change(self.current), tuple(map(change, self.past)), tuple(map(change, self.undone)))
 
 
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
@@ -241,7 +215,7 @@ def measure_drawn_lesion(
 
     ``polygons``: the drawing, in pixels of the finest level, at least one. Where an outline crosses itself, the
     enclosed area is used, and its outer edge becomes the outline. The origin is ``drawn``; the probability is
-    not-a-number where the maps are unknown.
+    NaN where the maps are unknown.
     """
     cells, tissue = _cells_within(polygons, maps), maps.tissue_cells
     lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
@@ -258,7 +232,7 @@ def measure_drawn_lesion(
 
 
 def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Cells whose centers lie within; the cell at the center of the drawing where there is none."""
+    """Cells whose centers lie within; the cell at the center of the drawing if there is none."""
     region = region_from_polygons(polygons, maps)
     box = bounding_box(region.mask)
     if box is not None:

@@ -51,7 +51,7 @@ LESION_NAME = re.compile(r"lesion (\d{1,5})")
 
 
 def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
-    """Read the saved lesions with all manual edits; None where none were saved."""
+    """Read the saved lesions with all manual edits; None if none were saved."""
     path = folder / OUTLINES
     if not path.is_file():
         return None
@@ -112,7 +112,7 @@ def save_lesions(
 def sync_with_outlines(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Update table and ``result.json`` from the outlines, in case the process was killed while saving.
 
-    Returns the updated content; where the lesions cannot be read, the given content with a warning.
+    Returns the updated content; if the lesions cannot be read, the given content with a warning.
     """
     if content.get("outlines") in (None, hash_file(folder / OUTLINES)):
         return content
@@ -177,7 +177,7 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file; empty where it cannot be read."""
+    """Return the SHA-256 of a file; empty if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -240,7 +240,7 @@ def _lesion(outline: Annotation, row: Mapping[str, Any]) -> SlideLesion:
 
 
 def _number(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing
-    """A number of a lesion; if unknown, not-a-number, or None for measurements that need a pixel size."""
+    """A number of a lesion; if unknown, NaN, or None for measurements that need a pixel size."""
     with suppress(TypeError, ValueError):
         return float(value)
     return None if name.endswith(("mm", "mm2")) else math.nan
@@ -299,7 +299,7 @@ def replace_lesions(
 
 
 def class_to_label(class_name: str) -> LesionClass | None:
-    """Map a class name of another program to benign or malignant; None where it is neither."""
+    """Map a class name of another program to benign or malignant; None if it is neither."""
     words = set(re.findall(r"[a-z]+", class_name.lower()))
     if words & set(BENIGN):
         return "benign"

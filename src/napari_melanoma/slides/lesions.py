@@ -61,7 +61,7 @@ class LesionConfig(Config):
     min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are removed; ignored without a pixel size")
     fill_holes: bool = Field(False, description="enclosed areas are part of the lesion")
     malignant_from: float = Field(
-        0.5, ge=0, le=1, description="a lesion is malignant where this share of its probability is malignant"
+        0.5, ge=0, le=1, description="a lesion is malignant if at least this share of its probability is malignant"
     )
     score: Literal["mean", "maximum"] = Field(
         "mean",
@@ -69,7 +69,7 @@ class LesionConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"low ({self.low}) must not be above high ({self.high})")
         return self
@@ -341,7 +341,7 @@ class ClippedCells:
 def clip_to_slide_end(polygon: Polygon, end: SlideEnd | None) -> Polygon:
     """Clip an outline along cells at the end of the slide.
 
-    ``end``: (row, column) in pixels of the finest level. Returns the same object where nothing extends beyond it.
+    ``end``: (row, column) in pixels of the finest level. Returns the same object if ``end`` is None.
     """
     if end is None:
         return polygon
@@ -393,11 +393,11 @@ def build_lesion_maps(
 ) -> LesionMaps:
     """Build the maps for detecting lesions.
 
-    ``probability``: float32 (class, row, column); not-a-number where unknown. ``tissue``: float32 (row, column): share
+    ``probability``: float32 (class, row, column); NaN where unknown. ``tissue``: float32 (row, column): share
     of tissue in each cell. ``end``: (row, column) of the end of the slide, in pixels of the finest level. Lesions
-    include benign ones where the model has such a class. Lesions are named after the target where the model does not
-    separate malignant from benign (an unspecific target, or a single lesion class), and where the target is not a
-    lesion, such as epidermis.
+    include benign ones if the model has such a class. Lesions are named after the target if the model does not separate
+    malignant from benign (an unspecific target, or a single lesion class), or if the target is not a lesion, such as
+    epidermis.
     """
     target_probability = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]

@@ -39,7 +39,7 @@ class SlideMeasurement:
 
 @dataclass(frozen=True)
 class SlideNotes:
-    """Bookmarks, measurements, and the pixel size set by the user; None where that of the file is used.
+    """Bookmarks, measurements, and the pixel size set by the user; None if that of the file is used.
 
     ``angle`` is the clockwise rotation of the slide in the view, in degrees.
     """
@@ -52,7 +52,7 @@ class SlideNotes:
 
 
 def read_notes(folder: Path) -> SlideNotes:
-    """Read the notes; empty where there are none. Invalid entries are left out."""
+    """Read the notes; empty if there are none. Invalid entries are left out."""
     try:
         content = read_json(folder / NOTES, allow_nan=True)  # one invalid measurement must not invalidate the others
     except (OSError, ValueError):

@@ -45,21 +45,27 @@ OUT_OF_DISTRIBUTION_SHARE = 0.1  # accepted share of out-of-distribution tiles a
 class SlideOptions(Config):
     """Options of the analysis of a slide."""
 
-    model: str = Field("", description="a bundle, timm:NAME, or a published encoder; empty: the default model")
+    model: str = Field(
+        "",
+        description="a slide model, the folder of a bundle, or an encoder: encoder:BUNDLE, timm:NAME, uni ...; "
+        "empty: the default model",
+    )
     weights: Path | None = Field(None, description="local file with an encoder's weights")
-    download: bool = Field(False, description="allow the download of an encoder's published weights")
+    download: bool = Field(False, description="allow downloading an encoder's published weights; the license is shown")
     mpp: float | None = Field(
-        None, ge=0.01, le=100, description="micrometers per pixel of the slide; none: what its file states"
+        None, ge=0.01, le=100, description="micrometers per pixel of the slide; by default as stated in its file"
     )
     accept_scale: bool = Field(
         False, description="analyze although the scale is far from the model's; outputs are marked as not valid"
     )
-    tile_mpp: float | None = Field(None, gt=0, le=100, description="micrometers per pixel of a tile; none: the model's")
+    tile_mpp: float | None = Field(
+        None, gt=0, le=100, description="micrometers per pixel of a tile; by default as in the model's training"
+    )
     tile_um: float | None = Field(
-        None, gt=0, description="side of a tile in micrometers; takes precedence over tile_mpp"
+        None, gt=0, description="side of a tile in micrometers, such as 3000 for 3 mm; takes precedence over its scale"
     )
     overlap: float | None = Field(
-        None, ge=0, le=0.9, description="share of a tile's side that overlaps the next; none: 0.125 for dense maps"
+        None, ge=0, le=0.9, description="share of a tile's side that overlaps the next; by default 0.125 for dense maps"
     )
     border: Border = Field("pad", description="handling of tiles that extend beyond the slide")
     region: tuple[int, int, int, int] | None = Field(
@@ -67,22 +73,27 @@ class SlideOptions(Config):
     )
     tissue: TissueConfig = TissueConfig()
     tissue_mask: Path | None = Field(
-        None, description="PNG of the whole slide, white in tissue; none: detected automatically"
+        None, description="PNG of the whole slide, white in tissue; by default, tissue is detected"
     )
     min_tissue: float = Field(0.1, ge=0, le=1, description="share of a tile that must be tissue")
     stain: StainConfig | None = Field(None, description="normalization of the colors to a reference; none: unchanged")
     stain_reference: Path | None = Field(None, description="image whose stain is the reference; none: a standard one")
     apply_profile: bool = Field(False, description="convert colors by the slide's ICC profile")
-    target: str = Field("", description="class of heatmap and lesions; empty: that of the model")
+    target: str = Field("", description="class of heatmap and lesions; by default that of the model")
     prevalence: float | None = Field(
-        None, gt=0, lt=1, description="prevalence of the positive class among the slides of the user"
+        None,
+        gt=0,
+        lt=1,
+        description="prevalence of the positive class among the slides of the user, for a model of whole slides",
     )
     lesions: LesionConfig = LesionConfig()
     score: SlideScoreConfig = SlideScoreConfig()
     batch_size: int = Field(32, ge=1, le=4096, description="tiles in one forward pass")
     workers: int = Field(0, ge=0, le=256, description="reader threads; 0: number of cores")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 if the processor supports it")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="number format; auto: bf16 if the processor supports it"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

@@ -184,7 +184,7 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
 def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
     """Write maps as OME-TIFF, positioned in micrometers.
 
-    ``maps``: float32 (class, row, column), not-a-number where unknown.
+    ``maps``: float32 (class, row, column), NaN where unknown.
     """
     import tifffile
 

@@ -97,7 +97,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     if not passes:
         raise InputError(
             f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyze "
-            "contains no tissue. Correct the tissue in the Slide dock, or provide it with --tissue-mask."
+            "contains no tissue. Correct the tissue in the Slide dock (command line: --tissue-mask)."
         )
     sample = partial(_sample_tissue_pixels, slide, grid, share)
     stain = _fit_slide_stain(

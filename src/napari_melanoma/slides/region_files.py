@@ -26,7 +26,7 @@ class StoredRegions:
 
 
 def load_regions(folder: Path) -> StoredRegions:
-    """Read the regions stored with the results of a slide; empty where there are none."""
+    """Read the regions stored with the results of a slide; empty if there are none."""
     path = folder / REGIONS
     if not path.is_file():
         return StoredRegions()

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, signed_area, untangle_polygon
+from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 READER = "reader"  # property of a region: name of its reader
 IGNORED_CLASS = "*"  # at the end of a class name, as in QuPath: excluded from training
-MIN_VERTICES = 3  # of a ring with an area
 MAX_SHOWN_REGIONS = 400  # outlines; napari takes 1 to 2 ms for each, and slows down with all of them
 MAX_VERTICES = 600  # of one outline
 OUTLINE_RESOLUTION = 16_000  # tolerance of simplified outlines, as a fraction of the longer side of the slide
@@ -70,7 +69,7 @@ def region_from_vertices(vertices: NDArray[np.floating], region_class: RegionCla
     ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Where the line crosses itself, the region
     is the whole enclosed area.
     """
-    polygons = _enclosed_polygons(Polygon(as_ring(np.asarray(vertices, np.float64))))
+    polygons = untangle_polygon(Polygon(as_ring(np.asarray(vertices, np.float64))))
     if not polygons:
         raise InputError("the drawing encloses no area. A region needs at least three points around an area.")
     return _new_region(polygons, region_class, reader)
@@ -130,25 +129,17 @@ def _new_region(polygons: tuple[Polygon, ...], region_class: RegionClass, reader
 
 
 def _reshape(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floating]) -> Annotation | None:
-    """Replace a ring of a region; None where no area is left."""
+    """Replace a ring of a region; None if no area is left."""
     number, ring = at
     polygon, drawn = region.polygons[number], as_ring(np.asarray(vertices, np.float64))
     if ring:
         holes = list(polygon.holes)
         holes[ring - 1 : ring] = [drawn]
-        parts = _enclosed_polygons(replace(polygon, holes=tuple(holes)))
+        parts = untangle_polygon(replace(polygon, holes=tuple(holes)))
     else:
-        parts = _enclosed_polygons(replace(polygon, outer=drawn))
+        parts = untangle_polygon(replace(polygon, outer=drawn))
     polygons = (*region.polygons[:number], *parts, *region.polygons[number + 1 :])
     return replace(region, polygons=polygons) if polygons else None
-
-
-def _enclosed_polygons(polygon: Polygon) -> tuple[Polygon, ...]:
-    """Areas enclosed by a polygon: several where it crosses itself, none without an area."""
-    if len(polygon.outer) < MIN_VERTICES:
-        return ()
-    holes = tuple(hole for hole in polygon.holes if len(hole) >= MIN_VERTICES)
-    return tuple(part for part in untangle_polygon(replace(polygon, holes=holes)) if signed_area(part.outer))
 
 
 @dataclass(frozen=True)
@@ -231,10 +222,10 @@ def _simplify(vertices: NDArray[np.float64], tolerance: float) -> NDArray[np.flo
     """Simplify an outline with many vertices."""
     if len(vertices) <= MAX_VERTICES:
         return vertices
-    from skimage.measure import approximate_polygon
+    import shapely
 
-    closed = np.vstack([vertices, vertices[:1]])
-    found = np.asarray(approximate_polygon(closed, tolerance), np.float64)[:-1]
+    closed = shapely.linestrings(np.vstack([vertices, vertices[:1]]))
+    found = shapely.get_coordinates(shapely.simplify(closed, tolerance, preserve_topology=False))[:-1]
     return found if len(found) > 2 else vertices
 
 

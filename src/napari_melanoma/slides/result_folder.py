@@ -98,7 +98,7 @@ def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> Non
 def recorded_slide(folder: Path) -> Path | None:
     """Find the recorded slide of a result folder, also after both were moved together.
 
-    Returns the recorded absolute path even if the slide no longer exists; None where no slide is recorded.
+    Returns the recorded absolute path even if the slide no longer exists; None if no slide is recorded.
     """
     recorded = read_object(folder / SOURCE)
     relative, path = recorded.get("relative"), recorded.get("slide")
@@ -123,7 +123,7 @@ def _relative_path(folder: Path, slide: Path) -> str:
 
 
 def open_fingerprint(slide: Path) -> str:
-    """Return the fingerprint of a slide; empty where it cannot be read, which is reported when it is opened."""
+    """Return the fingerprint of a slide; empty if it cannot be read, which is reported when it is opened."""
     try:
         if slide.is_dir() and not is_zarr(slide):
             slide = find_dicom_file(slide) or slide

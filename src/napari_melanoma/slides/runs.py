@@ -11,15 +11,18 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.processes import (
+    FINAL_STATES,
     PROCESS_FILE,
+    RunState,
     end_process,
     is_run_alive,
+    read_last_events,
     reap_children,
+    run_state,
     spawn_detached,
     wait_until_ended,
 )
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import FINAL_STATES, RunState, read_last_events, run_state
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.analysis import restore_previous
 from napari_melanoma.slides.options import SlideOptions
@@ -45,7 +48,7 @@ class SlideRunStatus:
     failed : int
         Tiles that could not be read.
     tiles_per_s : float
-        Current rate; 0 where nothing is computed.
+        Current rate; 0 if nothing is computed.
     eta_s : float, optional
         Estimated remaining seconds for the tiles; None if unknown.
     message : str

@@ -18,9 +18,8 @@ from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_re
 from napari_melanoma.io.slide_spec import differing_settings
 from napari_melanoma.io.slide_store import STORE, SlideResult
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
-from napari_melanoma.slides.maps import MAX_MAP_SIDE
+from napari_melanoma.slides.maps import MAX_MAP_SIDE, stitched_shape
 from napari_melanoma.slides.options import hashed_tile_settings
-from napari_melanoma.slides.stitching import stitched_shape
 from napari_melanoma.slides.tiling import TileGrid, tissue_share
 
 if TYPE_CHECKING:
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
-MODEL_SETTINGS = ("weights", "answers")  # hashes, which are known only for a loaded model
+MODEL_SETTINGS = ("weights", "answers")  # hashes that are known only after the model was loaded
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
     """Return the class of heatmap and lesions: that of the result, else a malignant class, else the last one.
 
-    Empty where there are no classes.
+    Empty if there are no classes.
     """
     target = content.get("target")
     if target in classes:
@@ -47,7 +46,7 @@ def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
 def describe_prediction(content: Mapping[str, Any]) -> str:
     """Summarize the prediction for a slide in one line, such as ``melanoma 0.42; 3 lesions, 2 malignant``.
 
-    ``analyzed`` where the model predicts no probability.
+    ``analyzed`` if the model predicts no probability.
     """
     target, lesions = content.get("target"), content.get("lesions") or []
     if not target or content.get("probability") is None:
@@ -62,7 +61,7 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
 def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:
     """Read the maps for detecting lesions: one value per tile, or the stitched map of a finished dense model.
 
-    Not-a-number where unknown. Lesions include benign ones where the model has such a class.
+    NaN where unknown. Lesions include benign ones if the model has such a class.
     """
     result = SlideResult.open(folder)
     classes, content = result.spec.classes, read_slide_result(folder)

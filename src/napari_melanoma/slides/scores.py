@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.metrics.agreement import weighted_pearson
 from napari_melanoma.metrics.statistics import bootstrap_statistic
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ class SlideScoreConfig(Config):
     """Aggregation of tile probabilities into one for the slide."""
 
     method: Literal["mean", "maximum", "top_k"] = Field(
-        "mean", description="mean or maximum as in P3; top_k: the mean of the k highest"
+        "mean",
+        description="pooling of tile predictions into that of the slide: mean or maximum as in P3; "
+        "top_k: the mean of the k highest",
     )
     top_k: int = Field(10, ge=1, description="number of tiles for top_k")
     positive: int = Field(-1, description="index of the class for ranking tiles; -1 is the last one")
@@ -55,7 +59,7 @@ def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayL
 
     ``probability``: float (tile, class); tiles without a finite value, such as unreadable ones, are ignored.
     ``shares``: float (tile,): share of tissue in each, as weights of the mean; equal by default. The result is NaN,
-    with weights of 0, where all tiles are ignored.
+    with weights of 0, if all tiles are ignored.
     """
     values = np.asarray(probability, np.float64)
     weights = np.ones(len(values)) if shares is None else np.asarray(shares, np.float64).copy()
@@ -154,11 +158,11 @@ class LesionLike(Protocol):
 
     @property
     def area_mm2(self) -> float | None:
-        """Area; None where the slide has no pixel size."""
+        """Area; None if the slide has no pixel size."""
 
     @property
     def probability(self) -> float:
-        """Probability of malignancy; not-a-number without a prediction."""
+        """Probability of malignancy; NaN without a prediction."""
 
 
 AnyLesion = TypeVar("AnyLesion", bound=LesionLike)
@@ -185,22 +189,20 @@ def correlate_area_and_probability(
     in_mm2 = all(lesion.area_mm2 is not None for lesion in lesions)
     areas = np.array([lesion.area_mm2 if in_mm2 else lesion.area_px for lesion in lesions], np.float64)
     probabilities = np.array([lesion.probability for lesion in lesions])
-    return bootstrap_statistic(
-        lambda times: spearman(areas, probabilities, times), names, seed=seed, bounds=(-1.0, 1.0)
-    )
+    return bootstrap_statistic(partial(spearman, areas, probabilities), names, seed=seed, bounds=(-1.0, 1.0))
 
 
-def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
-    """Spearman's rank correlation of weighted values, with ties at their mean rank; NaN where either is constant."""
-    times = np.ones(len(x)) if weights is None else weights
-    ranks = [_mean_ranks(values, times) for values in (x, y)]
-    away = [rank - np.average(rank, weights=times) for rank in ranks]
-    spread = np.sqrt([(times * one**2).sum() for one in away]).prod()
-    return float((times * away[0] * away[1]).sum() / spread) if spread > 0 else float("nan")
+def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spearman's rank correlation of each draw, with ties at their mean rank; NaN where either is constant.
+
+    ``x``, ``y``: float64 (value,). ``weights``: float64 (draw, value). Returns float64 (draw,).
+    """
+    return weighted_pearson(_mean_ranks(x, weights), _mean_ranks(y, weights), weights)
 
 
-def _mean_ranks(values: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighted rank of each value, with ties at their mean rank."""
+def _mean_ranks(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted rank of each value in each draw, with ties at their mean rank: float64 (draw, value)."""
     _, index = np.unique(values, return_inverse=True)
-    counts = np.bincount(index, weights=times)
-    return (np.cumsum(counts) - (counts - 1) / 2)[index]
+    order = np.argsort(index, kind="stable")
+    counts = np.add.reduceat(weights[:, order], np.flatnonzero(np.diff(index[order], prepend=-1)), axis=1)
+    return (np.cumsum(counts, axis=1) - (counts - 1) / 2)[:, index]

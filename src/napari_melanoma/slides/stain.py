@@ -40,7 +40,7 @@ MEASURES = {
     "pigment_share": "share of the tissue that is brown: melanin, or similar pigment such as hemosiderin",
     "nuclei_per_mm2": "dark spots of the size of a nucleus in a square millimeter of tissue",
 }
-MIN_DENSITY = 0.15  # in the densest channel: less is no tissue
+MIN_DENSITY = 0.15  # in the densest channel: less is not tissue
 DARK_DENSITY = 0.25  # of hematoxylin in nuclei
 # Minimum share of the blue channel in the density, and minimum density, of pigment.
 MIN_BROWN_SHARE, BROWN_DENSITY = 0.42, 0.6
@@ -51,7 +51,9 @@ MIN_NUCLEUS_PX = 6.0  # diameter, below which nuclei cannot be separated
 class StainConfig(Config):
     """Method of normalization, and definition of stained pixels."""
 
-    method: StainMethod = Field("macenko", description="none leaves colors unchanged")
+    method: StainMethod = Field(
+        "macenko", description="normalization of the colors to a reference; none leaves them unchanged"
+    )
     least_density: float = Field(
         0.15, gt=0, lt=1, description="pixels whose optical density is below this in all channels are background"
     )
@@ -298,7 +300,7 @@ def _normalize_histogram(colors: NDArray[np.uint8], fit: StainFit, target: Stain
 
 
 def _level_ranks(shares: tuple[float, ...]) -> NDArray[np.float64]:
-    """Share of pixels below each level plus half of those at it; slightly increasing where there are none."""
+    """Share of pixels below each level plus half of those at it; slightly increasing if there are none."""
     below = np.array((0.0, *shares[:-1]))
     return np.maximum.accumulate((np.array(shares) + below) / 2) + 1e-9 * np.arange(len(shares))
 

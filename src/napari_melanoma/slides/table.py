@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.core.run_state import RunState
+from napari_melanoma.core.processes import RunState
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.results import (
     LESIONS,

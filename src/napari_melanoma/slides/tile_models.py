@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.bags import BagNetwork
 
 MAX_DIFFERENCE = 0.01  # of a probability from that of float32
+WEIGHTS_ADVICE = (
+    "Select the file as 'weights' under Options in the Slide dock, or allow the download there (command line: "
+    "--weights FILE, --download)."
+)
 MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
 DENSE_STEP = 4  # pixels of a tile per cell of its dense map
 TIMM, ENCODER = "timm:", "encoder:"
@@ -118,9 +122,9 @@ class TileModel:
         self.bags: BagModel | None = None  # of a whole-slide model
         self.precision = precision or choose_precision(device)
         self._notice_callback: Callable[[str], None] = log.info
-        self._requested_precision, self._requested_batch_size = self.precision, precision
+        self._initial_precision, self._requested_precision = self.precision, precision
         self._network = self._prepare_network(network, self.precision)
-        # Kept with the model: each slide is compared with it, and may start or resume in either precision.
+        # Kept, because predictions are compared with it, and each slide may start or resume in either precision.
         self._exact = self._network if self.precision == "fp32" else network
         self._scale, self._shift = self._normalization()
 
@@ -153,7 +157,7 @@ class TileModel:
             self._halve_batch_size()
 
     def choose_precision(self, tiles: NDArray[np.uint8]) -> float:
-        """Compare a few tiles with float32, and switch to it where half precision changes predictions too much.
+        """Compare a few tiles with float32, and switch to it if half precision changes predictions too much.
 
         ``tiles``: uint8 (tile, row, column, channel=3): at most one batch. Returns the greatest difference of a
         probability, or for embeddings and values relative to their standard deviation; 0 in float32.
@@ -171,7 +175,7 @@ class TileModel:
     def reset(self, batch_size: int) -> None:
         """Reset precision and batch size, which a previous slide may have changed."""
         self.batch_size = batch_size
-        self._set_precision(self._requested_precision)
+        self._set_precision(self._initial_precision)
 
     def resume_with(self, precision: Precision, batch_size: int) -> None:
         """Use the precision and batch size of an analysis that is resumed, for consistent predictions."""
@@ -184,8 +188,11 @@ class TileModel:
             )
             return
         self._set_precision(precision)
-        if self._requested_batch_size is not None:
-            self._notice_callback(f"started in {precision}; resuming in the same precision. Use --force to start over.")
+        if self._requested_precision is not None:
+            self._notice_callback(
+                f"started in {precision}; resuming in the same precision. Analyze the slide again from the start "
+                "(command line: --force) to change it."
+            )
 
     def output_sizes(self) -> dict[str, int]:
         """Determine output sizes by predicting one tile.
@@ -335,7 +342,7 @@ def _download_weights(encoder: FoundationEncoder, options: LoadOptions) -> Path:
     if not options.download:
         raise BundleError(
             f"the weights of '{encoder.name}' are not included ({encoder.licence}). Download {WEIGHTS_FILE} "
-            f"from {encoder.page} and select it with --weights FILE, or allow the download with --download."
+            f"from {encoder.page}. {WEIGHTS_ADVICE}"
         )
     from huggingface_hub import hf_hub_download
 
@@ -346,8 +353,8 @@ def _download_weights(encoder: FoundationEncoder, options: LoadOptions) -> Path:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(
             f"the weights of '{encoder.name}' could not be downloaded from {encoder.page}: {reason}. Accept the "
-            "license "
-            "there and log in with 'hf auth login', or download the file and select it with --weights FILE."
+            "license there and log in with 'hf auth login', or download the file and select it as 'weights' under "
+            "Options in the Slide dock (command line: --weights FILE)."
         ) from error
 
 
@@ -359,10 +366,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
     if not timm.is_model(bare):
         raise BundleError(f"timm has no encoder named '{bare}'. Its documentation lists their names.")
     if options.weights is None and not options.download:
-        raise BundleError(
-            f"the weights of '{name}' are not included. Select a file with --weights FILE, or allow the download of "
-            "the weights published by timm with --download."
-        )
+        raise BundleError(f"the weights of '{name}' are not included, but published by timm. {WEIGHTS_ADVICE}")
     network = timm.create_model(bare, pretrained=options.weights is None, num_classes=0)
     config: dict[str, Any] = cast("Any", network).pretrained_cfg
     licence = str(config.get("license") or "see the encoder's page in timm")
@@ -477,18 +481,20 @@ def hash_weights(weights: Path) -> str:
 class TileNoveltyDetector:
     """Distance of tiles from the training tiles of a bundle, with a limit for out-of-distribution tiles."""
 
-    def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: MahalanobisDetector, device: str = "cpu") -> None:
+    def __init__(
+        self, info: BundleInfo, encoder: nn.Module, detector: MahalanobisDetector, device: str = "cpu"
+    ) -> None:
         assert info.config.unlike is not None
         self.limit = info.config.unlike
         self._name = info.name
         self._config = info.config
         self._encoder = encoder
-        self._novelty = novelty
+        self._detector = detector
         self._device = device
 
     @classmethod
     def from_bundle(cls, info: BundleInfo, device: str | None = None) -> Self | None:
-        """Read the training reference of a bundle of any task; None where it stores no textures, or too few."""
+        """Read the training reference of a bundle of any task; None if it stores no textures, or too few."""
         reference = read_reference(info) if info.config.unlike is not None else None
         if reference is None or reference.textures is None or len(reference.textures) < MIN_TRAINING_CASES:
             return None
@@ -509,13 +515,13 @@ class TileNoveltyDetector:
         found = []
         for first in range(0, len(tiles), TILES_PER_PASS):
             found.append(self._textures(tiles[first : first + TILES_PER_PASS]))
-        return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
+        return self._detector.distance(np.concatenate(found)) if found else np.zeros(0)
 
     def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Textures of a few tiles, float32 (tile, feature); split into halves if memory runs out."""
         import torch
 
-        from napari_melanoma.models.blocks.texture import texture_features
+        from napari_melanoma.models.blocks.timm_encoder import texture_features
 
         config = self._config
         inputs = [prepare_network_input(tile, config.input_size, config.preprocessing) for tile in tiles]
@@ -590,12 +596,12 @@ class SlidePrediction:
 
 
 class BagModel:
-    """Network of a bundle over bags of embeddings; an ``slides.scores.Aggregation``."""
+    """Network of a bundle that predicts a slide from its tile embeddings; a ``slides.scores.Aggregation``."""
 
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info
         self.device = device
-        self.novelty = PredictionCalibration.from_bundle(info)
+        self.calibration = PredictionCalibration.from_bundle(info)
         self._network = network.to(device)
 
     @classmethod
@@ -622,7 +628,7 @@ class BagModel:
         with torch.inference_mode():
             found = self._network.pool_chunks(_tensors(pieces))
         logits = found.logits.cpu().numpy()
-        probability = self.novelty.probabilities(logits[None])[0]
+        probability = self.calibration.probabilities(logits[None])[0]
         return SlidePrediction(probability, logits, found.embedding.cpu().numpy(), found.weights.cpu().numpy())
 
     def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
@@ -634,8 +640,8 @@ class BagModel:
         return SlideScore(found.probability, found.weights.astype(np.float64))
 
     def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
-        """Return whether a slide is out of distribution; False where the bundle has no reference cases."""
-        config, reference = self.novelty.config, self.novelty.reference
+        """Return whether a slide is out of distribution; False if the bundle has no reference cases."""
+        config, reference = self.calibration.config, self.calibration.reference
         if config.unlike is None or reference is None:
             return False
         return bool(
@@ -667,7 +673,8 @@ def load_slide_model(name: str, options: LoadOptions) -> TileModel:
         raise BundleError(
             f"'{bundle.name}' was trained on embeddings of '{encoder.name}' with weights {encoder.fingerprint[:12]} "
             f"and tiles of {tile.side_px} pixels, found weights {model.info.fingerprint[:12]} and "
-            f"{model.info.side_px} pixels. Select the weights of its training with --weights FILE."
+            f"{model.info.side_px} pixels. Select the weights of its training as 'weights' under Options in the Slide "
+            "dock (command line: --weights FILE)."
         )
     model.info = replace(model.info, mpp=tile.mpp)
     model.bags = BagModel.load(bundle, model.device)

@@ -175,7 +175,7 @@ class TileDataOptions(TileCuttingConfig):
     """Options for making tiles from regions."""
 
     classes: tuple[str, ...] = Field(
-        (), description="classes to use, NAME or NAME=OTHER to rename; none: all drawn classes"
+        (), description="classes to use, NAME=OTHER to rename; by default all drawn classes"
     )
     rest: str = Field(
         "Background", min_length=1, description="class outside the regions; the first value of label images"
@@ -586,7 +586,7 @@ def write_tile_set(folder: Path, tiles: TileSet) -> None:
 
 
 def read_tile_set(folder: Path) -> TileSet | None:
-    """Read the tile metadata of a data set; None where it has none."""
+    """Read the tile metadata of a data set; None if it has none."""
     path = folder / TILES
     try:
         values = read_json(path)
@@ -602,7 +602,7 @@ def read_tile_set(folder: Path) -> TileSet | None:
 
 
 def read_joint_tile_set(folders: Iterable[Path]) -> TileSet | None:
-    """Read the common tile metadata of several data sets; None where not all of them have it."""
+    """Read the common tile metadata of several data sets; None if not all of them have it."""
     found = [(folder, read_tile_set(folder)) for folder in folders]
     if not found or any(tiles is None for _, tiles in found):
         return None

@@ -140,7 +140,7 @@ class TileGrid:
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
 
     def tile_at(self, point: tuple[float, float]) -> tuple[int, int] | None:
-        """Return row and column of the tile whose cell contains a point; None where there is none.
+        """Return row and column of the tile whose cell contains a point; None if there is none.
 
         ``point``: (row, column) in pixels of the finest level.
         """
@@ -350,7 +350,7 @@ def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDA
 
 
 def _fill_from_coarser(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of known values, and those of the next coarser level where there are none."""
+    """Means of known values, and those of the next coarser level if there are none."""
     if min(sums.shape) == 1 and max(sums.shape) == 1:
         return sums / np.maximum(counts, 1)
     if (counts > 0).all():

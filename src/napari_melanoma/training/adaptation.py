@@ -88,7 +88,7 @@ def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
 
 
 def _covariance(features: Tensor) -> Tensor:
-    """Covariance of features in float32 (feature, feature), whatever their precision."""
+    """Covariance of features in float32 (feature, feature), for any precision of the input."""
     with torch.autocast(features.device.type, enabled=False):
         apart = features.float() - features.float().mean(dim=0)
         return apart.T @ apart / (len(features) - 1)

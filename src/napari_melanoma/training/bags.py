@@ -39,6 +39,7 @@ from napari_melanoma.training.data_selection import (
 )
 from napari_melanoma.training.monitor import patience_warnings
 from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, read_run_classes, write_classes
+from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.run_data import (
     DataPart,
     DataRow,
@@ -47,7 +48,6 @@ from napari_melanoma.training.run_data import (
     write_data,
     write_training_images,
 )
-from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

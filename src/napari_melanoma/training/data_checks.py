@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.pipeline import map_in_threads
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.training.pixel_store import CacheIndex, FileInfo, label_counts
 

@@ -16,7 +16,7 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.models.inference import cpu_has_bf16, is_out_of_memory
 from napari_melanoma.training.loader import Loaders
 from napari_melanoma.training.monitor import MEMORY_FULL
-from napari_melanoma.training.seeds import next_piece_count
+from napari_melanoma.training.random_numbers import next_piece_count
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -141,8 +141,7 @@ def _fit(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> None:
     import torch
     from lightning.pytorch import Trainer
 
-    from napari_melanoma.training.callbacks import AtomicCheckpoints
-    from napari_melanoma.training.child_processes import ChildProcesses, WatchedDDP, abort_run
+    from napari_melanoma.training.callbacks import AtomicCheckpoints, ChildProcesses, WatchedDDP, abort_run
 
     run.check()  # importing Lightning takes seconds
     recipe, last = fitting.recipe, fitting.folder.last_checkpoint
@@ -212,9 +211,8 @@ def _callbacks(fitting: TrainingSetup, run: RunFolderContext) -> list[Any]:
 
     recipe, folder, clock = fitting.recipe, fitting.folder, PausableClock()
     pace = EpochTimer(clock)
-    pretrained = (
-        recipe.model.starts_from_bundle and recipe.task == "segmentation"
-    )  # a classifier may have loaded the encoder only
+    # A classifier may have loaded the encoder only
+    pretrained = recipe.model.starts_from_bundle and recipe.task == "segmentation"
     return [
         RunControl(run.read_command, folder, clock),
         RunWriter(folder, run, clock, pace),

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.pipeline import map_in_threads
 from napari_melanoma.core.prediction_config import NO_PREPROCESSING, PreprocessingConfig
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import hash_pixels

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import RunError, UnreadableImage
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.pipeline import map_in_threads
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.features.encoding import fit_encoding, read_number, read_possible_number, read_table_values
+from napari_melanoma.data.features import fit_encoding, read_number, read_possible_number, read_table_values
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import scan_files
@@ -190,7 +189,7 @@ def _data_rows(found: DataSelection) -> list[DataRow]:
 
 
 def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, run: RunContext) -> None:
-    """Decode again what the store lacks of a run, from files that have not changed."""
+    """Decode the images of a run that the store lacks, from files that have not changed."""
     side, views_only = recipe.data.cache_size, recipe.task == "classification"
     if views_only:
         lost = missing_views(rows, store, recipe)
@@ -213,7 +212,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         unusable += decode_views(store, lost, recipe, run)
     if unusable:
         raise RunError(
-            "files of the run have been changed or deleted, and their decoded pixels are not stored any more: "
+            "files of the run have been changed or deleted, and their decoded pixels are no longer stored: "
             f"{format_names(unusable)}. Restore the original files, or start a new run."
         )
 

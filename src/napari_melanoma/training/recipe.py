@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.data.features.encoding import TableValues
+    from napari_melanoma.data.features import TableValues
     from napari_melanoma.models.blocks.options import BiomarkerConfig
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.pixel_store import PixelKind
@@ -82,7 +82,7 @@ def depth_mismatch(
         return "the loss gaussian_nll and model.options.heteroscedastic require each other: set both, or neither"
     if region != "photograph":
         return (
-            "a depth in mm needs images of constant scale, but a crop around the lesion has any scale: set "
+            "a depth in mm needs images of constant scale, but crops around lesions differ in scale: set "
             "classification.view.region = 'photograph'"
         )
     if scale != (1, 1) or aspect != 1:
@@ -149,7 +149,7 @@ BAG_RECIPE_DEFAULTS: dict[str, Any] = {
     "learning_rate": 5e-4,
     "epochs": 50,
     "patience": 10,
-    "precision": "fp32",  # two small layers: half precision saves no time and loses digits
+    "precision": "fp32",  # two small layers: half precision saves no time and is less accurate
 }
 BAG_MODEL_DEFAULTS = {"architecture": "attention_mil", "start": "none"}
 
@@ -158,7 +158,7 @@ class BagConfig(Config):
     """Slides as bags of embeddings: the tiles sampled per epoch. Validation uses all tiles."""
 
     tiles: int = Field(
-        4096, ge=1, description="greatest number of tiles of a slide in a training step, sampled per epoch"
+        4096, ge=1, description="maximum number of tiles of a slide in a training step, sampled per epoch"
     )
 
 
@@ -188,7 +188,7 @@ class AdaptationConfig(Config):
         0.1, ge=0, le=10, description="weight of the adaptation loss; for fourier, share of the images"
     )
     reach: float = Field(
-        0.05, gt=0, le=0.5, description="for fourier: greatest exchanged frequency, as a share of the side"
+        0.05, gt=0, le=0.5, description="for fourier: highest exchanged frequency, as a share of the side"
     )
     to: tuple[str, ...] = Field((), description="folders of unlabeled data sets, used by the adaptation loss only")
     sure: float = Field(
@@ -322,10 +322,10 @@ class ModelConfig(Config):
 
 
 class AugmentationConfig(Config):
-    """Augmentation of training images; each amount is the greatest that is drawn."""
+    """Augmentation of training images; each amount is the maximum of a random draw."""
 
     scale: tuple[float, float] = Field((0.6, 1.6), description="range of the random magnification")
-    aspect: float = Field(1.25, ge=1, description="greatest stretching of one side relative to the other")
+    aspect: float = Field(1.25, ge=1, description="maximum stretching of one side relative to the other")
     shift: float = Field(0.15, ge=0, le=1, description="share of the side, in each direction")
     rotation: float = Field(180, ge=0, le=180, description="degrees in either direction")
     flip: bool = Field(True, description="flip half of the images")
@@ -341,7 +341,7 @@ class AugmentationConfig(Config):
     hue: float = Field(0.03, ge=0, le=0.5)
     blur_probability: float = Field(0.15, ge=0, le=1, description="gaussian, sigma up to 2 px")
     sharpen_probability: float = Field(
-        0.15, ge=0, le=1, description="users' photographs are sharper than the training's"
+        0.15, ge=0, le=1, description="users' photographs are sharper than the training images"
     )
     coarse_probability: float = Field(0.15, ge=0, le=1, description="downsampled and upsampled again, down to a third")
     jpeg_probability: float = Field(0.25, ge=0, le=1, description="JPEG quality 30 to 95")
@@ -383,7 +383,7 @@ class TrainRecipe(Config):
         1.0, description="weight of lesion pixels against skin in cross-entropy; auto: from their frequencies"
     )
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
-    learning_rate: float = Field(2e-3, gt=0, le=10, description="greatest learning rate of the schedule")
+    learning_rate: float = Field(2e-3, gt=0, le=10, description="maximum learning rate of the schedule")
     encoder_rate: float = Field(
         0.5, gt=0, le=1, description="learning-rate multiplier of the encoder; 1 if model.start is 'none'"
     )
@@ -410,7 +410,7 @@ class TrainRecipe(Config):
         "best",
         description="epoch of the model; last: independent of the validation set, without early stopping",
     )
-    gradient_clip: float = Field(1.0, gt=0, description="greatest gradient norm")
+    gradient_clip: float = Field(1.0, gt=0, description="maximum gradient norm")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0: no averaging")
     blend: float = Field(
         1.0,

@@ -12,8 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.paths import ids_to_file_names
-from napari_melanoma.imaging.colormaps import overlay_labels
-from napari_melanoma.imaging.masks import draw_overlay
+from napari_melanoma.imaging.masks import draw_overlay, overlay_labels
 from napari_melanoma.io.results import write_rgb
 
 if TYPE_CHECKING:

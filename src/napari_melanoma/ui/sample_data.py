@@ -58,7 +58,7 @@ def get_sample_slide() -> Path:
     from platformdirs import user_cache_path
 
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-    from napari_melanoma.phantoms.slide.files import FORMAT, write_slide
+    from napari_melanoma.phantoms.slide.render import FORMAT, write_slide
 
     folder = user_cache_path("napari-melanoma", appauthor=False) / "samples"
     path = folder / f"phantom-slide-{FORMAT}.tif"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Mapped
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,10 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.data.harmonize import HarmonizeReport, list_counts
-from napari_melanoma.data.table_cells import find_column_meanings
-from napari_melanoma.data.table_mapping import TableMapping, write_mapping
+from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings, write_mapping
 from napari_melanoma.data.table_schema import COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
-from napari_melanoma.ui.body_map import chart as body_words
+from napari_melanoma.ui.body_map.chart import list_site_words, site_title
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, named, quiet_label
@@ -54,7 +53,7 @@ class ColumnsTable(QWidget):
 
     changed = Signal()
 
-    def __init__(self, samples: Mapped[str, tuple[str, ...]], guess: TableMapping) -> None:
+    def __init__(self, samples: Mapping[str, tuple[str, ...]], guess: TableMapping) -> None:
         super().__init__()
         named(self, "mapping_columns", "Columns of the table").setToolTip("")
         self._choices: dict[str, NoWheelComboBox] = {}
@@ -81,7 +80,7 @@ class ColumnsTable(QWidget):
         }
         return {name: ours for name, ours in found.items() if ours != KEEP_COLUMN} | own
 
-    def set_columns(self, columns: Mapped[str, str]) -> None:
+    def set_columns(self, columns: Mapping[str, str]) -> None:
         """Show the columns of a mapping; ``changed`` is not emitted."""
         for name, box in self._choices.items():
             ours = columns.get(name, KEEP_COLUMN)
@@ -169,11 +168,6 @@ class MappingDialog(QDialog):
         self._start(partial(_preview, path))
 
     @property
-    def busy(self) -> bool:
-        """Whether the table is being read."""
-        return self._job is not None
-
-    @property
     def mapping(self) -> TableMapping:
         """The mapping as selected."""
         return TableMapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
@@ -259,7 +253,7 @@ class MappingDialog(QDialog):
         job.progressed.connect(self._on_progress)
         job.succeeded.connect(self._on_read)
         job.failed.connect(self._on_failed)
-        job.start()
+        job.start(self)
 
     def _stop(self, result: int = 0) -> None:
         if self._job is not None:
@@ -360,11 +354,11 @@ class WordsTable(QWidget):
         """Number of cells whose value is not mapped."""
         return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
 
-    def set_words(self, words: Mapped[str, Mapped[str, str]]) -> None:
+    def set_words(self, words: Mapping[str, Mapping[str, str]]) -> None:
         """Set the choices of a mapping."""
         self._chosen = {(column, word): ours for column, found in words.items() for word, ours in found.items()}
 
-    def show_unmapped(self, unmapped: Mapped[str, Mapped[str, int]]) -> None:
+    def show_unmapped(self, unmapped: Mapping[str, Mapping[str, int]]) -> None:
         """Show unknown values, the most frequent first."""
         found = {
             (column, word): count
@@ -419,7 +413,7 @@ class WordsTable(QWidget):
 def _list_words(column: str) -> list[tuple[str, str]]:
     """Titles and words that a column of the schema allows."""
     if column in SITE_COLUMNS:
-        return [(body_words.site_title(word), word) for word in body_words.list_site_words()]
+        return [(site_title(word), word) for word in list_site_words()]
     known = find_column(column)
     if known is None or known.kind not in ("word", "yes_no"):
         return []

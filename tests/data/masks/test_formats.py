@@ -20,9 +20,15 @@ from skimage.draw import polygon2mask
 from skimage.measure import find_contours
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.masks.areas import decode_run_lengths, decompress_run_lengths, fill_rings, resize_mask
-from napari_melanoma.data.masks.formats import detect_format, read_masks
-from napari_melanoma.data.masks.label_values import ImageNames
+from napari_melanoma.core.polygons import rasterize_rings
+from napari_melanoma.data.label_values import ImageNames
+from napari_melanoma.data.mask_formats import (
+    decode_run_lengths,
+    decompress_run_lengths,
+    detect_format,
+    read_masks,
+    resize_mask,
+)
 from napari_melanoma.imaging.masks import fill_mask_holes
 
 SHAPE = (20, 30)
@@ -269,7 +275,7 @@ DRAWN_WRONG = [
 
 
 @pytest.mark.parametrize(("content", "message"), DRAWN_WRONG, ids=[message for _, message in DRAWN_WRONG])
-def test_what_is_wrong_only_when_it_is_drawn(content: Any, message: str, tmp_path: Path) -> None:
+def test_invalid_masks_are_reported_when_drawn(content: Any, message: str, tmp_path: Path) -> None:
     ((one,), _) = read_masks(written(tmp_path, content))
     with pytest.raises(DataSetError, match=message):
         one.area.draw(SHAPE, SHAPE)
@@ -299,7 +305,7 @@ def test_filling_agrees_with_another_library() -> None:
     angles = np.linspace(0, 2 * np.pi, 41)[:-1]
     radius = 30 + 9 * np.sin(5 * angles)
     outline = np.stack([40.3 + radius * np.sin(angles), 50.7 + radius * np.cos(angles)], axis=1)
-    assert np.array_equal(fill_rings([outline + 0.5], (80, 100)), polygon2mask((80, 100), outline))
+    assert np.array_equal(rasterize_rings([outline + 0.5], (80, 100)), polygon2mask((80, 100), outline))
 
 
 masks = arrays(bool, st.tuples(st.integers(2, 24), st.integers(2, 24)))
@@ -313,7 +319,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 @given(masks)
 def test_polygons_bring_a_mask_back(mask: np.ndarray) -> None:
     rings = outlines(mask)
-    assert np.array_equal(fill_rings([ring[:, ::-1] for ring in rings], mask.shape), mask)
+    assert np.array_equal(rasterize_rings([ring[:, ::-1] for ring in rings], mask.shape), mask)
 
 
 @settings(max_examples=40)

@@ -13,9 +13,9 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.table_schema import check_value, find_column
-from napari_melanoma.phantoms.cohort import cohort
-from napari_melanoma.phantoms.cohort.cohort import CohortPatch, make_slide_config, run_tasks, write_cohort
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
+from napari_melanoma.phantoms import cohort
+from napari_melanoma.phantoms.cohort import CohortPatch, make_slide_config, run_tasks, write_cohort
+from napari_melanoma.phantoms.risk_law import CohortConfig, Patient, draw_patients
 
 CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
 
@@ -157,7 +157,7 @@ def test_tasks_are_done_by_one_process_or_several(tmp_path: Path, processes: int
     assert all(mark.exists() for mark in marks)
 
 
-def test_what_goes_wrong_in_another_process_arrives_here(tmp_path: Path) -> None:
+def test_errors_of_child_processes_are_raised(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(run_tasks(Path.unlink, [tmp_path / "a", tmp_path / "b"], 2, RunContext()))
     with pytest.raises(MelanomaError, match="--processes"):

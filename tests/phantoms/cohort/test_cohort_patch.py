@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.cohort.cohort import (
+from napari_melanoma.phantoms.cohort import (
     CohortPatch,
     choose_patch_box,
     downsample_factor,
     draw_patch,
     make_slide_config,
 )
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
-from napari_melanoma.phantoms.slide.files import describe_slide_truth
+from napari_melanoma.phantoms.risk_law import CohortConfig, draw_patients
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import render_region, render_truth
+from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_region, render_truth
 
 USUAL = CohortConfig(count=10)
 # A small view, so that little is drawn; 8 pixels of the slide make one of the patch.

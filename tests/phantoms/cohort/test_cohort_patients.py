@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.phantoms.cohort.cohort import make_slide_config
-from napari_melanoma.phantoms.cohort.risk_law import (
+from napari_melanoma.phantoms.cohort import make_slide_config
+from napari_melanoma.phantoms.risk_law import (
     CohortConfig,
     Patient,
     area_under_curve,

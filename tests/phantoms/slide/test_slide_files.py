@@ -12,9 +12,8 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import SlidePhantomFiles, write_slide
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import render_region, render_truth
+from napari_melanoma.phantoms.slide.render import SlidePhantomFiles, render_region, render_truth, write_slide
 from napari_melanoma.slides.reading.opening import open_slide
 
 CONFIG = SlidePhantomConfig.parse(

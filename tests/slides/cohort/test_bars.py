@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.cli import console
+from napari_melanoma.cli import session
 from napari_melanoma.core.context import ParallelProgress, Progress
 
 
 def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
-    report: Any = console.create_report(as_json=False)
+    monkeypatch.setattr(session.sys.stderr, "isatty", lambda: True)
+    report: Any = session.create_report(as_json=False)
     a, b = Progress(3, 10, "a: 5 tiles/s"), Progress(0, None, "b: starting")
     report.progress(ParallelProgress(1, 4, "slides, 2 on 2 workers: a 30 %, b", (a, b)))
     whole, *parts = report._bar.tasks
@@ -33,7 +33,7 @@ def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_lines_for_machines_have_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    report = console.create_report(as_json=True)
+    report = session.create_report(as_json=True)
     report.progress(ParallelProgress(1, 4, "slides", (Progress(3, 10, "a"),)))
     report.progress(Progress(1, 4, "slides"))
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
@@ -41,11 +41,9 @@ def test_lines_for_machines_have_the_parts(capsys: pytest.CaptureFixture[str]) -
     assert "parts" not in second
 
 
-def test_a_log_says_nothing_where_there_is_nothing_for_people(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: False)
-    report = console.create_report(as_json=False)
+def test_log_omits_events_without_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(session.sys.stderr, "isatty", lambda: False)
+    report = session.create_report(as_json=False)
     report.emit("slide", "")
     report.emit("slide", "failed: a")
     assert capsys.readouterr().err == "failed: a\n"

@@ -13,7 +13,7 @@ from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cluster import CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides.batch import CohortJobResult, WorkerLost, WorkerStatus
 
 DONE, BAD, AGAIN = (
     CohortJobResult("done"),
@@ -114,9 +114,7 @@ def test_tries_are_limited(stage: Any, workers: Workers) -> None:
     assert found["a"].earlier == ("out of memory", "out of memory")
 
 
-def test_a_slide_that_somebody_else_analyses_waits_until_that_has_ended(
-    stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slide_in_analysis_elsewhere_waits(stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cohort, "BUSY_RETRY_S", 0.02)
     busy = CohortJobResult("busy", "another process works in a")
     cluster = workers(1, lambda job, address, attempt: busy if (job.folder.name, attempt) == ("a", 1) else DONE)
@@ -162,7 +160,7 @@ def test_what_concerns_all_ends_it(stage: Any, workers: Workers, kind: type[Exce
     assert [entry.state for entry in stage.manifest().entries.values()] == ["waiting", "waiting"]
 
 
-def test_a_scheduler_that_goes_ends_it_and_what_is_done_stays(stage: Any, workers: Workers) -> None:
+def test_lost_scheduler_ends_the_cohort_and_keeps_finished_slides(stage: Any, workers: Workers) -> None:
     cluster = workers(1)
 
     def script(job: Any, address: str, attempt: int) -> CohortJobResult | Exception:

@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cluster import CohortJobResult
+from napari_melanoma.slides.batch import CohortJobResult
 from napari_melanoma.slides.cohort import CohortManifest, CohortOptions, CohortSummary, analyze_cohort, cohort_settings
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
@@ -122,7 +122,7 @@ def test_how_it_is_computed_differs_as_it_likes(start: Start, hired: list[str]) 
     assert start(SlideOptions(batch_size=16)).skipped == 2
 
 
-def test_other_answers_from_the_same_tiles_are_made_again(start: Start, hired: list[str]) -> None:
+def test_changed_score_options_process_all_slides_again(start: Start, hired: list[str]) -> None:
     start()
     hired.clear()
     other = SlideOptions.parse({"score": {"method": "maximum"}}, "a test")

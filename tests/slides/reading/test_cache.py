@@ -34,14 +34,14 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     assert cache.used_bytes == 30
 
 
-def test_nobody_can_change_what_others_get() -> None:
+def test_cached_arrays_are_read_only() -> None:
     cache = TileCache(30)
     cache.put("a", np.zeros(10, np.uint8))
     with pytest.raises(ValueError, match="read-only"):
         cache.get("a")[0] = 1
 
 
-def test_a_closed_slide_is_forgotten_alone() -> None:
+def test_closing_a_slide_removes_only_its_tiles() -> None:
     cache = TileCache(100)
     for key in ((1, 0), (1, 1), (2, 0)):
         cache.put(key, np.zeros(10, np.uint8))

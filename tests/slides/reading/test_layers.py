@@ -35,7 +35,7 @@ def test_a_level_is_sliced_as_an_array_is(key, write_svs) -> None:
         np.testing.assert_array_equal(level[key], whole[key])
 
 
-def test_a_level_says_what_napari_asks(write_svs) -> None:
+def test_level_array_has_the_attributes_that_napari_needs(write_svs) -> None:
     with open_slide(write_svs()) as slide:
         level = LevelArray(slide, 0)
         assert (level.shape, level.ndim, level.dtype, level.chunks) == ((410, 300, 3), 3, np.uint8, (64, 64, 3))

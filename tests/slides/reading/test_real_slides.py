@@ -108,7 +108,7 @@ def test_nothing_that_names_a_person_is_shown(slides: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.9])
 @pytest.mark.parametrize("name", [SVS, "test3-TRITC.ndpi", "HE_example.ome.tif"])
-def test_a_truncated_slide_is_told(name: str, share: float, slides: Path, tmp_path: Path) -> None:
+def test_truncated_slide_is_reported(name: str, share: float, slides: Path, tmp_path: Path) -> None:
     data = (slides / name).read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: int(share * len(data))])

@@ -78,10 +78,18 @@ def test_pages_that_go_round_in_a_circle_end(tmp_path: Path) -> None:
     assert len(slide_fingerprint(path)) == 64
 
 
-def test_of_mirax_the_folder_beside_counts(tmp_path: Path) -> None:
+def test_mirax_fingerprint_includes_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a.mrxs").write_bytes(b"index")
     (tmp_path / "a" / "Data0001.dat").write_bytes(b"tiles")
     before = slide_fingerprint(tmp_path / "a.mrxs")
     (tmp_path / "a" / "Data0001.dat").write_bytes(b"other")
     assert slide_fingerprint(tmp_path / "a.mrxs") != before
+
+
+def test_an_offset_beyond_any_file_is_no_error(tmp_path: Path) -> None:
+    path = drawn(tmp_path / "a.tif", big=True)
+    with path.open("rb+") as file:
+        file.seek(8)
+        file.write(b"\xff" * 8)
+    assert len(slide_fingerprint(path)) == 64

@@ -253,7 +253,7 @@ def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:
     assert read[64:, 64:].min() == 255
 
 
-def test_a_slide_that_nobody_holds_takes_its_tiles_out_of_the_cache(write_svs, own_cache) -> None:
+def test_deleted_slide_releases_its_cached_tiles(write_svs, own_cache) -> None:
     slide = open_slide(write_svs())
     slide.read_for_display(0, Box(0, 0, 410, 300))
     assert own_cache.used_bytes >= 410 * 300 * 3

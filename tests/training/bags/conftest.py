@@ -139,8 +139,3 @@ def draw_cohort_fixture() -> Draw:
 def bag_recipe_fixture() -> Callable[..., TrainRecipe]:
     """A recipe that takes a second: data set, changes."""
     return bag_recipe
-
-
-@pytest.fixture(scope="module", autouse=True)
-def figures(quick_figures: None) -> None:
-    """How a figure looks is not what these tests are about."""

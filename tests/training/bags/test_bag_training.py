@@ -80,7 +80,7 @@ def test_attention_falls_on_the_tiles_that_decide(learnt: Learnt) -> None:
     assert np.median(mass) > 3  # times what even weights would put there
 
 
-def test_random_answers_are_not_learnt(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
+def test_random_labels_cannot_be_learned(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
     coin = np.random.default_rng(5).permutation(np.arange(60) % 2)
     data = draw_cohort(tmp_path / "cohort", 60, label=lambda number: bool(coin[number]))
     train(bag_recipe(data, epochs=3), tmp_path / "run", resume=False, run=RunContext())
@@ -280,7 +280,10 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
     other = draw_cohort(tmp_path / "other", 12, seed=9)
     shutil.rmtree(other / "slide_00")
     write_bag(other / "slide_00", np.zeros((48, 12)), weights="c0ffee")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
     found = evaluate_bags(learnt[2], [other], tmp_path / "out", ClassEvaluationOptions(), run=RunContext())
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
     assert found.parts["all"]["AUC"].mean > 0.9
     assert len(found.predictions.labels) == 11
     assert [item.error for item in found.failed] == [

@@ -14,7 +14,7 @@ from stage import Stage
 
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.ui.body_map import chart as body_words
+from napari_melanoma.ui.body_map import chart
 from napari_melanoma.ui.body_map import widget as body_marks
 from napari_melanoma.ui.body_map.chart import get_chart
 from napari_melanoma.ui.body_map.widget import DARK_COLORS, LIGHT_COLORS, MARK_PX, BodyMap, BodyMark, spread_points
@@ -60,7 +60,7 @@ def test_every_site_of_the_taxonomy_is_drawn():
 def test_sites_on_the_chart_and_in_the_list_are_in_the_taxonomies(body):
     drawn = {spot.region.site for spot in get_chart().spots.values()}
     assert drawn == set(SUB_SITES)
-    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_words.list_site_words()) + 1)}
+    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(chart.list_site_words()) + 1)}
     assert listed == {"", *SUB_SITES, *load_taxonomy("site").words} - {UNKNOWN}
 
 
@@ -108,7 +108,7 @@ def test_a_click_on_a_broad_site_sets_the_side(body, chosen, qtbot):
 
 
 def test_a_mark_on_one_side_of_a_broad_site_is_drawn_there():
-    for word in body_words.BROAD_SITES:
+    for word in chart.BROAD_SITES:
         left, middle, right = (get_chart().find_site(word, side) for side in ("left", "midline", "right"))
         assert (left.body_site, right.body_site) == ((word, "left"), (word, "right"))
         assert {get_chart().find_spot(each.anchor).region.site for each in (left, middle, right)} == {word}
@@ -144,7 +144,7 @@ def test_a_site_is_selected_with_the_keyboard(body, chosen, stage, qtbot):
     assert body.findChild(QLabel, "body_said").text() == pointed
     assert not chosen
     qtbot.keyClick(body.canvas, Qt.Key.Key_Return)
-    assert body_words.site_title(*chosen[-1]) == pointed
+    assert chart.site_title(*chosen[-1]) == pointed
     assert chosen[-1][1] == "left"
 
 
@@ -191,13 +191,13 @@ def test_showing_a_site_emits_no_signal(body, chosen):
     ],
 )
 def test_a_region_includes_its_sub_sites(body_site, whole, expected):
-    assert body_words.is_site_within(body_site, whole) is expected
+    assert chart.is_site_within(body_site, whole) is expected
 
 
 def test_a_site_round_trips_through_the_table():
     for word in (*SUB_SITES, *load_taxonomy("site").words[:-1]):
-        site, sub_site = body_words.site_columns(word)
-        assert body_words.site_word(site, sub_site) == word
+        site, sub_site = chart.site_columns(word)
+        assert chart.site_word(site, sub_site) == word
         assert site in load_taxonomy("site").words
 
 

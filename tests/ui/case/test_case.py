@@ -14,10 +14,11 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit, QMessageBox
 
+from conftest import wait_until_idle
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.case.dock import CaseDock
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 
 PATIENCE_MS = 60_000
@@ -56,7 +57,7 @@ class Pathologist:
 
     def waits(self):
         for _ in range(2):
-            self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+            wait_until_idle(self.qtbot)
             self.qtbot.wait(20)
 
     def drops(self, *paths, on=None):
@@ -182,7 +183,7 @@ def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     someone.drops(folder)
     someone.opens(next(image.id for _, image in someone.case.iterate_images()))
     someone.qtbot.waitUntil(lambda: len(list_slides(viewer)) == 2, timeout=PATIENCE_MS)
-    assert photograph_layers.explain_no_photograph(viewer) == ""  # a slide is no photograph that went wrong
+    assert photographs.explain_no_photograph(viewer) == ""  # a slide is no photograph that went wrong
     someone.dock.controller.close()
     someone.waits()
     assert [slide.info.path for slide in list_slides(viewer)] == [own]

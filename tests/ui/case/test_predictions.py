@@ -11,6 +11,8 @@ from qtpy.QtWidgets import QLabel, QLineEdit, QToolButton
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
+pytestmark = pytest.mark.one_qt
+
 
 @pytest.fixture
 def models(home, monkeypatch):
@@ -63,7 +65,6 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
 
 
-@pytest.mark.one_qt
 def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
@@ -80,7 +81,6 @@ def test_predictions_become_outdated_and_are_restored(someone, case):
     assert rows(someone)["L1"].subtitle.startswith("melanoma")
 
 
-@pytest.mark.one_qt
 def test_predicting_can_be_cancelled(someone, models, qtbot):
     add_classifier(models, "slow-model")
     someone.dock.predictor._settings.classifier = "slow-model"
@@ -92,7 +92,6 @@ def test_predicting_can_be_cancelled(someone, models, qtbot):
     assert someone.dock.predictor.predictions is None
 
 
-@pytest.mark.one_qt
 def test_without_a_model_the_button_shows_the_reason(someone, models, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
@@ -103,7 +102,6 @@ def test_without_a_model_the_button_shows_the_reason(someone, models, monkeypatc
     assert "is installed" in said(someone, "answer_hint")
 
 
-@pytest.mark.one_qt
 def test_damaged_predictions_are_reported(someone, case):
     someone.dock.controller.close()
     someone.waits()
@@ -114,7 +112,6 @@ def test_damaged_predictions_are_reported(someone, case):
     assert len(someone.case.lesions) == 3
 
 
-@pytest.mark.one_qt
 def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     someone.types("patient_age", "54")
     someone.chooses("patient_sex", "female")

@@ -11,18 +11,25 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QMessageBox, QWidget
 
-from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_lesion, set_patient
-from napari_melanoma.case.model import Case, CaseCorrection, CaseImage
+from conftest import PATIENCE_MS, wait_until_idle
+from napari_melanoma.case.model import (
+    Case,
+    CaseCorrection,
+    CaseImage,
+    add_images,
+    add_lesion,
+    set_correction,
+    set_lesion,
+    set_patient,
+)
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.case import editing, formatting
-from napari_melanoma.ui.case.close_guard import CaseCloseGuard
 from napari_melanoma.ui.case.controller import CaseController, CaseHistory
 from napari_melanoma.ui.case.importing import CaseImageCollector, CaseImportRequest
+from napari_melanoma.ui.case.saving import CaseCloseGuard
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.shared_state import CaseRows
-
-PATIENCE_MS = 20_000
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ def desk(window, tmp_path, qtbot):
     """A desk with an empty case."""
     made = CaseController(window.centralWidget())
     made.create(tmp_path / "case")
-    qtbot.waitUntil(lambda: made.case is not None and not made.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, made)
     return made
 
 
@@ -148,7 +155,7 @@ def _delete(box):
 class _Idle:
     """Nothing was drawn."""
 
-    busy = False
+    is_saved = True
 
     def flush(self):
         """Nothing to write."""
@@ -162,7 +169,7 @@ def test_unsaved_changes_prevent_opening_another_case(desk, qtbot, monkeypatch, 
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     desk.create(tmp_path / "other")
-    qtbot.waitUntil(lambda: desk.saver.error is not None and not desk.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, desk)
     assert (desk.store.folder.name, desk.case.patient.age) == ("case", 54)
 
 
@@ -194,7 +201,7 @@ def test_one_of_several_patients_is_selected(window, tmp_path, qtbot):
         dialog.setTextValue("2. PAT_2: 2 images, 2 lesions")
         dialog.accept()
     assert len(signal.args[0].patient.images) == 2
-    qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, gathering)
 
 
 def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
@@ -205,10 +212,10 @@ def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
         gathering.start(CaseImportRequest((folder,)))
         dialog = dialog_of(qtbot, QDialog)
         assert dialog.objectName() == "mapping_dialog"
-        qtbot.waitUntil(lambda: not dialog.busy, timeout=PATIENCE_MS)
+        wait_until_idle(qtbot, dialog)
         from napari_melanoma.data.table_mapping import TableMapping
 
         dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
         dialog.accept()
     assert signal.args[0].patient.case.patient.age == 54
-    qtbot.waitUntil(lambda: not gathering.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, gathering)

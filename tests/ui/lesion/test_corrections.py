@@ -16,8 +16,9 @@ from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion import state as recovery
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.lesion.footer import describe_correction
+from napari_melanoma.ui.widgets.job import tasks
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_an_untouched_mask_is_stored_as_accepted(analyzed, corrections):
     assert state.text() == "not stored"
     analyzed.clicks("add_correction")
     texts = []
-    while analyzed.dock.busy:
+    while not tasks.is_idle(analyzed.dock):
         texts.append(state.text())
         QApplication.processEvents()
     assert "storing ..." in texts

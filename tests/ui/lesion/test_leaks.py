@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 CYCLES = 3
 
 

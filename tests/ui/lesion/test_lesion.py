@@ -20,13 +20,12 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
-from conftest import photograph
+from conftest import PATIENCE_MS, photograph, wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.ui.lesion.dock import LesionDock
 
 DISK_AREA = np.pi * 25**2
-PATIENCE_MS = 20_000
 
 
 def last_error() -> str:
@@ -78,7 +77,7 @@ def test_test_time_augmentation_gives_a_band_that_follows_the_threshold(person, 
     assert (band.data[60, 80], band.data[5, 5]) == (0, 1)
     assert "Predictions for the flipped images disagree on" in person.dock.status.text
     person.finds(QAbstractSlider, "threshold_slider").setValue(90)
-    qtbot.waitUntil(lambda: not person.dock.busy and person.lesion.result.threshold == 0.9, timeout=20_000)
+    person.waits()
     assert person.layer("band") == band
     assert (band.data[60, 80], band.data[5, 5]) == (1, 0)
     person.finds(QCheckBox, "flips").click()
@@ -342,7 +341,7 @@ def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_cli
     qtbot.waitUntil(lambda: dock.findChild(QAbstractButton, "primary") is not None, timeout=PATIENCE_MS)
     assert dock.findChild(QAbstractButton, "primary").isVisibleTo(dock)
     assert not dock.welcome.isVisibleTo(dock)
-    qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, dock)
 
 
 @pytest.mark.one_qt

@@ -9,10 +9,12 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlid
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
+
+PATIENCE_MS = 60_000
 
 
 def gradient(column=80):
@@ -34,7 +36,7 @@ def moved(corrections, person, qtbot):
     person.opens("first", gradient())
     person.analyses()
     person.finds(QSlider, "threshold_slider").setValue(90)
-    qtbot.waitUntil(lambda: not person.dock.busy and person.lesion.result.threshold == 0.9, timeout=PATIENCE_MS)
+    person.waits()
     person.opens("second", gradient(90))
     qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
     return person
@@ -57,7 +59,6 @@ def test_a_threshold_applies_to_its_photograph_only(moved, corrections):
     assert state(moved) == "Threshold 0.90: for this photograph only."
 
 
-@pytest.mark.one_qt
 def test_analyze_all_takes_each_photograph_with_its_own_values(moved):
     moved.clicks("analyse_all")
     moved.waits()
@@ -68,7 +69,6 @@ def test_analyze_all_takes_each_photograph_with_its_own_values(moved):
     assert found == {"first": 0.9, "second": 0.5}
 
 
-@pytest.mark.one_qt
 def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
     person.opens("first", gradient())
     person.finds(QSlider, "threshold_slider").setValue(80)
@@ -86,7 +86,6 @@ def test_options_set_before_the_analysis_are_used_for_their_photograph(person, q
     assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
 
 
-@pytest.mark.one_qt
 def test_use_for_all_is_shown_and_can_be_reset(moved, corrections, qtbot):
     moved.analyses()
     moved.dock.picker.step(-1)
@@ -110,7 +109,6 @@ def test_use_for_all_is_shown_and_can_be_reset(moved, corrections, qtbot):
     assert not moved.finds(QPushButton, "mask_for_all_reset").isVisible()
 
 
-@pytest.mark.one_qt
 def test_use_for_all_keeps_corrections_and_own_options(moved, qtbot):
     moved.analyses()
     moved.draws(moved.layer("mask", "second"), [(5, 5), (5, 60)])
@@ -122,7 +120,6 @@ def test_use_for_all_keeps_corrections_and_own_options(moved, qtbot):
     assert np.array_equal(moved.layer("mask", "second").data, drawn)
 
 
-@pytest.mark.one_qt
 def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person, qtbot):
     person.opens("first", gradient())
     person.analyses()
@@ -137,7 +134,6 @@ def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, pers
     assert "stored as accepted" in person.dock.status.text
 
 
-@pytest.mark.one_qt
 def test_a_threshold_stored_by_an_older_version_is_ignored(home):
     kept = LesionOptions(model="mine", threshold=0.9, flips=True)
     DockSettings()._store.setValue("lesion/options", kept.model_dump_json())
@@ -193,7 +189,6 @@ def test_a_threshold_typed_during_the_first_analysis_is_kept(during):
     assert both(during) == TYPED
 
 
-@pytest.mark.one_qt
 def test_a_threshold_typed_before_the_layers_are_added_is_kept(during):
     types(during, "0.6")
 
@@ -205,7 +200,6 @@ def test_a_threshold_typed_before_the_layers_are_added_is_kept(during):
     assert both(during) == TYPED
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("moment", ["result", "layers"])
 def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbot, moment):
     types(during, "0.66")
@@ -222,10 +216,9 @@ def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbo
     assert both(during) == TYPED
 
 
-@pytest.mark.one_qt
 def test_a_threshold_typed_while_layers_are_added_is_kept(during):
     def go_on(event):
-        if photograph_layers.get_role(event.value) == "mask":
+        if photographs.get_role(event.value) == "mask":
             types(during, "0.66")
 
     during.viewer.layers.events.inserted.connect(go_on)

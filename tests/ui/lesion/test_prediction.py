@@ -24,6 +24,7 @@ from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.ui.lesion import controller as lesion_steps
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.widgets.job import tasks
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def models(home, monkeypatch):
     return folder
 
 
-pytestmark = pytest.mark.usefixtures("models")
+pytestmark = [pytest.mark.one_qt, pytest.mark.usefixtures("models")]
 
 
 def prediction_of(person):
@@ -103,7 +104,6 @@ def test_patient_data_change_the_prediction_without_a_new_forward_pass(person):
     assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
-@pytest.mark.one_qt
 def test_an_impossible_age_is_reported_and_counts_as_unknown(person):
     analyzed(person)
     before = prediction_of(person)
@@ -112,7 +112,6 @@ def test_an_impossible_age_is_reported_and_counts_as_unknown(person):
     assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
-@pytest.mark.one_qt
 def test_the_prediction_follows_the_mask_and_its_undo(person):
     analyzed(person)
     before = prediction_of(person)
@@ -126,7 +125,6 @@ def test_the_prediction_follows_the_mask_and_its_undo(person):
     assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
-@pytest.mark.one_qt
 def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbot):
     analyzed(person)
     before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
@@ -179,7 +177,6 @@ def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
     assert len(person.viewer.layers) == 6
 
 
-@pytest.mark.one_qt
 def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
     analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
@@ -198,7 +195,6 @@ def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
     assert requested == ["", "", "grad_cam"]
 
 
-@pytest.mark.one_qt
 def test_the_heatmap_class_can_be_selected_with_more_than_two_classes(person, models):
     add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
     analyzed(person)
@@ -220,7 +216,6 @@ def test_the_heatmap_class_can_be_selected_with_more_than_two_classes(person, mo
     assert person.layer("heatmap").data.max() == 1
 
 
-@pytest.mark.one_qt
 def test_an_unsupported_heatmap_method_is_reported_once(person):
     analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
@@ -242,7 +237,6 @@ def test_a_worker_that_stopped_is_restarted(person, client, qtbot):
     assert prediction_of(person).probability > first.probability
 
 
-@pytest.mark.one_qt
 def test_a_mask_without_lesion_is_reported_in_the_section(person):
     analyzed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
     assert "There is no lesion to look at" in text_of(person, "answer_hint")
@@ -252,7 +246,6 @@ def test_a_mask_without_lesion_is_reported_in_the_section(person):
     assert text_of(person, "answer_hint") == ""
 
 
-@pytest.mark.one_qt
 def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     analyzed(person, "one")
     types(person, "80")
@@ -297,7 +290,6 @@ def chooses_model(person, name, wait=True):
         person.waits()
 
 
-@pytest.mark.one_qt
 def test_each_model_list_contains_the_models_for_its_task(person, models):
     lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
     names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
@@ -310,7 +302,6 @@ def test_each_model_list_contains_the_models_for_its_task(person, models):
     assert person.finds(QToolButton, "classifier_card").isEnabled()
 
 
-@pytest.mark.one_qt
 def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_client):
     analyzed(person)
     chooses_model(person, "")
@@ -323,7 +314,6 @@ def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_clie
     second.deleteLater()
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("again", ["link", "list"])
 def test_results_of_a_hidden_photograph_are_hidden(person, again):
     analyzed(person)
@@ -342,7 +332,6 @@ def test_results_of_a_hidden_photograph_are_hidden(person, again):
     assert not dock.hidden_notice.isVisibleTo(dock)
 
 
-@pytest.mark.one_qt
 def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person):
     combo = person.finds(QComboBox, "classifier")
     person.dock.classifier.model = ""
@@ -357,7 +346,6 @@ def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person
     assert "models import" in text_of(person, "answer_hint")
 
 
-@pytest.mark.one_qt
 def test_an_out_of_distribution_image_gives_a_warning(person, models):
     add_classifier(models, "unlike-model")
     person.dock.classifier.refresh()
@@ -368,7 +356,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert not section.verdict.isVisibleTo(section)
     seen = " ".join(one.text() for one in section.findChildren(QLabel) if one.isVisibleTo(section)).lower()
     assert seen.strip().startswith("not valid")
-    assert not [word for word in ("nevus", "at 90 % coverage", "below", "mask") if word in seen]
+    assert not [word for word in ("nevus", "90 % coverage", "below", "mask") if word in seen]
     section.validity.show_anyway_button.click()
     assert text_of(person).startswith("melanoma 0.")
     assert section.verdict.isVisibleTo(section)
@@ -400,7 +388,6 @@ def test_a_prediction_is_outdated_as_soon_as_the_threshold_changes(person):
     assert text_of(person, "answer_earlier") == ""
 
 
-@pytest.mark.one_qt
 def test_a_photograph_removed_during_its_prediction(person, models):
     add_classifier(models, "slow-model")
     image = analyzed(person)
@@ -417,11 +404,10 @@ def test_the_dock_closed_during_a_prediction(person, models, qtbot):
     analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
-    qtbot.waitUntil(lambda: person.dock.prediction_controller.queue.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not tasks.is_idle(person.dock.prediction_controller.queue), timeout=PATIENCE_MS)
     person.viewer.window.remove_dock_widget(person.dock)
 
 
-@pytest.mark.one_qt
 def test_a_case_fills_the_form_and_values_can_be_edited(person):
     analyzed(person)
     identity = person.dock.picker.identity
@@ -442,7 +428,6 @@ def test_a_case_fills_the_form_and_values_can_be_edited(person):
     assert person.dock.patient.row == {"age": "31", "sex": "male"}
 
 
-@pytest.mark.one_qt
 def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.dock.settings.folder = tmp_path
     analyzed(person)
@@ -473,7 +458,6 @@ def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""
 
 
-@pytest.mark.one_qt
 def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
     image = analyzed(person)
@@ -501,7 +485,6 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
     assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
 
 
-@pytest.mark.one_qt
 def test_a_saved_prediction_of_another_image_is_ignored(person, tmp_path):
     person.dock.settings.folder = tmp_path
     image = analyzed(person)

@@ -21,6 +21,8 @@ from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.ui.lesion import prediction_view
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 
+pytestmark = pytest.mark.one_qt
+
 POINT = OperatingPoint(
     asked=0.9,
     cut=0.2,

@@ -16,7 +16,9 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.lesion import state
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
+
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture
@@ -64,7 +66,6 @@ def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corr
     saves(corrected)  # its own result of a moment ago: no question
 
 
-@pytest.mark.one_qt
 def test_a_renamed_photograph_is_saved_under_its_current_name(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     (tmp_path / "mole").mkdir()
@@ -106,7 +107,6 @@ def masks(person):
     return [layer for layer in person.viewer.layers if "mask" in layer.name]
 
 
-@pytest.mark.one_qt
 def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     crashed.opens()
     button = offered(crashed, qtbot)
@@ -127,7 +127,6 @@ def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     assert np.array_equal(crashed.mask, own)
 
 
-@pytest.mark.one_qt
 def test_a_truncated_recovery_file_is_ignored(crashed):
     (drawn,) = state.recovery_root().glob("*/drawn.npz")
     drawn.write_bytes(drawn.read_bytes()[: drawn.stat().st_size // 2])
@@ -165,7 +164,6 @@ def test_a_reopened_dock_keeps_the_corrected_mask(corrected):
     assert again.lesion.corrected
 
 
-@pytest.mark.one_qt
 def test_a_reopened_dock_replaces_a_predicted_mask_without_confirmation(person):
     person.opens()
     person.analyses()
@@ -176,7 +174,6 @@ def test_a_reopened_dock_replaces_a_predicted_mask_without_confirmation(person):
     assert again.lesion.corrected
 
 
-@pytest.mark.one_qt
 def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     corrected.opens("again")
     corrected.analyses()
@@ -186,7 +183,6 @@ def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     assert len(kept()) == 1
 
 
-@pytest.mark.one_qt
 def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     def full(*args):
         raise SaveError("the disk is full")
@@ -221,7 +217,6 @@ def saved_values(folder):
     return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
 
 
-@pytest.mark.one_qt
 def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
     person.dock.settings.folder = tmp_path
     person.opens(rgb=blurred())
@@ -247,7 +242,6 @@ def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
     assert person.finds(QDoubleSpinBox, "threshold").value() == 0.5
 
 
-@pytest.mark.one_qt
 def test_a_stroke_keeps_the_model_and_options_of_the_mask(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     model = corrected.lesion.result.options.model
@@ -257,7 +251,6 @@ def test_a_stroke_keeps_the_model_and_options_of_the_mask(corrected, tmp_path):
     assert saved_values(tmp_path / "mole") == (model, model, 0.5, True)
 
 
-@pytest.mark.one_qt
 def test_few_probabilities_are_kept_for_undo(person):
     person.opens(rgb=blurred())
     for threshold in (0.3, 0.4, 0.5, 0.6, 0.7):
@@ -282,7 +275,6 @@ def test_a_removed_photograph_is_freed_and_its_last_stroke_kept(corrected, qtbot
     assert np.array_equal(corrected.mask, drawn)
 
 
-@pytest.mark.one_qt
 def test_a_removed_photograph_without_corrections_leaves_nothing(person):
     person.opens()
     person.analyses()

@@ -11,7 +11,9 @@ from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
+
+PATIENCE_MS = 60_000
 LARGE, SMALL = (60, 50, 25), (60, 120, 14)
 
 
@@ -43,7 +45,6 @@ def test_the_second_lesion_is_reported_and_outlined(two):
     assert not two.layer("other lesions").editable
 
 
-@pytest.mark.one_qt
 def test_the_status_line_follows_the_number_of_lesions(two):
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
@@ -58,7 +59,6 @@ def test_the_status_line_follows_the_number_of_lesions(two):
     assert two.dock.status.text == "Something else."
 
 
-@pytest.mark.one_qt
 def test_selecting_a_lesion_ends_when_another_photograph_is_shown(two):
     two.opens("other", photograph(((60, 100, 20),)))
     two.dock.picker.step(1)
@@ -73,7 +73,6 @@ def test_selecting_a_lesion_ends_when_another_photograph_is_shown(two):
     assert two.dock.status.text == ""
 
 
-@pytest.mark.one_qt
 def test_the_status_line_is_cleared_for_another_photograph(two):
     two.opens("other", photograph(((60, 100, 20),)))
     two.dock.picker.step(1)
@@ -83,7 +82,6 @@ def test_the_status_line_is_cleared_for_another_photograph(two):
     assert two.dock.status.text == ""
 
 
-@pytest.mark.one_qt
 def test_a_single_lesion_has_no_layer_of_other_lesions(person):
     person.opens("mole", photograph((LARGE, (10, 150, 2))))
     person.analyses()
@@ -91,7 +89,6 @@ def test_a_single_lesion_has_no_layer_of_other_lesions(person):
     assert "lesions found" not in person.dock.status.text
 
 
-@pytest.mark.one_qt
 def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
     two.dock.mask_controller._on_chosen((60, 120))
     two.waits()
@@ -107,7 +104,6 @@ def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
     assert two.finds(QSlider, "threshold_slider").isEnabled()
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize(("button", "holds_both"), [("Include all", True), ("Not lesions", False)])
 def test_other_lesions_are_stored_as_the_user_decides(two, corrections, button, holds_both):
     two.clicks("add_correction")
@@ -122,7 +118,6 @@ def test_other_lesions_are_stored_as_the_user_decides(two, corrections, button, 
     assert len(corrections.rows()) == 1
 
 
-@pytest.mark.one_qt
 def test_painting_the_second_lesion_needs_no_confirmation(two, corrections):
     two.draws(two.layer("mask"), [(60, 120), (60, 121)], brush=30)
     two.waits()

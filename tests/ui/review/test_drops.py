@@ -8,9 +8,9 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QScrollArea, QWidget
 
+from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.ui.review.dock import ReviewDock
-
-PATIENCE_MS = 20_000
+from napari_melanoma.ui.widgets.job import tasks
 
 
 def drops(widget, *paths):
@@ -76,7 +76,7 @@ def review(client, make_napari_viewer, qtbot, tmp_path, monkeypatch):
     made.settings.corrections = tmp_path / "corrections"
     viewer.window.add_dock_widget(made, name="Review", area="right")
     yield made
-    qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, made)
 
 
 def test_a_text_file_is_refused_and_nothing_is_rated(review, tmp_path, qtbot):
@@ -84,7 +84,7 @@ def test_a_text_file_is_refused_and_nothing_is_rated(review, tmp_path, qtbot):
     (tmp_path / "notes.txt").write_text("no photograph")
     assert drops(review.welcome, tmp_path / "notes.txt")
     qtbot.wait(200)
-    assert not review.busy
+    assert tasks.is_idle(review)
     assert review.list_model.rowCount() == 0
     assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
 
@@ -96,8 +96,10 @@ def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     paths = pictures(tmp_path / "clinic", "a-1.png", "b-2.png", "c-3.png")
     pictures(tmp_path / "clinic" / "more", "d-4.png")
     assert drops(review.welcome, *paths[:2])
-    qtbot.waitUntil(lambda: review.list_model.rowCount() == 2 and not review.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, review)
+    assert review.list_model.rowCount() == 2
     assert review.folder_label.text() == "2 photographs in clinic"
     assert drops(review.list_view, tmp_path / "clinic")
-    qtbot.waitUntil(lambda: review.list_model.rowCount() == 4 and not review.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, review)
+    assert review.list_model.rowCount() == 4
     assert review.folder_label.text() == "clinic"

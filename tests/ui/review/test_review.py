@@ -10,12 +10,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
 
+from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
 from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE
-
-PATIENCE_MS = 20_000
 
 
 def mole(shade):
@@ -50,9 +49,9 @@ class Reviewer:
         self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
 
     def waits(self):
-        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+        wait_until_idle(self.qtbot)
         self.qtbot.wait(20)
-        self.qtbot.waitUntil(lambda: not self.dock.busy, timeout=PATIENCE_MS)
+        wait_until_idle(self.qtbot)
 
     def reviews(self, folder):
         self.dock.welcome.dropped.emit([folder])

@@ -17,11 +17,11 @@ from napari.utils.interactions import (
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QListWidget, QPlainTextEdit, QTableWidget
 from slide_stage import FIXTURES
 
+from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.job import count_running_jobs
 
 from .test_drawing import event
 
@@ -411,7 +411,7 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     table = person.finds(QTableWidget, "depth_readers")
     rows = [[table.item(row, column).text() for column in range(2)] for row in range(table.rowCount())]
     assert rows == [["Reader B", "0.10"], ["Reader A", "0.20"]]
-    assert person.label_text("depth_others") == "-0.10 mm against Reader A."
+    assert person.label_text("depth_others") == "-0.10 mm compared with Reader A."
     compared = slide_layers.find_layer(person.viewer, person.dock.slide, "readings")
     assert [text.strip() for text in compared.text.values] == ["Reader A"]
     assert not compared.editable
@@ -515,8 +515,7 @@ def test_closing_the_window_while_drawing_a_line(measuring):
     person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "typed at the last moment", timeout=5000)
 
 
-@pytest.mark.parametrize("is_open", [True, False])
-def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkeypatch, is_open):
+def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkeypatch):
     person = measuring
     keeper, folder, write = page(person).store, person.dock.result_location.folder, depth_readings.write_depth
     begun, goes_on = Event(), Event()
@@ -528,15 +527,13 @@ def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkey
         write(folder, depth)
 
     monkeypatch.setattr(depth_readings, "write_depth", slow)
-    if not is_open:
-        person.dock.depth_section.collapse(animate=False)
     keeper.set_values(clark=2)
     person.until(begun.is_set)
     keeper.set_values(clark=4)
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
     assert read_depth(folder).reading_by("").clark == 4  # no turn of Qt came after
-    person.until(lambda: count_running_jobs() == 0)
+    wait_until_idle(person.qtbot)
     assert read_depth(folder).reading_by("").clark == 4
     assert list(folder.glob("depth-*.json")) == []
 
@@ -556,8 +553,7 @@ def test_report_of_the_reading_is_written(measuring, tmp_path):
 
 @pytest.mark.one_qt
 def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
-    from napari_melanoma.case.edits import add_images, add_lesion
-    from napari_melanoma.case.model import Case, CaseImage
+    from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 
     person = measuring
     draws(person)
@@ -565,9 +561,9 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     presses(person, "depth_case")
     assert "no case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
-    person.until(lambda: not case_dock.busy)
+    wait_until_idle(person.qtbot)
     case_dock.controller.create(tmp_path / "P-1", Case())
-    person.until(lambda: case_dock.controller.case is not None and not case_dock.busy)
+    wait_until_idle(person.qtbot)
     presses(person, "depth_case")
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
@@ -578,7 +574,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
     case_dock.controller.undo()
     assert case_dock.controller.case.lesions[0].depth_mm is None
-    person.until(lambda: not case_dock.busy)
+    wait_until_idle(person.qtbot)
 
 
 @pytest.mark.one_qt

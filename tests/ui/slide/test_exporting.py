@@ -11,11 +11,14 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import FIXTURES
 
+from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.reports.slide_export import FORMATS
 from napari_melanoma.ui.slide.export import EXPORTS
+
+pytestmark = pytest.mark.one_qt
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -27,7 +30,7 @@ def test_menu_lists_all_export_formats():
 def exports(person, kind, path):
     person.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
     person.chooses_file("export_dialog", path)
-    person.until(lambda: not person.dock.exporter.busy)
+    wait_until_idle(person.qtbot, person.dock.exporter)
 
 
 def test_entries_write_files_with_the_current_lesions(analysed, tmp_path):
@@ -69,7 +72,6 @@ def types_name(person, dialog, path):
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_unavailable_entries_show_what_to_do_first(analysed):
     def entries():
         menu = analysed.dock.export_button.menu()
@@ -91,14 +93,12 @@ def test_unavailable_entries_show_what_to_do_first(analysed):
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
 
 
-@pytest.mark.one_qt
 def test_export_errors_are_shown(analysed, tmp_path):
     exports(analysed, "dicom", tmp_path / "out.dcm")
     assert "is not a DICOM slide" in analysed.dock.status.text
     assert not (tmp_path / "out.dcm").exists()
 
 
-@pytest.mark.one_qt
 def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr("napari.utils.notifications.show_info", messages.append)
@@ -131,7 +131,6 @@ def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp
     analysed.until(lambda: dock.lesions.findings.lesions == before)
 
 
-@pytest.mark.one_qt
 def test_file_of_another_slide_is_rejected(analysed, tmp_path):
     before = analysed.dock.lesions.findings.lesions
     far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}

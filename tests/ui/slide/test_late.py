@@ -10,13 +10,16 @@ import pytest
 from answers import add_risk, risk_answer
 from napari.layers import Layer
 from qtpy.QtWidgets import QLabel, QLineEdit
-from slide_stage import FIXTURES, PATIENCE_MS
+from slide_stage import FIXTURES
 
+from conftest import wait_until_idle
 from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, read_depth, write_depth
 from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, list_bundles, user_models_folder
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
+from napari_melanoma.ui.widgets.job import tasks
 
+pytestmark = pytest.mark.one_qt
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FOLDS = ("worklist", "measurement", "side_by_side", "options", "depth", "risk", "regions", "correlation")
 KEPT = DepthReading(
@@ -57,7 +60,7 @@ def kept(slide_path, person):
 
 
 def test_dock_imports_neither_depth_nor_risk_nor_models():
-    names = ("ui.slide.depth.section", "ui.slide.risk.section", "models.bundle", "depth.readings", "slides.lesions")
+    names = ("ui.slide.depth_section", "ui.slide.risk_section", "models.bundle", "depth.readings", "slides.lesions")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LATE, *names], capture_output=True, text=True, timeout=120, check=False
     )
@@ -67,15 +70,15 @@ def test_dock_imports_neither_depth_nor_risk_nor_models():
 def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    assert dock.busy
+    assert not tasks.is_idle(dock)
     assert {"depth", "risk"} & set(vars(dock.sections)) == set()
     assert dock.model_picker.combo.count() == 1  # but for what the user has picked
-    qtbot.waitUntil(lambda: not dock.waiting.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, dock.waiting)
     assert {"depth", "risk"} <= set(vars(dock.sections))
     offered = [dock.model_picker.combo.itemData(at) for at in range(dock.model_picker.combo.count())]
     assert offered == [*(one.name for one in list_bundles() if one.config.is_slide_model), "other"]
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
-    qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, dock)
 
 
 def test_stored_results_are_shown_when_sections_are_first_opened(never, kept):
@@ -111,8 +114,7 @@ def test_all_sections_appear_and_disappear_with_the_slide(person, slide_path):
     assert not any(fold.isVisibleTo(dock) for fold in folds)
     dock.opener.open([slide_path])
     person.until(lambda: dock.slide is not None)
-    assert dock.waiting.busy
-    assert dock.busy
+    assert not tasks.is_idle(dock.waiting)
     assert not any(fold.isVisibleTo(dock) for fold in folds)
     person.waits()
     assert all(fold.isVisibleTo(dock) for fold in folds)
@@ -142,7 +144,7 @@ def test_dock_opened_after_the_slide_is_complete(user, nothing_left, make_napari
     for data, attributes, kind in slide_layers.read_slide_layers(slide_path):
         viewer.add_layer(Layer.create(data, attributes, kind))
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, dock)
     assert all(getattr(dock, f"{name}_section").isVisibleTo(dock) for name in FOLDS)
     assert dock.findChild(QLabel, "slide_about").text()
     assert dock.findChild(QLineEdit, "go_to") is not None

@@ -13,6 +13,8 @@ from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.ui.slide.shape_layers import MAX_WIDTH_RATIO, WIDTHS
 from napari_melanoma.ui.viewer.camera import get_camera
 
+pytestmark = pytest.mark.one_qt
+
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
@@ -28,14 +30,11 @@ def fits(person, role):
     return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(MAX_WIDTH_RATIO) + 1e-6).all()
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("zoom", [0.8, 4.0, 60.0])  # below 0.8 lines are capped at a hundredth of so small a slide
 def test_lesion_lines_have_a_constant_width_on_the_screen(analysed, zoom):
     person, dock = analysed, analysed.dock
     dock.sections.measurements.restore_measures(())
-    dock.sections.measurements._set_history(
-        dock.sections.measurements._history.push((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
-    )
+    dock.sections.measurements._edit((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
     dock.sections.measurements._draw()
     before = dock.lesions.findings, dock.sections.measurements.measures
     get_camera(person.viewer).zoom = zoom

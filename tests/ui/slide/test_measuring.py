@@ -72,7 +72,7 @@ def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     person.until(lambda: kept(person) == (LINE, AREA))
 
     person.viewer.layers.clear()
-    person.dock.sections.measurements._histories.clear()  # as tomorrow
+    person.dock.sections.measurements._document._states.clear()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
     assert measurements.read_measures(layer_of(person)) == (LINE, AREA)

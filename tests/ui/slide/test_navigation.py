@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QToolButton
 from slide_stage import FIXTURES
 
-from napari_melanoma.ui.slide.magnification import STEPS
+from napari_melanoma.ui.slide.navigation import STEPS
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)

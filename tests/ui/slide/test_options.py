@@ -71,7 +71,7 @@ def opens_fold(person):
 def test_every_option_has_a_control(everything):
     usual = SlideOptions()
     here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}
-    assert here | EXCLUDED_FIELDS == set(SlideOptions.model_fields)
+    assert here | set(EXCLUDED_FIELDS) == set(SlideOptions.model_fields)
     for part, elsewhere in ((TissueConfig, {"method"}), (SlideScoreConfig, {"positive"})):
         name = part.__name__.removeprefix("Slide").removesuffix("Config").lower()
         assert set(UNUSUAL[name]) | elsewhere == set(part.model_fields)
@@ -107,7 +107,8 @@ def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_pat
     person.analyses()
     assert launched.options[-1].stain == StainConfig(method="histogram")
     launched.last.finishes()
-    person.until(lambda: dock.analyze_button.isEnabled() and not dock.busy)
+    person.until(dock.analyze_button.isEnabled)
+    person.waits()
 
 
 @pytest.mark.one_qt

@@ -8,6 +8,7 @@ import pytest
 from fake_slides import draw_slide
 
 from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.ui.widgets.job import tasks
 
 PATIENCE_MS = 180_000
 
@@ -18,11 +19,11 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, nothing_left
     viewer = make_napari_viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     dock.opener.open([draw_slide(tmp_path / "section.tif")])
-    qtbot.waitUntil(lambda: dock.result_location is not None and not dock.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=PATIENCE_MS)
     assert dock.model_picker.model == "tile-demo"  # what ships
     dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
-    qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(dock.results.content) and tasks.is_idle(dock), timeout=PATIENCE_MS)
     output = (dock.result_location.folder / "output.txt").read_text()
     assert str(dock.run_panel.run_status.state) == "finished", output
     assert dock.results.content["tiles_done"] == dock.results.content["tiles_total"] > 0
@@ -32,5 +33,5 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, nothing_left
     before = dock.results.content["tiles_total"]
     dock.analyze_button.click()  # again, in the same way: nothing is left to do
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
-    qtbot.waitUntil(lambda: bool(dock.results.content) and not dock.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: bool(dock.results.content) and tasks.is_idle(dock), timeout=PATIENCE_MS)
     assert dock.results.content["tiles_total"] == before

@@ -12,13 +12,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
 from slide_stage import FIXTURES
 
+from conftest import wait_until_idle
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import region_files
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.slide.shape_layers import HALF
-from napari_melanoma.ui.widgets.job import count_running_jobs
+from napari_melanoma.ui.widgets.job import tasks
 
 from .test_drawing import box, event
 
@@ -231,7 +232,7 @@ def test_regions_are_exported_and_imported(annotating, tmp_path):
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
     text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Melanoma", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    dock.regions.store.import_file(tmp_path / "other.geojson")
+    dock.regions.store.import_file(tmp_path / "other.geojson", dock.slide.size)
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
     assert dock.regions.controls.class_list.classes[-1].name == "Tumor"
@@ -271,7 +272,7 @@ def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monke
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
     assert len(read_geojson(folder / REGIONS).annotations) == 2  # no turn of Qt came after
-    person.until(lambda: count_running_jobs() == 0)
+    wait_until_idle(person.qtbot)
     assert len(read_geojson(folder / REGIONS).annotations) == 2
 
 
@@ -286,7 +287,7 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     dialog.folder_field.setText(str(tmp_path / "tiles"))
     person.qtbot.keyClick(dialog.findChild(QAbstractSpinBox, "mpp"), Qt.Key.Key_Return)  # the end of a number, no more
     assert dialog.isVisible()
-    assert not person.dock.regions.data_set_maker.busy
+    assert tasks.is_idle(person.dock.regions.data_set_maker)
     dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
     dialog._on_make()
     person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())

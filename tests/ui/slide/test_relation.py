@@ -14,6 +14,8 @@ from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.ui.slide.correlation import LesionMark, LesionScatterPlot, choose_ticks, describe_correlation
 from napari_melanoma.ui.viewer.camera import get_camera
 
+pytestmark = pytest.mark.one_qt
+
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 NAN = float("nan")
 
@@ -32,7 +34,6 @@ def test_fewer_than_three_lesions_are_plotted_without_correlation(analysed):
     assert len(plot.marks) == 2
 
 
-@pytest.mark.one_qt
 def test_without_lesions_there_is_no_correlation(person, slide_path):
     person.opens_slides(slide_path)
     plot = opens_fold(person)
@@ -54,7 +55,6 @@ def test_click_on_a_mark_selects_and_shows_its_lesion(analysed):
     assert dock.lesion_table.selected == [2]
 
 
-@pytest.mark.one_qt
 def test_interval_of_all_slides_is_over_slides(analysed):
     person, dock = analysed, analysed.dock
     for number in range(4):  # of slides that were analysed before
@@ -78,7 +78,6 @@ def test_interval_of_all_slides_is_over_slides(analysed):
     assert dock.lesion_table.selected == []
 
 
-@pytest.mark.one_qt
 def test_plot_follows_the_lesions(analysed):
     person, dock = analysed, analysed.dock
     plot = opens_fold(person)
@@ -104,7 +103,6 @@ def test_describe_correlation(found, lesions, slides, text):
     assert text in describe_correlation(found, lesions, slides)
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("areas", [(1.0, 2.0, 3.0), (0.001, 0.1, 40.0), (2.0, 2.0, 2.0)], ids=["even", "wide", "alike"])
 def test_marks_are_ordered_by_area_within_the_axes(analysed, areas):
     plot = opens_fold(analysed)

@@ -13,6 +13,7 @@ from fake_slides import MPP, draw_fluorescence, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_stage import FIXTURES
 
+from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.models.registry import user_models_folder
@@ -22,6 +23,8 @@ from napari_melanoma.ui.widgets import worker_client
 
 from .test_depth import draws as draws_depth
 from .test_depth import proposes
+
+pytestmark = pytest.mark.one_qt
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
@@ -104,7 +107,6 @@ def test_section_is_created_when_it_is_opened(person, slide_path, models):
     assert page(person).request_queue._client is None  # no request yet
 
 
-@pytest.mark.one_qt
 def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", tmp_path / "nothing ships")
     person.opens_slides(slide_path)
@@ -136,7 +138,6 @@ def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path
     assert person.dock.settings.get("slide/risk_model", "") == str(other)
 
 
-@pytest.mark.one_qt
 def test_slide_with_numbered_files_is_named_by_its_folder(waiting, monkeypatch):
     slide = page(waiting).slide
     info = replace(slide.info, name="CMU-1_dicom")
@@ -170,7 +171,6 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert seen(person, "risk_old") == ""
 
 
-@pytest.mark.one_qt
 def test_invalid_depth_shows_a_reason_and_no_number(models, shared_client, person, slide_path):
     person.opens_slides(slide_path)
     line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.39, "interval_mm": [0.35, 0.48], "at_least": True}
@@ -188,7 +188,6 @@ def test_invalid_depth_shows_a_reason_and_no_number(models, shared_client, perso
     assert not [one.text() for one in labels if re.search(r"0\.39|0\.35|0\.48", one.text())]
 
 
-@pytest.mark.one_qt
 def test_changed_inputs_are_named(waiting):
     person = waiting
     estimates(person, age="64", sex="male")
@@ -252,7 +251,6 @@ def test_gallery_goes_to_its_tiles(waiting):
     assert person.sees((256 + 64, 160 + 64))
 
 
-@pytest.mark.one_qt
 def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting):
     person = waiting
     for age, text in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
@@ -281,7 +279,6 @@ def test_cancel_ends_the_worker_and_a_second_click_is_ignored(waiting, shared_cl
     assert not (person.dock.result_location.folder / "risk.json").exists()
 
 
-@pytest.mark.one_qt
 def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     person = waiting
     fills_in(person, "16")
@@ -298,7 +295,6 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     assert seen(person, "risk_verdict").startswith("metastasis 0.16")
 
 
-@pytest.mark.one_qt
 def test_patient_data_come_from_the_open_case(waiting, slide_path):
     person, view = waiting, page(waiting).view
     case_rows().set_rows(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
@@ -314,7 +310,6 @@ def test_patient_data_come_from_the_open_case(waiting, slide_path):
     assert seen(person, "form_origin") == ""
 
 
-@pytest.mark.one_qt
 def test_slides_that_cannot_be_estimated_show_the_reason(models, person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens(person)
@@ -326,7 +321,6 @@ def test_slides_that_cannot_be_estimated_show_the_reason(models, person, slide_p
     assert not page(person).view.estimate_button.isEnabled()
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("content", ["{", '{"verdict": "metastasis 0.5"}', "[]"])
 def test_damaged_result_is_named_and_estimated_again(waiting, content):
     person = waiting
@@ -340,7 +334,6 @@ def test_damaged_result_is_named_and_estimated_again(waiting, content):
     assert seen(person, "risk_why_not") == ""
 
 
-@pytest.mark.one_qt
 def test_prediction_of_another_model_is_marked_as_outdated(waiting):
     person = waiting
     answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
@@ -363,8 +356,7 @@ def test_closing_the_window_during_a_request_leaves_nothing_behind(waiting):
 
 
 def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
-    from napari_melanoma.case.edits import add_images, add_lesion, set_lesion
-    from napari_melanoma.case.model import Case, CaseImage
+    from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
 
     person = waiting
     estimates(person)
@@ -375,9 +367,9 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     presses(person, "risk_case")
     assert "no case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
-    person.until(lambda: not case_dock.busy)
+    wait_until_idle(person.qtbot)
     case_dock.controller.create(tmp_path / "P-1", Case())
-    person.until(lambda: case_dock.controller.case is not None and not case_dock.busy)
+    wait_until_idle(person.qtbot)
     presses(person, "risk_case")
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
@@ -401,13 +393,13 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     presses(person, "risk_case")  # the same prediction again
     assert not lesion_page.risk.outdated_label.isVisibleTo(lesion_page)
     assert "depth is 3.3 mm, but 0.91 mm was used" in lesion_page.risk.caution.label.text()
-    person.until(lambda: not case_dock.busy)
+    wait_until_idle(person.qtbot)
     case_dock.controller.open(tmp_path / "P-1")
-    person.until(lambda: not case_dock.busy)
+    wait_until_idle(person.qtbot)
     assert case_dock.controller.case.lesions[0].images[0].risk.verdict == VERDICT
     patient = case_dock.controller.case.patient.model_copy(update={"age": 77})
     case_dock.controller.edit(case_dock.controller.case.model_copy(update={"patient": patient}), "older")
     assert page(person).view.patient_form.row["age"] == "64"  # what was filled in stays until it is taken back
     presses(person, "form_back")
     assert page(person).view.patient_form.row["age"] == "77"
-    person.until(lambda: not case_dock.busy)
+    wait_until_idle(person.qtbot)

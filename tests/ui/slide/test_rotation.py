@@ -10,8 +10,10 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 from slide_stage import FIXTURES
 
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.ui.slide.magnification import normalize_angle
+from napari_melanoma.ui.slide.navigation import normalize_angle
 from napari_melanoma.ui.viewer.camera import center_view, get_visible_region, shows_whole_slide
+
+pytestmark = pytest.mark.one_qt
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -40,7 +42,6 @@ def test_all_layers_rotate_together(analysed):
     assert dock.lesions.findings.lesions == before
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("angle", [33.0, -90.0, 180.0])
 def test_napari_and_slide_positions_agree(person, slide_path, angle):
     person.opens_slides(slide_path)
@@ -54,7 +55,6 @@ def test_napari_and_slide_positions_agree(person, slide_path, angle):
     np.testing.assert_array_equal(slide.layers[0].affine.affine_matrix, np.eye(3))
 
 
-@pytest.mark.one_qt
 def test_setting_the_scale_keeps_the_angle(person, slide_path):
     person.opens_slides(slide_path)
     person.finds(QAbstractButton, "rotate_left").click()
@@ -66,7 +66,6 @@ def test_setting_the_scale_keeps_the_angle(person, slide_path):
     assert slide.angle == -90
 
 
-@pytest.mark.one_qt
 def test_angle_is_restored(person, slide_path):
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.result_location is not None)

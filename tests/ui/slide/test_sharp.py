@@ -14,6 +14,8 @@ from napari_melanoma.slides.reading import tiled
 from napari_melanoma.ui.launch import show_slide
 from napari_melanoma.ui.slide.navigation import LayerRefresher
 
+pytestmark = pytest.mark.one_qt
+
 
 @pytest.fixture
 def notifications(monkeypatch):
@@ -33,7 +35,6 @@ def slide_path(tmp_path):
     return tmp_path / "flat.tif"
 
 
-@pytest.mark.one_qt
 def test_given_pixel_size_scales_the_layer(make_napari_viewer, slide_path, notifications) -> None:
     viewer = make_napari_viewer()
     [layer] = show_slide(viewer, slide_path, PixelSize(0.5, 0.5))
@@ -43,7 +44,6 @@ def test_given_pixel_size_scales_the_layer(make_napari_viewer, slide_path, notif
     assert notifications == []
 
 
-@pytest.mark.one_qt
 def test_warnings_and_errors_are_notifications(make_napari_viewer, slide_path, tmp_path, notifications) -> None:
     viewer = make_napari_viewer()
     show_slide(viewer, slide_path)

@@ -359,7 +359,8 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     person.analyses()
     assert launched.options[-1].tissue_mask is None
     launched.last.finishes()
-    person.until(lambda: dock.analyze_button.isEnabled() and not dock.busy)
+    person.until(dock.analyze_button.isEnabled)
+    person.waits()
 
     layer.data[:, :200] = 0
     layer.refresh()

@@ -14,6 +14,8 @@ from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
 
+pytestmark = pytest.mark.one_qt
+
 
 def found():
     """Return a large lesion, a small one with higher probability, and a benign one."""

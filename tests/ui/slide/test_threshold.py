@@ -9,6 +9,8 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.io.results import read_slide_result
 
+pytestmark = pytest.mark.one_qt
+
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
@@ -46,7 +48,6 @@ def test_manual_class_survives_every_threshold(analysed):
     person.until(lambda: person.rows() == before)
 
 
-@pytest.mark.one_qt
 def test_removed_lesion_does_not_come_back(analysed, slide_path):
     person = analysed
     removes(person, 1)
@@ -84,7 +85,6 @@ def test_threshold_without_lesions_is_described(analysed):
     assert analysed.label_text("lesion_count") == "No lesion at this threshold."
 
 
-@pytest.mark.one_qt
 def test_edits_survive_a_change_of_class(analysed):
     person = analysed
     classes = person.finds(QComboBox, "slide_class")

@@ -10,6 +10,8 @@ from slide_stage import FIXTURES
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 
+pytestmark = pytest.mark.one_qt
+
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LAYER = "section tissue"
 
@@ -23,12 +25,14 @@ def presses(person, name):
 
 def finds_tissue(person, name):
     presses(person, name)
-    person.until(lambda: LAYER in person.viewer.layers and not person.dock.busy)
+    person.until(lambda: LAYER in person.viewer.layers)
+    person.waits()
 
 
 def ends(person, launched):
     launched.last.finishes()
-    person.until(lambda: person.dock.analyze_button.isEnabled() and not person.dock.busy)
+    person.until(person.dock.analyze_button.isEnabled)
+    person.waits()
 
 
 @pytest.fixture
@@ -63,7 +67,6 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     return person
 
 
-@pytest.mark.one_qt
 def test_corrected_tissue_is_restored_and_analyzed(tomorrow, launched):
     person, dock = tomorrow, tomorrow.dock
     assert LAYER not in person.viewer.layers
@@ -101,7 +104,6 @@ def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
 
-@pytest.mark.one_qt
 def test_unreadable_correction_is_reported(person, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)

@@ -17,8 +17,10 @@ from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import run_manager
-from napari_melanoma.ui.slide.analysis_region import clip_to_slide
+from napari_melanoma.ui.slide.analysis import clip_to_slide
 from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_camera
+
+pytestmark = pytest.mark.one_qt
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FRAME = "section view"
@@ -99,7 +101,6 @@ def test_view_has_separate_results(ready, launched):
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_pending_edit_is_applied_to_its_own_lesions(ready, launched):
     person, dock, whole = ready, ready.dock, ready.dock.result_location.folder
     FakeAnalysis(dock.result_location.view_folder, person.analysis.slide, launched.fingerprint).begins().finishes()
@@ -116,7 +117,6 @@ def test_pending_edit_is_applied_to_its_own_lesions(ready, launched):
     assert len(read_table(dock.result_location.folder / "lesions.csv")) == 2
 
 
-@pytest.mark.one_qt
 def test_results_of_a_view_are_restored(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -184,7 +184,6 @@ def test_results_of_another_view_are_replaced_only_after_confirmation(ready, lau
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_invalid_repeated_and_failing_starts(ready, launched):
     person, dock = ready, ready.dock
     get_camera(person.viewer).center = (1e6, 1e6)
@@ -211,7 +210,6 @@ def test_invalid_repeated_and_failing_starts(ready, launched):
     assert dock.welcome.isVisible()
 
 
-@pytest.mark.one_qt
 def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
     person, dock, asked = ready, ready.dock, []
     dock.lesion_table.selectRow(1)
@@ -250,7 +248,6 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
     assert [row["label"] for row in read_table(person.analysis.path / "lesions-kept-1.csv")][1] == "benign"
 
 
-@pytest.mark.one_qt
 def test_running_analysis_of_a_closed_slide_is_named(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)

@@ -10,22 +10,23 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QWidget
 
+from conftest import wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.io.results import write_table
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.train.classification_form import (
+from napari_melanoma.ui.train.recipe import (
     ClassificationForm,
+    RecipeForm,
     choose_positive_class,
     count_classes,
     read_table_columns,
 )
-from napari_melanoma.ui.train.recipe import RecipeForm
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def shown(qtbot: Any) -> RecipeForm:
 
 def read(form: ClassificationForm, folder: Path, qtbot: Any) -> None:
     form.load_tables([str(folder)])
-    qtbot.waitUntil(lambda: not form.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, form)
 
 
 def row(form: ClassificationForm, name: str) -> Any:
@@ -117,7 +118,7 @@ def test_another_target_has_its_own_classes(shown: RecipeForm, patients: Path, q
     place = combo.findData("diagnosis")
     combo.setCurrentIndex(place)
     combo.activated.emit(place)
-    qtbot.waitUntil(lambda: not shown.classification_form.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, shown.classification_form)
     asked = recipe_of(shown).classification
     assert asked is not None
     assert (asked.target, asked.positive) == ("diagnosis", "melanoma")

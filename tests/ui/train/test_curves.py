@@ -19,10 +19,12 @@ from qtpy.QtWidgets import QApplication, QLabel
 from stage import Stage
 
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.ui.train.curves import PLOTS, TrainingCurves
+from napari_melanoma.ui.train.run_view import PLOTS, TrainingCurves
 from napari_melanoma.ui.train.run_watch import MAX_POINTS, LossCurve, LossTrace
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
+
+PATIENCE_MS = 60_000
 ROWS = [
     {"epoch": epoch, "tuning_loss": 0.6 - 0.1 * epoch, "tuning_jaccard": jaccard, "tuning_dice": jaccard + 0.1}
     for epoch, jaccard in enumerate((0.5, 0.7, 0.65))

@@ -13,13 +13,14 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
 from stage import Stage
 
+from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.runs.runs import read_run
 from napari_melanoma.ui.train.gate import GateView
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def stage(home, qtbot):
 def gate(stage, qtbot):
     made = stage.show(GateView(stage.icons))
     yield made
-    qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, made)
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_a_model_without_comparison(gate, run):
     assert gate.isVisible()
     assert "was not compared" in text(gate, "gate_reason")
     assert text(gate, "gate_advice") == "No recommendation: the models were not compared."
-    assert "was cancelled or failed" in text(gate, "gate_reason")
+    assert "was canceled or failed" in text(gate, "gate_reason")
     assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
     assert not gate._figures.isVisible()
     assert gate.activate_button.isEnabled()
@@ -130,7 +131,7 @@ def test_missing_thumbnails_leave_a_button(gate, run, qtbot):
     for picture in (run.path / "comparison" / "thumbnails").iterdir():
         picture.unlink()
     show(gate, run)
-    qtbot.waitUntil(lambda: not gate.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, gate)
     button = gate.images["better"].buttons[0]
     assert button.image is None
     assert button.isEnabled()
@@ -265,9 +266,9 @@ def test_one_image_has_no_interval(gate, run):
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("gain", [0.021, -0.099])
-def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain):
-    show(gate, run.compare(shown=12, gain=gain, half=0.019))
+@pytest.mark.parametrize(("gain", "advice"), [(0.021, "take over"), (-0.099, "cannot tell")])
+def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain, advice):
+    show(gate, run.compare(shown=12, gain=gain, half=0.019, advice=advice))
     stage.viewer.theme = theme
     assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
     assert not gate.grab().isNull()

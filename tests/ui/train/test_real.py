@@ -10,7 +10,7 @@ import psutil
 import pytest
 from qtpy.QtCore import Qt
 
-from conftest import FAKE_WORKER
+from conftest import FAKE_WORKER, wait_until_idle
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train import dock as train
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
@@ -32,7 +32,7 @@ def trainer(home, nothing_left, make_napari_viewer, qtbot, monkeypatch):
     made.waits()
     yield made
     with contextlib.suppress(RuntimeError):
-        qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
+        wait_until_idle(qtbot, dock, timeout=PATIENCE_MS)
 
 
 def tiny(recipe: TrainRecipe) -> TrainRecipe:

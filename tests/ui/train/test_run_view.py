@@ -10,11 +10,13 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
 from stage import Stage
 
+from conftest import PATIENCE_MS, until, wait_until_idle
 from napari_melanoma.ui.train import run_watch
 from napari_melanoma.ui.train.run_view import RunView
 from napari_melanoma.ui.train.run_watch import LOG_BYTES, MAX_POINTS, LogTail
+from napari_melanoma.ui.widgets.job import tasks
 
-PATIENCE_MS = 20_000
+pytestmark = pytest.mark.one_qt
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def stage(home, qtbot, monkeypatch):
 def view(stage, qtbot):
     made = stage.show(RunView(stage.icons, stage.settings))
     yield made
-    qtbot.waitUntil(lambda: not made.busy, timeout=PATIENCE_MS)
+    wait_until_idle(qtbot, made)
 
 
 def text(view, name):
@@ -41,17 +43,13 @@ def show(view, qtbot, run):
         view.set_run(run.path)
 
 
-def until(qtbot, condition):
-    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
-
-
 WORDS = {
     "queued": ("Queued", "1 other run"),
     "starting": ("Loading the network", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
     "cancelling": ("Stopping ...", "finished epochs and a finished model are kept"),
-    "cancelled": ("Cancelled after epoch 3 of 20", "Resume continues from epoch 4."),
+    "cancelled": ("Canceled after epoch 3 of 20", "Resume continues from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
     "finished": ("Finished: Jaccard 0.750 on 14 validation images at epoch 3", "threshold 0.52"),
     "lost": ("Lost after epoch 3 of 20", "Resume continues from epoch 4."),
@@ -294,12 +292,12 @@ def test_hidden_or_ended_runs_are_not_read(stage, view, qtbot, tmp_path):
     show(view, qtbot, run)
     assert view.watch.is_watching
     view.hide()
-    until(qtbot, lambda: not view.watch.busy)
+    wait_until_idle(qtbot, view.watch)
     assert not view.watch.is_watching
     run.tell("cancelled")
     run.dead()
     view.show()
-    until(qtbot, lambda: text(view, "run_state") == "Cancelled after epoch 3 of 20")
+    until(qtbot, lambda: text(view, "run_state") == "Canceled after epoch 3 of 20")
     until(qtbot, lambda: not view.watch.is_watching)
 
 
@@ -324,7 +322,7 @@ def test_a_missing_folder_is_lost(view, qtbot, tmp_path):
 
 def test_another_run_clears_the_view(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running").log("of the first\n"))
-    until(qtbot, lambda: not view.samples.busy)
+    wait_until_idle(qtbot, view.samples)
     view.set_run(fake_run(tmp_path, "queued").path)
     assert view.log.text == ""
     assert text(view, "run_name") == "run-queued"
@@ -340,7 +338,7 @@ def test_samples_show_image_before_and_now_of_any_epoch(stage, view, qtbot, tmp_
     pictures = samples.pictures
 
     def settled():
-        return not view.busy and pictures["now"].image is not None
+        return tasks.is_idle(view) and pictures["now"].image is not None
 
     until(qtbot, settled)
     assert pictures["image"].image.height() < pictures["image"].image.width()
@@ -441,7 +439,7 @@ def test_deleting_the_view_while_reading(nothing_left, home, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running"))
     until(qtbot, lambda: bool(view.curves.plots))
     view.set_run(fake_run(tmp_path, "paused").path)
-    assert view.busy
+    assert not tasks.is_idle(view)
     stage.close()
 
 

@@ -11,12 +11,12 @@ from qtpy.QtCore import QModelIndex, QPoint, Qt
 from questions import answer
 from stage import Stage
 
+from conftest import PATIENCE_MS, until, wait_until_idle
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.ui.train import run_list as runs_list
 from napari_melanoma.ui.train.run_list import RunList
-
-PATIENCE_MS = 20_000
+from napari_melanoma.ui.widgets.job import tasks
 
 
 class Trash:
@@ -61,11 +61,7 @@ def listed(stage, folder, qtbot):
     yield show
     for one in made:
         one.hide()
-        qtbot.waitUntil(lambda one=one: not one.busy, timeout=PATIENCE_MS)
-
-
-def until(qtbot, condition):
-    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+        wait_until_idle(qtbot, one)
 
 
 def said(runs, row):
@@ -165,7 +161,7 @@ def test_the_list_follows_what_happens_and_keeps_the_selection(listed, folder, q
 def test_a_hidden_list_is_not_read(listed, folder, qtbot):
     runs = listed()
     runs.hide()
-    until(qtbot, lambda: not runs.busy)
+    wait_until_idle(qtbot, runs)
     assert not runs._timer.isActive()
     fake_run(folder, "running")
     with qtbot.waitSignal(runs.listed, timeout=PATIENCE_MS):
@@ -182,7 +178,7 @@ def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
     stage.clicks(runs.remove_button)
     answer(qtbot, "remove_run", pressed)
     if pressed == "Cancel":
-        assert not runs.busy or runs._removing is None
+        assert tasks.is_idle(runs) or runs._removing is None
         assert run.path.exists()
     else:
         until(qtbot, lambda: removed == [run.path])
@@ -237,5 +233,5 @@ def test_a_list_leaves_nothing_behind(nothing_left, home, qtbot, folder):
     stage = Stage(qtbot)
     runs = RunList(stage.icons, folder)
     stage.show(runs)
-    assert runs.busy
+    assert not tasks.is_idle(runs)
     stage.close()

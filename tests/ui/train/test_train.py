@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from conftest import FAKE_WORKER, Person
+from conftest import FAKE_WORKER, PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
@@ -47,7 +47,6 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
-PATIENCE_MS = 20_000
 
 
 def write_data_set(folder: Path, count=12, side=24, **columns) -> Path:
@@ -166,7 +165,7 @@ def opens_dock(user, nothing_left, qtbot):
 
     yield open_dock
     for window, dock, client in opened:
-        qtbot.waitUntil(lambda dock=dock: not dock.busy, timeout=PATIENCE_MS)
+        wait_until_idle(qtbot, dock)
         if isalive(client):
             client.close()
             client.deleteLater()

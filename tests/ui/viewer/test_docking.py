@@ -7,6 +7,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
+from conftest import wait_until_idle
 from napari_melanoma.ui.viewer.docking import DockPlacement
 
 PLUGIN = "napari-melanoma"
@@ -24,7 +25,7 @@ def stage(shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
     viewer.window.resize(1300, 850)
     opened = Docks(viewer, qtbot)
     yield opened
-    qtbot.waitUntil(lambda: not any(dock.busy for dock in opened.contents()), timeout=20_000)
+    wait_until_idle(qtbot)
 
 
 class Docks:
@@ -41,13 +42,6 @@ class Docks:
         frame, _ = self.viewer.window.add_plugin_dock_widget(PLUGIN, name)
         self.qtbot.wait(50)
         return frame
-
-    def contents(self):
-        return [
-            frame.widget()
-            for frame in self.window.findChildren(QDockWidget)
-            if "melanoma" in frame.objectName() and hasattr(frame.widget(), "busy")
-        ]
 
     def are_tabs(self, *frames):
         first, *others = frames

@@ -9,7 +9,10 @@ from fake_slides import draw_slide
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QVBoxLayout, QWidget
 
+from conftest import wait_until_idle
 from napari_melanoma.ui.viewer.docking import DockPlacement, show_dock
+
+pytestmark = pytest.mark.one_qt
 
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 SIZES = {"laptop": (1366, 768), "full HD": (1920, 1080)}
@@ -53,7 +56,7 @@ def stage(size, shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path)
     made = Window(None, size, qtbot, viewer)
     made.settle()
     yield made
-    qtbot.waitUntil(lambda: not any(getattr(frame.widget(), "busy", False) for frame in made.frames()), timeout=20_000)
+    wait_until_idle(qtbot)
 
 
 @pytest.fixture
@@ -202,7 +205,7 @@ def test_docks_opened_at_once_have_one_place_and_leave_the_window_as_it_is(stage
     stage.chooses("Slide")
     slide = stage.frame("Slide").widget()
     slide.opener.open([slide_path])  # what works on a slide needs more height than the invitation
-    stage.qtbot.waitUntil(lambda: slide.slide is not None and not slide.busy, timeout=20_000)
+    wait_until_idle(stage.qtbot, slide)
     for name in ("Review", "Train", "Case", "Lesion"):
         show_dock(stage.viewer, name)
     stage.settle()

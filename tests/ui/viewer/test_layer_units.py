@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import pydicom
 import pytest
@@ -13,14 +11,16 @@ from napari.utils.notifications import notification_manager
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-from qtpy.compat import isalive
-from slide_stage import PATIENCE_MS, Pathologist
+from slide_stage import Pathologist
 
+from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.viewer import photograph_layers, slide_layers
+from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
+
+pytestmark = pytest.mark.one_qt
 
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
@@ -64,8 +64,7 @@ def docks(user, nothing_left, shared_client, make_napari_viewer, qtbot):
     someone.lesion_dock = made["Lesion"]
     notification_manager.records.clear()
     yield someone
-    with contextlib.suppress(RuntimeError):
-        qtbot.waitUntil(lambda: not any(isalive(dock) and dock.busy for dock in made.values()), timeout=PATIENCE_MS)
+    wait_until_idle(qtbot)
 
 
 def warnings():
@@ -74,7 +73,7 @@ def warnings():
 
 def opens_photograph(someone, path):
     someone.lesion_dock.opener.open([path])
-    someone.until(lambda: not someone.lesion_dock.opener.busy)
+    wait_until_idle(someone.qtbot, someone.lesion_dock.opener)
 
 
 def steps(someone, folder):
@@ -96,13 +95,13 @@ def steps(someone, folder):
 
 def measures(someone, path):
     opens_photograph(someone, path)
-    photograph_layers.set_pixel_size(someone.viewer, someone.viewer.layers[path.stem], PixelSize(20.0, 20.0))
+    photographs.set_pixel_size(someone.viewer, someone.viewer.layers[path.stem], PixelSize(20.0, 20.0))
 
 
 def analyses(someone):
     if someone.lesion_dock.picker.image is not None:
         someone.lesion_dock.analyze_button.click()
-        someone.until(lambda: not someone.lesion_dock.busy)
+        wait_until_idle(someone.qtbot, someone.lesion_dock)
 
 
 def kinds(viewer):
@@ -174,10 +173,10 @@ def test_a_substitute_unit_is_not_a_scale_and_causes_no_new_measurement(docks, t
     image.units = ("mm", "mm")  # set by the user
     assert get_pixel_size(image) == PixelSize(1000.0, 1000.0)
     assert len(heard) == 1
-    photograph_layers.set_pixel_size(docks.viewer, image, PixelSize(10.0, 10.0))
+    photographs.set_pixel_size(docks.viewer, image, PixelSize(10.0, 10.0))
     docks.viewer.layers.remove("scaled")
     assert get_pixel_size(image).x_um == 10.0
-    photograph_layers.set_pixel_size(docks.viewer, image, None)
+    photographs.set_pixel_size(docks.viewer, image, None)
     assert get_pixel_size(image) is None
     assert str(image.units[0]) == "pixel"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from vispy.gloo.glir import GlirProgram, GlirShader
 
+from conftest import wait_until_idle
 from napari_melanoma.ui.viewer import mesa
 
 PATCHED = [(GlirShader, "set_data"), (GlirProgram, "create"), (GlirProgram, "link_program"), (GlirProgram, "delete")]
@@ -92,5 +93,5 @@ def test_every_dock_calls_it_once(name, shared_client, make_napari_viewer, monke
         import_module(f"napari_melanoma.ui.{name.lower()}.dock"), "reuse_shader_programs", lambda: calls.append(name)
     )
     _, dock = make_napari_viewer().window.add_plugin_dock_widget("napari-melanoma", name)
-    qtbot.waitUntil(lambda: not dock.busy, timeout=20_000)
+    wait_until_idle(qtbot, dock)
     assert calls == [name]

@@ -8,6 +8,8 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
+pytestmark = pytest.mark.one_qt
+
 
 @pytest.fixture
 def two(person):
@@ -51,7 +53,6 @@ def test_undo_acts_on_the_photograph_in_view(two, turn):
     assert np.array_equal(two.layer("mask", "small").data, drawn)
 
 
-@pytest.mark.one_qt
 def test_a_photograph_without_a_mask_is_selected_itself(two):
     image = two.opens("new")
     two.viewer.layers.selection.active = two.layer("mask", "small")
@@ -59,14 +60,12 @@ def test_a_photograph_without_a_mask_is_selected_itself(two):
     assert two.viewer.layers.selection.active == image
 
 
-@pytest.mark.one_qt
 def test_a_layer_of_the_user_s_own_stays_selected(two):
     points = two.viewer.add_points(np.zeros((1, 2)))
     by_key(two)
     assert two.viewer.layers.selection.active == points
 
 
-@pytest.mark.one_qt
 def test_undo_of_a_hidden_mask_updates_the_result(two, qtbot):
     mask = two.layer("mask", "small")
     mask.visible = False
@@ -85,14 +84,12 @@ def covers(viewer, image):
     return float(((high - low) / (2 * half)).max()) if inside else 0.0
 
 
-@pytest.mark.one_qt
 def test_a_photograph_out_of_view_is_brought_into_view(two):
     two.viewer.reset_view(layers=[two.layer("mask", "small")])
     by_key(two)
     assert covers(two.viewer, two.dock.picker.image) > 0.9
 
 
-@pytest.mark.one_qt
 def test_the_view_of_each_photograph_is_kept_and_restored(two):
     camera = two.viewer.scene.camera
     camera.center, camera.zoom = (0, 20, 30), 30.0
@@ -106,7 +103,6 @@ def test_the_view_of_each_photograph_is_kept_and_restored(two):
     assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
 
 
-@pytest.mark.one_qt
 def test_a_newly_opened_photograph_comes_into_view(person, tmp_path):
     """napari fits the view to the first layer alone: the second would be seen in part, and so would its mask."""
     person.opens("small", np.full((120, 160, 3), 180, np.uint8))

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
 
+from conftest import wait_until_idle
 from napari_melanoma.ui.viewer import shortcuts
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, ShortcutHelp, format_key, show_shortcuts
@@ -34,7 +35,7 @@ def window(shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
     qtbot.waitUntil(lambda: QApplication.activeWindow() is viewer.window._qt_window)
     qtbot.wait(50)
     yield viewer, docks
-    qtbot.waitUntil(lambda: not any(dock.busy for dock in docks.values()), timeout=20_000)
+    wait_until_idle(qtbot)
 
 
 def actions_of(menu):

@@ -9,11 +9,11 @@ import tifffile
 from fake_slides import draw_slide
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QCheckBox, QDockWidget, QLineEdit
+from qtpy.QtWidgets import QApplication, QCheckBox, QLineEdit
 from slide_stage import Pathologist
 
-from napari_melanoma.case.edits import add_images, add_lesion
-from napari_melanoma.case.model import Case, CaseImage
+from conftest import wait_until_idle
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer.camera import (
     center_view,
@@ -25,6 +25,9 @@ from napari_melanoma.ui.viewer.camera import (
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
+from napari_melanoma.ui.widgets.job import tasks
+
+pytestmark = pytest.mark.one_qt
 
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 
@@ -165,16 +168,11 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     found = {image.path: image.id for _, image in dock.controller.case.iterate_images()}
     someone.ids = {name: found[path] for name, path in paths.items()}
     yield someone
-    docks = [frame.widget() for frame in viewer.window._qt_window.findChildren(QDockWidget)]
     for end in (lambda: None, viewer.layers.clear):  # a window that is closed while saving waits for it
         end()
-        someone.until(
-            lambda: (
-                not dock.controller.saver.has_unsaved_changes and not any(getattr(one, "busy", False) for one in docks)
-            )
-        )
+        someone.until(lambda: not dock.controller.saver.has_unsaved_changes and tasks.is_idle())
         qtbot.wait(500)
-    someone.until(lambda: not dock.correction_saver.busy and not dock.busy)
+    wait_until_idle(qtbot)
 
 
 @pytest.mark.parametrize("name", ["section", "mislabeled"])
@@ -185,7 +183,7 @@ def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
     case.dock.tree.opened.emit(case.ids[name])
     case.until(lambda: len(list_slides(case.viewer)) == 1)
     slide_dock = case.viewer.window._qt_window.findChild(SlideDock, "slide_dock")
-    case.until(lambda: not slide_dock.busy)
+    wait_until_idle(case.qtbot, slide_dock)
     assert not slide_dock.parentWidget().visibleRegion().isEmpty()
     assert slide_dock.slide.info.name == name
     assert is_fitted(case.viewer)

@@ -14,15 +14,16 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
+from conftest import until, wait_until_idle
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.lesion import state
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 def gradient(column=80):
@@ -140,7 +141,7 @@ def test_a_ruler_keeps_the_pixel_aspect(person, end):
 def test_a_scale_moves_each_axis_by_its_own_factor(person):
     image = person.opens(translate=(10.0, 20.0))
     person.analyses()
-    photograph_layers.set_pixel_size(person.viewer, image, PixelSize(100.0, 50.0))
+    photographs.set_pixel_size(person.viewer, image, PixelSize(100.0, 50.0))
     person.waits()
     for layer in person.viewer.layers:
         assert np.allclose(layer.scale, (100, 50)), layer.name
@@ -176,10 +177,6 @@ def test_analyze_all_selects_only_the_mask_in_view(person):
     assert {layer.name for layer in moves if layer is not None} == {"third mask"}
 
 
-def wait_for(qtbot, condition):
-    qtbot.waitUntil(condition, timeout=PATIENCE_MS)
-
-
 def files(folder, *names):
     """Photographs on disk, each of other pixels."""
     for number, name in enumerate(names):
@@ -191,11 +188,11 @@ def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path):
     person.opens()
     person.dock.model.model = "slow-60"
     person.clicks("primary")
-    wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
     person.dock.opener.open(files(tmp_path, "arm"))
-    wait_for(qtbot, lambda: len(person.viewer.layers) == 2 and not person.dock.opener.busy)
+    wait_until_idle(qtbot, person.dock.opener)
     cancel = person.finds(QAbstractButton, "cancel")
-    wait_for(qtbot, lambda: cancel.isVisibleTo(person.dock))
+    until(qtbot, lambda: cancel.isVisibleTo(person.dock))
     assert "Finding the lesion" in person.dock.status.text
     cancel.click()
     person.waits()
@@ -233,7 +230,7 @@ def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypa
     person.opens()
     person.dock.model.model = "slow-60"
     person.clicks("primary")
-    wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
     monkeypatch.setattr(Path, "unlink", unlink)
     person.clicks("cancel")
     person.waits()
@@ -248,7 +245,7 @@ def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qt
     client = WorkerClient()
     errors = []
     client.request("warm", model="no such model").failed.connect(errors.append)
-    wait_for(qtbot, lambda: len(errors) == 1)
+    until(qtbot, lambda: len(errors) == 1)
     client.close()
     client.deleteLater()
     assert isinstance(errors[0], BundleError)
@@ -313,7 +310,7 @@ def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(pers
         slider.setValue(90)
     person.clicks("primary")
     if when == "meanwhile":
-        wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+        until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
         slider.setValue(90)
     person.waits()
     assert "analyzed in" in person.dock.status.text
@@ -328,7 +325,7 @@ def test_a_threshold_set_during_the_first_analysis_is_kept(person, qtbot):
     person.opens("mole", gradient())
     person.dock.model.model = "slow-1"
     person.clicks("primary")
-    wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
     person.finds(QSlider, "threshold_slider").setValue(90)
     person.waits()
     assert person.lesion.result.threshold == 0.9

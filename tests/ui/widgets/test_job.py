@@ -1,22 +1,26 @@
-"""Background jobs, cancellation, the queue of latest jobs, and the GUI task queue."""
+"""Background jobs, cancellation, the queues of jobs and GUI tasks, and the registry of all tasks."""
 
 from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import pytest
 from qtpy import PYSIDE6
 from qtpy.QtCore import QObject
 
+from conftest import wait_until_idle
 from napari_melanoma.core.context import Progress
 from napari_melanoma.ui.widgets.job import (
     BackgroundJob,
     GuiTaskQueue,
     LatestJobQueue,
+    TaskRegistry,
     _running_jobs,
-    count_running_jobs,
+    tasks,
 )
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def test_a_job_runs_in_a_thread_and_emits_on_the_gui_thread(qtbot, parent):
     assert values[0] == Progress(1, 2, "half")
     assert values[1] is not threading.main_thread()
     assert set(threads) == {threading.main_thread()}
-    qtbot.waitUntil(lambda: count_running_jobs() == 0)  # an earlier test's dock may still be importing ahead
+    wait_until_idle(qtbot)  # an earlier test's dock may still be importing ahead
 
 
 def test_an_error_is_emitted(qtbot, parent):
@@ -109,7 +113,7 @@ def test_a_job_outlives_its_receivers(qtbot, parent):
     del job
     listener.deleteLater()
     done.set()
-    qtbot.waitUntil(lambda: count_running_jobs() == 0)
+    wait_until_idle(qtbot)
     assert done.is_set()
 
 
@@ -137,7 +141,7 @@ def test_only_the_latest_of_several_functions_runs(qtbot, parent):
         latest.submit("preview", function(f"preview {number}"))
     latest.submit("save", function("save"))
     latest.submit("nothing", lambda: None)
-    qtbot.waitUntil(lambda: not latest.busy)
+    wait_until_idle(qtbot, latest)
     assert ran == ["preview 4", "save"]
 
 
@@ -154,7 +158,7 @@ def test_functions_run_one_at_a_time_and_continue_after_an_error(qtbot, parent):
     latest.failed.connect(failed.append)
     for number in range(3):
         latest.submit(str(number), lambda: work)
-    qtbot.waitUntil(lambda: not latest.busy)
+    wait_until_idle(qtbot, latest)
     assert len(failed) == 3
     assert running[1] == 1
 
@@ -162,7 +166,61 @@ def test_functions_run_one_at_a_time_and_continue_after_an_error(qtbot, parent):
 def test_gui_tasks_run_in_order_one_per_turn(qtbot, parent):
     turns, done = GuiTaskQueue(parent), []
     turns.add(lambda: done.append(1), lambda: done.append(2))
-    assert turns.busy
+    assert not tasks.is_idle(turns)
     assert done == []
-    qtbot.waitUntil(lambda: not turns.busy)
+    wait_until_idle(qtbot, turns)
     assert done == [1, 2]
+
+
+class Part(QObject):
+    """A part of a dock."""
+
+
+def test_a_scope_is_idle_when_it_and_its_children_are(parent):
+    part, sibling, child, job = Part(parent), Part(parent), Part(), Part()
+    tasks.set_running(child, True)
+    tasks.set_running(job, True, sibling)
+    assert tasks.is_idle(part)
+    child.setParent(part)
+    assert tasks.running(part) == ["Part of Part"]
+    assert sorted(tasks.running(parent)) == ["Part of Part", "Part of QObject"]
+    tasks.set_running(job, False)
+    assert tasks.is_idle(sibling)
+    delete(part)  # with its child, as a dock that is closed
+    assert tasks.is_idle(parent)
+
+
+def test_idle_is_emitted_when_following_tasks_have_started(qtbot, parent):
+    registry, first, second, running = TaskRegistry(), Part(parent), Part(parent), []
+    registry.idle.connect(lambda: running.append(registry.running()))
+    registry.set_running(first, True)
+    registry.set_running(first, False)
+    registry.set_running(first, False)  # an end without a start
+    registry.set_running(second, True)
+    assert running == []
+    qtbot.waitUntil(lambda: running == [["Part of QObject"]])
+    registry.set_running(second, False)
+    qtbot.waitUntil(lambda: running == [["Part of QObject"], []])
+
+
+def test_a_job_that_outlives_its_dock_emits_idle(qtbot, parent):
+    goes_on, dock = threading.Event(), Part(parent)
+    BackgroundJob(lambda run: goes_on.wait(10)).start(dock)
+    assert tasks.running(parent) == ["Part of QObject"]
+    delete(dock)
+    assert tasks.is_idle(parent)
+    with qtbot.waitSignal(tasks.idle):
+        goes_on.set()
+
+
+def test_an_active_timer_is_a_task(qtbot, parent):
+    timer, fired = DebounceTimer(parent, 20), []
+    timer.timeout.connect(lambda: fired.append(tasks.running(parent)))
+    timer.start()
+    assert tasks.running(timer) == ["DebounceTimer of QObject"]
+    timer.stop()
+    assert tasks.is_idle(parent)
+    for end in (timer.flush, timer.flush, partial(wait_until_idle, qtbot, parent)):
+        timer.start()
+        end()
+    assert fired == [[], [], []]

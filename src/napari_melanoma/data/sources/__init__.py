@@ -97,7 +97,7 @@ def list_sources() -> dict[str, DataSource]:
 
 
 def guess_source(folder: str) -> str | None:
-    """Guess a set from the name of a folder, or as a paper writes it; None where no set matches."""
+    """Guess a set from the name of a folder, or as a paper writes it; None if no set matches."""
     word, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
     return next((s.name for s in specs if s.folders and re.match(rf"({s.folders})(?![^\W_])", word)), None)
 

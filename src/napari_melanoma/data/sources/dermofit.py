@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import pair_records
+from napari_melanoma.data.source_records import pair_records
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_pairs import pair_records
-from napari_melanoma.data.source_tables import read_image_rows
+from napari_melanoma.data.source_records import pair_records, read_image_rows
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN, MASK_PATTERN
-from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.source_records import ID_PATTERN, IMAGE_PATTERN, MASK_PATTERN, join_records, read_image_rows
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

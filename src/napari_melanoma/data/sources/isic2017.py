@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_melanoma.data.packed_rows import PackedRow
+from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import ID_PATTERN, ChallengePart, find_challenge_records
-from napari_melanoma.data.source_tables import KnownRows, read_image_rows, read_table_rows
+from napari_melanoma.data.source_records import (
+    ID_PATTERN,
+    ChallengePart,
+    KnownRows,
+    find_challenge_records,
+    read_image_rows,
+    read_table_rows,
+)
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import ID_PATTERN, ChallengePart, find_challenge_records
+from napari_melanoma.data.source_records import ID_PATTERN, ChallengePart, find_challenge_records
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

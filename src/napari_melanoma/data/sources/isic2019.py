@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.packed_rows import PackedRow
+from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN
-from napari_melanoma.data.source_tables import KnownRows, join_records, parse_one_hot, read_image_rows, read_table_rows
+from napari_melanoma.data.source_records import (
+    ID_PATTERN,
+    IMAGE_PATTERN,
+    KnownRows,
+    join_records,
+    parse_one_hot,
+    read_image_rows,
+    read_table_rows,
+)
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
-from napari_melanoma.data.table_cells import strip_image_suffix
+from napari_melanoma.data.table_mapping import strip_image_suffix
 
 SPEC = SourceSpec(
     name="isic2019",

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.packed_rows import PackedRow
+from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN
-from napari_melanoma.data.source_tables import KnownRows, join_records, read_image_rows, read_table_rows
+from napari_melanoma.data.source_records import (
+    ID_PATTERN,
+    IMAGE_PATTERN,
+    KnownRows,
+    join_records,
+    read_image_rows,
+    read_table_rows,
+)
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_melanoma.core.paths import free_name
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import read_table_rows
+from napari_melanoma.data.source_records import read_table_rows
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

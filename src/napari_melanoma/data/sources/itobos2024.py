@@ -6,7 +6,7 @@ Based on the published names of columns and files; no table of it was available 
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.source_records import join_records, read_image_rows
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from napari_melanoma.data.packed_rows import PackedRow
+from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import join_records
+from napari_melanoma.data.source_records import join_records
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(

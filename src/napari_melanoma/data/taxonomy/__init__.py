@@ -7,14 +7,15 @@ one source only, ``language``). ``unknown`` is a word of every taxonomy.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.data.taxonomy.wording import normalize_wording, normalized_spellings
 
 UNKNOWN = "unknown"
 TAXONOMY_FOLDER = Path(__file__).parent
@@ -46,7 +47,7 @@ class Taxonomy:
         return tuple(self.entries)
 
     def parent(self, word: str) -> str:
-        """Return the parent of a word, "" where it has none."""
+        """Return the parent of a word, "" if it has none."""
         return self.entries[word].parent
 
     def title(self, word: str) -> str:
@@ -54,7 +55,7 @@ class Taxonomy:
         return self.entries[word].title
 
     def fact(self, word: str, name: str) -> str:
-        """Return another fact of a word from the table, "" where there is none."""
+        """Return another fact of a word from the table, "" if there is none."""
         return self.entries[word].facts.get(name, "")
 
     def iter_ancestors(self, word: str) -> Iterator[str]:
@@ -103,7 +104,7 @@ def list_taxonomies() -> tuple[str, ...]:
 
 
 def read_taxonomy_rows(path: Path) -> list[dict[str, str]]:
-    """Read one of the tables of this folder: column to text, "" where a cell is missing."""
+    """Read one of the tables of this folder: column to text, "" if a cell is missing."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [{key: (text or "").strip() for key, text in row.items()} for row in read_csv_dicts(file)]
 
@@ -140,3 +141,26 @@ def _iter_translations(name: str) -> Iterator[dict[str, str]]:
         yield from ({"theirs": word, "ours": parent, "source": ""} for word, parent in parents.items())
         for row in read_taxonomy_rows(TAXONOMY_FOLDER / f"{SUBTAXONOMIES[name]}_words.csv"):
             yield {**row, "ours": parents[row["ours"]]}
+
+
+_NEGATIVE = re.compile(r"\s*-\d+(?:\.\d+)?\s*")  # -1 is not 1
+_SEPARATORS = re.compile(r"[^\w/+<>.]+|_+")
+# Letters without a separable accent
+_SINGLE_LETTERS = str.maketrans({"ß": "ss", "ø": "o", "æ": "ae", "œ": "oe", "ł": "l"})
+_SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
+
+
+@lru_cache(maxsize=4096)
+def normalize_wording(word: str) -> str:
+    """Normalize a word: lower case without accents, parts separated by single spaces."""
+    if _NEGATIVE.fullmatch(word):
+        return word.strip()
+    parts = unicodedata.normalize("NFKD", word.lower().translate(_SINGLE_LETTERS))
+    bare = "".join(letter for letter in parts if not unicodedata.combining(letter))
+    return _SEPARATORS.sub(" ", bare).strip(" .")
+
+
+def normalized_spellings(word: str) -> tuple[str, ...]:
+    """Return the one or two normalized spellings of a word: umlauts as plain letters, and spelled out with an e."""
+    composed = unicodedata.normalize("NFC", word.lower())
+    return tuple(dict.fromkeys((normalize_wording(word), normalize_wording(composed.translate(_SPELLED_OUT)))))

@@ -1,18 +1,21 @@
-"""Convolution blocks, U-shaped networks and nested decoders; imports torch."""
+"""Convolution blocks, U-shaped networks, P2's baselines, and padding of images of any size; imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate, pad
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.models.blocks.options import RecurrentConfig, Upsampling, UShapeConfig
+    from napari_melanoma.models.blocks.options import RecurrentConfig, SimpleCNNConfig, Upsampling, UShapeConfig
+
 
 MakeBlock = Callable[[int, int], nn.Module]
 
@@ -208,3 +211,108 @@ class NestedUShapeNetwork(nn.Module):
         for up, join in zip(self.up, self.join, strict=True):
             features = join(torch.cat([up(features), *skips.pop()], dim=1))
         return self.head(features)
+
+
+SKIN_LOGIT = -10.0  # a probability of 0.00005
+MAX_HASH = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits
+HASH_FACTORS = (48271, 69621, 39373)  # primitive roots modulo MAX_HASH
+
+
+class SimpleCNN(nn.Module):
+    """Three convolutions with max-pooling, then two fully connected layers that predict a coarse mask."""
+
+    def __init__(self, config: SimpleCNNConfig) -> None:
+        super().__init__()
+        widths = [3, *(config.channels * 2**level for level in range(3))]
+        self.grid, self.shape = config.grid, (config.classes, config.mask_size, config.mask_size)
+        self.features = nn.Sequential(
+            *(nn.Sequential(make_convolution(inside, out), nn.MaxPool2d(2)) for inside, out in pairwise(widths))
+        )
+        self.connected = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(config.dropout),
+            nn.Linear(widths[-1] * config.grid**2, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.classes * config.mask_size**2),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column), sides at least 8."""
+        features = interpolate(self.features(images), (self.grid, self.grid), mode="bilinear")
+        coarse = self.connected(features).unflatten(1, self.shape)
+        return interpolate(coarse, images.shape[-2:], mode="bilinear")
+
+
+class RandomBaseline(nn.Module):
+    """Predicts a uniformly distributed probability for each pixel, determined by its position and color.
+
+    Computed with an integer hash, as random generators differ between devices and export formats.
+    """
+
+    def __init__(self, seed: int, classes: int) -> None:
+        super().__init__()
+        self.seed, self.classes = seed, classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        rows, columns = images.shape[-2:]
+        row = torch.arange(rows, device=images.device)[:, None]
+        column = torch.arange(columns, device=images.device)
+        color = (images.float() * 1000).round().long().sum(1, keepdim=True).remainder(MAX_HASH)
+        number = torch.arange(self.classes, device=images.device)[:, None, None] + self.seed + 1
+        for factor, part in zip(HASH_FACTORS, (row, column, color), strict=True):
+            number = ((number + part) * factor).remainder(MAX_HASH)
+            number = (number * number + factor).remainder(MAX_HASH)
+        return torch.logit((number.float() + 0.5) / MAX_HASH, eps=1e-6)
+
+
+class ConstantNegative(nn.Module):
+    """Predicts no lesion."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        return torch.full_like(images[:, :1].float(), SKIN_LOGIT).expand(-1, self.classes, -1, -1)
+
+
+SIZE_MULTIPLE = 32  # greatest downsampling factor of the segmentation networks
+INNER_PREFIX = "network."
+
+
+class PaddedNetwork(nn.Module):
+    """A wrapper for images of any size: replicates the border up to a multiple of 32, and crops the output.
+
+    The keys of its state are those of the wrapped network, so that weights fit with and without it.
+
+    ``network``: maps float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_state_dict_post_hook(_strip_inner_prefix)
+        self.register_load_state_dict_pre_hook(_add_inner_prefix)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, float (batch, class, row, column), of images (batch, 3, row, column) of any size."""
+        rows, columns = images.shape[-2:]
+        below, right = -rows % SIZE_MULTIPLE, -columns % SIZE_MULTIPLE
+        if not torch.jit.is_tracing() and not (below or right):  # a trace must include the padding for all sizes
+            return self.network(images)
+        return self.network(pad(images, (0, right, 0, below), mode="replicate"))[..., :rows, :columns]
+
+
+def _strip_inner_prefix(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Remove the wrapper's prefix from the keys of a state."""
+    for name in [name for name in state if name.startswith(prefix + INNER_PREFIX)]:
+        state[prefix + name.removeprefix(prefix + INNER_PREFIX)] = state.pop(name)
+
+
+def _add_inner_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Add the wrapper's prefix to the keys of a state."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[prefix + INNER_PREFIX + name.removeprefix(prefix)] = state.pop(name)

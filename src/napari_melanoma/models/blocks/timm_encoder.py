@@ -1,9 +1,14 @@
-"""Encoders of timm for our networks, convolutional or transformer; imports torch."""
+"""Encoders of timm for our networks, convolutional or transformer, and texture from their fine maps; imports torch.
+
+The deepest maps of an encoder describe content and ignore texture: in them, tiles of real slides are close to tiles of
+synthetic ones. At an eighth of the side an encoder still responds to fibers and nuclei, which separates both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -13,6 +18,7 @@ from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
@@ -154,3 +160,21 @@ class ContrastiveEncoder(nn.Module):
         """Return embeddings, (batch, feature), of normalized images (batch, 3, row, column)."""
         pooled: Tensor = self.ln_contrast(self.attn_pool_contrast(self.trunk.forward_features(images)))  # type: ignore[operator]
         return pooled
+
+
+# Factor of the side; on real and phantom slides, finer and deeper maps separate less (docs/how-to/training.md).
+DOWNSAMPLING = 8
+COLOR_CHANNELS = 3  # some encoders return the image itself first
+
+
+def texture_features(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
+    """Return images as one texture vector each.
+
+    ``maps``: of an encoder, the finest first, each (batch, channel, row, column). ``side``: of its input images, in
+    pixels. Returns float32 (batch, channel): means of the deepest maps with at least an eighth of the side, or of the
+    deepest of all if there are none.
+    """
+    every: list[Tensor] = list(maps) if isinstance(maps, list | tuple) else [cast("Tensor", maps)]
+    fine = [each for each in every if each.shape[1] > COLOR_CHANNELS and each.shape[-1] * DOWNSAMPLING >= side]
+    found: Tensor = (fine or every)[-1].float().mean(dim=(2, 3))
+    return found

@@ -46,7 +46,7 @@ def list_architectures() -> dict[str, Architecture]:
 
 def find_encoder(network: nn.Module) -> nn.Module | None:
     """Return the encoder of a network, which can have published weights, or None."""
-    from napari_melanoma.models.blocks.padding import PaddedNetwork
+    from napari_melanoma.models.blocks.convolutions import PaddedNetwork
 
     inner = network.network if isinstance(network, PaddedNetwork) else network
     return dict(inner.named_children()).get("encoder")
@@ -72,7 +72,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     known = list_architectures()
     if name not in known:
         raise BundleError(f"no architecture is named '{name}' (available: {', '.join(known)}).")
-    from napari_melanoma.models.blocks.padding import PaddedNetwork
+    from napari_melanoma.models.blocks.convolutions import PaddedNetwork
 
     architecture = known[name]
     network = architecture.build(architecture.spec.config.parse(options, f"the options of '{name}'"))

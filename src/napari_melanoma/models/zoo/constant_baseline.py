@@ -33,6 +33,6 @@ def build(config: ConstantNegativeConfig) -> nn.Module:
 
     Maps float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
     """
-    from napari_melanoma.models.blocks.baselines import ConstantNegative
+    from napari_melanoma.models.blocks.convolutions import ConstantNegative
 
     return ConstantNegative(config.classes)

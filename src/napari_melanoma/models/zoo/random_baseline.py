@@ -34,6 +34,6 @@ def build(config: RandomBaselineConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
     """
-    from napari_melanoma.models.blocks.baselines import RandomBaseline
+    from napari_melanoma.models.blocks.convolutions import RandomBaseline
 
     return RandomBaseline(config.seed, config.classes)

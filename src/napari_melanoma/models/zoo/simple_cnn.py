@@ -24,6 +24,6 @@ def build(config: SimpleCNNConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 8, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.baselines import SimpleCNN
+    from napari_melanoma.models.blocks.convolutions import SimpleCNN
 
     return SimpleCNN(config)

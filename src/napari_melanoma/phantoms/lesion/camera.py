@@ -1,14 +1,15 @@
-"""From the illuminated skin to the photograph: relief, light, vignette, aperture, white balance, blur and noise."""
+"""From the illuminated skin to the photograph: relief, light, optics, noise, hairs, bubbles, ink and rulers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.phantoms.lesion.artifacts import Light
-from napari_melanoma.phantoms.lesion.skin import SkinTissue
+from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue
 from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode_srgb, reflectance
 from napari_melanoma.phantoms.plane import Map, Plane, noise, ramp, random_stream
 
@@ -106,3 +107,258 @@ def _add_noise(light: Light, amount: float, rng: np.random.Generator) -> Light:
     grain *= np.float32(0.011 * amount) * np.sqrt(np.maximum(light, np.float32(1e-4)))
     grain += light
     return grain
+
+
+Light = NDArray[np.float32]
+# Linear sRGB from black to fair hair.
+_DARK_HAIR, _FAIR_HAIR = np.array([0.008, 0.006, 0.005]), np.array([0.20, 0.12, 0.06])
+_INK = np.array([0.13, 0.06, 0.42], np.float32)
+
+
+def blend_color(light: Light, coverage: Map, color: NDArray) -> None:
+    """Blend a color over the image.
+
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``coverage``: share of the color, 0 to 1,
+    (row, column).
+    """
+    covered = coverage > 0
+    under = light[covered]
+    light[covered] = under + coverage[covered][:, None] * (color.astype(np.float32) - under)
+
+
+def add_hairs(light: Light, plane: Plane, count: int, skin_type: int, rng: np.random.Generator) -> None:
+    """Draw hairs on the skin: curved, tapered, mostly along one direction, some with a highlight.
+
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
+    """
+    lie = rng.uniform(0, 2 * math.pi)
+    fair = rng.uniform(0, 0.9) if skin_type <= 2 else rng.uniform(0, 0.12)
+    hair, gloss, shadow = (np.zeros(plane.shape, np.float32) for _ in range(3))
+    for _ in range(count):
+        curve, half_width = _hair(plane, lie, rng)
+        side = np.array([-1.0, 0.6]) * half_width[:, None]
+        draw_stroke(shadow, curve - 1.6 * side, 1.2 * half_width)
+        draw_stroke(hair, curve, half_width)
+        start = int(rng.integers(4, 40))
+        shiny = slice(start, start + int(rng.integers(6, 22)))
+        draw_stroke(gloss, (curve + 0.4 * side)[shiny], 0.22 * half_width[shiny])
+    color = _DARK_HAIR + fair * (_FAIR_HAIR - _DARK_HAIR)
+    light *= 1 - np.float32(0.16) * shadow[..., None]
+    blend_color(light, np.float32(0.97) * hair, color)
+    blend_color(light, np.float32(0.4) * gloss * hair, color + 0.22)
+
+
+def _hair(plane: Plane, lie: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """Curve (n, 2) and half widths (n,) in pixels of one hair, thick at its root, thin at its tip."""
+    root = (rng.random(2) - 0.5) * plane.extent_mm
+    length, direction, bend = rng.uniform(2.5, 11), lie + rng.normal(0, 0.45), rng.normal(0, 0.13)
+    if rng.random() < 0.12:
+        direction += math.pi / 2
+    heading = np.array([math.sin(direction), math.cos(direction)])
+    sideways = np.array([heading[1], -heading[0]])
+    corners = np.stack([root, root + length * (heading / 2 + bend * sideways), root + length * heading])
+    curve = bezier_points(plane.to_pixels(corners))
+    taper = np.clip(np.linspace(1.0, -0.05, len(curve)), 0.12, None) ** 0.6
+    return curve, taper * rng.uniform(0.024, 0.046) / plane.pixel_mm
+
+
+def add_bubbles(light: Light, plane: Plane, count: int, rng: np.random.Generator) -> None:
+    """Draw air bubbles in the gel, close together: a bright rim, a darker ring within it, a glint.
+
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
+    """
+    home = (rng.random(2) - 0.5) * plane.extent_mm
+    for _ in range(count):
+        radius = float(np.clip(rng.lognormal(-1.25, 0.55), 0.08, 1.1))
+        center = home + rng.normal(0, 2.6, 2)
+        glint = rng.uniform(0, 2 * math.pi)
+        box = plane.box_around((float(center[0]), float(center[1])), 1.3 * radius)
+        part = plane.crop(box)
+        if box.height and box.width:
+            _bubble(light[box.slices], part, center, radius, glint)
+
+
+def _bubble(light: Light, part: Plane, center: NDArray, radius: float, glint: float) -> None:
+    """Draw one bubble on its part of the image."""
+    y, x = (part.y[:, None] - center[0]) / radius, (part.x[None] - center[1]) / radius
+    r = np.hypot(y, x).astype(np.float32)
+    soft = 0.8 * part.pixel_mm / radius
+    rim = ramp(np.abs(r - 0.95), 0.05 + soft, 0.0)
+    ring = ramp(r, 0.55, 0.86) * ramp(r, 0.97, 0.90)
+    light_side = 0.55 + 0.45 * (y * math.sin(glint) + x * math.cos(glint)) / np.maximum(r, 1e-3)
+    spot = ramp(np.hypot(y - 0.55 * math.sin(glint), x - 0.55 * math.cos(glint)).astype(np.float32), 0.16 + soft, 0.0)
+    light *= (1 - np.float32(0.22) * ring + np.float32(0.07) * ramp(r, 0.9, 0.4))[..., None]
+    blend_color(light, (np.float32(0.62) * rim * light_side).astype(np.float32), np.ones(3))
+    blend_color(light, (np.float32(0.85) * spot).astype(np.float32), np.ones(3))
+
+
+def add_ink(light: Light, plane: Plane, outline: LesionOutline, rng: np.random.Generator) -> None:
+    """Draw a surgeon's pen line around a lesion, at a distance, with gaps and uneven ink.
+
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
+    """
+    angle = np.linspace(0, 2 * math.pi * rng.uniform(0.55, 0.98), 160) + rng.uniform(0, 2 * math.pi)
+    phase, wave = rng.uniform(0, 2 * math.pi, 2), rng.uniform(0.02, 0.07, 2)
+    radius = outline.radius_mm * rng.uniform(1.12, 1.3) + rng.uniform(0.3, 0.8)
+    radius *= 1 + wave[0] * np.cos(2 * angle + phase[0]) + wave[1] * np.cos(3 * angle + phase[1])
+    points = outline.center_mm + radius[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    line = np.zeros(plane.shape, np.float32)
+    draw_stroke(line, plane.to_pixels(points), np.full(160, rng.uniform(0.18, 0.36) / plane.pixel_mm))
+    flow = np.clip(0.62 + 0.22 * noise(plane, rng, 0.8) + 0.15 * noise(plane, rng, 0.15), 0.05, 0.95)
+    light *= 1 - (line * flow)[..., None] * (1 - _INK)
+
+
+_PRINT = np.array([0.02, 0.02, 0.025], np.float32)
+_PAPER = np.array([0.80, 0.79, 0.74], np.float32)
+_STRIP_MM = 9.0
+# Lines of each character in a box one wide and two high, (x, y), y down.
+_GLYPHS: dict[str, list[list[tuple[float, float]]]] = {
+    "0": [[(0.3, 0), (0.7, 0), (1, 0.4), (1, 1.6), (0.7, 2), (0.3, 2), (0, 1.6), (0, 0.4), (0.3, 0)]],
+    "1": [[(0.1, 0.45), (0.55, 0), (0.55, 2)]],
+    "2": [[(0, 0.45), (0.3, 0), (0.7, 0), (1, 0.4), (0.9, 0.9), (0, 2), (1, 2)]],
+    "3": [[(0, 0.2), (0.4, 0), (0.9, 0.3), (0.8, 0.85), (0.4, 0.95), (0.9, 1.1), (1, 1.6), (0.5, 2), (0, 1.8)]],
+    "4": [[(0.75, 2), (0.75, 0), (0, 1.4), (1, 1.4)]],
+    "5": [[(0.95, 0), (0.15, 0), (0.05, 0.9), (0.6, 0.8), (1, 1.2), (0.9, 1.75), (0.5, 2), (0, 1.8)]],
+    "6": [[(0.85, 0), (0.2, 0.7), (0, 1.4), (0.3, 2), (0.7, 2), (1, 1.5), (0.7, 1), (0.3, 1), (0.05, 1.3)]],
+    "7": [[(0, 0), (1, 0), (0.4, 2)]],
+    "8": [[(0.5, 0.9), (0.1, 0.5), (0.5, 0), (0.9, 0.5), (0.5, 0.9), (0, 1.5), (0.5, 2), (1, 1.5), (0.5, 0.9)]],
+    "9": [[(0.95, 0.7), (0.7, 1), (0.3, 1), (0, 0.5), (0.3, 0), (0.7, 0), (1, 0.6), (0.8, 1.4), (0.15, 2)]],
+    "m": [
+        [(0, 2), (0, 0.9)],
+        [(0, 1.1), (0.25, 0.9), (0.5, 1.1), (0.5, 2)],
+        [(0.5, 1.1), (0.75, 0.9), (1, 1.1), (1, 2)],
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Position of the scale: its first tick (y, x) in mm from the center, the direction of its ticks, their number.
+
+    ``inward`` is the side of the row, +1 or -1 times the direction turned by 90 degrees, towards which the ticks point.
+    """
+
+    first_mm: tuple[float, float]
+    rotation: float
+    ticks: int
+    inward: int
+
+    @property
+    def along(self) -> NDArray[np.float64]:
+        """Unit vector (y, x) from tick to tick."""
+        return np.array([math.sin(self.rotation), math.cos(self.rotation)])
+
+    @property
+    def across(self) -> NDArray[np.float64]:
+        """Unit vector (y, x) in which the ticks point, towards the middle of the view."""
+        return self.inward * np.array([math.cos(self.rotation), -math.sin(self.rotation)])
+
+    def point_at(self, along_mm: float, across_mm: float) -> NDArray[np.float64]:
+        """Return a point of the ruler, (y, x) in mm from the center of the view."""
+        return np.array(self.first_mm) + along_mm * self.along + across_mm * self.across
+
+    def ends_mm(self) -> NDArray[np.float64]:
+        """Return the first and the last tick, (2, (y, x)) in mm from the center of the view."""
+        return np.stack([self.point_at(0, 0), self.point_at(self.ticks - 1, 0)])
+
+
+def place_ruler(
+    plane: Plane, modality: PhantomModality, outlines: Sequence[LesionOutline], rng: np.random.Generator
+) -> Ruler:
+    """Place the scale along the edge, upper or lower, that is further from the lesions."""
+    height, width = plane.extent_mm
+    above = min((o.center_mm[0] - o.radius_mm for o in outlines), default=0.0) + height / 2
+    below = height / 2 - max((o.center_mm[0] + o.radius_mm for o in outlines), default=0.0)
+    inward, room = (1, above) if above > below else (-1, below)
+    if modality == "macroscopic":
+        share, offset = 0.94, min(_STRIP_MM, max(0.16 * height, room - 1.0))
+    else:
+        share, offset = rng.uniform(0.36, 0.54), 0.09 * height
+    ticks = max(2, int(share * width))
+    turn = rng.uniform(-0.05, 0.05)
+    middle = -inward * (height / 2 - offset)
+    start = -math.cos(turn) * (ticks - 1) / 2
+    return Ruler((middle + math.tan(turn) * start, start), turn, ticks, inward)
+
+
+def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModality, rng: np.random.Generator) -> None:
+    """Draw the scale.
+
+    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
+    """
+    marks = np.zeros(plane.shape, np.float32)
+    if modality == "macroscopic":
+        _lay_paper(light, plane, ruler, rng)
+        _draw_ticks(marks, plane, ruler, (-1.6, -2.4, -3.2), 0.09)
+        for tick in range(0, ruler.ticks, 10):
+            _draw_text(marks, plane, ruler, str(tick // 10), (tick, -5.6), 0.85)
+    else:
+        _draw_ticks(marks, plane, ruler, (0.45, 0.8, 0.8), 0.045)
+        draw_stroke(marks, plane.to_pixels(ruler.ends_mm()), np.full(2, 0.045 / plane.pixel_mm))
+        _draw_text(marks, plane, ruler, "mm", (-1.2, 0.25), 0.4)
+    blend_color(light, np.float32(0.88) * marks, _PRINT)
+
+
+def _draw_ticks(marks: Map, plane: Plane, ruler: Ruler, lengths: tuple[float, float, float], half: float) -> None:
+    """Draw the ticks; ``lengths`` in mm of each, each fifth and each tenth."""
+    for tick in range(ruler.ticks):
+        length = lengths[2] if tick % 10 == 0 else lengths[1] if tick % 5 == 0 else lengths[0]
+        ends = np.stack([ruler.point_at(tick, 0), ruler.point_at(tick, length)])
+        draw_stroke(marks, plane.to_pixels(ends), np.full(2, half / plane.pixel_mm))
+
+
+def _draw_text(marks: Map, plane: Plane, ruler: Ruler, text: str, at_mm: tuple[float, float], width_mm: float) -> None:
+    """Draw characters centered on a point of the ruler, readable from its lower side."""
+    down = np.array([ruler.along[1], -ruler.along[0]])
+    corner = ruler.point_at(*at_mm) - width_mm * (down + ruler.along * (0.5 + 0.75 * (len(text) - 1)))
+    for position, character in enumerate(text):
+        for line in _GLYPHS[character]:
+            points = [corner + width_mm * ((x + 1.5 * position) * ruler.along + y * down) for x, y in line]
+            half = np.full(len(line), 0.1 * width_mm / plane.pixel_mm)
+            draw_stroke(marks, plane.to_pixels(np.array(points)), half)
+
+
+def _lay_paper(light: Light, plane: Plane, ruler: Ruler, rng: np.random.Generator) -> None:
+    """Draw a white paper strip on the skin, from the ticks outwards, with a soft shadow along its edge."""
+    y, x = plane.y[:, None] - ruler.first_mm[0], plane.x[None] - ruler.first_mm[1]
+    inner = (y * ruler.across[0] + x * ruler.across[1]).astype(np.float32)
+    paper = ramp(inner, 0.5 * plane.pixel_mm, -0.5 * plane.pixel_mm) * ramp(inner, -_STRIP_MM - 0.05, -_STRIP_MM)
+    light *= 1 - np.float32(0.3) * (ramp(inner, 0.7, 0.0) * (1 - paper))[..., None]
+    grain = 1 + np.float32(0.025) * noise(plane, rng, 0.3)
+    light += paper[..., None] * (_PAPER * grain[..., None] - light)
+
+
+def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
+    """Draw an anti-aliased line into a map of coverage, keeping larger values.
+
+    ``coverage``: float32 (row, column), 0 to 1; changed in place. ``points``: corners of the line (n, 2) as (row,
+    column) of pixel centers; may be outside the image. ``half_widths``: half the width in pixels at each corner, (n,).
+    A line thinner than a pixel gets fainter, not thinner.
+    """
+    points, half_widths = _densify(points, half_widths)
+    reach = math.ceil(float(half_widths.max()) + 0.5)
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    nearest = np.rint(points).astype(np.int64)
+    row, column = nearest[:, :1] + rows, nearest[:, 1:] + columns
+    distance = np.hypot(row - points[:, :1], column - points[:, 1:])
+    covered = np.clip(half_widths[:, None] + 0.5 - distance, 0, np.minimum(1, 2 * half_widths[:, None]))
+    seen = (covered > 0) & (row >= 0) & (row < coverage.shape[0]) & (column >= 0) & (column < coverage.shape[1])
+    index = row[seen] * coverage.shape[1] + column[seen]
+    np.maximum.at(coverage.reshape(-1), index, covered[seen].astype(np.float32))
+
+
+def bezier_points(corners: NDArray, samples: int = 64) -> NDArray:
+    """Points on a quadratic Bezier curve.
+
+    Returns (samples, 2).
+    """
+    t = np.linspace(0, 1, samples)[:, None]
+    return (1 - t) ** 2 * corners[0] + 2 * t * (1 - t) * corners[1] + t**2 * corners[2]
+
+
+def _densify(points: NDArray, half_widths: NDArray) -> tuple[NDArray, NDArray]:
+    """Fill in points until they are at most half a pixel apart."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    at = np.linspace(0, along[-1], max(2, math.ceil(2 * along[-1]) + 1))
+    filled = np.stack([np.interp(at, along, axis) for axis in points.T], axis=1)
+    return filled, np.interp(at, along, half_widths)

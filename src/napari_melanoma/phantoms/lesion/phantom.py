@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.phantoms.lesion.artifacts import Ruler, add_bubbles, add_hairs, add_ink, add_ruler, place_ruler
-from napari_melanoma.phantoms.lesion.camera import APERTURE, expose, illuminate
-from napari_melanoma.phantoms.lesion.shape import LesionOutline, draw_outline
-from napari_melanoma.phantoms.lesion.skin import SkinTissue, add_lesion, add_skin
+from napari_melanoma.phantoms.lesion.camera import (
+    APERTURE,
+    Ruler,
+    add_bubbles,
+    add_hairs,
+    add_ink,
+    add_ruler,
+    expose,
+    illuminate,
+    place_ruler,
+)
+from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue, add_lesion, add_skin, draw_outline
 from napari_melanoma.phantoms.lesion.traits import (
     ArtifactTraits,
     CameraTraits,
@@ -89,7 +97,7 @@ def lesion_phantoms(config: LesionPhantomConfig, count: int) -> Iterator[LesionP
     Yields
     ------
     LesionPhantom
-        The next one.
+        The next phantom.
     """
     for seed in range(config.seed, config.seed + count):
         yield lesion_phantom(config.model_copy(update={"seed": seed}))
@@ -202,7 +210,7 @@ def save_lesion_phantom(phantom: LesionPhantom, folder: Path, name: str) -> Path
     return image
 
 
-_TRIES = 200
+_MAX_TRIES = 200
 
 
 def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[LesionOutline, LesionTraits]]:
@@ -221,9 +229,9 @@ def _place_lesion(
     rng = random_stream(config.seed, "lesion", index, "place")
     for _ in range(20):
         outline = draw_outline(traits, random_stream(config.seed, "lesion", index, "shape"))
-        for centre in _candidate_centers(plane, outline, traits, rng):
-            if all(_is_clear_of(centre, outline.radius_mm + 2.5 * traits.fade_mm, other) for other in others):
-                return replace(outline, center_mm=centre), traits
+        for center in _candidate_centers(plane, outline, traits, rng):
+            if all(_is_clear_of(center, outline.radius_mm + 2.5 * traits.fade_mm, other) for other in others):
+                return replace(outline, center_mm=center), traits
         if config.lesion.diameter_mm is not None:
             break
         traits = replace(traits, diameter_mm=0.88 * traits.diameter_mm)
@@ -244,11 +252,11 @@ def _candidate_centers(
     margin = outline.radius_mm + traits.fade_mm
     room = [max(0.0, extent / 2 - margin) for extent in plane.extent_mm]
     radius = max(0.0, 0.97 * APERTURE * plane.extent_mm[1] - margin)
-    spread = np.linspace(0.4, 1.0, _TRIES)[:, None]
-    points = rng.uniform(-1, 1, (_TRIES, 2)) * room * spread
+    spread = np.linspace(0.4, 1.0, _MAX_TRIES)[:, None]
+    points = rng.uniform(-1, 1, (_MAX_TRIES, 2)) * room * spread
     return [(float(y), float(x)) for y, x in points if math.hypot(y, x) <= radius or not y or not x]
 
 
-def _is_clear_of(centre_mm: tuple[float, float], reach_mm: float, other: LesionOutline) -> bool:
+def _is_clear_of(center_mm: tuple[float, float], reach_mm: float, other: LesionOutline) -> bool:
     """Whether a lesion at a point, including its border, does not overlap another."""
-    return math.dist(centre_mm, other.center_mm) > reach_mm + other.radius_mm + 0.3
+    return math.dist(center_mm, other.center_mm) > reach_mm + other.radius_mm + 0.3

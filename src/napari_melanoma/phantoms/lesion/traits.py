@@ -82,10 +82,12 @@ class LesionPhantomConfig(Config):
     """
 
     seed: int = Field(0, ge=0, description="seed of all random choices")
-    modality: PhantomModality = Field("dermoscopic", description="kind of photograph")
+    modality: PhantomModality = Field("dermoscopic", description="type of photograph")
     size: tuple[Side, Side] = Field((450, 600), description="height and width in pixels")
     field_mm: Annotated[float, Field(ge=5, le=200)] | None = Field(None, description="width of the view in mm")
-    skin_type: Annotated[int, Field(ge=1, le=6)] | None = Field(None, description="Fitzpatrick I to VI as 1 to 6")
+    skin_type: Annotated[int, Field(ge=1, le=6)] | None = Field(
+        None, description="Fitzpatrick I to VI as 1 to 6; by default random"
+    )
     lesions: int = Field(1, ge=0, le=12, description="number of lesions")
     lesion: PhantomLesionOptions = PhantomLesionOptions()
     skin: SkinOptions = SkinOptions()

@@ -22,10 +22,12 @@ class SlideLesionOptions(Config):
     malignant: int = Field(1, ge=0, le=4, description="invasive melanomas in each section")
     benign: int = Field(1, ge=0, le=4, description="nevi in each section")
     breslow_mm: Annotated[float, Field(ge=0.15, le=8)] | None = Field(
-        None, description="Breslow thickness of the first melanoma in mm, from the granular layer or the ulcer's base"
+        None,
+        description="Breslow thickness of the first melanoma in mm, from the granular layer or the ulcer's base; "
+        "by default random",
     )
     width_mm: Annotated[float, Field(ge=0.3, le=20)] | None = Field(None, description="width of the first melanoma")
-    ulceration: bool | None = Field(None, description="whether the first melanoma is ulcerated")
+    ulceration: bool | None = Field(None, description="whether the first melanoma is ulcerated; by default random")
     pigment: Share | None = Field(None, description="melanin in the cells: 0 none, 1 black")
     mitoses_per_mm2: Annotated[float, Field(ge=0, le=60)] | None = Field(None, description="mitoses in a melanoma")
     necrosis: float = Field(
@@ -47,7 +49,9 @@ class SectionOptions(Config):
     rotation_deg: Annotated[float, Field(ge=-180, le=180)] | None = Field(
         None, description="rotation of the section on the glass"
     )
-    oblique_deg: float = Field(0.0, ge=0, le=60, description="tilt of the section plane; all layers appear thicker")
+    oblique_deg: float = Field(
+        0.0, ge=0, le=60, description="tilt of the section plane in degrees; all layers appear thicker"
+    )
     follicles_per_mm: Annotated[float, Field(ge=0, le=3)] | None = Field(None, description="hair follicles")
     elastosis: Share | None = Field(None, description="share of the upper dermis that is blue-gray by sun damage")
     cellular: Annotated[float, Field(ge=0, le=2)] | None = Field(
@@ -71,11 +75,13 @@ class SlidePhantomConfig(Config):
     seed: int = Field(0, ge=0, description="seed of all random choices")
     size: tuple[Side, Side] = Field((8192, 8192), description="height and width in pixels")
     mpp: float = Field(0.5, ge=0.2, le=1.0, description="micrometers per pixel")
-    family: LookFamily = Field("train", description="looks to choose from: for training, or reserved for tests")
-    look: Annotated[str, OneOf(look_names)] | None = Field(None, description="stain, texture and nuclei by name")
-    stain_strength: float = Field(1.0, ge=0.2, le=1.6, description="1 is usual, 0.4 pale")
+    family: LookFamily = Field("train", description="appearances to choose from: for training, or reserved for tests")
+    look: Annotated[str, OneOf(look_names)] | None = Field(
+        None, description="name of one appearance: stain, texture and nuclei; by default random"
+    )
+    stain_strength: float = Field(1.0, ge=0.2, le=1.6, description="strength of the stain: 1 is usual, 0.4 pale")
     stain_variation: Share = Field(0.4, description="variation of hue and strength around the look")
-    sections: int = Field(1, ge=0, le=24, description="pieces of skin; 0 is a blank slide")
+    sections: int = Field(1, ge=0, le=24, description="pieces of skin; 0 gives a blank slide")
     lesions: SlideLesionOptions = SlideLesionOptions()
     section: SectionOptions = SectionOptions()
     artefacts: SlideArtifactOptions = SlideArtifactOptions()

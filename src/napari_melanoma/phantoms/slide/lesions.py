@@ -35,7 +35,7 @@ class PhantomLesion:
     ``depth_line`` contains the ends (along, depth) of the thickest part of a melanoma, from the granular layer or the
     ulcer's base to the deepest point; ``None`` for a nevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
     (pale, pink) to 1, ``desmoplastic`` the share that is poor in cells. The first ``bodies`` nests are the main mass
-    of a melanoma; ``necrosis`` are outlines of what has died inside of them.
+    of a melanoma; ``necrosis`` are outlines of necrotic areas inside of them.
     """
 
     request: PhantomLesionRequest
@@ -309,11 +309,11 @@ def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLe
     return nests
 
 
-# Half axes in micrometers: 150 to 500 across are visible at 6 micrometers per pixel.
+# Half axes in micrometers: areas 150 to 500 across are visible at 6 micrometers per pixel.
 _RADII = 75.0, 250.0
 # Margins of viable tumor; a body thinner than the last value has no space for necrosis.
 _MARGIN_UM, _THINNEST_UM = 24.0, 90.0
-_TRIES = 500
+_MAX_TRIES = 500
 
 
 @dataclass(frozen=True)
@@ -349,7 +349,7 @@ def add_necrosis(
     chances = weights / weights.sum()
     found: list[Floats] = []
     taken = np.zeros((0, 4))
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         if sum(map(polygon_area, found)) >= wanted:
             break
         place = int(rng.choice(len(chances), p=chances))

@@ -568,7 +568,7 @@ def _share_section(rng: np.random.Generator, kinds: list[str], width_um: float) 
 def _draw_half_width(
     config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, room: float
 ) -> float:
-    """Half of the width of a lesion, such that it fits into its part of the section."""
+    """Half of the width of a lesion, limited so that it fits into its part of the section."""
     if number == 0 and kind == "malignant" and config.lesions.width_mm is not None:
         return config.lesions.width_mm * MM / 2
     wanted = rng.uniform(300, 900) + (rng.uniform(0.4, 0.9) * depth if kind == "malignant" else 0)

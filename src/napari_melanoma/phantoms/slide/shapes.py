@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import rasterize_rings
 
 
 def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
@@ -44,13 +45,10 @@ def rasterize_polygon(
     part = _clip_box(polygon, box, downsample)
     if part is None:
         return None
-    x, y = (polygon / downsample).T
-    rows, columns = _find_crossings(x, y, part)
-    width = part.width + 1
-    toggles = np.bincount((rows - part.top) * width + columns, minlength=part.height * width)
-    mask = np.cumsum(toggles.reshape(part.height, width)[:, :-1], axis=1, dtype=np.int32) & 1
+    ring = (polygon / downsample)[:, ::-1] - (part.top, part.left)
+    mask = rasterize_rings([ring], (part.height, part.width))
     top, left = part.top - box.top, part.left - box.left
-    return (slice(top, top + part.height), slice(left, left + part.width)), mask.astype(bool)
+    return (slice(top, top + part.height), slice(left, left + part.width)), mask
 
 
 def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
@@ -60,21 +58,6 @@ def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
     height = min(box.top + box.height, int(np.ceil(bottom))) - first_row
     width = min(box.left + box.width, int(np.ceil(right))) - first_column
     return Box(first_row, first_column, height, width) if height > 0 and width > 0 else None
-
-
-def _find_crossings(x: Floats, y: Floats, part: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the outline crosses the middle of rows: the rows, and the first column whose center is to the right."""
-    to_x, to_y = np.roll(x, -1), np.roll(y, -1)
-    start = np.maximum(np.ceil(np.minimum(y, to_y) - 0.5), part.top).astype(np.int64)
-    stop = np.minimum(np.ceil(np.maximum(y, to_y) - 0.5), part.top + part.height).astype(np.int64)
-    edge = np.flatnonzero(stop > start)
-    count = (stop - start)[edge]
-    first = np.cumsum(count) - count
-    edges = np.repeat(edge, count)
-    rows = np.arange(len(edges)) - np.repeat(first, count) + start[edges]
-    share = (rows + 0.5 - y[edges]) / (to_y[edges] - y[edges])
-    at = np.ceil(x[edges] + share * (to_x[edges] - x[edges]) - 0.5).astype(np.int64)
-    return rows, np.clip(at - part.left, 0, part.width)
 
 
 Floats = NDArray[np.floating[Any]]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
 from typing import BinaryIO
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.tiff import TiffLayout, read_at
 
 BLOCK_BYTES, BLOCKS = 65536, 16
 SAMPLE_BYTES, SAMPLES = 4096, 113  # between the blocks; a prime number, so that few coincide with a block
@@ -121,42 +120,25 @@ def _is_harmless(name: str) -> bool:
     )
 
 
-_MAX_PAGES, _MAX_TAGS, _MAX_BYTES = 10_000, 4096, 2**26
-_BIG, _SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 43, 330, 279, 325
+_MAX_PAGES, _MAX_BYTES = 10_000, 2**26
+_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 330, 279, 325
 _TYPE_BYTES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # SHORT, LONG, IFD, LONG8, IFD8
-_LETTERS = {2: "H", 4: "I", 8: "Q"}
-
-
-@dataclass(frozen=True)
-class _TiffLayout:
-    """Byte order of a file, and widths of the count of tags, of an offset and of a tag."""
-
-    order: str
-    count: int
-    offset: int
-    entry: int
-
-    def read_number(self, data: bytes) -> int:
-        """Read an unsigned number of 2, 4 or 8 bytes."""
-        return int(struct.unpack(f"{self.order}{_LETTERS[len(data)]}", data)[0])
 
 
 def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lengths of tiles or strips of each page, including nested pages, as stored in the file."""
-    file.seek(0)
-    head = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 16:
+    layout = TiffLayout.read(file)
+    if layout is None:
         return
-    big = struct.unpack(f"{order}H", head[2:4])[0] == _BIG
-    layout = _TiffLayout(order, 8, 8, 20) if big else _TiffLayout(order, 2, 4, 12)
-    waiting, seen, total = [layout.read_number(head[8:16] if big else head[4:8])], set[int](), 0
+    waiting, seen, total = [layout.first], set[int](), 0
     while waiting and len(seen) < _MAX_PAGES and total < _MAX_BYTES:
         offset = waiting.pop(0)
         if offset == 0 or offset in seen:
             continue
         seen.add(offset)
-        for tag, values, width in _tags(file, offset, layout, waiting):
+        tags, following = layout.read_directory(file, offset) or (b"", 0)
+        waiting.append(following)
+        for tag, values, width in _relevant_tags(file, tags, layout):
             if tag == _SUB_PAGES:
                 waiting += [layout.read_number(values[at : at + width]) for at in range(0, len(values), width)]
             else:
@@ -164,32 +146,19 @@ def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
                 yield values
 
 
-def _tags(file: BinaryIO, offset: int, layout: _TiffLayout, waiting: list[int]) -> Iterator[tuple[int, bytes, int]]:
-    """Yield relevant tags of a page with the bytes of their values and of one value; queue the next page."""
-    file.seek(offset)
-    counted = file.read(layout.count)
-    if len(counted) < layout.count or layout.read_number(counted) > _MAX_TAGS:
-        return
-    count = layout.read_number(counted)
-    page = file.read(count * layout.entry + layout.offset)
-    if len(page) < count * layout.entry + layout.offset:
-        return
-    waiting.append(layout.read_number(page[-layout.offset :]))
-    for at in range(0, count * layout.entry, layout.entry):
-        tag, kind = layout.read_number(page[at : at + 2]), layout.read_number(page[at + 2 : at + 4])
+def _relevant_tags(file: BinaryIO, tags: bytes, layout: TiffLayout) -> Iterator[tuple[int, bytes, int]]:
+    """Yield relevant tags of a page with the bytes of their values and of one value."""
+    for at in range(0, len(tags), layout.entry):
+        tag, kind = layout.read_number(tags[at : at + 2]), layout.read_number(tags[at + 2 : at + 4])
         width = _TYPE_BYTES.get(kind, 0)
         if tag in (_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES) and width:
-            field = page[at + 4 : at + layout.entry]
+            field = tags[at + 4 : at + layout.entry]
             length = width * layout.read_number(field[: layout.offset])
             yield tag, _values(file, field[layout.offset :], length, layout), width
 
 
-def _values(file: BinaryIO, field: bytes, length: int, layout: _TiffLayout) -> bytes:
+def _values(file: BinaryIO, field: bytes, length: int, layout: TiffLayout) -> bytes:
     """Values of a tag, which are in the tag itself if they are short; empty where the file is truncated."""
     if length <= layout.offset:
         return field[:length]
-    if length > _MAX_BYTES:
-        return b""
-    file.seek(layout.read_number(field))
-    values = file.read(length)
-    return values if len(values) == length else b""
+    return b"" if length > _MAX_BYTES else read_at(file, layout.read_number(field), length) or b""

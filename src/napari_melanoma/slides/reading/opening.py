@@ -280,7 +280,7 @@ def _is_one_image(tiff: TiffFile) -> bool:
 
 def _has_microscope_scale(page: TiffPage) -> bool:
     """Whether the resolution tags are those of a microscope, not of a print."""
-    from napari_melanoma.slides.reading.tiff_metadata import resolution_um
+    from napari_melanoma.slides.reading.tiff import resolution_um
 
     um = resolution_um(page, _X_TAG)
     return um is not None and MICROSCOPE_UM[0] <= um <= MICROSCOPE_UM[1]

@@ -135,6 +135,13 @@ class Slide(ABC):
         outside. Fluorescence: uint8 or uint16 (row, column, channel), zero outside. The caller may modify the array.
         """
 
+    def read_square(self, box: Box, side_px: int) -> NDArray[np.uint8]:
+        """Read a box in pixels of level 0 from the coarsest sufficient level: uint8 (side, side, channel=3)."""
+        index = self.best_level(min(box.height, box.width) / side_px)
+        down = self.info.levels[index].downsample
+        part = Box(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
+        return resize_rgb(self.read_region(index, part).astype("uint8", copy=False), side_px, side_px)
+
     @abstractmethod
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""

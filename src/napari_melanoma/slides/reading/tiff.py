@@ -1,39 +1,45 @@
-"""Slides in TIFF files read with tifffile: Aperio, OME-TIFF, PerkinElmer and plain pyramids."""
+"""Slides in TIFF files read with tifffile: Aperio, OME-TIFF, PerkinElmer and plain pyramids, with their metadata."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color import to_eight_bit
-from napari_melanoma.io.damage import tiff_pages
+from napari_melanoma.io.color import describe_dtype, to_eight_bit
 from napari_melanoma.io.formats import DAMAGE_ERRORS
-from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, is_truncated
+from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, decode_whole, find_segment_damage, is_truncated
 from napari_melanoma.slides.reading.files import FileReader, filter_private_properties, slide_fingerprint
 from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlock
-from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo, compute_downsample, override_pixel_size
-from napari_melanoma.slides.reading.tiff_metadata import (
-    LevelPages,
-    PixelFormat,
-    read_pixel_format,
-    read_tiff_metadata,
-    select_level_pages,
-    split_series,
+from napari_melanoma.slides.reading.slide import (
+    ADVICE,
+    UNIT_UM,
+    LevelInfo,
+    ScaleInfo,
+    SlideInfo,
+    blend_over_white,
+    compute_downsample,
+    override_pixel_size,
+    validate_scale,
 )
 from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileLevel, TileSource, fill_pyramid
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage, TiffPageSeries
+
 
 _ICC_TAG = 34675
 STRIPS_PX = 256  # strips of a few rows are read together, up to the height of a usual tile
@@ -205,12 +211,12 @@ class TiffSource(TileSource):
         count = page.databytecounts[index]
         data = self._reader.read(page.dataoffsets[index], count) if count else None
         _, _, shape = page.decode(None, index)
-        if data and (whole := tiff_pages.decode_whole_jpeg(page, data, shape)) is not None:
+        if data and (whole := decode_whole(page, data, shape)) is not None:
             return whole
         segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
         if segment is None:
             return np.full(shape[1:], self._fill, page.dtype)
-        if data and (damage := tiff_pages.find_segment_damage(page, data, shape)):
+        if data and (damage := find_segment_damage(page, data, shape)):
             raise ValueError(damage)
         return segment[0]
 
@@ -242,3 +248,305 @@ def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
         return None
     stored = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
     return PixelBlock(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)
+
+
+ColorRGB = tuple[int, int, int]
+_UNIT_UM = {2: 25400.0, 3: 10000.0}  # inch and centimeter in the tag ResolutionUnit
+_FORMATS = {
+    "svs": "Aperio SVS",
+    "qpi": "PerkinElmer QPTIFF",
+    "ome": "OME-TIFF",
+    "indica": "Indica Labs TIFF",
+    "avs": "Argos TIFF",
+}
+_X_TAG, _Y_TAG, _UNIT_TAG, _DESCRIPTION = 282, 283, 296, "ImageDescription"
+_SAME_SHAPE = 0.02  # relative tolerance of aspect ratios, as levels have whole pixels
+_PLANE_AXES = {"Y", "X", "S"}
+_AXIS_WORDS = {"Z": "focal planes", "T": "points in time"}
+_RGB, _RGBA = 3, 4
+# Kinds of JPEG and JPEG 2000, which decode YCbCr to RGB.
+_UNPACKED_BY_CODEC = (6, 7, 33007, 34892, 33003, 33004, 33005, 34712)
+_MINISWHITE, _MINISBLACK, _PHOTO_RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+
+
+@dataclass(frozen=True)
+class TiffMetadata:
+    """Metadata of a file, checked for plausibility."""
+
+    format: str
+    scale: ScaleInfo
+    channels: tuple[str, ...]
+    colors: tuple[ColorRGB, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_tiff_metadata(tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
+    """Read the metadata of the main image in the format of the vendor, else from the tags of the page."""
+    flag = next((flag for flag in _FORMATS if flag in tiff.flags), "")
+    reader = {"svs": _read_aperio, "ome": _read_ome, "qpi": _read_perkin_elmer}.get(flag, _read_plain)
+    return reader(_FORMATS.get(flag, "TIFF"), tiff, series, planes)
+
+
+def _read_aperio(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
+    """Read the description written by Aperio and compatible programs: ``key = value`` separated by bars."""
+    page = planes.pages[0]
+    pairs = (part.split("=", 1) for part in page.description.split("|")[1:] if "=" in part)
+    values = {key.strip(): value.strip() for key, value in pairs}
+    um = _parse_number(values.get("MPP"))
+    scale = validate_scale(um, um, _parse_number(values.get("AppMag")))
+    return TiffMetadata(
+        name,
+        scale,
+        _default_channel_names(planes),
+        properties={f"aperio.{key}": value for key, value in values.items()},
+    )
+
+
+def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
+    """Read the resolution tags."""
+    page = planes.pages[0]
+    unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
+    scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), origin="resolution tag")
+    if unit is None and scale.pixel_size is None and _X_TAG in page.tags and _has_resolution(page):
+        warning = f"the resolution tags have no unit, so lengths are in pixels. {ADVICE}"
+        scale = ScaleInfo(None, None, (warning,))
+    return TiffMetadata(name, scale, _default_channel_names(planes), properties=_tags(page))
+
+
+def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
+    """Read the resolution tags, and the description of each channel."""
+    found = [_parse_xml(page.description) for page in planes.pages]
+    texts = [{element.tag: (element.text or "").strip() for element in root or ()} for root in found]
+    magnification = _parse_number(texts[0].get("Objective", "").lower().removesuffix("x"))
+    page = planes.pages[0]
+    scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), magnification, "resolution tag")
+    names = [text.get("Name") or f"channel {index}" for index, text in enumerate(texts, start=1)]
+    colors = [color for text in texts if (color := _parse_comma_color(text.get("Color", "")))]
+    return TiffMetadata(
+        name,
+        scale,
+        tuple(names) if len(names) > 1 else _default_channel_names(planes),
+        tuple(colors) if len(colors) == len(names) else (),
+        {f"perkinelmer.{key}": value for key, value in texts[0].items()},
+    )
+
+
+def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
+    """Read the OME-XML of the image of a series."""
+    root = _parse_xml(tiff.ome_metadata or "")
+    images = [] if root is None else [child for child in root if _tag(child) == "Image"]
+    index = next((i for i, one in enumerate(tiff.series) if one is series or series in one.levels), 0)
+    if not images:
+        return _read_plain(name, tiff, series, planes)
+    image = images[min(index, len(images) - 1)]
+    pixels = next((child for child in image if _tag(child) == "Pixels"), image)
+    scale = validate_scale(
+        _physical_size_um(pixels, "Y"), _physical_size_um(pixels, "X"), _ome_magnification(root), "OME metadata"
+    )
+    channels = [child for child in pixels if _tag(child) == "Channel"]
+    numbered = _default_channel_names(planes)
+    if len(channels) != len(numbered):
+        return TiffMetadata(name, scale, numbered, properties=dict(pixels.attrib))
+    names = [channel.get("Name") or default for channel, default in zip(channels, numbered, strict=True)]
+    colors = tuple(color for channel in channels if (color := _parse_rgba_color(channel.get("Color"))))
+    return TiffMetadata(name, scale, tuple(names), colors if len(colors) == len(names) else (), dict(pixels.attrib))
+
+
+def resolution_um(page: TiffPage, tag: int) -> float | None:
+    """Return the micrometers per pixel of a resolution tag.
+
+    None where there is no tag, no unit, or a placeholder of one pixel per unit.
+    """
+    unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
+    numerator, denominator = page.tags.valueof(tag, (0, 0))
+    if unit is None or not numerator or not denominator or numerator == denominator:
+        return None
+    return unit * denominator / numerator
+
+
+def _has_resolution(page: TiffPage) -> bool:
+    """Whether the resolution is not the placeholder that programs write."""
+    numerator, denominator = page.tags.valueof(_X_TAG, (0, 0))
+    return bool(numerator and denominator and numerator != denominator)
+
+
+def _physical_size_um(pixels: Element, axis: str) -> float | None:
+    """Pixel size in OME metadata, in micrometers."""
+    unit = UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    size = _parse_number(pixels.get(f"PhysicalSize{axis}"))
+    return None if unit is None or size is None else size * unit
+
+
+def _ome_magnification(root: Element | None) -> float | None:
+    """Nominal magnification of the first objective that has one."""
+    found = () if root is None else root.iter()
+    stated = (_parse_number(child.get("NominalMagnification")) for child in found if _tag(child) == "Objective")
+    return next((value for value in stated if value), None)
+
+
+def _parse_xml(text: str) -> Element | None:
+    """Root of an XML text; None if it is invalid."""
+    from xml.etree.ElementTree import ParseError, fromstring
+
+    try:
+        # The declared encoding is not that of the text
+        return fromstring(re.sub(r"^<\?xml[^>]*>\s*", "", text.strip()))
+    except ParseError:
+        return None
+
+
+def _tag(element: Element) -> str:
+    """Name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def _parse_number(text: str | None) -> float | None:
+    """A number in a text, or None."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
+
+
+def _parse_comma_color(text: str) -> ColorRGB | None:
+    """Parse a color such as ``0,255,0``."""
+    parts = [int(part) for part in re.findall(r"\d+", text)]
+    return (parts[0], parts[1], parts[2]) if len(parts) >= 3 and max(parts) <= 255 else None
+
+
+def _parse_rgba_color(text: str | None) -> ColorRGB | None:
+    """Parse a color of OME: red, green, blue and alpha in one signed number."""
+    value = _parse_number(text)
+    if value is None:
+        return None
+    rgba = int(value) & 0xFFFFFFFF
+    return rgba >> 24, rgba >> 16 & 255, rgba >> 8 & 255
+
+
+def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
+    """Names for channels without names."""
+    number = len(planes.pages) if len(planes.pages) > 1 else planes.pages[0].samplesperpixel
+    return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("grey",)
+
+
+def _tags(page: TiffPage) -> dict[str, str]:
+    """Tags of a page with short values."""
+    return {
+        f"tiff.{tag.name}": str(tag.value) for tag in page.tags.values() if tag.count <= 4 and tag.name != _DESCRIPTION
+    }
+
+
+@dataclass(frozen=True)
+class LevelPages:
+    """The pages of one level, one per channel if they are separate, and messages on omitted planes."""
+
+    pages: tuple[TiffPage, ...]
+    omitted: tuple[str, ...] = ()
+
+
+def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
+    """Separate the levels of the slide from associated images.
+
+    Returns the levels of the image with the most pixels, from fine to coarse; and label, macro and others by their name
+    in lower case.
+    """
+    found = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
+    if not found:
+        raise UnreadableImage(
+            "cannot be opened as a slide: it has no image with rows and columns, so it is truncated or damaged. "
+            "Copy it again from its source."
+        )
+    main = max(found, key=lambda series: _size(series)[0] * _size(series)[1])
+    levels, others = list(main.levels), [series for series in found if series is not main]
+    if len(levels) == 1:
+        levels += [series for series in others if _is_smaller_copy(series, main)]
+        others = [series for series in others if series not in levels]
+    levels.sort(key=_size, reverse=True)
+    names = [series.name.lower() or f"image {index}" for index, series in enumerate(others, start=1)]
+    return levels, dict(zip(names, others, strict=True))
+
+
+def select_level_pages(level: TiffPageSeries) -> LevelPages:
+    """Select the pages of a level: all channels, and the first plane of other axes.
+
+    Returns the pages, with a message where focal planes or points in time are left out.
+    """
+    stacked = [(axis, length) for axis, length in zip(level.axes, level.shape, strict=True) if axis not in _PLANE_AXES]
+    if len(level.pages) == 1:
+        return LevelPages((level.keyframe,))
+    numbers = np.arange(len(level.pages)).reshape([length for _, length in stacked])
+    omitted = []
+    for axis, length in reversed(stacked):
+        if axis == "C":
+            continue
+        position = [name for name, _ in stacked].index(axis)
+        if length > 1:
+            omitted.append(f"only the first of {length} {_AXIS_WORDS.get(axis, f'planes ({axis})')} is shown.")
+        numbers = numbers.take([0], axis=position)
+    pages = tuple(cast("TiffPage", level.pages[int(number)]).aspage() for number in numbers.ravel())
+    return LevelPages(pages, tuple(omitted))
+
+
+def _size(series: TiffPageSeries) -> tuple[int, int]:
+    lengths = dict(zip(series.axes, series.shape, strict=True))
+    return lengths["Y"], lengths["X"]
+
+
+def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
+    """Whether a series is an unmarked level: same aspect ratio, samples and layout, but smaller."""
+    (height, width), (full_height, full_width) = _size(series), _size(main)
+    same_kind = series.axes == main.axes and series.dtype == main.dtype
+    same_layout = series.keyframe.is_tiled and main.keyframe.is_tiled
+    ratio = (full_height / height) / (full_width / width)
+    return same_kind and same_layout and height < full_height and abs(ratio - 1) < _SAME_SHAPE
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """Type of the pixels of a level, and their conversion from decoded samples."""
+
+    kind: Literal["brightfield", "fluorescence"]
+    dtype: np.dtype
+    convert: Callable[[NDArray], NDArray]
+
+
+def read_pixel_format(page: TiffPage) -> PixelFormat:
+    """Determine the format of the samples of a page.
+
+    Brightfield for RGB, YCbCr and palettes, which are converted to 8-bit RGB; channels keep their 8 or 16 bits.
+    """
+    photometric, samples = int(page.photometric), page.samplesperpixel
+    if photometric == _PALETTE and samples == 1:
+        return _palette_format(page)
+    compressed_ycbcr = photometric == _YCBCR and int(page.compression) in _UNPACKED_BY_CODEC
+    if (photometric == _PHOTO_RGB or compressed_ycbcr) and samples in (_RGB, _RGBA) and page.dtype in ("u1", "u2"):
+        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, page.bitspersample))
+    if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
+        inverted = photometric == _MINISWHITE
+        return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert if inverted else _identity)
+    values = describe_dtype(np.dtype(page.dtype))
+    raise UnreadableImage(
+        f"has {values} ({samples} per pixel, color space {_tag_value_name(page.photometric)}), but slides must be 8- "
+        "or "
+        "16-bit RGB, or channels of 8- or 16-bit integers. Convert it to an OME-TIFF of one of those types."
+    )
+
+
+def _to_rgb8(tile: NDArray, bits: int) -> NDArray[np.uint8]:
+    """Convert RGB or RGBA samples to 8-bit RGB, blended over white."""
+    return blend_over_white(to_eight_bit(tile, bits))
+
+
+def _palette_format(page: TiffPage) -> PixelFormat:
+    """Format of a page with a palette."""
+    table = to_eight_bit(np.asarray(page.colormap)).T
+    return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
+
+
+def _identity(tile: NDArray) -> NDArray:
+    return tile
+
+
+def _tag_value_name(value: object) -> str:
+    """Name of a tag value, or its number if it has none."""
+    return str(getattr(value, "name", value))

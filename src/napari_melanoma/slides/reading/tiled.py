@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from napari_melanoma.core.context import usable_cores
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.pipeline import usable_cores
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.slides.reading.slide import (
     DamagedTile,
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 MAX_THREADS = 4
 MIN_TILES_FOR_THREADS = 64  # missing tiles; with fewer, on two busy cores, the overhead of threads exceeded the gain
-COARSE_BYTES = 160 * 2**20  # of computed levels; the coarsest cost a pass over the whole slide, so they are kept
+COARSE_BYTES = 160 * 2**20  # of computed levels; kept, because computing the coarsest requires reading the whole slide
 COARSE_LEVEL_BYTES = 96 * 2**20
 
-SCREEN_PX = 1024  # the coarsest level is read as a whole for the layer thumbnail, with each view
+SCREEN_PX = 1024  # napari reads the whole coarsest level for the layer thumbnail, each time the view changes
 MIN_LEVEL_GAP = 3.0  # between neighboring levels; scanners write steps of 2 and of 4
 
 MEMORY_SHARE = 1 / 64
-# About twenty screens. A larger cache keeps allocating new memory for longer, which took a third of the time of a jump.
+# About twenty screens. A larger cache allocates new memory for longer, which took a third of the time of a jump.
 MIN_BYTES, MAX_BYTES = 96 * 2**20, 192 * 2**20
 
 ROUGH_DEPTH = 3  # a view of a level that is halved three times needs about a thousand tiles
 ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
 ROUGH_TIME_S = 0.6  # time limit of a rough preview, for any file and computer
-REFINEMENT_FACTOR = 4  # factor of work for twice as many pieces in each direction
+REFINEMENT_FACTOR = 4  # factor by which work grows with twice as many pieces in each direction
 STRIP_PX = 4096  # a tile as wide as the image, and at least this wide, is a strip
 MAX_SIDE = 8  # its square is the number of lines sampled from strips for a tile
 SAMPLES = 800  # maximum number of decoded tiles for one view
@@ -280,7 +280,7 @@ def _check_level(level: int, info: SlideInfo) -> None:
 
 
 def _file_level(sources: Sequence[TileLevel], level: int) -> int:
-    """The level of the file that a level is, or is computed from."""
+    """Index of the file's level that a level is, or is computed from."""
     source = sources[level]
     return level - source.depth if isinstance(source, DownsampledLevel) else level
 
@@ -329,7 +329,7 @@ def decode_in_this_thread() -> None:
 class TileLevel:
     """One level as a grid of tiles.
 
-    ``height``, ``width``: of the level in pixels.
+    ``height``, ``width``: size of the level in pixels.
     """
 
     def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
@@ -380,7 +380,7 @@ class TileSource(TileLevel, ABC):
 class DownsampledLevel(TileLevel):
     """A level that is not in the file: half the size of the finer one, with tiles of the same size.
 
-    Each of its tiles is the average of four tiles of the finer level; the slide reads and caches these, and calls
+    Each of its tiles is computed from up to four tiles of the finer level; the slide reads and caches these, and calls
     ``join_tiles``.
     """
 
@@ -395,7 +395,7 @@ class DownsampledLevel(TileLevel):
 
     @property
     def depth(self) -> int:
-        """Number of halvings of that level."""
+        """How many times the level of the file is halved."""
         return 1 + (self.finer.depth if isinstance(self.finer, DownsampledLevel) else 0)
 
     def finer_tiles(self, row: int, column: int) -> list[tuple[int, int]]:
@@ -587,7 +587,7 @@ class ExactTileBuilder:
             return None
 
     def _notify_watchers(self) -> None:
-        """Call the watchers if there are no requests."""
+        """Call the watchers if no requests are left."""
         with self._lock:
             watchers = [] if self._requests else list(self._watchers)
         for watcher in watchers:

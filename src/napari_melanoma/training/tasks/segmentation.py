@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_melanoma.metrics.overlap import dice_per_class, jaccard_per_class, mean_over_classes
-from napari_melanoma.training.augment.batch import BatchAugmentation, one_hot
+from napari_melanoma.training.augmentation import BatchAugmentation, one_hot
 from napari_melanoma.training.losses import make_loss
 from napari_melanoma.training.tasks.task import RunningMeans, Task
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.loader import Rank
+from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import ScheduleSteps, schedules
-from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,15 +13,21 @@ from qtpy.QtCore import QPointF, QRectF, QSizeF
 from qtpy.QtGui import QColor, QImage, QPainter, QTransform
 
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
-from napari_melanoma.ui.body_map.back import draw_back
-from napari_melanoma.ui.body_map.front import draw_front
-from napari_melanoma.ui.body_map.head import draw_face, draw_mouth
-from napari_melanoma.ui.body_map.limbs import draw_hands, draw_soles, draw_toes
+from napari_melanoma.ui.body_map.drawings import (
+    draw_back,
+    draw_face,
+    draw_front,
+    draw_hands,
+    draw_mouth,
+    draw_soles,
+    draw_toes,
+)
 from napari_melanoma.ui.body_map.outlines import LEFT, MIDLINE, RIGHT, BodyDrawing, BodyRegion, Point, SiteKey
 
 WIDTH, HEIGHT = 340.0, 516.0
 # Shares of a drawing's width, for a whole body and for a detail: half width of the midline, and offset of a side.
 MIDLINE_SHARES, SIDE_SHARES = (0.02, 0.08), (0.045, 0.18)
+# The drawing for the mark of a site that is in several drawings
 DRAWING_PREFERENCE = (
     "face",
     "mouth",
@@ -30,7 +36,7 @@ DRAWING_PREFERENCE = (
     "back",
     "soles",
     "toes",
-)  # the drawing for the mark of a site that is in several drawings
+)
 INSIDE_SHARE = 0.75  # of the largest distance to the border in a region; points beyond it count as well inside
 NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 NO_SITE: SiteKey = ("", "")

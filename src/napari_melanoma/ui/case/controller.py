@@ -1,31 +1,30 @@
-"""The open case: create, open, edit with undo, save and close it."""
+"""The open case: create, open, edit with undo, save and close it; the settings of its dock, and the sample case."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.case.edits import set_correction, set_image
-from napari_melanoma.case.model import Case
-from napari_melanoma.case.store import CaseStore
+from napari_melanoma.case.model import Case, set_correction, set_image
+from napari_melanoma.case.store import CASE, CaseStore
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
-from napari_melanoma.ui.widgets.settings import DebounceTimer
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-
+from napari_melanoma.io.results import write_rgb
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 
 MAX_STEPS = 200
 SAVE_DELAY_MS = 400  # after the last edit
-POLL_MS = 50  # interval of checks whether corrections are saved
 
 
 class CaseController(QObject):
@@ -60,11 +59,6 @@ class CaseController(QObject):
     def is_editable(self) -> bool:
         """Whether a case is open that can be changed."""
         return self.store is not None and not self.store.read_only
-
-    @property
-    def busy(self) -> bool:
-        """Whether reading or writing is active or pending."""
-        return self._open_jobs.busy or self.saver.busy
 
     def open(self, folder: Path) -> None:
         """Open a case instead of the current one."""
@@ -244,8 +238,8 @@ class PendingCorrections(Protocol):
     """Saver of mask corrections of the case."""
 
     @property
-    def busy(self) -> bool:
-        """Whether a correction is not in the case yet."""
+    def is_saved(self) -> bool:
+        """Whether all corrections are in the case."""
 
     def flush(self) -> None:
         """Save at once, without delay."""
@@ -266,11 +260,8 @@ class CaseSaver(QObject):
         self._store: CaseStore | None = None
         self._saved_case: Case | None = None
         self._after_save: Callable[[], None] | None = None
-        self._poll_timer = DebounceTimer(self)
-        self._poll_timer.setInterval(POLL_MS)
-        self._poll_timer.timeout.connect(self._advance)
-        self._save_timer = DebounceTimer(self)
-        self._save_timer.setInterval(SAVE_DELAY_MS)
+        tasks.idle.connect(self._advance)
+        self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self._save)
         self._save_jobs = LatestJobQueue(self)
         self._save_jobs.succeeded.connect(self._on_saved)
@@ -282,11 +273,6 @@ class CaseSaver(QObject):
     def has_unsaved_changes(self) -> bool:
         """Whether the file is outdated."""
         return self._is_writable and self._case() != self._saved_case
-
-    @property
-    def busy(self) -> bool:
-        """Whether writing is active or pending."""
-        return self._save_jobs.busy or self._save_timer.isActive() or self._poll_timer.isActive()
 
     @property
     def _is_writable(self) -> bool:
@@ -313,6 +299,7 @@ class CaseSaver(QObject):
     def run_when_saved(self, then: Callable[[], None]) -> None:
         """Call a function once all edits are saved; never if saving fails."""
         self._after_save = then
+        tasks.set_running(self, True)
         self._advance()
 
     def discard_changes(self) -> None:
@@ -322,15 +309,15 @@ class CaseSaver(QObject):
 
     def _advance(self) -> None:
         """Continue the pending call: save the corrections first, then the case."""
-        if self._after_save is None:
-            return
-        if self.corrections is not None and self.corrections.busy and self._is_writable:
+        if self._after_save is None or self._save_jobs.busy:
+            return  # continued when the job has ended
+        if self.corrections is not None and not self.corrections.is_saved and self._is_writable:
             self.corrections.flush()
-            self._poll_timer.start()
-        elif self.has_unsaved_changes or self._save_jobs.busy:
+        elif self.has_unsaved_changes:
             self.save()
         else:
             then, self._after_save = self._after_save, None
+            tasks.set_running(self, False)
             then()
 
     def _save(self) -> None:
@@ -339,7 +326,6 @@ class CaseSaver(QObject):
     def _prepare(self, overwrite: bool) -> Callable[[RunContext], object] | None:
         store, case = self._store, self._case()
         if store is None or case is None or store.read_only or (case == self._saved_case and not overwrite):
-            self._poll_timer.start()
             return None
         return partial(self._open_case_state.save, store, case, overwrite)
 
@@ -348,11 +334,10 @@ class CaseSaver(QObject):
         self.saved.emit()
         if self.has_unsaved_changes:
             self.save()
-        else:
-            self._advance()
 
     def _on_save_failed(self, error: Exception) -> None:
         self.error, self._after_save = error, None
+        tasks.set_running(self, False)
         self.save_failed.emit()
         self.saved.emit()
 
@@ -382,3 +367,58 @@ class _OpenCaseState:
                 self.store.save(self.pending)
         self.store.close()
         self.store = None
+
+
+MAX_RECENT = 8
+
+
+class CaseSettings(DockSettings):
+    """Settings of all docks, and those of the Case dock."""
+
+    @property
+    def recent(self) -> list[Path]:
+        """Folders of recent cases, the last one first, without missing ones."""
+        return [path for path in map(Path, self.get("case/recent", [])) if (path / CASE).is_file()]
+
+    def add_recent(self, folder: Path) -> None:
+        """Add a case to the recent ones."""
+        kept = [str(path) for path in (folder, *(path for path in self.recent if path != folder))]
+        self.set("case/recent", kept[:MAX_RECENT])
+
+    @property
+    def default_folder(self) -> Path:
+        """Initial folder of dialogs."""
+        recent = self.recent
+        return recent[0].parent if recent else Path.home()
+
+    def get_open_images(self, folder: Path) -> list[str]:
+        """Return the ids of the images of a case that were open, the shown one last."""
+        return self.get(_open_images_key(folder), [])
+
+    def set_open_images(self, folder: Path, images: list[str]) -> None:
+        """Store which images of a case are open."""
+        self.set(_open_images_key(folder), images)
+
+
+def _open_images_key(folder: Path) -> str:
+    """Return the settings key of a case; the path is hashed, because it may contain a person's name."""
+    return f"case/shown/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+
+
+SIZE = 320
+NAMES = (
+    "back_left_1_dermoscopy",
+    "back_left_1_macro",
+    "forearm_right_2_dermoscopy",
+    "forearm_right_2_macro",
+    "cheek_3_dermoscopy",
+)
+
+
+def write_sample(folder: Path, run: RunContext) -> Path:
+    """Generate the images, in a thread."""
+    for seed, name in enumerate(run.track(NAMES, "Generating the sample")):
+        modality = "dermoscopic" if "dermo" in name else "macroscopic"
+        config = LesionPhantomConfig(seed=seed, modality=modality, size=(SIZE, SIZE))
+        write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
+    return folder

@@ -11,18 +11,18 @@ from qtpy.QtGui import QShowEvent
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
-from napari_melanoma.ui.case.close_guard import CaseCloseGuard
 from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.case.controls import CaseControls
-from napari_melanoma.ui.case.corrections import CaseCorrectionSaver
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
 from napari_melanoma.ui.case.formatting import format_notice
 from napari_melanoma.ui.case.images import CaseImageViewer
 from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.predictions import CasePredictor
+from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -131,19 +131,6 @@ class CaseDock(CaseControls):
         super().showEvent(event)
         self.guard.watch()
 
-    @property
-    def busy(self) -> bool:
-        """Whether reading, analyzing or saving is pending."""
-        parts = (
-            self.controller,
-            self.importer,
-            self.image_opener,
-            self.correction_saver,
-            self.pictures,
-            self.predictor,
-        )
-        return any(part.busy for part in parts)
-
     def _on_opened(self) -> None:
         store, case = self.controller.store, self.controller.case
         self.update_visibility(store is not None)
@@ -243,7 +230,7 @@ class CaseDock(CaseControls):
             text = "" if store is None else "Read-only: changes are not saved."
         elif self.controller.saver.error is not None:
             text = "Not saved."
-        elif self.controller.saver.has_unsaved_changes or self.correction_saver.is_pending:
+        elif self.controller.saver.has_unsaved_changes or not tasks.is_idle(self.correction_saver):
             text = "Saving ..."
         else:
             ago = (

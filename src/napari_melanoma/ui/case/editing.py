@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.case import edits
+from napari_melanoma.case import model
 from napari_melanoma.case.model import Case
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.body_map.chart import site_columns, site_title
 from napari_melanoma.ui.case import formatting
-from napari_melanoma.ui.case.details import NEW_LESION
+from napari_melanoma.ui.case.controls import NEW_LESION
 from napari_melanoma.ui.case.tree import NO_LESION
 from napari_melanoma.ui.shared_state import case_rows
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
@@ -46,14 +46,14 @@ class CaseEditor(QObject):
     def set_patient(self, name: str, text: str) -> None:
         """Set a field of the patient."""
         self._edit(
-            lambda case: edits.set_patient(case, **{name: text}),
+            lambda case: model.set_patient(case, **{name: text}),
             f"patient's {_format_field_name(name)}",
             f"patient {name}",
         )
 
     def set_part(self, name: str, text: str) -> None:
         """Set a field of the selected lesion or image."""
-        part, change = self._tree.current_id, edits.set_lesion if self._is_lesion() else edits.set_image
+        part, change = self._tree.current_id, model.set_lesion if self._is_lesion() else model.set_image
         target = f"lesion {self._lesion_number(part)}" if self._is_lesion() else "the image"
         self._edit(
             lambda case: change(case, part, **{name: text}), f"{_format_field_name(name)} of {target}", f"{part} {name}"
@@ -73,17 +73,17 @@ class CaseEditor(QObject):
         if self._is_lesion():
             values = dict(zip(SITE_FIELDS, (*site_columns(site), laterality), strict=True))
             text = f"Lesion {self._lesion_number(lesion)}: {site_title(site, laterality)}"
-            self._edit(lambda case: edits.set_lesion(case, lesion, **values), text)
+            self._edit(lambda case: model.set_lesion(case, lesion, **values), text)
             self.message.emit(f"{text}.")
 
     def confirm_patient(self, name: str) -> None:
         """Confirm a guessed value of the patient."""
-        self._edit(lambda case: edits.confirm(case, "", name), f"patient's {_format_field_name(name)} confirmed")
+        self._edit(lambda case: model.confirm(case, "", name), f"patient's {_format_field_name(name)} confirmed")
 
     def confirm_part(self, name: str = "") -> None:
         """Confirm guessed values of the selected lesion or image."""
         part, fields = self._tree.current_id, [name] if name else []
-        self._edit(lambda case: edits.confirm(case, part, *fields), "guesses confirmed")
+        self._edit(lambda case: model.confirm(case, part, *fields), "guesses confirmed")
 
     def confirm_all(self) -> None:
         """Confirm all guessed values of the case."""
@@ -95,7 +95,7 @@ class CaseEditor(QObject):
 
         def confirm_parts(case: Case) -> Case:
             for part in ids:
-                case = edits.confirm(case, part)
+                case = model.confirm(case, part)
             return case
 
         self._edit(confirm_parts, f"{format_count(count, 'guess')} confirmed")
@@ -103,7 +103,7 @@ class CaseEditor(QObject):
 
     def add_lesion(self) -> None:
         """Add a lesion, and select it."""
-        self._edit(edits.add_lesion, "new lesion")
+        self._edit(model.add_lesion, "new lesion")
         case = self._controller.case
         if case is not None and self._controller.is_editable:
             self.lesion_added.emit(case.lesions[-1].id)
@@ -113,10 +113,10 @@ class CaseEditor(QObject):
         is_new = lesion in ("", NEW_LESION)
 
         def move_all(case: Case) -> Case:
-            case = edits.add_lesion(case) if is_new else case
+            case = model.add_lesion(case) if is_new else case
             target = case.lesions[-1].id if is_new else lesion.replace(NO_LESION, "")
             for step, image in enumerate(images):
-                case = edits.move_image(case, image, target, None if position < 0 else position + step)
+                case = model.move_image(case, image, target, None if position < 0 else position + step)
             return case
 
         count = format_count(len(images), "image")
@@ -142,7 +142,7 @@ class CaseEditor(QObject):
 
         def remove_all(case: Case) -> Case:
             for part in parts:
-                case = edits.remove_lesion(case, part) if part in lesions else edits.remove_image(case, part)
+                case = model.remove_lesion(case, part) if part in lesions else model.remove_image(case, part)
             return case
 
         if parts:
@@ -200,8 +200,8 @@ class CaseMetadataSync(QObject):
         if lesion is None:
             return
         lesions = {} if case is None else {image.path: part for part, image in case.iterate_images()}
-        for layer in photograph_layers.identify_photographs(self._opener.viewer):
-            identity = str(photograph_layers.get_identity(layer))
+        for layer in photographs.identify_photographs(self._opener.viewer):
+            identity = str(photographs.get_identity(layer))
             path = self._opener.find_path(identity)
             if case is None or path not in lesions:
                 lesion.prediction_controller.patient_data.set_case(identity, "", {})

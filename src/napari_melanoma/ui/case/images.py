@@ -15,18 +15,17 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.case.controller import CaseController
-from napari_melanoma.ui.case.settings import CaseSettings
+from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
-from napari_melanoma.ui.lesion.dock_link import LesionDockLink, read_photograph_layers
+from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.lesion.state import RecoveredLesion
 from napari_melanoma.ui.slide.dock import SlideDock
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.viewer.slide_layers import find_layers, list_slides
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,12 +79,6 @@ class CaseImageOpener(LesionDockLink):
         self._store_reader.succeeded.connect(self._on_stored)
         self._store_reader.failed.connect(self.failed)
 
-    @property
-    def busy(self) -> bool:
-        """Whether an image is being opened or analyzed."""
-        is_reading = self._image_reader.busy or self._store_reader.busy or bool(self._queue)
-        return is_reading or (self.connected_dock is not None and self.connected_dock.busy)
-
     def open(self, images: list[CaseImage]) -> None:
         """Open images; the last one is shown."""
         previous_dock = self.connected_dock
@@ -109,11 +102,11 @@ class CaseImageOpener(LesionDockLink):
             lesion = (
                 None
                 if self.connected_dock is None
-                else self.connected_dock.controller.store.lesions.get(str(photograph_layers.get_identity(image)))
+                else self.connected_dock.controller.store.lesions.get(str(photographs.get_identity(image)))
             )
             if lesion is None or not lesion.unsaved:
-                self._looked_up.discard(str(photograph_layers.get_identity(image)))
-                for layer in reversed(photograph_layers.find_layers(self.viewer, image)):
+                self._looked_up.discard(str(photographs.get_identity(image)))
+                for layer in reversed(photographs.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)
 
     def report_remaining(self, paths: list[Path]) -> None:
@@ -121,7 +114,7 @@ class CaseImageOpener(LesionDockLink):
         for path in paths:
             image = self.find_image(path)
             if image is not None and self.connected_dock is not None:
-                self._on_changed(str(photograph_layers.get_identity(image)))
+                self._on_changed(str(photographs.get_identity(image)))
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock; called once for each."""
@@ -143,7 +136,8 @@ class CaseImageOpener(LesionDockLink):
 
     def _update_task(self) -> None:
         """Emit the current task."""
-        is_analyzing = self.connected_dock is not None and self.connected_dock.analysis_controller.queue.busy
+        dock = self.connected_dock
+        is_analyzing = dock is not None and not tasks.is_idle(dock.analysis_controller.queue)
         self.task_changed.emit("opening" if self._queue else "analysing" if is_analyzing else "")
 
     def _raise_dock(self) -> None:
@@ -184,8 +178,7 @@ class CaseImageOpener(LesionDockLink):
         self._accepted.add(path)
         self._queue.append(path)
         self._update_task()
-        if not self._image_reader.busy:
-            self._open_next()
+        self._open_next()
 
     def _on_read(self, found: LoadedLayers) -> None:
         from napari.layers import Layer
@@ -205,16 +198,16 @@ class CaseImageOpener(LesionDockLink):
         self._queue.remove(path)
         if layer is not None and image is not None:
             if image.mpp_x and image.mpp_y:
-                photograph_layers.set_pixel_size(self.viewer, layer, PixelSize(image.mpp_y, image.mpp_x))
+                photographs.set_pixel_size(self.viewer, layer, PixelSize(image.mpp_y, image.mpp_x))
             self._show_photograph(layer, path)
         self._open_next()
 
     def _show_photograph(self, layer: Image, path: Path) -> None:
         """Show a photograph with its stored analysis."""
-        identity = str(photograph_layers.get_identity(layer))
+        identity = str(photographs.get_identity(layer))
         show_photograph(self.viewer, layer)
         active = self.viewer.layers.selection.active
-        if active is None or photograph_layers.get_identity(active) != identity:
+        if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = layer  # the Lesion dock follows the selection
         image = self._find(path)
         is_analyzed = self.connected_dock is not None and identity in self.connected_dock.controller.store.lesions
@@ -252,7 +245,7 @@ class CaseImageOpener(LesionDockLink):
     def _analyze(self) -> None:
         """Analyze the shown photograph if it has no stored analysis and the Lesion dock is idle."""
         dock = self.connected_dock
-        if dock is None or dock.analysis_controller.queue.busy:
+        if dock is None or not tasks.is_idle(dock.analysis_controller.queue):
             return
         identity = str(dock.picker.identity)
         is_analyzed = identity in dock.controller.store.lesions
@@ -292,14 +285,10 @@ def _read_analysis_of(
 def _find_remaining_mask(viewer: Viewer, identity: str) -> NDArray[np.bool_] | None:
     """Return the mask that a previous Lesion dock left in the viewer, which takes precedence."""
     image = next(
-        (
-            image
-            for image in photograph_layers.identify_photographs(viewer)
-            if photograph_layers.get_identity(image) == identity
-        ),
+        (image for image in photographs.identify_photographs(viewer) if photographs.get_identity(image) == identity),
         None,
     )
-    labels = None if image is None else photograph_layers.find_layer(viewer, image, "mask")
+    labels = None if image is None else photographs.find_layer(viewer, image, "mask")
     return None if labels is None else labels.data != 0
 
 

@@ -13,23 +13,21 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
 
-from napari_melanoma.case.edits import add_images, confirm
-from napari_melanoma.case.image_metadata import file_images
-from napari_melanoma.case.model import Case
+from napari_melanoma.case.filing import file_images
+from napari_melanoma.case.model import Case, add_images, confirm
 from napari_melanoma.case.store import CASE
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.case.controls import RECENT_LINK
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.image_metadata import Note
+    from napari_melanoma.case.filing import Note
     from napari_melanoma.case.importing import CollectedPatient, CollectedPatients
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.table_mapping import TableMapping
-    from napari_melanoma.ui.case.controller import CaseController
+    from napari_melanoma.ui.case.controller import CaseController, CaseSettings
     from napari_melanoma.ui.case.controls import CaseControls
-    from napari_melanoma.ui.case.settings import CaseSettings
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
 SAMPLE_FOLDER = "napari-melanoma sample case"
@@ -62,11 +60,6 @@ class CaseImporter(QObject):
         self.collector.collected.connect(self._on_collected)
         controller.opened.connect(self._on_opened)
         controller.failed.connect(self._on_create_failed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether files are being read."""
-        return self.collector.busy or self._sample_job is not None
 
     def add_paths(self, paths: Sequence[Path], lesion: str = "") -> None:
         """Open a dropped or selected case; add other files to the open case."""
@@ -154,7 +147,7 @@ class CaseImporter(QObject):
 
     def _create_sample(self, parent: Path) -> None:
         """Create the sample in a new folder, and add it."""
-        from napari_melanoma.ui.case.settings import write_sample
+        from napari_melanoma.ui.case.controller import write_sample
 
         folder = parent / SAMPLE_FOLDER
         if (folder / CASE).is_file():
@@ -166,14 +159,14 @@ class CaseImporter(QObject):
         job.failed.connect(self.failed)
         job.finished.connect(self._on_sample_finished)
         self.started.emit()
-        job.start()
+        job.start(self)
 
     def _on_sample_created(self, folder: Path) -> None:
         self.add_paths([folder])
 
     def _on_sample_finished(self) -> None:
         self._sample_job = None
-        if not self.collector.busy:
+        if tasks.is_idle(self.collector):
             self.finished.emit()
 
     def _on_collected(self, imported: CaseImportResult) -> None:
@@ -301,11 +294,6 @@ class CaseImageCollector(QObject):
         self._request: CaseImportRequest | None = None
         self._restart_pending = False  # the request waits until the previous one has ended
 
-    @property
-    def busy(self) -> bool:
-        """Whether files are being read."""
-        return self._job is not None
-
     def start(self, request: CaseImportRequest) -> None:
         """Start collecting."""
         self._request = request
@@ -319,7 +307,7 @@ class CaseImageCollector(QObject):
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
         self.started.emit()
-        self._job.start()
+        self._job.start(self)
 
     def cancel(self) -> None:
         """Stop collecting."""
@@ -412,7 +400,7 @@ def _collect(request: CaseImportRequest, run: RunContext) -> CollectedPatients |
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:
     """Return the first table without recognized columns."""
-    from napari_melanoma.case.image_metadata import names_no_image
+    from napari_melanoma.case.filing import names_no_image
     from napari_melanoma.io.discovery import TABLE_SUFFIXES, find_images_and_tables
 
     tables = (path for path in find_images_and_tables(list(paths)) if path.suffix.lower() in TABLE_SUFFIXES)

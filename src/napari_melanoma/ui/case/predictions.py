@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case
-    from napari_melanoma.case.predictions import CaseLesionPrediction, CasePredictions
+    from napari_melanoma.case.results import CaseLesionPrediction, CasePredictions
     from napari_melanoma.case.store import CaseStore
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.case.details import LesionPage
+    from napari_melanoma.ui.case.controls import LesionPage
     from napari_melanoma.ui.widgets.worker_client import WorkerRequest
 
 NONE_INSTALLED = "No classifier for lesions is installed"
 
 
 class CasePredictor(QObject):
-    """Requests predictions for all lesions from the worker, from all images of each lesion."""
+    """Requests a prediction for each lesion from the worker, based on all images of the lesion."""
 
     started = Signal()
     changed = Signal()
@@ -49,11 +49,6 @@ class CasePredictor(QObject):
             parent.destroyed.connect(release_worker)
 
     @property
-    def busy(self) -> bool:
-        """Whether predictions are being read, requested or saved."""
-        return self._file_jobs.busy or self._request is not None
-
-    @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:
         """Up-to-date predictions by lesion id."""
         case = self._controller.case
@@ -75,7 +70,7 @@ class CasePredictor(QObject):
 
     def predict(self) -> None:
         """Request predictions for all lesions once all changes are saved."""
-        if not self.unavailable_reason and not self.busy:
+        if not self.unavailable_reason and tasks.is_idle(self):
             self._controller.saver.run_when_saved(self._send_request)
 
     def cancel(self) -> None:
@@ -111,6 +106,7 @@ class CasePredictor(QObject):
         store = self._controller.store
         if store is not None and self._request is None:
             self._request = self._client.request("answer_case", folder=str(store.folder), model=self._model_name())
+            tasks.set_running(self, True)
             self._request.progressed.connect(self.progressed)
             self._request.succeeded.connect(self._on_response)
             self._request.failed.connect(self._on_failed)
@@ -150,6 +146,7 @@ class CasePredictor(QObject):
     def _finish_request(self, message: str) -> None:
         if self._request is not None:
             self._request = None
+            tasks.set_running(self, False)
             self.finished.emit(message)
 
 
@@ -158,7 +155,7 @@ def _create_read_job(store: CaseStore) -> JobFunction:
 
 
 def _read_store_predictions(store: CaseStore, run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
-    from napari_melanoma.case.predictions import read_predictions
+    from napari_melanoma.case.results import read_predictions
 
     return store, read_predictions(store.folder)
 
@@ -167,7 +164,7 @@ def _save_predictions(
     store: CaseStore, values: Mapping[str, Any], run: RunContext
 ) -> tuple[CaseStore, CasePredictions | None]:
     """Save the predictions in the case folder."""
-    from napari_melanoma.case.predictions import CasePredictions, save_predictions
+    from napari_melanoma.case.results import CasePredictions, save_predictions
 
     predictions = CasePredictions.from_json(values)
     save_predictions(store, predictions)
@@ -175,7 +172,7 @@ def _save_predictions(
 
 
 def _format_notes(predictions: CasePredictions, case: Case | None) -> str:
-    """Describe the images without prediction, with the reason of the first."""
+    """Describe the images without a prediction, with the reason for the first."""
     names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
     (about, reason), more = predictions.notes[0], len(predictions.notes) - 1
     return f"{names.get(about, about)}: {reason}" + (f" And {more} more." if more else "")

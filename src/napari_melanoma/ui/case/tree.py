@@ -21,7 +21,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.predictions import CaseLesionPrediction
+    from napari_melanoma.case.results import CaseLesionPrediction
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 PICTURE_PX, WIDTH_PX = 36, 140

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox
 
-from napari_melanoma.ui.lesion.analysis_queue import FinishedAnalysis, LesionAnalysisQueue
-from napari_melanoma.ui.lesion.notices import describe_other_lesions
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.lesion.footer import describe_other_lesions
+from napari_melanoma.ui.lesion.queues import FinishedAnalysis, LesionAnalysisQueue
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
@@ -50,7 +51,7 @@ class LesionAnalysisController(QObject):
 
     def _on_analyze(self) -> None:
         identity = self._controls.picker.identity
-        if identity is None or self.queue.busy:
+        if identity is None or not tasks.is_idle(self.queue):
             return
         if self._is_corrected(identity):
             self._confirm_replace()
@@ -58,11 +59,11 @@ class LesionAnalysisController(QObject):
             self._start([identity])
 
     def _on_analyze_all(self) -> None:
-        if self.queue.busy:
+        if not tasks.is_idle(self.queue):
             return
         every = [
-            str(photograph_layers.get_identity(image))
-            for image in photograph_layers.identify_photographs(self._controller.store.viewer)
+            str(photographs.get_identity(image))
+            for image in photographs.identify_photographs(self._controller.store.viewer)
         ]
         free = [identity for identity in every if not self._is_corrected(identity)]
         if free:
@@ -85,7 +86,7 @@ class LesionAnalysisController(QObject):
 
     def _on_replace_confirmed(self, button: QAbstractButton) -> None:
         identity = self._controls.picker.identity
-        if button.objectName() == "replace" and identity is not None and not self.queue.busy:
+        if button.objectName() == "replace" and identity is not None and tasks.is_idle(self.queue):
             self._start([identity])
 
     def _start(self, identities: list[str]) -> None:

@@ -23,9 +23,10 @@ from napari_melanoma.ui.lesion.state import (
     effective_threshold,
     have_equal_fields,
 )
-from napari_melanoma.ui.viewer import layers, photograph_layers
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.ui.lesion.analysis_queue import FinishedAnalysis
+    from napari_melanoma.ui.lesion.queues import FinishedAnalysis
     from napari_melanoma.ui.lesion.state import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -95,11 +96,6 @@ class LesionController(QObject):
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
 
-    @property
-    def busy(self) -> bool:
-        """Whether computations, layers or recovery files are pending."""
-        return self.watcher.busy or self._latest.busy or self._layers.busy or self.autosave.busy
-
     def add_result(self, analysis: FinishedAnalysis, previous_digest: str | None, options: LesionOptions) -> None:
         """Show the result of an analysis; an existing mask changes in one step that can be undone."""
         identity, result = analysis.identity, analysis.result
@@ -123,7 +119,7 @@ class LesionController(QObject):
         identity, result = analysis.identity, analysis.result
         labels, options = self.store.mask(identity), self.options_of(identity)
         if labels is not None:
-            photograph_layers.set_model_digest(labels, self.store.lesions[identity].mask_digest)
+            photographs.set_model_digest(labels, self.store.lesions[identity].mask_digest)
         if before is None and not _was_made_with(options, result):
             before = analysis.mask_digest
         if before is None:
@@ -266,7 +262,7 @@ class LesionController(QObject):
             else:
                 self.autosave.remove(identity, self.store)
             if not lesion.corrected:
-                photograph_layers.set_model_digest(labels, lesion.mask_digest)
+                photographs.set_model_digest(labels, lesion.mask_digest)
             if change.restored:
                 self.restored.emit(identity)
             self.changed.emit(identity)
@@ -423,11 +419,6 @@ class LesionLayers(QObject):
         self._store = store
         self._queue = GuiTaskQueue(self)
 
-    @property
-    def busy(self) -> bool:
-        """Whether layers are pending."""
-        return self._queue.busy
-
     def add_layers(self, identity: str, callback: Callable[[], None] | None = None) -> None:
         """Add the layers of a result, one in each turn of the event loop, so that the viewer stays responsive."""
         tasks = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
@@ -473,9 +464,7 @@ class LesionLayers(QObject):
     def _can_select_mask(self, identity: str) -> bool:
         """Whether a layer of the photograph is selected and no tool is active, so that the selection may change."""
         active = self._store.viewer.layers.selection.active
-        return (
-            active is not None and photograph_layers.get_identity(active) == identity and str(active.mode) == "pan_zoom"
-        )
+        return active is not None and photographs.get_identity(active) == identity and str(active.mode) == "pan_zoom"
 
     def show_update(self, update: LesionUpdate) -> bool:
         """Show an update in the layers of a photograph.
@@ -513,11 +502,6 @@ class LesionAutosave(QObject):
         self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a job is running or pending."""
-        return self._latest.busy
 
     def save(self, identity: str, store: LesionStore) -> None:
         """Write corrections after a delay; only the latest of several requests is written."""
@@ -652,27 +636,17 @@ class LayerWatcher(QObject):
         self._store = store
         self._edited: set[str] = set()
         self._removed_layers: dict[str, dict[str, Layer]] = {}
-        self._idle_timer = self._make_timer(EDIT_IDLE_MS, self.flush)
+        self._idle_timer = DebounceTimer(self, EDIT_IDLE_MS)
+        self._idle_timer.timeout.connect(self._on_edits_finished)
         # A photograph and its layers are removed one after the other.
-        self._removal_timer = self._make_timer(0, self._on_removal_finished)
+        self._removal_timer = DebounceTimer(self, 0)
+        self._removal_timer.timeout.connect(self._on_removal_finished)
         self.connections.connect(store.viewer.layers.events.removed, self._on_removed)
         self._active: Layer | None = store.viewer.layers.selection.active
         self.connections.connect(store.viewer.layers.selection.events.active, self._on_active)
         hidden = QTimer(self)
         hidden.timeout.connect(self._check_hidden_mask)
         hidden.start(HIDDEN_CHECK_MS)
-
-    def _make_timer(self, wait_ms: int, slot: object) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(wait_ms)
-        timer.timeout.connect(slot)
-        return timer
-
-    @property
-    def busy(self) -> bool:
-        """Whether edits or removals are pending."""
-        return bool(self._edited or self._removed_layers)
 
     def watch(self, labels: Labels) -> None:
         """Watch a layer for edits and undo."""
@@ -687,12 +661,15 @@ class LayerWatcher(QObject):
 
     def flush(self) -> None:
         """Emit pending edits at once."""
+        self._idle_timer.flush()
+
+    def _on_edits_finished(self) -> None:
         edited, self._edited = self._edited, set()
         for identity in edited:
             self.edits_finished.emit(identity)
 
     def _on_painted(self, event: Event) -> None:
-        identity = photograph_layers.get_identity(event.source)
+        identity = photographs.get_identity(event.source)
         if identity not in self._store.lesions:
             return
         if event.source == self._store.mask(identity):
@@ -707,14 +684,14 @@ class LayerWatcher(QObject):
     def _check_hidden_mask(self) -> None:
         """Treat the selected mask as edited while it is hidden, since napari emits no event for its undo then."""
         layer = self._active
-        identity = None if layer is None or layer.visible else photograph_layers.get_identity(layer)
+        identity = None if layer is None or layer.visible else photographs.get_identity(layer)
         if identity in self._store.lesions and layer == self._store.mask(str(identity)):
             self.mark_edited(str(identity))
 
     def _on_removed(self, event: Event) -> None:
-        identity = photograph_layers.get_identity(event.value)
+        identity = photographs.get_identity(event.value)
         if identity is not None:
-            self._removed_layers.setdefault(identity, {})[photograph_layers.get_role(event.value) or "photograph"] = (
+            self._removed_layers.setdefault(identity, {})[photographs.get_role(event.value) or "photograph"] = (
                 event.value
             )
             self._removal_timer.start()

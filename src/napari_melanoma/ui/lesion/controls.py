@@ -10,10 +10,15 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLay
 
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.lesion.footer import CorrectionsBar, RecoveryNotice, SaveBar
+from napari_melanoma.ui.lesion.footer import (
+    CorrectionsBar,
+    ModalityNotice,
+    RecoveryNotice,
+    SaveBar,
+    describe_other_lesions,
+)
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel
-from napari_melanoma.ui.lesion.notices import ModalityNotice, describe_other_lesions
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import PhotographPicker
 from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection
@@ -158,18 +163,18 @@ class LesionControls(QWidget):
             self.deferred.insert_all()
         self._work_area.setVisible(is_shown)
 
-    def _add_section(self, fold: QWidget) -> None:
+    def _add_section(self, widget: QWidget) -> None:
         index = self._sections_layout.count()
-        self._sections_layout.addWidget(fold)
-        self._sections_layout.setStretch(index, fold is self._sections[-1])
+        self._sections_layout.addWidget(widget)
+        self._sections_layout.setStretch(index, widget is self._sections[-1])
 
     def _lay_out(self) -> None:
         """Arrange the widgets; only the upper part scrolls, Save and the status line are always visible."""
         self._work_area = self._make_work_area()
         self._work_area.hide()
         self.deferred.add_widget(self._work_area, lambda work: self._page.insertWidget(1, work, 1))
-        for fold in self._sections:
-            self.deferred.add_widget(fold, self._add_section)
+        for widget in self._sections:
+            self.deferred.add_widget(widget, self._add_section)
         inner = QWidget()
         self._page = column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 6, 6)

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.lesion.corrections_store import CorrectionsStore, ReviewDecision, StoredCorrection, store_result
-from napari_melanoma.ui.lesion.notices import confirm_other_lesions
+from napari_melanoma.ui.lesion.footer import confirm_other_lesions
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -51,11 +51,6 @@ class LesionCorrectionsController(QObject):
         self._bar.undo_requested.connect(self.corrections_store.undo)
         self._bar.folder_chosen.connect(self._on_folder)
         self._bar.diagnosis_changed.connect(self._on_diagnosis)
-
-    @property
-    def busy(self) -> bool:
-        """Whether the corrections are being read or written."""
-        return self.corrections_store.busy
 
     def update_view(self) -> None:
         """Show what can be stored of the photograph in view, and what is stored already."""

@@ -104,11 +104,6 @@ class CorrectionsStore(QObject):
         corrections_changed().changed.connect(self._on_changed)
 
     @property
-    def busy(self) -> bool:
-        """Whether the folder is being read or written."""
-        return self._latest.busy
-
-    @property
     def folder(self) -> Path:
         return self.index.folder
 

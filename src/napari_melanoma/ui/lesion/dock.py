@@ -1,4 +1,4 @@
-"""The Lesion dock: segment, measure and classify a lesion in a photograph, correct the mask, and save the results."""
+"""The Lesion dock: segment, measure and classify a lesion, correct the mask, and save; and its link to other docks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QShowEvent
+from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
-from napari_melanoma.ui.lesion.analysis_queue import preload_libraries
-from napari_melanoma.ui.lesion.close_guard import LesionCloseGuard
 from napari_melanoma.ui.lesion.controller import LesionController
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.corrections import LesionCorrectionsController
@@ -26,22 +25,29 @@ from napari_melanoma.ui.lesion.mask_editing import (
     copy_fields,
 )
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
-from napari_melanoma.ui.lesion.saving import SaveTarget, prepare_save
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.lesion.queues import preload_libraries
+from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SaveTarget, prepare_save
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
+    from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionOptions
+    from napari_melanoma.ui.contributions import LayerData
     from napari_melanoma.ui.lesion.state import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+
 
 PRELOAD_DELAY_MS = 300  # by then the dock is complete
 
@@ -75,8 +81,11 @@ class LesionDock(LesionControls):
         self._add_shortcuts()
         self.picker.refresh()
         self._on_photograph()
+        self._library_freeze = LibraryFreeze(self, napari_viewer, self.connections)
         self._preload = BackgroundJob(preload_libraries)
+        self._preload.finished.connect(self._library_freeze.freeze)
         self.deferred.opened.connect(self._show_work_area)
+        self.deferred.drawn.connect(self._library_freeze.freeze)
         # Not earlier: nothing would stop the worker of a dock that is closed before it is drawn.
         self.deferred.drawn.connect(self._client.ensure_started)
         self.deferred.start()
@@ -155,27 +164,15 @@ class LesionDock(LesionControls):
         super().showEvent(event)
         self.close_guard.watch()
 
-    @property
-    def busy(self) -> bool:
-        """Whether an analysis, a computation or a file operation is running."""
-        parts = (
-            self.analysis_controller.queue,
-            self.controller,
-            self.opener,
-            self.corrections_controller,
-            self.prediction_controller,
-        )
-        return any(part.busy for part in parts)
-
     def _refresh(self) -> None:
-        self.show_state(self.picker.image, self.picker.combo.count(), self.analysis_controller.queue.busy)
-        self.welcome.set_hint(photograph_layers.explain_no_photograph(self._viewer))
+        self.show_state(self.picker.image, self.picker.combo.count(), not tasks.is_idle(self.analysis_controller.queue))
+        self.welcome.set_hint(photographs.explain_no_photograph(self._viewer))
         self._update_target()
 
     def _on_photograph(self) -> None:
         """Show the results and options of the selected photograph."""
         identity = self.picker.identity
-        if self.mask_controller.shown_identity is not None and not self.opener.busy:
+        if self.mask_controller.shown_identity is not None and tasks.is_idle(self.opener):
             self.status.clear()  # of messages about the previous photograph
         self.mask_controller.set_photograph(identity)
         self._show_options(identity)
@@ -188,8 +185,7 @@ class LesionDock(LesionControls):
             source = self.controller.store.source(identity)
             if source is not None:
                 others = {
-                    str(photograph_layers.get_identity(image))
-                    for image in photograph_layers.identify_photographs(self._viewer)
+                    str(photographs.get_identity(image)) for image in photographs.identify_photographs(self._viewer)
                 } - {identity}
                 self.controller.autosave.find_recovered(identity, source, others)
                 self._load_saved(identity, source)
@@ -250,7 +246,7 @@ class LesionDock(LesionControls):
     def _on_scaled(self, identity: str) -> None:
         image = self.controller.store.image(identity)
         if image is not None and identity in self.controller.store.lesions:
-            photograph_layers.update_scale(self._viewer, image)
+            photographs.update_scale(self._viewer, image)
             self.controller.remeasure(identity)
 
     def _on_ruler(self, on: bool) -> None:
@@ -313,3 +309,65 @@ class LesionDock(LesionControls):
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
+
+
+class LesionDockLink(QObject):
+    """Finds or opens the Lesion dock for another dock, and finds open photographs."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer, dock: QWidget) -> None:
+        super().__init__(dock)
+        self.viewer = viewer
+        self.connected_dock: LesionDock | None = None
+        self._dock = dock
+
+    def open_lesion_dock(self) -> LesionDock:
+        """Return the Lesion dock of this window, opened if needed, after ``connect_lesion_dock`` was called with it."""
+        window = self._dock
+        while (parent := window.parentWidget()) is not None:
+            window = parent
+        found = window.findChild(LesionDock, "lesion_dock")
+        if found is None:
+            opened = show_dock(self.viewer, "Lesion")
+            assert isinstance(opened, LesionDock)
+            found = opened
+        elif isinstance(frame := found.parentWidget(), QDockWidget):
+            frame.show()
+        if found is not self.connected_dock:
+            self.connected_dock = found
+            self.connect_lesion_dock(found)
+            found.destroyed.connect(self._clear_dock)
+        return found
+
+    def connect_lesion_dock(self, dock: LesionDock) -> None:
+        """Connect the signals of a Lesion dock; called once for each dock."""
+        raise NotImplementedError
+
+    def find_image(self, path: Path) -> Image | None:
+        """Find the layer of a photograph; None if it is not open."""
+        file = str(path.absolute())
+        images = photographs.identify_photographs(self.viewer)
+        return next((image for image in images if image.metadata.get(METADATA_KEY, {}).get("path") == file), None)
+
+    def find_path(self, identity: str) -> Path | None:
+        """Find the file of an open photograph; None if it was removed or was not read from a file."""
+        for image in photographs.identify_photographs(self.viewer):
+            if photographs.get_identity(image) == identity:
+                path = image.metadata.get(METADATA_KEY, {}).get("path")
+                return None if path is None else Path(path)
+        return None
+
+    def _clear_dock(self) -> None:
+        self.connected_dock = None
+
+
+def read_photograph_layers(
+    path: Path, run: RunContext, *, accept_damaged: bool | None = None
+) -> tuple[Path, list[LayerData]]:
+    """Read a photograph as layers, and return its path and the layers; call this in a thread."""
+    from napari_melanoma.ui.contributions import read_layers
+
+    layers = read_layers(str(path), accept_damaged)
+    run.check()
+    return path, layers

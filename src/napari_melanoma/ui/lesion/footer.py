@@ -1,9 +1,9 @@
-"""The footer of the Lesion dock: the corrections bar, the save bar, and the notice about recovered corrections."""
+"""The footer and the notices of the Lesion dock: corrections, saving, recovery, modality, and multiple lesions."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,11 @@ from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.saving import SaveTarget
     from napari_melanoma.ui.lesion.state import RecoveredLesion
     from napari_melanoma.ui.widgets.settings import DockSettings
+
 
 ADD_KEY = format_key("lesion.correct")
 REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
@@ -43,11 +45,12 @@ STATE_TOOLTIPS = {
     "corrected": "The mask was changed. It will be stored as corrected, together with the predicted mask.",
 }
 StoreStage = Literal["open", "storing", "stored"]
+# Short, to fit next to the diagnosis
 STAGE_TEXTS: dict[StoreStage, dict[str, str]] = {
     "open": dict.fromkeys(STATE_TOOLTIPS, "not stored"),
     "storing": dict.fromkeys(STATE_TOOLTIPS, "storing ..."),
     "stored": {state: state for state in STATE_TOOLTIPS},
-}  # short, to fit next to the diagnosis
+}
 SAVE_KEY = format_key("lesion.save")
 
 
@@ -362,3 +365,67 @@ def format_time_ago(seconds: float) -> str:
         if count:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "a moment ago"
+
+
+INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"
+
+
+def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:
+    """Describe detected lesions that are not in the mask, such as ``2 lesions found; showing the largest.``.
+
+    Empty if all are in the mask.
+    """
+    others = len(result.other_masks)
+    if not others:
+        return ""
+    if result.corrected or len(result.mask_parts) != 1:
+        text = f"{others} other lesion{'s' if others > 1 else ''} found outside the mask (thin outlines)."
+    else:
+        area = int(result.mask.sum())
+        shown = "the largest" if all(area >= int(one.sum()) for one in result.other_masks) else "the selected one"
+        text = f"{result.lesions_found} lesions found; showing {shown}."
+    if with_advice:
+        text += " Measurements and prediction refer to the mask only. Use Select lesion for another lesion, "
+        text += "or clear 'largest only' to include all."
+    return text
+
+
+def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Callable[[bool], None]) -> None:
+    """Ask whether to include other lesions before storing a photograph; as background, they would harm training."""
+    others = len(result.other_masks)
+    them, lesions = ("it", "lesion") if others == 1 else ("them", "lesions")
+    details = (
+        f"{others} other {lesions} found (thin outlines) would be stored as background, so that models trained on "
+        f"this photograph tend to miss {them}. Include {them} if the outlines are correct, or correct the mask first."
+    )
+    box = create_question(parent, "other_lesions", "The mask does not contain all lesions", details)
+    box.addButton("Include all", QMessageBox.ButtonRole.AcceptRole).setObjectName(INCLUDE_OTHERS)
+    box.addButton("Not lesions", QMessageBox.ButtonRole.DestructiveRole).setObjectName(NO_LESIONS)
+    box.setDefaultButton(box.addButton("Do not store", QMessageBox.ButtonRole.RejectRole))
+
+    def on_clicked(button: QAbstractButton) -> None:
+        if button.objectName() in (INCLUDE_OTHERS, NO_LESIONS):
+            callback(button.objectName() == INCLUDE_OTHERS)
+
+    box.buttonClicked.connect(on_clicked)
+    box.finished.connect(box.deleteLater)
+    box.open()
+
+
+class ModalityNotice(QFrame):
+    """Shows the warning of a result, such as a mismatch of modality and model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self._label = named(WrappedLabel(), "modality_warning", "Photograph and model")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(self._label)
+        self.hide()
+
+    def show_result(self, result: LesionResult | None) -> None:
+        """Show the warning of a result, if it has one."""
+        warning = "" if result is None else result.warning
+        self._label.setText(warning)
+        self.setVisible(bool(warning))

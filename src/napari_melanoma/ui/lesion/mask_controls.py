@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.imaging.refinement import RefinementConfig
-from napari_melanoma.ui.viewer import layers, photograph_layers
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -340,7 +340,7 @@ class CorrectionTools(QWidget):
         labels.mode = mode
 
     def _mask(self) -> Labels | None:
-        return None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "mask")
+        return None if self._image is None else photographs.find_layer(self._viewer, self._image, "mask")
 
     def _on_paint(self) -> None:
         self._activate_tool(self._mask(), 1, "paint")
@@ -368,7 +368,7 @@ class CorrectionTools(QWidget):
             self._viewer.layers.selection.active = mask  # so that Ctrl+Z undoes the update
 
     def _on_clear(self) -> None:
-        strokes = None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "scribbles")
+        strokes = None if self._image is None else photographs.find_layer(self._viewer, self._image, "scribbles")
         if strokes is not None:
             layers.clear_strokes(strokes)
 

@@ -15,7 +15,7 @@ from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.measurements import MEASUREMENTS, Measurement
-from napari_melanoma.ui.viewer import layers, photograph_layers
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.photographs import format_pixel_size, get_pixel_aspect
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
@@ -172,7 +172,7 @@ class RulerPanel(QFrame):
 
     def stop(self) -> None:
         """Deactivate the line tool; the line is kept."""
-        line = None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "ruler")
+        line = None if self._image is None else photographs.find_layer(self._viewer, self._image, "ruler")
         if line is not None:
             line.mode = "pan_zoom"
         self._image = None
@@ -180,7 +180,7 @@ class RulerPanel(QFrame):
 
     def _on_set(self) -> None:
         image = self._image
-        line = None if image is None else photograph_layers.find_layer(self._viewer, image, "ruler")
+        line = None if image is None else photographs.find_layer(self._viewer, image, "ruler")
         try:
             if image is None or line is None or not line.data:
                 raise ScaleMissing("there is no line yet. Draw a line over a known length, then set the scale.")
@@ -191,14 +191,14 @@ class RulerPanel(QFrame):
             self.failed.emit(error)
             return
         self._settings.ruler_mm = length_mm
-        photograph_layers.set_pixel_size(self._viewer, image, size)
+        photographs.set_pixel_size(self._viewer, image, size)
         self.message.emit(f"{image.name}: {format_pixel_size(size)} per pixel, from a line of {length_mm:g} mm.")
 
     def _on_clear(self) -> None:
         image = self._image
         if image is not None:
-            photograph_layers.set_pixel_size(self._viewer, image, None)
-            line = photograph_layers.find_layer(self._viewer, image, "ruler")
+            photographs.set_pixel_size(self._viewer, image, None)
+            line = photographs.find_layer(self._viewer, image, "ruler")
             if line is not None:
                 line.data = []
             self.message.emit(f"{image.name}: the scale from the ruler was cleared.")

@@ -30,16 +30,10 @@ class PatientDataController(QObject):
         self._store = store
         self._rows = PatientRows()
         self._edited_identity = ""  # identity of the photograph whose data are being edited
-        self._typing_timer = DebounceTimer(self)
-        self._typing_timer.setInterval(TYPING_DELAY_MS)
+        self._typing_timer = DebounceTimer(self, TYPING_DELAY_MS)
         self._typing_timer.timeout.connect(self._on_typing_finished)
         controls.patient.edited.connect(self._on_edited)
         controls.patient.reset_requested.connect(self._on_restored)
-
-    @property
-    def busy(self) -> bool:
-        """Whether edits are pending."""
-        return self._typing_timer.isActive()
 
     def row(self, identity: str) -> Row:
         """Return the patient data of a photograph, column to text; unknown values are left out."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
@@ -67,8 +67,8 @@ class PhotographPicker(QWidget):
         return next(
             (
                 image
-                for image in photograph_layers.identify_photographs(self._viewer)
-                if photograph_layers.get_identity(image) == self.identity
+                for image in photographs.identify_photographs(self._viewer)
+                if photographs.get_identity(image) == self.identity
             ),
             None,
         )
@@ -81,8 +81,8 @@ class PhotographPicker(QWidget):
 
     def refresh(self) -> None:
         """List the photographs of the viewer; the selection does not change if possible."""
-        images = photograph_layers.identify_photographs(self._viewer)
-        identities = [photograph_layers.get_identity(image) for image in images]
+        images = photographs.identify_photographs(self._viewer)
+        identities = [photographs.get_identity(image) for image in images]
         before = self.identity
         kept = before if self.identity in identities else (identities or [None])[-1]
         self.combo.clear()
@@ -119,11 +119,11 @@ class PhotographPicker(QWidget):
         self.refresh()
 
     def _on_name(self, event: Event) -> None:
-        photograph_layers.rename_layers(self._viewer, event.source)
+        photographs.rename_layers(self._viewer, event.source)
         self.refresh()
 
     def _on_scale(self, event: Event) -> None:
-        identity = str(photograph_layers.get_identity(event.source))
+        identity = str(photographs.get_identity(event.source))
         scale = _scale_of(event.source)
         if self._scales[identity] != scale:  # not if only the substitute unit changed
             self._scales[identity] = scale
@@ -132,13 +132,13 @@ class PhotographPicker(QWidget):
 
     def _on_visible(self, event: Event) -> None:
         """Emit that the photograph was shown or hidden, such as when a slide is opened."""
-        if photograph_layers.get_identity(event.source) == self.identity:
+        if photographs.get_identity(event.source) == self.identity:
             self.visibility_changed.emit()
 
     def _on_active(self, event: Event) -> None:
         """Select the photograph of the layer that the user selected."""
-        index = -1 if event.value is None else self.combo.findData(photograph_layers.get_identity(event.value))
-        if index >= 0 and photograph_layers.get_identity(event.value) is not None:
+        index = -1 if event.value is None else self.combo.findData(photographs.get_identity(event.value))
+        if index >= 0 and photographs.get_identity(event.value) is not None:
             self.combo.setCurrentIndex(index)
             self._update_state()
 

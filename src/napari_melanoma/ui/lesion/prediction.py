@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.lesion.patient_data import PatientDataController
-from napari_melanoma.ui.lesion.prediction_queue import ClassifierInput, LesionPredictionRequest, PredictionQueue
+from napari_melanoma.ui.lesion.queues import ClassifierInput, LesionPredictionRequest, PredictionQueue
 from napari_melanoma.ui.lesion.saving import SavedPrediction, SavedPredictions
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.viewer import layers, photograph_layers
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import StatusLine, Task
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
-POLL_MS = 40
+CONTROLS_MS = 40  # after the last change of a control
 STROKE_DELAY_MS = 20  # napari emits several events for one stroke
 NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
@@ -61,13 +62,8 @@ class LesionPredictionController(QObject):
         self.heatmap = LesionHeatmapController(controls, self.edited_masks, self.queue, work.store, self)
         self.saved_predictions = SavedPredictions(self)
         self._status_updates = PredictionStatusUpdater(controls.status, self.queue, self)
-        self._poll_timer = QTimer(self)
-        self._poll_timer.setSingleShot(True)
-        self._poll_timer.setInterval(POLL_MS)
-        self._poll_timer.timeout.connect(self._run_pending)
-        self._controls_timer = QTimer(self)
-        self._controls_timer.setInterval(POLL_MS)
-        self._controls_timer.timeout.connect(self._on_controls_timer)
+        self._controls_timer = DebounceTimer(self, CONTROLS_MS)
+        self._is_changing = False  # whether the mask does not match the controls yet
         self._connect()
         self._on_model()
 
@@ -87,12 +83,8 @@ class LesionPredictionController(QObject):
         self.queue.predicted.connect(self._on_predicted)
         self.queue.failed.connect(self._on_failed)
         self.heatmap.failed.connect(self.failed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether predictions or heatmaps are pending."""
-        parts = (self.queue, self.patient_data, self.edited_masks, self.saved_predictions)
-        return any(part.busy for part in parts) or self._controls_timer.isActive() or bool(self._callbacks)
+        tasks.idle.connect(self._on_idle)
+        self.queue.started.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
 
     def current_prediction(self, identity: str) -> ClassPrediction | None:
         """Return the prediction for the current mask, patient data and model; None if there is none."""
@@ -119,6 +111,7 @@ class LesionPredictionController(QObject):
         """Call back when the prediction is up to date with mask and patient data, or has failed."""
         self.patient_data.flush()
         self._callbacks[identity] = callback
+        tasks.set_running(self, True)
         self._run_pending()
 
     def update_view(self) -> None:
@@ -200,22 +193,25 @@ class LesionPredictionController(QObject):
             request,
             is_pending,
             previous,
-            changing=self._controls_timer.isActive(),
+            changing=self._is_changing,
         )
 
     def _on_mask_controls(self) -> None:
         """Show the prediction as outdated from the first change of a control until the mask is updated."""
         lesion = self._controller.store.lesions.get(str(self._controls.picker.identity))
         if lesion is not None and not lesion.corrected:
-            is_marked = self._controls_timer.isActive()
             self._controls_timer.start()
-            if not is_marked:  # a slider emits many times per second
+            if not self._is_changing:  # a slider emits many times per second
+                self._is_changing = True
+                tasks.set_running(self, True)
                 self._update_section()
 
-    def _on_controls_timer(self) -> None:
-        if not self._controls.mask_controls.debounce.isActive() and not self._controller.busy:
-            self._controls_timer.stop()
+    def _on_idle(self) -> None:
+        waited_for = (self._controls_timer, self._controls.mask_controls.debounce, self._controller)
+        if self._is_changing and tasks.is_idle(*waited_for):
+            self._is_changing = False
             self._update_section()
+        self._run_pending()
 
     def _on_model(self) -> None:
         """Request predictions of the selected model for all analyzed photographs, the one in view first."""
@@ -262,11 +258,10 @@ class LesionPredictionController(QObject):
 
     def _run_pending(self) -> None:
         """Run the callbacks whose predictions are up to date."""
-        is_busy = self._controller.busy or self.edited_masks.busy
-        for identity in [one for one in self._callbacks if not is_busy and not self.queue.has_requests(one)]:
+        is_idle = tasks.is_idle(self._controller, self.edited_masks)
+        for identity in [one for one in self._callbacks if is_idle and not self.queue.has_requests(one)]:
             self._callbacks.pop(identity)()
-        if self._callbacks:
-            self._poll_timer.start()
+        tasks.set_running(self, self._is_changing or bool(self._callbacks))
 
 
 @dataclass(frozen=True)
@@ -291,11 +286,6 @@ class EditedMasks(QObject):
         self._latest.succeeded.connect(self._on_fingerprinted)
         work.watcher.mask_edited.connect(self._on_mask_edited)
         work.changed.connect(self._on_lesion_changed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether edited masks are pending."""
-        return self._latest.busy
 
     def mask_digest(self, identity: str) -> str | None:
         """Return the digest of the current mask; None if the photograph was not analyzed."""
@@ -521,7 +511,7 @@ class LesionHeatmapController(QObject):
             or self._shown_requests.get(identity) != self._heatmap_request(request)
         ):
             return None
-        layer = photograph_layers.find_layer(self._store.viewer, image, "heatmap")
+        layer = photographs.find_layer(self._store.viewer, image, "heatmap")
         return None if layer is None else layer.data
 
     def set_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
@@ -545,13 +535,13 @@ class LesionHeatmapController(QObject):
         """Hide the heatmap if it is not new_request, or if the new one takes long to compute."""
         if gone or self._controls.method not in FAST_METHODS:
             image = self._store.image(identity)
-            layer = None if image is None else photograph_layers.find_layer(self._store.viewer, image, "heatmap")
+            layer = None if image is None else photographs.find_layer(self._store.viewer, image, "heatmap")
             if layer is not None:
                 layer.visible = False  # kept, to be shown again for the same prediction
 
     def _show(self, identity: str) -> None:
         image = self._store.image(identity)
-        layer = None if image is None else photograph_layers.find_layer(self._store.viewer, image, "heatmap")
+        layer = None if image is None else photographs.find_layer(self._store.viewer, image, "heatmap")
         if layer is None:
             new_request = self._shown_requests.pop(identity, None)  # the layer was removed by the user
             if new_request is not None:
@@ -565,7 +555,7 @@ class LesionHeatmapController(QObject):
             self.update_heatmap(self._request.identity, self._request)
 
     def _on_opacity_changed(self, opacity: float) -> None:
-        for image in photograph_layers.identify_photographs(self._store.viewer):
-            layer = photograph_layers.find_layer(self._store.viewer, image, "heatmap")
+        for image in photographs.identify_photographs(self._store.viewer):
+            layer = photographs.find_layer(self._store.viewer, image, "heatmap")
             if layer is not None:
                 layer.opacity = opacity

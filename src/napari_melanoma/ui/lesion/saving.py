@@ -1,4 +1,4 @@
-"""Save results from the Lesion dock, and read saved predictions."""
+"""Save results from the Lesion dock, read saved predictions, and ask before unsaved corrections are lost."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QMessageBox, QWidget
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.state import AnalyzedLesion
+    from napari_melanoma.ui.lesion.state import AnalyzedLesion, LesionStore
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
     from napari_melanoma.ui.widgets.job import JobFunction
+
 
 RESULTS_TABLE = "results.csv"
 
@@ -108,11 +111,6 @@ class SavedPredictions(QObject):
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
 
-    @property
-    def busy(self) -> bool:
-        """Whether results are being read."""
-        return self._latest.busy
-
     def load(self, identity: str, source: LayerPhotographSource, folder: Path) -> None:
         """Read the saved result of a photograph; results of other pixels than ``source`` are ignored."""
         self._latest.submit(identity, lambda: partial(read_saved_prediction, identity, source, folder))
@@ -168,3 +166,41 @@ def _is_model_installed(answer: ClassPrediction) -> bool:
         return find_bundle(answer.model.name).fingerprint == answer.model.fingerprint
     except MelanomaError:
         return False
+
+
+class LesionCloseGuard(WindowGuard):
+    """Asks for confirmation before the main window of a dock closes with unsaved corrections."""
+
+    def __init__(self, dock: QWidget, store: LesionStore) -> None:
+        super().__init__(dock)
+        self._store = store
+
+    def may_close(self) -> bool:
+        """Ask the user if there are unsaved corrections; return False to keep the window open."""
+        names = self._store.unsaved_names()
+        return not names or self._confirm_close(names)
+
+    def _confirm_close(self, names: list[str]) -> bool:
+        box = create_question(
+            self._dock,
+            "unsaved_corrections",
+            f"The corrections of {', '.join(names)} are not saved.",
+            "If you keep them, you can restore them when you open the photograph again within 30 days.",
+        )
+        keep = box.addButton("Close and keep", QMessageBox.ButtonRole.AcceptRole)
+        discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        pressed = exec_question(box)
+        if pressed is discard:
+            self._store.discard_unsaved()
+        elif pressed is keep:
+            return self._save_for_recovery()
+        return pressed is discard
+
+    def _save_for_recovery(self) -> bool:
+        try:
+            self._store.save_unsaved()
+        except SaveError as error:
+            self.failed.emit(error)
+            return False
+        return True

@@ -25,7 +25,7 @@ from napari_melanoma.lesion.analysis import (
     find_uncertain_band,
     remeasure,
 )
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class LesionStore:
         return next(
             (
                 image
-                for image in photograph_layers.identify_photographs(self.viewer)
-                if photograph_layers.get_identity(image) == identity
+                for image in photographs.identify_photographs(self.viewer)
+                if photographs.get_identity(image) == identity
             ),
             None,
         )
@@ -72,7 +72,7 @@ class LesionStore:
     def mask(self, identity: str) -> Labels | None:
         """Find the mask layer of an analyzed photograph; None if it is missing or of another size."""
         image, lesion = self.image(identity), self.lesions.get(identity)
-        labels = None if image is None or lesion is None else photograph_layers.find_layer(self.viewer, image, "mask")
+        labels = None if image is None or lesion is None else photographs.find_layer(self.viewer, image, "mask")
         if labels is None or lesion is None or labels.data.shape != lesion.result.mask.shape:
             return None
         return labels
@@ -92,7 +92,7 @@ class LesionStore:
         return (
             left is not None
             and bool(left.data.any())
-            and photograph_layers.get_model_digest(left) != self.mask_digest(identity)
+            and photographs.get_model_digest(left) != self.mask_digest(identity)
         )
 
     def _existing_mask(self, identity: str) -> Labels | None:
@@ -100,14 +100,14 @@ class LesionStore:
         image = self.image(identity)
         if image is None:
             return None
-        left = photograph_layers.find_layer(self.viewer, image, "mask")
+        left = photographs.find_layer(self.viewer, image, "mask")
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
         return left if left is not None and left.data.shape == shape else None
 
     def orphaned_layer(self, identity: str, role: str) -> Labels | None:
         """Find a layer derived from a photograph that was removed; None if it was removed as well."""
-        layers = (layer for layer in self.viewer.layers if photograph_layers.get_identity(layer) == identity)
-        return next((layer for layer in layers if photograph_layers.get_role(layer) == role), None)
+        layers = (layer for layer in self.viewer.layers if photographs.get_identity(layer) == identity)
+        return next((layer for layer in layers if photographs.get_role(layer) == role), None)
 
     def unsaved_names(self) -> list[str]:
         """Return the layer names of open photographs with unsaved corrections."""
@@ -138,7 +138,7 @@ class LesionStore:
     def strokes(self, identity: str) -> NDArray[np.uint8] | None:
         """Copy the strokes of a photograph, uint8 (row, column); None if there are none."""
         image = self.image(identity)
-        layer = None if image is None else photograph_layers.find_layer(self.viewer, image, "scribbles")
+        layer = None if image is None else photographs.find_layer(self.viewer, image, "scribbles")
         return None if layer is None or not layer.data.any() else layer.data.copy()
 
 

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from qtpy.QtCore import QAbstractListModel, QEvent, QModelIndex, QObject, QRect, Qt, QTimer, Signal
+from qtpy.QtCore import QAbstractListModel, QEvent, QModelIndex, QObject, QRect, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListView, QWidget
 
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.lesion.review import CachedRating
+    from napari_melanoma.lesion.ratings import CachedRating
 
 PICTURE_PX, WIDTH_PX = 48, 160
 GAP_PX = 8
@@ -188,9 +189,7 @@ class ReviewListView(QListView):
         named(self, "review_list", "Photographs, most uncertain first").setToolTip("")
         self.item: int | None = None
         self._list = rows
-        self._order_timer = QTimer(self)
-        self._order_timer.setSingleShot(True)
-        self._order_timer.setInterval(UPDATE_ORDER_MS)
+        self._order_timer = DebounceTimer(self, UPDATE_ORDER_MS)
         self._order_timer.timeout.connect(self.update_order)
         self.setModel(rows)
         self.setItemDelegate(ReviewDelegate(icons, self))
@@ -201,11 +200,6 @@ class ReviewListView(QListView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.selectionModel().currentChanged.connect(self._on_current)
         rows.modelReset.connect(self._select)
-
-    @property
-    def busy(self) -> bool:
-        """Whether sorting is pending."""
-        return self._order_timer.isActive()
 
     def set_item(self, item: int | None) -> None:
         """Set the item under review without emitting signals, and scroll to it."""

@@ -44,11 +44,6 @@ class MaskImport(QObject):
         button.setMenu(menu)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
 
-    @property
-    def busy(self) -> bool:
-        """Whether masks are being imported."""
-        return self._job is not None
-
     def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
         """Show the dialog to select the masks."""
         filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
@@ -66,7 +61,7 @@ class MaskImport(QObject):
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
         self.started.emit()
-        self._job.start()
+        self._job.start(self)
 
     def cancel(self) -> None:
         """Cancel the import; imported masks are kept."""

@@ -1,22 +1,26 @@
-"""Open the photograph under review in the viewer, and find photographs and their ratings."""
+"""Photographs of a review: found, rated by the worker or from the cache, and opened in the viewer."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.core.errors import DamagedImage
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.lesion.dock_link import LesionDockLink, read_photograph_layers
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +28,11 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.lesion.review import CachedRating
+    from napari_melanoma.lesion.ratings import CachedRating
     from napari_melanoma.ui.contributions import LayerData
     from napari_melanoma.ui.lesion.dock import LesionDock
+    from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
+
 
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 
@@ -50,15 +55,10 @@ class ReviewOpener(LesionDockLink):
         self._loading_path = Path()
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
         self._opened: dict[str, Path] = {}
-        self._analyzed: set[str] = set()  # started automatically once; further analyses by the user
+        self._analyzed: set[str] = set()  # analyzed automatically once; the user starts further analyses
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a photograph is being opened or analyzed."""
-        return self._latest.busy or (self.connected_dock is not None and self.connected_dock.busy)
 
     @property
     def ready(self) -> bool:
@@ -115,8 +115,8 @@ class ReviewOpener(LesionDockLink):
             self.viewer.add_layer(Layer.create(data, attributes, kind))
         image = self.find_image(path)
         if image is not None:
-            photograph_layers.identify_photographs(self.viewer)
-            self._opened[str(photograph_layers.get_identity(image))] = path
+            photographs.identify_photographs(self.viewer)
+            self._opened[str(photographs.get_identity(image))] = path
             self._show(image, path)
 
     def _prepare_read(self, path: Path) -> Callable[[RunContext], tuple[Path, list[LayerData]]]:
@@ -140,10 +140,10 @@ class ReviewOpener(LesionDockLink):
         self.open(path)
 
     def _show(self, image: Image, path: Path) -> None:
-        identity = str(photograph_layers.get_identity(image))
+        identity = str(photographs.get_identity(image))
         show_photograph(self.viewer, image)
         active = self.viewer.layers.selection.active
-        if active is None or photograph_layers.get_identity(active) != identity:
+        if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = image  # the Lesion dock follows the selected layer
         for other in [known for known in self._opened if known != identity]:
             self._close(other)
@@ -154,11 +154,7 @@ class ReviewOpener(LesionDockLink):
     def _close(self, identity: str) -> None:
         """Close a photograph, unless it has unsaved corrections."""
         image = next(
-            (
-                i
-                for i in photograph_layers.identify_photographs(self.viewer)
-                if photograph_layers.get_identity(i) == identity
-            ),
+            (i for i in photographs.identify_photographs(self.viewer) if photographs.get_identity(i) == identity),
             None,
         )
         if image is not None and self._has_unsaved_work(identity):
@@ -166,7 +162,7 @@ class ReviewOpener(LesionDockLink):
             return
         self._opened.pop(identity)
         if image is not None:
-            for layer in reversed(photograph_layers.find_layers(self.viewer, image)):
+            for layer in reversed(photographs.find_layers(self.viewer, image)):
                 self.viewer.layers.remove(layer)
 
     def _has_unsaved_work(self, identity: str) -> bool:
@@ -186,7 +182,7 @@ class ReviewOpener(LesionDockLink):
     def _analyze(self) -> None:
         """Analyze the photograph in view once, when the Lesion dock is idle."""
         dock = self.connected_dock
-        if dock is None or not self.is_shown or dock.analysis_controller.queue.busy:
+        if dock is None or not self.is_shown or not tasks.is_idle(dock.analysis_controller.queue):
             return
         identity = str(dock.picker.identity)
         lesion = dock.controller.store.lesions.get(identity)
@@ -227,7 +223,7 @@ def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunCo
 
 def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
     """Find the cached ratings of photographs."""
-    from napari_melanoma.lesion.review import RatingCache
+    from napari_melanoma.lesion.ratings import RatingCache
     from napari_melanoma.models.registry import find_bundle
 
     fingerprint = find_bundle(model).fingerprint
@@ -241,3 +237,109 @@ def describe_selection(chosen: Sequence[Path]) -> str:
     what = "folders" if all(path.is_dir() for path in chosen) else "photographs"
     parents = {path.parent for path in chosen}
     return f"{len(chosen):,} {what}" + (f" in {chosen[0].parent.name}" if len(parents) == 1 else "")
+
+
+MAX_WORKER_DEATHS = 3  # after so many in a row, the photographs are not the cause
+
+
+class RatingQueue(QObject):
+    """Rates photographs; an analysis started by the user waits for at most one of them.
+
+    ``finished``: number of rated photographs, and the seconds taken; also after ``cancel``.
+    """
+
+    rated = Signal(int, object)
+    rating_failed = Signal(int, str)
+    progressed = Signal(object)
+    failed = Signal(object)
+    finished = Signal(int, float)
+
+    def __init__(self, client: WorkerClient, parent: QObject) -> None:
+        super().__init__(parent)
+        self._client = client
+        self._pending: deque[tuple[int, Path]] = deque()
+        self._stage: BackgroundJob | WorkerRequest | None = None
+        self._current: tuple[int, Path] = (0, Path())
+        self._model = self._fingerprint = self._method = ""
+        self._total = self._done = self._deaths = 0
+        self._start_time = 0.0
+
+    def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, method: str) -> None:
+        """Start rating; call only if no rating is running."""
+        self._pending = deque(items)
+        self._model, self._fingerprint, self._method = model, fingerprint, method
+        self._total, self._done, self._deaths, self._start_time = len(items), 0, 0, time.monotonic()
+        self._next()
+
+    def cancel(self) -> None:
+        """Cancel rating; existing ratings are kept, the result of the current one is ignored."""
+        self._pending.clear()
+        stage, self._stage = self._stage, None
+        tasks.set_running(self, False)
+        if stage is not None:
+            for signal in (stage.succeeded, stage.failed):
+                signal.disconnect()
+            self.finished.emit(self._done, time.monotonic() - self._start_time)
+
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Any) -> None:  # noqa: ANN401 - a slot
+        self._stage = stage
+        stage.succeeded.connect(on_success)
+        stage.failed.connect(self._on_failed)
+        if isinstance(stage, BackgroundJob):
+            stage.start()
+
+    def _next(self) -> None:
+        self._stage = None
+        tasks.set_running(self, bool(self._pending))
+        if not self._pending:
+            self.finished.emit(self._done, time.monotonic() - self._start_time)
+            return
+        self._current = self._pending.popleft()
+        done = self._total - len(self._pending) - 1
+        seconds = time.monotonic() - self._start_time
+        left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
+        self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
+        self._start_stage(
+            BackgroundJob(partial(_find_rating, self._current[1], self._fingerprint, self._method)), self._on_found
+        )
+
+    def _on_found(self, rating: CachedRating | None) -> None:
+        if rating is not None:
+            self._set_rating(rating)
+            return
+        arguments = {"model": self._model, "image": str(self._current[1]), "how": self._method}
+        self._start_stage(self._client.request("rate", **arguments), self._on_response)
+
+    def _on_response(self, response: dict[str, Any]) -> None:
+        work = partial(_store_rating, self._current[1], self._fingerprint, self._method, response)
+        self._start_stage(BackgroundJob(work), self._set_rating)
+
+    def _set_rating(self, rating: CachedRating) -> None:
+        self._deaths = 0
+        self._done += 1
+        self.rated.emit(self._current[0], rating)
+        self._next()
+
+    def _on_failed(self, error: Exception) -> None:
+        self._deaths = self._deaths + 1 if isinstance(error, WorkerTerminated) else 0
+        if isinstance(error, BundleError) or self._deaths == MAX_WORKER_DEATHS:
+            self._pending.clear()
+            self.failed.emit(error)
+        else:
+            self.rating_failed.emit(self._current[0], str(error))
+        self._next()
+
+
+def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> CachedRating | None:
+    from napari_melanoma.lesion.ratings import RatingCache
+
+    run.check()
+    return RatingCache().find(path, fingerprint, method)
+
+
+def _store_rating(path: Path, fingerprint: str, method: str, response: dict[str, Any], run: RunContext) -> CachedRating:
+    from napari_melanoma.lesion.ratings import CachedRating, RatingCache
+
+    rating = CachedRating(float(response["score"]), bool(response["lesion_found"]), str(response["image_sha256"]))
+    RatingCache().save(path, fingerprint, method, rating)
+    return rating

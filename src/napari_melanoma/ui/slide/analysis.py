@@ -1,25 +1,48 @@
-"""Start, resume and detach the analysis of the displayed slide."""
+"""Start, resume and detach the analysis of a slide or region, its panel, and the choice between the results."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QLabel, QMessageBox, QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
+from napari_melanoma.ui.slide.run_status import (
+    SlideRunReader,
+    SlideRunUpdate,
+    describe_progress,
+    find_resume_blocker,
+    is_running,
+    needs_run_panel,
+)
+from napari_melanoma.ui.train.run_buttons import RunButtons
+from napari_melanoma.ui.train.run_watch import RunWatcher
+from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
 
 if TYPE_CHECKING:
+    from napari.layers import Shapes
+
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.run_panel import SlideRunPanel
+    from napari_melanoma.ui.slide.lesions import SlideLesions
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.run_status import SlideRunReport
+    from napari_melanoma.ui.viewer.camera import ViewRectangle
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
 
 DETACHED_MESSAGE = "The analysis continues in the background. Press Analyze or reopen the slide to see its progress."
 
@@ -28,7 +51,7 @@ class SlideAnalysisController(QObject):
     """Pass the user's requests to the run manager, and show the state of the run.
 
     ``view_chosen``: the view (or the whole slide) is about to be analyzed. ``started``: the region of the analysis that
-    runs now; None for the whole slide. ``not_started``: the previous results count again.
+    runs now; None for the whole slide. ``not_started``: the previous results are shown again.
     """
 
     view_chosen = Signal(bool)
@@ -68,7 +91,7 @@ class SlideAnalysisController(QObject):
             return
         self.view_chosen.emit(view)
         context.settings.set("slide/model", request.options.model)
-        if context.result_location is not None:  # another one than in the request where the view was chosen
+        if context.result_location is not None:  # differs from that of the request if the view was chosen
             self._start(replace(request, location=context.result_location), "Starting ...")
 
     def _confirm_replacing_edits(self, name: str) -> bool:
@@ -138,3 +161,244 @@ class SlideAnalysisController(QObject):
         self._run_panel.set_folder(None)
         self._context.status.show_message(DETACHED_MESSAGE)
         self.detached.emit()
+
+
+Region = tuple[int, int, int, int]
+FRAME_COLOR, WIDTHS = "cyan", 400  # the frame is as wide as the longer side of the slide divided by this
+CHOICES = ("the whole slide", "the view")
+TIP = "Which results are shown; both are stored separately"
+
+
+class AnalysisRegionController(QObject):
+    """Switch between the results of the whole slide and of the view."""
+
+    results_switched = Signal()
+    changed = Signal()
+
+    def __init__(self, context: SlideContext, run_panel: SlideRunPanel, lesions: SlideLesions, button: QWidget) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
+        self._run_panel, self._lesions, self._button = run_panel, lesions, button
+        self._choice: QWidget | None = None
+        self._combo: NoWheelComboBox | None = None
+        self._is_analyzed = (False, False)  # the whole slide; the view
+        self._pending_switch: tuple[str, bool] | None = None  # identity of the slide, and whether to show the view
+        tasks.idle.connect(self._retry_switch)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the results of the view are shown."""
+        return self._context.is_view
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, starting with its whole-slide results."""
+        self._context.is_view, self._is_analyzed, self._pending_switch = False, (False, False), None
+        self._update_choice()
+
+    def show_results(self, location: SlideResultLocation) -> None:
+        """Show the results of the whole slide, else those of the view."""
+        self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
+        self._context.is_view = location.is_view_analyzed and not location.is_analyzed
+        self._update_choice()
+        folder = self._folder
+        if folder is not None and any(self._is_analyzed):
+            self._run_panel.set_folder(folder)
+
+    def set_is_view(self, view: bool) -> None:
+        """Switch to the whole slide or to the view, before it is analyzed."""
+        if view != self.is_view:
+            self._switch_results(view, follow=False)
+
+    def restore_results(self) -> None:
+        """Show the previous results again, because no analysis was started."""
+        if self._run_panel.watch.path is not None:
+            return
+        if not self._is_analyzed[self.is_view]:
+            self._context.is_view = False
+        self._switch_results(self.is_view)
+
+    def mark_started(self) -> None:
+        """Record that there will be results of the whole slide, or of the view."""
+        self._is_analyzed = (self._is_analyzed[0] or not self.is_view, self._is_analyzed[1] or self.is_view)
+        self._update_choice()
+
+    def get_visible_region(self) -> Region:
+        """Return the visible part of the slide: top, left, height, width in pixels of the finest level."""
+        slide = self._context.slide
+        if slide is None:
+            raise InputError("open a slide first.")
+        return clip_to_slide(camera.get_visible_region(self._viewer, slide), slide.size)
+
+    def show_frame(self, region: Region | None) -> None:
+        """Draw a frame around a region; None removes it."""
+        slide = self._context.slide
+        layer = None if slide is None else slide_layers.find_layer(self._viewer, slide, "view")
+        if slide is None or region is None:
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+            return
+        top, left, height, width = region
+        corners = [(top, left), (top, left + width), (top + height, left + width), (top + height, left)]
+        ring = [(r - 0.5, c - 0.5) for r, c in corners]
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "view", partial(_create_frame_layer, slide))
+        layer.editable = True
+        layer.data = []
+        layer.add_rectangles(
+            [ring], edge_width=max(slide.size) / WIDTHS, edge_color=FRAME_COLOR, face_color="transparent"
+        )
+        layer.editable = False  # it is not to be edited: it shows what was analyzed
+
+    @property
+    def _folder(self) -> Path | None:
+        location = self._context.result_location
+        return None if location is None else location.folder
+
+    def _switch_results(self, view: bool, *, follow: bool = True) -> None:
+        """Show the other results, once pending edits of the lesions are saved."""
+        slide = self._context.slide
+        if slide is None:
+            return
+        self._pending_switch = None
+        if follow and not tasks.is_idle(self._lesions):
+            self._pending_switch = (slide.identity, view)
+            return
+        self._context.is_view = view
+        self._update_choice()
+        self._run_panel.set_folder(None)
+        self.results_switched.emit()
+        self.show_frame(None)
+        if follow:
+            self._run_panel.set_folder(self._folder)
+            self.changed.emit()
+
+    def _retry_switch(self) -> None:
+        slide, pending = self._context.slide, self._pending_switch
+        if slide is not None and pending is not None and slide.identity == pending[0]:
+            self._switch_results(pending[1])
+
+    def _update_choice(self) -> None:
+        """Show the choice if both results exist."""
+        both = all(self._is_analyzed)
+        if both and self._choice is None:
+            self._choice = self._create_choice()
+        if self._choice is not None and self._combo is not None:
+            self._choice.setVisible(both)
+            self._combo.setCurrentIndex(int(self.is_view))
+
+    def _create_choice(self) -> QWidget:
+        self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", TIP)
+        self._combo.addItems(CHOICES)
+        self._combo.activated.connect(self._on_chosen)
+        choice = row(QLabel("results of"), self._combo, stretch=1)
+        buttons = self._button.parentWidget()
+        column: Any = buttons.parentWidget().layout()
+        column.insertWidget(column.indexOf(buttons) + 1, choice)
+        return choice
+
+    def _on_chosen(self, index: int) -> None:
+        if bool(index) != self.is_view:
+            self._switch_results(bool(index))
+
+
+def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
+    """Clip a view to the slide, in whole pixels of the finest level: top, left, height, width."""
+    top, left = max(0, math.floor(view.top)), max(0, math.floor(view.left))
+    bottom = min(size[0], math.ceil(view.top + view.height))
+    right = min(size[1], math.ceil(view.left + view.width))
+    if bottom <= top or right <= left:
+        raise InputError("no part of the slide is in view: move the view to the slide, or analyze the whole slide.")
+    return top, left, bottom - top, right - left
+
+
+def _create_frame_layer(slide: ViewerSlide) -> Shapes:
+    from napari.layers import Shapes
+
+    return Shapes(ndim=2, edge_width=max(slide.size) / WIDTHS)
+
+
+STEPS = 1000  # of the progress bar
+
+
+class SlideRunPanel(QWidget):
+    """Show the state of a running analysis while it is visible, and emit the user's commands."""
+
+    command_requested = Signal(str)
+    resume_requested = Signal()
+    detached = Signal()
+    updated = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "slide_run", "Analysis").setToolTip("")
+        self.run_status: SlideRunReport | None = None
+        self._target = ""
+        self.watch = RunWatcher(self, self._create_reader, is_running)
+        self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
+        self._status_label.setToolTip("")
+        self._progress_bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
+        self._progress_bar.setTextVisible(False)
+        self._progress_bar.setRange(0, STEPS)
+        self._progress_bar.setFixedHeight(8)
+        self.buttons = RunButtons("where it stopped; finished tiles are not repeated")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self._status_label, self._progress_bar, self.buttons):
+            layout.addWidget(widget)
+        self.watch.snapshot_taken.connect(self._on_update)
+        self.watch.failed.connect(self.failed)
+        self.buttons.command_requested.connect(self._on_command_requested)
+        self.buttons.resume_requested.connect(self._on_resume)
+        self.buttons.detached.connect(self.detached)
+        self.hide()
+
+    @property
+    def active(self) -> bool:
+        """Whether the analysis is running."""
+        return self.run_status is not None and bool(self.run_status.state.active)
+
+    def set_folder(self, folder: Path | None) -> None:
+        """Follow another folder, or the same one from the start."""
+        if folder is None or folder != self.watch.path:
+            self.run_status = None
+            self.buttons.show_report(None)
+            self.hide()
+            self._target = ""
+        self.watch.set_active(False)
+        self.watch.set_run(folder)
+        self.watch.set_active(folder is not None)
+
+    def set_target(self, target: str) -> None:
+        """Read the heatmap of another class."""
+        self._target = target
+        self.watch.refresh()
+
+    def clear_pending_command(self) -> None:
+        """Clear the pending command, because it could not be sent."""
+        self.buttons.clear_pending()
+        self.watch.expecting = False
+
+    def _create_reader(self, path: Path) -> SlideRunReader:
+        return SlideRunReader(path, lambda: self._target)
+
+    def _on_update(self, update: SlideRunUpdate) -> None:
+        self.run_status = update.report
+        run = update.report.run
+        self.buttons.show_report(update.report, find_resume_blocker(run))
+        self.watch.expecting = bool(self.buttons.pending_text)
+        self.setVisible(needs_run_panel(update))
+        self._status_label.setText(self.buttons.pending_text.capitalize() or describe_progress(run))
+        # No busy indicator: with software-rendered OpenGL each of its steps redraws the whole window.
+        self._progress_bar.setValue(round(STEPS * (run.fraction or 0)))
+        self.updated.emit(update)
+
+    def _on_command_requested(self, command: str) -> None:
+        self._status_label.setText(self.buttons.pending_text.capitalize())
+        self.watch.expecting = True
+        self.command_requested.emit(command)
+
+    def _on_resume(self) -> None:
+        self._status_label.setText(self.buttons.pending_text.capitalize())
+        self.watch.expecting = True
+        self.resume_requested.emit()

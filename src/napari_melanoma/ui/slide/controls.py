@@ -9,17 +9,16 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_melanoma.ui.slide.analysis import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext
-from napari_melanoma.ui.slide.magnification import MagnificationButtons, RotationControls
 from napari_melanoma.ui.slide.measurements import SlideScalePanel
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
-from napari_melanoma.ui.slide.navigation_panel import NavigationPanel
+from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
 from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.picker import SlideMetadataLabel, SlidePicker
-from napari_melanoma.ui.slide.result_view import SlideResultView, column
+from napari_melanoma.ui.slide.results import SlideResultView, column
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
-from napari_melanoma.ui.slide.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key

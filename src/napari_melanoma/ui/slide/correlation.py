@@ -32,10 +32,11 @@ HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
 MAX_TICKS = 5  # per axis
 CLICK_RADIUS_PX = 9  # a click this close to a mark selects it
 LOG_AXIS_RATIO = 30.0  # a wider range of areas is plotted on a logarithmic axis
+# Dark theme, light theme; from the palette of Okabe and Ito
 MALIGNANT, BENIGN = (
     ("#e69f00", "#b35c00"),
     ("#56b4e9", "#0066a8"),
-)  # dark theme, light theme; from the palette of Okabe and Ito
+)
 TIP = "Each mark is a lesion. Select one with a click or the arrow keys; gray marks are of other slides."
 
 
@@ -280,11 +281,6 @@ class LesionCorrelationSection(QObject):
         table.selection_changed.connect(self._on_selection_changed)
         validity.numbers_shown.connect(self._on_lesions)
         self._on_section_toggled(self._section.isExpanded())
-
-    @property
-    def busy(self) -> bool:
-        """Whether the correlation is being computed."""
-        return self._latest.busy
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""

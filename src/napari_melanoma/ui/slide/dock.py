@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog
 
-from napari_melanoma.ui.slide.analysis import SlideAnalysisController
-from napari_melanoma.ui.slide.analysis_region import AnalysisRegionController
+from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.correlation import LesionCorrelationSection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
-from napari_melanoma.ui.slide.navigation import SlideNavigation
+from napari_melanoma.ui.slide.measurements import MeasurementSection
+from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
 from napari_melanoma.ui.slide.picker import SlideOpener
-from napari_melanoma.ui.slide.regions.section import SlideRegionSection
+from napari_melanoma.ui.slide.regions_section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
 from napari_melanoma.ui.slide.run_status import find_analysis_blocker
-from napari_melanoma.ui.slide.sections import SlideSections
+from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.tissue import TissueController
+from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import fit_view
@@ -39,8 +41,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.depth_section import SlideDepthSection
+    from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
 
 PRELOAD_MS = 300  # by then the dock is drawn
 
@@ -78,7 +84,10 @@ class SlideDock(SlideControls):
         self._on_slide()
         self.waiting.opened.connect(self.refresh)
         self.waiting.start()
+        self._library_freeze = LibraryFreeze(self, napari_viewer, self.connections)
+        self.waiting.drawn.connect(self._library_freeze.freeze)
         self._preload = BackgroundJob(preload)
+        self._preload.finished.connect(self._library_freeze.freeze)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.run_manager.find_running_slides)
         self.destroyed.connect(self.connections.close)
@@ -148,15 +157,6 @@ class SlideDock(SlideControls):
         }
         for name, slot in slots.items():
             add_shortcut(self, f"slide.{name}", slot)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a part of the dock is busy; a running analysis does not count."""
-        parts = (
-            *(self.run_manager, self.opener, self.navigation, self.tissue_controller, self.lesions),
-            *(self.tile_strip, self.exporter, self.sections, self.correlation, self.options_controller, self.regions),
-        )
-        return any(part.busy for part in parts) or self.run_panel.busy or self.waiting.busy
 
     @property
     def slide(self) -> ViewerSlide | None:
@@ -346,3 +346,86 @@ class SlideDock(SlideControls):
         self.status.end("starting")
         self.run_panel.clear_pending_command()
         show_failure(self.status, error)
+
+
+LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection")
+
+
+class SlideSections(QObject):
+    """Create the sections and pass them the displayed slide.
+
+    Depth and risk take long to import: they are created after the dock is drawn, or when they are first needed.
+    """
+
+    failed = Signal(object)
+
+    scale_requested = Signal()
+
+    def __init__(self, context: SlideContext, controls: SlideControls) -> None:
+        super().__init__(context)
+        self._context, self._controls = context, controls
+        self._slide: ViewerSlide | None = None
+        self._location: SlideResultLocation | None = None
+        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # depth and risk, once created
+        self.magnification = MagnificationController(context, controls.magnification)
+        self.worklist = SlideWorklist(context, controls.worklist_section)
+        self.measurements = MeasurementSection(context, controls.measurement_section)
+        self.side_by_side = SideBySideController(
+            context, controls.side_by_side_section, controls.heatmap_controls.style_layer
+        )
+        self.rotation = RotationController(context, controls.rotation)
+        controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
+        controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
+        self.worklist.failed.connect(self.failed)
+        context.run_manager.results_found.connect(self._on_results_found)
+        for section, create in (
+            (controls.depth_section, lambda: self.depth),
+            (controls.risk_section, lambda: self.risk),
+        ):
+            section.toggled.connect(create)
+            context.waiting.add_task(create)
+
+    @cached_property
+    def depth(self) -> SlideDepthSection:
+        """The Depth section."""
+        from napari_melanoma.ui.slide.depth_section import SlideDepthSection
+
+        section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
+        section.scale_requested.connect(self.scale_requested)
+        return self._initialize_section(section)
+
+    @cached_property
+    def risk(self) -> SlideRiskSection:
+        """The Risk section, which uses the readings of the depth."""
+        from napari_melanoma.ui.slide.risk_section import SlideRiskSection
+
+        return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale."""
+        self._slide = slide
+        for part in (
+            self.magnification,
+            self.worklist,
+            self.measurements,
+            self.side_by_side,
+            self.rotation,
+            *self._created_sections,
+        ):
+            part.set_slide(slide)
+
+    def _on_results_found(self, location: SlideResultLocation) -> None:
+        """Load the stored results of the slide."""
+        self._location = location
+        for part in self._created_sections:
+            part.load(location)
+
+    def _initialize_section(self, section: LazySection) -> LazySection:
+        """Connect a new section and show it the displayed slide."""
+        self._created_sections.append(section)
+        section.failed.connect(self.failed)
+        if self._slide is not None:
+            section.set_slide(self._slide)
+        if self._location is not None:
+            section.load(self._location)
+        return section

@@ -76,11 +76,6 @@ class SlideExporter(QObject):
             work.failed.connect(self.failed)
         menu.aboutToShow.connect(self._update_menu)
 
-    @property
-    def busy(self) -> bool:
-        """Whether something is being written or read."""
-        return self._write_tasks.busy or self._read_tasks.busy
-
     def _update_menu(self) -> None:
         """Disable entries for which there is nothing to export, with the reason as tooltip."""
         location, slide = self._context.result_location, self._context.slide

@@ -100,10 +100,11 @@ class LesionDrawing(QObject):
         self._slide: ViewerSlide | None = None
         self._known_indices: frozenset[int] | None = None  # lesions before the outline that is being measured
         self._rejection = ""  # why the pending outline is not a lesion
+        # An outline is unfinished; number of outlines that became lesions
         self._is_drawing, self._accepted_count = (
             False,
             0,
-        )  # an outline is unfinished; number of outlines that became lesions
+        )
         self._button.toggled.connect(self._on_toggled)
         lesions.changed.connect(self._on_lesions)
         lesions.failed.connect(self._on_failed)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import (
     QAbstractTableModel,
@@ -23,7 +24,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory
+from napari_melanoma.ui.widgets.job import JobFunction
 from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
@@ -34,24 +36,25 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.lesion_edits import EditHistory, Lesions
+    from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_OUTLINES = 400  # napari becomes slow with more
 
 
-class SlideLesions(QObject):
-    """Detect, edit and save the lesions of slides in a background thread, and draw them."""
+class SlideLesions(EditedDocument["LesionFindings"]):
+    """Detect, edit and save the lesions of slides, and draw them.
 
-    changed = Signal(object)
+    Edits are measured on the maps of the slide, so each runs in the background, on the result of the previous one. They
+    are saved on request only, because the results are those of an analysis.
+    """
+
     saved = Signal(object)
-    failed = Signal(object)
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._findings: dict[str, LesionFindings] = {}
         self._slide: ViewerSlide | None = None
         self._other_class_findings: dict[
             tuple[str, Path, str], LesionFindings
@@ -59,24 +62,16 @@ class SlideLesions(QObject):
         self._folders: dict[str, Path] = {}  # folder of the results that are shown, by slide
         self._edit_count = 0
         LineWidthUpdater(viewer, self)
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_done)
-        self._latest.failed.connect(self.failed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether lesions are being detected, edited or saved."""
-        return self._latest.busy
 
     @property
     def findings(self) -> LesionFindings | None:
         """Lesions of the displayed slide; None before they were detected or read."""
-        return None if self._slide is None else self._findings.get(self._slide.identity)
+        return self.state
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         self._slide = slide
-        self.changed.emit(self.findings)
+        self.show(None if slide is None else slide.identity)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
         """Detect the lesions at a threshold; manual edits are kept, and undo restores the previous lesions."""
@@ -86,14 +81,14 @@ class SlideLesions(QObject):
             config = make_lesion_config(threshold)
 
             def prepare() -> JobFunction:
-                previous = self._findings.get(slide.identity)
+                previous = self._states.get(slide.identity)
                 if previous is not None and previous.target != target:
                     if previous.history.past or previous.has_manual_edits:
                         self._other_class_findings[slide.identity, previous.folder, previous.target] = previous
                     previous = self._other_class_findings.pop((slide.identity, folder, target), None)
                 return partial(recompute_findings, slide, folder, target, config, previous)
 
-            self._latest.submit(slide.identity, prepare)
+            self._submit(slide.identity, prepare, self._on_found)
 
     def read(self, folder: Path, target: str, config: LesionConfig) -> None:
         """Show the saved lesions with all edits; detect them if none were saved."""
@@ -101,23 +96,15 @@ class SlideLesions(QObject):
         if slide is not None:
             self._folders[slide.identity] = folder
             work = partial(read_findings, slide, folder, target, config)
-            self._latest.submit(slide.identity, lambda: work)
+            self._submit(slide.identity, lambda: work, self._on_found)
 
     def edit(self, edit: LesionEdit) -> None:
         """Edit the lesions."""
-        self._submit_edit(lambda slide, now: partial(apply_edit, slide, now, edit))
-
-    def undo(self) -> None:
-        """Undo the last change."""
-        self._step_history("undo")
-
-    def redo(self) -> None:
-        """Redo the last change that was undone."""
-        self._step_history("redo")
+        self._change(partial(apply_edit, edit))
 
     def clear(self, identity: str) -> None:
         """Remove the lesions of a slide that was closed or is analyzed again."""
-        self._findings.pop(identity, None)
+        self._states.pop(identity, None)
         self._other_class_findings = {
             key: found for key, found in self._other_class_findings.items() if key[0] != identity
         }
@@ -135,45 +122,37 @@ class SlideLesions(QObject):
 
     def save(self) -> None:
         """Write the lesions into the slide's folder."""
-        slide = self._slide
-        if slide is None or self.findings is None:
-            return
+        now = self.findings
+        if now is not None:
+            self._submit_step(f"{now.identity} save", now.identity, save_findings)
+
+    def _change(self, step: Callable[[LesionFindings], LesionFindings]) -> None:
+        now = self.findings
+        if now is not None:
+            self._edit_count += 1
+            self._submit_step(f"change {self._edit_count}", now.identity, step)
+
+    def _submit_step(self, key: str, identity: str, step: Callable[[LesionFindings], LesionFindings]) -> None:
+        """Queue a step, which is applied to the result of the previous one."""
 
         def prepare() -> JobFunction | None:
-            now = self._findings.get(slide.identity)
-            return None if now is None else partial(save_findings, now)
+            now = self._states.get(identity)
+            return None if now is None else lambda run: step(now)
 
-        self._latest.submit(f"{slide.identity} save", prepare)
+        self._submit(key, prepare, self._on_found)
 
-    def _step_history(self, way: str) -> None:
-        def work(slide: ViewerSlide, now: LesionFindings) -> JobFunction | None:
-            history = getattr(now.history, way)()
-            return None if history is now.history else partial(set_history, slide, now, history)
+    def _restore(self, now: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
+        return set_history(now, history)
 
-        self._submit_edit(work)
-
-    def _submit_edit(self, work: Callable[[ViewerSlide, LesionFindings], JobFunction | None]) -> None:
-        """Queue an edit, which is applied to the result of the previous one."""
-        slide = self._slide
-        if slide is None or self.findings is None:
+    def _on_found(self, found: LesionFindings) -> None:
+        previous = self._states.get(found.identity)
+        if self._folders.get(found.identity) != found.folder or found is previous:
             return
-        self._edit_count += 1
-
-        def prepare() -> JobFunction | None:
-            now = self._findings.get(slide.identity)
-            return None if now is None else work(slide, now)
-
-        self._latest.submit(f"change {self._edit_count}", prepare)
-
-    def _on_done(self, found: LesionFindings) -> None:
-        if self._folders.get(found.identity) != found.folder:
-            return
-        previous = self._findings.get(found.identity)
-        self._findings[found.identity] = found
+        self._states[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
             return
-        if previous is None or previous.rings is not found.rings:
+        if previous is None or previous.history.current is not found.history.current:
             _draw_outlines(self._viewer, slide, found)
         self.changed.emit(found)
         if found.saved and previous is not None and not previous.saved:
@@ -185,10 +164,10 @@ def _draw_outlines(viewer: Viewer, slide: ViewerSlide, found: LesionFindings) ->
     layer = slide_layers.find_layer(viewer, slide, "lesions")
     if layer is not None:
         layer.data = []
-    if not found.rings:
+    drawn = found.history.current.rings
+    if not drawn:
         return
     layer = slide_layers.get_or_add_layer(viewer, slide, "lesions", _create_layer)
-    drawn = found.rings[:MAX_OUTLINES]
     layer.add_polygons(
         [ring for _, _, ring in drawn],
         edge_width=line_width(viewer, slide, "lesions"),
@@ -211,23 +190,21 @@ LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
 class LesionState:
     """Lesions with the thresholds at which they were detected, and those that were removed manually.
 
-    ``removed`` is None if it was not computed yet, as for lesions that were read.
+    ``removed`` is None if it was not computed yet, as for lesions that were read. ``rings`` are drawn.
     """
 
     lesions: Lesions
     config: LesionConfig
     removed: Lesions | None = None
+    rings: Sequence[tuple[int, str, NDArray[np.float64]]] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True)
-class LesionFindings:
-    """The lesions of one slide, with the maps they are measured on and their history."""
+@dataclass(frozen=True, kw_only=True)
+class LesionFindings(DocumentState["LesionState"]):
+    """The lesions of a slide with their history, and the maps that they are measured on: size of the slide, class."""
 
-    identity: str
-    folder: Path
+    size: tuple[int, int]
     target: str
-    history: EditHistory[LesionState]
-    rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
     saved: bool = True
     is_recomputed: bool = False  # whether they were just detected again, which can be undone
 
@@ -264,53 +241,42 @@ def make_lesion_config(threshold: float) -> LesionConfig:
 
 def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
     """Return the number of the lesion at a (row, column) in pixels of the finest level; None if there is none."""
-    for lesion in lesions:
-        for polygon in lesion.polygons:
-            if _contains_point(polygon.outer, point) and not any(
-                _contains_point(hole, point) for hole in polygon.holes
-            ):
-                return int(lesion.index)
-    return None
+    from napari_melanoma.core.polygons import points_within
 
-
-def _contains_point(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a ring of a polygon
-    """Return whether a point lies within a ring: a ray to the right crosses it an odd number of times."""
-    row, column = point
-    inside = False
-    for (r0, c0), (r1, c1) in zip(ring, (*ring[1:], ring[0]), strict=True):
-        if (r0 > row) != (r1 > row) and column < c0 + (row - r0) / (r1 - r0) * (c1 - c0):
-            inside = not inside
-    return inside
+    return next((int(lesion.index) for lesion in lesions if points_within([point], lesion.polygons).any()), None)
 
 
 def _list_rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
-    """List number, class and vertices of each ring, in napari's coordinates from the center of the first pixel."""
+    """List number, class and vertices of the rings to draw, in coordinates from the center of the first pixel."""
     import numpy as np
 
+    rings = (
+        (lesion, ring) for lesion in lesions for polygon in lesion.polygons for ring in (polygon.outer, *polygon.holes)
+    )
     return [
-        (lesion.index, lesion.label, np.asarray(ring, np.float64) - 0.5)
-        for lesion in lesions
-        for polygon in lesion.polygons
-        for ring in (polygon.outer, *polygon.holes)
+        (lesion.index, lesion.label, np.asarray(ring, np.float64) - 0.5) for lesion, ring in islice(rings, MAX_OUTLINES)
     ]
 
 
-def _read_lesion_maps(slide: ViewerSlide, folder: Path, target: str) -> LesionMaps:
+def _make_state(lesions: Lesions, config: LesionConfig, removed: Lesions | None = None) -> LesionState:
+    return LesionState(lesions, config, removed, _list_rings(lesions))
+
+
+def _read_lesion_maps(folder: Path, target: str, size: tuple[int, int]) -> LesionMaps:
     from napari_melanoma.slides.saved_results import read_lesion_maps
 
-    return read_lesion_maps(folder, target, slide.size)
+    return read_lesion_maps(folder, target, size)
 
 
 def compute_findings(
     slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
 ) -> LesionFindings:
     """Detect the lesions of a slide."""
-    from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.lesions import find_lesions
 
-    lesions = find_lesions(_read_lesion_maps(slide, folder, target), config)
-    history = EditHistory(LesionState(lesions, config))
-    return LesionFindings(slide.identity, folder, target, history, _list_rings(lesions), saved=False)
+    lesions = find_lesions(_read_lesion_maps(folder, target, slide.size), config)
+    history = EditHistory(_make_state(lesions, config))
+    return LesionFindings(slide.identity, history, folder, size=slide.size, target=target, saved=False)
 
 
 def recompute_findings(
@@ -322,21 +288,21 @@ def recompute_findings(
     run: RunContext,
 ) -> LesionFindings:
     """Detect the lesions of a slide at other thresholds, and apply the manual edits to them."""
-    from napari_melanoma.slides.lesion_edits import EditHistory, apply_edits
+    from napari_melanoma.slides.lesion_edits import apply_edits
 
     found = compute_findings(slide, folder, target, config, run)
     if previous is None or (previous.folder, previous.target) != (folder, target):
         return found
     # Apply the edits themselves, not the result at a previous threshold, where some may have had no effect.
     edited = previous.history.past[-1] if previous.is_recomputed else previous.history.current
-    maps = _read_lesion_maps(slide, folder, target)
+    maps = _read_lesion_maps(folder, target, slide.size)
     removed = _find_removed(edited, maps)
     if not previous.is_recomputed and not previous.is_corrected and not removed:
         return found
-    now = LesionState(apply_edits(found.lesions, edited.lesions, removed, maps, config), config, removed)
+    now = _make_state(apply_edits(found.lesions, edited.lesions, removed, maps, config), config, removed)
     known = replace(edited, removed=removed)
     past = previous.history.past[:-1] if previous.is_recomputed else previous.history.past
-    return replace(found, history=EditHistory(now, (*past, known)), rings=_list_rings(now.lesions), is_recomputed=True)
+    return replace(found, history=EditHistory(now, (*past, known)), is_recomputed=True)
 
 
 def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
@@ -353,36 +319,33 @@ def read_findings(
     slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
 ) -> LesionFindings:
     """Read the saved lesions; detect them if none were saved."""
-    from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.lesion_files import read_lesions
 
     lesions = read_lesions(folder)
     if lesions is None:
         return compute_findings(slide, folder, target, config, run)
-    state = LesionState(lesions, config)
+    state = _make_state(lesions, config)
     if not lesions:  # distinguish "none detected" from "all removed"
-        state = replace(state, removed=_find_removed(state, _read_lesion_maps(slide, folder, target)))
-    return LesionFindings(slide.identity, folder, target, EditHistory(state), _list_rings(lesions))
+        state = replace(state, removed=_find_removed(state, _read_lesion_maps(folder, target, slide.size)))
+    return LesionFindings(slide.identity, EditHistory(state), folder, size=slide.size, target=target)
 
 
-def apply_edit(slide: ViewerSlide, now: LesionFindings, edit: LesionEdit, run: RunContext) -> LesionFindings:
+def apply_edit(edit: LesionEdit, now: LesionFindings) -> LesionFindings:
     """Edit lesions."""
     from napari_melanoma.slides.lesion_edits import removed_lesions
 
-    maps = _read_lesion_maps(slide, now.folder, now.target)
+    maps = _read_lesion_maps(now.folder, now.target, now.size)
     lesions = edit(now.lesions, maps, now.config)
     removed = removed_lesions((*_find_removed(now.history.current, maps), *now.lesions), lesions, maps)
-    return set_history(slide, now, now.history.push(LesionState(lesions, now.config, removed)), run)
+    return set_history(now, now.history.push(_make_state(lesions, now.config, removed)))
 
 
-def set_history(
-    slide: ViewerSlide, now: LesionFindings, history: EditHistory[LesionState], run: RunContext
-) -> LesionFindings:
-    """Switch to other lesions of the history, as undo does."""
-    return replace(now, history=history, rings=_list_rings(history.current.lesions), saved=False, is_recomputed=False)
+def set_history(now: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
+    """Return changed lesions, which are not saved yet."""
+    return replace(now, history=history, saved=False, is_recomputed=False)
 
 
-def save_findings(now: LesionFindings, run: RunContext) -> LesionFindings:
+def save_findings(now: LesionFindings) -> LesionFindings:
     """Write the lesions into the slide's folder."""
     from napari_melanoma.slides.lesion_files import save_lesions
 
@@ -459,7 +422,7 @@ COLUMNS = ("#", "class", "p", "area", "tissue")
 COLUMN_TIPS = (
     "Number: malignant lesions first, the largest first",
     "Malignant or benign, if the model distinguishes them; an asterisk marks lesions that you drew or changed",
-    "Probability of this class, for benign lesions too: mean of the heatmap over the lesion",
+    "Probability of the class that the heatmap shows, for benign lesions too: mean over the lesion",
     "Area; in mm² if the slide has a scale",
     "Share of the slide's tissue",
 )
@@ -498,8 +461,7 @@ class LesionTableModel(QAbstractTableModel):
             return f"{COLUMN_TIPS[index]} (click to sort; a third click restores the order)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
             return int(COLUMNS[index] in LARGEST_FIRST)  # of Qt's orders, as a number
-        title = f"p {self.target}".rstrip() if COLUMNS[index] == "p" else COLUMNS[index]
-        return title if role == Qt.ItemDataRole.DisplayRole else None
+        return COLUMNS[index] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return text, color, alignment or tooltip of a cell."""

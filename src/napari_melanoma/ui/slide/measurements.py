@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.slide.shape_layers import HALF, offset_label
-from napari_melanoma.ui.viewer import camera as slide_camera
-from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from superqt import QCollapsible
 
-    from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -200,7 +199,9 @@ class MeasurementSection(QObject):
         super().__init__(context)
         self._context, self._viewer, self._section = context, context.viewer, section
         self._slide: ViewerSlide | None = None
-        self._histories: dict[str, EditHistory[Measures]] = {}
+        self._document: EditedDocument[DocumentState[Measures]] = EditedDocument(self)
+        self._document.changed.connect(self._update_view)
+        self._document.edited.connect(self.edited)
         self._view: MeasureView | None = None
         self._tool, self._is_drawing, self._writing = "", False, False
         self._settle_timer = QTimer(self)
@@ -220,10 +221,7 @@ class MeasurementSection(QObject):
 
     @property
     def _history(self) -> EditHistory[Measures]:
-        from napari_melanoma.slides.lesion_edits import EditHistory
-
-        empty: EditHistory[Measures] = EditHistory(())
-        return empty if self._slide is None else self._histories.get(self._slide.identity, empty)
+        return EditHistory(()) if self._document.state is None else self._document.state.history
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
@@ -231,7 +229,7 @@ class MeasurementSection(QObject):
             self._set_tool("")
         self._slide = slide
         self._is_drawing = False
-        self._update_view()
+        self._document.show(None if slide is None else slide.identity)
         layer = self._find_layer()
         if layer is not None:
             label_measures(layer, self._describe_measures())
@@ -246,12 +244,9 @@ class MeasurementSection(QObject):
 
     def restore_measures(self, measures: Measures) -> None:
         """Show the saved measurements, unless the slide was measured since it was opened."""
-        from napari_melanoma.slides.lesion_edits import EditHistory
-
-        if self._slide is not None and self._slide.identity not in self._histories:
-            self._histories[self._slide.identity] = EditHistory(measures)
+        if self._slide is not None and self._document.state is None:
+            self._document.add(DocumentState(self._slide.identity, EditHistory(measures)))
         self._draw()
-        self._update_view()
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
@@ -355,33 +350,30 @@ class MeasurementSection(QObject):
             return
         now = read_measures(layer)
         if now != self.measures:
-            self._set_history(self._history.push(now))
+            self._edit(now)
         if len(now) == len(layer.data):
             label_measures(layer, self._describe_measures())
         else:  # remove shapes without length or area
             self._draw()
 
-    def _set_history(self, history: EditHistory[Measures]) -> None:
-        if self._slide is not None:
-            self._histories[self._slide.identity] = history
-            self._update_view()
-            self.edited.emit()
+    def _edit(self, measures: Measures) -> None:
+        if self._slide is not None and self._document.state is None:
+            self._document.add(DocumentState(self._slide.identity, EditHistory(())))
+        self._document.apply_edit(lambda _: measures)
 
-    def _step_history(self, way: str) -> None:
-        history = getattr(self._history, way)()
-        if history is not self._history:
-            self._set_history(history)
-            self._draw()
+    def _step_history(self, way: HistoryStep) -> None:
+        self._document.step_history(way)
+        self._draw()
 
     def _remove_measure(self, index: int) -> None:
         if 0 <= index < len(self.measures):
-            self._set_history(self._history.push((*self.measures[:index], *self.measures[index + 1 :])))
+            self._edit((*self.measures[:index], *self.measures[index + 1 :]))
             self._draw()
 
     def _show_measure(self, index: int) -> None:
         if self._slide is not None:
-            box = slide_camera.ViewRectangle(*bounding_box(self.measures[index]))
-            slide_camera.zoom_to_box(self._viewer, self._slide, box)
+            box = camera.ViewRectangle(*bounding_box(self.measures[index]))
+            camera.zoom_to_box(self._viewer, self._slide, box)
 
 
 DEFAULT_UM_PER_PX = 0.5  # of a scan at 20x

@@ -1,32 +1,51 @@
-"""Navigate on the displayed slide: overview, position, bookmarks and scale bar."""
+"""Navigate on the displayed slide: overview, position, bookmarks, scale bar, magnification and rotation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import ref
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.slides.notes import Bookmark
-from napari_melanoma.ui.viewer import camera as slide_camera
-from napari_melanoma.ui.viewer.camera import ViewRectangle
+from napari_melanoma.ui.viewer import camera, slide_layers
+from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Layer
+    from napari.viewer import Viewer
     from qtpy.QtGui import QImage
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.navigation_panel import NavigationPanel
     from napari_melanoma.ui.slide.overview import Overview
     from napari_melanoma.ui.slide.run_status import SuspiciousTile
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
 
 OVERVIEW_PX, FOLLOW_MS = 640, 30
 TILE_VIEWS = 4.0  # width of the view in tiles after going to one
@@ -50,8 +69,8 @@ class SlideNavigation(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(FOLLOW_MS)
         self._timer.timeout.connect(self.update_position)
-        camera = slide_camera.get_camera(self._viewer)
-        for emitter in (camera.events.center, camera.events.zoom):
+        events = camera.get_camera(self._viewer).events
+        for emitter in (events.center, events.zoom):
             context.connections.connect(emitter, self._on_camera)
         overview.position_requested.connect(self._on_position_requested)
         panel.position_entered.connect(self._on_position_entered)
@@ -59,11 +78,6 @@ class SlideNavigation(QObject):
         panel.bookmark_requested.connect(self.add_bookmark)
         panel.scale_bar_toggled.connect(self._on_scale_bar_toggled)
         panel.set_scale_bar(context.settings.get("slide/scale_bar", True))
-
-    @property
-    def busy(self) -> bool:
-        """Whether the thumbnail is being read."""
-        return self._latest.busy
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
@@ -86,21 +100,21 @@ class SlideNavigation(QObject):
     def update_position(self) -> None:
         """Show the position of the camera, unless the slide is hidden."""
         if self._slide is not None and any(layer.visible for layer in self._slide.layers):
-            view = slide_camera.get_visible_region(self._viewer, self._slide)
+            view = camera.get_visible_region(self._viewer, self._slide)
             self._overview.show_view(view)
-            self._panel.show_position(slide_camera.format_position(self._slide, view.center))
+            self._panel.show_position(camera.format_position(self._slide, view.center))
 
     def add_bookmark(self) -> None:
         """Bookmark the view."""
         if self._slide is not None:
-            view = slide_camera.get_visible_region(self._viewer, self._slide)
+            view = camera.get_visible_region(self._viewer, self._slide)
             self._panel.add(Bookmark("place", *view.center, view.width))
 
     def show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion."""
         if self._slide is not None:
             box = lesion.box
-            slide_camera.zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
+            camera.zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
 
     def _on_camera(self, event: object = None) -> None:
         if not self._timer.isActive():
@@ -108,13 +122,13 @@ class SlideNavigation(QObject):
 
     def _on_position_requested(self, row: float, column: float) -> None:
         if self._slide is not None:
-            slide_camera.center_view(self._viewer, self._slide, (row, column))
+            camera.center_view(self._viewer, self._slide, (row, column))
 
     def _on_position_entered(self, text: str) -> None:
         if self._slide is None:
             return
         try:
-            slide_camera.center_view(self._viewer, self._slide, slide_camera.parse_position(self._slide, text))
+            camera.center_view(self._viewer, self._slide, camera.parse_position(self._slide, text))
         except MelanomaError as error:
             self._position_error = str(error)
             self._context.status.show_message(self._position_error)
@@ -124,12 +138,12 @@ class SlideNavigation(QObject):
 
     def _show_bookmark(self, bookmark: Bookmark) -> None:
         if self._slide is not None:
-            slide_camera.center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
+            camera.center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
 
     def show_tile(self, tile: SuspiciousTile) -> None:
         """Center the view on a tile."""
         if self._slide is not None:
-            slide_camera.center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
+            camera.center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
 
     def _on_scale_bar_toggled(self, on: bool) -> None:
         self._context.settings.set("slide/scale_bar", on)
@@ -138,7 +152,7 @@ class SlideNavigation(QObject):
     def update_scale_bar(self) -> None:
         """Show or hide the scale bar; napari needs long to create the first one."""
         on = self._panel.shows_scale_bar
-        slide_camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
+        camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
 
     def _on_thumbnail(self, thumbnail: tuple[str, QImage]) -> None:
         if self._slide is not None and thumbnail[0] == self._slide.identity:
@@ -179,3 +193,309 @@ def refresh_when_loaded(slide: TiledSlide, layers: Sequence[Layer]) -> None:
     refresher = LayerRefresher(layers)
     slide.add_watcher(refresher.request_refresh)
     refresher.request_refresh()  # exact pixels may have arrived while the layers were created
+
+
+MAX_ROWS = 5
+
+
+class NavigationPanel(QWidget):
+    """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove."""
+
+    position_entered = Signal(str)
+    bookmark_activated = Signal(object)
+    bookmark_requested = Signal()
+    bookmarks_edited = Signal()
+    scale_bar_toggled = Signal(bool)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._bookmarks: list[Bookmark] = []
+        self._position_label = named(quiet_label(), "place", "Position of the view", "Center of the view: x, y")
+        self.position_field = named(QLineEdit(), "go_to", "Go to")
+        go = named(QPushButton("Go"), "go", "Go", "Go there (Enter)")
+        self.scale_bar_check = named(QCheckBox("scale bar"), "scale_bar", "Scale bar")
+        self._has_scale, self._shows_scale_bar = True, False
+        add = tool_button("bookmark", "Bookmark", f"Bookmark the view ({format_key('slide.bookmark')})", "bookmark")
+        icons.add(add, "plus")
+        tip = "Click to go there, F2 to rename, Delete to remove; saved with the results of the slide"
+        self.list = named(QListWidget(), "bookmarks", "Bookmarks", tip)
+        self.list.setFixedHeight(0)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(row(self.scale_bar_check, self._position_label, stretch=1))
+        layout.addWidget(row(self.position_field, go, add, stretch=0))
+        layout.addWidget(self.list)
+        self._position_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.position_field.returnPressed.connect(self._on_go)
+        go.clicked.connect(self._on_go)
+        add.clicked.connect(self.bookmark_requested)
+        self.scale_bar_check.toggled.connect(self._on_scale_bar_toggled)
+        self.list.itemClicked.connect(self._on_chosen)
+        self.list.itemActivated.connect(self._on_chosen)
+        self.list.itemChanged.connect(self._on_renamed)
+        self.list.installEventFilter(self)
+        self.set_has_scale(True)
+
+    @property
+    def shows_scale_bar(self) -> bool:
+        """Whether a scale bar is shown if there is a scale."""
+        return self._shows_scale_bar
+
+    def set_has_scale(self, has_scale: bool) -> None:
+        """Enable what requires a scale, or show why it is disabled."""
+        self._has_scale = has_scale
+        self.position_field.setPlaceholderText("go to x, y mm" if has_scale else "go to x, y px")
+        self.position_field.setToolTip(
+            "Go to x, y in mm, or in pixels as 1200, 3400 px (Enter)"
+            if has_scale
+            else "Go to x, y in pixels, as 1200, 3400 (Enter). Coordinates in mm require a scale."
+        )
+        self.scale_bar_check.blockSignals(True)
+        self.scale_bar_check.setEnabled(has_scale)
+        self.scale_bar_check.setChecked(has_scale and self._shows_scale_bar)
+        self.scale_bar_check.blockSignals(False)
+        self.scale_bar_check.setToolTip(
+            "Scale bar on the slide, in µm or mm"
+            if has_scale
+            else "Not available: the slide has no scale. Set it with Scale, the ruler next to the slide's name."
+        )
+
+    @property
+    def bookmarks(self) -> tuple[Bookmark, ...]:
+        """The current bookmarks."""
+        return tuple(self._bookmarks)
+
+    def show_bookmarks(self, bookmarks: tuple[Bookmark, ...]) -> None:
+        """Replace the bookmarks."""
+        self._bookmarks = list(bookmarks)
+        self.list.blockSignals(True)
+        self.list.clear()
+        for bookmark in bookmarks:
+            item = QListWidgetItem(bookmark.name)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+            self.list.addItem(item)
+        self.list.blockSignals(False)
+        height = self.list.sizeHintForRow(0) if bookmarks else 0
+        self.list.setFixedHeight(min(len(bookmarks), MAX_ROWS) * height + (6 if bookmarks else 0))
+
+    def add(self, bookmark: Bookmark) -> None:
+        """Add a bookmark with a unique name."""
+        names = {one.name for one in self._bookmarks}
+        number = next(count for count in range(1, len(names) + 2) if f"{bookmark.name} {count}" not in names)
+        self.show_bookmarks((*self._bookmarks, replace(bookmark, name=f"{bookmark.name} {number}")))
+        self.list.setCurrentRow(self.list.count() - 1)
+        self.bookmarks_edited.emit()
+
+    def show_position(self, text: str) -> None:
+        """Show the position of the view."""
+        self._position_label.setText(text)
+
+    def remove_current(self) -> None:
+        """Remove the selected bookmark."""
+        index = self.list.currentRow()
+        if 0 <= index < len(self._bookmarks):
+            del self._bookmarks[index]
+            self.show_bookmarks(self.bookmarks)
+            self.bookmarks_edited.emit()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Handle the Delete key in the list."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Delete:
+            self.remove_current()
+            return True
+        return False
+
+    def set_scale_bar(self, visible: bool) -> None:
+        """Check or uncheck the scale bar."""
+        self._shows_scale_bar = visible
+        self.set_has_scale(self._has_scale)
+
+    def _on_scale_bar_toggled(self, on: bool) -> None:
+        self._shows_scale_bar = on
+        self.scale_bar_toggled.emit(on)
+
+    def _on_go(self) -> None:
+        if self.position_field.text().strip():
+            self.position_entered.emit(self.position_field.text())
+
+    def _on_chosen(self, item: QListWidgetItem) -> None:
+        self.bookmark_activated.emit(self._bookmarks[self.list.row(item)])
+
+    def _on_renamed(self, item: QListWidgetItem) -> None:
+        index = self.list.row(item)
+        name = item.text().strip() or self._bookmarks[index].name
+        self._bookmarks[index] = replace(self._bookmarks[index], name=name)
+        self.show_bookmarks(self.bookmarks)
+        self.bookmarks_edited.emit()
+
+
+UM_AT_1X = 10.0  # per screen pixel at 1x; a 20x scan has 0.5 µm per pixel
+STEPS = (1, 2, 4, 5, 10, 20, 40)
+TOLERANCE = 0.02  # relative: closer than this, the view counts as having a magnification
+SCANNER_TOLERANCE = 1.1  # scanners report 40x for 0.23 to 0.27 µm per pixel
+ZOOM_FOLLOW_MS = 50
+NO_SCALE = "Magnification requires the pixel size: set the scale with the ruler button at the top"
+
+
+class MagnificationButtons(QWidget):
+    """Buttons for magnifications, and the magnification of the view."""
+
+    magnification_requested = Signal(float)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "magnification", "Magnification")
+        self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
+        self._value_label.setToolTip(f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel")
+        self._buttons = {
+            step: tool_button(f"magnify_{step}", f"{step}x", "", f"{step}x", checkable=True) for step in STEPS
+        }
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        for step, button in self._buttons.items():
+            button.clicked.connect(lambda _=False, step=step: self.magnification_requested.emit(float(step)))
+            layout.addWidget(button)
+        layout.addStretch(1)
+        layout.addWidget(self._value_label)
+
+    def show_native(self, native: float | None) -> None:
+        """Enable the magnifications up to that of the scan.
+
+        ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
+        """
+        for step, button in self._buttons.items():
+            fits = native is not None and step <= native * SCANNER_TOLERANCE
+            button.setEnabled(fits)
+            blocker = NO_SCALE if native is None else f"The slide was scanned at {native:.3g}x only"
+            button.setToolTip(f"Magnify {step}x, about the center of the view" if fits else blocker)
+
+    def show_magnification(self, magnification: float | None) -> None:
+        """Show the magnification of the view."""
+        self._value_label.setText("" if magnification is None else f"{magnification:.3g}x")
+        for step, button in self._buttons.items():
+            button.setChecked(magnification is not None and abs(magnification / step - 1) < TOLERANCE)
+
+
+class MagnificationController(QObject):
+    """Synchronize the buttons with the camera, and zoom."""
+
+    def __init__(self, context: SlideContext, buttons: MagnificationButtons) -> None:
+        super().__init__(context)
+        self._viewer, self._buttons = context.viewer, buttons
+        self._slide: ViewerSlide | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(ZOOM_FOLLOW_MS)
+        self._timer.timeout.connect(self.update_magnification)
+        context.connections.connect(camera.get_camera(self._viewer).events.zoom, self._on_zoom)
+        self._buttons.magnification_requested.connect(self._on_magnification_requested)
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale."""
+        self._slide = slide
+        size = None if slide is None else slide.info.pixel_size
+        self._buttons.show_native(None if size is None else UM_AT_1X / size.x_um)
+        self.update_magnification()
+
+    def update_magnification(self) -> None:
+        """Show the current magnification of the view."""
+        scaled = self._slide is not None and self._slide.info.pixel_size is not None
+        self._buttons.show_magnification(get_magnification(self._viewer) if scaled else None)
+
+    def _on_zoom(self, event: object = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_magnification_requested(self, magnification: float) -> None:
+        camera.get_camera(self._viewer).zoom = magnification / UM_AT_1X
+        self.update_magnification()
+
+
+def get_magnification(viewer: Viewer) -> float:
+    """Return the magnification of a viewer with world units of micrometers: 10 for one micrometer per screen pixel."""
+    return float(camera.get_camera(viewer).zoom) * UM_AT_1X
+
+
+QUARTER, FULL = 90.0, 360.0
+
+
+class RotationControls(QWidget):
+    """Buttons for quarter turns, and a field for the angle in degrees clockwise from the scanned orientation."""
+
+    angle_requested = Signal(float)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "rotation", "Rotation of the view")
+        left = tool_button("rotate_left", "Rotate left", "Rotate the view by 90° to the left", "↺ 90°")
+        right = tool_button("rotate_right", "Rotate right", "Rotate the view by 90° to the right", "↻ 90°")
+        tip = "Degrees clockwise from the scanned orientation; saved and exported data are not rotated"
+        self.angle = named(QDoubleSpinBox(), "rotation_angle", "Angle of the view", tip)
+        self.angle.setRange(-180.0, 180.0)
+        self.angle.setDecimals(0)
+        self.angle.setSingleStep(5.0)
+        self.angle.setSuffix("°")
+        self.angle.setWrapping(True)
+        self.angle.setKeyboardTracking(False)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (QLabel("rotate"), left, right, self.angle):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        left.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() - QUARTER))
+        right.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() + QUARTER))
+        self.angle.valueChanged.connect(self.angle_requested)
+
+    def show_angle(self, angle: float) -> None:
+        """Show an angle in degrees clockwise, without rotating the slide."""
+        self.angle.blockSignals(True)
+        set_spin_box_value(self.angle, normalize_angle(angle))
+        self.angle.blockSignals(False)
+
+
+class RotationController(QObject):
+    """Rotate the displayed slide: a view of the whole slide is fitted again, else the center stays."""
+
+    rotated = Signal()
+    view_changed = Signal()
+
+    def __init__(self, context: SlideContext, controls: RotationControls) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._controls = context, context.viewer, controls
+        controls.angle_requested.connect(self._on_angle_requested)
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide."""
+        self._controls.show_angle(0.0 if slide is None else slide.angle)
+        self._controls.setEnabled(slide is not None)
+
+    def restore_angle(self, angle: float) -> None:
+        """Rotate the slide as it was saved, by an angle in degrees clockwise."""
+        slide = self._context.slide
+        if slide is not None and slide.angle != angle:
+            self._rotate(slide, angle)
+
+    def _on_angle_requested(self, angle: float) -> None:
+        slide = self._context.slide
+        if slide is not None:
+            self._rotate(slide, normalize_angle(angle))
+            self.rotated.emit()
+
+    def _rotate(self, slide: ViewerSlide, angle: float) -> None:
+        view = get_visible_region(self._viewer, slide)
+        whole = shows_whole_slide(view, slide.size)
+        slide_layers.set_angle(self._viewer, slide, angle)
+        if whole:
+            fit_view(self._viewer, tuple(slide.layers))
+        else:
+            center_view(self._viewer, slide, view.center)
+        self._controls.show_angle(slide.angle)
+        self.view_changed.emit()
+
+
+def normalize_angle(angle: float) -> float:
+    """Return an angle in degrees as one above -180 and up to 180."""
+    return FULL / 2 - (FULL / 2 - angle) % FULL

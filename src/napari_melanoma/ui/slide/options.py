@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
-EXCLUDED_FIELDS = {"model", "mpp", "region", "tissue_mask", "lesions"}
+# Options that have a control elsewhere in the dock, or follow from one: True, or the names inside.
+EXCLUDED_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("model", "mpp", "region", "tissue_mask", "lesions"), True),
+    "tissue": {"method"},
+    "score": {"positive"},
+}
 
 
 class SlideOptionsController(QObject):
@@ -43,11 +48,6 @@ class SlideOptionsController(QObject):
         model_picker.changed.connect(self._on_model)
         self._update_title()
         self._on_section_toggled(self._section.isExpanded())
-
-    @property
-    def busy(self) -> bool:
-        """Whether the classes of a model are being read."""
-        return self._latest.busy
 
     @property
     def error(self) -> str:
@@ -96,7 +96,7 @@ class SlideOptionsController(QObject):
             from napari_melanoma.ui.slide.options_form import SlideOptionsForm
 
             options = self._saved_options()
-            self._form = SlideOptionsForm(self._settings, self._icons)
+            self._form = SlideOptionsForm(self._settings, self._icons, EXCLUDED_FIELDS)
             self._form.set_values(options)
             self._form.changed.connect(self._on_changed)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._form)
@@ -124,10 +124,8 @@ class SlideOptionsController(QObject):
 
 def get_changed_options(options: SlideOptions) -> dict[str, Any]:
     """Return the options of this section that differ from the defaults, as JSON, nested as in ``SlideOptions``."""
-    values = options.model_dump(mode="json", exclude={*EXCLUDED_FIELDS}, exclude_defaults=True)
-    for part, name in (("tissue", "method"), ("score", "positive")):
-        inside = {key: value for key, value in values.pop(part, {}).items() if key != name}
-        values |= {part: inside} if inside else {}
+    dumped = options.model_dump(mode="json", exclude=EXCLUDED_FIELDS, exclude_defaults=True)
+    values = {name: value for name, value in dumped.items() if value or name not in EXCLUDED_FIELDS}
     if (values.get("stain") or {}).get("method") == "none":
         values.pop("stain")
     if options.stain is not None and "stain" in values:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import Signal
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 PREFIX = "slide."
 OWN_FIELDS = ("stain", "target")  # fields with their own control in this module
-# Each has a control elsewhere in the dock, or follows from one.
-EXCLUDED_FIELDS = ("model", "mpp", "region", "tissue_mask", "tissue.method", "lesions", "score.positive")
 NONE = "none"
 
 
@@ -60,7 +59,7 @@ class SlideOptionsForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings, icons: ThemedIcons, excluded: Mapping[str, Any]) -> None:
         super().__init__()
         named(self, "slide_options", "Options of the analysis").setToolTip("")
         fields = SlideOptions.model_fields
@@ -70,7 +69,7 @@ class SlideOptionsForm(QWidget):
         self._stain_form = ConfigForm(
             StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{PREFIX}stain."
         )
-        self._options_form = ConfigForm(SlideOptions, settings, icons, _is_form_field, PREFIX)
+        self._options_form = ConfigForm(SlideOptions, settings, icons, partial(_is_form_field, excluded), PREFIX)
         above = QWidget()
         rows = form_layout(above)
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -128,10 +127,11 @@ class SlideOptionsForm(QWidget):
         self.changed.emit()
 
 
-def _is_form_field(key: str) -> bool:
-    """Return whether a field has its control in the generated form."""
-    name = key.removeprefix(PREFIX)
-    return not any(name == other or name.startswith(f"{other}.") for other in (*OWN_FIELDS, *EXCLUDED_FIELDS))
+def _is_form_field(excluded: Mapping[str, Any], key: str) -> bool:
+    """Return whether a field has its control in the generated form; ``excluded``: True, or the fields inside it."""
+    name, _, inner = key.removeprefix(PREFIX).partition(".")
+    inside = excluded.get(name, ())
+    return name not in OWN_FIELDS and inside is not True and inner not in inside
 
 
 def _stain_method(options: SlideOptions) -> str:

@@ -182,11 +182,6 @@ class TileStrip(QWidget):
         for column in range(COLUMNS):
             self._grid.setColumnStretch(column, 1)
 
-    @property
-    def busy(self) -> bool:
-        """Whether thumbnails are being read."""
-        return self._latest.busy
-
     def show_tiles(self, slide: ViewerSlide | None, tiles: tuple[SuspiciousTile, ...]) -> None:
         """Show other tiles."""
         if tiles == self._tiles:

@@ -12,14 +12,14 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.ui.slide.navigation import refresh_when_loaded
-from napari_melanoma.ui.slide.slide_description import (
+from napari_melanoma.ui.slide.context import (
     add_line_breaks,
     describe_slide,
     is_same_slide,
     list_slide_warnings,
     slide_display_name,
 )
+from napari_melanoma.ui.slide.navigation import refresh_when_loaded
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key

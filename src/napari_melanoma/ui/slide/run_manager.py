@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.slides.notes import SlideNotes
+from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
+# Where running analyses are searched below the root folder
 RUN_FOLDER_PATTERNS = (
     "*",
     "*/*",
     *(f"{at}/{within}/*" for within in (VIEW_FOLDER, DEPTH_FOLDER) for at in ("*", "*/*")),
-)  # where running analyses are searched below the root folder
+)
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,6 @@ class SlideRunManager(QObject):
         """Whether an analysis is being launched."""
         return self._job is not None
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything is read, written or started; a running analysis does not count."""
-        return self.is_starting or self._search_tasks.busy or self._write_tasks.busy
-
     def find_results(self, info: SlideInfo, identity: str) -> None:
         work = partial(_find_results, self.root, info, identity)
         self._search_tasks.submit(identity, lambda: work)
@@ -124,7 +121,7 @@ class SlideRunManager(QObject):
         self._job.succeeded.connect(self._on_started)
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
-        self._job.start()
+        self._job.start(self)
         self.changed.emit()
 
     def send_command(self, folder: Path, command: RunCommand) -> None:
@@ -156,6 +153,7 @@ class SlideRunManager(QObject):
                 self.started.emit(folder)
 
 
+@collection_paused()
 def preload(run: RunContext) -> None:
     """Import in the background what opening a slide needs."""
     from importlib import import_module

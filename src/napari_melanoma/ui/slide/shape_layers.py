@@ -1,17 +1,13 @@
-"""Shared parts of the layers drawn on a slide: keys, freehand repair, labels, line width, and saving."""
+"""Shared parts of the layers drawn on a slide: keys, freehand repair, labels, and line width."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer
 
-from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -23,9 +19,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 HALF = 0.5  # napari counts from the center of the first pixel
 Keys = Mapping[str, Callable[[], None]]
@@ -104,6 +98,8 @@ class _LassoStrokes:
         """Complete or drop what napari left unfinished."""
         import numpy as np
 
+        from napari_melanoma.core.polygons import as_ring, signed_area
+
         if str(layer.mode) != LASSO:
             return
         if len(layer.data) > before and layer.shape_type[-1] == "path":
@@ -111,20 +107,12 @@ class _LassoStrokes:
                 layer.mode = "add_path"
                 layer.mode = LASSO
         repair_features(layer)
-        if len(layer.data) == before and _area(np.asarray(screen, float)) >= MIN_STROKE_AREA_PX2:
+        if len(layer.data) == before and abs(signed_area(as_ring(np.asarray(screen, float)))) >= MIN_STROKE_AREA_PX2:
             layer.add_polygons([np.asarray(data, float)[:, -2:]])
         drawn = len(layer.data) > before
         if self._hinted or not drawn:
             self._show_message("" if drawn else HINT)
         self._hinted = not drawn
-
-
-def _area(points: NDArray[np.float64]) -> float:
-    """Return the area enclosed by points (point, 2)."""
-    import numpy as np
-
-    x, y = points[:, 0], points[:, 1]
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 WIDTHS: dict[slide_layers.Role, float] = {  # in pixels of the screen
@@ -179,65 +167,3 @@ def _set_line_width(layer: Shapes, width: float, *, drawn: bool) -> None:
             layer.edge_width = width
         if not layer.selected_data:  # else napari changes the selected shapes too, which counts as an edit
             layer.current_edge_width = width
-
-
-Stamp = tuple[int, int]
-Value = TypeVar("Value")
-
-
-class WriteResult(Protocol):
-    """Result of writing a file: its stamp, and notes for the user."""
-
-    @property
-    def stamp(self) -> Stamp | None:
-        """Identifies this version of the file."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user."""
-
-
-class LatestValueWriter(Generic[Value]):
-    """Write values into the folders of slides, one at a time; only the last pending value of a folder is written."""
-
-    def __init__(self, latest: LatestJobQueue, write: Callable[[Path, Value, Stamp | None], WriteResult]) -> None:
-        self._latest, self._write = latest, write
-        self._writing = Lock()
-        self._pending: dict[Path, Value] = {}
-        self._stamps: dict[Path, Stamp | None] = {}
-
-    def set_stamp(self, folder: Path, stamp: Stamp | None) -> None:
-        """Record which version of the file was read."""
-        self._stamps[folder] = stamp
-
-    def save(self, folder: Path, value: Value) -> None:
-        """Write a value in a background thread."""
-        self._pending[folder] = value
-        self._latest.submit(f"keep {folder}", lambda: partial(self._write_pending, folder))
-
-    def flush(self) -> None:
-        """Write pending values now, after waiting for a write in progress."""
-        for folder in tuple(self._pending):
-            try:
-                written, error = self._write_pending(folder), None
-            except MelanomaError as raised:
-                written, error = None, raised
-            if isalive(self._latest):  # else the window is closed
-                signal = self._latest.succeeded if error is None else self._latest.failed
-                signal.emit(written if error is None else error)
-        with self._writing:
-            return
-
-    def _write_pending(self, folder: Path, run: RunContext | None = None) -> WriteResult | None:
-        """Write the last value of a folder; if that fails, it stays pending for the next change or the end."""
-        with self._writing:
-            if folder not in self._pending:
-                return None
-            value = self._pending.pop(folder)
-            try:
-                written = self._write(folder, value, self._stamps.get(folder))
-            except BaseException:
-                self._pending.setdefault(folder, value)
-                raise
-            self._stamps[folder] = written.stamp
-            return written

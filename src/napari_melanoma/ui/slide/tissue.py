@@ -118,11 +118,6 @@ class TissueController(QObject):
         section.method_changed.connect(self._on_method)
         section.reset_requested.connect(self._on_reset)
 
-    @property
-    def busy(self) -> bool:
-        """Whether tissue is being detected."""
-        return self._latest.busy
-
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         self._slide = slide

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.ui.slide.slide_description import is_same_slide
+from napari_melanoma.ui.slide.context import is_same_slide
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
@@ -141,11 +141,6 @@ class SlideWorklist(QObject):
             add_shortcut(context.dock, name, partial(self._step, by))
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
-
-    @property
-    def busy(self) -> bool:
-        """Whether a folder is being read."""
-        return self._latest.busy
 
     @property
     def folder(self) -> Path | None:

@@ -234,11 +234,6 @@ class DataSetList(QWidget):
         """All data sets of the list."""
         return list(self._rows.values())
 
-    @property
-    def busy(self) -> bool:
-        """Whether a data set is being counted."""
-        return self._latest.busy
-
     def choose_folder(self) -> None:
         """Open a folder dialog."""
         dialog = QFileDialog(self.window(), "Folder with dataset.csv", str(Path.home()))
@@ -441,11 +436,6 @@ class DataPicker(QWidget):
         return not any(
             row.counts is None or row.counts.images or not row.is_corrections for row in self.training_list.rows
         )
-
-    @property
-    def busy(self) -> bool:
-        """Whether a data set is being counted."""
-        return self.training_list.busy or self.base_list.busy
 
     def select(self, datasets: Sequence[str], base: Sequence[str]) -> None:
         """Tick only the data sets of a recipe."""

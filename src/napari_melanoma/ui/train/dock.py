@@ -93,21 +93,6 @@ class TrainDock(TrainControls):
         add_shortcut(self, "train.start", self.start_button.click)
         add_shortcut(self, "train.back", self.run_controller.show_settings)
 
-    @property
-    def busy(self) -> bool:
-        """Whether any work of the dock is pending, apart from active runs."""
-        return any(
-            part.busy
-            for part in (
-                self.data_picker,
-                self.forecaster,
-                self.run_controller,
-                self.opener,
-                self._saving,
-                self.recipe_form.classification_form,
-            )
-        )
-
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Watch the current window of the dock, and update the lists."""
         super().showEvent(event)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.train.data_sets import check_is_folder
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 
 if TYPE_CHECKING:
@@ -132,15 +133,8 @@ class RunEstimator(QObject):
         self._recipe: TrainRecipe | None = None
         self._requested_recipe: TrainRecipe | None = None
         self._request: WorkerRequest | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(ESTIMATE_REST_MS)
+        self._timer = DebounceTimer(self, ESTIMATE_REST_MS)
         self._timer.timeout.connect(self._send_request)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a measurement is active or scheduled."""
-        return self._request is not None or self._timer.isActive()
 
     def schedule(self, recipe: TrainRecipe) -> None:
         """Estimate a recipe unless it changes again soon."""
@@ -156,6 +150,7 @@ class RunEstimator(QObject):
         """Cancel the request and close the worker, which frees its memory."""
         self.clear()
         request, self._request = self._request, None
+        tasks.set_running(self, False)
         if request is not None:
             request.cancel()
         self._client.close()
@@ -165,6 +160,7 @@ class RunEstimator(QObject):
             return  # repeated after the current response
         self._requested_recipe = self._recipe
         self._request = self._client.request("estimate", recipe=self._requested_recipe.model_dump(mode="json"))
+        tasks.set_running(self, True)
         self._request.succeeded.connect(self._on_response)
         self._request.failed.connect(self._on_failed)
         self._request.finished.connect(self._on_finished)
@@ -179,6 +175,7 @@ class RunEstimator(QObject):
 
     def _on_finished(self) -> None:
         self._request = None
+        tasks.set_running(self, False)
         if self._recipe is not None and self._recipe is not self._requested_recipe:
             self._timer.start()
 
@@ -258,11 +255,6 @@ class RunForecast(QObject):
         self._estimator = RunEstimator(client, self)
         self._estimator.estimated.connect(self._on_estimated)
         self._estimator.failed.connect(self._on_estimate_failed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a check or an estimate is pending."""
-        return self._checks.busy or self._estimator.busy
 
     @property
     def warnings(self) -> str:

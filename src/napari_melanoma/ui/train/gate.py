@@ -39,11 +39,6 @@ class ModelDecision(QObject):
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
 
-    @property
-    def busy(self) -> bool:
-        """Whether a decision is being carried out."""
-        return self._latest.busy
-
     def activate(self, run: Path) -> None:
         """Install the model of a run in the user's model folder; only once for each run."""
         self._latest.submit(str(run), lambda: partial(_activate, run))
@@ -101,7 +96,7 @@ OVERLAP_UNKNOWN = (
     "Whether the models were trained on some of these images was not checked by the version that compared them."
 )
 NOT_COMPARED = (
-    "The new model was not compared with the old one: the comparison was cancelled or failed, or there is no test set "
+    "The new model was not compared with the old one: the comparison was canceled or failed, or there is no test set "
     "(see the log). Whether it is better is unknown. To compare them: napari-melanoma compare {run}"
 )
 EVALUATED_ALONE = (
@@ -125,14 +120,13 @@ class GateView(QWidget):
         self._pending_choice = self._shown_comparison = ""
         self._title = named(QLabel(), "gate_title", "Compared models")
         self._advice = named(QLabel(), "gate_advice", "Recommendation")
-        self._reason = named(QLabel(), "gate_reason", "Reason of the recommendation")
+        self._reason = named(QLabel(), "gate_reason", "Reason for the recommendation")
         self._counts = named(quiet_label(), "gate_counts", "Compared images")
         self._choice_label = named(QLabel(), "gate_done", "Decision")
         for label in (self._title, self._advice, self._reason, self._counts, self._choice_label):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setToolTip("")
-        self._advice.setWordWrap(False)
         for label in (self._title, self._advice):
             font = label.font()
             font.setBold(True)
@@ -143,7 +137,7 @@ class GateView(QWidget):
         self._headings = {name: QLabel() for name in ("better", "worse")}
         self.images = {
             "better": ThumbnailGrid("gate_better", "Improved images", icons),
-            "worse": ThumbnailGrid("gate_worse", "Worse images", icons),
+            "worse": ThumbnailGrid("gate_worse", "Images that got worse", icons),
         }
         self.activate_button = named(QPushButton("Use this model"), "gate_take_over", "Use this model")
         self.discard_button = named(QPushButton("Discard"), "gate_discard", "Discard")
@@ -155,11 +149,6 @@ class GateView(QWidget):
         icons.changed.connect(self._on_theme)
         self._on_theme()
         self.show_comparison(None)
-
-    @property
-    def busy(self) -> bool:
-        """Whether thumbnails are being read."""
-        return any(images.busy for images in self.images.values())
 
     def show_comparison(self, report: RunReport | None) -> None:
         """Show the comparison of a run; hidden without a new model."""
@@ -312,9 +301,8 @@ class _MetricTable(QWidget):
                 value, interval = QLabel(), quiet_label()
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
-                interval.setStyleSheet(
-                    "font-size: 8pt; padding: 0px 0px 0px 2px"
-                )  # napari's style overrides a font set in another way
+                # Napari's style overrides a font set in another way
+                interval.setStyleSheet("font-size: 8pt; padding: 0px 0px 0px 2px")
                 self._values[metric, which] = value, interval
                 self._rows[metric] += value, interval
                 grid.addWidget(value, 2 * number + 1, column)

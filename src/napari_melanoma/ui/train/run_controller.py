@@ -15,7 +15,7 @@ from napari_melanoma.core.processes import send_command_or_stop
 from napari_melanoma.ui.train.gate import ModelDecision
 from napari_melanoma.ui.train.start import RunLauncher
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -82,14 +82,9 @@ class RunController(QObject):
         self._command_sender.failed.connect(self._on_command_failed)
 
     @property
-    def busy(self) -> bool:
-        """Whether any work is pending, apart from active runs."""
-        return self.starting or self._decision.busy or self._command_sender.busy or self._controls.run_list.busy
-
-    @property
     def starting(self) -> bool:
         """Whether a run is being launched."""
-        return self._launcher.busy
+        return not tasks.is_idle(self._launcher)
 
     @property
     def active_runs(self) -> list[RunReport]:
@@ -114,9 +109,8 @@ class RunController(QObject):
             self._controls.status.show_message("")
         self._controls.run_page.set_run(run)
         self._controls.show_page(True)
-        self._controls.run_page.setFocus(
-            Qt.FocusReason.OtherFocusReason
-        )  # for Escape, because the list that had the focus is hidden
+        # For Escape, because the list that had the focus is hidden
+        self._controls.run_page.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_settings(self) -> None:
         """Show the settings and the list of runs."""

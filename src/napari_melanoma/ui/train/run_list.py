@@ -102,11 +102,6 @@ class RunList(QWidget):
         self._show([])
 
     @property
-    def busy(self) -> bool:
-        """Whether the list is being read, or a run being removed."""
-        return self._reading is not None or self._removing is not None
-
-    @property
     def reports(self) -> list[RunReport]:
         """The listed runs."""
         return list(self._model.reports)
@@ -137,7 +132,7 @@ class RunList(QWidget):
         self._reading.succeeded.connect(self._on_listed)
         self._reading.failed.connect(self.failed)
         self._reading.finished.connect(self._on_read)
-        self._reading.start()
+        self._reading.start(self)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Start updating the list."""
@@ -228,7 +223,7 @@ class RunList(QWidget):
         self._removing.succeeded.connect(self.removed)
         self._removing.failed.connect(self.failed)
         self._removing.finished.connect(self._on_removed)
-        self._removing.start()
+        self._removing.start(self)
         self._update_buttons()
 
     def _on_removed(self) -> None:

@@ -69,7 +69,7 @@ def describe_state(report: RunReport, activity: RunActivity | None = None) -> st
         return STOPPING
     if state == "finished":
         return f"finished: {_describe_test_result(report) or describe_best_epoch(report, activity)}"
-    return f"{state} {_describe_end(report)}"
+    return f"{_name_state(report)} {_describe_end(report)}"
 
 
 def describe_details(report: RunReport, activity: RunActivity | None = None) -> str:
@@ -201,7 +201,12 @@ def _lower_first(sentence: str) -> str:
 
 def describe_state_briefly(report: RunReport) -> str:
     """Describe the state of a run very briefly, such as ``epoch 4 of 20``."""
-    return describe_state(report) if str(report.state) in ("running", "paused") else str(report.state)
+    return describe_state(report) if str(report.state) in ("running", "paused") else _name_state(report)
+
+
+def _name_state(report: RunReport) -> str:
+    """Name a state for users; the stored names have British spelling."""
+    return {"cancelled": "canceled", "cancelling": "canceling"}.get(str(report.state), str(report.state))
 
 
 def describe_result(report: RunReport) -> str:

@@ -95,7 +95,7 @@ class LossTrace:
 
 @dataclass
 class ActiveTime:
-    """Sums the time in which a run was active: not queued, paused or cancelled."""
+    """Sums the time in which a run was active: not queued, paused or canceled."""
 
     seconds: float = 0.0
     _last_time: float | None = None
@@ -144,7 +144,7 @@ class RunFolderReader:
     """Reads new content of a run folder; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        from napari_melanoma.core.run_state import RunEventReader
+        from napari_melanoma.core.processes import RunEventReader
 
         self.path = path
         self._tail = RunEventReader(path)
@@ -250,11 +250,6 @@ class RunWatcher(QObject):
         return found
 
     @property
-    def busy(self) -> bool:
-        """Whether the folder is being read."""
-        return self._job is not None
-
-    @property
     def is_watching(self) -> bool:
         """Whether the folder will be read again."""
         return self._active and (self._timer.isActive() or self._job is not None)
@@ -289,7 +284,7 @@ class RunWatcher(QObject):
         self._job.succeeded.connect(self._on_snapshot)
         self._job.failed.connect(self._on_failed)
         self._job.finished.connect(self._on_finished)
-        self._job.start()
+        self._job.start(self)
 
     def _on_snapshot(self, snapshot: Any) -> None:  # noqa: ANN401 - depends on the reader
         if self._active_reader is not self._reader:

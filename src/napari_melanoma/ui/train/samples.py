@@ -205,8 +205,8 @@ class SamplesView(QWidget):
         self._run: Path | None = None
         self._epochs: tuple[str, ...] = ()
         self._index = 0
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_read)
+        self._jobs = LatestJobQueue(self)
+        self._jobs.succeeded.connect(self._on_read)
         self.pictures = {
             "image": SamplePicture("sample_photograph", "The photograph"),
             "before": SamplePicture("sample_before", "Prediction before training"),
@@ -224,11 +224,6 @@ class SamplesView(QWidget):
             icons.add(button, icon)
         self._lay_out()
         self.show_samples(None, ())
-
-    @property
-    def busy(self) -> bool:
-        """Whether images are being read."""
-        return self._latest.busy
 
     def show_samples(self, run: Path | None, epochs: tuple[str, ...]) -> None:
         """Show a run's samples at the newest epoch, unless the user has moved the slider."""
@@ -265,7 +260,7 @@ class SamplesView(QWidget):
 
     def _request_sample(self, value: int = 0) -> None:
         if self._run is not None and self._epochs:
-            self._latest.submit("sample", self._prepare)
+            self._jobs.submit("sample", self._prepare)
 
     def _prepare(self) -> JobFunction | None:
         if self._run is None or not self._epochs:
@@ -395,18 +390,13 @@ class ThumbnailGrid(QWidget):
         named(self, name, label).setToolTip("")
         self._icons = icons
         self.buttons: list[ThumbnailButton] = []
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_read)
+        self._jobs = LatestJobQueue(self)
+        self._jobs.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(4, 0, 4, 0)
         self._grid.setSpacing(4)
         for column in range(COLUMNS):
             self._grid.setColumnStretch(column, 1)
-
-    @property
-    def busy(self) -> bool:
-        """Whether images are being read."""
-        return self._latest.busy
 
     def show_items(self, items: Sequence[ThumbnailItem]) -> None:
         """Show thumbnails."""
@@ -417,11 +407,11 @@ class ThumbnailGrid(QWidget):
         for index, button in enumerate(self.buttons):
             button.clicked.connect(partial(self._on_clicked, button.item.image_path))
             self._grid.addWidget(button, *divmod(index, COLUMNS))
-        self._latest.submit("pictures", self._prepare)
+        self._jobs.submit("pictures", self._prepare)
 
     def _prepare(self) -> JobFunction | None:
         paths = tuple(button.item.picture for button in self.buttons)
-        return partial(_read_thumbnail, paths) if paths else None
+        return partial(_read_pictures, paths) if paths else None
 
     def _on_read(self, images: dict[Path, QImage]) -> None:
         for button in self.buttons:
@@ -433,7 +423,7 @@ class ThumbnailGrid(QWidget):
         self.opened.emit(str(path))
 
 
-def _read_thumbnail(paths: Sequence[Path | None], run: RunContext) -> dict[Path, QImage]:
-    """Read the readable images."""
+def _read_pictures(paths: Sequence[Path | None], run: RunContext) -> dict[Path, QImage]:
+    """Read the images; unreadable ones are left out."""
     found = {path: read_picture(path) for path in run.track(paths, "Reading") if path is not None}
     return {path: image for path, image in found.items() if image is not None}

@@ -227,11 +227,6 @@ class RunLauncher(QObject):
         super().__init__(parent)
         self._job: BackgroundJob | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether a run is being launched."""
-        return self._job is not None
-
     def start(self, recipe: TrainRecipe) -> None:
         """Launch a new run, unless one is being launched."""
         self._run_job(partial(_launch_run, recipe))
@@ -248,7 +243,7 @@ class RunLauncher(QObject):
         self._job.succeeded.connect(self.started)
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
-        self._job.start()
+        self._job.start(self)
         self.changed.emit()
 
     def _on_finished(self) -> None:

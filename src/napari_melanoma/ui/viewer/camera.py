@@ -39,12 +39,12 @@ class ViewRectangle:
         return self.top + self.height / 2, self.left + self.width / 2
 
 
-def get_camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
+def get_camera(viewer: Viewer) -> Any:  # noqa: ANN401 - its class depends on napari's version
     """Return the camera of a viewer, in any supported version of napari."""
     return getattr(viewer, "scene", viewer).camera
 
 
-def get_scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
+def get_scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - its class depends on napari's version
     """Return the scale bar of a viewer, in any supported version of napari."""
     overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
     return viewer.scale_bar if overlays is None else overlays.scale_bar
@@ -65,9 +65,9 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
 
     It may extend beyond the slide; if the slide is rotated, it is the bounding box of the visible region.
     """
-    now = get_camera(viewer)
-    size, zoom = viewer.canvas.size, max(float(now.zoom), 1e-12)
-    row, column = slide.to_slide((float(now.center[-2]), float(now.center[-1])))
+    camera = get_camera(viewer)
+    size, zoom = viewer.canvas.size, max(float(camera.zoom), 1e-12)
+    row, column = slide.to_slide((float(camera.center[-2]), float(camera.center[-1])))
     across, along = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
     tall, wide = size[0] / zoom, size[1] / zoom
     height, width = (
@@ -83,11 +83,11 @@ def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], 
     ``point``: (row, column) in pixels of the finest level. ``width_px``: width of the view in these pixels; unchanged
     by default.
     """
-    now = get_camera(viewer)
+    camera = get_camera(viewer)
     y, x = slide.to_world(point)
     if width_px is not None:
-        now.zoom = viewer.canvas.size[1] / (width_px * slide.pixel_um[1])
-    now.center = (*tuple(now.center)[:-2], y, x)
+        camera.zoom = viewer.canvas.size[1] / (width_px * slide.pixel_um[1])
+    camera.center = (*tuple(camera.center)[:-2], y, x)
 
 
 def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
@@ -113,7 +113,7 @@ def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:
 def parse_position(slide: ViewerSlide, text: str) -> tuple[float, float]:
     """Parse coordinates typed by the user.
 
-    ``text``: ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
+    ``text``: ``x, y`` with ``mm`` (the default if the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
     y``. Returns (row, column) in pixels of the finest level.
     """
     found = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)

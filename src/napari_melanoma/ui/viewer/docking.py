@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
 from napari_melanoma.ui.viewer.layers import LayerUnits
 from napari_melanoma.ui.viewer.shortcuts import add_help_shortcuts
 from napari_melanoma.ui.viewer.view_memory import FIT_KEY, ViewMemory, fit_view
-from napari_melanoma.ui.widgets.job import GuiTaskQueue
+from napari_melanoma.ui.widgets.job import GuiTaskQueue, tasks
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -230,11 +230,6 @@ class DeferredWidgets(QObject):
         self._draw_timer.timeout.connect(self._start_inserting)
         dock.destroyed.connect(self.holder.deleteLater)
 
-    @property
-    def busy(self) -> bool:
-        """Whether parts or tasks are pending."""
-        return bool(self._pending) or self._queue.busy
-
     def add_widget(self, part: QWidget, insert: Callable[[QWidget], None]) -> None:
         part.setParent(self.holder)
         self._pending.append(lambda: insert(part))
@@ -245,12 +240,13 @@ class DeferredWidgets(QObject):
 
     def start(self) -> None:
         """Start inserting once the dock is shown."""
+        tasks.set_running(self, bool(self._pending))
         QTimer.singleShot(0, self._open)
         self._draw_timer.start(DEFER_DELAY_MS)
 
-    def run_after(self, *tasks: Callable[[], None]) -> None:
+    def run_after(self, *functions: Callable[[], None]) -> None:
         """Run tasks after all pending parts, each in its own turn of the event loop."""
-        self._queue.add(*[self._next] * len(self._pending), *tasks)
+        self._queue.add(*[self._next] * len(self._pending), *functions)
 
     def insert_all(self) -> None:
         """Insert all pending parts now."""
@@ -268,6 +264,7 @@ class DeferredWidgets(QObject):
     def _next(self) -> None:
         if self._pending:
             self._pending.popleft()()
+            tasks.set_running(self, bool(self._pending))
 
 
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.viewer.camera import get_scale_bar
-from napari_melanoma.ui.viewer.photograph_layers import Role, find_layer, insert_layer
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY, STAND_IN_KEY, get_own_units
+from napari_melanoma.ui.viewer.photographs import (
+    METADATA_KEY,
+    STAND_IN_KEY,
+    Role,
+    find_layer,
+    get_own_units,
+    insert_layer,
+)
 from napari_melanoma.ui.viewer.view_memory import list_pictures
 from napari_melanoma.ui.widgets.settings import DockSettings
 

@@ -1,19 +1,23 @@
-"""Find photographs among layers, and read their pixels as 8-bit RGB and their pixel size."""
+"""Photographs among the layers: their pixels and pixel size, and the layers that belong to them."""
 
 from __future__ import annotations
 
+import math
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.geometry import PixelSize
 
 if TYPE_CHECKING:
     import numpy as np
     from napari.layers import Image, Layer
+    from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_melanoma.io.photographs import Photograph
+
 
 METADATA_KEY = "napari_melanoma"
 STAND_IN_KEY = "napari_melanoma_units"  # metadata key of layers shown in a substitute unit, see ui.viewer.layers
@@ -124,3 +128,153 @@ def describe_photograph(image: Image) -> str:
     about = _plugin_metadata(image)
     damage = f"DAMAGED: {about['damage']}" if about.get("damage") else None
     return ", ".join(part for part in (f"{columns} x {rows} px", scale, about.get("modality"), damage) if part)
+
+
+Role = Literal["probability", "heatmap", "band", "mask", "contour", "other lesions", "ROI", "scribbles", "ruler"]
+ORDER: tuple[Role, ...] = (
+    "probability",
+    "heatmap",
+    "band",
+    "mask",
+    "ROI",
+    "other lesions",
+    "contour",
+    "scribbles",
+    "ruler",
+)
+
+
+def identify_photographs(viewer: Viewer) -> list[Image]:
+    """List the photographs of a viewer in layer order, and give each a unique identity in its metadata.
+
+    A duplicated layer gets a new identity.
+    """
+    seen: set[str] = set()
+    found = filter_photographs(viewer.layers)
+    for image in found:
+        if get_identity(image) in (None, *seen):
+            image.metadata = {
+                **image.metadata,
+                METADATA_KEY: {**image.metadata.get(METADATA_KEY, {}), "photograph": uuid.uuid4().hex},
+            }
+        seen.add(str(get_identity(image)))
+    return found
+
+
+def get_identity(layer: Layer) -> str | None:
+    """Return the identity of the photograph that a layer is or was derived from; None for other layers."""
+    return layer.metadata.get(METADATA_KEY, {}).get("photograph")
+
+
+def get_role(layer: Layer) -> str | None:
+    """Return the role of a layer derived from a photograph; None for the photograph itself and for other layers."""
+    return layer.metadata.get(METADATA_KEY, {}).get("role")
+
+
+def find_layer(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
+    """Find the layer of a role that was derived from a photograph; None if there is none."""
+    return next(
+        (layer for layer in find_layers(viewer, image) if layer.metadata[METADATA_KEY].get("role") == role), None
+    )
+
+
+def find_layers(viewer: Viewer, image: Image) -> list[Layer]:
+    """List a photograph and the layers derived from it, in layer order."""
+    return [
+        layer
+        for layer in viewer.layers
+        if get_identity(layer) is not None and get_identity(layer) == get_identity(image)
+    ]
+
+
+def get_model_digest(layer: Layer) -> str | None:
+    """Return the digest of the predicted mask, by which a dock recognizes a mask that was edited later.
+
+    As stored by ``set_model_digest``.
+    """
+    return layer.metadata.get(METADATA_KEY, {}).get("made")
+
+
+def set_model_digest(layer: Layer, digest: str) -> None:
+    """Store the digest of the predicted mask in the mask layer's metadata."""
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata.get(METADATA_KEY, {}), "made": digest}}
+
+
+def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
+    """Insert a layer above its photograph, with its name, position and scale; the selection does not change."""
+    layer.name = f"{image.name} {role}"
+    layer.metadata = {METADATA_KEY: {"photograph": get_identity(image), "role": role}}
+    layer.scale, layer.translate, layer.units = image.scale, image.translate, image.units
+    layer.visible = layer.visible and image.visible
+    below = ORDER[: ORDER.index(role)]
+    top = max(
+        index
+        for index, other in enumerate(viewer.layers)
+        if other == image
+        or (get_identity(other) == get_identity(image) and other.metadata[METADATA_KEY].get("role") in below)
+    )
+    selection = viewer.layers.selection
+    selected = set(selection)
+    # napari selects the inserted layer: that would deactivate the brush, and draw the layer controls three times.
+    with selection.events.active.blocker(), selection.events.changed.blocker():
+        viewer.layers.insert(top + 1, layer)
+        selection.update(selected)
+        selection.discard(layer)
+
+
+def rename_layers(viewer: Viewer, image: Image) -> None:
+    """Rename the layers derived from a photograph after it."""
+    for layer in find_layers(viewer, image):
+        role = layer.metadata[METADATA_KEY].get("role")
+        if role is not None:
+            layer.name = f"{image.name} {role}"
+
+
+def update_scale(viewer: Viewer, image: Image) -> None:
+    """Give the layers derived from a photograph its scale."""
+    for layer in find_layers(viewer, image):
+        if layer != image and (tuple(layer.scale) != tuple(image.scale) or layer.units != image.units):
+            layer.translate, layer.scale, layer.units = image.translate, image.scale, image.units
+
+
+def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None:
+    """Set the scale of a photograph and of all layers derived from it; the visible region stays the same.
+
+    ``size``: None restores the scale stored in the file, or pixels.
+    """
+    about = {key: value for key, value in image.metadata.get(METADATA_KEY, {}).items() if key != "ruler"}
+    image.metadata = {**image.metadata, METADATA_KEY: about if size is None else {**about, "ruler": size}}
+    size = size or about.get("pixel_size")
+    scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
+    y, x = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
+    translate = (y * float(image.translate[-2]), x * float(image.translate[-1]))
+    camera = getattr(viewer, "scene", viewer).camera  # where it is since napari 0.9
+    center, zoom = camera.center, camera.zoom
+    image.metadata = {key: value for key, value in image.metadata.items() if key != STAND_IN_KEY}
+    for layer in find_layers(viewer, image):
+        layer.translate = translate
+        layer.scale, layer.units = scale, (unit, unit)
+    camera.center = (*center[:-2], y * center[-2], x * center[-1])
+    camera.zoom = zoom / math.sqrt(y * x)
+
+
+def show_only(viewer: Viewer, image: Image) -> None:
+    """Show one photograph with its layers, and hide the others, which lie at the same position."""
+    image.visible = True
+    for other in identify_photographs(viewer):
+        if other != image:
+            for layer in find_layers(viewer, other):
+                layer.visible = False
+    for layer in find_layers(viewer, image):
+        if layer.metadata[METADATA_KEY].get("role") in ("band", "mask", "contour", "other lesions", "ROI"):
+            layer.visible = True
+
+
+def explain_no_photograph(viewer: Viewer) -> str:
+    """Explain why the open images are not photographs; empty if there is nothing to explain."""
+    others = [
+        one for one in viewer.layers if hasattr(one, "rgb") and get_identity(one) is None and get_role(one) is None
+    ]
+    if filter_photographs(viewer.layers) or not others:
+        return ""
+    return f"'{others[-1].name}' is not a color photograph: it has one channel or more than two dimensions."

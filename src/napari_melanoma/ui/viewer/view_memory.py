@@ -15,12 +15,10 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.io.discovery import SUFFIXES, find_photographs
-from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY as OURS
-from napari_melanoma.ui.viewer.photographs import is_photograph
-from napari_melanoma.ui.viewer.slide_layers import find_layers as slide_parts
-from napari_melanoma.ui.viewer.slide_layers import list_slides
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
+from napari_melanoma.ui.viewer.slide_layers import find_layers, list_slides
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Connections
 
 VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer, so that it is removed with the image
-FIT_SHARE = 0.95  # of the canvas, as in napari's own fit
+FIT_SHARE = 0.95  # share of the canvas, as in napari's own fit
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]
 LayerData = tuple[Any, dict[str, Any], str]
@@ -68,10 +66,10 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
     """Move the camera to an image: to its saved view, or to all of it; nothing happens if it is the current image."""
     if _state(picture).get("current"):
         return
-    now = get_camera(viewer)
+    camera = get_camera(viewer)
     for other in list_pictures(viewer):
         if _state(other).get("current"):
-            view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
+            view = SavedView((camera.center[-2], camera.center[-1]), float(camera.zoom), _scale(other))
             # A fitted view is not saved but fitted again, since the canvas may be resized.
             fitted = _state(other).get("fitted") == _current_view(viewer)
             _set_state(other, {"view": None if fitted else view, "current": False})
@@ -81,12 +79,12 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
         fit_view(viewer, picture)
         return
     y, x = (new / old for new, old in zip(_scale(picture), kept.scale, strict=True))
-    now.center = (*tuple(now.center)[:-2], kept.center[0] * y, kept.center[1] * x)
-    now.zoom = kept.zoom / (y * x) ** 0.5
+    camera.center = (*tuple(camera.center)[:-2], kept.center[0] * y, kept.center[1] * x)
+    camera.zoom = kept.zoom / (y * x) ** 0.5
 
 
 def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
-    """Fit one image to the view, whatever other layers there are."""
+    """Fit one image to the view, ignoring other layers."""
     picture = picture or get_current_picture(viewer)
     if picture is None:
         return
@@ -95,9 +93,9 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
         corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
         half = np.array(_scale(picture)) / 2  # extents end at pixel centers
         low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
-        now = get_camera(viewer)
-        now.center = (*tuple(now.center)[:-2], *(float(middle) for middle in (low + high) / 2))
-        now.zoom = FIT_SHARE * float(np.min(np.array(viewer.canvas.size) / (high - low)))
+        camera = get_camera(viewer)
+        camera.center = (*tuple(camera.center)[:-2], *(float(middle) for middle in (low + high) / 2))
+        camera.zoom = FIT_SHARE * float(np.min(np.array(viewer.canvas.size) / (high - low)))
     else:
         viewer.reset_view()
     _set_state(picture, {**_state(picture), "fitted": _current_view(viewer)})
@@ -105,7 +103,7 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
 
 def show_only(viewer: Viewer, image: Image) -> None:
     """Show one photograph, and hide the others and the slides, which lie at the same position."""
-    photograph_layers.show_only(viewer, image)
+    photographs.show_only(viewer, image)
     hide_other_pictures(viewer, (image,))
 
 
@@ -113,11 +111,11 @@ def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
     """Hide all slides for a photograph, or all photographs for a slide."""
     if is_photograph(picture[0]):
         for slide in list_slides(viewer):
-            for layer in (*slide.layers, *slide_parts(viewer, slide.identity)):
+            for layer in (*slide.layers, *find_layers(viewer, slide.identity)):
                 layer.visible = False
         return
     for layer in viewer.layers:
-        if is_photograph(layer) or photograph_layers.get_identity(layer) is not None:
+        if is_photograph(layer) or photographs.get_identity(layer) is not None:
             layer.visible = False
 
 
@@ -144,12 +142,12 @@ class ViewMemory(QObject):
         self._connections.connect(layer.events.visible, self._on_visible)
 
     def _on_inserted(self, event: Event) -> None:
-        """Show an image that was read from a file; not for a further channel of an open slide.
+        """Show an image that was read from a file, unless it is a further channel of an open slide.
 
         Other photographs are hidden: a larger one would be visible behind the new one.
         """
         self._watch_layer(event.value)
-        if OURS not in event.value.metadata:
+        if METADATA_KEY not in event.value.metadata:
             return  # a layer of the user may be an overlay
         for picture in list_pictures(self.viewer):
             new = any(layer == event.value for layer in picture)
@@ -196,11 +194,11 @@ def show_photograph(viewer: Viewer, image: Image) -> None:
     """
     show_only(viewer, image)
     active = viewer.layers.selection.active
-    active_identity = None if active is None else photograph_layers.get_identity(active)
-    if active_identity == photograph_layers.get_identity(image):
+    active_identity = None if active is None else photographs.get_identity(active)
+    if active_identity == photographs.get_identity(image):
         return
     if active is None or active_identity is not None:
-        mask = photograph_layers.find_layer(viewer, image, "mask")
+        mask = photographs.find_layer(viewer, image, "mask")
         viewer.layers.selection.active = image if mask is None else mask
     restore_view(viewer, (image,))
 
@@ -220,11 +218,6 @@ class PhotographOpener(QObject):
         self._pending: deque[JobFunction] = deque()
         self._count = 0
 
-    @property
-    def busy(self) -> bool:
-        """Whether photographs are being opened."""
-        return self._job is not None
-
     def open(self, paths: Sequence[Path]) -> None:
         """Open photographs in a thread."""
         self._start(partial(_read, list(paths)))
@@ -235,7 +228,7 @@ class PhotographOpener(QObject):
 
     def open_sample(self) -> None:
         """Open a synthetic photograph."""
-        self._start(_sample)
+        self._start(_read_sample)
 
     def choose_files(self) -> None:
         """Show the file dialog."""
@@ -270,7 +263,7 @@ class PhotographOpener(QObject):
         self._job.succeeded.connect(self._on_read)
         self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
-        self._job.start()
+        self._job.start(self)
 
     def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
         from napari.layers import Layer
@@ -347,7 +340,7 @@ def _read(
     return layers, errors
 
 
-def _sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
+def _read_sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     from napari_melanoma.ui.sample_data import dermoscopic_sample
 
     run.report(Progress(0, None, "Generating the sample"))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import OneOf, OptionsOf, computed_fields
+from napari_melanoma.core.config import OneOf, OptionsOf, computed_fields, nested_config
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.widgets.editors import (
     CheckEditor,
@@ -69,9 +69,11 @@ class ConfigForm(QWidget):
             if name in computed:
                 continue
             key = f"{prefix}{name}"
-            if part := _as_config(info.annotation):
+            part = nested_config(info.annotation)
+            is_optional = part is not info.annotation  # an optional configuration has a separate form
+            if part is not None and not is_optional:
                 self._add_part(name, ConfigForm(part, settings, icons, is_shown, f"{key}."), settings, icons)
-            elif is_shown(key) and not _is_optional_config(info.annotation):
+            elif part is None and is_shown(key):
                 options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
                 if options and options.field in self._fields:
                     editor: Editor = self._make_options_editor(key, options, settings, icons)
@@ -162,15 +164,6 @@ class ConfigForm(QWidget):
         for name, part in self._parts.items():
             changes = f"  ({part.change_count} changed)" if part.change_count else ""
             self._sections[name].setText(format_name(name).capitalize() + changes)
-
-
-def _as_config(annotation: object) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-
-
-def _is_optional_config(annotation: object) -> bool:
-    """Whether a field is a configuration or None; these have separate forms."""
-    return get_origin(annotation) in (Union, types.UnionType) and any(map(_as_config, get_args(annotation)))
 
 
 def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description

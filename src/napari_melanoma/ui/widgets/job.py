@@ -1,4 +1,4 @@
-"""Run functions off the GUI thread, and queues for jobs and for tasks on the GUI thread."""
+"""Run functions off the GUI thread, queues for jobs and for tasks on the GUI thread, and the registry of all tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, ref
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
@@ -15,6 +17,58 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 JobFunction = Callable[[RunContext], Any]
 PAUSE_MS = 2  # between two tasks, for input events and painting
 _running_jobs: set[BackgroundJob] = set()
+
+
+class TaskRegistry(QObject):
+    """Objects with running or pending tasks: jobs, queues, timers and requests of all docks.
+
+    A scope is an object with its children, such as a dock. ``idle``: the tasks of one object have ended; emitted in a
+    later turn of the event loop, when following tasks have started.
+    """
+
+    idle = Signal()
+    _ended = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owners: WeakKeyDictionary[QObject, ref[QObject]] = WeakKeyDictionary()
+        self._known: WeakSet[QObject] = WeakSet()
+        self._ended.connect(self.idle, Qt.ConnectionType.QueuedConnection)
+
+    def set_running(self, task: QObject, is_running: bool, owner: QObject | None = None) -> None:
+        """Register the start or the end of a task, which belongs to ``owner``, by default to itself."""
+        if is_running:
+            if task not in self._known:
+                self._known.add(task)
+                task.destroyed.connect(self._on_destroyed)
+            self._owners[task] = ref(task if owner is None else owner)
+        elif self._owners.pop(task, None) is not None:
+            self._ended.emit()
+
+    def _on_destroyed(self) -> None:
+        self._ended.emit()  # the pending task of an object that is deleted does not end otherwise
+
+    def running(self, *scopes: QObject) -> list[str]:
+        """Return the objects with tasks and their parents, in any of the scopes; without scopes, in all docks."""
+        owners = (owner() for owner in self._owners.values())
+        return [
+            f"{type(owner).__name__} of {type(QObject.parent(owner)).__name__}"
+            for owner in owners
+            if owner is not None and isalive(owner) and (not scopes or _is_within(owner, scopes))
+        ]
+
+    def is_idle(self, *scopes: QObject) -> bool:
+        """Return whether no task is running or pending in the scopes; without scopes, in any dock."""
+        return not self.running(*scopes)
+
+
+def _is_within(owner: QObject | None, scopes: tuple[QObject, ...]) -> bool:
+    while owner is not None and owner not in scopes:
+        owner = QObject.parent(owner)  # of item models, parent() is another method
+    return owner is not None
+
+
+tasks = TaskRegistry()
 
 
 class BackgroundJob(QObject):
@@ -36,9 +90,10 @@ class BackgroundJob(QObject):
         # Queued explicitly, so that both Qt bindings deliver the signal in the thread of this object.
         self._event.connect(self._on_event, Qt.ConnectionType.QueuedConnection)
 
-    def start(self) -> BackgroundJob:
-        """Start the thread; call once."""
+    def start(self, owner: QObject | None = None) -> BackgroundJob:
+        """Start the thread as a task of ``owner``; call once."""
         _running_jobs.add(self)
+        tasks.set_running(self, True, owner)
         threading.Thread(target=self._run_function, name=f"melanoma-{id(self):x}", daemon=True).start()
         return self
 
@@ -66,14 +121,10 @@ class BackgroundJob(QObject):
     def _on_event(self, kind: str, value: object) -> None:
         if kind == "finished":
             _running_jobs.discard(self)
+            tasks.set_running(self, False)
             self.finished.emit()
         elif not self._context.cancelled:
             getattr(self, kind).emit(value)
-
-
-def count_running_jobs() -> int:
-    """Return the number of jobs that have not finished."""
-    return len(_running_jobs)
 
 
 class LatestJobQueue(QObject):
@@ -101,10 +152,12 @@ class LatestJobQueue(QObject):
         self._pending.pop(key, None)
         self._pending[key] = prepare
         self._timer.start()
+        self._update_registry()
 
     def drop(self, key: str) -> None:
         """Remove a pending function."""
         self._pending.pop(key, None)
+        self._update_registry()
 
     def _next(self) -> None:
         while self._job is None and self._pending:
@@ -115,10 +168,14 @@ class LatestJobQueue(QObject):
                 self._job.failed.connect(self.failed)
                 self._job.finished.connect(self._on_finished)
                 self._job.start()
+        self._update_registry()
 
     def _on_finished(self) -> None:
         self._job = None
         self._next()
+
+    def _update_registry(self) -> None:
+        tasks.set_running(self, self.busy)
 
 
 class GuiTaskQueue(QObject):
@@ -131,18 +188,16 @@ class GuiTaskQueue(QObject):
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._next)
 
-    @property
-    def busy(self) -> bool:
-        """Whether tasks are pending."""
-        return bool(self._tasks)
-
-    def add(self, *tasks: Callable[[], None]) -> None:
+    def add(self, *functions: Callable[[], None]) -> None:
         """Append tasks; each runs in its own turn of the event loop, in order."""
-        self._tasks.extend(tasks)
+        self._tasks.extend(functions)
         self._timer.start()
+        tasks.set_running(self, bool(self._tasks))
 
     def _next(self) -> None:
         if not self._tasks:
             self._timer.stop()
             return
-        self._tasks.popleft()()
+        task = self._tasks.popleft()
+        tasks.set_running(self, bool(self._tasks))
+        task()

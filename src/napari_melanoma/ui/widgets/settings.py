@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QSettings, QTimer
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionOptions
@@ -105,12 +106,26 @@ class DockSettings:
 
 
 class DebounceTimer(QTimer):
-    """A single-shot timer that is restarted by each change."""
+    """A single-shot timer that is restarted by each change, and a task while it is active."""
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, parent: QObject, interval_ms: int | None = None) -> None:
         super().__init__(parent)
         self.setSingleShot(True)
-        self.setInterval(DEBOUNCE_MS)
+        self.setInterval(DEBOUNCE_MS if interval_ms is None else interval_ms)
+        self.timeout.connect(self._update_registry)
+
+    def start(self) -> None:
+        """Start, or restart."""
+        super().start()
+        self._update_registry()
+
+    def stop(self) -> None:
+        """Stop without firing."""
+        super().stop()
+        self._update_registry()
+
+    def _update_registry(self) -> None:
+        tasks.set_running(self, self.isActive())
 
     def flush(self) -> None:
         """Fire at once if active, so that a pending change is neither lost nor applied to the next image."""

@@ -89,11 +89,6 @@ class ThumbnailLoader(QObject):
         self._queued: OrderedDict[Path, None] = OrderedDict()
         self._job: BackgroundJob | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether thumbnails are being read."""
-        return self._job is not None
-
     def get(self, path: Path) -> QPixmap | None:
         """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
         if path in self._cache:
@@ -113,7 +108,7 @@ class ThumbnailLoader(QObject):
         self._job = BackgroundJob(partial(_read, batch, self._side_px))
         self._job.succeeded.connect(self._on_read)
         self._job.finished.connect(self._on_finished)
-        self._job.start()
+        self._job.start(self)
 
     def _on_read(self, pictures: dict[Path, QImage | None]) -> None:
         for path, picture in pictures.items():

@@ -18,6 +18,7 @@ from napari_melanoma.core import errors
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.ui.widgets.job import tasks
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,6 @@ class WorkerClient(QObject):
         """Process ID of the child; None if there is none."""
         return int(self._process.processId()) or None
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being processed."""
-        return self._active is not None
-
     def ensure_started(self) -> None:
         """Start the child if it is not running, so that the first request is fast."""
         if self._process.state() == QProcess.ProcessState.NotRunning:
@@ -103,6 +99,7 @@ class WorkerClient(QObject):
         """End the child and remove the temporary folder; the client can be used again afterwards."""
         self._pending.clear()
         self._active = None
+        tasks.set_running(self, False)
         self._replace_process()
         for process in self.findChildren(QProcess):
             if process.state() != QProcess.ProcessState.NotRunning:
@@ -136,6 +133,7 @@ class WorkerClient(QObject):
             self._error_lines.clear()
             self.ensure_started()
             self._process.write(self._active.line)
+        tasks.set_running(self, self._active is not None)
 
     def _on_output(self) -> None:
         while self._process.canReadLine():

@@ -1,0 +1,592 @@
+"""Assign images to the lesions of a case from their names, headers and tables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from pathlib import Path, PurePath, PureWindowsPath
+
+from napari_melanoma.case.model import (
+    Case,
+    CaseImage,
+    CaseLesion,
+    CasePart,
+    CasePatient,
+    Origin,
+    add_images,
+    add_lesion,
+    set_lesion,
+    set_patient,
+)
+from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.files import open_regular
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.paths import OutsidePaths, PathResolver
+from napari_melanoma.data.harmonize import Harmonizer, harmonize_rows
+from napari_melanoma.data.sources.dicom import AUXILIARY_IMAGES
+from napari_melanoma.data.table_mapping import NO_SITE, BodySite, TableMapping, merge_body_sites, parse_body_site
+from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.io.dicom import DicomHeader, read_header
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES
+from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.io.pillow_images import ExifHints, read_exif
+from napari_melanoma.io.tables import iterate_rows
+from napari_melanoma.privacy.pseudonyms import pseudonym
+
+CASE_FIELDS = ("patient_id", "path")  # columns that a case fills in itself: the pseudonym and the path of the file
+DERMATOSCOPES = (
+    *("dermlite", "fotofinder", "medicam", "molemax", "dermoscope", "dermatoscope", "dermascope", "heine", "illuco"),
+    *("dermengine", "molescope", "dermoscan"),
+)
+TOTAL_BODY = ("vectra", "wb360")
+Row = dict[str, str]
+Note = tuple[str, str]
+MAX_NAMED = 3  # names that a message lists
+IMAGE_FOLDERS = ("", "images")  # relative to a table that contains no paths
+
+
+@dataclass(frozen=True)
+class ImageMetadata:
+    """Metadata of one image; ``patient`` and ``lesion`` are their original names, which are never stored.
+
+    ``cells`` maps our columns to text, and ``origins`` the columns and the two names to their source.
+    """
+
+    patient: str = ""
+    lesion: str = ""
+    cells: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    @classmethod
+    def from_source(
+        cls, origin: Origin, cells: Mapping[str, str], *, patient: str = "", lesion: str = ""
+    ) -> ImageMetadata:
+        """Create metadata from one source."""
+        known = {name: text for name, text in cells.items() if text and (name != "taken_on" or _is_day(text))}
+        names = {"patient": patient, "lesion": lesion}
+        present = (*known, *(name for name, text in names.items() if text))
+        return cls(patient, lesion, known, dict.fromkeys(present, origin))
+
+    def select(self, kind: type[CasePart]) -> tuple[dict[str, str], dict[str, Origin]]:
+        """Return the cells of a patient, a lesion or an image, and their origins, by field."""
+        found = {name: text for name, text in self.cells.items() if name in _allowed_fields(kind)}
+        return found, {name: self.origins[name] for name in found}
+
+
+def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
+    """Merge the metadata of several sources for one image; the first source of a value takes precedence.
+
+    A body site is taken as a whole from the first source that contains one; its side may come from another source.
+    """
+    facts = ImageMetadata()
+    for more in sources:
+        cells = {name: text for name, text in more.cells.items() if _is_addition(facts, name)}
+        names = {name: origin for name, origin in more.origins.items() if name not in more.cells}
+        origins = {name: more.origins[name] for name in cells} | names | dict(facts.origins)
+        facts = ImageMetadata(
+            facts.patient or more.patient, facts.lesion or more.lesion, cells | dict(facts.cells), origins
+        )
+    return facts
+
+
+@cache
+def _allowed_fields(kind: type[CasePart]) -> frozenset[str]:
+    """Return the fields that a table may set; its columns ``id``, ``note`` and ``label`` have other meanings."""
+    columns = {name for name in kind.model_fields if find_column(name)} - set(CASE_FIELDS)
+    return frozenset(columns | (kind.model_fields.keys() & {"taken_on"}))
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a date of the form YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _is_addition(facts: ImageMetadata, name: str) -> bool:
+    """Whether another source may add a column: no sub-site of another site than the known one."""
+    return name not in facts.cells and not (name == "sub_site" and "site" in facts.cells)
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image without an id, and its metadata."""
+
+    image: CaseImage
+    metadata: ImageMetadata = field(default_factory=ImageMetadata)
+
+
+@dataclass(frozen=True)
+class FilingResult:
+    """A case with added images, and notes for the user: (subject, message)."""
+
+    case: Case
+    notes: tuple[Note, ...] = ()
+
+
+def file_images(case: Case, found: Iterable[FoundImage]) -> FilingResult:
+    """Add images to a case; all values are added as guesses, and known values are not replaced.
+
+    An image is assigned to the lesion with its label, or without a label to the lesion at its body site, which is added
+    if missing. Without either it stays unassigned. Images that are already in the case, by content or path, are left
+    out. Contradictions and omissions are in the notes.
+    """
+    filing = _CaseFiling(case)
+    for one in found:
+        filing.add(one)
+    return filing.finish()
+
+
+def is_other_patient(case: Case, patient_name: str) -> bool:
+    """Return whether files name another patient than the case.
+
+    False if either is unknown. The pseudonym of a case whose patient had no name differs from all others.
+    """
+    ours = case.patient.patient_id
+    return bool(patient_name and ours) and ours not in (patient_name, pseudonym(patient_name))
+
+
+class _CaseFiling:
+    """Collects images by lesion, and adds them to a case together."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.notes: list[Note] = []
+        self.known_content = {image.content: image.path for _, image in case.iterate_images() if image.content}
+        self.paths = {image.path for _, image in case.iterate_images()}
+        self.other_patient_count = 0
+        self.pending: dict[str, list[CaseImage]] = {"": []}
+
+    def add(self, found: FoundImage) -> None:
+        """Find the lesion of an image, and fill in metadata of lesion and patient."""
+        image, facts = found.image, found.metadata
+        known = self.known_content.get(image.content) if image.content else None
+        if known is not None:
+            if known != image.path:
+                self.notes.append((image.path.name, f"was left out: it is identical to {known.name}."))
+            return
+        if image.path in self.paths:
+            self.notes.append((image.path.name, "was left out: it is in the case already, but the file has changed."))
+            return
+        self.known_content[image.content] = image.path
+        self.paths.add(image.path)
+        self.other_patient_count += is_other_patient(self.case, facts.patient)
+        self._update_patient(image.name, facts)
+        lesion_id = self._find_or_add_lesion(image.name, facts)
+        cells, origins = facts.select(CaseImage)
+        if lesion_id:
+            origins["lesion"] = facts.origins.get("lesion", facts.origins.get("site", "name"))
+        filled = CaseImage.parse({**dict(image), **cells, "guesses": origins}, image.name)
+        self.pending.setdefault(lesion_id, []).append(filled)
+
+    def finish(self) -> FilingResult:
+        """Add the images."""
+        case = self.case
+        for lesion_id, images in self.pending.items():
+            case = add_images(case, images, lesion_id)
+        if self.other_patient_count:
+            self.notes.append(
+                (
+                    "patient",
+                    f"another patient in {format_count(self.other_patient_count, 'image')}: check that they belong to "
+                    "this case.",
+                )
+            )
+        return FilingResult(case, tuple(dict.fromkeys(self.notes)))
+
+    def _update_patient(self, about: str, facts: ImageMetadata) -> None:
+        """Fill in unknown fields of the patient."""
+        fresh, origins = self._new_values(about, self.case.patient, *facts.select(CasePatient))
+        if fresh:
+            self.case = set_patient(self.case, **fresh, guesses={**self.case.patient.guesses, **origins})
+
+    def _find_or_add_lesion(self, about: str, facts: ImageMetadata) -> str:
+        """Find or add the lesion of an image; returns its id, or ""."""
+        cells, origins = facts.select(CaseLesion)
+        if not facts.lesion and not _site_from_cells(cells).site:
+            return ""
+        known = next((lesion for lesion in self.case.lesions if self._fits(lesion, facts, cells, origins)), None)
+        if known is None:
+            self.case = add_lesion(self.case, **cells, label=facts.lesion, guesses=origins)
+            return self.case.lesions[-1].id
+        if merge_body_sites(_site_of_lesion(known), _site_from_cells(cells)) is None:
+            other, own = _format_site(_site_from_cells(cells)), _format_site(_site_of_lesion(known))
+            self.notes.append((about, f"contains the site {other}; the known site {own} is kept."))
+            cells = {name: text for name, text in cells.items() if name not in BodySite._fields}
+        fresh, new_origins = self._new_values(about, known, cells, origins)
+        if fresh:
+            self.case = set_lesion(self.case, known.id, **fresh, guesses={**known.guesses, **new_origins})
+        return known.id
+
+    def _fits(
+        self, lesion: CaseLesion, facts: ImageMetadata, cells: Mapping[str, str], origins: Mapping[str, Origin]
+    ) -> bool:
+        """Whether an image shows a lesion: same label and compatible site, or no label and the same site.
+
+        Tables and headers contain only the region, where a patient may have many lesions: then a second image of the
+        same modality belongs to another lesion.
+        """
+        site = _site_of_lesion(lesion)
+        if facts.lesion:
+            is_sure = facts.origins["lesion"] != "name"
+            return lesion.label == facts.lesion and (
+                is_sure or merge_body_sites(site, _site_from_cells(cells)) is not None
+            )
+        if lesion.label or site != _site_from_cells(cells):
+            return False
+        modalities = {image.modality for image in (*lesion.images, *self.pending.get(lesion.id, ()))}
+        return origins.get("site", "name") == "name" or facts.cells.get("modality", "") not in modalities
+
+    def _new_values(
+        self, about: str, part: CasePart, cells: Mapping[str, str], origins: Mapping[str, Origin]
+    ) -> tuple[dict[str, object], dict[str, Origin]]:
+        """Return the values that are new for a patient or lesion; contradictions are added to the notes."""
+        for name, text in cells.items():
+            if part.cell(name) not in ("", text) and not _is_less_exact_site(name, text, part):
+                self.notes.append((about, f"contains {name} {text}; the known value {part.cell(name)} is kept."))
+        fresh = {name: text for name, text in cells.items() if not part.cell(name)}
+        return dict(fresh), {name: origins[name] for name in fresh}
+
+
+def _is_less_exact_site(name: str, text: str, part: CasePart) -> bool:
+    """Whether a site is compatible with the known one, but less specific."""
+    return name == "site" and merge_body_sites(BodySite(part.cell("site")), BodySite(text)) is not None
+
+
+def _site_of_lesion(lesion: CaseLesion) -> BodySite:
+    """Return the body site of a lesion."""
+    return BodySite(lesion.site, lesion.sub_site, lesion.laterality)
+
+
+def _format_site(site: BodySite) -> str:
+    """Format a body site, such as ``left lower leg``."""
+    return " ".join(filter(None, reversed(site)))
+
+
+def _site_from_cells(cells: Mapping[str, str]) -> BodySite:
+    """Return the body site in some cells."""
+    return BodySite(*(cells.get(name, "") for name in BodySite._fields))
+
+
+def read_header_metadata(path: Path) -> tuple[ImageMetadata, ...]:
+    """Read the metadata in the header of a file, with the origin ``dicom`` or ``exif``."""
+    try:
+        with open_regular(path) as file:
+            if identify_format(file.read(HEAD_BYTES)) == "DICOM":
+                file.seek(0)
+                return (_read_dicom_metadata(read_header(file)),)
+    except OSError as error:
+        raise UnreadableImage(f"it cannot be read: {error.strerror or error}.") from error
+    return (_read_exif_metadata(read_exif(path)),)
+
+
+def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
+    """Return the metadata of a DICOM header."""
+    if not header.has_image:
+        raise UnreadableImage("it contains no image.")
+    if header.shows in AUXILIARY_IMAGES:
+        raise UnreadableImage(f"it shows the {header.shows} of a slide, not tissue.")
+    row = {
+        "age": "" if header.age is None else f"{header.age:g}",
+        "sex": header.sex,
+        "site": header.body_part,
+        "laterality": header.laterality,
+        "ethnicity": header.ethnicity,
+        "modality": header.modality,
+    }
+    cells = harmonize_rows([row], "dicom").rows[0]
+    names = {"patient": pseudonym(header.patient), "lesion": pseudonym(header.lesion, "lesion")}
+    return ImageMetadata.from_source("dicom", {**cells, "taken_on": header.taken_on}, **names)
+
+
+def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
+    """Return the metadata of the EXIF header; some cameras and lenses take only one type of image."""
+    modality = "dermoscopic" if any(word in hints.camera for word in DERMATOSCOPES) else ""
+    modality = modality or ("tbp_tile" if any(word in hints.camera for word in TOTAL_BODY) else "")
+    return ImageMetadata.from_source("exif", {"modality": modality, "taken_on": hints.taken_on})
+
+
+MAX_PHRASE_WORDS = 5  # words that are looked up together
+MIN_SITE_LETTERS = 3  # of a word that may name a body site; abbreviations of sides and modalities are ambiguous
+LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion; larger numbers are counters of cameras
+EARLIEST_DAY = "1995"  # earlier dates, before digital photography, are dates of birth
+_PAD_UFES = re.compile(r"(PAT_\d+)_(\d+)_\d+")
+_PATIENT = re.compile(
+    r"(?<![A-Za-z])(?:patient(?:in)?|paziente|paciente|pat|pt|case|fall)[ _.-]*[A-Za-z]{0,2}\d+"
+    r"|(?<![A-Za-z\d])[Pp](?:[_-]\d{2,}|\d{2,6}|\d{8,})(?!\d)"  # P and seven digits is a counter of some cameras
+    r"|(?<![A-Za-z\d])P-[0-9A-Z]{6}-[0-9A-Z]{6}(?![A-Za-z\d])",
+    re.IGNORECASE,
+)
+_MONTH_AND_DAY = r"(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
+_DAY = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.]?){_MONTH_AND_DAY}(?!\d)")
+_DAY_FIRST = re.compile(r"(?<!\d)(0?[1-9]|[12]\d|3[01])\.(0?[1-9]|1[0-2])\.((?:19|20)\d\d)(?!\d)")
+_NO_LESION = re.compile(
+    r"(?<!\d)(?:[01]?\d|2[0-3])(?P<part>[-_.:])[0-5]\d(?P=part)[0-5]\d(?!\d)"  # a time
+    r"|(?<!\d)\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d(?!\d)"  # a date with ambiguous order
+    r"|(?<!\d)\d+(?:[.,]\d+)?(?:x|mm|cm|[uµ]m|px|y|yo|yrs?|years?|jahre?|anos|años|ans|anni|jaar)(?![^\W\d_])"
+    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # one of several, a version
+    r"|\(\d+\)$",  # a copy, or one of many renamed files
+    re.IGNORECASE,
+)
+_LESION = re.compile(r"(?<![A-Za-z\d])L(\d{1,2})(?!\d)")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+LESION_WORDS = frozenset(
+    (
+        "lesion",
+        "läsion",
+        "laesion",
+        "lesione",
+        "lesao",
+        "lesão",
+        "lésion",
+        "mole",
+        "naevus",
+        "nevus",
+        "spot",
+        "nr",
+        "no",
+    )
+)
+COUNTER_WORDS = frozenset(
+    ("img", "dsc", "dscn", "dscf", "pxl", "isic", "image", "photo", "pic", "picture", "scan", "frame", "foto", "view")
+)
+IGNORED_WORDS = frozenset(("photo", "photograph", "slide", "side", "mid"))  # words in names that have other meanings
+
+
+def parse_name_metadata(path: PurePath) -> ImageMetadata:
+    """Guess metadata from the names of a file and its folders."""
+    is_slide = path.name.lower().endswith(SLIDE_SUFFIXES)
+    kind = ImageMetadata.from_source("name", {"modality": "wsi" if is_slide else ""})
+    stem = path.name.split(".")[0] if is_slide else path.stem
+    return merge_metadata((kind, *(_parse_name(name) for name in (stem, *reversed(path.parent.parts)))))
+
+
+@dataclass
+class _FileNameWords:
+    """The words of a name, and the indices of those that have been interpreted."""
+
+    words: list[str]
+    used: set[int] = field(default_factory=set)
+
+    def phrases(self) -> Iterator[tuple[range, str]]:
+        """Yield adjacent words that are neither interpreted nor numbers, the longest phrases first."""
+        for length in range(min(MAX_PHRASE_WORDS, len(self.words)), 0, -1):
+            for start in range(len(self.words) - length + 1):
+                indices = range(start, start + length)
+                if self.used.isdisjoint(indices) and not any(self.words[n].isdigit() for n in indices):
+                    yield indices, " ".join(self.words[n] for n in indices)
+
+    def numbers(self) -> Iterator[tuple[int, int]]:
+        """Yield index and value of numbers that are not interpreted and may be lesion numbers."""
+        for n, word in enumerate(self.words):
+            if word.isdecimal() and n not in self.used and len(word) <= MAX_DIGITS and int(word) <= LARGEST_NUMBER:
+                yield n, int(word)
+
+
+def _parse_name(name: str) -> ImageMetadata:
+    """Return the metadata in one name."""
+    cells: dict[str, str] = {}
+    patient, lesion, rest = _parse_patient(name)
+    cells["taken_on"], rest = _parse_day(rest)
+    rest = _NO_LESION.sub(" ", rest)
+    if numbered := _LESION.search(rest):
+        lesion = lesion or numbered.group(1)
+        rest = rest.replace(numbered.group(), " ", 1)
+    reading = _FileNameWords(_WORD.findall(_CAMEL.sub(" ", rest)))
+    lesion = lesion or _parse_lesion_number(reading)
+    end, cells["modality"] = _parse_modality(reading)
+    found = _parse_site(reading)
+    cells |= found._asdict()
+    if not lesion and (found != NO_SITE or cells["modality"]):
+        lesion = next((str(number) for n, number in reading.numbers() if n < end), "")
+    return ImageMetadata.from_source("name", cells, patient=patient, lesion=lesion.lstrip("0"))
+
+
+def _parse_patient(name: str) -> tuple[str, str, str]:
+    """Return the patient and, in names of PAD-UFES-20, the lesion; and the rest of the name."""
+    if pad := _PAD_UFES.fullmatch(name):
+        return pad.group(1), pad.group(2), ""
+    found = _PATIENT.search(name)
+    return (found.group(), "", name.replace(found.group(), " ", 1)) if found else ("", "", name)
+
+
+def _parse_day(name: str) -> tuple[str, str]:
+    """Return the date in a name, the latest of several because one may be a date of birth, and the rest of the name."""
+    days = ["-".join(found.group(1, 3, 4)) for found in _DAY.finditer(name)]
+    days += [f"{year}-{month:>02}-{day:>02}" for day, month, year in _DAY_FIRST.findall(name)]
+    rest = _DAY_FIRST.sub(" ", _DAY.sub(" ", name))
+    return max((day for day in days if day >= EARLIEST_DAY), default=""), rest
+
+
+def _parse_lesion_number(reading: _FileNameWords) -> str:
+    """Return the number after a word for lesion; counters of cameras are skipped."""
+    lesion = ""
+    for n, word in enumerate(reading.words[:-1]):
+        if not reading.words[n + 1].isdigit():
+            continue
+        if word.lower() in LESION_WORDS and not lesion:
+            lesion = reading.words[n + 1]
+            reading.used |= {n, n + 1}
+        elif word.lower() in COUNTER_WORDS:
+            reading.used |= {n, n + 1}
+    return lesion
+
+
+def _parse_modality(reading: _FileNameWords) -> tuple[int, str]:
+    """Return the index of the modality in a name, and the modality; a number after it counts images, not lesions."""
+    for indices, phrase in reading.phrases():
+        found = None if phrase.lower() in IGNORED_WORDS else load_taxonomy("modality").translate(phrase)
+        if found and found != UNKNOWN:
+            reading.used |= set(indices)
+            return indices.start, found
+    return len(reading.words), ""
+
+
+def _parse_site(reading: _FileNameWords) -> BodySite:
+    """Return the body site from all phrases that name one and do not contradict each other."""
+    known = NO_SITE
+    sides = {
+        side
+        for n, word in enumerate(reading.words)
+        if _is_unambiguous((n,), reading.words) and (side := _parse_side(word))
+    }
+    for indices, phrase in list(reading.phrases()):
+        if not reading.used.isdisjoint(indices) or phrase.lower() in IGNORED_WORDS or len(phrase) < MIN_SITE_LETTERS:
+            continue
+        found = parse_body_site(phrase)
+        both = merge_body_sites(known, found) if found and found != NO_SITE else None
+        if both is not None and (both.site or _is_unambiguous(indices, reading.words)):
+            known = both
+            reading.used |= set(indices)
+    return known if len(sides) < 2 else known._replace(laterality="")
+
+
+def _parse_side(word: str) -> str:
+    """Return the side that a word means, or ""."""
+    side = load_taxonomy("laterality").translate(word)
+    return side if side in ("left", "right") else ""
+
+
+def _is_unambiguous(indices: Sequence[int], words: Sequence[str]) -> bool:
+    """Whether a side is spelled out; ``dir`` and ``sin`` have other meanings."""
+    return len(indices) == 1 and len(words[indices[0]]) > MIN_SITE_LETTERS
+
+
+@dataclass(frozen=True)
+class CaseTable:
+    """A harmonized table: rows of existing images, and notes for the user."""
+
+    path: Path
+    count: int
+    by_name: Mapping[str, Row]
+    by_path: Mapping[Path, Row]
+    by_stem: Mapping[str, Path]
+    ambiguous: frozenset[str] = frozenset()
+    notes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def images(self) -> list[Path]:
+        """Files that the table names, by path or by name, in the order of the table."""
+        named = {row.get("image_id", "") for row in self.by_path.values()}
+        return [*self.by_path, *(self.by_stem[n] for n in self.by_name if n in self.by_stem and n not in named)]
+
+    def image_metadata(self, image: Path) -> ImageMetadata:
+        """Return the metadata in the row of an image; empty if there is none."""
+        row = self.by_path.get(image) or ({} if image.stem in self.ambiguous else self.by_name.get(image.stem, {}))
+        return ImageMetadata.from_source(
+            "table", row, patient=row.get("patient_id", ""), lesion=row.get("lesion_id", "")
+        )
+
+    def count_rows_without(self, images: Iterable[Path]) -> int:
+        """Count the rows that do not belong to any of the images."""
+        present = set(images)
+        stems = {path.stem for path in present} - self.ambiguous
+        with_image = {id(row) for path, row in self.by_path.items() if path in present}
+        with_image |= {id(row) for name, row in self.by_name.items() if name in stems}
+        return self.count - len(with_image)
+
+
+def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMapping | None = None) -> CaseTable:
+    """Read and harmonize a table; rows without an existing image are only counted.
+
+    A file that is not a table, or has no image names, gives no rows and a note.
+    """
+    nearby, harmonizer, present = _list_nearby_images(path), Harmonizer(), set(images)
+    names = {image.stem for image in present.union(nearby)}
+    by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
+    paths, outside = PathResolver(path.parent, allow_outside=False), OutsidePaths(path.parent)
+    try:
+        for given in iterate_rows(path):
+            row = harmonizer.harmonize_row(mapping.apply(given) if mapping else given)
+            name = row.get("image_id") or PureWindowsPath(row.get("path", "")).stem
+            named += bool(name)
+            if name in names:  # of two rows for one image, the first is used
+                by_name.setdefault(name, row)
+            if "path" in row:
+                file = _resolve_path(row["path"], path.parent)
+                if file not in present and not paths.contains(file):
+                    outside.add(row["path"])
+                elif file.is_file():
+                    by_path.setdefault(file, row)
+    except InputError as error:
+        notes.append((path.name, f"was left out: {error}"))
+    if outside.count:
+        notes.append((path.name, f"{outside}. These images were not added: select them or their folder as well."))
+    report = harmonizer.make_report()
+    unknown = report.describe_unrecognized("left out", "if it is that, map it in the dialog for the table's columns")
+    notes += [(path.name, f"{about}: {message}.") for about, message in (*unknown, *report.describe_findings())]
+    if report.rows and not named:
+        notes.append((path.name, "no column contains image names: map one of its columns."))
+    shared = _find_ambiguous_names(present.union(nearby, by_path))
+    clear = {id(row) for row in by_path.values()}
+    unclear = [name for name, row in by_name.items() if name in shared and id(row) not in clear]
+    if unclear:
+        notes.append((path.name, _format_ambiguous_names(unclear)))
+    by_stem = {file.stem: file for file in nearby}
+    return CaseTable(path, report.rows, by_name, by_path, by_stem, shared, tuple(notes))
+
+
+def names_no_image(path: Path) -> bool:
+    """Return whether a table has rows, but no column with image names; False if it is not a table."""
+    try:
+        with closing(iterate_rows(path)) as rows:
+            first = next(rows, None)
+    except InputError:
+        return False
+    row = None if first is None else Harmonizer().harmonize_row(first)
+    return row is not None and not {"image_id", "path"} & row.keys()
+
+
+def _resolve_path(text: str, folder: Path) -> Path:
+    """Resolve a path in a table, which may have been written on Windows."""
+    return Path(os.path.normpath(folder / PureWindowsPath(text).as_posix()))
+
+
+def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
+    """Return the names that occur in several folders."""
+    folders = defaultdict[str, set[Path]](set)
+    for file in files:
+        folders[file.stem].add(file.parent)
+    return frozenset(name for name, found in folders.items() if len(found) > 1)
+
+
+def _format_ambiguous_names(names: list[str]) -> str:
+    """Describe names that belong to several images."""
+    listed = ", ".join(names[:MAX_NAMED]) + (" ..." if len(names) > MAX_NAMED else "")
+    return f"several folders contain images called {listed}: these rows were not used. Add the paths of the images."
+
+
+def _list_nearby_images(path: Path) -> list[Path]:
+    """Return the images in the folder of a table or its subfolder ``images``."""
+    folders = [folder for name in IMAGE_FOLDERS if (folder := path.parent / name).is_dir()]
+    files = (file for folder in folders for file in sorted(folder.iterdir()))
+    return [file for file in files if file.suffix.lower() in SUFFIXES]

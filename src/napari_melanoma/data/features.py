@@ -1,0 +1,611 @@
+"""Patient data as inputs of networks: fitted encodings, and comparison with other lesions of the same patient.
+
+Nevi of one patient resemble each other; one that does not is suspicious (Grob and Bonerandi 1998, The 'ugly duckling'
+sign, doi:10.1001/archderm.134.1.103). All values follow from one patient's rows alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.prediction_config import (
+    MAX_DEVIATIONS,
+    FittedNumbers,
+    FittedWords,
+    NumberColumn,
+    TabularColumn,
+    TabularConfig,
+    TabularEncoding,
+    WordColumn,
+)
+from napari_melanoma.data.harmonize import list_counts
+from napari_melanoma.data.table_file import KEY_COLUMN, TableFile
+from napari_melanoma.data.table_mapping import is_unknown_text, possible_columns
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, READER_COLUMN, find_column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TableValues:
+    """The values of rows in the columns of an encoding, before imputation.
+
+    ``numbers`` is float64 (row, column of numbers), in the units of the table, NaN if unknown. ``codes`` is int64 (row,
+    column of words), an index into its words from 1, 0 if unknown. ``unseen`` counts, for each column, cells with an
+    invalid number, or a word that the training rows do not have.
+    """
+
+    numbers: NDArray[np.float64]
+    codes: NDArray[np.int64]
+    unseen: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Bool (row, field): whether a row has a value in a column, in the order of ``TabularEncoding.fields``."""
+        return np.concatenate([~np.isnan(self.numbers), self.codes > 0], axis=1)
+
+    def drop_columns(self, dropped: NDArray[np.bool_]) -> Self:
+        """Remove columns from rows, as if their cells were empty.
+
+        ``dropped``: bool (row, field) or (field,), in the order of ``TabularEncoding.fields``.
+        """
+        removed = np.broadcast_to(dropped, (len(self), self.numbers.shape[1] + self.codes.shape[1]))
+        split = self.numbers.shape[1]
+        numbers = np.where(removed[:, :split], np.nan, self.numbers)
+        return replace(self, numbers=numbers, codes=np.where(removed[:, split:], 0, self.codes))
+
+    def select_rows(self, indices: NDArray[np.integer]) -> Self:
+        """Select rows by ``indices``, int (row,), such as those of a batch."""
+        return replace(self, numbers=self.numbers[indices], codes=self.codes[indices])
+
+
+@dataclass(frozen=True)
+class TabularInputs:
+    """The inputs of a network.
+
+    ``continuous`` is float32 (row, input) as ``TabularEncoding.continuous`` names them, always finite. ``categories``
+    is int64 (row, embedding) as ``TabularEncoding.embedded`` names them. ``known`` is bool (row, field).
+    """
+
+    continuous: NDArray[np.float32]
+    categories: NDArray[np.int64]
+    known: NDArray[np.bool_]
+
+
+def encode_rows(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
+    """Encode rows of a table as inputs of a network, each row independently."""
+    return make_network_inputs(read_table_values(rows, encoding), encoding)
+
+
+def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
+    """Read the values of rows in the columns of an encoding."""
+    numbers = np.full((len(rows), len(encoding.numbers)), np.nan)
+    codes = np.zeros((len(rows), len(encoding.words)), np.int64)
+    unseen: dict[str, dict[str, int]] = {}
+    for index, number in enumerate(encoding.numbers):
+        cells = [row.get(number.name) for row in rows]
+        numbers[:, index] = [read_possible_number(cell, number.name) for cell in cells]
+        _count_unknown(unseen, number.name, cells, np.isnan(numbers[:, index]))
+    for position, column in enumerate(encoding.words):
+        indices = {word: index for index, word in enumerate(column.words, start=1)}
+        cells = [row.get(column.name) for row in rows]
+        codes[:, position] = [indices.get(read_word(cell), 0) for cell in cells]
+        _count_unknown(unseen, column.name, cells, codes[:, position] == 0)
+    return TableValues(numbers, codes, unseen)
+
+
+def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
+    """Impute unknown values, and encode the values as inputs of a network."""
+    blocks = [_number_inputs(values, encoding, index) for index in range(len(encoding.numbers))]
+    blocks += [_word_inputs(values.codes[:, index], column) for index, column in enumerate(encoding.words)]
+    embedded = [index for index, column in enumerate(encoding.words) if column.encoding == "embedding"]
+    continuous = np.concatenate([np.zeros((len(values), 0)), *blocks], axis=1)
+    return TabularInputs(continuous.astype(np.float32), values.codes[:, embedded], values.known)
+
+
+def drop_each_column(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
+    """Remove each column in turn, to measure its contribution to a prediction."""
+    fields = encoding.fields
+    removed = np.eye(len(fields), dtype=bool)
+    return {name: values.drop_columns(column) for name, column in zip(fields, removed, strict=True)}
+
+
+def to_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return values as one table, for models that handle gaps and categories themselves, such as boosted trees.
+
+    Returns float64 (row, field): numbers as they are and indices of words, NaN if unknown; and bool (field,): whether a
+    column contains indices.
+    """
+    codes = np.where(values.codes > 0, values.codes, np.nan)
+    kinds = np.repeat([False, True], [values.numbers.shape[1], codes.shape[1]])
+    return np.concatenate([values.numbers, codes], axis=1), kinds
+
+
+def read_possible_number(cell: object, name: str) -> float:
+    """Read a number of a column; NaN if the cell contains none, or an impossible one, such as an age of 540 years."""
+    value, column = read_number(cell), find_column(name)
+    if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
+        return value
+    return np.nan
+
+
+def _count_unknown(
+    unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]
+) -> None:
+    """Count the cells that have a value but were not understood."""
+    found = Counter(
+        str(cell).strip() for cell, is_unknown in zip(cells, unknown, strict=True) if is_unknown and read_word(cell)
+    )
+    if found:
+        unseen[name] = dict(found.most_common())
+
+
+def _number_inputs(values: TableValues, encoding: TabularEncoding, index: int) -> NDArray[np.float64]:
+    """Inputs of a column of numbers, float64 (row, input)."""
+    column, found = encoding.numbers[index], values.numbers[:, index]
+    unknown = np.isnan(found)
+    filled = np.where(unknown, _impute(values, encoding, column), found)
+    if column.encoding == "one_hot":
+        inputs = _encode_bins(filled, unknown, column)
+    elif column.encoding == "integer":
+        inputs = _encode_ranks(filled, unknown, column)[:, None]
+    else:
+        inputs = np.clip((filled - column.mean) / column.std, -MAX_DEVIATIONS, MAX_DEVIATIONS)[:, None]
+    return np.concatenate([inputs, *([unknown[:, None]] if column.has_indicator else [])], axis=1)
+
+
+def _impute(values: TableValues, encoding: TabularEncoding, column: FittedNumbers) -> NDArray[np.float64]:
+    """Values that replace an unknown number, for each row."""
+    if column.missing == "category_average":
+        index = [words.name for words in encoding.words].index(column.by)
+        words = encoding.words[index].words
+        averages = np.array([column.mean, *(column.averages.get(word, column.mean) for word in words)])
+        return averages[values.codes[:, index]]
+    constants = {"median": column.median, "unknown": column.mean, "zero": 0.0}
+    return np.full(len(values), constants[column.missing])
+
+
+def _encode_bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers) -> NDArray[np.float64]:
+    """One input for each bin, and one for unknown if it has its own code."""
+    count = len(column.edges) + 1
+    bins = np.searchsorted(np.asarray(column.edges), filled, side="right")
+    if column.missing in ("unknown", "zero"):
+        bins = np.where(unknown, count, bins)
+    return np.eye(count + 1)[bins][:, : count + (column.missing == "unknown")]
+
+
+def _encode_ranks(
+    filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers
+) -> NDArray[np.float64]:
+    """Rank among the training values divided by their number; interpolated between them."""
+    if not column.levels:
+        return np.zeros(len(filled))
+    count = len(column.levels)
+    ranks = np.interp(filled, column.levels, np.arange(1, count + 1) / count)
+    return np.where(unknown, 0.0, ranks) if column.missing in ("unknown", "zero") else ranks
+
+
+def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.float64]:
+    """Continuous inputs of a column of words, float64 (row, input)."""
+    unknown = (codes == 0)[:, None]
+    blocks = [np.zeros((len(codes), 0))]
+    if column.encoding == "one_hot":
+        blocks.append(np.eye(column.cardinality)[codes][:, 1:])
+        blocks += [unknown] if column.missing == "unknown" else []
+    elif column.encoding == "integer":
+        blocks.append(codes[:, None] / max(1, len(column.words)))
+    blocks += [unknown] if column.indicator else []
+    return np.concatenate(blocks, axis=1)
+
+
+def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "diagnosis") -> TabularEncoding:
+    """Fit an encoding, which a model bundle stores.
+
+    A column without known values gets ``known`` 0 and does not contribute.
+    """
+    _check_fittable(rows, choices, target)
+    words = tuple(_fit_words(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words)
+    numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
+    return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
+
+
+def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) -> None:
+    """Raise for columns that are missing or must not be an input."""
+    if not rows:
+        raise DataSetError("an encoding of patient data needs training rows, found none. Choose another split.")
+    present = {name for row in rows for name in row}
+    columns: list[TabularColumn] = [*choices.numbers, *choices.words]
+    for column in columns:
+        if reason := explain_ineligible(column.name, target):
+            raise DataSetError(f"the column '{column.name}' cannot be an input: it {reason}. Remove it from the list.")
+        if column.name not in present:
+            raise DataSetError(
+                f"the table has no column '{column.name}'; it has {', '.join(sorted(present))}. Choose one of these."
+            )
+
+
+def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
+    """Fit the words that enough rows have, the most frequent first."""
+    counts = Counter(word for word in found if word)
+    enough = [word for word, count in counts.items() if count >= column.min_count]
+    words = sorted(enough, key=lambda word: (-counts[word], word))
+    return FittedWords(**_choice_fields(column), known=sum(counts[word] for word in words), words=tuple(words))
+
+
+def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
+    """Fit the statistics of the known numbers."""
+    values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return FittedNumbers(**_choice_fields(column))
+    return FittedNumbers(
+        **_choice_fields(column),
+        known=known.size,
+        mean=float(known.mean()),
+        std=float(known.std()) or float(abs(known[0])) or 1.0,
+        median=float(np.median(known)),
+        levels=tuple(np.unique(known).tolist()) if column.encoding == "integer" else (),
+        averages=_average_by_word(values, [read_word(row.get(column.by)) for row in rows]) if column.by else {},
+    )
+
+
+def _average_by_word(values: np.ndarray, words: Sequence[str]) -> dict[str, float]:
+    """Mean of the numbers that are known, for each word."""
+    named = np.array(words)
+    groups = {word: values[(named == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
+    return {word: float(group.mean()) for word, group in groups.items() if group.size}
+
+
+def _choice_fields(column: NumberColumn | WordColumn) -> dict[str, Any]:
+    """The options of a column, which its fitted encoding stores as well."""
+    return column.model_dump()
+
+
+def find_untrained_columns(encoding: TabularEncoding) -> tuple[str, ...]:
+    """Name the columns without a known value in the training rows; their imputed values do not contribute."""
+    return tuple(column.name for column in encoding.columns if not column.known)
+
+
+Row = Mapping[str, object]
+"""Column name to cell: text as in a table, or a number; "", None or a missing column: unknown."""
+
+
+def read_number(cell: object) -> float:
+    """Read a finite number; NaN if the cell contains none."""
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def read_word(cell: object) -> str:
+    """Read a word without surrounding spaces and in lower case; "" if unknown."""
+    return "" if cell is None else _normalize_word(str(cell))
+
+
+@lru_cache(maxsize=4096)
+def _normalize_word(text: str) -> str:
+    """Normalize the text of a cell; cached, because a column has few different words."""
+    word = text.strip()
+    return "" if is_unknown_text(word) else word.casefold()
+
+
+def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
+    """Describe cells in columns of numbers that contain no number, or an impossible one."""
+    for name in columns:
+        cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if read_word(row.get(name))}
+        bad = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
+        if bad:
+            yield _describe_cells(name, bad, len(rows), "no valid number")
+
+
+def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
+    """Describe cells in columns of words whose word is too rare to be learned."""
+    for column in columns:
+        words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name)))}
+        counts = Counter(words.values())
+        rare = {key: word for key, word in words.items() if counts[word] < column.min_count}
+        if rare:
+            yield _describe_cells(column.name, rare, len(rows), f"a word that fewer than {column.min_count} rows have")
+
+
+def _describe_cells(name: str, cells: Mapping[str, str], rows: int, why: str) -> str:
+    holds = "holds" if len(cells) == 1 else "hold"
+    return (
+        f"{len(cells)} of {rows} rows {holds} {why} in '{name}', which counts as unknown: "
+        f"{list_counts(Counter(cells.values()))} ({format_names(cells)})."
+    )
+
+
+EncodingStyle = Literal["embedding", "one_hot", "integer"]
+# P3 encodes age and depth one-hot but does not state its bins. These are decades, and the limits of T1a, T1b, T2, T3
+# and T4 (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest
+# 0.1 mm.
+BIN_EDGES = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
+PROVENANCE_PATTERN = re.compile(
+    r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
+    r"|slide|level|[xy]_px|(width|height)_px|share"  # where a tile was cut, and how much of it is of its class
+)
+MAX_WORDS = 100  # different words; a column with more is free text
+MAX_CODES = 10  # different whole numbers; a column outside the schema with no more than these contains codes
+
+
+def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
+    """List the columns of a table that can be inputs, in the order of the table.
+
+    These have at least two different values, repeat their words (unlike free text), and do not contain the diagnosis.
+    ``source``, ``domain``, the size of the file and similar columns are left out: they identify where an image is
+    from, which a network can exploit instead of the image's content.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    allowed = [name for name in names if not (_shows_provenance(name) or explain_ineligible(name, target))]
+    return tuple(name for name in allowed if _is_informative(name, rows))
+
+
+def _shows_provenance(name: str) -> bool:
+    """Whether a column describes where an image is from, under our name or another."""
+    return any(PROVENANCE_PATTERN.fullmatch(one) for one in (name, *possible_columns(name)))
+
+
+def _is_informative(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column has several words that repeat, or several numbers."""
+    words = {word for row in rows if (word := read_word(row.get(name)))}
+    return len(words) > 1 and (len(words) <= MAX_WORDS or _is_number(name, rows))
+
+
+def choose_encodings(names: Sequence[str], rows: Sequence[Row], style: EncodingStyle = "embedding") -> TabularConfig:
+    """Choose how columns are encoded; the result can be changed before fitting."""
+    if not names:
+        raise DataSetError("no input column was given. Choose some, such as age, sex and site.")
+    numbers = [name for name in names if _is_number(name, rows)]
+    words = [WordColumn(name=name, encoding=style) for name in names if name not in numbers]
+    return TabularConfig(
+        numbers=tuple(_choose_number_encoding(name, rows, style) for name in numbers), words=tuple(words)
+    )
+
+
+def _is_number(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column contains numbers rather than codes."""
+    known = find_column(name)
+    if known is not None:
+        return known.kind == "number"
+    cells = [row.get(name) for row in rows]
+    found = {read_number(cell) for cell in cells if read_word(cell)}
+    codes = len(found) <= MAX_CODES and all(number.is_integer() for number in found)
+    return not (codes or any(math.isnan(number) for number in found))
+
+
+def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle) -> NumberColumn:
+    """Choose the encoding of a column of numbers."""
+    if style == "integer":
+        return NumberColumn(name=name, encoding="integer", missing="unknown")
+    edges = (BIN_EDGES.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()
+    if edges:
+        return NumberColumn(name=name, encoding="one_hot", missing="unknown", edges=edges)
+    return NumberColumn(name=name)
+
+
+def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
+    """Quartiles of the known numbers; fewer if many are equal, none if no number is known."""
+    found = np.array([read_number(row.get(name)) for row in rows])
+    found = found[~np.isnan(found)]
+    bounds = np.quantile(found, [0.25, 0.5, 0.75]).tolist() if found.size else []
+    return tuple(bounds[:1]) + tuple(high for low, high in pairwise(bounds) if high > low)
+
+
+def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
+    """Join a table of features to the rows of a data set, in their order.
+
+    If both have a column, the data set's value is used. A row without features keeps its own columns only.
+    """
+    if not path.is_file():
+        raise DataSetError(f"the table of features {path} does not exist. Run: napari-melanoma data features DATASET")
+    measured = {row[KEY_COLUMN]: row for row in TableFile.read(path).rows()}
+    return [{**measured.get(str(row.get(KEY_COLUMN)), {}), **row} for row in rows]
+
+
+ID_COLUMNS = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
+BOOKKEEPING_COLUMNS = ("split", "fold", "review", "licence", "attribution", "copyright_license")
+DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
+# Names in sources (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) besides those that map to
+# a diagnosis: outputs of other models and of crowds, and columns that are filled in for one diagnosis only.
+DIAGNOSIS_PATTERN = re.compile(
+    r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
+    r"|^(mel|bcc|scc|nevus)_|^melanocytic$|^atypia$|^derm_fib$"
+)
+ID_PATTERN = re.compile(r"(.*_)?(id|name)|mrn", re.IGNORECASE)
+OTHER_PREFIX = "other_"  # prefix of a column: the value of a second row of the image
+POST_DIAGNOSIS_COLUMNS = (
+    "depth_mm",
+    "ulceration",
+    "mitoses_per_mm2",
+    "clark",
+    "metastasis",
+    "mel_thick_mm",
+    "mel_mitotic_index",
+)
+DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # each determines the others
+
+
+def explain_ineligible(name: str, target: str = "diagnosis") -> str:
+    """Explain why a column cannot be an input, as a clause that follows "it"; "" if it can be one."""
+    column = name.removesuffix(AS_GIVEN_SUFFIX).removeprefix(OTHER_PREFIX)
+    column = "depth_mm" if READER_COLUMN.fullmatch(column) else column
+    return next(
+        filter(None, (_explain_ineligible_meaning(one, target) for one in (column, *sorted(possible_columns(column))))),
+        "",
+    )
+
+
+def _explain_ineligible_meaning(column: str, target: str) -> str:
+    """Explain why a column of this meaning cannot be an input."""
+    if column in ID_COLUMNS or ID_PATTERN.fullmatch(column):
+        return "is an identifier, which does not generalize to other patients"
+    if column in BOOKKEEPING_COLUMNS or column.startswith("split_"):
+        return "describes how the data are organized, not the lesion"
+    if column == target or (column in DEPTH_COLUMNS and target in DEPTH_COLUMNS):
+        return "contains the target"
+    if target not in DIAGNOSIS_COLUMNS:
+        return ""
+    if column in DIAGNOSIS_COLUMNS or DIAGNOSIS_PATTERN.search(column.lower()):
+        return "contains the diagnosis, or follows from a suspected diagnosis"
+    return "is known only once the diagnosis is known" if column in POST_DIAGNOSIS_COLUMNS else ""
+
+
+MIN_LESIONS = 3  # lesions of a patient: of two, neither can be the outlier
+MAX_ROBUST_Z = 10.0  # limit of a robust z: a few similar lesions would give any number
+MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
+ROUNDING_TOLERANCE = 1e-9  # a spread below this share of the median is rounding error
+DECIMALS = 9  # distances are rounded before ranking: the order of summation changes them
+COUNT_COLUMN, DISTANCE_COLUMN, RANK_COLUMN = "patient_lesions", "patient_distance", "patient_rank"
+EMBEDDING_COLUMNS = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
+MAX_VALUES_AT_ONCE = 2**21  # differences between lesions in memory at a time
+
+
+def list_patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
+    """Name the columns that ``measure_patient_relative`` returns, in their order."""
+    names = tuple(f"patient_z_{name}" for name in measurements)
+    return (COUNT_COLUMN, *names, DISTANCE_COLUMN, RANK_COLUMN, *(EMBEDDING_COLUMNS if embedded else ()))
+
+
+def measure_patient_relative(
+    rows: Sequence[Row], measurements: Sequence[str], embeddings: NDArray[np.floating] | None = None
+) -> list[dict[str, float]]:
+    """Measure for each image how far its lesion lies from the other lesions of the same patient.
+
+    Lesions are compared within a patient and a modality. A lesion with several images counts once, with the median of
+    each measurement and the mean of the embeddings; an image without ``lesion_id`` is its own lesion.
+
+    - ``patient_lesions``: number of lesions, this one included;
+    - ``patient_z_<measurement>``: robust z (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers), which is
+      (value - median) / (1.4826 MAD) of the patient's lesions, within -10 and 10; with a MAD of 0 the mean absolute
+      deviation times 1.2533 divides instead, and if all are equal it is 0;
+    - ``patient_distance``: mean distance to the other lesions, root mean square over these z;
+    - ``patient_rank``: 1 for the lesion that is farthest away; ties share the smaller number;
+    - ``patient_embedding_distance``: mean cosine distance of the embedding to those of the others, its robust z among
+      the patient's lesions, and its rank.
+
+    ``measurements``: columns to compare by. Lengths in pixels depend on the camera's distance: use those in mm, and
+    ratios. ``embeddings``: float (row, feature); a row of NaN where there is none. Returns a dict for each row with the
+    names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that value,
+    or the lesion has none.
+    """
+    values = np.array([[read_number(row.get(name)) for name in measurements] for row in rows])
+    values = values.reshape(len(rows), len(measurements))
+    columns = list_patient_columns(measurements, embedded=embeddings is not None)
+    found = np.full((len(rows), len(columns)), np.nan)
+    for patient in _group_by_patient(rows):
+        lesions = list(patient.values())
+        measured = _compare_measurements(np.array([_median(values[places]) for places in lesions]))
+        parts = [np.full((len(lesions), 1), float(len(lesions))), measured]
+        if embeddings is not None:
+            parts.append(_compare_embeddings(np.array([_mean(embeddings[places]) for places in lesions])))
+        for places, values_of_lesion in zip(lesions, np.concatenate(parts, axis=1), strict=True):
+            found[places] = values_of_lesion
+    return [dict(zip(columns, values_of_row, strict=True)) for values_of_row in found.tolist()]
+
+
+def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure how far values lie from their median, in robust standard deviations.
+
+    ``values``: float64 (lesion,), NaN if unknown. Returns float64 (lesion,) within -10 and 10; NaN where unknown, and
+    everywhere if fewer than three are known.
+    """
+    known = values[~np.isnan(values)]
+    if len(known) < MIN_LESIONS:
+        return np.full(len(values), np.nan)
+    median = np.median(known)
+    deviations = np.abs(known - median)
+    rounding = ROUNDING_TOLERANCE * abs(median)
+    for scale in (MAD_TO_STD * np.median(deviations), MEAN_TO_STD * deviations.mean()):
+        if scale > rounding:
+            return np.clip((values - median) / scale, -MAX_ROBUST_Z, MAX_ROBUST_Z)
+    return np.where(np.isnan(values), np.nan, 0.0)
+
+
+def _group_by_patient(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
+    """Row indices of the images of each lesion, for each patient and modality."""
+    patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, row in enumerate(rows):
+        patient, lesion = (str(row.get(name) or "").strip() for name in ("patient_id", "lesion_id"))
+        if patient:
+            of_patient = patients[patient, str(row.get("modality") or "")]
+            of_patient[("lesion", lesion) if lesion else ("image", index)].append(index)
+    return list(patients.values())
+
+
+def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of the known values of each column of (image, column); NaN where there is none."""
+    if len(values) == 1:
+        return values[0]
+    known = [column[~np.isnan(column)] for column in values.T]
+    return np.array([np.median(column) if column.size else np.nan for column in known])
+
+
+def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean of the known embeddings (image, feature); NaN where there is none."""
+    known = embeddings[~np.isnan(embeddings).any(axis=1)].astype(np.float64)
+    return known.mean(axis=0) if len(known) else np.full(embeddings.shape[1], np.nan)
+
+
+def _compare_measurements(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Robust z of each column, mean distance and rank of the lesions of a patient: (lesion, column)."""
+    scaled = np.array([robust_z(column) for column in values.T]).reshape(values.shape[1], len(values)).T
+    distance = _distances(scaled[:, ~np.isnan(scaled).all(axis=0)])
+    return np.column_stack([scaled, distance, _ranks(distance)])
+
+
+def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance of each lesion of (lesion, column) to the others, over columns known for both."""
+    count, width = scaled.shape
+    if width == 0 or count < MIN_LESIONS:
+        return np.full(count, np.nan)
+    found = np.empty(count)
+    step = max(1, MAX_VALUES_AT_ONCE // (count * width))
+    for start in range(0, count, step):
+        some = slice(start, start + step)
+        differences = scaled[some, None, :] - scaled[None, :, :]
+        both = ~np.isnan(differences)
+        squares = np.where(both, differences, 0.0) ** 2
+        shared = both.sum(axis=2)
+        distances = np.sqrt(squares.sum(axis=2) / np.maximum(shared, 1))
+        others = (shared > 0).sum(axis=1) - 1  # without the lesion itself
+        found[some] = np.where(others > 0, distances.sum(axis=1) / np.maximum(others, 1), np.nan)
+    return found
+
+
+def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean cosine distance to the others, its robust z and its rank: (lesion, 3)."""
+    lengths = np.linalg.norm(embeddings, axis=1)
+    known = np.flatnonzero(lengths > 0)  # neither NaN nor zero
+    distance = np.full(len(embeddings), np.nan)
+    if len(known) >= MIN_LESIONS:
+        unit = embeddings[known] / lengths[known, None]
+        similarity = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(known) - 1)
+        distance[known] = np.clip(1.0 - similarity, 0.0, 2.0)
+    return np.column_stack([distance, robust_z(distance), _ranks(distance)])
+
+
+def _ranks(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank by distance, 1 for the largest; NaN where unknown."""
+    rounded = np.round(distance, DECIMALS)
+    known = np.sort(rounded[~np.isnan(rounded)])
+    ranks = 1.0 + len(known) - np.searchsorted(known, rounded, side="right")
+    return np.where(np.isnan(distance), np.nan, ranks)

@@ -1,0 +1,250 @@
+"""Pixel values of masks from other programs: which values are lesion, and which photograph a mask belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, UnreadableImage
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.parsing import read_object
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
+KEEP_ADVICE = ", or keep them as classes with --values keep"
+CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # Cellpose numbers the objects of an image
+_MAX_SOFT_SHARE = 0.02  # largest share of pixels between black and white after smoothing or JPEG compression
+_GRAY_TOLERANCE = 24  # of black or white, out of 255
+_MAX_LISTED = 8  # values that an error lists
+
+
+class LabelImageError(DataSetError):
+    """A mask has several values, and those of the lesion are not given."""
+
+    def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
+        self.values, self.names = tuple(values), names
+        super().__init__(
+            f"its mask is a label image with the values {_list_values(self.values, names)}{_naming_advice()}"
+        )
+
+
+def read_lesion_mask(
+    path: Path, name: str, lesion_values: LesionValues = None, names: Mapping[str, int] | None = None
+) -> NDArray:
+    """Read which pixels of a mask that was made elsewhere are lesion.
+
+    ``path``: PNG, BMP, JPEG, WebP or TIFF with one value or a color per pixel. Returns bool (row, column); uint8 with
+    "keep".
+    """
+    values = read_mask_values(path)
+    if lesion_values == "keep":
+        return _as_label_image(values, name)
+    if isinstance(lesion_values, tuple):
+        return np.isin(values, resolve_class_values(lesion_values, names or {}))
+    if lesion_values == "all" or CELLPOSE_MASKS.search(Path(name).stem):
+        return values > 0
+    found = np.unique(values)
+    if found.size <= 2 and (found.size < 2 or found[0] == 0):
+        return values > 0
+    if found[-1] <= 255 and _has_soft_edges(values):
+        return values > 127
+    if names and (named := _find_only_class(names, found)) is not None:
+        return values == named
+    raise LabelImageError(found.tolist(), names or {})
+
+
+def read_mask_values(path: Path) -> NDArray:
+    """Read the values of a mask.
+
+    Non-negative integers (row, column): gray values or indices as stored; colors are numbered from 1, black is 0.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = identify_format(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind == "TIFF":
+                import tifffile
+
+                stored = np.squeeze(tifffile.imread(file))
+            elif kind in ("PNG", "JPEG", "BMP", "WebP"):
+                from napari_melanoma.io.pillow_images import open_lazily
+
+                with open_lazily(file, kind) as image:
+                    stored = np.asarray(image.convert("L" if _has_two_colors(image) else image.mode))
+            else:
+                raise ValueError(f"found {kind or 'no image'}")
+            return _number_colors(stored)
+    except DAMAGE_ERRORS as error:
+        raise UnreadableImage(
+            f"{path} cannot be read as a mask ({error}): expected a PNG or TIFF with 0 outside the lesion and another "
+            "value inside. Save the mask again."
+        ) from error
+
+
+def read_nnunet_labels(folder: Path) -> dict[str, int]:
+    """Read the names of the classes of an nnU-Net data set.
+
+    Name to value, without the background; empty if there is no such file or it has no names.
+    """
+    for candidate in (folder, folder.parent):
+        try:
+            labels = read_object(candidate / "dataset.json").get("labels")
+        except (OSError, MelanomaError):
+            continue
+        if isinstance(labels, dict):
+            pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in labels.items()]
+            return {str(name): int(value) for name, value in pairs if str(value).isdigit() and int(value) > 0}
+    return {}
+
+
+def _has_two_colors(image: object) -> bool:
+    """Whether an image with a palette, or of one bit, has two colors: then the colors count, not their indices."""
+    mode = getattr(image, "mode", "")
+    return mode == "1" or (mode == "P" and len(image.getcolors() or ()) <= 2)  # type: ignore[attr-defined]
+
+
+def _number_colors(stored: NDArray) -> NDArray:
+    """Number the colors of an image; single values are kept."""
+    if stored.ndim == 3 and stored.shape[2] in (2, 4):
+        stored = stored[..., :-1]  # opacity
+    if stored.ndim == 3 and stored.shape[2] == 1:
+        stored = stored[..., 0]
+    if stored.ndim == 3 and stored.shape[2] == 3:
+        if (stored == stored[..., :1]).all():
+            return stored[..., 0]
+        colors = (stored.astype(np.int64) * (1 << 32, 1 << 16, 1)).sum(axis=2)
+        found, numbers = np.unique(colors, return_inverse=True)
+        return (numbers + (0 if found[0] == 0 else 1)).reshape(colors.shape)
+    if stored.ndim != 2:
+        raise ValueError(f"found an array of {' x '.join(map(str, stored.shape))} values")
+    if stored.dtype.kind == "f" and not (np.isfinite(stored).all() and (stored == np.round(stored)).all()):
+        raise ValueError("found fractions, such as probabilities")
+    if stored.dtype.kind != "u" and stored.min(initial=0) < 0:
+        raise ValueError("found negative values")
+    return stored.astype(np.int64) if stored.dtype.kind != "u" else stored
+
+
+def _has_soft_edges(values: NDArray) -> bool:
+    """Whether nearly all pixels are black or white, as after smoothing or in a JPEG."""
+    return bool(
+        ((values > _GRAY_TOLERANCE) & (values < 255 - _GRAY_TOLERANCE)).mean() <= _MAX_SOFT_SHARE
+        and values.max() >= 255 - _GRAY_TOLERANCE
+    )
+
+
+def _as_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
+    if values.max(initial=0) > 255:
+        raise DataSetError(f"{name} has values up to {values.max()}: expected at most 255 classes")
+    return values.astype(np.uint8)
+
+
+def _find_only_class(names: Mapping[str, int], found: NDArray) -> int | None:
+    """Return the only class in ``names``, if the image has no other."""
+    classes = [value for name, value in names.items() if name.lower() != "ignore"]
+    return classes[0] if len(classes) == 1 and set(found.tolist()) <= {0, classes[0]} else None
+
+
+def resolve_class_values(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
+    """Return the values of class numbers and names."""
+    return [_resolve_class_value(one, names) for one in lesion]
+
+
+def _resolve_class_value(value: str, names: Mapping[str, int]) -> int:
+    """Return the value of a class number or name."""
+    if value.isdigit():
+        return int(value)
+    if value not in names:
+        known = f"; the classes are {', '.join(names)}" if names else ""
+        raise DataSetError(f"'{value}' is not a value of a mask: expected numbers such as 1,2{known}")
+    return names[value]
+
+
+def _list_values(values: Sequence[int], names: Mapping[str, int]) -> str:
+    """List values, with the names of their classes."""
+    by_value = {value: f"{value} ({name})" for name, value in names.items()}
+    return format_names([by_value.get(value, value) for value in values], _MAX_LISTED)
+
+
+def _naming_advice(keep: str = KEEP_ADVICE) -> str:
+    return (
+        ": name the values of the lesion with --values (such as --values 1,2)"
+        f"{',' if keep else ' or'} use every value except 0 with --values all{keep}"
+    )
+
+
+def describe_label_images(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP_ADVICE) -> str:
+    """Describe why masks were not imported, with all the values that occur in them."""
+    values = sorted({value for one in refused.values() for value in one.values})
+    names = {name: value for one in refused.values() for name, value in one.names.items()}
+    count = f"{len(refused)} of {masks} masks {'is a label image' if len(refused) == 1 else 'are label images'}"
+    return (
+        f"{count} with several values ({format_names(refused)}), so nothing was imported. The values are "
+        f"{_list_values(values, names)}{_naming_advice(keep)}."
+    )
+
+
+def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
+    """Parse which values of masks are lesion; None if the user has not chosen."""
+    if text == "keep" and not keep:
+        raise InputError(
+            "--values keep is not available here: this data set stores one lesion mask an image, not classes. Expected "
+            "values or names with commas (--values 1,2) or all; to keep classes, use napari-melanoma data import "
+            "folder DIR --values keep."
+        )
+    if text is None or text in ("all", "keep"):
+        return text  # type: ignore[return-value]
+    given: Sequence[str] = [one.strip() for one in text.split(",")]
+    return tuple(one for one in given if one) or None
+
+
+NNUNET_IMAGE = "_0000"  # suffix of an image's first file (of a photograph: the only one); labels do not have it
+_WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labels?|gt|groundtruth|ground_truth)$")
+
+
+def strip_mask_suffix(stem: str) -> str:
+    """Return a stem in lower case without a suffix for masks, such as ``isic_0000001``."""
+    return _WORDS.sub("", stem.casefold()) or stem.casefold()
+
+
+def nnunet_case_name(stem: str) -> str:
+    """Return the name of the nnU-Net case that an image belongs to: ``x`` for ``x_0000``, else the stem itself."""
+    return stem.removesuffix(NNUNET_IMAGE) or stem
+
+
+class ImageNames:
+    """Photographs by the names that a mask may have; case is ignored."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in paths:
+            self._by_stem[path.stem.casefold()].append(path)
+
+    def find(self, name: str) -> list[Path]:
+        """Find the photographs that a name may mean; several if ambiguous, as with equal names in two folders."""
+        named = PureWindowsPath(name.casefold())
+        plain = strip_mask_suffix(named.stem)
+        stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
+        candidates = next((self._by_stem[stem] for stem in stems if stem in self._by_stem), [])
+        if len(candidates) < 2:
+            return candidates
+        shared = [_count_shared_parts(named, path) for path in candidates]
+        return [path for path, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
+
+
+def _count_shared_parts(named: PureWindowsPath, path: Path) -> int:
+    """Count the equal last parts of two paths."""
+    pairs = zip(reversed(named.parts), reversed(path.parts), strict=False)
+    count = 0
+    for one, other in pairs:
+        if one != other.casefold():
+            break
+        count += 1
+    return count

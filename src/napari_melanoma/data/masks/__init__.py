@@ -1,1 +1,0 @@
-"""Import of masks made elsewhere."""

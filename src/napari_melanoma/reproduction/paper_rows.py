@@ -1,0 +1,454 @@
+"""The rows of a reproduction: train and evaluate one, also with cross-validation, and read their results."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.context import PartContext, RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.paths import id_to_file_name
+from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.sources import guess_source
+from napari_melanoma.data.splits import sample_by_name
+from napari_melanoma.evaluation.mask_measurement import describe_failure
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.reproduction.papers import Paper, PaperTable, Row, RowSubject
+from napari_melanoma.reproduction.planning import (
+    JUDGEMENT,
+    PER_IMAGE,
+    PICTURES,
+    FoldFolder,
+    ReproductionContext,
+    RowFolder,
+    use_threads,
+)
+from napari_melanoma.reproduction.predictions import FOLDS, HALF, pool_folds
+from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
+from napari_melanoma.runs.train import train
+from napari_melanoma.training.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def train_model(work: ReproductionContext, row: Row, run: RunContext) -> None:
+    """Train the model of a row, or resume an earlier run with its recipe."""
+    train_row(work, row, lambda: complete_recipe(work, row), work.folder.row(row.name), run)
+
+
+def train_row(
+    work: ReproductionContext,
+    row: Row,
+    complete: Callable[[], TrainRecipe],
+    place: RowFolder | FoldFolder,
+    run: RunContext,
+) -> None:
+    """Train or resume the model of a row or of one of its folds."""
+    if place.has_learnt:
+        return
+    begun = place.has_begun
+    recipe = read_toml(place.run.config, TrainRecipe) if begun else complete()
+    write_toml(place.recipe, recipe)
+    with use_threads(work.plan.by_name[row.name].threads):
+        train(recipe, place.run.path, resume=begun, run=run, evaluate=False)
+
+
+def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
+    """Complete the recipe of a row with data, epochs and initial weights; all rows use the same split."""
+    assert row.file.learn is not None
+    folders = work.data[row.file.learn].folders
+    more: dict[str, Any] = {
+        "data": {"datasets": [*map(str, folders)], "split": TRAIN, "held_out_split": TEST},
+        "model": {"start": initial_weights(work, row)},
+    }
+    return complete_recipe_with(work, row, more)
+
+
+def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
+    """Complete the recipe of a row with values and the epochs of the plan.
+
+    A schedule with restarts ends with a whole cycle.
+    """
+    plan = work.plan
+    epochs = plan.by_name[row.name].epochs
+    if epochs is None:
+        return row.recipe(plan.budget, **more)
+    recipe = row.recipe(plan.budget, **more, epochs=epochs, patience=epochs)
+    if recipe.schedule != "cosine_restarts":
+        return recipe
+    return recipe.model_copy(update={"cycle_epochs": _whole_cycles(recipe, epochs)})
+
+
+def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
+    """Choose the length of the first cycle, in epochs, such that training ends with a whole cycle."""
+    cycles, whole = 1.0, 1.0
+    while epochs / (whole + cycles * recipe.cycle_growth) >= recipe.cycle_epochs:
+        cycles *= recipe.cycle_growth
+        whole += cycles
+    return epochs / whole
+
+
+def initial_weights(work: ReproductionContext, row: Row, fold: int | None = None) -> str:
+    """Return the start of a row: the model of another row, or the paper's weights if provided."""
+    if row.file.start_of:
+        place = work.folder.row(row.file.start_of)
+        return str((place if fold is None else place.fold(fold)).run.bundle)
+    start: str = row.values[work.plan.budget].get("model", {}).get("start", "none")
+    return work.plan.weights.get(start, "none") if start in work.paper.file.weights else start
+
+
+PICTURE_COUNT, PICTURE_PX = 4, 192
+ABOUT = ("image_id", "domain", "group", "diagnosis")
+
+
+@dataclass(frozen=True)
+class RowEvaluation:
+    """Rows of ``per_image.csv``, and images that could not be measured, with reasons."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
+    """Measure the model of a row on the test images, and save a few pictures."""
+    place, maker = work.folder.row(row.name), row.file.model_of or row.name
+    bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
+    samples = data.test_samples
+    pictured = {sample_name(sample) for sample in sample_by_name(samples, PICTURE_COUNT)}
+    with atomic_folder(place.judged) as folder:
+        subject = RowSubject(row, bundle, data.folders)
+        found = measure_samples(work, subject, samples, (pictured, folder / place.pictures.name), run)
+        write_table(folder / place.per_image.name, found.rows)
+        facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
+        write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
+
+
+def measure_samples(
+    work: ReproductionContext,
+    subject: RowSubject,
+    samples: Sequence[Sample],
+    pictured: tuple[Collection[str], Path],
+    run: RunContext,
+) -> RowEvaluation:
+    """Measure a model on images; failures are recorded, and the others continue."""
+    row, found, (names, pictures) = subject.row, RowEvaluation(), pictured
+    measure = row.kind.make_measure(subject)
+    for sample in run.track(samples, f"Evaluating {row.file.title}"):
+        name = sample_name(sample)
+        try:
+            measured = measure(sample)
+        except Exception as error:  # noqa: BLE001 - recorded for this image; the others continue
+            found.failed[name] = describe_failure(sample, error, work.folder.out)
+            continue
+        found.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
+        if name in names:
+            _save_picture(measured.picture(), _picture_path(pictures, name))
+            _save_picture(measured.photograph(), _picture_path(work.folder.photographs, name))
+    if not found.rows:
+        raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(found.failed.values()), '')}")
+    return found
+
+
+def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
+    """Read the existing pictures of a row, or the photographs: name to uint8 (row, column, channel)."""
+    paths: Mapping[str, Path] = {sample_name(sample): _picture_path(folder, sample_name(sample)) for sample in samples}
+    return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
+
+
+def sample_name(sample: Sample) -> str:
+    """Return a unique name of an image, with its data set."""
+    return f"{sample.domain}/{sample.image_id}"
+
+
+def _picture_path(folder: Path, name: str) -> Path:
+    """Return the path of a picture."""
+    domain, _, image_id = name.partition("/")
+    return folder / id_to_file_name(domain) / f"{id_to_file_name(image_id)}.png"
+
+
+def _save_picture(rgb: NDArray[np.uint8], path: Path) -> None:
+    """Write a thumbnail without interpolation, unless it exists."""
+    if not path.exists():
+        step = max(1, -(-max(rgb.shape[:2]) // PICTURE_PX))
+        write_rgb(path, rgb[::step, ::step])
+
+
+def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None:
+    """Train and evaluate the remaining folds of a row, and pool their predictions."""
+    place = work.folder.row(row.name)
+    for fold in range(1, work.paper.file.folds + 1):
+        here = place.fold(fold)
+        if here.judged.is_dir():
+            continue
+        part = PartContext(run, fold - 1, work.paper.file.folds, f"fold {fold} of {work.paper.file.folds}")
+        part.check()
+        if row.file.learn and row.file.answers == "network":
+            train_row(work, row, partial(fold_recipe, work, row, fold), here, part)
+        _evaluate_fold(work, row, fold, part)
+        shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # no longer needed, and large
+    _pool_row(work, row)
+
+
+def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
+    """Complete the recipe of a row for one of its folds, which trains and validates on the other folds."""
+    folders = [str(folder) for role in row.file.learns for folder in work.crossed[role].folders(fold)]
+    unseen = [str(folder) for role in row.file.unlabelled for folder in work.crossed[role].unlabelled(fold)]
+    more: dict[str, Any] = {
+        "seed": fold,  # else all folds would be calibrated on nearly the same images
+        "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST},
+        "model": {"start": initial_weights(work, row, fold)},
+    }
+    if unseen:
+        more["classification"] = {"adaptation": {"to": unseen}}
+    return complete_recipe_with(work, row, more)
+
+
+def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set[str]:
+    """Choose the images that are shown: as many of the positive class as others."""
+    sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        sides[sample.domain, labels[sample_name(sample)]].append(sample)
+    return {sample_name(sample) for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
+
+
+def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
+    """Measure the network of a fold on the test images of all roles."""
+    file, here = row.file, work.folder.row(row.name).fold(fold)
+    judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
+    learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
+    role_of = {name: role for role in file.judges for name in work.crossed[role].names}
+    target = work.paper.file.target
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target)
+    samples = read_datasets(judged)
+    answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
+    shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
+    unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
+    with atomic_folder(here.judged) as folder:
+        found = measure_samples(work, subject, unseen, (shown, folder / PICTURES), run)
+        rows = [{**answer, "role": role_of[str(answer["domain"])]} for answer in found.rows]
+        write_table(folder / PER_IMAGE, rows)
+        write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
+
+
+def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
+    """Read the model of a fold, if the row has one."""
+    if row.file.answers != "network":
+        return None
+    return read_bundle(work.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
+
+
+def _facts(bundle: BundleInfo | None) -> dict[str, object]:
+    """Return weights and calibration of the network of a fold."""
+    if bundle is None or bundle.config.classifier is None:
+        return {}
+    config = bundle.config.classifier
+    point = None if config.operating_point is None else config.operating_point.model_dump(mode="json")
+    calibration = config.model_dump(mode="json", include={"temperature", "bias", "coverage", "set_rule", "prevalence"})
+    return {"weights": bundle.fingerprint, "operating_point": point, **calibration}
+
+
+def _pool_row(work: ReproductionContext, row: Row) -> None:
+    """Pool the predictions of all folds."""
+    place = work.folder.row(row.name)
+    each = [place.fold(fold).judged for fold in range(1, work.paper.file.folds + 1)]
+    facts = [read_json(folder / JUDGEMENT) for folder in each]
+    failed = {name: why for fact in facts for name, why in fact["failed"].items()}
+    with atomic_folder(place.judged) as folder:
+        rows = pool_folds([read_table(one / PER_IMAGE) for one in each])
+        write_table(folder / PER_IMAGE, rows)
+        for one in each:
+            if (one / PICTURES).is_dir():
+                shutil.copytree(one / PICTURES, folder / PICTURES, dirs_exist_ok=True)
+        values = {"row": row.name, "images": len(rows), "threshold": HALF, "failed": failed, "folds": facts}
+        write_json(folder / JUDGEMENT, values)
+
+
+PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
+FROZEN = "freeze_encoder"
+WORDS = {"channels": "first channels", "decoder_channels": "channels of the decoder"}
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """Results of a row for each image, its threshold and parameters, and the reductions relative to the paper."""
+
+    row: Row
+    threshold: float
+    images: list[dict[str, str]]
+    parameters: int | None
+    reduced: tuple[str, ...]
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions."""
+        return self.row.kind.estimates(self.images) if self.images else {}
+
+    @property
+    def remark(self) -> str:
+        """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
+        return self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+
+
+@dataclass(frozen=True)
+class TableLine:
+    """A line of a table: results of a row on the paper's data sets, on the user's, or on both if they are the same."""
+
+    result: RowResult
+    sets: tuple[str, ...]
+    domains: tuple[str, ...]
+    part: str = ""
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Names of the data sets and their part."""
+        part = PARTS.get(self.part, "")
+        return tuple(f"{domain}, {part}" if part else domain for domain in self.domains)
+
+
+def read_row_results(work: ReproductionContext) -> list[RowResult]:
+    """Read the results of the rows that were evaluated so far, in the paper's order."""
+    found = []
+    for planned in work.plan.rows:
+        place, row = work.folder.row(planned.name), work.paper.rows[planned.name]
+        if not place.judgement.is_file():
+            continue
+        maker = work.paper.rows[row.file.model_of or row.name]
+        threshold = float(read_json(place.judgement)["threshold"])
+        parameters = work.plan.by_name[maker.name].parameters
+        found.append(
+            RowResult(row, threshold, read_table(place.per_image), parameters, describe_reductions(work, maker))
+        )
+    return found
+
+
+def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
+    """Return whether the figure against network size shows a row: it trains a network, and its table is drawn there."""
+    table = work.paper.file.tables.get(found.row.file.table or "")
+    return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
+
+
+def results_by_table(paper: Paper, found: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:
+    """Group rows by the tables of the paper, and those of grids into one table: name, table and rows."""
+    tables = paper.file.tables
+    parts = [(name, table, [item for item in found if item.row.file.table == name]) for name, table in tables.items()]
+    grids = PaperTable(title="Grids", metrics=next(iter(tables.values())).metrics)
+    parts.append(("grids", grids, [item for item in found if item.row.grid]))
+    return [part for part in parts if part[2]]
+
+
+def table_lines(found: Sequence[RowResult]) -> Iterator[TableLine]:
+    """Yield the lines of tables, with the user's data sets next to those of the paper.
+
+    One line for each common data set, and one for all others together. For a row with several test roles: one for each
+    role, and one for all. For a row with images outside of the folds: one for those of the folds, and one for these,
+    with the results of the paper.
+    """
+    for item in found:
+        if item.row.file.judged_also:
+            yield from _lines_by_role(item)
+            continue
+        if any(image.get("part") == UNTOUCHED for image in item.images):
+            yield from _lines_by_part(item)
+            continue
+        ours = sorted({image["domain"] for image in item.images})
+        same = {name: d for name in item.row.file.paper for d in ours if name and guess_source(d) == guess_source(name)}
+        for name, domain in same.items():
+            yield _make_line(item, (name,), (domain,))
+        others = tuple(domain for domain in ours if domain not in same.values())
+        sets = tuple(name for name in item.row.file.paper if name not in same)
+        if others or sets:
+            yield _make_line(item, sets, others)
+
+
+def _lines_by_role(found: RowResult) -> Iterator[TableLine]:
+    """Yield a line with the paper's results, one for each role, and one for all images."""
+    if sets := tuple(found.row.file.paper):
+        yield _make_line(found, sets, ())
+    roles = found.row.file.judges
+    for role in roles:
+        domains = {image["domain"] for image in found.images if image["role"] == role}
+        yield _make_line(found, (), tuple(sorted(domains)))
+    yield _make_line(found, (), tuple(sorted({image["domain"] for image in found.images})))
+
+
+def _lines_by_part(found: RowResult) -> Iterator[TableLine]:
+    """Yield a line for the images of the folds, and one for the untouched images, with the paper's results."""
+    domains = tuple(sorted({image["domain"] for image in found.images}))
+    for part, sets in ((FOLDS, ()), (UNTOUCHED, tuple(found.row.file.paper))):
+        yield TableLine(replace(found, images=images_in_part(found.images, part)), sets, domains, part)
+
+
+def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
+    """Return the images of a part."""
+    return [image for image in images if not part or image.get("part", "") == part]
+
+
+def parts_of(found: RowResult) -> tuple[str, ...]:
+    """Return the parts of the images of a row; "" if there are no untouched images."""
+    apart = any(image.get("part") == UNTOUCHED for image in found.images)
+    return (FOLDS, UNTOUCHED) if apart else ("",)
+
+
+def _make_line(found: RowResult, sets: tuple[str, ...], domains: tuple[str, ...]) -> TableLine:
+    """Create the line for some of the user's data sets."""
+    images = [image for image in found.images if image["domain"] in domains]
+    return TableLine(replace(found, images=images), sets, domains)
+
+
+def describe_reductions(work: ReproductionContext, row: Row) -> tuple[str, ...]:
+    """Describe the reductions of a row relative to the paper, such as ``"128 px instead of 512"``."""
+    path = work.folder.row(row.name).recipe
+    return tuple(_reductions(work, row, read_toml(path, TrainRecipe))) if path.is_file() else ()
+
+
+def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterator[str]:
+    """Yield each reduction."""
+    whole, weights = row.values["full"], work.paper.file.weights
+    model: Mapping[str, Any] = whole.get("model", {})
+    if ran.model.input_size < model.get("input_size", ran.model.input_size):
+        yield f"{ran.model.input_size} px instead of {model['input_size']}"
+    if ran.epochs < whole.get("epochs", ran.epochs):
+        yield f"{ran.epochs} epoch{'' if ran.epochs == 1 else 's'} instead of up to {whole['epochs']}"
+    fields = list_architectures()[ran.model.architecture].spec.config.model_fields
+    for name, now in ran.model.options.items():
+        before = model.get("options", {}).get(name, fields[name].default)
+        if before != now:
+            yield f"{WORDS.get(name, name)} {_format_option(now)} instead of {_format_option(before)}"
+    for name in ("optimiser", "schedule", "learning_rate", "weight_decay"):
+        if (now := getattr(ran, name)) != (before := whole.get(name, now)):
+            yield f"{name.replace('_', ' ')} {_format_option(now)} instead of {_format_option(before)}"
+    if ran.batch_size != whole.get("batch_size", ran.batch_size):
+        yield f"{ran.batch_size} images per step instead of {whole['batch_size']}"
+    start = model.get("start", "none")
+    if start in weights and ran.model.start == "none":
+        yield f"random initialization instead of {weights[start].title.rpartition(', ')[2]}"
+    elif start in weights and ran.model.start not in (start, "imagenet"):
+        yield f"start from the model '{ran.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
+    if ran.classification and ran.classification.freeze_encoder and not whole.get("classification", {}).get(FROZEN):
+        yield "frozen encoder"
+    if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
+        yield "image branch trained before the head"
+    if ran.augmentation.flip and not whole.get("augmentation", {}).get("flip", True):
+        yield "images flipped"
+    trained_on = work.data.get(row.file.learn or "") if not row.kind.crossed else None
+    if trained_on and trained_on.left_out:
+        yield f"{trained_on.training} images of {trained_on.training + trained_on.left_out}"
+
+
+def _format_option(value: object) -> str:
+    """Format an option of a network."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,155 @@
+"""Random numbers of a run: seeds from its state, and the numbers and mixing partners of each image of a batch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
+
+
+def derive_seed(*numbers: int) -> int:
+    """Combine numbers into one seed."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+# Set by torchrun, by srun, and by Lightning for its child processes; the last two are numbers of machines.
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+
+
+def is_first_process(recipe: TrainRecipe) -> bool:
+    """Whether this process owns the run folder; False for processes that a launcher started besides it."""
+    if recipe.devices == 1 and recipe.nodes == 1:
+        return True
+    return all(int(os.environ.get(name) or 0) == 0 for name in RANKS)
+
+
+def next_piece_count(step: int, processes: int, pieces: int) -> int | None:
+    """Return the next number of micro-batches of equal size, at least twice as many.
+
+    None if each micro-batch is a single image already.
+    """
+    images = step // processes
+    return next((more for more in range(2 * pieces, images + 1) if images % more == 0), None)
+
+
+# Append new names at the end, so that the others keep their numbers.
+NAMES = (
+    *("angle", "flip", "zoom", "stretch", "shift_x", "shift_y", "elsewhere"),
+    *("brightness", "contrast", "saturation", "hue"),
+    *("coarse", "coarseness", "blur", "sigma", "sharpen", "noise", "deviation", "jpeg", "quality"),
+    *("mosaic", "corner", "split_x", "split_y", "neighbour_1", "neighbour_2", "neighbour_3"),
+    *("cutmix", "patch_x", "patch_y", "patch_width", "patch_height", "donor"),
+    *("hair", "bubbles"),
+    *("vignette", "stop_x", "stop_y", "stop", "softness", "darkness"),
+    *("cutout", "cover_x", "cover_y", "cover_side"),
+)
+
+
+@dataclass(frozen=True)
+class BatchRandomNumbers:
+    """The random numbers of a batch, in main memory so that reading them does not synchronize with a GPU.
+
+    ``numbers``: float64 (image, name) in [0, 1), a column for each of ``NAMES``.
+    """
+
+    seeds: tuple[int, ...]
+    numbers: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def uniform(self, name: str, low: float, high: float) -> NDArray[np.float64]:
+        """Return each image's number scaled to a range, float64 (image,)."""
+        return low + (high - low) * self.numbers[:, NAMES.index(name)]
+
+    def select(self, name: str, probability: float) -> NDArray[np.int64]:
+        """Return the indices of the images whose number is below a probability, int64, ascending."""
+        return np.flatnonzero(self.uniform(name, 0, 1) < probability)
+
+    def subset(self, places: NDArray[np.int64]) -> BatchRandomNumbers:
+        """Return the numbers of some images.
+
+        ``places``: int64, their indices in the batch; defines the order.
+        """
+        return BatchRandomNumbers(tuple(self.seeds[index] for index in places), self.numbers[places])
+
+
+def draw_random_numbers(seed: int, keys: Iterable[tuple[int, int]]) -> BatchRandomNumbers:
+    """Draw the numbers of a batch, in the order of the keys."""
+    seeds = tuple(derive_seed(seed, int(epoch), int(image)) for epoch, image in keys)
+    numbers = np.array([np.random.default_rng(each).random(len(NAMES)) for each in seeds])
+    return BatchRandomNumbers(seeds, numbers.reshape(len(seeds), len(NAMES)))
+
+
+NEIGHBORS = ("neighbour_1", "neighbour_2", "neighbour_3")
+DONORS = ("donor",)
+
+
+class MixingTargets:
+    """The images of a batch that receive parts of partners; mosaics need three partners each, and come first."""
+
+    def __init__(self, config: AugmentationConfig, chance: BatchRandomNumbers) -> None:
+        self.mosaic = chance.select("mosaic", config.mosaic_probability)
+        self.cutmix = chance.select("cutmix", config.cutmix_probability)
+
+    @property
+    def partner_count(self) -> int:
+        """Number of partners."""
+        return len(NEIGHBORS) * len(self.mosaic) + len(self.cutmix)
+
+
+class PartnerSampler:
+    """Chooses the partners of the images of a batch.
+
+    Training images have training images as partners, base images have base images, so that the shares of a step do not
+    change; an image is its own partner only if there is no other, and a mosaic shows four different images if possible.
+    """
+
+    def __init__(self, config: AugmentationConfig, seed: int, learn: int, base: int = 0) -> None:
+        self._config = config
+        self._seed = seed
+        self._learn = learn
+        self._base = base
+
+    def __bool__(self) -> bool:
+        """Whether any image can need a partner."""
+        return is_mixing(self._config)
+
+    def sample(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Choose the partners of a batch.
+
+        ``keys``: int64 (batch, 2): epoch and key of each image. Returns int64 (partner,), image indices: three for each
+        mosaic, then one for each patch.
+        """
+        chance = draw_random_numbers(self._seed, keys)
+        takers = MixingTargets(self._config, chance)
+        indices = keys[:, 1] % (self._learn + self._base)
+        neighbors = self._draw_others(indices[takers.mosaic], chance.subset(takers.mosaic), NEIGHBORS)
+        donors = self._draw_others(indices[takers.cutmix], chance.subset(takers.cutmix), DONORS)
+        return np.concatenate([neighbors, donors])
+
+    def _draw_others(
+        self, indices: NDArray[np.int64], chance: BatchRandomNumbers, names: tuple[str, ...]
+    ) -> NDArray[np.int64]:
+        """Draw one other image of the same part per name for each index, from equal shares of them."""
+        is_base = indices >= self._learn
+        first, count = np.where(is_base, self._learn, 0), np.where(is_base, self._base, self._learn)
+        shares = np.stack(
+            [(number + chance.uniform(name, 0, 1)) / len(names) for number, name in enumerate(names)], axis=1
+        )
+        further = 1 + np.floor(shares * np.maximum(count - 1, 1)[:, None]).astype(np.int64)
+        return (first[:, None] + ((indices - first)[:, None] + further) % count[:, None]).ravel()
+
+
+def is_mixing(config: AugmentationConfig) -> bool:
+    """Whether any images are mixed, so that the loader has to read partners."""
+    return config.mosaic_probability > 0 or config.cutmix_probability > 0

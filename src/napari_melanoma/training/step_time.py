@@ -1,0 +1,279 @@
+"""Time training steps on this machine: of a network at a batch size, of a recipe, or any other step."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
+
+from napari_melanoma.training.engine import accelerator, choose_precision
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from napari_melanoma.training.recipe import TrainRecipe
+
+LONG_S = 2.0  # a step of this duration needs no repetition
+PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the timed step; fewer leave a GPU idle
+MAX_PROBE_IMAGES = 16  # smaller images are timed in larger numbers, so that fixed costs of a step weigh less
+PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # input side; the cost of a larger input scales with its area
+OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
+FLOAT_BYTES = 4
+Clock = Callable[[], float]
+
+
+class Repeats(NamedTuple):
+    """How often a step is timed: between ``least`` and ``most`` times until ``enough_s``; once after ``long_s``."""
+
+    least: int
+    most: int
+    enough_s: float
+    long_s: float = math.inf
+
+
+PROBE_REPEATS, SIZE_REPEATS = Repeats(1, 5, 0.5), Repeats(3, 20, 0.2, LONG_S)
+
+
+def fastest_seconds(
+    step: Callable[[], None], device: str, clock: Clock = time.perf_counter, repeats: Repeats = PROBE_REPEATS
+) -> float:
+    """Repeat a step and return the fastest time; slower ones were disturbed. ``clock``: returns seconds."""
+    times: list[float] = []
+    while sum(times) < repeats.long_s and (
+        len(times) < repeats.least or (len(times) < repeats.most and sum(times) < repeats.enough_s)
+    ):
+        _synchronize(device)
+        began = clock()
+        step()
+        _synchronize(device)
+        times.append(clock() - began)
+    return min(times)
+
+
+def _synchronize(device: str) -> None:
+    """Wait until a device has finished all queued work."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
+    """Time training steps on a copy of a network, after one step to warm up.
+
+    ``size``: number of random images. ``clock``: returns seconds. Returns the seconds of the fastest step, and the
+    bytes of main memory that the steps took.
+    """
+    import torch
+
+    device = accelerator(recipe)
+    before = psutil.Process().memory_info().rss
+    model = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+    side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
+    images = torch.rand(size, 3, side, side).to(device, memory_format=torch.channels_last)
+    table_inputs = _dummy_table_inputs(model, size, device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
+            loss = model(images, *table_inputs).float().square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    seconds = fastest_seconds(step, device, clock, SIZE_REPEATS)
+    return seconds, max(0, psutil.Process().memory_info().rss - before)
+
+
+def _dummy_table_inputs(network: nn.Module, count: int, device: str) -> tuple[Tensor, ...]:
+    """Zeros for the tabular inputs of a classifier, (row, input) and int64 (row, embedding); () for other networks."""
+    import torch
+
+    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+
+    if not isinstance(network, ClassifierNetwork):
+        return ()
+    shape = network.tabular
+    continuous = torch.zeros(count, shape.continuous, device=device)
+    return continuous, torch.zeros(count, len(shape.cardinalities), dtype=torch.int64, device=device)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Cost of training on this machine.
+
+    ``image_s``: seconds per image of a step: augmentation, forward and backward pass. ``update_s``: seconds of the
+    optimizer per step. ``forward_s``: seconds per image for prediction only.
+    """
+
+    image_s: float
+    update_s: float
+    forward_s: float
+    image_bytes: int
+    fixed_bytes: int
+    device: str
+    precision: str
+
+
+def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepCost:
+    """Time a few small steps of a recipe's network, with random weights on random images.
+
+    ``clock``: returns seconds.
+    """
+    device = accelerator(recipe)
+    try:
+        return _measure_step(recipe, device, clock)
+    finally:  # a process that lives on, such as the viewer's worker, must not hold memory that a training needs
+        release_memory(device)
+
+
+def release_memory(device: str) -> None:
+    """Return unused memory to a device."""
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
+def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
+    import torch
+
+    side = min(recipe.model.input_size, PROBE_SIDE[device])
+    larger = (recipe.model.input_size / side) ** 2
+    model = recipe.model.model_copy(update={"input_size": side})
+    probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
+    with _saved_tensor_sizes() as saved_sizes:
+        probe.forward_backward()
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in probe.network.parameters()}
+    saved = sum(size for pointer, size in saved_sizes.items() if pointer not in parameters)
+    learn_s = fastest_seconds(probe.forward_backward, device, clock)
+    update_s = fastest_seconds(probe.step_optimizer, device, clock)
+    with torch.inference_mode():
+        probe.network.eval()
+        forward_s = fastest_seconds(probe.predict, device, clock)
+    weights = FLOAT_BYTES * sum(parameter.numel() for parameter in probe.network.parameters())
+    copies = 2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0)
+    return StepCost(
+        image_s=larger * learn_s / probe.images,
+        update_s=update_s,
+        forward_s=larger * forward_s / probe.images,
+        image_bytes=round(larger * saved / probe.images),
+        fixed_bytes=weights * copies,
+        device=device,
+        precision=choose_precision(recipe),
+    )
+
+
+class _StepProbe:
+    """A network with everything that a step needs, and a few random images."""
+
+    def __init__(self, recipe: TrainRecipe, device: str) -> None:
+        import numpy as np
+        import torch
+
+        from napari_melanoma.models.zoo import build_network
+        from napari_melanoma.training.augmentation import BatchAugmentation
+        from napari_melanoma.training.losses import make_class_loss, make_loss
+        from napari_melanoma.training.random_numbers import PartnerSampler
+        from napari_melanoma.training.tasks.task import OPTIMIZERS, make_idle_weight
+
+        side = recipe.data.cache_size
+        smaller = (PROBE_SIDE[device] / min(recipe.model.input_size, PROBE_SIDE[device])) ** 2
+        self.images = min(round(PROBE_IMAGES[device] * smaller), max(PROBE_IMAGES[device], MAX_PROBE_IMAGES))
+        self._recipe, self._device = recipe, device
+        self._mixed = choose_precision(recipe) == "bf16-mixed"
+        network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
+        if recipe.model.freeze_normalisation:
+            _freeze_normalization(self.network)
+        self._labels = len(recipe.classes)
+        self._augment = BatchAugmentation(
+            recipe.augmentation, recipe.model.input_size, recipe.seed, max(1, self._labels)
+        )
+        self._classifies = recipe.task == "classification"
+        self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
+        self._idle = make_idle_weight(self.network)
+        _freeze_encoder(self.network, recipe)
+        moving = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        weights = moving if self._idle is None else [self._idle]
+        groups = [{"params": weights, "lr": recipe.learning_rate}]
+        self._optimizer = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
+        draw = torch.Generator().manual_seed(0)
+        self._keys = np.stack([np.zeros(self.images, np.int64), np.arange(self.images)], axis=1)
+        count = self.images + len(PartnerSampler(recipe.augmentation, recipe.seed, self.images).sample(self._keys))
+        pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
+        self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
+        if self._labels:
+            self._masks = self._masks % self._labels
+
+    def forward_backward(self) -> None:
+        """Augment the images, predict, and run the backward pass."""
+        images, masks = self._augment(self._pixels, self._masks, self._keys)
+        logits = self._logits(images)
+        soft_targets = self._classifies or self._labels  # as costly as real targets
+        loss = self._loss(logits, logits.detach().softmax(dim=1) if soft_targets else masks.float() / 255)
+        (loss if self._idle is None else loss + 0 * self._idle).backward()
+
+    def step_optimizer(self) -> None:
+        self._optimizer.step()
+
+    def predict(self) -> None:
+        side = self._recipe.model.input_size
+        self._logits(self._pixels[: self.images, :, :1, :1].float().expand(-1, -1, side, side))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        import torch
+
+        images = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
+            if not self._classifies:
+                return self.network(images).float()
+            row = torch.zeros(len(images), 0, device=self._device)  # the cost of tabular inputs is negligible
+            return self.network(images, row, row.long()).float()
+
+
+@contextmanager
+def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
+    """Record the data pointer and size in bytes of each tensor that is saved for the backward pass."""
+    import torch
+
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:  # noqa: ANN401 - torch's signature
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield kept
+
+
+def _freeze_normalization(network: nn.Module) -> None:
+    """Keep the statistics of normalization fixed, as the task does."""
+    from napari_melanoma.training.tasks.task import NORMALIZATION_LAYERS
+
+    for module in network.modules():
+        if isinstance(module, NORMALIZATION_LAYERS):
+            module.eval()
+
+
+def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
+    """Freeze the encoder if the recipe asks for it."""
+    from napari_melanoma.models.zoo import find_encoder
+
+    encoder = find_encoder(network)
+    if encoder is not None and recipe.classification is not None and recipe.classification.freeze_encoder:
+        encoder.requires_grad_(False)

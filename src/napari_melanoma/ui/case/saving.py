@@ -1,0 +1,202 @@
+"""Saves corrections and results of images in the case folder, and delays closing a window until that is done."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+from napari_melanoma.case.model import set_correction, set_image
+from napari_melanoma.ui.case.images import CaseImageOpener, pixel_size_by_hand
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
+from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.model import Case, CaseImage
+    from napari_melanoma.case.store import CaseStore
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.case.controller import CaseController
+    from napari_melanoma.ui.lesion.state import AnalyzedLesion
+    from napari_melanoma.ui.widgets.job import JobFunction
+
+
+SAVE_DELAY_MS = 700
+ResultState = tuple[object, ...]
+
+
+class CaseCorrectionSaver(QObject):
+    """Saves masks and results through the Lesion dock's queue, so that they match the viewer."""
+
+    def __init__(self, controller: CaseController, opener: CaseImageOpener, parent: QObject) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._opener = opener
+        self._pending: dict[str, str] = {}
+        self._saved_states: dict[str, ResultState] = {}
+        self._in_sync: set[str] = set()  # photographs whose saved correction equals, or equaled, the mask in the viewer
+        self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
+        self._save_timer.timeout.connect(self._save_pending)
+        opener.analyzed.connect(self._on_analyzed)
+        controller.saver.corrections = self
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all corrections are in the case folder."""
+        lesion = self._opener.connected_dock
+        return tasks.is_idle(self) and (lesion is None or tasks.is_idle(lesion.controller))
+
+    def flush(self) -> None:
+        """Save at once, without delay."""
+        lesion = self._opener.connected_dock
+        if lesion is not None:
+            lesion.controller.watcher.flush()
+        self._save_timer.flush()
+
+    def _on_analyzed(self, image_id: str, identity: str) -> None:
+        if self._controller.is_editable:
+            self._pending[identity] = image_id
+            self._save_timer.start()
+
+    def _save_pending(self) -> None:
+        due, self._pending = self._pending, {}
+        for identity, image_id in due.items():
+            self._save_analysis(identity, image_id)
+
+    def _save_analysis(self, identity: str, image_id: str) -> None:
+        """Save an analysis unless the case has it already, or has a correction that is not in the viewer."""
+        dock, image = self._opener.connected_dock, _find_image(self._controller.case, image_id)
+        lesion = None if dock is None else dock.controller.store.lesions.get(identity)
+        if dock is None or image is None or lesion is None or not self._controller.is_editable:
+            return
+        correction, state = image.correction, _result_state(lesion)
+        is_same = (correction.digest if correction else "") == (lesion.mask_digest if lesion.corrected else "")
+        if is_same:
+            self._in_sync.add(identity)
+        elif correction is not None and not lesion.corrected and identity not in self._in_sync:
+            return  # it could not be read, or will be shown soon: it was not undone by the user
+        if is_same and identity in self._opener.restored:
+            self._opener.restored.discard(identity)
+            self._saved_states[identity] = state
+        if self._saved_states.get(identity) != state:
+            on_saved = partial(self._on_saved, identity, image_id, state)
+            dock.controller.submit_save("case", identity, partial(self._prepare, image_id), on_saved)
+        elif lesion.unsaved:
+            dock.controller.submit_save("case", identity, lambda lesion: _do_nothing, _ignore)
+
+    def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:
+        store, case, result = self._controller.store, self._controller.case, lesion.result
+        if store is None or case is None or _find_image(case, image_id) is None:
+            return None
+        return lambda run: _save_result(store, case, image_id, result)
+
+    def _on_saved(self, identity: str, image_id: str, state: ResultState, saved: Case) -> None:
+        case, new = self._controller.case, saved.find_image(image_id)
+        current = _find_image(case, image_id)
+        if case is None or current is None or current.content != new.content:
+            return
+        self._saved_states[identity] = state
+        self._in_sync.add(identity)
+        digests = ("", new.correction.digest if new.correction else "")
+        results = tuple(result for result in new.results if result.correction in digests)
+        layer = self._opener.find_image(current.path)
+        given = None if layer is None else pixel_size_by_hand(layer)
+        scale = {} if given is None else {"mpp_x": given.x_um, "mpp_y": given.y_um}
+        self._controller.amend(
+            set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
+        )
+
+
+def _result_state(lesion: AnalyzedLesion) -> ResultState:
+    """Return the values by which results are compared."""
+    result = lesion.result
+    size = result.photograph.pixel_size
+    return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), size
+
+
+def _find_image(case: Case | None, image_id: str) -> CaseImage | None:
+    """Find an image of a case; None if it was removed."""
+    found = () if case is None else (image for _, image in case.iterate_images() if image.id == image_id)
+    return next(iter(found), None)
+
+
+def _save_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
+    """Write a result, and remove a correction that was undone."""
+    from napari_melanoma.case.results import save_result
+
+    kept = save_result(store, case, image_id, result)
+    return kept if result.corrected else set_correction(kept, image_id, None)
+
+
+def _do_nothing(run: RunContext) -> None:
+    """Do nothing, because the result is in the case already."""
+
+
+def _ignore(done: None) -> None:
+    """Ignore the end of a save."""
+
+
+class CaseCloseGuard(WindowGuard):
+    """Saves the case before the main window of its dock is closed."""
+
+    def __init__(self, dock: QWidget, controller: CaseController, corrections: CaseCorrectionSaver) -> None:
+        super().__init__(dock)
+        self._controller = controller
+        self._corrections = corrections
+        self._closing = self._is_waiting = False
+        tasks.idle.connect(self._on_idle)
+
+    def move_to_front(self) -> None:
+        """Run before other guards, because this one saves without asking."""
+        window = self.window
+        if window is not None:
+            window.removeEventFilter(self)
+            window.installEventFilter(self)
+
+    def may_close(self) -> bool:
+        """Return whether everything is saved; otherwise save, then close the window."""
+        if self._closing or not self._has_unsaved_changes():
+            return True
+        self._corrections.flush()
+        if self._controller.saver.has_unsaved_changes:
+            self._controller.saver.save()
+        self._is_waiting = True
+        return False
+
+    def _has_unsaved_changes(self) -> bool:
+        return self._controller.is_editable and (self._controller.saver.has_unsaved_changes or not self._is_idle())
+
+    def _is_idle(self) -> bool:
+        return self._corrections.is_saved and tasks.is_idle(self._controller)
+
+    def _on_idle(self) -> None:
+        if not self._is_waiting or not self._is_idle():
+            return
+        self._is_waiting = False
+        if self._controller.saver.error is not None:
+            self._confirm_close()
+        elif self._controller.saver.has_unsaved_changes:
+            self._controller.saver.save()
+            self._is_waiting = True
+        else:
+            self._close_window()
+
+    def _confirm_close(self) -> None:
+        box = create_question(
+            self._dock, "case_not_saved", "The case cannot be saved.", str(self._controller.saver.error), "Case"
+        )
+        close = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton("Stay in napari", QMessageBox.ButtonRole.RejectRole))
+        if exec_question(box) is close:
+            self._controller.saver.discard_changes()
+            self._close_window()
+
+    def _close_window(self) -> None:
+        window = self.window
+        if window is not None and window.isVisible():  # it may have been closed while the case was being saved
+            self._closing = True
+            window.close()
+            self._closing = False

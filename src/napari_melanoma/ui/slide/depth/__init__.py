@@ -1,1 +1,0 @@
-"""The Depth section of the Slide dock."""

@@ -1,0 +1,497 @@
+"""The Depth section: measure the depth, edit the reading, and export it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog
+
+from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.ui.slide.context import NO_CASE, READER_SETTING, find_open_case
+from napari_melanoma.ui.slide.depth_layers import (
+    DepthLineLayer,
+    MitosisLayers,
+    select_compared_lines,
+    show_compared_lines,
+)
+from napari_melanoma.ui.slide.depth_store import DepthReadingStore
+from napari_melanoma.ui.slide.shape_layers import is_slide_open
+from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from superqt import QCollapsible
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthReadings
+    from napari_melanoma.slides.notes import SlideMeasurement
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.depth_view import DepthAnalysis, DepthView
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.run_status import SlideRunUpdate
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
+MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
+MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
+
+
+class SlideDepthSection(QObject):
+    """Synchronize layers, widgets and file of the depth; the widgets are created when the section is first opened."""
+
+    failed = Signal(object)
+    scale_requested = Signal()
+
+    def __init__(
+        self, context: SlideContext, section: QCollapsible, find_ruler_line: Callable[[], SlideMeasurement | None]
+    ) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._section = context, context.viewer, section
+        self._slide: ViewerSlide | None = None
+        self._view: DepthView | None = None
+        self.analysis: DepthAnalysis | None = None
+        self._last_analysis: Any = None  # end of the slide's analysis that was read last
+        self.store = DepthReadingStore(self)
+        keys = {
+            "Control-Z": partial(self.store.step_history, "undo"),
+            "Control-Shift-Z": partial(self.store.step_history, "redo"),
+        }
+        self.line_layer = DepthLineLayer(self._viewer, self, keys)
+        self.mitosis_layers = MitosisLayers(self._viewer, self, keys)
+        self._last_message = ""  # the last message about readings in the status line
+        self.store.reader = context.settings.get(READER_SETTING, "")
+        self.store.changed.connect(self._on_changed)
+        self.store.message.connect(self._show_message)
+        self.store.failed.connect(self.failed)
+        self.controller = DepthController(self, context, find_ruler_line)
+        self.exporter = DepthExporter(context, self.store)
+        self.exporter.failed.connect(self.failed)
+        context.run_updated.connect(self._on_run_update)
+        context.dock_hidden.connect(self._on_dock_hidden)
+        self._section.toggled.connect(self._on_section_toggled)
+        self._on_section_toggled(self._section.isExpanded())
+
+    @property
+    def view(self) -> DepthView:
+        """The widgets, created when they are first needed."""
+        if self._view is None:
+            from napari_melanoma.ui.slide.depth_view import DepthAnalysis, DepthView
+
+            view = self._view = DepthView(self._context.settings, self._context.icons)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            self.analysis = DepthAnalysis(self._context, view.run_panel)
+            self._connect(view, self.analysis)
+            now = self.store.state
+            self.analysis.set_folder(None if now is None else now.folder)
+        return self._view
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale."""
+        is_other = slide is None or self._slide is None or slide.identity != self._slide.identity
+        if self._view is not None and is_other:
+            self._view.fields.notes_timer.flush()  # the notes are about the previous slide
+        self.line_layer.set_slide(slide)
+        self.mitosis_layers.set_slide(slide)
+        self._slide = slide
+        if is_other:
+            self._last_analysis = None
+            if self.analysis is not None:
+                self.analysis.set_folder(None)
+        self.store.set_slide(slide)
+        if is_other:
+            self._sync_reader()
+
+    def _sync_reader(self) -> None:
+        """Use the name of the reader that was entered last, here or in the Regions section."""
+        name = self._context.settings.get(READER_SETTING, "")
+        if name != self.store.reader and name.lower() != "model":
+            if self._view is not None:
+                self._view.reader_field.setText(name)
+            self.store.set_reader(name)
+
+    def _show_message(self, text: str) -> None:
+        """Show a message; empty clears the last one, unless another part of the dock has replaced it."""
+        status = self._context.status
+        if text or status.text == self._last_message:
+            status.show_message(text)
+        self._last_message = text
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer with the layers."""
+        return self._viewer
+
+    @property
+    def slide(self) -> ViewerSlide | None:
+        """The displayed slide."""
+        return self._slide
+
+    @property
+    def created_view(self) -> DepthView | None:
+        """The widgets; None before they were created."""
+        return self._view
+
+    def _connect(self, view: DepthView, analysis: DepthAnalysis) -> None:
+        self.controller.connect_signals(view)
+        self.exporter.connect_signals(view)
+        view.automatic_requested.connect(analysis.start)
+        analysis.finished.connect(self._on_analysis_finished)
+        analysis.changed.connect(self._update_view)
+        analysis.failed.connect(self.failed)
+
+    def _on_section_toggled(self, is_open: bool) -> None:
+        if is_open:
+            self._update_view()
+
+    def expand(self) -> None:
+        """Open the section in the dock."""
+        if not self._section.isExpanded():
+            self._section.expand()
+
+    def load(self, location: SlideResultLocation) -> None:
+        """Read the stored readings of the slide."""
+        self.store.load(location.identity, location.slide_folder or location.folder)
+        if self.analysis is not None and self._slide is not None and self._slide.identity == location.identity:
+            self.analysis.set_folder(location.slide_folder or location.folder)
+
+    def _on_dock_hidden(self) -> None:
+        """Write pending changes: the window may be about to close."""
+        if self._view is not None:
+            self._view.fields.notes_timer.flush()
+        self.store.flush()
+
+    def _on_run_update(self, update: SlideRunUpdate) -> None:
+        """Read the proposals again when the slide's analysis has finished."""
+        now, ended = self.store.state, update.content.get("seconds")
+        if now is not None and update.path == now.folder and str(update.report.state) == "finished":
+            previous, self._last_analysis = self._last_analysis, ended
+            if previous != ended:
+                self.store.reload_proposals()
+
+    def _on_analysis_finished(self, found: bool, valid: bool) -> None:
+        """Show the outcome of the depth analysis."""
+        self._context.status.show_message(
+            MODEL_NOT_VALID if not valid else MODEL_MEASURED if found else MODEL_FOUND_NOTHING
+        )
+        self.store.reload_proposals()
+
+    def _on_changed(self) -> None:
+        """Show the current reading in layers and widgets."""
+        slide, now = self._slide, self.store.state
+        if slide is not None and now is not None and is_slide_open(self._viewer, slide):
+            reading = self.store.reading
+            is_number = reading.mm is not None and (reading.when or now.proposed.validity.valid)
+            self.line_layer.show(reading.line, f"{reading.mm:.2f} mm" if is_number else "")
+            self.mitosis_layers.show(reading.mitoses)
+            show_compared_lines(
+                self._viewer,
+                slide,
+                select_compared_lines(now.history.current, self.store.reader, now.proposed, reading.line),
+            )
+        self._update_view()
+
+    def _update_view(self) -> None:
+        """Show the current state, if the section is open or was opened."""
+        if self._view is None and not self._section.isExpanded():
+            return
+        from napari_melanoma.depth import category
+        from napari_melanoma.depth.readings import DepthReading
+
+        view, now, reading = self.view, self.store.state, self.store.reading
+        view.setEnabled(now is not None)
+        self._show_reading(reading)
+        valid = now is None or now.proposed.validity.valid
+        unread = reading.model_copy(update={"clark": None, "clark_by": "", "ulcerated": None})
+        view.fields.show_reading(reading if valid or reading.when else unread)
+        if now is not None:
+            depth, found = now.history.current, now.proposed
+            tips = ["; ".join(one.notes) for one in found.proposals]
+            summary = category.describe_proposals(found, reading, now.selected)
+            view.show_proposals(category.format_proposals(found.proposals), tips, now.selected, summary)
+            view.validity.show_validity(found.validity, self._slide and self._slide.identity)
+            rows = category.reader_rows(
+                depth, self.store.reader, self.store.automatic_reading if valid else DepthReading()
+            )
+            view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
+            for way, steps in (("undo", now.history.past), ("redo", now.history.undone)):
+                view.history_buttons[way].setEnabled(bool(steps))
+        view.show_tool(self.line_layer.tool, has_line=reading.line is not None)
+        for button in (view.report_button, view.case_button):
+            button.setEnabled(bool(reading.when))
+        if self.analysis is not None:
+            view.update_automatic_button(self.analysis.models, self._find_blocker())
+
+    def _show_reading(self, reading: DepthReading) -> None:
+        """Show thickness, category and warnings, but not a thickness by the model that is not valid."""
+        from napari_melanoma.depth import category
+
+        view, slide = self.view, self._slide
+        now = self.store.state
+        if now is not None and not now.proposed.validity.valid and not reading.when:
+            reading = reading.model_copy(update={"mm": None})
+        view.thickness_label.setText(category.format_headline(reading))
+        view.source_label.setText(category.describe_origin(reading))
+        view.source_label.setVisible(bool(view.source_label.text()))
+        warnings = list(category.reading_warnings(reading, self.store.size))
+        if slide is not None and slide.info.pixel_size is None:
+            warnings.insert(0, f"No scale: a depth requires one. {self._context.icons.link('scale', 'Set the scale')}.")
+        view.warning_label.setText("<br>".join(warnings))
+        view.warning_label.setVisible(bool(warnings))
+
+    def _find_blocker(self) -> str:
+        """Return why no model can be started now; empty if one can."""
+        slide = self._slide
+        if slide is None or slide.info.pixel_size is None:
+            return "A depth requires a scale: set it first, with the ruler next to the slide's name."
+        if slide.info.kind != "brightfield":
+            return "The models were trained on brightfield stains: measure manually."
+        return "The analysis is running." if self.analysis is not None and self.analysis.active else ""
+
+
+NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
+NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
+RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
+CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
+NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
+
+
+class DepthController(QObject):
+    """Handle the controls of the section and the tools of its layers."""
+
+    def __init__(
+        self,
+        section: SlideDepthSection,
+        context: SlideContext,
+        find_ruler_line: Callable[[], SlideMeasurement | None],
+    ) -> None:
+        super().__init__(section)
+        self._section, self._context, self._find_ruler_line = section, context, find_ruler_line
+        section.line_layer.line_drawn.connect(self._on_drawn)
+        section.line_layer.clicked.connect(self._on_clicked)
+        section.line_layer.line_moving.connect(self._on_moving)
+        section.line_layer.tool_changed.connect(self._update_tools)
+        section.mitosis_layers.changed.connect(self._on_mitoses)
+        section.mitosis_layers.tool_changed.connect(self._update_tools)
+        add_shortcut(context.dock, "slide.depth", self._on_key)
+
+    def connect_signals(self, view: DepthView) -> None:
+        """Connect the widgets."""
+        store = self._section.store
+        view.tool_requested.connect(self._on_tool)
+        view.proposal_accepted.connect(store.accept_proposal)
+        view.proposal_selected.connect(self._on_proposal_selected)
+        view.history_requested.connect(store.step_history)
+        view.reader_changed.connect(self._on_reader)
+        view.fields.edited.connect(self._on_edited)
+        view.fields.input_rejected.connect(self._on_input_rejected)
+        view.fields.ruler_requested.connect(self._on_ruler)
+        view.fields.tool_requested.connect(self._on_mitosis_tool)
+        view.warning_label.linkActivated.connect(lambda _: self._section.scale_requested.emit())
+
+    def _on_key(self) -> None:
+        self._section.expand()
+        self._on_tool("" if self._section.line_layer.tool == "draw" else "draw")
+
+    def _on_tool(self, tool: str) -> None:
+        """Activate a tool of the line; this requires a scale."""
+        page, slide = self._section, self._section.slide
+        if tool and slide is not None and slide.info.pixel_size is None:
+            self._update_tools()
+            page.failed.emit(ScaleMissing(NO_SCALE.format(slide.info.name)))
+            return
+        page.mitosis_layers.set_tool("")
+        page.line_layer.set_tool(tool)
+        self._update_tools()
+
+    def _update_tools(self) -> None:
+        """Show the active tool."""
+        view = self._section.created_view
+        if view is not None:
+            view.show_tool(self._section.line_layer.tool, has_line=self._section.store.reading.line is not None)
+            view.fields.show_tool(self._section.mitosis_layers.tool)
+
+    def _on_drawn(self, line: Line | None) -> None:
+        """Set or clear the line of the reading, after the mouse button was released."""
+        page = self._section
+        if line is None:
+            page.store.set_values(**NO_LINE_VALUES)
+        else:
+            page.store.set_line(line)
+            if page.line_layer.tool == "draw":  # so that its ends can be dragged immediately
+                page.line_layer.set_tool("move")
+
+    def _on_clicked(self) -> None:
+        self._context.status.show_message(CLICK_HINT)
+        self._section.store.refresh()
+
+    def _on_moving(self, line: Line) -> None:
+        """Show the length of the line while it is moved."""
+        from napari_melanoma.depth.readings import values_for_line
+
+        page, view = self._section, self._section.created_view
+        try:
+            moved = page.store.reading.model_copy(update=values_for_line(page.store.reading, line, page.store.size))
+        except MelanomaError:
+            return
+        page.line_layer.set_label(f"{moved.mm:.2f} mm")
+        if view is not None and moved.mm:
+            from napari_melanoma.depth.category import format_headline
+
+            view.thickness_label.setText(format_headline(moved))
+
+    def _on_proposal_selected(self, index: int) -> None:
+        """Zoom to a line of the model; it counts unless the reader has set a value."""
+        page, now = self._section, self._section.store.state
+        if now is None or page.slide is None or not 0 <= index < len(now.proposed.proposals):
+            return
+        page.store.select_proposal(index)
+        (top, left), (bottom, right) = now.proposed.proposals[index].line
+        box = camera.ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
+        camera.zoom_to_box(page.viewer, page.slide, box)
+
+    def _on_reader(self, name: str) -> None:
+        """Switch to another reader."""
+        from napari_melanoma.depth.readings import MODEL_READER
+
+        page = self._section
+        if name.lower() == MODEL_READER:
+            self._context.status.show_message(RESERVED_READER_NAME)
+        elif name != page.store.reader:
+            self._context.reader_changed.emit(name)
+            page.store.set_reader(name)
+
+    def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
+        """Set the value of a field."""
+        store = self._section.store
+        if field == "clark":
+            store.set_values(clark=value, clark_by="" if value is None else "hand")
+        elif field in ("lateral_mm", "deep_mm"):
+            store.set_values(margins=store.reading.margins.model_copy(update={field: value}))
+        else:
+            store.set_values(**{field: value})
+
+    def _on_input_rejected(self, message: str) -> None:
+        self._context.status.show_message(message)
+        self._section.store.refresh()
+
+    def _on_ruler(self, field: str) -> None:
+        """Set a margin to the length of the measured line that is selected, or of the last one."""
+        from napari_melanoma.slides.notes import measure_shape
+
+        page, line = self._section, self._find_ruler_line()
+        if page.store.size is None:
+            page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
+        elif line is None:
+            page.failed.emit(InputError(NO_RULER))
+        else:
+            self._on_edited(field, round(measure_shape(line, page.store.size), 4))
+
+    def _on_mitosis_tool(self, tool: str) -> None:
+        page = self._section
+        if tool == "hotspot":
+            self._on_hotspot()
+        else:
+            page.line_layer.set_tool("")
+            page.mitosis_layers.set_tool(tool)
+        self._update_tools()
+
+    def _on_hotspot(self) -> None:
+        """Add a circle of 1 mm²; this requires a scale."""
+        page = self._section
+        if page.store.size is None:
+            page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
+        else:
+            page.mitosis_layers.add_hotspot()
+
+    def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - tuples of points
+        from napari_melanoma.depth.readings import count_mitoses
+
+        store = self._section.store
+        if (points, areas) != (store.reading.mitoses.points, store.reading.mitoses.areas):
+            store.set_values(mitoses=count_mitoses(points, areas, store.size))
+
+
+class DepthExporter(QObject):
+    """Write the report, and add the reading to the open case."""
+
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext, store: DepthReadingStore) -> None:
+        super().__init__(store)
+        self._context, self._store = context, store
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_written)
+        self._latest.failed.connect(self.failed)
+
+    def connect_signals(self, view: DepthView) -> None:
+        view.report_button.clicked.connect(self._on_report)
+        view.case_button.clicked.connect(self._on_case)
+
+    def _on_report(self) -> None:
+        slide = self._context.slide
+        if slide is None:
+            return
+        dialog = QFileDialog(self._context.window, "Save the report of the reading", "", "HTML report (*.html)")
+        dialog.setObjectName("depth_report_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(f"{slide.info.name}-depth.html")
+        dialog.fileSelected.connect(partial(self._write_report, slide.info))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _write_report(self, info: SlideInfo, name: str) -> None:
+        now, store = self._store.state, self._store
+        if now is not None:
+            path = Path(name).with_suffix(".html")
+            work = partial(
+                _write_report, path, info, (now.history.current, store.reading, store.automatic_reading), now.folder
+            )
+            self._latest.submit(f"report {path}", lambda: work)
+
+    def _on_written(self, path: Path) -> None:
+        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
+
+    def _on_case(self) -> None:
+        """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case."""
+        try:
+            message = self._add_to_case()
+        except MelanomaError as error:
+            self.failed.emit(error)
+        else:
+            self._context.status.show_message(message)
+
+    def _add_to_case(self) -> str:
+        from napari_melanoma.depth.category import describe_contradiction
+        from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
+
+        now = self._store.state
+        if now is None:
+            raise InputError(NO_CASE)
+        reading = self._store.reading
+        if contradiction := describe_contradiction(reading.mm, reading.clark):
+            raise InputError(f"the reading was not added to the case. {contradiction}")
+        controller, image = find_open_case(self._context)
+        changed = set_lesion_reading(controller.case, image.id, self._store.reading)
+        save_readings_to_case(controller.store.folder, image.id, now.history.current)
+        controller.edit(changed, "what was read from the slide")
+        return f"Added to the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
+
+
+def _write_report(
+    path: Path,
+    info: SlideInfo,
+    read: tuple[SlideDepthReadings, DepthReading, DepthReading],
+    folder: Path,
+    run: RunContext,
+) -> Path:
+    """Write the report, including the risk if it was estimated."""
+    from napari_melanoma.reports.slide import write_depth_report
+
+    return write_depth_report(path, info, *read, folder)

@@ -1,0 +1,178 @@
+"""Depth readings of the open slides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, SlideDepthReadings
+    from napari_melanoma.slides.depth_readings import StoredDepth
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+READING_NAMED = "The reading without a name is now the reading of {}."
+READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthReadingState(DocumentState["SlideDepthReadings"]):
+    """The readings of a slide with their history, and the proposals of the analysis."""
+
+    proposed: SlideDepthProposals
+    selected: int = 0  # index of the selected proposal
+
+
+class DepthReadingStore(EditedDocument[DepthReadingState]):
+    """The readings of slides, by one reader at a time."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent, _load_readings, _save_readings)
+        self._size: PixelSize | None = None
+        self.reader = ""
+
+    @property
+    def size(self) -> PixelSize | None:
+        """Pixel size of the slide."""
+        return self._size
+
+    @property
+    def automatic_reading(self) -> DepthReading:
+        """The selected proposal of the analysis as a reading."""
+        from napari_melanoma.depth.readings import DepthReading, automatic_reading
+
+        now = self.state
+        return DepthReading() if now is None else automatic_reading(now.proposed, now.selected, self.size)
+
+    @property
+    def reading(self) -> DepthReading:
+        """The reading that counts: the reader's own values, else those of the analysis."""
+        from napari_melanoma.depth.readings import current_reading
+
+        now = self.state
+        return (
+            self.automatic_reading
+            if now is None
+            else current_reading(now.history.current, self.automatic_reading, self.reader)
+        )
+
+    def set_reader(self, reader: str) -> None:
+        """Switch to another reader, who cannot undo changes of the previous one.
+
+        A reading that was made in this session without a name gets the reader's name and keeps its history.
+        """
+        previous, self.reader = self.reader, reader
+        if reader == previous:
+            return
+        self.message.emit("")  # the message is about the previous reader
+        for identity, one in self._states.items():
+            if previous or not one.history.past:
+                self._states[identity] = replace(one, history=EditHistory(one.history.current))
+            else:
+                self._assign_reader(one, reader)
+        self.refresh()
+
+    def _assign_reader(self, state: DepthReadingState, reader: str) -> None:
+        """Assign the reading without a name to a reader, unless that reader has a reading."""
+        from napari_melanoma.depth.readings import rename_reader
+
+        own = state.history.current.reading_by(reader)
+        if own is not None and own.when:
+            self.message.emit(READER_EXISTS.format(reader))
+            self._states[state.identity] = replace(state, history=EditHistory(state.history.current))
+            return
+        named = state.history.map_values(lambda depth: rename_reader(depth, "", reader))
+        self._save(replace(state, history=named))
+        self.message.emit(READING_NAMED.format(reader))
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale, to which its readings are converted."""
+        same = slide is not None and slide.identity == self._identity
+        previous, self._size = self._size, None if slide is None else slide.info.pixel_size
+        if same and self.size is not None and self.size != previous:
+            from napari_melanoma.depth.readings import rescale_readings
+
+            size = self.size
+            self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, _time()))
+        self.show(None if slide is None else slide.identity)
+
+    def reload_proposals(self) -> None:
+        """Read the proposals of the analysis again."""
+        now = self.state
+        if now is not None:
+            work = partial(_load_proposals, now.folder)
+            self._submit(f"{now.identity} look", lambda: work, partial(self._on_proposals, now.identity))
+
+    def select_proposal(self, index: int) -> None:
+        """Select another proposal; values of the reader stay."""
+        now = self.state
+        if now is not None and now.selected != index:
+            self.add(replace(now, selected=index))
+
+    def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+        """Set values of the reader as an undo step, and save them."""
+        from napari_melanoma.depth.readings import set_values
+
+        self.apply_edit(lambda depth: set_values(depth, self.automatic_reading, self.reader, _time(), **values))
+
+    def accept_proposal(self) -> None:
+        """Accept the selected proposal as the reader's own reading."""
+        names = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")
+        values = {name: getattr(self.automatic_reading, name) for name in names}
+        self.set_values(**(values if self.reading.when else {}))
+
+    def set_line(self, line: Any) -> None:  # noqa: ANN401 - a Line
+        """Set the line that was drawn or moved; ``line``: surface and deepest point in pixels of the finest level."""
+        from napari_melanoma.depth.readings import set_values, values_for_line
+
+        self.apply_edit(
+            lambda depth: set_values(
+                depth,
+                self.automatic_reading,
+                self.reader,
+                _time(),
+                **values_for_line(self.reading, line, self.size),
+            )
+        )
+
+    def _restore(self, now: DepthReadingState, history: EditHistory[SlideDepthReadings]) -> DepthReadingState:
+        """Restore the values, and record the change in the readings."""
+        from napari_melanoma.depth.readings import restore_values
+
+        depth = restore_values(now.history.current, history.current, self.reader, _time())
+        return replace(now, history=replace(history, current=depth))
+
+    def _on_proposals(self, identity: str, proposed: SlideDepthProposals) -> None:
+        self.add(replace(self._states[identity], proposed=proposed, selected=0))
+
+
+def _time() -> str:
+    """Return the current time as readings store it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _load_readings(identity: str, folder: Path) -> tuple[DepthReadingState, StoredDepth]:
+    from napari_melanoma.slides.depth_readings import load_depth, read_proposals
+
+    found = load_depth(folder)
+    return DepthReadingState(identity, EditHistory(found.depth), folder, proposed=read_proposals(folder)), found
+
+
+def _load_proposals(folder: Path, run: RunContext) -> SlideDepthProposals:
+    from napari_melanoma.slides.depth_readings import read_proposals
+
+    return read_proposals(folder)
+
+
+def _save_readings(state: DepthReadingState, stamp: Stamp | None) -> StoredDepth:
+    from napari_melanoma.slides.depth_readings import save_depth
+
+    return save_depth(state.folder, Path(state.identity), state.history.current, stamp)

@@ -1,0 +1,485 @@
+"""The widgets of the Depth section, and the depth measured with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFormLayout,
+    QFrame,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QPlainTextEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.depth.category import NOT_MEASURED, READER_COLUMNS, ROMAN, format_mitoses, parse_length
+from napari_melanoma.ui.slide.analysis import SlideRunPanel
+from napari_melanoma.ui.slide.context import READER_SETTING
+from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    WrappedLabel,
+    form_layout,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
+from napari_melanoma.ui.widgets.validity import ValidityNotice
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.run_folder import RunCommand
+    from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+
+ULCERATION = {"unknown": None, "yes": True, "no": False}
+MARGINS = {"lateral_mm": "lateral", "deep_mm": "deep"}
+NOTES_PX, LENGTH_PX = 58, 76
+
+
+class DepthFields(QWidget):
+    """Form for ulceration, Clark level, margins, mitoses and notes; it emits edits and stores nothing."""
+
+    edited = Signal(str, object)
+    input_rejected = Signal(str)
+    ruler_requested = Signal(str)
+    tool_requested = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ulceration = named(
+            NoWheelComboBox(), "depth_ulceration", "Ulceration", "Whether the melanoma is ulcerated"
+        )
+        for text, value in ULCERATION.items():
+            self.ulceration.addItem(text, value)
+        tip = "Clark level of invasion, I to V; the estimate of the model is marked as such until you choose a level"
+        self.clark = named(NoWheelComboBox(), "depth_clark", "Clark level", tip)
+        for number, text in enumerate(("unknown", *ROMAN)):
+            self.clark.addItem(text, number or None)
+        self.clark_source_label = named(quiet_label(), "depth_clark_by", "Source of the Clark level")
+        self.clark_source_label.setWordWrap(False)
+        self.margins = {name: self._create_length_field(name, text) for name, text in MARGINS.items()}
+        self.tools = self._create_mitosis_tools()
+        self.mitosis_label = named(quiet_label(), "depth_mitoses", "Mitoses")
+        self.mitosis_label.setToolTip("")
+        self.notes = named(QPlainTextEdit(), "depth_notes", "Notes", "Free text; saved with the slide, never exported")
+        self.notes.setFixedHeight(NOTES_PX)
+        self.notes.setTabChangesFocus(True)
+        self.notes.setFrameShape(QFrame.Shape.StyledPanel)
+        self.notes.installEventFilter(self)
+        self.notes_timer = DebounceTimer(self)
+        self._lay_out()
+        self.ulceration.activated.connect(lambda _: self.edited.emit("ulcerated", self.ulceration.currentData()))
+        self.clark.activated.connect(lambda _: self.edited.emit("clark", self.clark.currentData()))
+        self.notes.textChanged.connect(self.notes_timer.start)
+        self.notes_timer.timeout.connect(lambda: self.edited.emit("notes", self.notes.toPlainText()))
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Store the notes when the field loses the focus."""
+        if event is not None and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
+            self.notes_timer.flush()
+        return False
+
+    def show_reading(self, reading: DepthReading) -> None:
+        """Show a reading."""
+        self.ulceration.setCurrentIndex(list(ULCERATION.values()).index(reading.ulcerated))
+        self.clark.setCurrentIndex(reading.clark or 0)
+        self.clark_source_label.setText("estimate" if reading.clark_by == "estimate" else "")
+        for name, (line, _) in self.margins.items():
+            value = getattr(reading.margins, name)
+            if not line.hasFocus() or not line.isModified():
+                line.setText("" if value is None else f"{value:.3g}")
+        self.mitosis_label.setText(format_mitoses(reading.mitoses))
+        if not self.notes_timer.isActive() and self.notes.toPlainText() != reading.notes:
+            self.notes.blockSignals(True)
+            self.notes.setPlainText(reading.notes)
+            self.notes.blockSignals(False)
+
+    def show_tool(self, name: str) -> None:
+        """Show the active tool."""
+        for own_name, button in self.tools.items():
+            button.setChecked(own_name == name)
+
+    def _create_mitosis_tools(self) -> dict[str, QToolButton]:
+        tips = {
+            "count": "Click each mitosis; press again to stop. Delete removes the selected ones",
+            "area": "Draw the counting area: click each corner, finish with a double click",
+            "hotspot": "Use a circle of 1 mm² at the center of the view as the counting area",
+        }
+        texts = {"count": "count", "area": "area", "hotspot": "1 mm²"}
+        buttons = {}
+        for name, tip in tips.items():
+            button = buttons[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=name != "hotspot")
+            button.clicked.connect(
+                lambda on, name=name: self.tool_requested.emit(name if on or name == "hotspot" else "")
+            )
+        return buttons
+
+    def _create_length_field(self, name: str, text: str) -> tuple[QLineEdit, QWidget]:
+        """Create a field for a length in mm, and the button that takes it from the ruler."""
+        line = named(
+            QLineEdit(), f"depth_{name}", f"Margin, {text}, in mm", f"From the melanoma to the {text} edge, in mm"
+        )
+        line.setPlaceholderText("mm")
+        line.setMaximumWidth(LENGTH_PX)
+        line.editingFinished.connect(lambda: self._on_length(name))
+        tip = "Use the length of the line that is selected in Measure, or of the last one"
+        ruler = tool_button(f"depth_{name}_ruler", tip, tip, "ruler")
+        ruler.clicked.connect(lambda: self.ruler_requested.emit(name))
+        return line, ruler
+
+    def _on_length(self, name: str) -> None:
+        line = self.margins[name][0]
+        if not line.isModified():
+            return
+        line.setModified(False)
+        try:
+            self.edited.emit(name, parse_length(line.text()))
+        except ValueError:
+            self.input_rejected.emit(f"'{line.text()}' is not a length: enter mm, such as 2.5, or leave it empty.")
+
+    def _lay_out(self) -> None:
+        rows: QFormLayout = form_layout(self)
+        rows.addRow(QLabel("ulceration"), self.ulceration)
+        rows.addRow(QLabel("Clark"), row(self.clark, self.clark_source_label, stretch=1))
+        for name, text in MARGINS.items():
+            rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
+        rows.addRow(QLabel("mitoses"), row(*self.tools.values()))
+        rows.addRow(self.mitosis_label)
+        rows.addRow(QLabel("notes"), self.notes)
+
+
+DRAW_KEY = format_key("slide.depth")
+HINTS = {
+    "": "From the top of the granular layer, or the base of the ulcer, to the deepest invasive cell.",
+    "draw": "Press the mouse button at the top of the granular layer (or the ulcer's base), release it at the deepest "
+    "invasive cell. Hold the space bar to pan.",
+    "move": "Drag either end of the line; the thickness is updated.",
+}
+ROW_PX, LIST_PX = 24, 66
+NO_MODEL = "No model that segments the epidermis is installed: measure manually."
+AUTOMATIC = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
+
+
+class DepthView(QWidget):
+    """The widgets of the Depth section."""
+
+    tool_requested = Signal(str)
+    automatic_requested = Signal()
+    proposal_accepted = Signal()
+    proposal_selected = Signal(int)
+    history_requested = Signal(str)
+    reader_changed = Signal(str)
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self.thickness_label = named(QLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
+        self.thickness_label.setProperty("loud", True)
+        self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
+        self.source_label = named(quiet_label(), "depth_origin", "Source of the thickness")
+        self.warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
+        self.warning_label.setProperty("fault", True)
+        self.draw_button = named(
+            QPushButton("Measure manually"), "depth_draw", "Measure manually", f"Draw a line ({DRAW_KEY})"
+        )
+        self.move_button = named(
+            QPushButton("Move the ends"), "depth_move", "Move the ends", "Drag the line by its ends"
+        )
+        self.automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
+        for button in (self.draw_button, self.move_button):
+            button.setCheckable(True)
+        self.hint_label = named(quiet_label(HINTS[""]), "depth_hint", "How to measure")
+        self.run_panel = DepthRunPanel()
+        self.proposal_label = named(quiet_label(), "depth_found", "Result of the model")
+        self.proposal_list = named(QListWidget(), "depth_lines", "Lines measured by the model", "Click to go there")
+        self.proposal_list.setFixedHeight(LIST_PX)
+        tip = "Accept the selected line of the model as your reading"
+        self.accept_button = tool_button("depth_take", tip, tip, "accept this line")
+        self.validity = ValidityNotice(icons, "depth", self.proposal_label, self.proposal_list, row(self.accept_button))
+        self.fields = DepthFields()
+        steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
+        self.history_buttons = {way: tool_button(f"depth_{way}", tip, tip, text) for way, (text, tip) in steps.items()}
+        tip = "Saved with your readings; each reader has separate readings"
+        self.reader_field = named(
+            QLineEdit(settings.get(READER_SETTING, "")), "depth_reader", "Your name as a reader", tip
+        )
+        self.reader_field.setPlaceholderText("your name")
+        tip = "Save a report of the reading, with an image of the line and the record of changes"
+        self.report_button = tool_button("depth_report", tip, tip, "Report ...")
+        tip = "Copy depth, ulceration, Clark level and mitoses to the lesion of the case that is open in the Case dock"
+        self.case_button = tool_button("depth_case", tip, tip, "Add to case")
+        self.reader_table = _create_reader_table()
+        self.other_readers_label = named(quiet_label(), "depth_others", "Other readers")
+        self._lay_out()
+        self._connect()
+
+    def show_tool(self, drawing: str, *, has_line: bool) -> None:
+        """Show the active tool, and how to use it."""
+        self.draw_button.setChecked(drawing == "draw")
+        self.move_button.setChecked(drawing == "move" and has_line)
+        self.move_button.setEnabled(has_line)
+        self.hint_label.setText(HINTS[drawing if drawing != "move" or has_line else ""])
+
+    def show_proposals(self, labels: Sequence[str], tips: Sequence[str], selected: int, summary: str) -> None:
+        """List the lines measured by the model."""
+        self.proposal_label.setText(summary)
+        self.proposal_label.setVisible(bool(summary))
+        self.proposal_list.setVisible(bool(labels))
+        self.accept_button.setVisible(bool(labels))
+        if [self.proposal_list.item(index).text() for index in range(self.proposal_list.count())] != list(labels):
+            self.proposal_list.clear()
+            self.proposal_list.addItems(list(labels))
+            for index, tip in enumerate(tips):
+                self.proposal_list.item(index).setToolTip(tip or self.proposal_list.toolTip())
+        self.proposal_list.setCurrentRow(selected if labels else -1)
+
+    def update_automatic_button(self, models: tuple[str, ...] | None, blocker: str) -> None:
+        """Enable the button, or show why no model can measure."""
+        blocker = blocker or (NO_MODEL if models == () else "")
+        self.automatic_button.setEnabled(bool(models) and not blocker)
+        self.automatic_button.setToolTip(blocker or AUTOMATIC.format((models or ("",))[0]))
+
+    def show_readers(self, rows: Sequence[Sequence[str]], summary: str) -> None:
+        """Show the readings of all readers."""
+        self.reader_table.setRowCount(len(rows))
+        for index, cells in enumerate(rows):
+            for column, cell in enumerate(cells):
+                self.reader_table.setItem(index, column, QTableWidgetItem(cell))
+        self.reader_table.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
+        self.reader_table.setVisible(len(rows) > 1)
+        self.other_readers_label.setText(summary)
+        self.other_readers_label.setVisible(bool(summary))
+
+    def _connect(self) -> None:
+        self.draw_button.clicked.connect(lambda on: self.tool_requested.emit("draw" if on else ""))
+        self.move_button.clicked.connect(lambda on: self.tool_requested.emit("move" if on else ""))
+        self.automatic_button.clicked.connect(self.automatic_requested)
+        self.accept_button.clicked.connect(self.proposal_accepted)
+        self.proposal_list.itemClicked.connect(lambda item: self.proposal_selected.emit(self.proposal_list.row(item)))
+        for way, button in self.history_buttons.items():
+            button.clicked.connect(lambda _=False, way=way: self.history_requested.emit(way))
+        self.reader_field.editingFinished.connect(self._on_reader)
+
+    def _on_reader(self) -> None:
+        name = self.reader_field.text().strip()
+        self._settings.set(READER_SETTING, name)
+        self.reader_changed.emit(name)
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        for widget in (
+            self.thickness_label,
+            self.source_label,
+            self.warning_label,
+            row(self.draw_button, self.move_button),
+            self.hint_label,
+            self.automatic_button,
+            self.run_panel,
+            self.validity,
+            self.fields,
+            row(QLabel("reader"), self.reader_field, *self.history_buttons.values(), stretch=1),
+            row(self.report_button, self.case_button),
+            self.reader_table,
+            self.other_readers_label,
+        ):
+            column.addWidget(widget)
+
+
+def _create_reader_table() -> QTableWidget:
+    """Create the table of readers."""
+    table = named(QTableWidget(0, len(READER_COLUMNS)), "depth_readers", "Readings of all readers")
+    table.setHorizontalHeaderLabels(list(READER_COLUMNS))
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.verticalHeader().setDefaultSectionSize(ROW_PX)
+    table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    table.horizontalHeaderItem(len(READER_COLUMNS) - 1).setToolTip("Mitoses per mm²")
+    table.hide()
+    return table
+
+
+BACKGROUND_MESSAGE = "Measuring the depth. This continues if you close napari."
+
+
+class DepthRunReader:
+    """Read the state of a depth analysis from its folder, without its maps."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read_new(self, run: RunContext) -> SlideRunUpdate:
+        """Read state and result."""
+        from napari_melanoma.io.results import read_slide_result
+        from napari_melanoma.slides.runs import read_slide_run_status
+
+        return SlideRunUpdate(
+            self.path, SlideRunReport(read_slide_run_status(self.path)), None, read_slide_result(self.path)
+        )
+
+
+class DepthRunPanel(SlideRunPanel):
+    """Show the state of the depth analysis while its section is visible."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("depth_run")
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Follow the analysis while the panel is visible."""
+        super().showEvent(event)
+        self.watch.set_active(self.watch.path is not None)
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop following the analysis, which continues."""
+        super().hideEvent(event)
+        if not self.isHidden():  # a parent was hidden
+            self.watch.set_active(False)
+
+    def _create_reader(self, path: Path) -> DepthRunReader:
+        return DepthRunReader(path)
+
+
+class DepthAnalysis(QObject):
+    """Start the depth analysis of a slide, and send it commands.
+
+    ``finished``: whether there are proposals, and whether the result is valid.
+    """
+
+    finished = Signal(bool, bool)
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext, panel: DepthRunPanel) -> None:
+        super().__init__(context)
+        self._context, self._panel = context, panel
+        self._job: BackgroundJob | None = None
+        self._slide_folder: Path | None = None
+        self._state = ""
+        self.models: tuple[str, ...] | None = None
+        self._search_tasks = LatestJobQueue(self)
+        self._search_tasks.succeeded.connect(self._on_run_found)
+        self._search_tasks.failed.connect(self.failed)
+        panel.updated.connect(self._on_run_update)
+        panel.failed.connect(self.failed)
+        panel.command_requested.connect(self._on_command_requested)
+        panel.resume_requested.connect(self.start)
+        panel.detached.connect(partial(panel.set_folder, None))
+
+    @property
+    def active(self) -> bool:
+        """Whether it is being started, or running."""
+        return self._job is not None or self._panel.active
+
+    def set_folder(self, slide_folder: Path | None) -> None:
+        """Follow the analysis of another slide."""
+        if slide_folder != self._slide_folder:
+            self._slide_folder, self._state = slide_folder, ""
+            self._panel.set_folder(None)
+            slide = self._context.slide
+            if slide_folder is not None and slide is not None:
+                self._search_tasks.submit("run", lambda: partial(_find_models_and_run, slide_folder, slide.info.path))
+
+    def start(self) -> None:
+        """Start or resume the analysis, unless it is being started."""
+        slide, slide_folder = self._context.slide, self._slide_folder
+        if self._job is not None or slide is None or slide_folder is None:
+            return
+        self._context.status.begin("starting", "Starting ...")
+        self._job = BackgroundJob(partial(_launch_analysis, slide.info, slide_folder, (self.models or ("",))[0]))
+        self._job.succeeded.connect(partial(self._on_started, slide_folder))
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._job.start(self)
+        self.changed.emit()
+
+    def _on_run_found(self, found: tuple[Path, tuple[str, ...], Path | None]) -> None:
+        slide_folder, self.models, run_folder = found
+        if slide_folder == self._slide_folder and run_folder is not None:
+            self._panel.set_folder(run_folder)
+        self.changed.emit()
+
+    def _on_started(self, slide_folder: Path, folder: Path) -> None:
+        self._context.status.end("starting", BACKGROUND_MESSAGE)
+        if slide_folder == self._slide_folder:
+            self._state = ""
+            self._panel.set_folder(folder)
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self._context.status.end("starting")
+        self.changed.emit()
+
+    def _on_run_update(self, update: SlideRunUpdate) -> None:
+        state = str(update.report.state)
+        if state != self._state:
+            previous, self._state = self._state, state
+            if state == "finished" and previous:
+                from napari_melanoma.depth.readings import parse_proposals
+
+                found = parse_proposals(update.content)
+                self.finished.emit(bool(found.proposals), found.validity.valid)
+        self.changed.emit()
+
+    def _on_command_requested(self, command: RunCommand) -> None:
+        folder = self._panel.watch.path
+        if folder is not None:
+            self._context.run_manager.send_command(folder, command)
+
+
+def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[Path, tuple[str, ...], Path | None]:
+    """Return the models that can measure, and the folder of an analysis that was started."""
+    from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models
+
+    folder = depth_analysis_folder(slide_folder, slide)
+    return slide_folder, list_depth_models(), folder if (folder / "events.jsonl").is_file() else None
+
+
+def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunContext) -> Path:
+    """Launch the analysis; results with other options are replaced, because they cannot have been edited."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.core.processes import is_run_alive
+    from napari_melanoma.slides.depth_readings import depth_analysis_folder
+    from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+    from napari_melanoma.slides.runs import launch_slide, read_slide_run_status
+    from napari_melanoma.slides.saved_results import describe_difference
+
+    if not model:
+        raise InputError("no model that segments the epidermis is installed: measure manually, or install one.")
+    folder = depth_analysis_folder(slide_folder, info.path)
+    if is_run_alive(folder) and read_slide_run_status(folder).state.active:
+        return folder
+    if recorded_slide(slide_folder) is None:
+        record_slide(slide_folder, info.path, record_name=True)
+    size = info.pixel_size
+    mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
+    options = SlideOptions(model=model, mpp=mpp)
+    return launch_slide(info.path, folder.parent, options, force=bool(describe_difference(folder, options)))

@@ -1,1 +1,0 @@
-"""The Regions section of the Slide dock."""

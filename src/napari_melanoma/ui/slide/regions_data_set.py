@@ -1,0 +1,193 @@
+"""Make a data set of tiles from annotated regions: dialog, and background job with progress."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QLineEdit, QVBoxLayout
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.widgets.config_form import ConfigForm
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.tile_sets import TileReport
+    from napari_melanoma.ui.slide.context import SlideContext
+
+FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
+FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
+MAX_NOTES = 3  # notes that fit in the status line
+TRAIN_LINK = "train-tiles"
+
+
+class TileDataDialog(QDialog):
+    """Dialog for the folder and the options of a data set of tiles."""
+
+    options_accepted = Signal(object, object)
+
+    def __init__(self, context: SlideContext) -> None:
+        from napari_melanoma.slides.tile_sets import TileDataOptions
+
+        super().__init__(context.window)
+        self._settings = context.settings
+        named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
+        self.setToolTip("")
+        folder = Path(self._settings.get(FOLDER_SETTING, str(context.run_manager.root.parent / "tiles")))
+        self.folder_field = named(QLineEdit(str(_unused_folder(folder))), "tile_data_folder", "Folder of the data set")
+        browse = tool_button("tile_data_browse", "Choose the folder", "Choose the folder for the data set", "...")
+        self.form = ConfigForm(TileDataOptions, self._settings, context.icons, FORM_FIELDS.__contains__)
+        self.form.set_defaults(_load_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
+        self._error_label = named(quiet_label(), "tile_data_fault", "Errors in the options")
+        self._error_label.setProperty("fault", True)
+        self._error_label.hide()
+        about = quiet_label("Uses all annotated slides in the results folder; each patient is in one split only.")
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        make = buttons.addButton("Make data set", QDialogButtonBox.ButtonRole.AcceptRole)
+        make.setObjectName("tile_data_make")
+        column = QVBoxLayout(self)
+        for widget in (
+            about,
+            row(QLabel("data set"), self.folder_field, browse, stretch=1),
+            self.form,
+            self._error_label,
+            buttons,
+        ):
+            column.addWidget(widget)
+        column.addStretch(1)
+        self.setMinimumWidth(420)
+        browse.clicked.connect(self._on_browse)
+        buttons.accepted.connect(self._on_make)
+        buttons.rejected.connect(self.reject)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Ignore Return, which ends the input of a number, unless a button has the focus."""
+        if event is not None and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
+
+    def _on_browse(self) -> None:
+        dialog = QFileDialog(self, "Folder for the data set", str(Path(self.folder_field.text()).parent))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(lambda name: self.folder_field.setText(str(_unused_folder(Path(name) / "tiles"))))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_make(self) -> None:
+        from napari_melanoma.slides.tile_sets import TileDataOptions
+
+        try:
+            options = TileDataOptions.parse(self.form.values(), "the form")
+        except ConfigError as error:
+            self._error_label.setText(str(error))
+            self._error_label.show()
+            return
+        folder = Path(self.folder_field.text()).expanduser()
+        self._settings.set(FOLDER_SETTING, str(folder))
+        self._settings.set(OPTIONS_SETTING, options.model_dump(mode="json"))
+        self.accept()
+        self.options_accepted.emit(folder, options)
+
+
+class TileDataMaker(QObject):
+    """Make data sets of tiles, one at a time."""
+
+    data_set_created = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
+        self._job: BackgroundJob | None = None
+        self._out: Path | None = None
+        context.status.cancelled.connect(self._on_cancelled)
+
+    def open_dialog(self) -> None:
+        """Show the dialog, and make a data set when it is accepted."""
+        dialog = TileDataDialog(self._context)
+        dialog.options_accepted.connect(self.create_data_set)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def create_data_set(self, out: Path, options: Config) -> None:
+        """Make a data set, unless another one is being made."""
+        if self._job is not None:
+            return
+        self._out = out
+        job = self._job = BackgroundJob(partial(_create_tile_data, self._context.run_manager.root, out, options))
+        status = self._context.status
+        status.begin("storing", "Cutting tiles ...")
+        job.progressed.connect(partial(status.progress, "storing"))
+        job.succeeded.connect(self._on_data_set_created)
+        job.failed.connect(self.failed)
+        job.finished.connect(self._on_finished)
+        job.start(self)
+
+    def _on_data_set_created(self, report: TileReport) -> None:
+        out, link = self._out, self._context.icons.link
+        classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
+        notes = [f"{subject}: {note}" for subject, note in (*report.faults, *report.notes)]
+        more = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
+        counts = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
+        text = f"{counts}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
+        self._context.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + more)
+        self.data_set_created.emit(out)
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self._context.status.end("storing")
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "storing" and self._job is not None:
+            self._job.cancel()
+
+    def open_link(self, link: str) -> bool:
+        """Open the Train dock with the data set if the link is about it."""
+        if link != TRAIN_LINK or self._out is None:
+            return False
+        from napari_melanoma.ui.viewer.docking import show_dock
+
+        dock: Any = show_dock(self._viewer, "Train")
+        if dock is not None:
+            dock.data.use([str(self._out)], ())
+        return True
+
+
+def _load_options(values: dict[str, object]) -> Config:
+    """Load the stored options, or the defaults if another version stored them."""
+    from napari_melanoma.slides.tile_sets import TileDataOptions
+
+    try:
+        return TileDataOptions.parse(dict(values), "the settings")
+    except ConfigError:
+        return TileDataOptions()
+
+
+def _unused_folder(folder: Path) -> Path:
+    """Return a folder that does not exist yet, numbered if necessary."""
+    stem, number, unused = folder.name.rstrip("0123456789").rstrip("-") or "tiles", 1, folder
+    while unused.exists():
+        number += 1
+        unused = folder.with_name(f"{stem}-{number}")
+    return unused
+
+
+def _create_tile_data(root: Path, out: Path, options: Config, run: RunContext) -> TileReport:
+    """Cut tiles from all annotated slides below a folder."""
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.slides.region_files import find_annotated_slides
+    from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
+
+    assert isinstance(options, TileDataOptions)
+    found = dict(find_annotated_slides(root))
+    if not found:
+        raise InputError(f"no annotated slide was found in {root}, or the slides were moved: draw regions first.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return make_tile_data(list(found), sorted({path.parent.parent for path in found.values()}), out, options, run=run)

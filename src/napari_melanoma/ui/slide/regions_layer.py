@@ -1,0 +1,275 @@
+"""Layers of the Regions section: regions as shapes, and a brush."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.slides.regions import RegionOutline, ShapesState, region_outlines
+from napari_melanoma.ui.slide.shape_layers import (
+    HALF,
+    bind_keys,
+    complete_lasso_strokes,
+    is_slide_open,
+    line_width,
+    repair_features,
+)
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_visible_region
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    import numpy as np
+    from napari.layers import Labels, Shapes
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.io.geojson import Color
+    from napari_melanoma.slides.regions import RegionClass, Regions
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new one
+FILL_OPACITY = 0.12  # of the fill
+
+
+class RegionLayer(QObject):
+    """Shapes layer of the regions of one slide."""
+
+    changed = Signal(object)
+    message = Signal(str)
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._slide: ViewerSlide | None = None
+        self._outlines: tuple[RegionOutline, ...] = ()
+        self._keys: dict[str, Callable[[], None]] = {}
+        self._is_drawing = self._showing = False
+        self._events = Connections()
+        self._emit_timer = DebounceTimer(self, 0)  # napari must have finished the shape
+        self._emit_timer.timeout.connect(self._emit_shapes)
+
+    @property
+    def layer(self) -> Shapes | None:
+        """The layer; None if there is none."""
+        found: Shapes | None = None
+        if self._slide is not None:
+            found = slide_layers.find_layer(self._viewer, self._slide, "regions")
+        return found
+
+    @property
+    def outlines(self) -> tuple[RegionOutline, ...]:
+        """The outlines that are shown."""
+        return self._outlines
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Ids of the regions whose shapes are selected."""
+        layer = self.layer
+        keys = [] if layer is None else [int(layer.features[RING_FEATURE].iloc[index]) for index in layer.selected_data]
+        return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
+
+    def bind(self, keys: dict[str, Callable[[], None]]) -> None:
+        """Set the keys that work while the layer is active."""
+        self._keys = keys
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Switch to another slide; the layer of the previous one stays."""
+        self._slide, self._outlines, self._is_drawing = slide, (), False
+
+    def show(self, regions: Regions) -> None:
+        """Replace the shown regions."""
+        slide = self._slide
+        if slide is None or (not regions and self.layer is None):
+            return
+        self._showing = True
+        try:
+            layer = self._ensure_layer()
+            self._outlines = region_outlines(regions, slide.size)
+            colors = {one.id: one.color or (255, 255, 0) for one in regions}
+            layer.selected_data = set()
+            layer.data = []
+            if self._outlines:
+                drawn = [_to_rgba(colors[one.ring_key[0]]) for one in self._outlines]
+                faint = [(*color[:3], FILL_OPACITY) for color in drawn]
+                outlines = [one.vertices - HALF for one in self._outlines]
+                width = line_width(self._viewer, slide, "regions")
+                layer.add_polygons(outlines, edge_width=width, edge_color=drawn, face_color=faint)
+            layer.features = {RING_FEATURE: list(range(len(self._outlines)))}
+            layer.feature_defaults = {RING_FEATURE: -1}
+        finally:
+            self._showing = False
+
+    def select(self, regions: Collection[str]) -> None:
+        """Select the shapes of regions, by their ids, while shapes are being selected."""
+        layer = self.layer
+        if layer is not None and layer.mode in ("select", "direct"):
+            layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in regions}
+
+    def set_mode(self, mode: str, region_class: RegionClass) -> None:
+        """Activate a tool."""
+        if self._slide is None:
+            return
+        layer = self._ensure_layer()
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = mode
+        self.set_class(region_class)
+
+    def set_class(self, region_class: RegionClass) -> None:
+        """Draw new shapes in the color of a class."""
+        layer, slide = self.layer, self._slide
+        if layer is not None and slide is not None:
+            self._showing = True
+            layer.selected_data = set()  # else napari changes the selected shapes too
+            color = _to_rgba(region_class.color)
+            layer.current_edge_color, layer.current_face_color = color, (*color[:3], FILL_OPACITY)
+            layer.current_edge_width = line_width(self._viewer, slide, "regions")
+            self._showing = False
+
+    def _ensure_layer(self) -> Shapes:
+        """Return the layer, created if necessary."""
+        slide, previous = self._slide, self.layer
+        assert slide is not None, "only slides have regions"
+        layer: Shapes = slide_layers.get_or_add_layer(self._viewer, slide, "regions", _create_layer)
+        if previous is None:
+            layer.features = {RING_FEATURE: []}
+            layer.feature_defaults = {RING_FEATURE: -1}
+            complete_lasso_strokes(layer, self.message.emit)
+        if previous is None or not self._outlines:
+            self._events.close()
+            self._events.connect(layer.events.data, self._on_data)
+            bind_keys(layer, self._keys)
+        return layer
+
+    def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        if self._showing:
+            return
+        action = str(getattr(event.action, "value", event.action))
+        if action == "adding":
+            self._is_drawing = True
+        elif action in ("added", "changed", "removed"):
+            self._is_drawing = False
+            self._emit_timer.start()
+
+    def _emit_shapes(self) -> None:
+        layer = self.layer
+        if layer is None or self._is_drawing:
+            return
+        repair_features(layer)
+        keys = [int(key) for key in layer.features[RING_FEATURE].fillna(-1)]
+        vertices = [self._to_slide(data, key) for data, key in zip(layer.data, keys, strict=True)]
+        self.changed.emit(ShapesState(vertices, list(layer.shape_type), keys))
+
+    def _to_slide(self, data: NDArray[np.floating], key: int) -> NDArray[np.float64]:
+        """Return vertices in slide pixels; for an unchanged shape exactly those that were shown."""
+        import numpy as np
+
+        vertices = np.asarray(data, np.float64)[:, -2:]
+        if 0 <= key < len(self._outlines):
+            previous = self._outlines[key].vertices
+            if previous.shape == vertices.shape and np.allclose(vertices + HALF, previous, atol=1e-2, rtol=0):
+                return previous
+        return vertices + HALF
+
+
+def _to_rgba(color: Color) -> tuple[float, float, float, float]:
+    """Convert a color to napari's RGBA."""
+    return color[0] / 255, color[1] / 255, color[2] / 255, 1.0
+
+
+def _create_layer() -> Shapes:
+    from napari.layers import Shapes
+
+    return Shapes(ndim=2)
+
+
+CELLS = 1024  # along the longer side of the view: about one screen pixel each
+BRUSH_CELLS = 30
+
+
+class RegionBrush(QObject):
+    """Paint classes on the view in a Labels layer.
+
+    ``painted``: labels uint8 (row, column), 1 for the first class, and their ``MapPlacement``.
+    """
+
+    painted = Signal(object, object)
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._slide: ViewerSlide | None = None
+        self._placement: MapPlacement | None = None
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer; None if the brush is not active."""
+        found: Labels | None = None
+        if self._slide is not None:
+            found = slide_layers.find_layer(self._viewer, self._slide, "painting")
+        return found
+
+    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: dict[str, Callable[[], None]]) -> None:
+        """Add an empty Labels layer over the view."""
+        self._slide = slide
+        placement, shape = _visible_grid(self._viewer, slide)
+        if min(shape) < 1:
+            self._slide = None
+            return
+
+        def make() -> Labels:
+            import numpy as np
+            from napari.layers import Labels
+            from napari.utils.colormaps import DirectLabelColormap
+
+            colors: dict[int | None, Any] = {
+                number: tuple(c / 255 for c in one.color) for number, one in enumerate(classes, start=1)
+            }
+            table = {None: "transparent", 0: "transparent", **colors}
+            return Labels(np.zeros(shape, np.uint8), opacity=0.45, colormap=DirectLabelColormap(color_dict=table))
+
+        layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", make, placement)
+        self._placement = placement
+        layer.brush_size = BRUSH_CELLS
+        bind_keys(layer, keys)
+        self._viewer.layers.selection.active = layer
+        layer.mode = "paint"
+
+    def set_class(self, number: int) -> None:
+        """Paint with another class."""
+        layer = self.layer
+        if layer is not None:
+            layer.selected_label = number
+
+    def finish(self) -> None:
+        """Emit what was painted, and remove the layer."""
+        import numpy as np
+
+        layer, placement, slide = self.layer, self._placement, self._slide
+        self._slide = self._placement = None
+        if layer is None or placement is None or slide is None:
+            return
+        labels = np.asarray(layer.data).astype(np.uint8)
+        self._viewer.layers.remove(layer)
+        if is_slide_open(self._viewer, slide):
+            self._viewer.layers.selection.active = slide.layers[-1]
+        if labels.any():
+            self.painted.emit(labels, placement)
+
+
+def _visible_grid(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
+    """Return placement and shape of a grid over the view, in whole cells of at least a pixel."""
+    view = get_visible_region(viewer, slide)
+    top, left = max(0.0, view.top), max(0.0, view.left)
+    bottom, right = min(float(slide.size[0]), view.top + view.height), min(float(slide.size[1]), view.left + view.width)
+    step = max(1, round(max(bottom - top, right - left) / CELLS))
+    first = int(top // step * step), int(left // step * step)
+    shape = int(-((first[0] - bottom) // step)), int(-((first[1] - right) // step))
+    return MapPlacement(float(first[0]), float(first[1]), float(step), float(step), slide.info.pixel_size), shape

@@ -1,0 +1,105 @@
+"""Regions of the open slides: read, edited with undo, saved, imported and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.region_files import StoredRegions
+    from napari_melanoma.slides.regions import Regions
+
+    RegionState = DocumentState[Regions]
+
+
+class RegionStore(EditedDocument["RegionState"]):
+    """The regions of slides, with import and export."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent, _load_regions, _save_regions)
+
+    @property
+    def regions(self) -> Regions:
+        """The current regions; none until they were read."""
+        now = self.state
+        return () if now is None else now.history.current
+
+    def import_file(self, path: Path, size: tuple[int, int]) -> None:
+        """Add the regions of a file; ``size``: height and width of the slide in pixels of the finest level."""
+        now = self.state
+        if now is not None:
+            work = partial(_read_imported_regions, path, size, now.history.current)
+            self._submit(f"import {path}", lambda: work, partial(self._on_imported, now.identity))
+
+    def export_file(self, path: Path) -> None:
+        """Export the regions to a file."""
+        work = partial(_write_exported_regions, self.regions, path)
+        self._submit(f"export {path}", lambda: work, self.message.emit)
+
+    def _on_imported(self, identity: str, found: StoredRegions) -> None:
+        if self.state is not None and self.state.identity == identity:
+            self.apply_edit(lambda regions: (*regions, *found.regions))
+            self.message.emit("; ".join((f"{len(found.regions)} regions imported", *found.notes)) + ".")
+
+
+GEOJSON_FILTER = "GeoJSON (*.geojson *.json)"
+
+
+def _load_regions(identity: str, folder: Path) -> tuple[RegionState, StoredRegions]:
+    from napari_melanoma.slides.region_files import load_regions
+
+    found = load_regions(folder)
+    return DocumentState(identity, EditHistory(found.regions), folder), replace(found, notes=())
+
+
+def _save_regions(state: RegionState, stamp: Stamp | None) -> StoredRegions:
+    from napari_melanoma.slides.region_files import save_regions
+
+    return save_regions(state.folder, Path(state.identity), state.history.current, stamp)
+
+
+def _read_imported_regions(path: Path, size: tuple[int, int], known: Regions, run: RunContext) -> StoredRegions:
+    from napari_melanoma.slides.region_files import import_regions
+
+    return import_regions(path, size, known)
+
+
+def _write_exported_regions(regions: Regions, path: Path, run: RunContext) -> str:
+    """Export regions to a file; return the message."""
+    from napari_melanoma.io.geojson import write_geojson
+
+    write_geojson(path, regions)
+    return f"Saved: {path}"
+
+
+def choose_import_file(window: QWidget, folder: Path, on_chosen: Callable[[str], None]) -> None:
+    """Ask for a file to read."""
+    _open_dialog(
+        QFileDialog(window, "Regions of this slide", str(folder), GEOJSON_FILTER), "region_import_dialog", on_chosen
+    )
+
+
+def choose_export_file(window: QWidget, slide: str, on_chosen: Callable[[str], None]) -> None:
+    """Ask for a file to write."""
+    dialog = QFileDialog(window, "Export the regions as GeoJSON")
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setNameFilter(GEOJSON_FILTER)
+    dialog.setDefaultSuffix("geojson")  # if none is typed
+    dialog.selectFile(f"{slide}-regions.geojson")
+    _open_dialog(dialog, "region_export_dialog", on_chosen)
+
+
+def _open_dialog(dialog: QFileDialog, name: str, on_chosen: Callable[[str], None]) -> None:
+    dialog.setObjectName(name)
+    dialog.fileSelected.connect(on_chosen)
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()

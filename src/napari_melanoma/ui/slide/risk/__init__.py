@@ -1,1 +1,0 @@
-"""The Risk section of the Slide dock."""

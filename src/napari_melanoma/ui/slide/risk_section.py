@@ -1,0 +1,361 @@
+"""The Risk section of the Slide dock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.ui.slide.context import NO_CASE, find_open_case, slide_display_name
+from napari_melanoma.ui.slide.risk_store import RiskRequest, RiskRequestQueue, RiskResultStore
+from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_changes, describe_depth, find_risk_blocker
+from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+
+if TYPE_CHECKING:
+    from superqt import QCollapsible
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.depth_store import DepthReadingStore
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.run_status import SlideRunUpdate, SuspiciousTile
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+ESTIMATE_FIRST = "Estimate the risk first."
+RELOAD_MS = 150  # after the last change of a depth reading
+
+
+class SlideRiskSection(QObject):
+    """Synchronize widgets, layers and files of the risk; the widgets are created when the section is first opened."""
+
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext, section: QCollapsible, depth_store: DepthReadingStore) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._depth_store, self._section = context, context.viewer, depth_store, section
+        self._slide: ViewerSlide | None = None
+        self._folder: Path | None = None
+        self._view: RiskView | None = None
+        self._last_analysis: Any = None  # end of the slide's analysis that was read last
+        self.visible_maps: dict[str, set[str]] = {}  # maps to show, by slide
+        self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(context.dock)
+        self.controller, self._exporter = RiskController(self, context), RiskExporter(context, self.store)
+        self._reload_timer = DebounceTimer(self, RELOAD_MS)
+        self._is_outdated = False
+        tasks.idle.connect(self._reload_when_idle)
+        self.store.changed.connect(self.update_view)
+        self.request_queue.started.connect(partial(context.status.begin, "answering"))
+        self.request_queue.progressed.connect(partial(context.status.progress, "answering"))
+        self.request_queue.finished.connect(self._on_request_finished)
+        for source in (self.store, self.request_queue, self._exporter):
+            source.failed.connect(self.failed)
+        context.status.cancelled.connect(self._on_cancelled)
+        context.run_updated.connect(self._on_run_update)
+        self._depth_store.changed.connect(self.schedule_reload)
+        self._section.toggled.connect(self._on_section_toggled)
+        self._on_section_toggled(self._section.isExpanded())
+
+    @property
+    def view(self) -> RiskView:
+        """The widgets, created when they are first needed."""
+        if self._view is None:
+            view = self._view = RiskView(self._context.icons)
+            view.model_picker.model = self._context.settings.get(MODEL_SETTING, "")
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            for part in (self.controller, self._exporter):
+                part.connect_signals(view)
+            view.show_model(view.model_picker.bundle)
+            self._read_results()
+        return self._view
+
+    @property
+    def slide(self) -> ViewerSlide | None:
+        """The displayed slide."""
+        return self._slide
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the slide's results; None until it was found."""
+        return self._folder
+
+    @property
+    def depth_store(self) -> DepthReadingStore:
+        """The depth readings of the slide."""
+        return self._depth_store
+
+    @property
+    def created_view(self) -> RiskView | None:
+        """The widgets; None before they were created."""
+        return self._view
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale."""
+        if slide is None or self._slide is None or slide.identity != self._slide.identity:
+            self._folder = self._last_analysis = None
+        self._slide = slide
+        self.store.set_slide(slide)
+
+    def schedule_reload(self) -> None:
+        """Read the results again after a depth reading was written."""
+        if self._view is not None:
+            self._is_outdated = True
+            tasks.set_running(self, True)
+            self._reload_timer.start()
+
+    def _read_results(self) -> None:
+        """Read the stored results, if the widgets were created."""
+        if self._view is not None and self._slide is not None and self._folder is not None:
+            self.store.read(self._slide.identity, self._folder)
+
+    def update_view(self) -> None:
+        """Show the current inputs and results."""
+        view, stored = self._view, self.store.result
+        if view is None:
+            return
+        view.patient_form.show_row(self.store.patient_data)
+        view.thickness_label.setText("" if stored is None else describe_depth(stored.depth))
+        view.update_estimate_button(self.find_blocker(), "" if stored is None else stored.fault)
+        self.update_prediction()
+
+    def update_prediction(self) -> None:
+        """Show the prediction, and whether its inputs have changed since."""
+        view = self._view
+        if view is None:
+            return
+        view.patient_form.show_origin(self.store.case_name, changed=self.store.is_edited)
+        prediction, outdated = self._get_prediction()
+        view.show_prediction(prediction, outdated)
+        self._update_explanations("" if prediction and not outdated else ESTIMATE_FIRST)
+
+    def _update_explanations(self, blocker: str) -> None:
+        """Show the requested maps and the gallery, and whether they can be requested."""
+        from napari_melanoma.ui.slide.risk_store import show_maps
+
+        view, slide, stored = self._view, self._slide, self.store.result
+        if view is None or slide is None:
+            return
+        maps = {} if stored is None else {one.method: one for one in stored.maps}
+        available = {name for name in view.map_checks if name in maps or self._is_pending(name)}
+        visible = {name: name in available & self.visible_maps.get(slide.identity, set()) for name in view.map_checks}
+        view.show_explanations(blocker, visible)
+        show_maps(self._viewer, slide, maps, visible)
+        view.gallery.show_features(slide, {} if stored is None else stored.gallery)
+        view.gallery.update_find_button(blocker or (RUNNING if self._is_pending("biomarkers") else ""))
+
+    def _get_prediction(self) -> tuple[Mapping[str, Any], str]:
+        """Return the prediction for the slide, and which inputs have changed since."""
+        view, stored = self._view, self.store.result
+        if view is None or stored is None or not stored.prediction:
+            return {}, ""
+        bundle = view.model_picker.bundle
+        fingerprint = "" if bundle is None else bundle.fingerprint
+        row = stored.prediction["known"] if bundle is None else view.patient_form.row
+        return stored.prediction, describe_changes(stored.prediction, fingerprint, row, stored.depth)
+
+    def find_blocker(self) -> str:
+        """Return why the risk cannot be estimated now; empty if it can."""
+        view, info = self._view, None if self._slide is None else self._slide.info
+        model = "" if view is None else view.model_picker.model
+        return find_risk_blocker(info, model, self.store.result, running=self._is_pending("risk"))
+
+    def _is_pending(self, kind: str) -> bool:
+        return self._folder is not None and self.request_queue.is_pending(kind, self._folder)
+
+    def _on_section_toggled(self, is_open: bool) -> None:
+        if is_open:
+            self.view.setVisible(True)  # created now, if necessary
+            self.update_view()
+
+    def _on_request_finished(self, request: RiskRequest, message: str) -> None:
+        """Read the result, even of a slide that is no longer displayed."""
+        self._context.status.end("answering", message or None)  # an error stays visible
+        identity = str(request.slide.absolute())
+        if not message:
+            self.visible_maps.get(identity, set()).discard(request.kind)
+        self.store.read(identity, request.folder)
+        self.update_view()
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "answering":
+            self.request_queue.cancel()
+
+    def load(self, location: SlideResultLocation) -> None:
+        """Read the stored results."""
+        if self._slide is not None and self._slide.identity == location.identity:
+            self._folder = location.slide_folder or location.folder
+            self._read_results()
+
+    def _on_run_update(self, update: SlideRunUpdate) -> None:
+        """Read the results again when the slide's analysis has finished."""
+        ended = update.content.get("seconds")
+        if update.path == self._folder and str(update.report.state) == "finished" and ended != self._last_analysis:
+            self._last_analysis = ended
+            self._read_results()
+
+    def _reload_when_idle(self) -> None:
+        if self._is_outdated and tasks.is_idle(self._reload_timer, self._depth_store):
+            self._is_outdated = False
+            tasks.set_running(self, False)
+            self._read_results()
+
+
+MODEL_SETTING = "slide/risk_model"
+VIEW_TILES = 3  # width of the view in tiles after going to one
+
+
+class RiskController(QObject):
+    """Handle the controls of the section."""
+
+    def __init__(self, section: SlideRiskSection, context: SlideContext) -> None:
+        super().__init__(section)
+        self._section, self._context, self._viewer = section, context, context.viewer
+
+    def connect_signals(self, view: RiskView) -> None:
+        """Connect the widgets."""
+        view.model_picker.changed.connect(self._on_model)
+        view.model_picker.failed.connect(self._section.failed)
+        view.patient_form.edited.connect(self._on_edited)
+        view.patient_form.reset_requested.connect(self._section.store.restore_case_data)
+        view.estimate_button.clicked.connect(self._on_estimate)
+        view.patch_label.linkActivated.connect(self._show_patch)
+        view.map_toggled.connect(self._on_map)
+        view.gallery.features_requested.connect(partial(self._request, "biomarkers"))
+        view.gallery.tile_clicked.connect(self._show_tile)
+
+    def _request(self, kind: str, **arguments: Any) -> None:  # noqa: ANN401 - as JSON holds it
+        """Submit a request for the displayed slide."""
+        page = self._section
+        if page.created_view is not None and page.slide is not None and page.folder is not None:
+            parameters = {"model": page.created_view.model_picker.model, **arguments}
+            page.request_queue.submit(
+                RiskRequest(kind, page.slide.info.path, slide_display_name(page.slide.info), page.folder, parameters)
+            )
+            page.update_view()
+
+    def _on_edited(self) -> None:
+        """Store what was typed; the form is not updated, because it may have the focus."""
+        if self._section.created_view is not None:
+            self._section.store.set_patient_data(self._section.created_view.patient_form.row)
+            self._section.update_prediction()
+
+    def _on_model(self) -> None:
+        """Update after another model was selected, or the list has changed."""
+        view = self._section.created_view
+        if view is not None:
+            self._context.settings.set(MODEL_SETTING, view.model_picker.model)
+            view.show_model(view.model_picker.bundle)
+            self._section.update_view()
+
+    def _on_estimate(self) -> None:
+        page, slide = self._section, self._section.slide
+        if page.created_view is None or slide is None or page.find_blocker():
+            return
+        page.depth_store.flush()  # include the latest reading
+        size = slide.info.pixel_size
+        mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
+        self._request(
+            "risk",
+            row=page.created_view.patient_form.row,
+            options={"model": page.created_view.model_picker.model, "mpp": mpp},
+        )
+
+    def _on_map(self, name: str, on: bool) -> None:
+        """Show a map, computed if necessary, or hide it."""
+        page, stored = self._section, self._section.store.result
+        if page.slide is None or stored is None:
+            return
+        visible = page.visible_maps.setdefault(page.slide.identity, set())
+        visible.add(name) if on else visible.discard(name)
+        if on and name not in {one.method for one in stored.maps}:
+            self._request(name, method=name)
+        page.update_view()
+
+    def _show_patch(self, index: str) -> None:
+        """Zoom to a patch that was used for the prediction."""
+        slide, stored = self._section.slide, self._section.store.result
+        patches = [] if stored is None or not stored.prediction else stored.prediction["patches"]
+        if slide is not None and int(index) < len(patches) and patches[int(index)].get("box"):
+            camera.zoom_to_box(self._viewer, slide, camera.ViewRectangle(*patches[int(index)]["box"]))
+
+    def _show_tile(self, tile: SuspiciousTile) -> None:
+        """Center the view on a tile."""
+        slide = self._section.slide
+        if slide is not None:
+            camera.center_view(self._viewer, slide, (tile.row, tile.column), VIEW_TILES * tile.width_px)
+
+
+ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."
+
+
+class RiskExporter(QObject):
+    """Write the report, and add the prediction to the open case."""
+
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
+        super().__init__(store)
+        self._context, self._store = context, store
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_written)
+        self._latest.failed.connect(self.failed)
+
+    def connect_signals(self, view: RiskView) -> None:
+        """Connect the buttons."""
+        view.case_button.clicked.connect(self._on_case)
+        view.report_button.clicked.connect(self._on_report)
+
+    def _on_report(self) -> None:
+        slide, folder = self._context.slide, self._store.folder
+        if slide is None or folder is None:
+            return
+        dialog = QFileDialog(self._context.window, "Save the report on depth and risk", "", "HTML report (*.html)")
+        dialog.setObjectName("risk_report_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.selectFile(f"{slide.info.name}-report.html")
+        dialog.fileSelected.connect(partial(self._write_report, folder, slide.info))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _write_report(self, folder: Path, info: SlideInfo, name: str) -> None:
+        work = partial(_write_report, Path(name).with_suffix(".html"), folder, info)
+        self._latest.submit(f"report {name}", lambda: work)
+
+    def _on_written(self, path: Path) -> None:
+        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
+
+    def _on_case(self) -> None:
+        """Add the prediction to the open case."""
+        try:
+            name = self._add_to_case()
+        except MelanomaError as error:
+            self.failed.emit(error)
+        else:
+            self._context.status.show_message(ADDED_TO_CASE.format(name))
+
+    def _add_to_case(self) -> str:
+        """Write the prediction into the case, and return the name of its file."""
+        from napari_melanoma.case.results import save_risk
+
+        stored = self._store.result
+        if stored is None:
+            raise InputError(NO_CASE)
+        controller, image = find_open_case(self._context)
+        changed = save_risk(controller.store, controller.case, image.id, stored.prediction)
+        controller.edit(changed, "the risk of a slide")
+        written = changed.find_image(image.id).risk
+        return "" if written is None else written.path.name
+
+
+def _write_report(path: Path, folder: Path, info: SlideInfo, run: RunContext) -> Path:
+    """Write the report."""
+    from napari_melanoma.reports.slide import write_slide_report
+
+    return write_slide_report(path, folder, info.path, scale=info.pixel_size)

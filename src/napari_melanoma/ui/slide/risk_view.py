@@ -1,0 +1,530 @@
+"""The widgets and texts of the Risk section, with the selection of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.io.results import read_risk_validity
+from napari_melanoma.models.registry import find_bundle
+from napari_melanoma.reports.risk_section import format_probability, to_sentence
+from napari_melanoma.ui.lesion.patient_form import PatientForm
+from napari_melanoma.ui.lesion.prediction_view import MIN_CHANGE_SCALE, NoticeLabel, field_title
+from napari_melanoma.ui.slide.model_picker import ExtensibleModelPicker
+from napari_melanoma.ui.slide.overview import TileStrip
+from napari_melanoma.ui.slide.run_status import SuspiciousTile
+from napari_melanoma.ui.widgets.charts import Bar, BarChart
+from napari_melanoma.ui.widgets.model_picker import show_model_card
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
+from napari_melanoma.ui.widgets.validity import ValidityNotice
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.prediction_config import TabularEncoding
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.risk.prediction import RiskDepth
+    from napari_melanoma.risk.slide_files import StoredRisk
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+
+PARTS = {"image": "Slide", "depth": "Depth", "patient": "Patient"}
+METHODS = {"breslow": "Breslow alone", "clark": "Clark alone", "image": "Image alone"}
+SHOWN_CHANGE = 0.005  # half of the last displayed digit
+
+
+def make_risk_bars(prediction: Mapping[str, Any]) -> list[Bar]:
+    """Return the bar of the probability, with its interval as a whisker."""
+    value, ends = float(prediction["probability"]), prediction.get("interval")
+    interval = "" if not ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
+    tip = f"{str(prediction.get('positive', 'metastasis')).capitalize()}: probability {value:.3f}{interval}"
+    return [Bar("Risk", f"{value:.2f}", value, tuple(ends) if ends else None, strong=True, tip=tip)]
+
+
+def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
+    """Return a bar for the contribution of each input, and the limit of the symmetric scale."""
+    shares = prediction.get("shares") or {}
+    rows = [
+        Bar(
+            title,
+            _format_share(shares[name]),
+            float(shares[name]),
+            tip=f"{title}: {shares[name]:+.3f} of the probability",
+        )
+        for name, title in PARTS.items()
+        if name in shares
+    ]
+    return rows, max((abs(float(share)) for share in shares.values()), default=0.0) * 1.1 + MIN_CHANGE_SCALE
+
+
+def make_method_bars(prediction: Mapping[str, Any]) -> list[Bar]:
+    """Return a row for each other method, without a bar if it has no prediction."""
+    rows = []
+    for name, one in prediction["beside"].items():
+        value, title = one.get("probability"), str(one.get("title", ""))
+        if value is None:
+            rows.append(
+                Bar(METHODS.get(name, title), "not available", faint=True, tip=f"{title}: {one.get('why', '')}")
+            )
+        else:
+            rows.append(Bar(METHODS.get(name, title), f"{value:.2f}", float(value), tip=f"{title}: {value:.3f}"))
+    return rows
+
+
+def _format_share(share: float) -> str:
+    """Format a contribution to the probability, such as ``+0.12``."""
+    return "0" if abs(share) < SHOWN_CHANGE else f"{share:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+FEATURES_SHOWN_FIRST = 5  # the others on request
+FIND = "Find the most predictive features, and the regions of this slide with the highest activation of each"
+NO_ACTIVATION = ". No activation on this slide."
+TOO_FEW_CASES = "The model stores too few training cases to rank its features."
+
+
+class FeatureStrip(TileStrip):
+    """Thumbnails of one feature."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+        named(self, f"risk_feature_{number}", f"Regions that activate feature {number}").setToolTip("")
+
+    def _add_button(self) -> None:
+        super()._add_button()
+        self.buttons[-1].setObjectName(f"risk_feature_{self._number}_tile_{len(self.buttons)}")
+
+
+class RiskFeatureGallery(QWidget):
+    """A row of thumbnails for each feature, created when it is shown."""
+
+    features_requested = Signal()
+    tile_clicked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "risk_gallery", "Most predictive features").setToolTip("")
+        self.find_button = tool_button("risk_find", "Find the most predictive features", FIND, "Predictive features")
+        self.show_all_button = tool_button("risk_all", "Show all features", "Show all features", "all", checkable=True)
+        self.note_label = named(WrappedLabel(), "risk_gallery_words", "Notes on these features")
+        self.note_label.setProperty("quiet", True)
+        self.note_label.setToolTip("")
+        self._rows: list[tuple[WrappedLabel, FeatureStrip]] = []
+        self._slide: ViewerSlide | None = None
+        self._content: Mapping[str, Any] = {}
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(4)
+        self._column.addWidget(row(self.find_button, self.show_all_button))
+        self._column.addWidget(self.note_label)
+        self.find_button.clicked.connect(self.features_requested)
+        self.show_all_button.toggled.connect(self._update_rows)
+        self.show_features(None, {})
+
+    def update_find_button(self, blocker: str) -> None:
+        """Enable the button, or show why it is disabled."""
+        self.find_button.setEnabled(not blocker and not self._content)
+        self.find_button.setToolTip(blocker or FIND)
+
+    def show_features(self, slide: ViewerSlide | None, content: Mapping[str, Any]) -> None:
+        """Show the features of a slide."""
+        self._slide, self._content = slide, content
+        self._update_rows()
+
+    def _update_rows(self, _: bool = False) -> None:
+        features = list(self._content.get("features") or ())
+        shown = features if self.show_all_button.isChecked() else features[:FEATURES_SHOWN_FIRST]
+        while len(self._rows) < len(shown):
+            self._add_row()
+        for index, (label, strip) in enumerate(self._rows):
+            is_shown = index < len(shown)
+            label.setVisible(is_shown)
+            strip.setVisible(is_shown)
+            if is_shown:
+                boxes: list[Any] = shown[index].get("places") or []
+                label.setText(f"{shown[index].get('title', '')}{'' if boxes else NO_ACTIVATION}")
+                strip.show_tiles(self._slide, tuple([_make_tile(one, boxes[0]["value"]) for one in boxes]))
+        note = str(self._content.get("note", "")) if features else TOO_FEW_CASES
+        self.note_label.setText(note if self._content else "")
+        self.note_label.setVisible(bool(self._content))
+        self.find_button.setVisible(not self._content)
+        self.show_all_button.setText(f"all {len(features)}")
+        self.show_all_button.setVisible(len(features) > FEATURES_SHOWN_FIRST)
+
+    def _add_row(self) -> None:
+        number = len(self._rows) + 1
+        label = named(WrappedLabel(), f"risk_feature_{number}_words", f"Feature {number}")
+        label.setToolTip("")
+        strip = FeatureStrip(number)
+        strip.tile_clicked.connect(self.tile_clicked)
+        self._rows.append((label, strip))
+        for widget in (label, strip):
+            self._column.addWidget(widget)
+
+
+def _make_tile(box: Mapping[str, Any], maximum: float) -> SuspiciousTile:
+    """Return a tile whose value is relative to the highest activation."""
+    top, left, height, width = (float(side) for side in box["box"])
+    return SuspiciousTile(float(box["value"]) / float(maximum), top + height / 2, left + width / 2, height, width)
+
+
+ESTIMATE = "Predict the risk from the deepest regions, the thickness and the patient data, in the background"
+TO_CASE = "Add this prediction to the case that is open in the Case dock"
+REPORT = "Save a report on depth and risk, with the computed maps"
+MAPS = {
+    "attention": ("attention", "Attention of the network, whatever it predicts; the maximum is 1"),
+    "grad_cam": ("Grad-CAM", "Evidence for metastasis within each patch; the maximum of each patch is 1"),
+}
+
+
+class RiskView(QWidget):
+    """The widgets of the Risk section."""
+
+    map_toggled = Signal(str, bool)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._icons = icons
+        self.model_picker = RiskModelPicker(icons)
+        self.no_model_label = _create_line_label("risk_none", "Why there is no model", quiet=True)
+        self.phantom_notice = NoticeLabel("risk_phantom", "Training data of the model")
+        self.patient_form = PatientForm()
+        self.patient_form.setObjectName("risk_form")
+        self.thickness_label = _create_line_label("risk_depth", "The thickness that is used", quiet=True)
+        self.estimate_button = named(QPushButton("Estimate"), "risk_estimate", "Estimate the risk", ESTIMATE)
+        self.blocker_label = _create_line_label("risk_why_not", "Why it cannot be estimated", quiet=True)
+        self.outdated_notice = NoticeLabel("risk_old", "Changed inputs")
+        self.verdict_label = _create_line_label("risk_verdict", "Risk in words")
+        self.verdict_label.setProperty("loud", True)
+        self.risk_bar = BarChart(icons, "risk_bar", "Probability of metastasis with its interval")
+        self.share_bars = BarChart(icons, "risk_shares", "Contribution of each input")
+        self.baseline_label = _create_line_label("risk_without", "Baseline of the contributions", quiet=True)
+        self.method_bars = BarChart(icons, "risk_beside", "Predictions of other methods")
+        self.missing_methods_label = _create_line_label("risk_lacking", "Why a method is not available", quiet=True)
+        self.patch_label = _create_line_label("risk_patches", "Patches used for the prediction", quiet=True)
+        self.caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
+        self.map_checks = {
+            name: named(QCheckBox(text), f"risk_{name}", text, tip) for name, (text, tip) in MAPS.items()
+        }
+        self.gallery = RiskFeatureGallery()
+        self.report_button = tool_button("risk_report", "Save a report", REPORT, "Report ...")
+        self.case_button = tool_button("risk_case", "Add to the case", TO_CASE, "Add to case")
+        self._lay_out()
+        for name, box in self.map_checks.items():
+            box.clicked.connect(lambda on=False, name=name: self.map_toggled.emit(name, on))
+
+    def show_model(self, bundle: BundleInfo | None) -> None:
+        """Show the inputs and the limits of the selected model."""
+        self.no_model_label.setText("" if bundle is not None else NONE_INSTALLED)
+        self.no_model_label.setVisible(bundle is None)
+        self.phantom_notice.set_text(
+            PHANTOM.format(bundle.name) if bundle is not None and is_trained_on_phantoms(bundle) else ""
+        )
+        self.patient_form.setVisible(bundle is not None)
+        if bundle is not None:
+            self.patient_form.set_encoding(exclude_fields(bundle.config.tabular, DEPTH_SECTION_FIELDS))
+
+    def update_estimate_button(self, blocker: str, error: str) -> None:
+        """Enable the button, or show why the risk cannot be estimated."""
+        self.estimate_button.setEnabled(not blocker)
+        self.estimate_button.setToolTip(blocker or ESTIMATE)
+        text = error or ("" if blocker in (RUNNING, NO_MODEL) else blocker)
+        self.blocker_label.setText(text)
+        self.blocker_label.setVisible(bool(text))
+
+    def show_prediction(self, prediction: Mapping[str, Any], outdated: str) -> None:
+        """Show a prediction; ``outdated``: which inputs have changed since."""
+        self._result_area.setVisible(bool(prediction))
+        self.outdated_notice.set_text(outdated if prediction else "")
+        if not prediction:
+            return
+        self._prediction_area.setEnabled(not outdated)
+        self.case_button.setEnabled(not outdated)
+        validity = read_risk_validity(prediction)
+        self.validity.show_validity(validity, str(prediction.get("provenance")))
+        self.verdict_label.setText(
+            str(prediction["verdict"]) if validity.valid else to_sentence(format_probability(prediction))
+        )
+        self.risk_bar.show_rows(make_risk_bars(prediction))
+        rows, end = make_share_bars(prediction)
+        self.share_bars.show_rows(rows, -end, end)
+        self.baseline_label.setText(describe_baseline(prediction))
+        self.method_bars.show_rows(make_method_bars(prediction))
+        for label, text in (
+            (self.missing_methods_label, explain_missing_methods(prediction)),
+            (self.patch_label, describe_patches(prediction, self._icons.link)),
+        ):
+            label.setText(text)
+            label.setVisible(bool(text))
+        self.caution_notice.set_text(list_cautions(prediction))
+
+    def show_explanations(self, blocker: str, visible: Mapping[str, bool]) -> None:
+        """Show which maps are visible, and whether one can be requested."""
+        for name, box in self.map_checks.items():
+            box.setChecked(visible.get(name, False))
+            box.setEnabled(not blocker or visible.get(name, False))
+            box.setToolTip(blocker or MAPS[name][1])
+
+    def _lay_out(self) -> None:
+        self._prediction_area = QWidget()
+        _stack_widgets(
+            self._prediction_area,
+            *(
+                self.verdict_label,
+                self.risk_bar,
+                _create_title_label("Contribution of each input"),
+                self.share_bars,
+                self.baseline_label,
+            ),
+            *(
+                _create_title_label("Other methods"),
+                self.method_bars,
+                self.missing_methods_label,
+                self.patch_label,
+            ),
+        )
+        self.validity = ValidityNotice(self._icons, "risk", self._prediction_area)
+        self._result_area = QWidget()
+        maps = row(_create_title_label("Show on the slide"), *self.map_checks.values())
+        _stack_widgets(
+            self._result_area,
+            self.outdated_notice,
+            self.validity,
+            self.caution_notice,
+            row(self.report_button, self.case_button),
+            maps,
+            self.gallery,
+        )
+        inputs = (self.model_picker, self.no_model_label, self.phantom_notice, self.patient_form, self.thickness_label)
+        _stack_widgets(self, *inputs, self.estimate_button, self.blocker_label, self._result_area)
+
+
+def _stack_widgets(part: QWidget, *widgets: QWidget) -> None:
+    """Put widgets below each other."""
+    column = QVBoxLayout(part)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(5)
+    for widget in widgets:
+        column.addWidget(widget)
+
+
+def _create_line_label(name: str, accessible_name: str, *, quiet: bool = False) -> WrappedLabel:
+    """Create a label that wraps."""
+    label = named(WrappedLabel(), name, accessible_name)
+    label.setProperty("quiet", quiet)
+    label.setToolTip("")
+    return label
+
+
+def _create_title_label(text: str) -> WrappedLabel:
+    """Create a title above bars."""
+    label = WrappedLabel(text)
+    label.setProperty("quiet", True)
+    return label
+
+
+# Set in the Depth section
+DEPTH_SECTION_FIELDS = (
+    "depth_mm",
+    "clark",
+    "ulceration",
+    "mitoses_per_mm2",
+)
+NONE_INSTALLED = (
+    "No model that predicts metastasis is installed, and this program contains none for real patients, because there "
+    "are no public slides for training. Train one in the Train dock with the recipe <i>risk-small</i>, on your own "
+    "patches or, to try it out, on a phantom cohort; or choose the folder of a bundle above."
+)
+NO_PLACE = "The melanoma is not located yet: analyze the slide, or measure the thickness in the Depth section."
+NO_SCALE = "Patches have a size in millimeters: set the scale first, with the ruler next to the slide's name."
+NOT_BRIGHTFIELD = "The models were trained on brightfield stains."
+NO_MODEL = "Select a model that predicts metastasis."
+RUNNING = "The request is running."
+PHANTOM = "'{}' was trained on synthetic patients only. Not valid for real patients."
+OUTDATED = "Outdated: {} since this estimate. Estimate again."
+NO_SHARES = "The model stores no training cases: the contribution of each input is unknown."
+
+
+def find_risk_blocker(info: SlideInfo | None, model: str, result: StoredRisk | None, *, running: bool) -> str:
+    """Return why the risk cannot be estimated now; empty if it can."""
+    if info is None or result is None:
+        return "The results of the slide are being read."
+    if info.kind != "brightfield":
+        return NOT_BRIGHTFIELD
+    if info.pixel_size is None:
+        return NO_SCALE
+    if not model:
+        return NO_MODEL
+    if not result.n_patches:
+        return NO_PLACE
+    return RUNNING if running else ""
+
+
+def describe_depth(depth: RiskDepth) -> str:
+    """Describe which thickness the next estimate will use."""
+    if depth.mm is None:
+        return "Depth: not measured (see the Depth section). The network uses its own prediction from the slide."
+    description = depth.description
+    return f"{description[0].upper()}{description[1:]}."
+
+
+def describe_baseline(prediction: Mapping[str, Any]) -> str:
+    """Describe the baseline of the contributions."""
+    if prediction.get("shares") is None or prediction.get("without") is None:
+        return NO_SHARES
+    return f"Baseline without any data of this case: {prediction['without']:.2f}."
+
+
+def explain_missing_methods(prediction: Mapping[str, Any]) -> str:
+    """Explain why some of the other methods are not available; empty if all are."""
+    missing = [one for one in prediction["beside"].values() if one.get("probability") is None and one.get("why")]
+    return " ".join(f"{one['title']}: {one['why']}." for one in missing)
+
+
+def describe_patches(prediction: Mapping[str, Any], link: Callable[[str, str], str]) -> str:
+    """Describe the patches that were used for the prediction."""
+    patches, side = prediction["patches"], prediction["options"].get("patch_mm", 3.0)
+    depths = [one["depth_mm"] for one in patches if one.get("depth_mm") is not None]
+    links = [
+        link(str(index), f"{one.get('what', 'patch')} {one['probability']:.2f}") for index, one in enumerate(patches)
+    ]
+    text = f"From {len(patches)} {'patch' if len(patches) == 1 else 'patches'} of {side:g} mm: {', '.join(links)}"
+    return f"{text}; the network predicts a depth of {depths[0]:.2f} mm." if depths else f"{text}."
+
+
+def list_cautions(prediction: Mapping[str, Any]) -> str:
+    """List the warnings about a prediction, a line each."""
+    missing = [field_title(str(name)).lower() for name in prediction.get("missing") or ()]
+    lines = [f"Unknown: {', '.join(missing)}."] if missing else []
+    warnings = [str(one) for one in prediction.get("warnings") or ()]
+    lines += [f"{one[:1].upper()}{one[1:]}." for one in warnings]
+    return "\n".join(lines)
+
+
+def describe_changes(prediction: Mapping[str, Any], fingerprint: str, row: Mapping[str, str], depth: RiskDepth) -> str:
+    """Describe which inputs have changed since a prediction; empty if none have."""
+    changes = []
+    if fingerprint and fingerprint != prediction["model"]["fingerprint"]:
+        changes.append("the model has changed")
+    known = {name: cell for name, cell in prediction["known"].items() if name not in DEPTH_SECTION_FIELDS}
+    if {name: cell for name, cell in row.items() if cell} != known:
+        changes.append("the patient data have changed")
+    used = prediction["depth"]
+    used_mm = None if used.get("source") == "predicted" else used.get("mm")
+    if used_mm != depth.mm:
+        changes.append("the depth has changed")
+    return OUTDATED.format(" and ".join(changes)) if changes else ""
+
+
+class RiskModelPicker(ExtensibleModelPicker):
+    """Combo box of installed models that predict metastasis, with a last entry for any other one."""
+
+    object_names = ("risk_model", "risk_model_card")
+    accessible_names = ("Risk model", "Card of the risk model")
+    tip = "Model that predicts the probability of metastasis"
+
+    other_texts = ("a folder ...", "none installed: choose a folder")
+
+    def list_installed(self) -> Sequence[BundleInfo]:
+        """List the models, the user's own first: those of this program are for demonstration."""
+        from napari_melanoma.models.registry import SHIPPED_FOLDER
+
+        return sorted(super().list_installed(), key=lambda bundle: bundle.path.parent == SHIPPED_FOLDER)
+
+    def accepts(self, bundle: BundleInfo) -> bool:
+        """Return whether a model predicts metastasis."""
+        return predicts_metastasis(bundle)
+
+    def display_name(self, name: str) -> str | None:
+        """Return the name of a model in the list; None if it does not predict metastasis."""
+        found = find_risk_bundle(name)
+        return None if found is None else found.name
+
+    @property
+    def bundle(self) -> BundleInfo | None:
+        """The selected model; None if there is none, or it was removed."""
+        return find_risk_bundle(self.model) if self.model else None
+
+    def refresh(self) -> None:
+        """List the installed models, and select the first one if none was selected."""
+        super().refresh()
+        if self.combo.count() > 1 and not self._last_model:
+            self.combo.setCurrentIndex(0)
+            self._last_model = self.model
+
+    def _on_models(self, name: str) -> None:
+        """List the installed models, and select a risk model that was activated."""
+        self.refresh()
+        activated = find_risk_bundle(name) if name else None
+        if activated is not None:
+            self.model = name
+        self.changed.emit()
+
+    def open_other_dialog(self) -> None:
+        """Ask for the folder of a bundle."""
+        dialog = QFileDialog(self.window(), "Folder of a bundle that predicts metastasis")
+        dialog.setObjectName("risk_bundle_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self._on_folder)
+        dialog.rejected.connect(self._restore_selection)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_folder(self, name: str) -> None:
+        """Use a bundle from a folder, if it predicts metastasis."""
+        from napari_melanoma.risk.predictor import find_risk_model
+
+        try:
+            find_risk_model(name)
+        except MelanomaError as error:
+            self._restore_selection()
+            self.failed.emit(error)
+            return
+        self.model = name
+        self.changed.emit()
+
+    def _on_card(self) -> None:
+        found = self.bundle
+        if found is not None:
+            show_model_card(self.window(), found.config.title, found.card or "This model has no card.")
+
+
+POSITIVE = "metastasis"
+
+
+def predicts_metastasis(bundle: BundleInfo) -> bool:
+    """Return whether a model predicts metastasis from patches."""
+    config = bundle.config
+    return config.classifier is not None and config.encoder is None and config.classifier.positive == POSITIVE
+
+
+def find_risk_bundle(name: str) -> BundleInfo | None:
+    """Find a model that predicts metastasis by its name; None if there is none."""
+    try:
+        found = find_bundle(name)
+    except MelanomaError:
+        return None
+    return found if predicts_metastasis(found) else None
+
+
+def exclude_fields(encoding: TabularEncoding | None, excluded: tuple[str, ...]) -> TabularEncoding | None:
+    """Remove the fields of the clinical metadata that are set elsewhere in the dock."""
+    if encoding is None:
+        return None
+    numbers = tuple(column for column in encoding.numbers if column.name not in excluded)
+    words = tuple(column for column in encoding.words if column.name not in excluded)
+    return encoding.model_copy(update={"numbers": numbers, "words": words})
+
+
+def is_trained_on_phantoms(bundle: BundleInfo) -> bool:
+    """Return whether a model is known to be trained on synthetic patients only."""
+    from napari_melanoma.risk.comparators import read_comparators
+
+    try:
+        return bundle.config.synthetic_share == 1 or read_comparators(bundle.path).phantom
+    except MelanomaError:
+        return False

@@ -1,0 +1,264 @@
+"""Values that users edit by hand, such as the regions of slides: undo, background saving, changes by other programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+
+Value = TypeVar("Value")
+Stamp = tuple[int, int]
+HistoryStep = Literal["undo", "redo"]
+
+
+@dataclass(frozen=True)
+class EditHistory(Generic[Value]):
+    """A value with its past and undone values; each step returns a new history."""
+
+    current: Value
+    past: tuple[Value, ...] = ()
+    undone: tuple[Value, ...] = ()
+
+    def push(self, value: Value) -> EditHistory[Value]:
+        """Add a new value, which clears the redo steps."""
+        return EditHistory(value, (*self.past, self.current))
+
+    def undo(self) -> EditHistory[Value]:
+        """Undo one step; return the same history if there is none."""
+        return EditHistory(self.past[-1], self.past[:-1], (*self.undone, self.current)) if self.past else self
+
+    def redo(self) -> EditHistory[Value]:
+        """Redo the last undone step; return the same history if there is none."""
+        return EditHistory(self.undone[-1], (*self.past, self.current), self.undone[:-1]) if self.undone else self
+
+    def map_values(self, change: Callable[[Value], Value]) -> EditHistory[Value]:
+        """Apply a change to all values, so that all steps are kept."""
+        return EditHistory(change(self.current), tuple(map(change, self.past)), tuple(map(change, self.undone)))
+
+
+@dataclass(frozen=True)
+class DocumentState(Generic[Value]):
+    """The value of one slide with its history, and the folder of its file if it has one."""
+
+    identity: str
+    history: EditHistory[Value]
+    folder: Path = Path()
+
+
+State = TypeVar("State", bound=DocumentState[Any])
+
+
+class StoredValue(Protocol):
+    """Result of reading or writing a file."""
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """Identifies this version of the file; None if there is none."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user, such as the name of a backup."""
+
+
+class EditedDocument(QObject, Generic[State]):
+    """A value of each open slide that users edit; the methods refer to the displayed slide.
+
+    ``read`` returns the state for an identity and a folder, and its stamp and notes. ``write`` is called after each
+    step with the state and the stamp of the file when it was last read or written, so that it can back up a file that
+    another program has changed. ``changed`` is emitted with the displayed state, None if it was not read yet, and
+    ``edited`` after each step.
+
+    Masks of photographs are edited in a Labels layer, whose undo history is that of napari. A case is edited by
+    ``CaseController``: its steps have names and combine the edits of a field, and users decide what happens to a case
+    that another program has changed.
+    """
+
+    changed = Signal(object)
+    edited = Signal()
+    message = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        parent: QObject,
+        read: Callable[[str, Path], tuple[State, StoredValue]] | None = None,
+        write: Callable[[State, Stamp | None], StoredValue] | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._identity: str | None = None
+        self._states: dict[str, State] = {}
+        self.queue = LatestJobQueue(self)
+        self.queue.succeeded.connect(_finish)
+        self.queue.failed.connect(self.failed)
+        self._read = read
+        self._writer = writer = None if write is None else _LatestStateWriter(self, write)
+        if writer is not None:
+            self.destroyed.connect(lambda: writer.flush())  # the lambda keeps the writer until then
+
+    @property
+    def state(self) -> State | None:
+        """Value with history; None until it was read."""
+        return None if self._identity is None else self._states.get(self._identity)
+
+    def show(self, identity: str | None) -> None:
+        """Display another slide."""
+        self._identity = identity
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Emit ``changed``, also for the same value, to replace rejected input."""
+        self.changed.emit(self.state)
+
+    def load(self, identity: str, folder: Path) -> None:
+        """Read the stored value, unless it was read before or another slide is displayed."""
+        now = self.state
+        if self._read is not None and identity == self._identity and (now is None or now.folder != folder):
+            read = self._read
+            self._submit(f"{identity} load", lambda: lambda run: read(identity, folder), self._on_read)
+
+    def add(self, state: State) -> None:
+        """Set a state without an undo step."""
+        self._states[state.identity] = state
+        self.refresh()
+
+    def apply_edit(self, edit: Callable[[Any], Any]) -> None:
+        """Apply a function from value to value as an undo step, and save the result."""
+
+        def step(now: State) -> State:
+            value = edit(now.history.current)
+            return now if value == now.history.current else replace(now, history=now.history.push(value))
+
+        self._change(step)
+
+    def step_history(self, way: HistoryStep) -> None:
+        """Undo or redo the last change."""
+
+        def step(now: State) -> State:
+            history = getattr(now.history, way)()
+            return now if history is now.history else self._restore(now, history)
+
+        self._change(step)
+
+    def undo(self) -> None:
+        """Undo the last change."""
+        self.step_history("undo")
+
+    def redo(self) -> None:
+        """Redo the last change that was undone."""
+        self.step_history("redo")
+
+    def flush(self) -> None:
+        """Write pending changes now: the window may be about to close."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def _change(self, step: Callable[[State], State]) -> None:
+        """Apply a step to the displayed state."""
+        now = self.state
+        if now is None:
+            return
+        try:
+            state = step(now)
+        except MelanomaError as error:
+            self.refresh()
+            self.failed.emit(error)
+            return
+        if state is not now:
+            self._save(state)
+            self.refresh()
+            self.edited.emit()
+
+    def _restore(self, now: State, history: EditHistory[Any]) -> State:
+        """Return the state after undo or redo."""
+        return replace(now, history=history)
+
+    def _save(self, state: State) -> None:
+        """Set a state and write it in the background."""
+        self._states[state.identity] = state
+        if self._writer is not None:
+            self._writer.save(state)
+
+    def _submit(self, key: str, prepare: Callable[[], JobFunction | None], on_done: Callable[[Any], object]) -> None:
+        """Run a function in the background instead of a pending one with the same key; ``on_done`` gets its result."""
+
+        def prepare_job() -> JobFunction | None:
+            work = prepare()
+            return None if work is None else lambda run: partial(on_done, work(run))
+
+        self.queue.submit(key, prepare_job)
+
+    def _on_read(self, found: tuple[State, StoredValue]) -> None:
+        state, stored = found
+        if self._writer is not None:
+            self._writer.stamps[state.folder] = stored.stamp
+        self.show_notes(stored)
+        self.add(state)
+
+    def show_notes(self, stored: StoredValue | None) -> None:
+        """Emit the notes of reading or writing a file."""
+        if stored is not None and stored.notes:
+            self.message.emit("; ".join(stored.notes))
+
+
+class _LatestStateWriter(Generic[State]):
+    """Write the latest state of each folder, one at a time, also after the document was destroyed."""
+
+    def __init__(self, document: EditedDocument[State], write: Callable[[State, Stamp | None], StoredValue]) -> None:
+        self.stamps: dict[Path, Stamp | None] = {}
+        self._document, self._write = document, write
+        self._writing = Lock()
+        self._pending: dict[Path, State] = {}
+
+    def save(self, state: State) -> None:
+        """Write a state in a background thread."""
+        folder = state.folder
+        self._pending[folder] = state
+        show_notes = self._document.show_notes
+        self._document.queue.submit(
+            f"keep {folder}", lambda: lambda run: partial(show_notes, self._write_pending(folder))
+        )
+
+    def flush(self) -> None:
+        """Write pending states now, after waiting for a write in progress."""
+        for folder in tuple(self._pending):
+            try:
+                written, error = self._write_pending(folder), None
+            except MelanomaError as raised:
+                written, error = None, raised
+            if isalive(self._document) and error is None:
+                self._document.show_notes(written)
+            elif isalive(self._document):
+                self._document.failed.emit(error)
+            elif error is not None:  # the window is closed
+                logging.getLogger(__name__).error("%s: changes were not saved: %s", folder, error)
+        with self._writing:
+            return
+
+    def _write_pending(self, folder: Path) -> StoredValue | None:
+        """Write the pending state of a folder; if that fails, it stays pending for the next change or the end."""
+        with self._writing:
+            if folder not in self._pending:
+                return None
+            state = self._pending.pop(folder)
+            try:
+                written = self._write(state, self.stamps.get(folder))
+            except BaseException:
+                self._pending.setdefault(folder, state)
+                raise
+            self.stamps[folder] = written.stamp
+            return written
+
+
+def _finish(done: Callable[[], object]) -> None:
+    """Handle the result of a job in the GUI thread."""
+    done()

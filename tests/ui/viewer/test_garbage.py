@@ -1,0 +1,78 @@
+"""Libraries are left out of garbage collection while docks are open, and layers are freed nevertheless."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QObject
+
+from conftest import wait_until_idle
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.ui.viewer.garbage import LibraryFreeze, collection_paused
+from napari_melanoma.ui.widgets.style import Connections
+
+
+@pytest.fixture
+def connections():
+    made = Connections()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def thawed():
+    """Collect everything meanwhile, which other tests leave out."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+def test_a_frozen_layer_is_freed_when_it_is_removed(viewer, connections, thawed, qtbot):
+    gone = [weakref.ref(viewer.add_image(np.zeros((8, 8)))) for _ in range(2)]
+    dock = QObject()
+    freeze = LibraryFreeze(dock, viewer, connections)
+    freeze.freeze()
+    assert gc.get_freeze_count() > 0
+    viewer.layers.clear()
+    assert gc.get_freeze_count() == 0
+    qtbot.waitUntil(lambda: gc.get_freeze_count() > 0)
+    assert not any(layer() for layer in gone)
+
+
+def test_other_layers_leave_the_libraries_frozen(viewer, connections, thawed):
+    dock = QObject()
+    freeze = LibraryFreeze(dock, viewer, connections)
+    freeze.freeze()
+    viewer.layers.remove(viewer.add_image(np.zeros((8, 8))))
+    assert gc.get_freeze_count() > 0
+
+
+def opens(viewer, qtbot, name):
+    """Open a dock; only a weak reference is kept."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", name)
+    wait_until_idle(qtbot, dock)
+    return weakref.ref(dock)
+
+
+@pytest.mark.parametrize("name", ["Lesion", "Slide"])
+def test_a_closed_dock_is_freed(viewer, shared_client, thawed, qtbot, name):
+    dock = opens(viewer, qtbot, name)
+    assert gc.get_freeze_count() > 0
+    viewer.window.remove_dock_widget(dock())
+    qtbot.waitUntil(lambda: gc.get_freeze_count() == 0)
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and dock() is None)
+
+
+def test_collection_is_paused_and_goes_on_after_an_error():
+    @collection_paused()
+    def load(run):
+        assert not gc.isenabled()
+        run.check()
+        raise ImportError("no such library")
+
+    with pytest.raises(ImportError, match="no such library"):
+        load(RunContext())
+    assert gc.isenabled()
