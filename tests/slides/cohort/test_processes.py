@@ -109,6 +109,7 @@ def test_a_process_of_this_machine_that_is_killed_is_replaced(tmp_path: Path) ->
         (child,) = [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
         child.suspend()  # so that it cannot answer before it dies
         given = cluster.submit(address, job)
+        wait_for(lambda: cluster._client.processing()[address])  # the scheduler has it: one that arrives later waits
         child.kill()
         wait_for(given.is_done)
         with pytest.raises(WorkerLost):
