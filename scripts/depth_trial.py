@@ -151,7 +151,7 @@ def _analysed(job: Job) -> dict[str, Any]:
 
 def _measured_again(job: Job) -> dict[str, Any]:
     """Measure on the stored map of the network."""
-    from napari_melanoma.io.results import read_slide_validity
+    from napari_melanoma.core.validity import read_slide_validity
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
     from napari_melanoma.slides.maps import SlideMaps

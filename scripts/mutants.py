@@ -42,12 +42,11 @@ TESTS = {
     "metrics/agreement": "metrics/test_agreement metrics/test_depth_agreement",
     "metrics/calibration": "metrics/test_calibration metrics/test_conformal metrics/test_venn_abers",
     "metrics/difficulty": "metrics/test_difficulty",
-    "metrics/feature_ranking": "metrics/test_feature_ranking",
+    "metrics/mask_uncertainty": "metrics/test_uncertainty",
     "metrics/out_of_distribution": "metrics/test_novelty",
     "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
-    "metrics/ranking": "metrics/test_ranking evaluation/test_evaluation_classes",
+    "metrics/ranking": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
     "metrics/statistics": "metrics/test_statistics",
-    "metrics/uncertainty": "metrics/test_uncertainty",
 }
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests
 # Changes without any effect on results: module, line of code, change; and the reason.

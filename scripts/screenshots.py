@@ -160,7 +160,7 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
-    from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+    from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
     ReviewSettings().corrections = folder / "corrections"
     ReviewSettings().reviewer = "reader 1"

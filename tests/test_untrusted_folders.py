@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.case.filing import read_case_table
+from napari_melanoma.case.image_assignment import read_case_table
 from napari_melanoma.case.store import parse_case
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError

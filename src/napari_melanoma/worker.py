@@ -17,7 +17,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
 from napari_melanoma.core.parsing import parse_json, shorten
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
-from napari_melanoma.risk.slide import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
+from napari_melanoma.risk.requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.requests import ClassificationRequests

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
-from napari_melanoma.case.filing import (
+from napari_melanoma.case.image_assignment import (
     FilingResult,
     FoundImage,
     ImageMetadata,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.case.check import check_case
-from napari_melanoma.case.filing import file_images
+from napari_melanoma.case.image_assignment import file_images
 from napari_melanoma.case.importing import CollectedPatient, collect_patients, import_case
 from napari_melanoma.case.model import Case, confirm, set_correction, set_image, set_lesion, set_patient
 from napari_melanoma.case.results import save_result

@@ -21,7 +21,6 @@ from napari_melanoma.case.model import (
 )
 from napari_melanoma.case.results import (
     PREDICTIONS_FILE,
-    PatientOutlier,
     collect_metadata,
     fuse_predictions,
     predict_case,
@@ -35,7 +34,8 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.features import TableValues, fit_encoding
+from napari_melanoma.data.patient_outliers import PatientOutlier
+from napari_melanoma.data.tabular_encoding import TableValues, fit_encoding
 from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_rgb

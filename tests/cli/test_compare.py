@@ -13,8 +13,8 @@ from typer.testing import Result
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.processes import ProcessStamp
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import CONFIG, BundleInfo

@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core import files
-from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 
 pytestmark = pytest.mark.usefixtures("dark")
 

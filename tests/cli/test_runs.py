@@ -9,8 +9,8 @@ import pytest
 from typer.testing import Result
 
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.processes import ProcessStamp
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder
 from napari_melanoma.training.recipe import TrainRecipe
 
 Run = Callable[..., Result]

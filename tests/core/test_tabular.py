@@ -50,7 +50,7 @@ def test_what_does_not_go_together_is_refused(values: dict[str, Any], message: s
 def test_a_network_is_built_for_an_encoding_and_takes_its_inputs() -> None:
     import torch
 
-    from napari_melanoma.data.features import encode_rows
+    from napari_melanoma.data.tabular_encoding import encode_rows
     from napari_melanoma.models.zoo import build_network, list_architectures
 
     encoding = TabularEncoding(numbers=(AGE, SIZE), words=(SEX, SOURCE, SITE))

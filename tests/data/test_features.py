@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.prediction_config import UNKNOWN, NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data import taxonomy
-from napari_melanoma.data.features import (
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.data.tabular_encoding import (
     BIN_EDGES,
     choose_encodings,
     drop_each_column,
@@ -27,8 +29,6 @@ from napari_melanoma.data.features import (
     read_table_values,
     to_matrix,
 )
-from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.models.bundle import BundleConfig
 
 ROWS = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.data.features import (
+from napari_melanoma.data.patient_outliers import (
     DISTANCE_COLUMN,
     EMBEDDING_COLUMNS,
     MAX_ROBUST_Z,
@@ -118,6 +118,6 @@ def test_other_patients_and_the_order_have_no_effect(drawn: list[tuple[str, str,
 def test_a_patient_with_thousands_of_tiles_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = patient("p", [(float(n % 7), float(n % 5)) for n in range(60)])
     whole = measure_patient_relative(rows, MEASURED)
-    monkeypatch.setattr("napari_melanoma.data.features.MAX_VALUES_AT_ONCE", 500)
+    monkeypatch.setattr("napari_melanoma.data.patient_outliers.MAX_VALUES_AT_ONCE", 500)
     for one, other in zip(whole, measure_patient_relative(rows, MEASURED), strict=True):
         assert list(one.values()) == pytest.approx(list(other.values()))

@@ -20,7 +20,7 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     ViewConfig,
 )
-from napari_melanoma.data.features import TableValues, make_network_inputs
+from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
 from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classes import (
     ClassEvaluation,

@@ -21,7 +21,7 @@ from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.overlap import find_overlap
 from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair
 from napari_melanoma.evaluation.results import ComparisonOptions, EvaluationOptions
-from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyze_lesion, describe_result

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 
-from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
 
 SHAPE = (60, 80)
 BIG, RING, SMALL, SPECK = "big", "ring", "small", "speck"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.lesion import patient_features
-from napari_melanoma.lesion.patient_features import Embedder
+from napari_melanoma.lesion import feature_table
+from napari_melanoma.lesion.feature_table import Embedder
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
 
@@ -43,6 +43,6 @@ def test_encoders_that_answer_in_another_form(name: str) -> None:
 
 def test_a_network_without_an_encoder_is_refused(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update={"architecture": "simple_cnn"}))
-    monkeypatch.setattr(patient_features, "load_network", lambda info: build_network("simple_cnn", {}))
+    monkeypatch.setattr(feature_table, "load_network", lambda info: build_network("simple_cnn", {}))
     with pytest.raises(BundleError, match=r"'tiny' \(simple_cnn\) has no encoder .* such as lesion-small"):
         Embedder.load(plain)

@@ -12,9 +12,9 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
-from napari_melanoma.data.features import choose_encodings, encode_rows, fit_encoding, join_features
+from napari_melanoma.data.tabular_encoding import choose_encodings, encode_rows, fit_encoding, join_features
 from napari_melanoma.io.results import read_table, write_mask, write_table
-from napari_melanoma.lesion.patient_features import FeatureOptions, compute_features
+from napari_melanoma.lesion.feature_table import FeatureOptions, compute_features
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.imaging.refinement import RefinementConfig
-from napari_melanoma.metrics.uncertainty import mask_disagreement, mean_entropy, uncertain_band
+from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.metrics.mask_uncertainty import mask_disagreement, mean_entropy, uncertain_band
 
 
 def disc(side: int, radius: float, blur: float) -> np.ndarray:

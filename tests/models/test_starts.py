@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.models.checkpoint_conversion import read_weights
 from napari_melanoma.models.published_encoders import find_imagenet_name, load_imagenet_weights
-from napari_melanoma.models.published_weights import read_weights
 from napari_melanoma.models.smp_networks import find_encoder_name
 from napari_melanoma.models.weights_location import find_weights_file, fingerprint_weights
 from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder, list_architectures

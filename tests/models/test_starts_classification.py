@@ -11,8 +11,8 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import published_encoders
+from napari_melanoma.models.checkpoint_conversion import load_weights_file
 from napari_melanoma.models.published_encoders import find_imagenet_name, imagenet_normalization, load_imagenet_weights
-from napari_melanoma.models.published_weights import load_weights_file
 from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
 
 if TYPE_CHECKING:

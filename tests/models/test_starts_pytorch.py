@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.checkpoint_conversion import load_weights_file, read_weights
 from napari_melanoma.models.published_encoders import load_imagenet_weights
-from napari_melanoma.models.published_weights import load_weights_file, read_weights
 from napari_melanoma.models.zoo import build_network, find_encoder
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.published_weights import MAGIC, load_weights_file, read_tensorflow, read_weights
+from napari_melanoma.models.checkpoint_conversion import MAGIC, load_weights_file, read_tensorflow, read_weights
 from napari_melanoma.models.weights_location import find_weights_file
 from napari_melanoma.models.zoo import build_network
 

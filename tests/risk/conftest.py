@@ -17,7 +17,7 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
     WordColumn,
 )
-from napari_melanoma.data.features import fit_encoding
+from napari_melanoma.data.tabular_encoding import fit_encoding
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network

@@ -19,8 +19,8 @@ from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import list_bundles, user_models_folder
-from napari_melanoma.runs import gate as module
-from napari_melanoma.runs.gate import (
+from napari_melanoma.runs import acceptance as module
+from napari_melanoma.runs.acceptance import (
     activate_model,
     compare_run,
     discard_model,

@@ -16,18 +16,9 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.processes import (
-    PROCESS_FILE,
-    ProcessStamp,
-    RunState,
-    draw_ticket,
-    end_process,
-    is_run_alive,
-    queue_folder,
-    send_command_or_stop,
-    wait_for_turn,
-)
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.processes import ProcessStamp, end_process, is_run_alive, send_command_or_stop
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
+from napari_melanoma.core.run_queue import draw_ticket, queue_folder, wait_for_turn
 from napari_melanoma.runs import runs as launching
 from napari_melanoma.runs.runs import RunReport, build_command, create_run_folder, launch, read_run, runs_folder
 from napari_melanoma.training.recipe import TrainRecipe
@@ -335,7 +326,7 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.processes import wait_for_turn
+from napari_melanoma.core.run_queue import wait_for_turn
 out = Path(sys.argv[1])
 with wait_for_turn(out, run=RunContext()):
     began = time.time()

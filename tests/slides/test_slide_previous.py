@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.processes import ProcessStamp, RunState
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.processes import ProcessStamp
+from napari_melanoma.core.run_folder import RunFolder, RunState
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.reports.slide_export import read_exported_slide

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, RunState, send_command
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.processes import ProcessStamp, send_command
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import batch, runs
 from napari_melanoma.slides.batch import analyze_slides

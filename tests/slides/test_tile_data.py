@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.features import list_eligible_columns
+from napari_melanoma.data.tabular_encoding import list_eligible_columns
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table

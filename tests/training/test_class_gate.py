@@ -13,9 +13,10 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.evaluation.comparison import DomainChange, table_rows
+from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.runs.gate import _advise_by_auc, activate_model, compare_run
+from napari_melanoma.runs.acceptance import activate_model, compare_run
 from napari_melanoma.runs.runs import read_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
@@ -115,7 +116,7 @@ CASES = [
     ("changes", "advice", "expected_reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_what_is_advised(changes: list[DomainChange], advice: str, expected_reason: str) -> None:
-    found, reason = _advise_by_auc(changes, 80, "")
+    found, reason = advise_by_auc(changes, 80, "")
     assert found == advice
     assert expected_reason in reason
 
@@ -123,7 +124,7 @@ def test_what_is_advised(changes: list[DomainChange], advice: str, expected_reas
 def test_images_of_one_class_give_no_advice() -> None:
     (whole,) = change_of((0.01, 0.05))
     alone = {"specificity": whole.new["specificity"]}
-    assert _advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
+    assert advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
         "cannot tell",
         "All 60 images held out are of one class, so AUC cannot be measured.",
     )

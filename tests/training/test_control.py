@@ -78,7 +78,7 @@ def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_stop_while_models_are_compared_keeps_the_new_one(
     recipe: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.runs import gate
+    from napari_melanoma.runs import acceptance
 
     run = RunContext()
 
@@ -87,7 +87,7 @@ def test_a_stop_while_models_are_compared_keeps_the_new_one(
         run.check()
 
     outside = run
-    monkeypatch.setattr(gate, "compare_run", judge)
+    monkeypatch.setattr(acceptance, "compare_run", judge)
     assert train(change(recipe, epochs=1, samples=0), tmp_path / "run", resume=False, run=run) is not None
     recorded = events(tmp_path / "run")
     assert "comparison with the old model was canceled" in recorded[-2]["message"]

@@ -16,7 +16,7 @@ from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
-from napari_melanoma.runs.gate import activate_model, compare_run
+from napari_melanoma.runs.acceptance import activate_model, compare_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
 from napari_melanoma.training.prepare import check_data

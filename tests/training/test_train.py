@@ -143,7 +143,7 @@ def test_a_failed_comparison_does_not_fail_the_run(
     def fail(*_: object, **__: object) -> None:
         raise BundleError("the starting model is missing")
 
-    monkeypatch.setattr("napari_melanoma.runs.gate.compare_run", fail)
+    monkeypatch.setattr("napari_melanoma.runs.acceptance.compare_run", fail)
     train(recipe, tmp_path / "run", resume=False, run=RunContext())
     *_, notice, last = _events(tmp_path / "run")
     assert notice["kind"] == "notice"

@@ -190,7 +190,8 @@ class AnalyzedSlide:
         InputError
             If the folder does not contain a finished result.
         """
-        from napari_melanoma.io.results import read_slide_result, read_slide_validity
+        from napari_melanoma.core.validity import read_slide_validity
+        from napari_melanoma.io.results import read_slide_result
 
         path = Path(folder).expanduser()
         content = read_slide_result(path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_melanoma.case.filing import Note
+from napari_melanoma.case.image_assignment import Note
 from napari_melanoma.case.model import Case, CaseImage, CasePart
 from napari_melanoma.case.store import CaseStore, content_digest, read_correction
 from napari_melanoma.core.context import RunContext

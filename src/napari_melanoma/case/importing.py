@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_melanoma.case.filing import (
+from napari_melanoma.case.image_assignment import (
     CaseTable,
     FoundImage,
     Note,

@@ -15,10 +15,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.validity import Validity
+from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
-from napari_melanoma.io.results import read_risk_validity
 
 VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder

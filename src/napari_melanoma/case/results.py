@@ -31,13 +31,14 @@ from napari_melanoma.core.files import replace_non_finite, write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.features import (
+from napari_melanoma.data.patient_outliers import (
     COUNT_COLUMN,
     EMBEDDING_COLUMNS,
     RANK_COLUMN,
+    PatientOutlier,
     measure_patient_relative,
-    read_number,
 )
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, read_photograph
@@ -54,37 +55,8 @@ if TYPE_CHECKING:
 
 PREDICTIONS_FILE = "answers.json"
 VERSION = 1
-OUTLIER_Z = 3.5  # robust z from which a value is an outlier (Iglewicz and Hoaglin 1993)
 SegmentFunction = Callable[[Photograph], "NDArray[np.bool_]"]
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
-
-
-@dataclass(frozen=True)
-class PatientOutlier:
-    """How different a lesion is from the others of the same patient and modality; ``lesions`` counts all of them.
-
-    ``distance`` is the mean cosine distance of its embedding to the others, ``z`` its robust z-score, ``rank`` is 1 for
-    the most distant lesion; ``measured_rank`` is the rank by measurements, None if too few are known.
-    """
-
-    lesions: int
-    rank: int
-    distance: float
-    z: float
-    measured_rank: int | None = None
-
-    @property
-    def is_outlier(self) -> bool:
-        """Whether it is an outlier among the lesions of the patient."""
-        return self.rank == 1 and self.z >= OUTLIER_Z
-
-    @property
-    def description(self) -> str:
-        """Describe the rank of the lesion."""
-        lesions = f"{self.lesions} lesions of this patient"
-        if self.rank == 1:
-            return f"outlier among {lesions}" if self.is_outlier else f"most different among {lesions}"
-        return f"rank {self.rank} by difference among {lesions}"
 
 
 @dataclass(frozen=True)
@@ -165,7 +137,7 @@ def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
     """
     import hashlib
 
-    from napari_melanoma.data.features import explain_ineligible
+    from napari_melanoma.data.tabular_encoding import explain_ineligible
 
     rows = (
         {name: text for name, text in collect_metadata(case, lesion, one).items() if not explain_ineligible(name)}
@@ -242,7 +214,7 @@ def predict_case(
 
     A lesion with several images gets one prediction, from the mean of their logits. If the patient has three or more
     lesions of a modality, each is compared with the others by its embedding and by measurements (ugly duckling sign;
-    ``data.features``).
+    ``data.tabular_encoding``).
 
     ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
     """
@@ -375,7 +347,7 @@ def _choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | 
 
 def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:
     """Compare each lesion with the others, in its modality with the most lesions."""
-    from napari_melanoma.lesion.patient_features import COMPARED
+    from napari_melanoma.lesion.feature_table import COMPARED
 
     if not predictions:
         return {}

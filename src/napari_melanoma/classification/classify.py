@@ -19,8 +19,14 @@ from napari_melanoma.classification.prediction import (
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.data.features import TableValues, drop_each_column, read_number, read_table_values, read_word
 from napari_melanoma.data.table_schema import check_value, find_column
+from napari_melanoma.data.tabular_encoding import (
+    TableValues,
+    drop_each_column,
+    read_number,
+    read_table_values,
+    read_word,
+)
 from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, recognize_modality
 from napari_melanoma.io.photographs import format_damage_warning
 from napari_melanoma.training.run_data import TRAINED_ON_IT, was_trained_on

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import TabularEncoding
-from napari_melanoma.data.features import TableValues, encode_rows, make_network_inputs
+from napari_melanoma.data.tabular_encoding import TableValues, encode_rows, make_network_inputs
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, SetRule
-    from napari_melanoma.data.features import TabularInputs
+    from napari_melanoma.data.tabular_encoding import TabularInputs
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import ReferenceCases
 

@@ -198,7 +198,7 @@ def _run_gates(runs: list[Path], current: CommandSession) -> None:
     """Compare the model of each run with the one that it started from."""
     from napari_melanoma.core.errors import RunError
     from napari_melanoma.core.processes import is_run_alive
-    from napari_melanoma.runs.gate import compare_run
+    from napari_melanoma.runs.acceptance import compare_run
 
     for path in runs:
         if is_run_alive(path):

@@ -543,7 +543,7 @@ def features(
 ) -> None:
     """Measure lesions and compare them within patients."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.lesion.patient_features import FEATURES, FeatureOptions, compute_features
+        from napari_melanoma.lesion.feature_table import FEATURES, FeatureOptions, compute_features
 
         table = out or dataset / FEATURES
         current.after_stop = "The measurements are kept: run the same command again to continue."

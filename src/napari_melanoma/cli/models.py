@@ -135,7 +135,7 @@ def import_(
         from napari_melanoma.evaluation.overlap import describe_unstated
         from napari_melanoma.models.bundle import read_bundle
         from napari_melanoma.models.registry import install_bundle
-        from napari_melanoma.runs.gate import activate_model
+        from napari_melanoma.runs.acceptance import activate_model
 
         is_run = (path / "bundle").is_dir()
         if is_run:
@@ -151,7 +151,7 @@ def _report_objection(run: Path, current: CommandSession) -> None:
     """Warn if the comparison of a run does not recommend its model, or if the model was discarded."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.evaluation.comparison import read_comparison
-    from napari_melanoma.runs.gate import explain_objection, is_discarded
+    from napari_melanoma.runs.acceptance import explain_objection, is_discarded
 
     try:
         found = read_comparison(run)

@@ -380,3 +380,37 @@ def _modality_name(modality: str) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def read_slide_validity(content: Mapping[str, Any]) -> Validity:
+    """Read the validity of the predictions for a slide; for results before 2026-11-22 from their warnings and scale."""
+    stored = Validity.from_json(content.get("validity"))
+    if stored is not None:
+        return stored
+    warnings, model = [str(one) for one in content.get("warnings") or ()], content.get("model") or {}
+    scales = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
+    expected = float(model.get("mpp") or 0)
+    failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
+    return ValidityInputs(
+        str(model.get("name", "")),
+        demonstration=any("is a demonstration" in one for one in warnings),
+        scale=ScaleMatch(max(scales), expected) if scales and min(expected, *scales) > 0 else None,
+        distance=float(any(one.startswith("out of distribution") for one in warnings)),
+        limit=0.5,
+        failed_share=failed / total if total else 0.0,
+    ).check()
+
+
+def read_risk_validity(prediction: Mapping[str, Any]) -> Validity:
+    """Read the validity of a risk prediction; for results before 2026-11-22 from their warnings."""
+    stored = Validity.from_json(prediction.get("validity"))
+    if stored is not None:
+        return stored
+    warnings, model = [str(one) for one in prediction.get("warnings") or ()], prediction.get("model") or {}
+    return ValidityInputs(
+        str(model.get("name", "")),
+        demonstration=any("drawn patients alone" in one or "phantom-trained" in one for one in warnings),
+        distance=float(any("out of distribution" in one for one in warnings)),
+        limit=0.5,
+        calibrated=bool(prediction.get("interval")),
+    ).check()

@@ -14,8 +14,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
-from napari_melanoma.core.validity import Validity
-from napari_melanoma.io.results import read_slide_validity
+from napari_melanoma.core.validity import Validity, read_slide_validity
 
 if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize

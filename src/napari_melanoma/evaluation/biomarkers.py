@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, 
 from napari_melanoma.core.files import atomic_file, save_error, write_json
 from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.features import read_number
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, find_labeled_images
 from napari_melanoma.figures.evaluation import plot_bars
 from napari_melanoma.io.photographs import read_photograph

@@ -1,4 +1,4 @@
-"""The result of a comparison, its file, and the advice that follows from it."""
+"""The result of a comparison of two models, and its file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,6 @@ EVENTS = "events.jsonl"  # identifies a run folder
 SHOWN = ("JA", "DI")  # the first one decides
 DECIDES = {"segmentation": "JA", "classification": "AUC"}
 FORMAT_VERSION = 1
-MIN_COUNT = 5  # images and patients: fewer give no verdict
-TOLERATED_LOSS = 0.01
-EQUIVALENCE_MARGIN = 0.01
-MORE_IMAGES = {
-    "JA": "Correct more masks and train again.",
-    "AUC": "Hold out more images of both classes and train again.",
-}
-MAX_FACTOR = 20  # times the present number of images: asking for more than that helps no one
 
 
 @dataclass(frozen=True)
@@ -282,92 +274,3 @@ def _image(values: Mapping[str, Any], folder: Path) -> ImageChange:
     thumbnail = values["thumbnail"]
     paths = {"image": Path(values["image"]), "thumbnail": folder / thumbnail if thumbnail else None}
     return ImageChange(**{**values, **paths})
-
-
-def advise(
-    new: DomainChange, others: Sequence[DomainChange], metric: str = "JA", *, remedy: str = ""
-) -> tuple[Advice, str]:
-    """Return the advice and its reason.
-
-    ``"take over"`` if the interval of the difference in the metric on the new images is above 0 and no data set can
-    have lost more than 0.01 (lower limit of the interval at or above -0.01). ``"keep"`` if the interval on the new
-    images is below 0, or that of a data set is below -0.01. ``"cannot tell"`` otherwise, and if fewer than 5 images or
-    5 patients were held out.
-
-    The reason is one or two sentences; it recommends a remedy if there is no verdict.
-    """
-    gain = new.difference.get(metric)
-    if gain is None:
-        return "cannot tell", f"All {_images(new.images)} held out are of one class, so {metric} cannot be measured."
-    if min(gain.count, new.patients) < MIN_COUNT:
-        return "cannot tell", (
-            f"Only {_images(gain.count)} of {new.patients} patients or lesions could be compared; at least {MIN_COUNT} "
-            f"of each are needed. {remedy or MORE_IMAGES[metric]}"
-        )
-    judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= MIN_COUNT]
-    if gain.high < 0:
-        return "keep", f"The new model is worse on {_images(gain.count)}: {_format_change(gain, metric)}."
-    lost = [domain for domain in judged if domain.difference[metric].high < -TOLERATED_LOSS]
-    if lost:
-        worst = min(lost, key=lambda domain: domain.difference[metric].mean)
-        return "keep", f"The new model is worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
-    if not gain.low > 0:  # also where there is no interval
-        return "cannot tell", _chance_reason(gain, metric)
-    doubtful = [domain for domain in judged if domain.difference[metric].low < -TOLERATED_LOSS]
-    if doubtful:
-        worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
-        return "cannot tell", _loss_reason(gain, worst, metric)
-    return "take over", _gain_reason(gain, judged, metric)
-
-
-def count_images_needed(found: Estimate, limit: float) -> int | None:
-    """Estimate how many more images are needed until an interval excludes a limit.
-
-    The width of an interval shrinks with the root of the number of images, if they are similar to the present ones.
-
-    None if more than 20 times the present number would be needed.
-    """
-    distance, half = abs(found.mean - limit), (found.high - found.low) / 2
-    if not distance or not math.isfinite(half):
-        return None
-    needed = math.ceil(round(found.count * (half / distance) ** 2, 6))
-    return max(1, needed - found.count) if needed <= MAX_FACTOR * found.count else None
-
-
-def _chance_reason(gain: Estimate, metric: str) -> str:
-    """Explain that a difference may be due to chance."""
-    if gain.low >= -EQUIVALENCE_MARGIN and gain.high <= EQUIVALENCE_MARGIN:
-        return f"The models perform equally well: {_format_change(gain, metric)}. Switching has no benefit."
-    more = _more_images_text(count_images_needed(gain, 0.0))
-    return f"The difference may be due to chance: {_format_change(gain, metric)}. {more}"
-
-
-def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
-    """Explain that the new model is better on the new images, but may be worse on another data set."""
-    change = domain.difference[metric]
-    more = _more_images_text(count_images_needed(change, -TOLERATED_LOSS))
-    loss = f"it may lose more than {TOLERATED_LOSS} on {domain.name}: {_format_change(change, metric)}"
-    return f"The new model is better on the new images: {_format_change(gain, metric)}, but {loss}. {more}"
-
-
-def _gain_reason(gain: Estimate, judged: Sequence[DomainChange], metric: str) -> str:
-    """Explain what is gained, and that the base data do not lose."""
-    base = [domain.name for domain in judged if domain.base]
-    kept = f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}." if base else "No other images were compared."
-    return f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}. {kept}"
-
-
-def _more_images_text(images: int | None) -> str:
-    """State how many more images a verdict needs."""
-    if images is None:
-        return "A verdict would need far more held-out images."
-    return f"A verdict needs about {images} more held-out image{'' if images == 1 else 's'}."
-
-
-def _format_change(change: Estimate, metric: str) -> str:
-    """Format a difference in a metric with its interval."""
-    return f"{metric_label(metric)} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"

@@ -16,9 +16,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.features import read_number
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import remove_partial_results
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.evaluation.class_measurement import (
     ALL_FIELDS,
     DEPTH_COLUMNS,

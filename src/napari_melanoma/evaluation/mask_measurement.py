@@ -19,7 +19,7 @@ from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.evaluation.results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics, none_measured
 from napari_melanoma.figures.evaluation import EvaluatedCase
-from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import find_uncertain_band, predict_lesion

@@ -19,7 +19,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import TABLE_NAMES
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.table_file import iter_table_rows
-from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.overlap import BOUNDARY_METRICS, METRICS
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means

@@ -15,14 +15,14 @@ import numpy as np
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import TabularConfig
 from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, get_group_id, iter_entries
-from napari_melanoma.data.features import (
+from napari_melanoma.data.splits import assign_folds
+from napari_melanoma.data.tabular_encoding import (
     choose_encodings,
     describe_invalid_numbers,
     fit_encoding,
     read_table_values,
     to_matrix,
 )
-from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.class_measurement import ClassPredictions
 from napari_melanoma.training.data_selection import OTHER, row_labels
 

@@ -182,7 +182,7 @@ def _open_unpacked(path: Path) -> BinaryIO:
     if not compressed:
         return file
     file.close()
-    return cast(BinaryIO, gzip.open(path, "rb"))
+    return cast("BinaryIO", gzip.open(path, "rb"))
 
 
 def _unreadable_error(path: Path, error: Exception) -> DataSetError:

@@ -39,12 +39,12 @@ from napari_melanoma.imaging.masks import (
 )
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, measure_lesion
 from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, modality_warning, recognize_modality
-from napari_melanoma.imaging.refinement import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
+from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import RESULT, read_object, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
-from napari_melanoma.metrics.uncertainty import uncertain_band
+from napari_melanoma.metrics.mask_uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
 from napari_melanoma.training.run_data import TRAINED_ON_IT, was_trained_on

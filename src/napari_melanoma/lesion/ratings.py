@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.metrics.uncertainty import mask_disagreement, mean_entropy
+from napari_melanoma.metrics.mask_uncertainty import mask_disagreement, mean_entropy
 
 if TYPE_CHECKING:
     import sqlite3
@@ -48,7 +48,7 @@ class Rating:
 def rate_photograph(model: LogitModel, path: Path, how: UncertaintyMeasure = "entropy") -> Rating:
     """Rate the uncertainty of a model for a photograph.
 
-    ``how``: the measures are defined in ``metrics.uncertainty``; "disagreement" runs the network eight times.
+    ``how``: the measures are defined in ``metrics.mask_uncertainty``; "disagreement" runs the network eight times.
     Photographs with higher scores should be reviewed first.
     """
     if how not in UNCERTAINTY_MEASURES:

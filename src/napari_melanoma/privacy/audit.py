@@ -212,7 +212,7 @@ def detect_encoding(head: bytes) -> str | None:
 @contextmanager
 def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
     """Read a file as text without closing it."""
-    text = TextIOWrapper(cast(BytesIO, file), encoding, "replace", newline="")
+    text = TextIOWrapper(cast("BytesIO", file), encoding, "replace", newline="")
     try:
         yield text
     finally:

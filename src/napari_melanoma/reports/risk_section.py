@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.io.results import read_risk_validity
 
 STYLE = """
 .bar { position: relative; height: 1rem; min-width: 12rem; background: #eceeec; border-radius: 3px; }

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
-from napari_melanoma.data.features import read_table_values, to_matrix
+from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
@@ -169,7 +169,7 @@ def _make_mask_finder(
         return lambda sample, rgb: (None, True)
     if subject.row.file.masks == "reference":
         return lambda sample, rgb: _mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
-    from napari_melanoma.imaging.refinement import refine_mask
+    from napari_melanoma.imaging.postprocessing import refine_mask
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED

@@ -18,10 +18,10 @@ from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, make_sample, read_dataset, select_trainable
 from napari_melanoma.data.duplicates import find_duplicates
-from napari_melanoma.data.features import explain_ineligible
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
+from napari_melanoma.data.tabular_encoding import explain_ineligible
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.reproduction.papers import PaperFile, Role
 from napari_melanoma.training.data_selection import diagnosis_includes

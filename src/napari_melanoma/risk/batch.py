@@ -199,7 +199,7 @@ def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: Ru
 
     The prediction is valid without them. A network without attention has one map.
     """
-    from napari_melanoma.risk.slide import explain_slide_risk
+    from napari_melanoma.risk.requests import explain_slide_risk
     from napari_melanoma.risk.slide_files import MAP_METHODS
 
     try:

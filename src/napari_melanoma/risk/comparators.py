@@ -16,8 +16,8 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
-from napari_melanoma.data.features import encode_rows, fit_encoding
 from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
 from napari_melanoma.io.results import read_object
 from napari_melanoma.risk.prediction import image_log_odds
 from napari_melanoma.training.data_selection import row_labels, sample_key

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
-from napari_melanoma.core.validity import Validity
+from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.data.dataset import MODALITY_WORDS
-from napari_melanoma.data.features import read_number
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, read_depth
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
-from napari_melanoma.io.results import read_slide_result, read_slide_validity
+from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.phantoms.markers import is_phantom
 from napari_melanoma.risk.prediction import (
     UM,

@@ -17,8 +17,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.data.features import read_number, read_table_values
 from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.tabular_encoding import read_number, read_table_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

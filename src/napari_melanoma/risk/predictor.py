@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
-from napari_melanoma.data.features import read_table_values
+from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
 from napari_melanoma.risk.inputs import PatchImage, RiskCase

@@ -1,1 +1,1 @@
-"""Training runs: from a recipe to a bundle, the gate, and search."""
+"""Training runs: from a recipe to a bundle, acceptance of a new model, and search."""

@@ -202,7 +202,7 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     missing = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
     if not missing:
         return 0
-    from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+    from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import write_mask
     from napari_melanoma.lesion.segmentation import Segmenter

@@ -19,8 +19,8 @@ from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.evaluation.mask_measurement import measure_sample
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.preprocessing import prepare_network_input
-from napari_melanoma.imaging.refinement import RefinementConfig
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.models.export import (

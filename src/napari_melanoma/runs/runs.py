@@ -12,27 +12,29 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import save_error
-from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
-    EVENTS,
     OUTPUT_FILE,
+    is_run_alive,
+    python_executable,
+    reap_children,
+    spawn_detached,
+    wait_until_ended,
+)
+from napari_melanoma.core.run_folder import (
+    EVENTS,
     PROCESS_FILE,
     TAIL_BYTES,
+    RunFolder,
     RunState,
     _event_time,
     _last_state_event,
     _read_first_and_last,
-    draw_ticket,
-    is_run_alive,
-    reap_children,
     run_state,
-    spawn_detached,
-    wait_until_ended,
 )
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.run_queue import draw_ticket
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
-from napari_melanoma.runs.gate import activated_name, is_discarded
+from napari_melanoma.runs.acceptance import activated_name, is_discarded
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
 

@@ -127,7 +127,7 @@ def create_network(
     """Build the network of a recipe with the weights that it starts from."""
     import torch
 
-    from napari_melanoma.models.published_weights import load_weights_file
+    from napari_melanoma.models.checkpoint_conversion import load_weights_file
 
     torch.manual_seed(recipe.seed)
     options = dict(recipe.model.options if options is None else options)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, RunError, SaveError, TrainingDiverged, TrainingError
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, wait_for_turn
+from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, SecondaryRunContext
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, SecondaryRunContext
+from napari_melanoma.core.run_queue import wait_for_turn
 from napari_melanoma.evaluation.overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
@@ -326,7 +327,7 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: Resolve
     if not prepared.samples.test and not prepared.base_samples:
         folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
-    from napari_melanoma.runs.gate import compare_run, evaluate_alone
+    from napari_melanoma.runs.acceptance import compare_run, evaluate_alone
 
     alone = bool(work.recipe.classes or prepared.classes is not None) and resolved.continued_model is None
     what = "evaluation" if alone else "comparison with the old model"

@@ -18,9 +18,9 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import save_error
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp
+from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.core.run_folder import RunFolder, RunFolderContext
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext
 from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE, read_slide_result, write_mask
 from napari_melanoma.io.slide_spec import DONE, FAILED, WAITING, SlideResultSpec, differing_settings
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result

@@ -20,8 +20,8 @@ from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.processes import RunState, send_command
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.processes import send_command
+from napari_melanoma.core.run_folder import RunFolder, RunState
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.batch import (
     Cluster,

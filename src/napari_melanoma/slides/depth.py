@@ -11,7 +11,7 @@ import numpy as np
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.placement import MapPlacement
-from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.core.validity import Validity, ValidityInputs, read_slide_validity
 from napari_melanoma.depth.candidates import (
     NO_TISSUE,
     NO_TUMOR,
@@ -34,7 +34,6 @@ from napari_melanoma.depth.maps import (
     has_nevus_class,
 )
 from napari_melanoma.imaging.masks import grow_box, label_components
-from napari_melanoma.io.results import read_slide_validity
 
 if TYPE_CHECKING:
     import zarr

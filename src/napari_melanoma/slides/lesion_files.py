@@ -16,17 +16,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, replace_non_finite, save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.core.validity import Validity
+from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.io.geojson import Annotation, FittedAnnotations, fit_to_slide, read_geojson, write_geojson
-from napari_melanoma.io.results import (
-    LESIONS,
-    OUTLINES,
-    RESULT,
-    read_slide_result,
-    read_slide_validity,
-    read_table,
-    write_table,
-)
+from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_slide_result, read_table, write_table
 from napari_melanoma.slides.cell_polygons import rasterize_polygons
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table

@@ -9,20 +9,15 @@ from typing import Any
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.processes import (
-    FINAL_STATES,
-    PROCESS_FILE,
-    RunState,
     end_process,
     is_run_alive,
-    read_last_events,
+    python_executable,
     reap_children,
-    run_state,
     spawn_detached,
     wait_until_ended,
 )
-from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.run_folder import FINAL_STATES, PROCESS_FILE, RunFolder, RunState, read_last_events, run_state
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.analysis import restore_previous
 from napari_melanoma.slides.options import SlideOptions

@@ -11,16 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.core.processes import RunState
-from napari_melanoma.core.validity import Validity
-from napari_melanoma.io.results import (
-    LESIONS,
-    format_cell,
-    read_slide_result,
-    read_slide_validity,
-    read_table,
-    write_table,
-)
+from napari_melanoma.core.run_folder import RunState
+from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.io.results import LESIONS, format_cell, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides

@@ -23,10 +23,10 @@ from napari_melanoma.data.dataset import (
     select_trainable,
 )
 from napari_melanoma.data.duplicates import Duplicate, find_similar_pairs, load_hash_thumbnails, merge_groups
-from napari_melanoma.data.features import describe_invalid_numbers, describe_rare_words, join_features
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.splits import TrainingSplit, split_samples, split_trainable, validate_on_each_class
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, find_column
+from napari_melanoma.data.tabular_encoding import describe_invalid_numbers, describe_rare_words, join_features
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.training import data_checks

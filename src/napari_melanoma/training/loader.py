@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.data.features import make_network_inputs
+from napari_melanoma.data.tabular_encoding import make_network_inputs
 from napari_melanoma.training.bags import PreparedBags, TrainingBags, ValidationBags
 from napari_melanoma.training.random_numbers import PartnerSampler, derive_seed
 from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.data.features import TableValues
+    from napari_melanoma.data.tabular_encoding import TableValues
     from napari_melanoma.training.pixel_store import PixelCache
     from napari_melanoma.training.prepare import PreparedData
     from napari_melanoma.training.recipe import ClassPart, DataConfig, TrainRecipe

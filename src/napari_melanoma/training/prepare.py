@@ -21,8 +21,8 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.features import fit_encoding, read_number, read_possible_number, read_table_values
 from napari_melanoma.data.splits import TrainingSplit
+from napari_melanoma.data.tabular_encoding import fit_encoding, read_number, read_possible_number, read_table_values
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import scan_files
 from napari_melanoma.training.data_selection import (

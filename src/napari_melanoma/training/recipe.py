@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.data.features import TableValues
+    from napari_melanoma.data.tabular_encoding import TableValues
     from napari_melanoma.models.blocks.options import BiomarkerConfig
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.pixel_store import PixelKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtWidgets import QAbstractButton, QDockWidget, QLabel, QScrollArea
 
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
 
 @pytest.fixture

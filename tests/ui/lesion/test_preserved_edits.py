@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QDoubleSpinBox
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui.lesion import state
+from napari_melanoma.ui.lesion import recovery
 
 pytestmark = pytest.mark.one_qt
 
@@ -80,7 +80,7 @@ def test_a_renamed_photograph_is_saved_under_its_current_name(corrected, tmp_pat
 
 def kept():
     """Photographs whose corrections are in a recovery folder."""
-    return sorted(state.recovery_root().glob("*/recovery.json"))
+    return sorted(recovery.recovery_root().glob("*/recovery.json"))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
 
 
 def test_a_truncated_recovery_file_is_ignored(crashed):
-    (drawn,) = state.recovery_root().glob("*/drawn.npz")
+    (drawn,) = recovery.recovery_root().glob("*/drawn.npz")
     drawn.write_bytes(drawn.read_bytes()[: drawn.stat().st_size // 2])
     notification_manager.records.clear()
     crashed.opens()
@@ -197,7 +197,7 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     window.opens()
     window.analyses()
     strikes(window, "mole")
-    monkeypatch.setattr(state, "save_recovery", full)
+    monkeypatch.setattr(recovery, "save_recovery", full)
     QTimer.singleShot(20, press)
     assert window.dock.close_guard.eventFilter(window.dock.close_guard.window, QEvent(QEvent.Type.Close))
     assert "the disk is full" in window.dock.status.text

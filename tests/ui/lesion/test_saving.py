@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.ui.lesion import state
+from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.saving import result_folder
 from napari_melanoma.ui.widgets.job import tasks
@@ -123,7 +123,7 @@ def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):
 
 
 def kept():
-    return sorted(path.name for path in state.recovery_root().glob("*/*"))
+    return sorted(path.name for path in recovery.recovery_root().glob("*/*"))
 
 
 def test_unsaved_corrections_are_kept_until_they_are_saved(corrected, tmp_path):
@@ -143,7 +143,7 @@ def test_corrections_that_are_undone_are_not_kept(corrected):
 
 def crash(person):
     """Leave what a crash would leave: the kept files of a process that is no more."""
-    (about,) = state.recovery_root().glob("*/recovery.json")
+    (about,) = recovery.recovery_root().glob("*/recovery.json")
     values = json.loads(about.read_text())
     values["owner"] = {"pid": 2**22 - 7, "created": 1.0}
     person.viewer.layers.clear()
@@ -196,7 +196,7 @@ def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
     crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
-    next(state.recovery_root().glob("*/drawn.npz")).write_bytes(b"half")
+    next(recovery.recovery_root().glob("*/drawn.npz")).write_bytes(b"half")
     crashed.opens("mole again")
     crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
@@ -204,7 +204,7 @@ def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
 
 @pytest.mark.one_qt
 def test_old_files_are_pruned(crashed):
-    state.prune_recoveries(days=0)
+    recovery.prune_recoveries(days=0)
     assert kept() == []
 
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 from conftest import photograph
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
+from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
 pytestmark = pytest.mark.one_qt
 

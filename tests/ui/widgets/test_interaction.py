@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 from conftest import until, wait_until_idle
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.lesion import state
+from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -57,7 +57,7 @@ def test_a_pending_threshold_applies_to_its_photograph(two, qtbot):
     assert np.array_equal(two.layer("mask", "second").data, drawn)
     assert two.lesion.corrected
     assert two.lesion.unsaved
-    assert list(state.recovery_root().glob("*/drawn.npz"))
+    assert list(recovery.recovery_root().glob("*/drawn.npz"))
     assert (two.layer("mask", "first").data != 0).sum() < area
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.figures.evaluation import comparison_image
-from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 from napari_melanoma.reproduction.papers import Image, ImageMeasurement, RowKind, RowSubject

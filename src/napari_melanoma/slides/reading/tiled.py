@@ -185,7 +185,7 @@ class TiledSlide(Slide):
 
     def _rough_tiles(self, level: int, cells: Sequence[TileIndex]) -> list[NDArray]:
         """Exact tiles where available, else rough ones, with a request for the exact ones."""
-        grid = cast(DownsampledLevel, self.sources[level])
+        grid = cast("DownsampledLevel", self.sources[level])
         found = {cell: kept for cell in cells if (kept := self._cached_tile(level, cell, marked=True)) is not None}
         requested = [cell for cell in cells if cell not in found]
         found |= {
@@ -205,7 +205,7 @@ class TiledSlide(Slide):
 
     def _rows_at(self, level: int, row: int) -> NDArray:
         """A few whole rows of a level of the file, with a mark where they cannot be decoded."""
-        source = cast(TileSource, self.sources[level])
+        source = cast("TileSource", self.sources[level])
         try:
             return source.rows_at(row)
         except DAMAGE_ERRORS:
@@ -251,7 +251,7 @@ class TiledSlide(Slide):
         if marked:
             return draw_damaged_tile(height, width, len(self.info.channels), self.dtype)
         try:
-            return cast(TileSource, source).read_tile(*cell)
+            return cast("TileSource", source).read_tile(*cell)
         except InputError:
             raise
         except DAMAGE_ERRORS as error:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import CaseChanged
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.body_map.chart import site_title, site_word
 from napari_melanoma.ui.body_map.widget import BodyMark
-from napari_melanoma.ui.lesion.footer import format_time_ago
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage, CaseLesion

@@ -18,7 +18,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
-from napari_melanoma.ui.lesion.state import RecoveredLesion
+from napari_melanoma.ui.lesion.recovery import RecoveredLesion
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
 
-from napari_melanoma.case.filing import file_images
+from napari_melanoma.case.image_assignment import file_images
 from napari_melanoma.case.model import Case, add_images, confirm
 from napari_melanoma.case.store import CASE
 from napari_melanoma.core.errors import SaveError
@@ -22,7 +22,7 @@ from napari_melanoma.ui.case.controls import RECENT_LINK
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.filing import Note
+    from napari_melanoma.case.image_assignment import Note
     from napari_melanoma.case.importing import CollectedPatient, CollectedPatients
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.table_mapping import TableMapping
@@ -400,7 +400,7 @@ def _collect(request: CaseImportRequest, run: RunContext) -> CollectedPatients |
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:
     """Return the first table without recognized columns."""
-    from napari_melanoma.case.filing import names_no_image
+    from napari_melanoma.case.image_assignment import names_no_image
     from napari_melanoma.io.discovery import TABLE_SUFFIXES, find_images_and_tables
 
     tables = (path for path in find_images_and_tables(list(paths)) if path.suffix.lower() in TABLE_SUFFIXES)

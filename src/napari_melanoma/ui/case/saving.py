@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.lesion.state import AnalyzedLesion
+    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion
     from napari_melanoma.ui.widgets.job import JobFunction
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, derive_result, find_uncertain_band, remeasure
-from napari_melanoma.ui.lesion import state
-from napari_melanoma.ui.lesion.state import (
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, remeasure
+from napari_melanoma.ui.lesion.analyzed_lesions import (
     MASK_OPTIONS,
     ROI_OPTIONS,
     AnalyzedLesion,
     LesionStore,
     LesionUpdate,
+    MakeResult,
     Point,
-    effective_threshold,
     have_equal_fields,
 )
+from napari_melanoma.ui.lesion.mask_editing import preview_contours, rederive, redraw_from_strokes
+from napari_melanoma.ui.lesion.recovery import LesionAutosave, LesionRecovery
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
@@ -36,18 +36,11 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.ui.lesion.queues import FinishedAnalysis
-    from napari_melanoma.ui.lesion.state import RecoveredLesion
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
-MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
-"""Makes a result from the current result and the current mask, uint8 (row, column)."""
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
 BAND_ROWS = 128
-AUTOSAVE_DELAY_MS = 600
-ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
 EDIT_IDLE_MS = 100
 HIDDEN_CHECK_MS = 1000
 
@@ -282,12 +275,6 @@ def _with_current_options(
     return found if new_options == found.options else rederive(found, new_options, None)
 
 
-def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
-    """Return the result for an edited mask, bool (row, column); marked as corrected if the mask differs."""
-    corrected = result.corrected or bool((mask != result.mask).any())
-    return replace(remeasure(result, mask, result.options), corrected=corrected)
-
-
 def prepare_replacement(
     identity: str,
     result: LesionResult,
@@ -333,20 +320,6 @@ def remeasure_lesion(
     return LesionUpdate(identity, measured, None, lesion.mask_digest, lesion.chosen)
 
 
-def redraw_from_strokes(
-    result: LesionResult, previous_mask: NDArray[np.uint8], strokes: NDArray[np.uint8]
-) -> LesionResult:
-    """Recompute the mask from strokes inside (1) and outside (2).
-
-    ``previous_mask``: uint8 (row, column), a copy of the current mask. ``strokes``: uint8 (row, column).
-    """
-    from napari_melanoma.imaging.scribbles import redraw_border
-
-    return result_for_mask(
-        result, redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
-    )
-
-
 def update_from_mask(
     lesion: AnalyzedLesion, identity: str, mask: NDArray[np.bool_], options: LesionOptions
 ) -> LesionUpdate | None:
@@ -362,50 +335,6 @@ def update_from_mask(
         return LesionUpdate(identity, remeasure(lesion.result, mask, options), None, digest, lesion.chosen)
     result = origin.restore(lesion.result, mask, options.roi)
     return LesionUpdate(identity, result, None, digest, origin.chosen, restored=True)
-
-
-def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
-    """Threshold and refine again; the probability is smoothed again only if the smoothing changed.
-
-    ``chosen``: a point (row, column) in the selected lesion.
-    """
-    # Model and flips in the options may already be set for the next analysis.
-    options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
-    if options.refinement.smoothing != result.options.refinement.smoothing:
-        return derive_result(result.photograph, result.prediction, options, result.model, chosen)
-    threshold = effective_threshold(result.model, options)
-    measured = remeasure(result, _threshold_mask(result, options, chosen), options, threshold)
-    band = find_uncertain_band(result.prediction, measured.mask, threshold, options.refinement)
-    return replace(measured, options=options, corrected=False, threshold=threshold, band=band)
-
-
-def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
-    """Return the predicted mask with default threshold and refinement, bool (row, column)."""
-    from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
-
-    default, smoothed = RefinementConfig(), result.smoothed
-    if default.smoothing != result.options.refinement.smoothing:
-        smoothed = smooth_probability(result.probability, default)
-    return refine_mask(smoothed >= result.model.threshold, default)
-
-
-def preview_contours(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
-    """Compute the contours for other options, without a new forward pass.
-
-    ``chosen``: a point (row, column) in the selected lesion.
-    """
-    from napari_melanoma.imaging.masks import trace_contours
-    from napari_melanoma.imaging.refinement import find_other_lesions
-
-    mask = _threshold_mask(result, options, chosen)
-    others = find_other_lesions(result.smoothed >= effective_threshold(result.model, options), mask, options.refinement)
-    return LesionUpdate(identity, contours=trace_contours(mask), other_contours=trace_contours(others))
-
-
-def _threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
-    from napari_melanoma.imaging.refinement import refine_mask
-
-    return refine_mask(result.smoothed >= effective_threshold(result.model, options), options.refinement, chosen)
 
 
 class LesionLayers(QObject):
@@ -489,137 +418,6 @@ class LesionLayers(QObject):
             layers.show_probability(viewer, image, update.result.smoothed)
         layers.show_result(viewer, image, update.result)
         return True
-
-
-class LesionAutosave(QObject):
-    """Writes, finds and removes recovery folders in a thread, one at a time."""
-
-    found = Signal(str, object)
-    failed = Signal(object)
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
-        self._latest.succeeded.connect(self._on_done)
-        self._latest.failed.connect(self.failed)
-
-    def save(self, identity: str, store: LesionStore) -> None:
-        """Write corrections after a delay; only the latest of several requests is written."""
-
-        def prepare() -> JobFunction | None:
-            lesion, labels = store.lesions.get(identity), store.mask(identity)
-            strokes = store.strokes(identity)
-            if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
-                return None
-            return partial(
-                _save, lesion, state.recovery_folder(lesion.image_digest, identity), labels.data != 0, strokes
-            )
-
-        self._latest.submit(f"keep {identity}", prepare)
-
-    def save_removed(
-        self, identity: str, lesion: AnalyzedLesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
-    ) -> None:
-        """Write the unsaved corrections of a photograph that was removed.
-
-        ``mask``: bool (row, column), the last mask. ``strokes``: uint8 (row, column); None if there were none.
-        """
-        folder = state.recovery_folder(lesion.image_digest, identity)
-        self._latest.submit(f"keep {identity}", lambda: partial(_save_removed, lesion, folder, mask, strokes))
-
-    def remove(self, identity: str, store: LesionStore) -> None:
-        """Remove the recovery folder of a photograph whose corrections are saved or undone."""
-        folder = state.recovery_folder(store.lesions[identity].image_digest, identity)
-        self._latest.submit(f"keep {identity}", lambda: partial(_remove, folder))
-
-    def discard(self, found: state.RecoveredLesion) -> None:
-        """Remove recovered corrections that the user discards."""
-        self._latest.submit(f"discard {found.folder}", lambda: partial(_remove, found.folder))
-
-    def adopt(self, identity: str, found: state.RecoveredLesion) -> None:
-        """Make recovered corrections those of an open photograph."""
-        folder = state.recovery_folder(found.image_digest, identity)
-        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, folder))
-
-    def find_recovered(self, identity: str, source: LayerPhotographSource, others: Collection[str]) -> None:
-        """Search for recovered corrections of a photograph; without recovery folders, the pixels are not read."""
-        self._latest.submit(f"look {identity}", lambda: partial(_find_recovered, identity, source, others))
-
-    def _on_done(self, found: tuple[str, state.RecoveredLesion] | None) -> None:
-        if found is not None:
-            self.found.emit(*found)
-
-
-def _save(
-    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
-) -> None:
-    run.check()
-    state.save_recovery(folder, lesion.result, mask, lesion.chosen, strokes)
-
-
-def _save_removed(
-    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
-) -> None:
-    if lesion.unsaved or strokes is not None or array_fingerprint(mask) != lesion.mask_digest:
-        _save(lesion, folder, mask, strokes, run)
-    else:
-        _remove(folder, run)
-
-
-def _remove(folder: Path, run: RunContext) -> None:
-    run.check()
-    state.remove_recovery(folder)
-
-
-def _adopt(found: state.RecoveredLesion, folder: Path, run: RunContext) -> None:
-    run.check()
-    state.adopt_recovery(found, folder)
-
-
-def _find_recovered(
-    identity: str, source: LayerPhotographSource, others: Collection[str], run: RunContext
-) -> tuple[str, state.RecoveredLesion] | None:
-    run.check()
-    state.prune_recoveries()
-    if not any(state.recovery_root().glob("*/recovery.json")):
-        return None
-    photograph = source.read()
-    found = state.find_recovery(array_fingerprint(photograph.rgb), photograph, others)
-    return None if found is None else (identity, found)
-
-
-class LesionRecovery(QObject):
-    """Restores recovered corrections in the layers of a photograph."""
-
-    def __init__(
-        self, store: LesionStore, lesion_layers: LesionLayers, replace_mask: ReplaceMask, parent: QObject
-    ) -> None:
-        super().__init__(parent)
-        self._store = store
-        self._layers = lesion_layers
-        self._replace_mask = replace_mask
-
-    def restore(self, identity: str, found: RecoveredLesion) -> None:
-        """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
-        if self._store.mask(identity) is not None:
-            self._restore_mask(identity, found)
-        elif self._store.image(identity) is not None:
-            self._store.lesions[identity] = AnalyzedLesion.from_model(
-                found.result, found.image_digest, found.mask_digest, found.chosen
-            )
-            self._layers.add_layers(identity, partial(self._restore_mask, identity, found))
-
-    def _restore_mask(self, identity: str, found: RecoveredLesion) -> None:
-        image = self._store.image(identity)
-        if image is None:
-            return
-        if found.scribbles is not None:
-            strokes = layers.get_scribbles_layer(self._store.viewer, image)
-            self._layers.editable_layer_added.emit(strokes)
-            layers.add_strokes(strokes, found.scribbles)
-        photograph = replace(found.result.photograph, pixel_size=get_pixel_size(image))
-        base = replace(found.result, photograph=photograph)
-        self._replace_mask(identity, lambda known, mask: result_for_mask(base, found.mask), found.chosen)
 
 
 class LayerWatcher(QObject):

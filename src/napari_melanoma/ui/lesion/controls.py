@@ -9,19 +9,15 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.lesion.analysis import LesionOptions
-from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.lesion.footer import (
-    CorrectionsBar,
-    ModalityNotice,
-    RecoveryNotice,
-    SaveBar,
-    describe_other_lesions,
-)
+from napari_melanoma.ui.lesion.corrections import CorrectionsBar, describe_other_lesions
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm
-from napari_melanoma.ui.lesion.photograph_picker import PhotographPicker
+from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection
+from napari_melanoma.ui.lesion.recovery import RecoveryNotice
+from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+from napari_melanoma.ui.lesion.saving import SaveBar
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker

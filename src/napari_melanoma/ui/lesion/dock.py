@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionOptions
     from napari_melanoma.ui.contributions import LayerData
-    from napari_melanoma.ui.lesion.state import RecoveredLesion
+    from napari_melanoma.ui.lesion.recovery import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.prediction_config import RoiConfig
-from napari_melanoma.imaging.refinement import RefinementConfig
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value

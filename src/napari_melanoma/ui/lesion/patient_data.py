@@ -13,8 +13,8 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
+    from napari_melanoma.ui.lesion.analyzed_lesions import LesionStore
     from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.state import LesionStore
 
 TYPING_DELAY_MS = 120  # pause after which typing is considered finished
 

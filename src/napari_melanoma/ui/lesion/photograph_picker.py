@@ -5,18 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFrame, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    ThemedIcons,
+    WrappedLabel,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.utils.events import Event
     from napari.viewer import Viewer
+
+    from napari_melanoma.lesion.analysis import LesionResult
 
 
 class PhotographPicker(QWidget):
@@ -156,3 +166,22 @@ class PhotographPicker(QWidget):
 def _scale_of(image: Image) -> tuple[object, ...]:
     """The scale and units, on which the measurements depend."""
     return (*image.scale[-2:], *get_own_units(image))
+
+
+class ModalityNotice(QFrame):
+    """Shows the warning of a result, such as a mismatch of modality and model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self._label = named(WrappedLabel(), "modality_warning", "Photograph and model")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(self._label)
+        self.hide()
+
+    def show_result(self, result: LesionResult | None) -> None:
+        """Show the warning of a result, if it has one."""
+        warning = "" if result is None else result.warning
+        self._label.setText(warning)
+        self.setVisible(bool(warning))

@@ -1,4 +1,4 @@
-"""Save results from the Lesion dock, read saved predictions, and ask before unsaved corrections are lost."""
+"""Save results from the Lesion dock: the Save button, saved predictions, and a question before edits are lost."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtWidgets import QAbstractButton, QFileDialog, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.state import AnalyzedLesion, LesionStore
+    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
     from napari_melanoma.ui.widgets.job import JobFunction
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 RESULTS_TABLE = "results.csv"
@@ -204,3 +207,95 @@ class LesionCloseGuard(WindowGuard):
             self.failed.emit(error)
             return False
         return True
+
+
+SAVE_KEY = format_key("lesion.save")
+
+
+class SaveBar(QWidget):
+    """The Save button, and the button to select the results folder."""
+
+    save_requested = Signal(object, object)
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self._target: SaveTarget | None = None
+        self._pending_target: SaveTarget | None = None
+        self._saved_folders: dict[Path, tuple[str, str]] = {}
+        self.button = named(QPushButton("Save"), "save", "Save", "")
+        self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(self.button, self._folder_button, stretch=0))
+        self.button.clicked.connect(self.save)
+        self._folder_button.clicked.connect(self._on_choose_folder)
+        self.set_target(None)
+
+    def set_target(self, target: SaveTarget | None) -> None:
+        """Set the photograph whose result is saved."""
+        self._target = target
+        self.button.setEnabled(target is not None)
+        folder = self._settings.folder
+        if target is None:
+            self.button.setToolTip("Analyze a photograph first")
+            return
+        destination = result_folder(folder, target.name) if folder else "a folder that you select"
+        self.button.setToolTip(f"Save mask, ROI, overlay and measurements to {destination} ({SAVE_KEY})")
+
+    def set_saved(self, target: SaveTarget, folder: Path) -> None:
+        """Record which result a folder contains: saving it again replaces it without confirmation."""
+        self._saved_folders[_folder_key(folder)] = (target.identity, target.image_digest)
+
+    def save(self) -> None:
+        """Request saving, after asking for the folder or for confirmation if needed."""
+        if self._target is None:
+            return
+        if self._settings.folder is None:
+            self._pending_target = self._target
+            self._choose_folder()
+        else:
+            self._request_save(self._target, result_folder(self._settings.folder, self._target.name))
+
+    def _request_save(self, target: SaveTarget, folder: Path) -> None:
+        if folder.exists() and self._saved_folders.get(_folder_key(folder)) != (target.identity, target.image_digest):
+            self._confirm_replace(target, folder)
+        else:
+            self.save_requested.emit(target, folder)
+
+    def _on_choose_folder(self) -> None:
+        self._pending_target = None
+        self._choose_folder()
+
+    def _choose_folder(self) -> None:
+        dialog = QFileDialog(self.window(), "Results folder", str(self._settings.folder or Path.home()))
+        dialog.setObjectName("folder_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(self._on_folder)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_folder(self, name: str) -> None:
+        self._settings.folder = Path(name)
+        self.set_target(self._target)
+        if self._pending_target is not None:
+            self._request_save(self._pending_target, result_folder(Path(name), self._pending_target.name))
+
+    def _confirm_replace(self, target: SaveTarget, folder: Path) -> None:
+        details = f"{folder} already exists and may belong to another photograph with the same name."
+        box = create_question(self, "replace_result", f"Replace the result of '{target.name}'?", details)
+        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.buttonClicked.connect(partial(self._on_replace, target, folder))
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_replace(self, target: SaveTarget, folder: Path, button: QAbstractButton) -> None:
+        if button.objectName() == "replace":
+            self.save_requested.emit(target, folder)
+
+
+def _folder_key(folder: Path) -> Path:
+    """The same key for all spellings of a folder on a case-insensitive file system."""
+    return Path(str(folder).casefold())

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.io.results import read_risk_validity
+from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.reports.risk_section import format_probability, to_sentence
 from napari_melanoma.ui.lesion.patient_form import PatientForm

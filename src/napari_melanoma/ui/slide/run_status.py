@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.placement import MapPlacement
-    from napari_melanoma.core.processes import RunState
+    from napari_melanoma.core.run_folder import RunState
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.runs import SlideRunStatus

@@ -472,7 +472,7 @@ class TableColumns:
 
 def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> TableColumns:
     from napari_melanoma.data.dataset import DatasetEntry, iter_entries
-    from napari_melanoma.data.features import choose_encodings, explain_ineligible, list_eligible_columns
+    from napari_melanoma.data.tabular_encoding import choose_encodings, explain_ineligible, list_eligible_columns
 
     rows: list[dict[str, str]] = []
     for folder in folders:

@@ -13,7 +13,7 @@ from napari_melanoma.ui.widgets.style import named
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_melanoma.core.processes import RunState
+    from napari_melanoma.core.run_folder import RunState
 
 PENDING_TEXT = {
     "pause": "pausing after this batch ...",

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.processes import send_command_or_stop
-from napari_melanoma.ui.train.gate import ModelDecision
+from napari_melanoma.ui.train.comparison import ModelDecision
 from napari_melanoma.ui.train.start import RunLauncher
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks

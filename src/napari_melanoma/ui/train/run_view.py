@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.training.monitor import monitor_from_values
-from napari_melanoma.ui.train.gate import GateView
+from napari_melanoma.ui.train.comparison import GateView
 from napari_melanoma.ui.train.run_buttons import RunButtons
 from napari_melanoma.ui.train.run_text import (
     RunActivity,

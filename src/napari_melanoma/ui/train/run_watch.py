@@ -144,7 +144,7 @@ class RunFolderReader:
     """Reads new content of a run folder; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        from napari_melanoma.core.processes import RunEventReader
+        from napari_melanoma.core.run_folder import RunEventReader
 
         self.path = path
         self._tail = RunEventReader(path)

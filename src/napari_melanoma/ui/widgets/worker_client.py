@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 from napari_melanoma.core import errors
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.files import temporary_prefix
-from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Access of the docks to the corrections data set, and the settings of the reviewer."""
+"""The reviewer: settings, decisions, and their storage in the corrections in a background thread."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class CorrectionsStore(QObject):
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
     """Add an analyzed photograph to the corrections; call this in a thread."""
     from napari_melanoma.data.corrections import Correction
-    from napari_melanoma.ui.lesion.controller import predict_default_mask
+    from napari_melanoma.ui.lesion.mask_editing import predict_default_mask
 
     predicted, mask = predict_default_mask(result), result.mask
     if decision.with_others and result.others is not None:

@@ -57,13 +57,13 @@ class ModelDecision(QObject):
 
 
 def _activate(path: Path, run: RunContext) -> tuple[Path, BundleInfo]:
-    from napari_melanoma.runs.gate import activate_model
+    from napari_melanoma.runs.acceptance import activate_model
 
     return path, activate_model(path)
 
 
 def _discard(path: Path, run: RunContext) -> tuple[Path, None]:
-    from napari_melanoma.runs.gate import discard_model
+    from napari_melanoma.runs.acceptance import discard_model
 
     discard_model(path)
     return path, None
@@ -228,7 +228,7 @@ class GateView(QWidget):
 
     def _confirm_activation(self, report: RunReport) -> bool:
         """Ask for confirmation if the model was discarded or the recommendation is to keep the old one."""
-        from napari_melanoma.runs.gate import explain_objection
+        from napari_melanoma.runs.acceptance import explain_objection
 
         objection = explain_objection(report.comparison, discarded=report.discarded)
         if not objection:

@@ -21,14 +21,14 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries
-from napari_melanoma.data.features import (
+from napari_melanoma.data.partial_results import PartialResults, stamp_files
+from napari_melanoma.data.patient_outliers import (
     DISTANCE_COLUMN,
     EMBEDDING_COLUMNS,
     list_patient_columns,
     measure_patient_relative,
-    read_number,
 )
-from napari_melanoma.data.partial_results import PartialResults, stamp_files
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.results import write_table

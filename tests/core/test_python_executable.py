@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.interpreter import python_executable
+from napari_melanoma.core.processes import python_executable
 
 
 @pytest.mark.parametrize(

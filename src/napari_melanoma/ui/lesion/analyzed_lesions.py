@@ -1,30 +1,15 @@
-"""The state of each analyzed photograph in the Lesion dock, and recovery of unsaved corrections."""
+"""The analyzed lesions of the photographs in the viewer: results, options, and the origin of each mask."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
-import zipfile
-import zlib
-from collections.abc import Collection
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.imaging.refinement import smooth_probability
-from napari_melanoma.lesion.analysis import (
-    LesionOptions,
-    ModelStamp,
-    derive_result,
-    find_uncertain_band,
-    remeasure,
-)
+from napari_melanoma.imaging.postprocessing import smooth_probability
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, find_uncertain_band, remeasure
+from napari_melanoma.ui.lesion.recovery import recovery_folder, remove_recovery, save_recovery
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -35,15 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.prediction_config import RoiConfig
-    from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.lesion.analysis import LesionResult
+
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
 Point = tuple[int, int]
+MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
+"""Makes a result from the current result and the current mask, uint8 (row, column)."""
+ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
 MAX_ORIGINS = 100  # as many steps as napari can undo
 MAX_PROBABILITIES = 3  # each is as large as the photograph
-RECOVERY_DAYS = 30
-RECOVERY_FORMAT = 1
 
 
 class LesionStore:
@@ -281,155 +266,12 @@ class AnalyzedLesion:
         self.origins = dict(recent[-MAX_ORIGINS:])
 
 
-@dataclass(frozen=True)
-class RecoveredLesion:
-    """Recovered corrections: the predicted result, the corrected mask, the strokes, and the time.
-
-    ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``mask_digest`` and ``image_digest`` are the
-    digests of the predicted mask and of the photograph's pixels.
-    """
-
-    result: LesionResult
-    mask_digest: str
-    image_digest: str
-    chosen: tuple[int, int] | None
-    mask: NDArray[np.bool_]
-    scribbles: NDArray[np.uint8] | None
-    saved_at: float
-    folder: Path
-
-
-def recovery_root() -> Path:
-    """Return the folder that contains all recovery folders."""
-    from platformdirs import user_state_path
-
-    return user_state_path("napari-melanoma", appauthor=False) / "recovery"
-
-
-def recovery_folder(digest: str, identity: str) -> Path:
-    """Return the recovery folder of an open photograph; ``digest``: of its pixels."""
-    return recovery_root() / f"{digest[:32]}-{identity[:16]}"
-
-
-def save_recovery(
-    folder: Path,
-    result: LesionResult,
-    mask: NDArray[np.bool_],
-    chosen: tuple[int, int] | None,
-    scribbles: NDArray[np.uint8] | None,
-) -> None:
-    """Write a recovery folder; call this in a thread.
-
-    ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
-    applied yet.
-    """
-    import numpy as np
-
-    probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
-    if not probability.is_file():
-        with atomic_file(probability) as temporary:
-            np.save(temporary, result.probability.astype(np.float16))
-    strokes = np.zeros((0, 0), np.uint8) if scribbles is None else scribbles
-    with atomic_file(folder / "drawn.npz") as temporary:
-        np.savez_compressed(temporary, mask=np.packbits(mask), scribbles=strokes)
-    about = {
-        "format_version": RECOVERY_FORMAT,
-        "probability": probability.name,
-        "options": result.options.model_dump(mode="json"),
-        "model": asdict(result.model),
-        "chosen": chosen,
-        "shape": list(mask.shape),
-        "saved_at": time.time(),
-        "owner": _current_process(),
-    }
-    write_json(folder / "recovery.json", about)
-
-
-def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
-    """Search for unsaved corrections of a photograph; call this in a thread.
-
-    ``digest``: of the photograph's pixels. Returns the newest; None if there are none that can be read, or if they
-    belong to a running napari.
-    """
-    open_folders = {recovery_folder(digest, other) for other in others}
-    found = (
-        _find_recovery(digest, path, photograph)
-        for path in recovery_root().glob(f"{digest[:32]}-*")
-        if path not in open_folders
-    )
-    return max(filter(None, found), key=lambda one: one.saved_at, default=None)
-
-
-def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> RecoveredLesion | None:
-    """Read a folder; None if it is damaged, of another version, or of a running napari."""
-    try:
-        about = read_json(folder / "recovery.json")
-        if about["format_version"] != RECOVERY_FORMAT or _is_running(about["owner"]):
-            return None
-        return _read_recovery(digest, folder, about, photograph)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
-        return None  # incomplete or older files are ignored silently
-
-
-def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
-    """Read a recovery folder; None if the image has another size."""
-    import numpy as np
-
-    shape = tuple(about["shape"])
-    if shape != photograph.rgb.shape[:2]:
-        return None
-    with (folder / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy does not close a damaged file
-        mask = np.unpackbits(drawn["mask"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
-        scribbles = drawn["scribbles"]
-    probability = np.load(folder / about["probability"]).astype(np.float32)
-    options = LesionOptions.parse(about["options"], str(folder))
-    chosen = tuple(about["chosen"]) if about["chosen"] else None
-    result = derive_result(photograph, probability, options, ModelStamp(**about["model"]), chosen)
-    strokes = scribbles if scribbles.shape == shape else None
-    return RecoveredLesion(
-        result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], folder
-    )
-
-
-def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
-    """Move recovered corrections to the folder of an open photograph; if that fails, they are offered again."""
-    if found.folder != folder and found.folder.is_dir():
-        remove_recovery(folder)
-        with suppress(OSError):
-            found.folder.replace(folder)
-
-
-def remove_recovery(folder: Path) -> None:
-    """Remove a recovery folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
-    """Remove recovery folders older than some days; call this in a thread."""
-    for about in recovery_root().glob("*/recovery.json"):
-        if time.time() - about.stat().st_mtime > 86400 * days:
-            shutil.rmtree(about.parent, ignore_errors=True)
-
-
-def _current_process() -> dict[str, float]:
-    """Identify this process by PID and start time, since PIDs are reused."""
-    import psutil
-
-    return {"pid": os.getpid(), "created": psutil.Process().create_time()}
-
-
-def _is_running(owner: dict[str, float]) -> bool:
-    """Whether the owner is another process that is still running."""
-    import psutil
-
-    if owner["pid"] == os.getpid():
-        return False
-    try:
-        return abs(psutil.Process(int(owner["pid"])).create_time() - owner["created"]) < 1
-    except psutil.Error:
-        return False
-
-
 def have_equal_fields(first: LesionOptions, second: LesionOptions, names: tuple[str, ...]) -> bool:
     """Return whether two options agree in some fields."""
     return all(getattr(first, name) == getattr(second, name) for name in names)
+
+
+def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
+    """Return the result for an edited mask, bool (row, column); marked as corrected if the mask differs."""
+    corrected = result.corrected or bool((mask != result.mask).any())
+    return replace(remeasure(result, mask, result.options), corrected=corrected)

@@ -12,7 +12,7 @@ from napari_melanoma.imaging.masks import fill_mask_holes, label_components
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.imaging.refinement import RefinementConfig
+    from napari_melanoma.imaging.postprocessing import RefinementConfig
 
 
 def mean_entropy(probability: NDArray[np.float32]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,20 +19,13 @@ from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
 from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.compare_several import CLASS_SHOWN, ModelsComparison, compare_on_images
-from napari_melanoma.evaluation.comparison import (
-    MIN_COUNT,
-    Advice,
-    ComparedModel,
-    Comparison,
-    DomainChange,
-    advise,
-    read_comparison,
-)
+from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison, DomainChange, read_comparison
 from napari_melanoma.evaluation.evaluate import evaluate_bags_held_out, evaluate_labels_held_out
 from napari_melanoma.evaluation.evaluate_classes import evaluate_on_images
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.overlap import Overlap, find_overlap
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
+from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.results import ComparisonOptions
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
@@ -74,16 +66,6 @@ ALONE_SEVERAL = "On {images} test images: {lead} See evaluation/."
 SLIDES = "On {images} test slides: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
 MANY = "Of the {count} test images of the base data, {shown} were compared, chosen by a hash of their names."
-TOO_FEW = (
-    "Of the {images} test images, {fewest} {are} of the rarer class; at least {least} are needed to measure how "
-    "well a model separates the classes. {remedy}"
-)
-HOLD_OUT_MORE = "Use a larger test set and train again."
-WORSE = {
-    "sensitivity": "At its own decision threshold, the new model has a lower sensitivity: {change}.",
-    "specificity": "At its own decision threshold, the new model has a lower specificity: {change}.",
-    "ECE": "The new model's probabilities are less well calibrated: calibration error {change}.",
-}
 NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
 ACTIVATED, DISCARDED = "adopted.json", "discarded.json"
 DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "held_out_fraction")}
@@ -323,7 +305,7 @@ def compare_with_start(
 
     def recommend(found: ModelsComparison) -> tuple[Advice, str]:
         remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
-        advice, reason = overlap.verdict(*_advise_by_auc(_list_domain_changes(found), images.labels.size, remedy))
+        advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(found), images.labels.size, remedy))
         return advice, " ".join([reason, *notes])
 
     found = compare_on_images(
@@ -364,29 +346,6 @@ def _list_domain_changes(found: ModelsComparison) -> list[DomainChange]:
 
 def _select_metrics(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
     return {name: found[name] for name in CLASS_SHOWN if name in found}
-
-
-def _advise_by_auc(changes: Sequence[DomainChange], images: int, remedy: str) -> tuple[Advice, str]:
-    """Give a recommendation by the area under the curve, and list metrics that got worse."""
-    whole, *domains = changes
-    counts = [whole.new[name].count for name in ("sensitivity", "specificity") if name in whole.new]
-    fewest = min(counts) if len(counts) > 1 else 0
-    if 0 < fewest < MIN_COUNT:
-        are = "is" if fewest == 1 else "are"
-        remedy = remedy or HOLD_OUT_MORE
-        return "cannot tell", TOO_FEW.format(images=images, fewest=fewest, are=are, least=MIN_COUNT, remedy=remedy)
-    advice, reason = advise(whole, domains, "AUC", remedy=remedy)
-    return advice, " ".join([reason, *_warn_of_losses(whole)])
-
-
-def _warn_of_losses(whole: DomainChange) -> Iterator[str]:
-    """Yield a sentence for each other metric in which the new model is significantly worse."""
-    for name, template in WORSE.items():
-        change = whole.difference.get(name)
-        if change is None or not math.isfinite(change.low):
-            continue
-        if (change.low > 0) if name == "ECE" else (change.high < 0):
-            yield template.format(change=f"{change.mean:+.3f} ({change.format_interval(words='95 % interval ')})")
 
 
 def _create_comparison(

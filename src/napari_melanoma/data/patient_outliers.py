@@ -1,0 +1,191 @@
+"""Comparison of each lesion with the other lesions of the same patient, to find the outlier.
+
+Nevi of one patient resemble each other; one that does not is suspicious (Grob and Bonerandi 1998, The 'ugly duckling'
+sign, doi:10.1001/archderm.134.1.103). All values follow from one patient's rows alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.data.tabular_encoding import read_number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+Row = Mapping[str, object]
+MIN_LESIONS = 3  # lesions of a patient: of two, neither can be the outlier
+MAX_ROBUST_Z = 10.0  # limit of a robust z: a few similar lesions would give any number
+MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
+ROUNDING_TOLERANCE = 1e-9  # a spread below this share of the median is rounding error
+DECIMALS = 9  # distances are rounded before ranking: the order of summation changes them
+COUNT_COLUMN, DISTANCE_COLUMN, RANK_COLUMN = "patient_lesions", "patient_distance", "patient_rank"
+EMBEDDING_COLUMNS = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
+OUTLIER_Z = 3.5  # robust z from which a value is an outlier (Iglewicz and Hoaglin 1993)
+MAX_VALUES_AT_ONCE = 2**21  # differences between lesions in memory at a time
+
+
+def list_patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
+    """Name the columns that ``measure_patient_relative`` returns, in their order."""
+    names = tuple(f"patient_z_{name}" for name in measurements)
+    return (COUNT_COLUMN, *names, DISTANCE_COLUMN, RANK_COLUMN, *(EMBEDDING_COLUMNS if embedded else ()))
+
+
+def measure_patient_relative(
+    rows: Sequence[Row], measurements: Sequence[str], embeddings: NDArray[np.floating] | None = None
+) -> list[dict[str, float]]:
+    """Measure for each image how far its lesion lies from the other lesions of the same patient.
+
+    Lesions are compared within a patient and a modality. A lesion with several images counts once, with the median of
+    each measurement and the mean of the embeddings; an image without ``lesion_id`` is its own lesion.
+
+    - ``patient_lesions``: number of lesions, this one included;
+    - ``patient_z_<measurement>``: robust z (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers), which is
+      (value - median) / (1.4826 MAD) of the patient's lesions, within -10 and 10; with a MAD of 0 the mean absolute
+      deviation times 1.2533 divides instead, and if all are equal it is 0;
+    - ``patient_distance``: mean distance to the other lesions, root mean square over these z;
+    - ``patient_rank``: 1 for the lesion that is farthest away; ties share the smaller number;
+    - ``patient_embedding_distance``: mean cosine distance of the embedding to those of the others, its robust z among
+      the patient's lesions, and its rank.
+
+    ``measurements``: columns to compare by. Lengths in pixels depend on the camera's distance: use those in mm, and
+    ratios. ``embeddings``: float (row, feature); a row of NaN where there is none. Returns a dict for each row with the
+    names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that value,
+    or the lesion has none.
+    """
+    values = np.array([[read_number(row.get(name)) for name in measurements] for row in rows])
+    values = values.reshape(len(rows), len(measurements))
+    columns = list_patient_columns(measurements, embedded=embeddings is not None)
+    found = np.full((len(rows), len(columns)), np.nan)
+    for patient in _group_by_patient(rows):
+        lesions = list(patient.values())
+        measured = _compare_measurements(np.array([_median(values[places]) for places in lesions]))
+        parts = [np.full((len(lesions), 1), float(len(lesions))), measured]
+        if embeddings is not None:
+            parts.append(_compare_embeddings(np.array([_mean(embeddings[places]) for places in lesions])))
+        for places, values_of_lesion in zip(lesions, np.concatenate(parts, axis=1), strict=True):
+            found[places] = values_of_lesion
+    return [dict(zip(columns, values_of_row, strict=True)) for values_of_row in found.tolist()]
+
+
+def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure how far values lie from their median, in robust standard deviations.
+
+    ``values``: float64 (lesion,), NaN if unknown. Returns float64 (lesion,) within -10 and 10; NaN where unknown, and
+    everywhere if fewer than three are known.
+    """
+    known = values[~np.isnan(values)]
+    if len(known) < MIN_LESIONS:
+        return np.full(len(values), np.nan)
+    median = np.median(known)
+    deviations = np.abs(known - median)
+    rounding = ROUNDING_TOLERANCE * abs(median)
+    for scale in (MAD_TO_STD * np.median(deviations), MEAN_TO_STD * deviations.mean()):
+        if scale > rounding:
+            return np.clip((values - median) / scale, -MAX_ROBUST_Z, MAX_ROBUST_Z)
+    return np.where(np.isnan(values), np.nan, 0.0)
+
+
+def _group_by_patient(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
+    """Row indices of the images of each lesion, for each patient and modality."""
+    patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, row in enumerate(rows):
+        patient, lesion = (str(row.get(name) or "").strip() for name in ("patient_id", "lesion_id"))
+        if patient:
+            of_patient = patients[patient, str(row.get("modality") or "")]
+            of_patient[("lesion", lesion) if lesion else ("image", index)].append(index)
+    return list(patients.values())
+
+
+def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of the known values of each column of (image, column); NaN where there is none."""
+    if len(values) == 1:
+        return values[0]
+    known = [column[~np.isnan(column)] for column in values.T]
+    return np.array([np.median(column) if column.size else np.nan for column in known])
+
+
+def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Mean of the known embeddings (image, feature); NaN where there is none."""
+    known = embeddings[~np.isnan(embeddings).any(axis=1)].astype(np.float64)
+    return known.mean(axis=0) if len(known) else np.full(embeddings.shape[1], np.nan)
+
+
+def _compare_measurements(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Robust z of each column, mean distance and rank of the lesions of a patient: (lesion, column)."""
+    scaled = np.array([robust_z(column) for column in values.T]).reshape(values.shape[1], len(values)).T
+    distance = _distances(scaled[:, ~np.isnan(scaled).all(axis=0)])
+    return np.column_stack([scaled, distance, _ranks(distance)])
+
+
+def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean distance of each lesion of (lesion, column) to the others, over columns known for both."""
+    count, width = scaled.shape
+    if width == 0 or count < MIN_LESIONS:
+        return np.full(count, np.nan)
+    found = np.empty(count)
+    step = max(1, MAX_VALUES_AT_ONCE // (count * width))
+    for start in range(0, count, step):
+        some = slice(start, start + step)
+        differences = scaled[some, None, :] - scaled[None, :, :]
+        both = ~np.isnan(differences)
+        squares = np.where(both, differences, 0.0) ** 2
+        shared = both.sum(axis=2)
+        distances = np.sqrt(squares.sum(axis=2) / np.maximum(shared, 1))
+        others = (shared > 0).sum(axis=1) - 1  # without the lesion itself
+        found[some] = np.where(others > 0, distances.sum(axis=1) / np.maximum(others, 1), np.nan)
+    return found
+
+
+def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean cosine distance to the others, its robust z and its rank: (lesion, 3)."""
+    lengths = np.linalg.norm(embeddings, axis=1)
+    known = np.flatnonzero(lengths > 0)  # neither NaN nor zero
+    distance = np.full(len(embeddings), np.nan)
+    if len(known) >= MIN_LESIONS:
+        unit = embeddings[known] / lengths[known, None]
+        similarity = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(known) - 1)
+        distance[known] = np.clip(1.0 - similarity, 0.0, 2.0)
+    return np.column_stack([distance, robust_z(distance), _ranks(distance)])
+
+
+def _ranks(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank by distance, 1 for the largest; NaN where unknown."""
+    rounded = np.round(distance, DECIMALS)
+    known = np.sort(rounded[~np.isnan(rounded)])
+    ranks = 1.0 + len(known) - np.searchsorted(known, rounded, side="right")
+    return np.where(np.isnan(distance), np.nan, ranks)
+
+
+@dataclass(frozen=True)
+class PatientOutlier:
+    """How different a lesion is from the others of the same patient and modality; ``lesions`` counts all of them.
+
+    ``distance`` is the mean cosine distance of its embedding to the others, ``z`` its robust z-score, ``rank`` is 1 for
+    the most distant lesion; ``measured_rank`` is the rank by measurements, None if too few are known.
+    """
+
+    lesions: int
+    rank: int
+    distance: float
+    z: float
+    measured_rank: int | None = None
+
+    @property
+    def is_outlier(self) -> bool:
+        """Whether it is an outlier among the lesions of the patient."""
+        return self.rank == 1 and self.z >= OUTLIER_Z
+
+    @property
+    def description(self) -> str:
+        """Describe the rank of the lesion."""
+        lesions = f"{self.lesions} lesions of this patient"
+        if self.rank == 1:
+            return f"outlier among {lesions}" if self.is_outlier else f"most different among {lesions}"
+        return f"rank {self.rank} by difference among {lesions}"

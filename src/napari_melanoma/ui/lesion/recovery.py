@@ -1,0 +1,377 @@
+"""Recovery of unsaved corrections: written after each stroke, found again, and offered for the photograph."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
+
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.formatting import format_time_ago
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, derive_result
+from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore, result_for_mask
+from napari_melanoma.ui.viewer import layers
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_pixel_size
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.style import named, quiet_label, row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.ui.lesion.analyzed_lesions import ReplaceMask
+    from napari_melanoma.ui.lesion.controller import LesionLayers
+
+
+RECOVERY_DAYS = 30
+RECOVERY_FORMAT = 1
+AUTOSAVE_DELAY_MS = 600
+
+
+@dataclass(frozen=True)
+class RecoveredLesion:
+    """Recovered corrections: the predicted result, the corrected mask, the strokes, and the time.
+
+    ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``mask_digest`` and ``image_digest`` are the
+    digests of the predicted mask and of the photograph's pixels.
+    """
+
+    result: LesionResult
+    mask_digest: str
+    image_digest: str
+    chosen: tuple[int, int] | None
+    mask: NDArray[np.bool_]
+    scribbles: NDArray[np.uint8] | None
+    saved_at: float
+    folder: Path
+
+
+def recovery_root() -> Path:
+    """Return the folder that contains all recovery folders."""
+    from platformdirs import user_state_path
+
+    return user_state_path("napari-melanoma", appauthor=False) / "recovery"
+
+
+def recovery_folder(digest: str, identity: str) -> Path:
+    """Return the recovery folder of an open photograph; ``digest``: of its pixels."""
+    return recovery_root() / f"{digest[:32]}-{identity[:16]}"
+
+
+def save_recovery(
+    folder: Path,
+    result: LesionResult,
+    mask: NDArray[np.bool_],
+    chosen: tuple[int, int] | None,
+    scribbles: NDArray[np.uint8] | None,
+) -> None:
+    """Write a recovery folder; call this in a thread.
+
+    ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
+    applied yet.
+    """
+    import numpy as np
+
+    probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
+    if not probability.is_file():
+        with atomic_file(probability) as temporary:
+            np.save(temporary, result.probability.astype(np.float16))
+    strokes = np.zeros((0, 0), np.uint8) if scribbles is None else scribbles
+    with atomic_file(folder / "drawn.npz") as temporary:
+        np.savez_compressed(temporary, mask=np.packbits(mask), scribbles=strokes)
+    about = {
+        "format_version": RECOVERY_FORMAT,
+        "probability": probability.name,
+        "options": result.options.model_dump(mode="json"),
+        "model": asdict(result.model),
+        "chosen": chosen,
+        "shape": list(mask.shape),
+        "saved_at": time.time(),
+        "owner": _current_process(),
+    }
+    write_json(folder / "recovery.json", about)
+
+
+def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
+    """Search for unsaved corrections of a photograph; call this in a thread.
+
+    ``digest``: of the photograph's pixels. Returns the newest; None if there are none that can be read, or if they
+    belong to a running napari.
+    """
+    open_folders = {recovery_folder(digest, other) for other in others}
+    found = (
+        _find_recovery(digest, path, photograph)
+        for path in recovery_root().glob(f"{digest[:32]}-*")
+        if path not in open_folders
+    )
+    return max(filter(None, found), key=lambda one: one.saved_at, default=None)
+
+
+def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> RecoveredLesion | None:
+    """Read a folder; None if it is damaged, of another version, or of a running napari."""
+    try:
+        about = read_json(folder / "recovery.json")
+        if about["format_version"] != RECOVERY_FORMAT or _is_running(about["owner"]):
+            return None
+        return _read_recovery(digest, folder, about, photograph)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
+        return None  # incomplete or older files are ignored silently
+
+
+def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
+    """Read a recovery folder; None if the image has another size."""
+    import numpy as np
+
+    shape = tuple(about["shape"])
+    if shape != photograph.rgb.shape[:2]:
+        return None
+    with (folder / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy does not close a damaged file
+        mask = np.unpackbits(drawn["mask"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
+        scribbles = drawn["scribbles"]
+    probability = np.load(folder / about["probability"]).astype(np.float32)
+    options = LesionOptions.parse(about["options"], str(folder))
+    chosen = tuple(about["chosen"]) if about["chosen"] else None
+    result = derive_result(photograph, probability, options, ModelStamp(**about["model"]), chosen)
+    strokes = scribbles if scribbles.shape == shape else None
+    return RecoveredLesion(
+        result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], folder
+    )
+
+
+def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
+    """Move recovered corrections to the folder of an open photograph; if that fails, they are offered again."""
+    if found.folder != folder and found.folder.is_dir():
+        remove_recovery(folder)
+        with suppress(OSError):
+            found.folder.replace(folder)
+
+
+def remove_recovery(folder: Path) -> None:
+    """Remove a recovery folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
+    """Remove recovery folders older than some days; call this in a thread."""
+    for about in recovery_root().glob("*/recovery.json"):
+        if time.time() - about.stat().st_mtime > 86400 * days:
+            shutil.rmtree(about.parent, ignore_errors=True)
+
+
+def _current_process() -> dict[str, float]:
+    """Identify this process by PID and start time, since PIDs are reused."""
+    import psutil
+
+    return {"pid": os.getpid(), "created": psutil.Process().create_time()}
+
+
+def _is_running(owner: dict[str, float]) -> bool:
+    """Whether the owner is another process that is still running."""
+    import psutil
+
+    if owner["pid"] == os.getpid():
+        return False
+    try:
+        return abs(psutil.Process(int(owner["pid"])).create_time() - owner["created"]) < 1
+    except psutil.Error:
+        return False
+
+
+class LesionAutosave(QObject):
+    """Writes, finds and removes recovery folders in a thread, one at a time."""
+
+    found = Signal(str, object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    def save(self, identity: str, store: LesionStore) -> None:
+        """Write corrections after a delay; only the latest of several requests is written."""
+
+        def prepare() -> JobFunction | None:
+            lesion, labels = store.lesions.get(identity), store.mask(identity)
+            strokes = store.strokes(identity)
+            if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
+                return None
+            return partial(_save, lesion, recovery_folder(lesion.image_digest, identity), labels.data != 0, strokes)
+
+        self._latest.submit(f"keep {identity}", prepare)
+
+    def save_removed(
+        self, identity: str, lesion: AnalyzedLesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
+    ) -> None:
+        """Write the unsaved corrections of a photograph that was removed.
+
+        ``mask``: bool (row, column), the last mask. ``strokes``: uint8 (row, column); None if there were none.
+        """
+        folder = recovery_folder(lesion.image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_save_removed, lesion, folder, mask, strokes))
+
+    def remove(self, identity: str, store: LesionStore) -> None:
+        """Remove the recovery folder of a photograph whose corrections are saved or undone."""
+        folder = recovery_folder(store.lesions[identity].image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_remove, folder))
+
+    def discard(self, found: RecoveredLesion) -> None:
+        """Remove recovered corrections that the user discards."""
+        self._latest.submit(f"discard {found.folder}", lambda: partial(_remove, found.folder))
+
+    def adopt(self, identity: str, found: RecoveredLesion) -> None:
+        """Make recovered corrections those of an open photograph."""
+        folder = recovery_folder(found.image_digest, identity)
+        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, folder))
+
+    def find_recovered(self, identity: str, source: LayerPhotographSource, others: Collection[str]) -> None:
+        """Search for recovered corrections of a photograph; without recovery folders, the pixels are not read."""
+        self._latest.submit(f"look {identity}", lambda: partial(_find_recovered, identity, source, others))
+
+    def _on_done(self, found: tuple[str, RecoveredLesion] | None) -> None:
+        if found is not None:
+            self.found.emit(*found)
+
+
+def _save(
+    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+) -> None:
+    run.check()
+    save_recovery(folder, lesion.result, mask, lesion.chosen, strokes)
+
+
+def _save_removed(
+    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+) -> None:
+    if lesion.unsaved or strokes is not None or array_fingerprint(mask) != lesion.mask_digest:
+        _save(lesion, folder, mask, strokes, run)
+    else:
+        _remove(folder, run)
+
+
+def _remove(folder: Path, run: RunContext) -> None:
+    run.check()
+    remove_recovery(folder)
+
+
+def _adopt(found: RecoveredLesion, folder: Path, run: RunContext) -> None:
+    run.check()
+    adopt_recovery(found, folder)
+
+
+def _find_recovered(
+    identity: str, source: LayerPhotographSource, others: Collection[str], run: RunContext
+) -> tuple[str, RecoveredLesion] | None:
+    run.check()
+    prune_recoveries()
+    if not any(recovery_root().glob("*/recovery.json")):
+        return None
+    photograph = source.read()
+    found = find_recovery(array_fingerprint(photograph.rgb), photograph, others)
+    return None if found is None else (identity, found)
+
+
+class LesionRecovery(QObject):
+    """Restores recovered corrections in the layers of a photograph."""
+
+    def __init__(
+        self, store: LesionStore, lesion_layers: LesionLayers, replace_mask: ReplaceMask, parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._store = store
+        self._layers = lesion_layers
+        self._replace_mask = replace_mask
+
+    def restore(self, identity: str, found: RecoveredLesion) -> None:
+        """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
+        if self._store.mask(identity) is not None:
+            self._restore_mask(identity, found)
+        elif self._store.image(identity) is not None:
+            self._store.lesions[identity] = AnalyzedLesion.from_model(
+                found.result, found.image_digest, found.mask_digest, found.chosen
+            )
+            self._layers.add_layers(identity, partial(self._restore_mask, identity, found))
+
+    def _restore_mask(self, identity: str, found: RecoveredLesion) -> None:
+        image = self._store.image(identity)
+        if image is None:
+            return
+        if found.scribbles is not None:
+            strokes = layers.get_scribbles_layer(self._store.viewer, image)
+            self._layers.editable_layer_added.emit(strokes)
+            layers.add_strokes(strokes, found.scribbles)
+        photograph = replace(found.result.photograph, pixel_size=get_pixel_size(image))
+        base = replace(found.result, photograph=photograph)
+        self._replace_mask(identity, lambda known, mask: result_for_mask(base, found.mask), found.chosen)
+
+
+class RecoveryNotice(QFrame):
+    """Offers to restore or discard recovered corrections of the photograph."""
+
+    accepted = Signal(str, object)
+    discarded = Signal(str, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("notice")
+        self._offers: dict[str, RecoveredLesion] = {}
+        self._identity: str | None = None
+        self._label = quiet_label()
+        restore = named(QPushButton("Restore"), "recover", "Restore", "Restore the unsaved corrections")
+        discard = named(QPushButton("Discard"), "recover_discard", "Discard", "Delete the unsaved corrections")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(self._label)
+        layout.addWidget(row(restore, discard))
+        restore.clicked.connect(self._on_restore)
+        discard.clicked.connect(self._on_discard)
+        self.hide()
+
+    def add_offer(self, identity: str, found: RecoveredLesion) -> None:
+        """Add recovered corrections, offered when their photograph is selected."""
+        self._offers[identity] = found
+        self.set_photograph(self._identity)
+
+    def remove_offer(self, identity: str) -> None:
+        """Remove an offer; it is made again when the photograph is opened again."""
+        self._offers.pop(identity, None)
+        self.set_photograph(self._identity)
+
+    def set_photograph(self, identity: str | None) -> None:
+        """Show the offer for a photograph, if there is one."""
+        self._identity = identity
+        found = None if identity is None else self._offers.get(identity)
+        if found is not None:
+            time_ago = format_time_ago(time.time() - found.saved_at)
+            self._label.setText(f"This photograph has unsaved corrections from {time_ago}.")
+        self.setVisible(found is not None)
+
+    def _on_restore(self) -> None:
+        self._close_offer(self.accepted)
+
+    def _on_discard(self) -> None:
+        self._close_offer(self.discarded)
+
+    def _close_offer(self, signal: object) -> None:
+        identity = self._identity
+        found = None if identity is None else self._offers.pop(identity, None)
+        self.set_photograph(identity)
+        if found is not None:
+            signal.emit(identity, found)  # type: ignore[attr-defined]
