@@ -16,8 +16,13 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
-from napari_melanoma.reports.slide_export import FORMATS, export_results, find_result_folders, read_exported_slide
-from napari_melanoma.slides.export_formats import decode_probability
+from napari_melanoma.reports.slide_export import (
+    FORMATS,
+    decode_probability,
+    export_results,
+    find_result_folders,
+    read_exported_slide,
+)
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.slides.export_formats import LesionSegment, find_dicom_level, write_dicom_segmentation
+from napari_melanoma.reports.slide_export import LesionSegment, find_dicom_level, write_dicom_segmentation
 
 STUDY, SERIES, FRAME = (generate_uid() for _ in range(3))
 
@@ -129,9 +129,9 @@ def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeyp
     write_level(tmp_path / "label.dcm", 900, 900, 0.01, kind="LABEL")
     (tmp_path / "notes.txt").write_text("not DICOM")
     assert find_dicom_level(tmp_path).height == 400
-    monkeypatch.setattr("napari_melanoma.slides.export_formats.MAX_SIDE_PX", 128)
+    monkeypatch.setattr("napari_melanoma.reports.slide_export.MAX_SIDE_PX", 128)
     assert find_dicom_level(tmp_path / "a.dcm").height == 100
-    monkeypatch.setattr("napari_melanoma.slides.export_formats.MAX_SIDE_PX", 4)
+    monkeypatch.setattr("napari_melanoma.reports.slide_export.MAX_SIDE_PX", 4)
     assert find_dicom_level(tmp_path).height == 25
 
 

@@ -17,7 +17,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull, SaveError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.zarr import write_durably
-from napari_melanoma.slides.batch import analyze_slides
+from napari_melanoma.slides.analysis import analyze_slides
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideStatus
 
@@ -44,7 +44,7 @@ def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
     two: list[Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.EACCES, monkeypatch)
     reported: list[SlideStatus] = []
     summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=reported.append)
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
 def test_a_full_disk_stops_all_slides(
     two: list[Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.ENOSPC, monkeypatch)
     reported: list[SlideStatus] = []
     with pytest.raises(DiskFull, match="the disk is full"):
@@ -105,7 +105,7 @@ def test_whatever_a_library_raises_fails_its_slide_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
     place = f"napari_melanoma.{where}"
     plain, calls = resolve_name(place), []
 
@@ -132,6 +132,6 @@ def test_what_stops_all_is_no_fault_of_a_slide(
     def end(*arguments: Any) -> None:
         raise stop
 
-    monkeypatch.setattr("napari_melanoma.slides.batch.analyze_slide", lambda *_, **__: end())
+    monkeypatch.setattr("napari_melanoma.slides.analysis.analyze_slide", lambda *_, **__: end())
     with pytest.raises(stop):
         analyze_slides(two, tmp_path / "out", options, run=RunContext())

@@ -18,9 +18,9 @@ from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides import analysis as workflow
-from napari_melanoma.slides import batch
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.table import SlideStatus
 from napari_melanoma.slides.tile_models import OutOfMemory, TileModel, TileNoveltyDetector
 
 LoadModel = Callable[..., TileModel]
@@ -99,7 +99,7 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
     fault: str, slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     hungry = Hungry(tile_model()._network, most=2**62, fault=FAULTS[fault])
-    model, seen = tile_model(network=hungry), list[batch.SlideStatus]()
+    model, seen = tile_model(network=hungry), list[SlideStatus]()
     store = workflow._open_or_create_store
 
     def then_memory_is_gone(*given: Any) -> SlideResult:
@@ -110,8 +110,8 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "_open_or_create_store", then_memory_is_gone)
-        patch.setattr(batch, "load_model", lambda options: model)
-        batch.analyze_slides([slide_path], tmp_path / "out", options, run=RunContext(), on_status=seen.append)
+        patch.setattr(workflow, "load_model", lambda options: model)
+        workflow.analyze_slides([slide_path], tmp_path / "out", options, run=RunContext(), on_status=seen.append)
     assert hungry.asked == [8, 4, 2, 1]
     assert seen[0].status == "failed"
     assert "too small for one tile of 'darkness'. Close other programs" in seen[0].error

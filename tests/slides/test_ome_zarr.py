@@ -11,7 +11,7 @@ import zarr
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.placement import MapPlacement
-from napari_melanoma.slides.export_formats import LabelLayer, decode_probability, encode_probability, write_ome_zarr
+from napari_melanoma.reports.slide_export import LabelLayer, decode_probability, encode_probability, write_ome_zarr
 from napari_melanoma.slides.reading.opening import open_slide
 
 PLACE = MapPlacement(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))

@@ -14,8 +14,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_slide_result, read_table
 from napari_melanoma.slides import lesion_files as files
-from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
-from napari_melanoma.slides.batch import SharedTileModel, analyze_slides
+from napari_melanoma.slides.analysis import SharedTileModel, SlideOutcome, analyze_slide, analyze_slides
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.tile_models import TileModel
@@ -70,7 +69,7 @@ def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config
 def test_the_command_says_so_and_the_slide_stays_in_the_table(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
     reported = []
     for _ in range(2):
         summary = analyze_slides([slide_path], tmp_path / "o", options, run=RunContext(), on_status=reported.append)
@@ -220,7 +219,7 @@ def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
 def test_the_model_of_many_slides_begins_each_as_asked(
     options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
+    monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
     monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
     models = SharedTileModel(options)
     models.get_reset().resume_with("bf16", 2)

@@ -21,8 +21,7 @@ from napari_melanoma.data.bags import Bag, read_attention
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
-from napari_melanoma.slides.batch import analyze_slides
+from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide, analyze_slides
 from napari_melanoma.slides.maps import adjust_to_prevalence
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.saved_results import describe_difference
@@ -232,10 +231,10 @@ def test_the_table_of_slides_has_its_column(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from napari_melanoma.io.results import read_table
-    from napari_melanoma.slides import batch
+    from napari_melanoma.slides import analysis
 
     model = slide_model()
-    monkeypatch.setattr(batch, "load_model", lambda _: model)
+    monkeypatch.setattr(analysis, "load_model", lambda _: model)
     analyze_slides([slide_path], tmp_path / "out", options, run=RunContext())
     (row,) = read_table(tmp_path / "out" / "slides.csv")
     assert row["model"] == "dark-slides"

@@ -16,9 +16,9 @@ from napari_melanoma.core.run_folder import RunFolder, RunState
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.reports.slide_export import read_exported_slide
-from napari_melanoma.slides.analysis import PREVIOUS, UNFINISHED, analyze_slide
+from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+from napari_melanoma.slides.result_folder import PREVIOUS, UNFINISHED, record_slide, recorded_slide
 from napari_melanoma.slides.runs import cancel_slide, launch_slide, read_slide_run_status
 from napari_melanoma.slides.tile_models import TileModel
 
@@ -99,7 +99,7 @@ def test_a_replacement_that_was_killed_goes_on(
 ) -> None:
     """What SIGKILL leaves: the result before is put by, and nothing brings it back."""
     with monkeypatch.context() as killed:
-        killed.setattr("napari_melanoma.slides.analysis.restore_previous", lambda folder: False)
+        killed.setattr("napari_melanoma.slides.result_folder.restore_previous", lambda folder: False)
         with pytest.raises(Cancelled):
             analyze_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
     assert (finished / PREVIOUS / "result.json").is_file()

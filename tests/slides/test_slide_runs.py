@@ -18,12 +18,13 @@ from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.processes import ProcessStamp, send_command
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import batch, runs
-from napari_melanoma.slides.batch import analyze_slides
+from napari_melanoma.slides import analysis, runs
+from napari_melanoma.slides.analysis import analyze_slides
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.runs import SlideRunStatus, launch_slide, read_slide_run_status, slide_command
 from napari_melanoma.slides.stain import StainConfig
+from napari_melanoma.slides.table import SlideStatus
 from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
@@ -62,7 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 @pytest.fixture
 def dark(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace all models by one that returns how dark tiles are."""
-    monkeypatch.setattr(batch, "load_model", lambda options: tile_model(batch_size=options.batch_size))
+    monkeypatch.setattr(analysis, "load_model", lambda options: tile_model(batch_size=options.batch_size))
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -172,7 +173,7 @@ def test_the_command_is_one_that_a_user_could_type(tmp_path: Path) -> None:
 def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions, tmp_path: Path) -> None:
     paths = [drawn_slide(tmp_path / f"s{number}.tif", seed=number) for number in range(2)]
     (tmp_path / "s9.tif").write_bytes(b"II*\0nothing")
-    reported: list[batch.SlideStatus] = []
+    reported: list[SlideStatus] = []
     summary = analyze_slides(
         [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), on_status=reported.append
     )
@@ -201,7 +202,7 @@ def test_malignant_lesions_are_counted_where_the_model_tells(
     drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = drawn_slide(tmp_path / "s.tif")
-    monkeypatch.setattr(batch, "load_model", lambda options: tile_model("dense"))
+    monkeypatch.setattr(analysis, "load_model", lambda options: tile_model("dense"))
     analyze_slides([path], tmp_path / "out", options, run=RunContext())
     (row,) = read_table(tmp_path / "out" / "slides.csv")
     assert (row["lesions"], row["lesions_malignant"]) == ("1", "")
@@ -214,7 +215,7 @@ def test_slides_of_one_stem_keep_folders_of_their_own(drawn_slide: Draw, options
     paths = [tmp_path / "a.tif", tmp_path / "b" / "a.tif", tmp_path / "c" / "A.tiff"]
     for seed, path in enumerate(paths):
         drawn_slide(path, seed=seed)
-    out, reported = tmp_path / "out", list[batch.SlideStatus]()
+    out, reported = tmp_path / "out", list[SlideStatus]()
     analyze_slides(paths, out, options, run=RunContext(), on_status=reported.append)
     folders = [status.folder for status in reported]
     assert folders[0] == out / "a"

@@ -10,9 +10,8 @@ from torch import nn
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.training import batch_size, engine
-from napari_melanoma.training import batch_size as precision
-from napari_melanoma.training.random_numbers import RANKS, is_first_process, next_piece_count
+from napari_melanoma.training import engine, step_time
+from napari_melanoma.training.engine import RANKS, is_first_process, next_piece_count
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -122,8 +121,8 @@ def test_batch_size(
             raise result
         return result * size, 0
 
-    monkeypatch.setattr(batch_size, "time_steps", step)
-    assert batch_size.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
+    monkeypatch.setattr(step_time, "time_steps", step)
+    assert step_time.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
 
 
 @pytest.mark.parametrize(("devices", "pieces"), [(1, 3), (2, 1), (2, 8)])
@@ -132,12 +131,12 @@ def test_a_batch_is_shared_out_evenly(
 ) -> None:
     from torch import nn
 
-    monkeypatch.setattr(batch_size, "time_steps", lambda network, recipe, size, clock: (float(size), 0))
+    monkeypatch.setattr(step_time, "time_steps", lambda network, recipe, size, clock: (float(size), 0))
     shared, network = change(recipe, devices=devices, pieces=pieces), nn.Conv2d(3, 1, 1)
-    found = [batch_size.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
+    found = [step_time.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
     assert all(size % (devices * pieces) == 0 for size in found)
     assert found[-1] <= 256 * devices
-    assert min(found) == max(batch_size.smallest_batch_size(shared), 8 if pieces == 1 else 6)
+    assert min(found) == max(step_time.smallest_batch_size(shared), 8 if pieces == 1 else 6)
 
 
 def test_the_quickest_of_several_steps_counts(recipe: TrainRecipe) -> None:
@@ -160,7 +159,7 @@ def test_the_quickest_of_several_steps_counts(recipe: TrainRecipe) -> None:
             now[0] += seen[0] * 0.01 * draw.choice([1, 1, 1, 2, 5])
             return now[0]
 
-        assert batch_size.find_batch_size(Network(3, 1, 1), recipe, 130, RunContext(), clock) == 32
+        assert step_time.find_batch_size(Network(3, 1, 1), recipe, 130, RunContext(), clock) == 32
 
 
 def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe) -> None:
@@ -169,7 +168,7 @@ def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe
 
     network = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert batch_size.find_batch_size(network, recipe, 16, RunContext()) == 4
+    assert step_time.find_batch_size(network, recipe, 16, RunContext()) == 4
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -195,11 +194,11 @@ def test_the_quicker_precision_is_taken_on_a_processor(
         return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0
 
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr(precision, "time_steps", steps)
+    monkeypatch.setattr(step_time, "time_steps", steps)
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
-    assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
+    assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
     assert tried == (["fp32", "bf16"] * 2 if wish == "auto" and has_bf16 else [])
-    assert precision.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to try
+    assert step_time.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to try
 
 
 def test_where_memory_is_short_the_smaller_numbers_are_taken(
@@ -209,9 +208,9 @@ def test_where_memory_is_short_the_smaller_numbers_are_taken(
         raise MemoryError
 
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(precision, "time_steps", steps)
+    monkeypatch.setattr(step_time, "time_steps", steps)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
-    assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
+    assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
 
 
 def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
@@ -225,9 +224,9 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
         return 1.0, 0
 
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(precision, "time_steps", steps)
+    monkeypatch.setattr(step_time, "time_steps", steps)
     with pytest.raises(Cancelled):
-        precision.find_precision(
+        step_time.find_precision(
             nn.Conv2d(3, 1, 1), recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run
         )
     assert len(tried) == 1
@@ -238,5 +237,5 @@ def test_real_steps_are_tried(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPat
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     network = nn.Conv2d(3, 1, 3)
     before = network.weight.clone()
-    assert precision.find_precision(network, wished) in ("bf16", "fp32")
+    assert step_time.find_precision(network, wished) in ("bf16", "fp32")
     assert torch.equal(network.weight, before)

@@ -14,7 +14,7 @@ from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.batch import SlidesSummary
+    from napari_melanoma.slides.analysis import SlidesSummary
     from napari_melanoma.slides.cohort import CohortEntry, CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.table import SlideStatus
@@ -86,7 +86,7 @@ def _analyze_slides(
     current: CommandSession, paths: Sequence[Path], out: Path, options: SlideOptions, *, force: bool
 ) -> None:
     """Analyze slides one after the other, in this process."""
-    from napari_melanoma.slides.batch import analyze_slides
+    from napari_melanoma.slides.analysis import analyze_slides
 
     summary = analyze_slides(
         paths, out, options, run=current.run, force=force, on_status=lambda status: _report_slide(current, status)

@@ -44,7 +44,6 @@ from napari_melanoma.runs.task_setups import (
     TaskSetup,
 )
 from napari_melanoma.training.bags import check_bags, prepare_bags
-from napari_melanoma.training.batch_size import find_batch_size, find_precision, smallest_batch_size
 from napari_melanoma.training.data_selection import select_labeled, select_samples
 from napari_melanoma.training.engine import (
     TrainingSetup,
@@ -53,14 +52,16 @@ from napari_melanoma.training.engine import (
     device_name,
     fit,
     interpolate_weights,
+    is_first_process,
+    next_piece_count,
     process_count,
     save_initial_weights,
 )
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
 from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, check_data, prepare_data
-from napari_melanoma.training.random_numbers import is_first_process, next_piece_count
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import find_batch_size, find_precision, smallest_batch_size
 
 if TYPE_CHECKING:
     from torch import nn

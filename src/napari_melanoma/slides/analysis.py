@@ -1,31 +1,31 @@
-"""Analyze one slide, from tissue to lesions: resumes partial results, and keeps the previous result if canceled."""
+"""Analyze slides, from tissue to lesions: resumes partial results, and keeps the previous result if canceled."""
 
 from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import SEEK_END
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
-from napari_melanoma.core.files import save_error
+from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext
+from napari_melanoma.core.errors import InputError, ResultsMismatch, SaveError, describe_error
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext
-from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE, read_slide_result, write_mask
-from napari_melanoma.io.slide_spec import DONE, FAILED, WAITING, SlideResultSpec, differing_settings
-from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
+from napari_melanoma.io.results import OUTLINES, TISSUE, read_slide_result, write_mask
+from napari_melanoma.io.slide_spec import DONE, FAILED, WAITING, differing_settings
+from napari_melanoma.io.slide_store import STORE, SlideResult
 from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
-from napari_melanoma.slides.lesion_files import back_up_corrected_lesions, sync_with_outlines
+from napari_melanoma.slides.lesion_files import sync_with_outlines
 from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
 from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
@@ -39,12 +39,21 @@ from napari_melanoma.slides.plan import (
     stated_pixel_size,
 )
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.result_folder import (
+    SlideFolderNames,
+    back_up_result,
+    discard_previous,
+    record_slide,
+    restore_previous,
+    resume_unfinished,
+)
+from napari_melanoma.slides.table import TABLE, SlideStatus, SlideTable
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.engine import TileBatch, TileReader
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
     from napari_melanoma.slides.tile_models import TileModel
+
 
 __all__ = ["SlideOutcome", "analyze_slide"]
 
@@ -53,10 +62,6 @@ NOVELTY_TILES = 64  # tiles that are compared with the training data of the mode
 PRECISION_CHECK_TILES = 8  # for comparing half precision with float32 before the analysis
 log = logging.getLogger(__name__)
 POSTPROCESSING_OPTIONS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
-PREVIOUS, UNFINISHED = ".previous", ".unfinished"
-# The store is moved away first and back last: a folder with a store counts as analyzed.
-MOVED_FILES = (RESULT, HEATMAP, TISSUE)
-COPIED_FILES = (OUTLINES, LESIONS)
 
 
 @dataclass(frozen=True)
@@ -418,66 +423,130 @@ def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) 
     return any(all(used.get(key) == value for key, value in requested.items()) for used in (now, then))
 
 
-def back_up_result(folder: Path) -> str:
-    """Back up a complete result, so that an analysis can start over; a partial one is discarded.
+WARM_BYTES = 4 << 20
 
-    Returns a message on lesions that were kept under another name; empty if there are none.
+
+@dataclass(frozen=True)
+class SlidesSummary:
+    """Numbers of analyzed and failed slides, path of the table, and duration."""
+
+    done: int
+    failed: int
+    table: Path
+    seconds: float
+
+
+def _ignore_status(status: SlideStatus) -> None:
+    """Default callback."""
+
+
+def analyze_slides(
+    paths: Sequence[Path],
+    out: Path,
+    options: SlideOptions,
+    *,
+    run: RunContext,
+    force: bool = False,
+    on_status: Callable[[SlideStatus], None] = _ignore_status,
+) -> SlidesSummary:
+    """Analyze slides one after the other with one model; finished results are kept.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        Slides, as listed by ``find_slides``.
+    out : pathlib.Path
+        Receives ``slides.csv`` and a folder for each slide.
+    options : SlideOptions
+        Options of the analysis.
+    run : RunContext
+        Receives progress; checked for cancellation.
+    force : bool
+        Start over, even if results exist.
+    on_status : callable, optional
+        Receives the status of each slide.
+
+    Returns
+    -------
+    SlidesSummary
+        The counts.
+
+    Raises
+    ------
+    BundleError, ConfigError
+        The model or class does not exist, which concerns all slides.
+    SaveError, Cancelled
+        The disk is full, the table cannot be written, or the user canceled; finished results are kept. An error in
+        writing to the folder of one slide fails that slide only.
     """
-    previous = folder / PREVIOUS
-    finished = (folder / STORE).is_dir() and (folder / RESULT).is_file()
+    started, table = time.monotonic(), SlideTable(out / TABLE)
+    models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
+    for path, following in zip(paths, [*paths[1:], None], strict=True):
+        run.check()
+        if following is not None:
+            _prefetch(following)
+        status = _analyze_one(path, folders.folder_for(path), models, run, force=force)
+        counts[status.status] += 1
+        table.put(status)
+        on_status(status)
+    return SlidesSummary(counts["done"], counts["failed"], table.path, time.monotonic() - started)
+
+
+class SharedTileModel:
+    """The model shared by all slides, loaded for the first slide that needs it.
+
+    Parameters
+    ----------
+    options : SlideOptions
+        Options that name the model.
+    """
+
+    def __init__(self, options: SlideOptions) -> None:
+        self.options = options
+        self._model: TileModel | None = None
+
+    def get_reset(self) -> TileModel:
+        """Return the model with the requested number of passes and precision, which a previous slide may have changed.
+
+        Returns
+        -------
+        TileModel
+            Ready for prediction.
+
+        Raises
+        ------
+        BundleError
+            The model does not exist, or its weights are missing or damaged.
+        """
+        if self._model is None:
+            self._model = load_model(self.options)
+        self._model.reset(self.options.batch_size)
+        return self._model
+
+
+def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunContext, *, force: bool) -> SlideStatus:
+    """Analyze one slide; errors that concern this slide only are recorded."""
     try:
-        backed_up = finished and not previous.exists()
-        if backed_up:
-            previous.mkdir()
-            for name in COPIED_FILES:
-                if (folder / name).is_file():
-                    shutil.copy2(folder / name, previous / name)
-        kept = back_up_corrected_lesions(folder)  # depends on the outlines as recorded in the result
-        if backed_up:
-            for name in (STORE, *MOVED_FILES):
-                if (folder / name).exists():
-                    (folder / name).rename(previous / name)
-        (folder / RESULT).unlink(missing_ok=True)
-    except OSError as error:
-        raise save_error(folder, error) from error
-    discard_result(folder)
-    return kept
+        record_slide(folder, path)
+        outcome = analyze_slide(path, folder, models.options, run, load=models.get_reset, force=force)
+    except BATCH_ERRORS:
+        raise
+    except Exception as error:
+        log.debug("%s failed", path, exc_info=True)
+        return SlideStatus(
+            path, folder, "failed", error=describe_error(error), keep_row=isinstance(error, ResultsMismatch)
+        )
+    return SlideStatus(path, folder, "done", outcome.content, already_done=outcome.already_done)
 
 
-def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
-    """Resume the partial store that a canceled replacement left, if its settings are the same."""
-    kept = folder / UNFINISHED
-    if not kept.is_dir():
-        return
-    if not (folder / STORE).exists():
-        with suppress(MelanomaError):  # other settings, or damaged
-            SlideResult.open(kept).check_same_analysis(spec)
-            (kept / STORE).rename(folder / STORE)
-    shutil.rmtree(kept, ignore_errors=True)
+def _prefetch(following: Path) -> None:
+    """Read both ends of a file in the background, so that the system has cached them when the slide is opened."""
+    Thread(target=_touch, args=(following,), name="next slide", daemon=True).start()
 
 
-def restore_previous(folder: Path) -> bool:
-    """Restore the backed-up result; the partial result of the replacement is kept for resuming."""
-    previous, unfinished = folder / PREVIOUS, folder / UNFINISHED
-    if not previous.is_dir():
-        return False
-    try:
-        if (previous / STORE).is_dir() and (folder / STORE).exists():
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            (folder / STORE).rename(unfinished / STORE)
-        for name in (*COPIED_FILES, *MOVED_FILES):
-            if (previous / name).exists():
-                (previous / name).replace(folder / name)
-        if (previous / STORE).is_dir():
-            (previous / STORE).rename(folder / STORE)
-        shutil.rmtree(previous, ignore_errors=True)
-    except OSError as error:
-        raise save_error(folder, error) from error
-    return True
-
-
-def discard_previous(folder: Path) -> None:
-    """Remove the backed-up result after it was replaced."""
-    for name in (PREVIOUS, UNFINISHED):
-        shutil.rmtree(folder / name, ignore_errors=True)
+def _touch(path: Path) -> None:
+    """Read the parts of a file that hold its header; errors are reported when the slide is opened."""
+    with suppress(OSError), path.open("rb") as file:
+        file.read(WARM_BYTES)
+        file.seek(max(file.tell(), file.seek(0, SEEK_END) - WARM_BYTES))
+        file.read(WARM_BYTES)

@@ -23,7 +23,7 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.run_folder import RunFolder, RunState
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.slides.batch import (
+from napari_melanoma.slides.cohort_workers import (
     Cluster,
     CohortJob,
     CohortJobResult,

@@ -1,4 +1,4 @@
-"""Result folders of slides, which are unique and can be found again.
+"""Result folders of slides: unique names, and the backup of the previous result while it is replaced.
 
 Results are written to ``OUT/<stem>``. Where that folder belongs to another slide (with the same stem, in another
 folder or format), they are written to ``OUT/<stem>-<8 hexadecimal digits>``, a hash of the content of the slide, which
@@ -9,16 +9,19 @@ composition of letters count as equal, as on the file systems of macOS and Windo
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import normalize_name, write_json
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.files import normalize_name, save_error, write_json
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
-from napari_melanoma.io.results import RESULT, read_object
-from napari_melanoma.io.slide_store import STORE, SlideResult
+from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE, read_object
+from napari_melanoma.io.slide_spec import SlideResultSpec
+from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
+from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.opening import find_dicom_file, is_zarr
@@ -159,3 +162,74 @@ def _recorded_fingerprints(folder: Path) -> set[str]:
         with suppress(InputError):
             owners.add(SlideResult.open(folder).spec.fingerprint)
     return owners or ({UNKNOWN_OWNER} if (folder / RESULT).is_file() else set())
+
+
+PREVIOUS, UNFINISHED = ".previous", ".unfinished"
+# The store is moved away first and back last: a folder with a store counts as analyzed.
+MOVED_FILES = (RESULT, HEATMAP, TISSUE)
+COPIED_FILES = (OUTLINES, LESIONS)
+
+
+def back_up_result(folder: Path) -> str:
+    """Back up a complete result, so that an analysis can start over; a partial one is discarded.
+
+    Returns a message on lesions that were kept under another name; empty if there are none.
+    """
+    previous = folder / PREVIOUS
+    finished = (folder / STORE).is_dir() and (folder / RESULT).is_file()
+    try:
+        backed_up = finished and not previous.exists()
+        if backed_up:
+            previous.mkdir()
+            for name in COPIED_FILES:
+                if (folder / name).is_file():
+                    shutil.copy2(folder / name, previous / name)
+        kept = back_up_corrected_lesions(folder)  # depends on the outlines as recorded in the result
+        if backed_up:
+            for name in (STORE, *MOVED_FILES):
+                if (folder / name).exists():
+                    (folder / name).rename(previous / name)
+        (folder / RESULT).unlink(missing_ok=True)
+    except OSError as error:
+        raise save_error(folder, error) from error
+    discard_result(folder)
+    return kept
+
+
+def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
+    """Resume the partial store that a canceled replacement left, if its settings are the same."""
+    kept = folder / UNFINISHED
+    if not kept.is_dir():
+        return
+    if not (folder / STORE).exists():
+        with suppress(MelanomaError):  # other settings, or damaged
+            SlideResult.open(kept).check_same_analysis(spec)
+            (kept / STORE).rename(folder / STORE)
+    shutil.rmtree(kept, ignore_errors=True)
+
+
+def restore_previous(folder: Path) -> bool:
+    """Restore the backed-up result; the partial result of the replacement is kept for resuming."""
+    previous, unfinished = folder / PREVIOUS, folder / UNFINISHED
+    if not previous.is_dir():
+        return False
+    try:
+        if (previous / STORE).is_dir() and (folder / STORE).exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            (folder / STORE).rename(unfinished / STORE)
+        for name in (*COPIED_FILES, *MOVED_FILES):
+            if (previous / name).exists():
+                (previous / name).replace(folder / name)
+        if (previous / STORE).is_dir():
+            (previous / STORE).rename(folder / STORE)
+        shutil.rmtree(previous, ignore_errors=True)
+    except OSError as error:
+        raise save_error(folder, error) from error
+    return True
+
+
+def discard_previous(folder: Path) -> None:
+    """Remove the backed-up result after it was replaced."""
+    for name in (PREVIOUS, UNFINISHED):
+        shutil.rmtree(folder / name, ignore_errors=True)

@@ -19,9 +19,8 @@ from napari_melanoma.core.processes import (
 )
 from napari_melanoma.core.run_folder import FINAL_STATES, PROCESS_FILE, RunFolder, RunState, read_last_events, run_state
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.slides.analysis import restore_previous
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide, restore_previous, slide_folder
 
 __all__ = ["SlideRunStatus", "cancel_slide", "launch_slide", "read_slide_run_status", "slide_command"]
 

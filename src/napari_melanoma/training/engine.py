@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.models.inference import cpu_has_bf16, is_out_of_memory
 from napari_melanoma.training.loader import Loaders
 from napari_melanoma.training.monitor import MEMORY_FULL
-from napari_melanoma.training.random_numbers import next_piece_count
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder, RunFolderContext
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.task import Task
+
 
 log = logging.getLogger(__name__)
 KNOWN_WARNINGS = (
@@ -253,3 +254,23 @@ def interpolate_weights(network: nn.Module, start: Mapping[str, Tensor], share: 
         for name, value in network.state_dict().items():
             if value.is_floating_point():
                 value.lerp_(start[name].to(value), 1 - share)
+
+
+# Set by torchrun, by srun, and by Lightning for its child processes; the last two are numbers of machines.
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+
+
+def is_first_process(recipe: TrainRecipe) -> bool:
+    """Whether this process owns the run folder; False for processes that a launcher started besides it."""
+    if recipe.devices == 1 and recipe.nodes == 1:
+        return True
+    return all(int(os.environ.get(name) or 0) == 0 for name in RANKS)
+
+
+def next_piece_count(step: int, processes: int, pieces: int) -> int | None:
+    """Return the next number of micro-batches of equal size, at least twice as many.
+
+    None if each micro-batch is a single image already.
+    """
+    images = step // processes
+    return next((more for more in range(2 * pieces, images + 1) if images % more == 0), None)

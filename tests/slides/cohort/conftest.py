@@ -10,8 +10,8 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.batch import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
 from napari_melanoma.slides.cohort import CohortEntry, CohortManifest, CohortRecords, CohortScheduler, CohortSettings
+from napari_melanoma.slides.cohort_workers import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable
 

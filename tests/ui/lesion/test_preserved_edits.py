@@ -178,7 +178,7 @@ def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     corrected.opens("again")
     corrected.analyses()
     assert not corrected.dock.recovery_notice.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
-    corrected.dock.controller.store.save_unsaved()
+    recovery.save_unsaved(corrected.dock.controller.store)
     reopens(corrected).waits()
     assert len(kept()) == 1
 
@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     QTimer.singleShot(20, press)
     assert window.dock.close_guard.eventFilter(window.dock.close_guard.window, QEvent(QEvent.Type.Close))
     assert "the disk is full" in window.dock.status.text
-    window.dock.controller.store.discard_unsaved()
+    recovery.discard_unsaved(window.dock.controller.store)
 
 
 def blurred():

@@ -234,7 +234,7 @@ def test_closing_asks_about_corrections(window, button, closed, files):
     event = QEvent(QEvent.Type.Close)
     assert window.dock.close_guard.eventFilter(main, event) is not closed
     assert bool(kept()) is files
-    window.dock.controller.store.discard_unsaved()
+    recovery.discard_unsaved(window.dock.controller.store)
 
 
 def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):

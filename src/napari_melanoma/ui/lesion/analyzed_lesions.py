@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.postprocessing import smooth_probability
 from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, find_uncertain_band, remeasure
-from napari_melanoma.ui.lesion.recovery import recovery_folder, remove_recovery, save_recovery
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -98,27 +97,6 @@ class LesionStore:
         """Return the layer names of open photographs with unsaved corrections."""
         images = (self.image(identity) for identity, lesion in self.lesions.items() if lesion.unsaved)
         return [image.name for image in images if image is not None]
-
-    def discard_unsaved(self) -> None:
-        """Discard unsaved corrections and their recovery folders."""
-        for identity, lesion in self.lesions.items():
-            if lesion.unsaved:
-                lesion.unsaved = False
-                remove_recovery(recovery_folder(lesion.image_digest, identity))
-
-    def save_unsaved(self) -> None:
-        """Write unsaved corrections to recovery folders."""
-        for identity, lesion in self.lesions.items():
-            labels = self.mask(identity)
-            if lesion.unsaved and labels is not None:
-                folder = recovery_folder(lesion.image_digest, identity)
-                save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, self.strokes(identity))
-
-    def remove_saved_recoveries(self) -> None:
-        """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
-        for identity, lesion in self.lesions.items():
-            if not lesion.unsaved:
-                remove_recovery(recovery_folder(lesion.image_digest, identity))
 
     def strokes(self, identity: str) -> NDArray[np.uint8] | None:
         """Copy the strokes of a photograph, uint8 (row, column); None if there are none."""

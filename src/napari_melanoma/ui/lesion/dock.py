@@ -26,6 +26,7 @@ from napari_melanoma.ui.lesion.mask_editing import (
 )
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
 from napari_melanoma.ui.lesion.queues import preload_libraries
+from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SaveTarget, prepare_save
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -95,7 +96,7 @@ class LesionDock(LesionControls):
         for callback in (
             self.connections.close,
             self.controller.watcher.connections.close,
-            self.controller.store.remove_saved_recoveries,
+            partial(remove_saved_recoveries, self.controller.store),
         ):
             self.destroyed.connect(callback)
         if client is None:

@@ -193,6 +193,30 @@ def _is_running(owner: dict[str, float]) -> bool:
         return False
 
 
+def discard_unsaved(store: LesionStore) -> None:
+    """Discard unsaved corrections and their recovery folders."""
+    for identity, lesion in store.lesions.items():
+        if lesion.unsaved:
+            lesion.unsaved = False
+            remove_recovery(recovery_folder(lesion.image_digest, identity))
+
+
+def save_unsaved(store: LesionStore) -> None:
+    """Write unsaved corrections to recovery folders."""
+    for identity, lesion in store.lesions.items():
+        labels = store.mask(identity)
+        if lesion.unsaved and labels is not None:
+            folder = recovery_folder(lesion.image_digest, identity)
+            save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, store.strokes(identity))
+
+
+def remove_saved_recoveries(store: LesionStore) -> None:
+    """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
+    for identity, lesion in store.lesions.items():
+        if not lesion.unsaved:
+            remove_recovery(recovery_folder(lesion.image_digest, identity))
+
+
 class LesionAutosave(QObject):
     """Writes, finds and removes recovery folders in a thread, one at a time."""
 

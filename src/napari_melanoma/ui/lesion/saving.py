@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QFileDialog, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -195,14 +196,14 @@ class LesionCloseGuard(WindowGuard):
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         pressed = exec_question(box)
         if pressed is discard:
-            self._store.discard_unsaved()
+            discard_unsaved(self._store)
         elif pressed is keep:
             return self._save_for_recovery()
         return pressed is discard
 
     def _save_for_recovery(self) -> bool:
         try:
-            self._store.save_unsaved()
+            save_unsaved(self._store)
         except SaveError as error:
             self.failed.emit(error)
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_visible_region, shows_whole_slide
@@ -128,7 +129,7 @@ class SlideNavigation(QObject):
         if self._slide is None:
             return
         try:
-            camera.center_view(self._viewer, self._slide, camera.parse_position(self._slide, text))
+            camera.center_view(self._viewer, self._slide, parse_position(self._slide, text))
         except MelanomaError as error:
             self._position_error = str(error)
             self._context.status.show_message(self._position_error)
@@ -499,3 +500,35 @@ class RotationController(QObject):
 def normalize_angle(angle: float) -> float:
     """Return an angle in degrees as one above -180 and up to 180."""
     return FULL / 2 - (FULL / 2 - angle) % FULL
+
+
+NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
+POSITION_PATTERN = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
+DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: a comma alone then separates no numbers
+DECIMAL_COMMA_PATTERN = re.compile(
+    rf"^\s*({DECIMAL_COMMA_NUMBER})(?:\s*;\s*|,\s+|\s+)({DECIMAL_COMMA_NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE
+)
+
+
+def parse_position(slide: ViewerSlide, text: str) -> tuple[float, float]:
+    """Parse coordinates typed by the user.
+
+    ``text``: ``x, y`` with ``mm`` (the default if the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
+    y``. Returns (row, column) in pixels of the finest level.
+    """
+    found = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)
+    if found is None:
+        how = "mm, or in pixels: 1200, 3400 px" if slide.info.pixel_size is not None else "pixels: 1200, 3400"
+        raise InputError(f"'{text.strip()}' is not a position on the slide. Enter x, y in {how}.")
+    x, y, unit = float(found[1].replace(",", ".")), float(found[2].replace(",", ".")), found[3].lower()
+    scaled = slide.info.pixel_size is not None
+    unit = unit or ("mm" if scaled else "px")
+    if unit != "px":
+        if not scaled:
+            raise InputError(f"this slide has no scale. Enter pixels, such as {x:g}, {y:g} px, or set the scale.")
+        factor = 1000.0 if unit == "mm" else 1.0
+        y, x = y * factor / slide.pixel_um[0], x * factor / slide.pixel_um[1]
+    if not (0 <= y <= slide.size[0] and 0 <= x <= slide.size[1]):
+        end = camera.format_position(slide, (float(slide.size[0]), float(slide.size[1])))
+        raise InputError(f"{text.strip()} lies outside the slide, which ends at {end}.")
+    return y, x

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
-POSITION_PATTERN = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
-DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: a comma alone then separates no numbers
-DECIMAL_COMMA_PATTERN = re.compile(
-    rf"^\s*({DECIMAL_COMMA_NUMBER})(?:\s*;\s*|,\s+|\s+)({DECIMAL_COMMA_NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE
-)
 WHOLE_BORDER = 0.03  # share of the longer side that may lie outside the view of a whole slide
 MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
 
@@ -108,27 +99,3 @@ def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:
     if slide.info.pixel_size is None:
         return f"{point[1]:.0f}, {point[0]:.0f} px"
     return f"{point[1] * slide.pixel_um[1] / 1000:.3f}, {point[0] * slide.pixel_um[0] / 1000:.3f} mm"
-
-
-def parse_position(slide: ViewerSlide, text: str) -> tuple[float, float]:
-    """Parse coordinates typed by the user.
-
-    ``text``: ``x, y`` with ``mm`` (the default if the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
-    y``. Returns (row, column) in pixels of the finest level.
-    """
-    found = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)
-    if found is None:
-        how = "mm, or in pixels: 1200, 3400 px" if slide.info.pixel_size is not None else "pixels: 1200, 3400"
-        raise InputError(f"'{text.strip()}' is not a position on the slide. Enter x, y in {how}.")
-    x, y, unit = float(found[1].replace(",", ".")), float(found[2].replace(",", ".")), found[3].lower()
-    scaled = slide.info.pixel_size is not None
-    unit = unit or ("mm" if scaled else "px")
-    if unit != "px":
-        if not scaled:
-            raise InputError(f"this slide has no scale. Enter pixels, such as {x:g}, {y:g} px, or set the scale.")
-        factor = 1000.0 if unit == "mm" else 1.0
-        y, x = y * factor / slide.pixel_um[0], x * factor / slide.pixel_um[1]
-    if not (0 <= y <= slide.size[0] and 0 <= x <= slide.size[1]):
-        end = format_position(slide, (float(slide.size[0]), float(slide.size[1])))
-        raise InputError(f"{text.strip()} lies outside the slide, which ends at {end}.")
-    return y, x
