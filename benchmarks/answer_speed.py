@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifyOptions
-from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models.registry import find_classifier
 

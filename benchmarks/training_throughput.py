@@ -39,10 +39,10 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantoms
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.augmentation import BatchAugmentation
+from napari_melanoma.training.data_preparation import PreparedData, prepare_data
 from napari_melanoma.training.engine import accelerator, choose_precision
 from napari_melanoma.training.loader import ValidationBatches
 from napari_melanoma.training.losses import make_loss
-from napari_melanoma.training.prepare import PreparedData, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.task import OPTIMIZERS, make_schedule
 
@@ -136,7 +136,9 @@ def main() -> None:
     options = arguments()
     with (
         tempfile.TemporaryDirectory() as temporary,
-        mock.patch("napari_melanoma.training.prepare.user_store_folder", return_value=Path(temporary) / "store"),
+        mock.patch(
+            "napari_melanoma.training.data_preparation.user_store_folder", return_value=Path(temporary) / "store"
+        ),
     ):
         data = options.data or phantoms(Path(temporary) / "phantoms", options.images)
         seconds = measure(recipe_of(options, data), Path(temporary), options.rounds, CLOCKS[options.clock])

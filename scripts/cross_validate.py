@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, read_dataset
 from napari_melanoma.data.splits import assign_folds
-from napari_melanoma.evaluation.class_measurement import ClassPredictions
-from napari_melanoma.evaluation.evaluate_classes import class_subgroups
+from napari_melanoma.evaluation.classifier_measurement import ClassPredictions
+from napari_melanoma.evaluation.evaluate_classifiers import class_subgroups
 from napari_melanoma.evaluation.model_card import CardSubgroup
 from napari_melanoma.evaluation.tabular_baseline import cross_validate_trees
 from napari_melanoma.io.photographs import read_photograph

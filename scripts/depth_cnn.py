@@ -197,7 +197,7 @@ def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
     DepthIntervals
         With the network's own 90 % intervals.
     """
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
 
     model = Classifier.load(bundle)
     parts = []

@@ -45,7 +45,7 @@ TESTS = {
     "metrics/mask_uncertainty": "metrics/test_uncertainty",
     "metrics/out_of_distribution": "metrics/test_novelty",
     "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
-    "metrics/ranking": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
+    "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
     "metrics/statistics": "metrics/test_statistics",
 }
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests

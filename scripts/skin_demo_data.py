@@ -21,7 +21,7 @@ from slide_demo_data import DrawnSlide, Labels, Tile, coarse_labels, near_tissue
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, TissueKind
-from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import draw_region
 

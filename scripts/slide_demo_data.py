@@ -27,7 +27,7 @@ from napari_melanoma.phantoms.slide.config import (
     SlideLesionOptions,
     SlidePhantomConfig,
 )
-from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import draw_region, render_truth
 

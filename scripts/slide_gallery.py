@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.phantoms.slide.appearance import LOOKS
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.looks import LOOKS
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_region, render_truth
 

@@ -17,13 +17,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.explanation import PointingOptions, run_pointing_game
-from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
+from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.phantoms.cohort import write_cohort

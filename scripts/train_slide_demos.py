@@ -23,7 +23,7 @@ from skin_demo_data import MELANOMA, NAEVUS, SKIN, draw_skin
 from sklearn.metrics import roc_auc_score
 from slide_demo_data import ANSWERS, TISSUES, draw_data_set
 
-from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
@@ -31,9 +31,9 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.training_images import FILE_NAME
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, class_estimates
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, class_estimates
 from napari_melanoma.evaluation.evaluate import LabelEvaluation, LabelEvaluationOptions, evaluate_labels
-from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
+from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels

@@ -160,12 +160,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models of the test that are no bundles on disk state that they were trained on no image."""
     from napari_melanoma.data.training_images import TrainingImages
-    from napari_melanoma.evaluation import overlap
+    from napari_melanoma.evaluation import training_overlap
 
     def stated(info: BundleInfo) -> TrainingImages:
         return TrainingImages()
 
-    monkeypatch.setattr(overlap, "read_training_images", stated)
+    monkeypatch.setattr(training_overlap, "read_training_images", stated)
 
 
 @pytest.fixture(scope="module")

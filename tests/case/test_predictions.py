@@ -28,8 +28,8 @@ from napari_melanoma.case.results import (
     save_predictions,
 )
 from napari_melanoma.case.store import CaseStore, write_correction
+from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration
 from napari_melanoma.classification.prediction import ClassifyOptions
-from napari_melanoma.classification.predictor import EncoderOutput, PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding

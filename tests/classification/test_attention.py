@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import (
     METHODS,
     PointingOptions,
@@ -18,7 +19,6 @@ from napari_melanoma.classification.explanation import (
     explanation_methods,
     run_pointing_game,
 )
-from napari_melanoma.classification.predictor import Classifier, LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig, DepthScale, ViewConfig

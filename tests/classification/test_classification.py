@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.predictor import Classifier, LesionInput
+from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ViewConfig

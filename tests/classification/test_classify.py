@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.classification.classify import classify, classify_encoded, encode_lesion
 from napari_melanoma.classification.explanation import METHODS
 from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
-from napari_melanoma.classification.predictor import PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box

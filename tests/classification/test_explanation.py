@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import (
     METHODS,
     compute_evidence,
@@ -14,7 +15,6 @@ from napari_melanoma.classification.explanation import (
     place_in_photograph,
     upsample_map,
 )
-from napari_melanoma.classification.predictor import Classifier, LesionInput
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import napari_melanoma
 from napari_melanoma.core.csv_files import CsvReader, CsvWriter, escape_cell, read_csv_dicts, unescape_cell
-from napari_melanoma.data.table_file import TableFile
+from napari_melanoma.data.dataset_table import TableFile
 from napari_melanoma.io.results import read_table, write_table
 
 PACKAGE = Path(napari_melanoma.__file__).parent

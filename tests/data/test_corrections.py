@@ -22,7 +22,7 @@ from napari_melanoma.data import corrections as module
 from napari_melanoma.data import corrections as split_choice
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections, corrections_folder
 from napari_melanoma.data.dataset import read_dataset, select_for_split, select_trainable
-from napari_melanoma.data.table_file import SharedTable, TableFile, TableLayout, TableRecord
+from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableLayout, TableRecord
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 
@@ -370,7 +370,7 @@ def test_a_killed_writer_leaves_a_complete_folder_that_can_be_undone(folder: Pat
 def test_a_long_writer_is_named(corrections: Corrections, folder: Path, monkeypatch) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr("napari_melanoma.data.table_file.LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.data.dataset_table.LOCK_TIMEOUT_S", 0.05)
     folder.mkdir()
     with FileLock(folder / ".lock"), pytest.raises(SaveError, match="another window has been writing"):
         corrections.add(drawn())
@@ -395,7 +395,7 @@ def test_many_at_once_keep_what_was_added_before_a_stop(corrections: Corrections
 def test_others_can_write_while_photographs_are_read(
     corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.data.table_file.LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.data.dataset_table.LOCK_TIMEOUT_S", 0.05)
 
     def reads_slowly():
         for seed in range(3):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.prediction_config import UNKNOWN, NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data import taxonomy
+from napari_melanoma.data.dataset_table import TableFile
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.data.tabular_encoding import (
     BIN_EDGES,
     choose_encodings,

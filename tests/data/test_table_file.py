@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.table_file import TableFile, TableLayout
+from napari_melanoma.data.dataset_table import TableFile, TableLayout
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)
 LAYOUTS = st.builds(TableLayout, st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]), st.booleans())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.depth.candidates import breslow_candidates, measure_depth
 from napari_melanoma.depth.maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig

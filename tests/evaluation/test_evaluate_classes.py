@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.predictor import EncoderOutput, PredictionCalibration
+from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError
 from napari_melanoma.core.prediction_config import (
@@ -21,8 +21,8 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
 )
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
-from napari_melanoma.evaluation.evaluate_classes import (
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
+from napari_melanoma.evaluation.evaluate_classifiers import (
     ClassEvaluation,
     evaluate_classifier,
     is_class_evaluation,

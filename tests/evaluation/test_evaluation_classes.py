@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.evaluation.class_measurement import (
+from napari_melanoma.evaluation.classifier_measurement import (
     METRICS,
     ClassPredictions,
     class_differences,
@@ -16,7 +16,7 @@ from napari_melanoma.evaluation.class_measurement import (
     domain_auc,
 )
 from napari_melanoma.metrics.calibration import expected_calibration_error
-from napari_melanoma.metrics.ranking import ResampledScores
+from napari_melanoma.metrics.roc_curves import ResampledScores
 
 
 def predictions(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import apply_orientation, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import apply_orientation, to_eight_bit, to_srgb8
 
 DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))

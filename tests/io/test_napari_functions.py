@@ -13,8 +13,8 @@ from napari_melanoma.core.errors import SaveError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask, write_rgb
-from napari_melanoma.ui import contributions
-from napari_melanoma.ui.contributions import get_reader, read_layers, write_mask_layer
+from napari_melanoma.ui import readers
+from napari_melanoma.ui.readers import get_reader, read_layers, write_mask_layer
 
 
 @pytest.fixture
@@ -140,6 +140,6 @@ HEAVY = ("pydicom", "pillow_heif", "tifffile", "imagecodecs", "PIL", "pandas", "
 
 
 def test_importing_the_functions_is_light() -> None:
-    code = f"import sys, {contributions.__name__}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    code = f"import sys, {readers.__name__}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

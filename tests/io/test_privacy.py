@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb, write_table
-from napari_melanoma.ui.contributions import read_layers, write_mask_layer
+from napari_melanoma.ui.readers import read_layers, write_mask_layer
 
 SECRET = "Xanthippe-Quux"
 

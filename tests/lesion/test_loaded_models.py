@@ -12,7 +12,7 @@ import pytest
 from platformdirs import user_state_path
 
 from napari_melanoma.case import results
-from napari_melanoma.classification.predictor import Classifier
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.lesion import loaded_models
 

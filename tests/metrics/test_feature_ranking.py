@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from napari_melanoma.metrics.ranking import adjust_p_values, average_by_patient, rank_features
+from napari_melanoma.metrics.roc_curves import adjust_p_values, average_by_patient, rank_features
 
 
 def test_the_strongest_comes_first_whichever_way_it_points() -> None:

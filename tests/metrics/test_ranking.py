@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from napari_melanoma.metrics.ranking import (
+from napari_melanoma.metrics.roc_curves import (
     ResampledScores,
     choose_decision_threshold,
     choose_operating_point,

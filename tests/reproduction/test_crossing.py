@@ -22,7 +22,7 @@ from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table
 from napari_melanoma.reproduction import paper_rows
-from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 

@@ -8,10 +8,10 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.paper_rows import complete_recipe
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
-from napari_melanoma.reproduction.request import ReproduceOptions
 from napari_melanoma.reproduction.run import check
 from napari_melanoma.reproduction.split import RoleData
 

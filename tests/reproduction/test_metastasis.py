@@ -12,8 +12,8 @@ import pytest
 
 from napari_melanoma.core.context import Milestone, Progress, RunContext
 from napari_melanoma.io.results import read_table, write_rgb, write_table
-from napari_melanoma.reproduction import request
-from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction import options as reproduction_options
+from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -131,7 +131,7 @@ def test_without_data_a_phantom_cohort_is_generated_with_a_notice(
         if isinstance(progress, Milestone):
             reported.append(progress.message)
 
-    monkeypatch.setattr(request, "_draw", draw)
+    monkeypatch.setattr(reproduction_options, "_draw", draw)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("breslow",))
     with patched():
         planned = check(options, run=RunContext()).plan

@@ -9,8 +9,8 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.reproduction.options import fill_roles
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.request import fill_roles
 
 
 def test_data_sets_are_assigned_to_roles(sets: Path) -> None:

@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction import paper_rows
-from napari_melanoma.reproduction.request import ReproduceOptions
+from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.run_data import read_data
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from napari_melanoma.classification.classifier import LesionInput
 from napari_melanoma.classification.explanation import explain, score_pointing
-from napari_melanoma.classification.predictor import LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.phantoms.cohort import CohortPatch, draw_patch

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.runs.start import check_start, create_network, describe_start, find_normalization, find_parent
+from napari_melanoma.runs.starting_weights import (
+    check_start,
+    create_network,
+    describe_start,
+    find_normalization,
+    find_parent,
+)
 from napari_melanoma.training.recipe import TrainRecipe
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -14,8 +14,8 @@ from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.export import read_metadata
-from napari_melanoma.runs import exporting
-from napari_melanoma.runs.exporting import Int8Options, export_bundle, export_int8_bundle
+from napari_melanoma.runs import model_export
+from napari_melanoma.runs.model_export import Int8Options, export_bundle, export_int8_bundle
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)).eval()
-    monkeypatch.setattr(exporting, "_load_export_network", lambda info: network)
+    monkeypatch.setattr(model_export, "_load_export_network", lambda info: network)
 
 
 def data_set(folder: Path, count: int) -> Path:

@@ -18,7 +18,7 @@ from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.runs.shipped_recipes import ShippedRecipe, find_shipped_recipe, list_shipped_recipes
-from napari_melanoma.runs.start import create_network, describe_start, find_parent
+from napari_melanoma.runs.starting_weights import create_network, describe_start, find_parent
 from napari_melanoma.runs.train import _check_classes
 from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
 from napari_melanoma.training.data_selection import ClassTable, SelectedSamples, keep_labeled

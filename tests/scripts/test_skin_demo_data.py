@@ -12,7 +12,7 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig, TissueKind
-from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import plan_slide
 
 

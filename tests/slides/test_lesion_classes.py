@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, build_lesion_maps, find_lesions
 
 

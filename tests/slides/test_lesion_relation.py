@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
 from napari_melanoma.slides.scores import correlate_area_and_probability, spearman, with_area_and_probability
 

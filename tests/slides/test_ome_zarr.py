@@ -10,7 +10,7 @@ import zarr
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.reports.slide_export import LabelLayer, decode_probability, encode_probability, write_ome_zarr
 from napari_melanoma.slides.reading.opening import open_slide
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.candidates import DepthIntervalModel
 from napari_melanoma.slides import depth

@@ -17,9 +17,9 @@ from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.reports.slide_export import read_exported_slide
 from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.background_runs import cancel_slide, launch_slide, read_slide_run_status
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import PREVIOUS, UNFINISHED, record_slide, recorded_slide
-from napari_melanoma.slides.runs import cancel_slide, launch_slide, read_slide_run_status
 from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
@@ -125,7 +125,7 @@ def test_an_analysis_that_has_not_begun_is_cancelled_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stamp = ProcessStamp.create(sleeper.pid)
-    monkeypatch.setattr("napari_melanoma.slides.runs.spawn_detached", lambda words, output: stamp)
+    monkeypatch.setattr("napari_melanoma.slides.background_runs.spawn_detached", lambda words, output: stamp)
     folder = launch_slide(slide_path, finished.parent / "other", options)
     assert read_slide_run_status(folder).state is RunState.starting
     cancel_slide(folder)

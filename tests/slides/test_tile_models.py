@@ -71,7 +71,7 @@ def test_prediction_does_not_depend_on_the_other_tiles_of_a_batch(tile_bundle: B
 
 
 def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
-    from napari_melanoma.classification.predictor import Classifier, LesionInput
+    from napari_melanoma.classification.classifier import Classifier, LesionInput
 
     tiles = tiles_of(3, side=64)
     logits = Classifier.load(tile_bundle, "cpu").logits([LesionInput(tile) for tile in tiles])

@@ -37,7 +37,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
     from torch import nn
     from torch.nn.functional import cross_entropy
 
-    from napari_melanoma.training.adaptation import DomainAdversary, ramp_up
+    from napari_melanoma.training.domain_adaptation import DomainAdversary, ramp_up
 
     drawn = torch.Generator().manual_seed(0)
     domains = torch.arange(200) % 2
@@ -63,7 +63,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
 def test_the_reversal_gives_what_it_gets_and_turns_the_gradient_round() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import reverse_gradient
+    from napari_melanoma.training.domain_adaptation import reverse_gradient
 
     given = torch.randn(3, 4, requires_grad=True)
     out = reverse_gradient(given, 0.25)
@@ -74,7 +74,7 @@ def test_the_reversal_gives_what_it_gets_and_turns_the_gradient_round() -> None:
 
 
 def test_gradient_reversal_ramps_up() -> None:
-    from napari_melanoma.training.adaptation import ramp_up
+    from napari_melanoma.training.domain_adaptation import ramp_up
 
     values = [ramp_up(progress) for progress in np.linspace(0, 1, 11)]
     assert values[0] == 0
@@ -93,7 +93,7 @@ def test_adversarial_training_reduces_domain_information() -> None:
 def test_an_adversary_without_strength_leaves_features_alone() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import DomainAdversary
+    from napari_melanoma.training.domain_adaptation import DomainAdversary
 
     torch.manual_seed(0)
     adversary = DomainAdversary(3, hidden=16)
@@ -109,7 +109,7 @@ def test_an_adversary_without_strength_leaves_features_alone() -> None:
 def test_the_adversary_itself_learns_to_tell_domains() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import DomainAdversary
+    from napari_melanoma.training.domain_adaptation import DomainAdversary
 
     torch.manual_seed(0)
     adversary, (features, domains, _) = DomainAdversary(4), two_domains()
@@ -126,7 +126,7 @@ def test_the_adversary_itself_learns_to_tell_domains() -> None:
 def test_coral_by_hand() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import coral_loss
+    from napari_melanoma.training.domain_adaptation import coral_loss
 
     one, other = torch.tensor([[1.0, 0], [-1, 0]]), torch.tensor([[0.0, 2], [0, -2], [5, 5]])
     features, domains = torch.cat([one, other[:2]]), torch.tensor([0, 0, 1, 1])
@@ -139,7 +139,7 @@ def test_coral_by_hand() -> None:
 def test_coral_of_three_domains_is_the_mean_over_pairs() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import coral_loss
+    from napari_melanoma.training.domain_adaptation import coral_loss
 
     features = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 31)[:, None]
     domains = torch.arange(30) // 10
@@ -152,7 +152,7 @@ def test_coral_of_three_domains_is_the_mean_over_pairs() -> None:
 def test_without_two_domains_there_is_nothing_to_bring_together(domains: list[int]) -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import coral_loss
+    from napari_melanoma.training.domain_adaptation import coral_loss
 
     features = torch.randn(4, 3, requires_grad=True)
     loss = coral_loss(features, torch.tensor(domains))
@@ -165,7 +165,7 @@ def test_without_two_domains_there_is_nothing_to_bring_together(domains: list[in
 def test_coral_makes_features_vary_alike() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import coral_loss
+    from napari_melanoma.training.domain_adaptation import coral_loss
 
     torch.manual_seed(0)
     domains = torch.arange(200) % 2
@@ -208,7 +208,7 @@ def batches_of(tint: float, count: int = 4) -> list[tuple[Tensor, Tensor]]:
 def test_adabn_measures_the_domain_that_it_is_given() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network, batches = classifier(), batches_of(2.0)
     weights = {name: value.clone() for name, value in network.named_parameters()}
@@ -226,7 +226,7 @@ def test_adabn_measures_the_domain_that_it_is_given() -> None:
 def test_after_adabn_features_lie_where_those_of_the_first_domain_did() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network, (home, away) = classifier(), (batches_of(tint) for tint in (0.0, 2.0))
     update_batch_norm_statistics(network, home)
@@ -239,7 +239,7 @@ def test_after_adabn_features_lie_where_those_of_the_first_domain_did() -> None:
 
 
 def test_adabn_takes_an_encoder_by_itself_and_keeps_its_mode() -> None:
-    from napari_melanoma.training.adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network = classifier().train()
     before = network.encoder.model.bn1.running_mean.clone()
@@ -251,7 +251,7 @@ def test_adabn_takes_an_encoder_by_itself_and_keeps_its_mode() -> None:
 def test_adabn_without_images_leaves_all_as_it_was() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network = classifier()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -261,7 +261,7 @@ def test_adabn_without_images_leaves_all_as_it_was() -> None:
 
 
 def test_adabn_needs_batch_normalisation() -> None:
-    from napari_melanoma.training.adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network = build_network("image_tabular", {"encoder": "test_convnext"})
     with pytest.raises(ConfigError, match="needs an encoder with batch normalization, but this one has none"):
@@ -278,7 +278,7 @@ def scenes() -> tuple[Tensor, Tensor]:
 
 
 def test_fourier_gives_the_others_light_and_keeps_the_own_pattern() -> None:
-    from napari_melanoma.training.adaptation import swap_amplitudes
+    from napari_melanoma.training.domain_adaptation import swap_amplitudes
 
     image, partner = scenes()
     mixed = swap_amplitudes(image, partner, 0.05)
@@ -292,7 +292,7 @@ def test_fourier_gives_the_others_light_and_keeps_the_own_pattern() -> None:
 def test_fourier_with_itself_is_the_same_image() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import swap_amplitudes
+    from napari_melanoma.training.domain_adaptation import swap_amplitudes
 
     image = torch.randint(0, 256, (2, 3, 33, 50), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     for reach in (0.0, 0.05, 0.5):
@@ -303,7 +303,7 @@ def test_fourier_with_itself_is_the_same_image() -> None:
 def test_the_farther_fourier_reaches_the_more_is_the_others() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import swap_amplitudes
+    from napari_melanoma.training.domain_adaptation import swap_amplitudes
 
     drawn = torch.Generator().manual_seed(0)
     image, partner = (torch.rand(1, 3, 64, 64, generator=drawn) * 100 + 50 for _ in range(2))
@@ -319,7 +319,7 @@ def test_the_farther_fourier_reaches_the_more_is_the_others() -> None:
 def test_images_are_mixed_each_with_its_own_partner() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import swap_amplitudes
+    from napari_melanoma.training.domain_adaptation import swap_amplitudes
 
     image, partner = scenes()
     both, turned = torch.cat([image, partner]), torch.cat([partner, image])
@@ -331,7 +331,7 @@ def test_images_are_mixed_each_with_its_own_partner() -> None:
 def test_pseudo_labels_by_hand() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import pseudo_label_loss
+    from napari_melanoma.training.domain_adaptation import pseudo_label_loss
 
     odds = torch.tensor([19.0, 1 / 9, 1.5])  # of the second class: 0.95, 0.1, 0.6
     logits = torch.stack([torch.zeros(3), odds.log()], dim=1)
@@ -344,7 +344,7 @@ def test_pseudo_labels_by_hand() -> None:
 def test_pseudo_labels_move_answers_away_from_the_middle() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation import pseudo_label_loss
+    from napari_melanoma.training.domain_adaptation import pseudo_label_loss
 
     logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.1]], requires_grad=True)
     pseudo_label_loss(logits, 0.7).backward()

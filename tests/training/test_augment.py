@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
-from napari_melanoma.training.appearance import YIQ, recompress
+from napari_melanoma.training.appearance_augmentation import YIQ, recompress
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.random_numbers import NAMES, BatchRandomNumbers, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig

@@ -23,8 +23,8 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.runs.bundling import predict_masks
+from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
 from napari_melanoma.training.loader import Rank, training_loader, validation_loader
-from napari_melanoma.training.prepare import PreparedData, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")

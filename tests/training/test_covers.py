@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.training.appearance import (
+from napari_melanoma.training.appearance_augmentation import (
     CUTOUT_SIDE,
     MIN_LIGHT,
     Bubbles,

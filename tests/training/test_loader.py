@@ -11,8 +11,8 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training.data_preparation import PreparedData, prepare_data
 from napari_melanoma.training.loader import Rank, TrainingBatches, training_loader, validation_loader
-from napari_melanoma.training.prepare import PreparedData, prepare_data
 from napari_melanoma.training.random_numbers import PartnerSampler
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
 

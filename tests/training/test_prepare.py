@@ -18,8 +18,8 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.runs.bundling import create_bundle_config
+from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
 from napari_melanoma.training.pixel_store import user_store_folder
-from napari_melanoma.training.prepare import PreparedData, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")

@@ -19,7 +19,7 @@ from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.runs.acceptance import activate_model, compare_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
-from napari_melanoma.training.prepare import check_data
+from napari_melanoma.training.data_preparation import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")

@@ -13,7 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
-from napari_melanoma.runs.start import check_start, create_network, describe_start, find_parent
+from napari_melanoma.runs.starting_weights import check_start, create_network, describe_start, find_parent
 from napari_melanoma.training.recipe import TrainRecipe
 
 MOBILENET = {"width": 0.1, "head_channels": 8}

@@ -17,9 +17,9 @@ from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.training.data_preparation import check_data
 from napari_melanoma.training.data_selection import SelectedSamples, find_same_pictures, remove_leaks, select_samples
 from napari_melanoma.training.pixel_store import DecodedFacts
-from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 REMOVED = (

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
-from napari_melanoma.slides import runs
+from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -29,7 +29,7 @@ class Launched:
         self.options.append(options)
         self.forced.append(force)
         settings = {key: value for key, value in hashed_tile_settings(options).items() if key != "model"}
-        folder = runs.slide_folder(out, slide)
+        folder = background_runs.slide_folder(out, slide)
         self.last = FakeAnalysis(folder, slide, self.fingerprint, options.model, settings).begins()
         return folder
 
@@ -43,7 +43,7 @@ def user(home, monkeypatch):
 
 def launched(user, monkeypatch):
     made = Launched()
-    monkeypatch.setattr(runs, "launch_slide", made)
+    monkeypatch.setattr(background_runs, "launch_slide", made)
     return made
 
 
@@ -128,7 +128,7 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
 
 def analysed(person, slide_path):
     """User who opened a slide with stored results."""
-    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     person.analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.models.bundle import BundleInfo
@@ -589,8 +589,8 @@ def explain(
     BundleError
         If there is no such model, or it is no classifier of photographs.
     """
+    from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain as explain_lesion
-    from napari_melanoma.classification.predictor import LesionInput
 
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
     photograph, classifier = read_photograph(image), _load_classifier(model)

@@ -49,7 +49,7 @@ from napari_melanoma.metrics.calibration import softmax
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import PredictionCalibration
+    from napari_melanoma.classification.classifier import PredictionCalibration
     from napari_melanoma.core.context import RunContext
 
 

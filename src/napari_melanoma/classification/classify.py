@@ -34,7 +34,7 @@ from napari_melanoma.training.run_data import TRAINED_ON_IT, was_trained_on
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import EncoderOutput, PredictionCalibration, SimilarCase
+    from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration, SimilarCase
     from napari_melanoma.core.prediction_config import AgeGroup, TabularEncoding
     from napari_melanoma.imaging.preprocessing import ClassifierView
     from napari_melanoma.io.photographs import Photograph
@@ -61,7 +61,7 @@ SAME_PICTURE_DISTANCE = 0.03
 
 
 class ClassifierModel(Protocol):
-    """The interface of a classifier; implemented by ``classification.predictor.Classifier``."""
+    """The interface of a classifier; implemented by ``classification.classifier.Classifier``."""
 
     info: BundleInfo
     device: str

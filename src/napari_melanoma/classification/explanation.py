@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_melanoma.classification.classifier import Classifier, LesionInput
     from napari_melanoma.classification.explanation_networks import ClassLogOdds
-    from napari_melanoma.classification.predictor import Classifier, LesionInput
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.preprocessing import ClassifierView
 
@@ -235,7 +235,7 @@ def run_pointing_game(
 
     Returns the share of hits and of chance hits by method.
     """
-    from napari_melanoma.classification.predictor import LesionInput
+    from napari_melanoma.classification.classifier import LesionInput
 
     check_dataset_names(datasets)
     found: dict[str, list[PointingResult]] = {method: [] for method in options.methods}

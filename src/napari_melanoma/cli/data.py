@@ -572,7 +572,7 @@ def baseline(
 ) -> None:
     """Measure how well the table alone predicts the target."""
     with command_session(json, debug, allow_outside) as current:
-        from napari_melanoma.evaluation.class_measurement import METRICS, class_estimates
+        from napari_melanoma.evaluation.classifier_measurement import METRICS, class_estimates
         from napari_melanoma.evaluation.tabular_baseline import evaluate_baseline as measure
 
         current.after_stop = "Nothing was written."

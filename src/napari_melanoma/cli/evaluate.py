@@ -118,8 +118,8 @@ def _evaluate_pointing(
     info: BundleInfo, data: list[Path], out: Path, options: PointingOptions, current: CommandSession
 ) -> None:
     """Count how often heatmaps point at the decisive structure."""
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.explanation import run_pointing_game
-    from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.lesion.loaded_models import report_loading
 
     with report_loading(current.run):
@@ -160,7 +160,7 @@ def biomarkers(
 ) -> None:
     """Show which features separate the classes."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.classification.predictor import Classifier
+        from napari_melanoma.classification.classifier import Classifier
         from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
         from napari_melanoma.lesion.loaded_models import report_loading
         from napari_melanoma.models.registry import find_bundle

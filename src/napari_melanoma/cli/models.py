@@ -132,7 +132,7 @@ def import_(
 ) -> None:
     """Copy a model into the user's model folder."""
     with command_session(json, debug) as current:
-        from napari_melanoma.evaluation.overlap import describe_unstated
+        from napari_melanoma.evaluation.training_overlap import describe_unstated
         from napari_melanoma.models.bundle import read_bundle
         from napari_melanoma.models.registry import install_bundle
         from napari_melanoma.runs.acceptance import activate_model
@@ -170,7 +170,10 @@ def export(
     options: Annotated[
         Given,
         ConfigOptions(
-            "runs.exporting:Int8Options", without=("calibration",), names={"measured": "--images"}, about="for int8: "
+            "runs.model_export:Int8Options",
+            without=("calibration",),
+            names={"measured": "--images"},
+            about="for int8: ",
         ),
     ],
     data: Annotated[
@@ -190,7 +193,7 @@ def export(
         if form == "int8":
             _export_int8(current, info, out, data or [], options)
             return
-        from napari_melanoma.runs.exporting import export_bundle
+        from napari_melanoma.runs.model_export import export_bundle
 
         export_bundle(info, out, form)
         text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
@@ -199,7 +202,7 @@ def export(
 
 def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], given: Given) -> None:
     """Export to 8-bit integers, and report size, time and Dice."""
-    from napari_melanoma.runs.exporting import Int8Options, export_int8_bundle, report_values
+    from napari_melanoma.runs.model_export import Int8Options, export_int8_bundle, report_values
 
     options = Int8Options.parse(given, "the command line")
     report = export_int8_bundle(info, out, data, options, run=current.run)

@@ -46,7 +46,7 @@ NO_REFINEMENT = {"largest_only": False, "fill_holes": False, "smoothing": 0.0, "
 ClassifierValues = Annotated[
     Given,
     ConfigOptions(
-        "evaluation.class_measurement:ClassEvaluationOptions",
+        "evaluation.classifier_measurement:ClassEvaluationOptions",
         without=("split", "include_seen"),
         names={"segmenter": "--segmenter BUNDLE"},
         about="classifiers: ",

@@ -31,7 +31,7 @@ def reproduce(
     options: Annotated[
         Given,
         ConfigOptions(
-            "reproduction.request:ReproduceOptions",
+            "reproduction.options:ReproduceOptions",
             without=("paper",),
             names={"data": "--data [ROLE=]FOLDER", "rows": "--rows NAME", "weights": "--weights NAME=FILE"},
         ),
@@ -48,8 +48,8 @@ def reproduce(
     """Reproduce a paper."""
     with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.reproduction import run as workflow
+        from napari_melanoma.reproduction.options import ReproduceOptions
         from napari_melanoma.reproduction.papers import read_paper
-        from napari_melanoma.reproduction.request import ReproduceOptions
 
         chosen = ReproduceOptions.parse({"paper": paper, **options}, "the command line")
         if check:

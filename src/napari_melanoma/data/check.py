@@ -23,10 +23,10 @@ from napari_melanoma.data.dataset import (
     make_sample,
     select_trainable,
 )
+from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, list_counts
 from napari_melanoma.data.splits import SPLIT_RISK, PatientLeakDetector
-from napari_melanoma.data.table_file import iter_table_rows
 from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.photographs import read_photograph

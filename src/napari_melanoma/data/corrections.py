@@ -21,7 +21,7 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.dataset import REVIEWS, Review, get_group_id
-from napari_melanoma.data.table_file import SharedTable, TableFile, TableIndex
+from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 

@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
-from napari_melanoma.data.table_file import iter_table_rows
+from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 from napari_melanoma.io.results import read_object
 

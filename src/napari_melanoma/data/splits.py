@@ -17,9 +17,9 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, select_trainable
+from napari_melanoma.data.dataset_table import TableFile
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
-from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
 
 ALL_SPLITS = "all"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
 
 BENIGN_NAMES = ("benign", "naevus", "nevus")
 PREVAILING_WINDOW_UM = 60.0  # over which nevus and melanoma are compared

@@ -17,11 +17,11 @@ from napari_melanoma.core.files import atomic_file, save_error, write_json
 from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, find_labeled_images
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, find_labeled_images
 from napari_melanoma.figures.evaluation import plot_bars
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
-from napari_melanoma.metrics.ranking import RankedFeature, adjust_p_values, rank_features
+from napari_melanoma.metrics.roc_curves import RankedFeature, adjust_p_values, rank_features
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.class_measurement import LabeledImages
+    from napari_melanoma.evaluation.classifier_measurement import LabeledImages
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
 ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")

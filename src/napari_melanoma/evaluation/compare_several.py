@@ -20,8 +20,8 @@ from napari_melanoma.core.paths import free_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import remove_partial_results
-from napari_melanoma.evaluation.class_measurement import LESS_IS_BETTER as CLASS_LESS_IS_BETTER
-from napari_melanoma.evaluation.class_measurement import (
+from napari_melanoma.evaluation.classifier_measurement import LESS_IS_BETTER as CLASS_LESS_IS_BETTER
+from napari_melanoma.evaluation.classifier_measurement import (
     METRICS,
     ClassEvaluationOptions,
     LabeledImages,
@@ -30,7 +30,7 @@ from napari_melanoma.evaluation.class_measurement import (
     find_labeled_images,
     measure_classifiers,
 )
-from napari_melanoma.evaluation.evaluate_classes import (
+from napari_melanoma.evaluation.evaluate_classifiers import (
     StoredClassEvaluation,
     collect_predictions,
     compute_curves,
@@ -40,7 +40,6 @@ from napari_melanoma.evaluation.evaluate_classes import (
 )
 from napari_melanoma.evaluation.files import MOST_FAILED, WORDS, read_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
-from napari_melanoma.evaluation.overlap import select_images, without_verdict
 from napari_melanoma.evaluation.pages import Page, directed_label, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     LESS_IS_BETTER,
@@ -52,6 +51,7 @@ from napari_melanoma.evaluation.results import (
     ImageMetrics,
     estimate_columns,
 )
+from napari_melanoma.evaluation.training_overlap import select_images, without_verdict
 from napari_melanoma.figures.evaluation import plot_models, plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
@@ -464,7 +464,7 @@ def compare_classifiers(
 
     Paired over images, intervals by bootstrap over patients or lesions.
     """
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
 
     if len(models) < 2:
         raise InputError(f"a comparison needs two or more models; {len(models)} were named.")

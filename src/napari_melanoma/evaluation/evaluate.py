@@ -20,7 +20,7 @@ from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.training_images import shorten_digest
-from napari_melanoma.evaluation.class_measurement import (
+from napari_melanoma.evaluation.classifier_measurement import (
     ALL_FIELDS,
     DISTANCE,
     ClassEvaluationOptions,
@@ -28,7 +28,7 @@ from napari_melanoma.evaluation.class_measurement import (
     logit_name,
     read_rows,
 )
-from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation, summarize_evaluation
+from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, summarize_evaluation
 from napari_melanoma.evaluation.files import EvaluationFiles, evaluation_page, evaluation_values, write_evaluation
 from napari_melanoma.evaluation.mask_measurement import (
     describe_failure,
@@ -36,7 +36,6 @@ from napari_melanoma.evaluation.mask_measurement import (
     measure_sample,
     measurement_threshold,
 )
-from napari_melanoma.evaluation.overlap import TRAINED_ON, Overlap, mark_training_rows, select_images
 from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     Evaluation,
@@ -50,6 +49,7 @@ from napari_melanoma.evaluation.results import (
     none_measured,
     read_known_metadata,
 )
+from napari_melanoma.evaluation.training_overlap import TRAINED_ON, Overlap, mark_training_rows, select_images
 from napari_melanoma.figures.evaluation import CASES, EvaluatedCase
 from napari_melanoma.imaging.masks import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
@@ -59,14 +59,14 @@ from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.bags import bag_samples, explain_mismatch
 from napari_melanoma.training.data_checks import numbered_classes
+from napari_melanoma.training.data_preparation import read_held_out
 from napari_melanoma.training.data_selection import row_labels, sample_key
-from napari_melanoma.training.prepare import read_held_out
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import PredictionCalibration
+    from napari_melanoma.classification.classifier import PredictionCalibration
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.models.bundle import BundleInfo
@@ -222,7 +222,7 @@ def _measure_bags(
     info: BundleInfo, labeled: LabeledImages, out: Path, options: ClassEvaluationOptions, run: RunContext
 ) -> ClassEvaluation:
     """Predict each slide, estimate the metrics, and write the results."""
-    from napari_melanoma.evaluation.evaluate_classes import write_class_evaluation
+    from napari_melanoma.evaluation.evaluate_classifiers import write_class_evaluation
 
     labeled = labeled.without_training_images([info], options, run=run, digest=_digest)
     model = BagModel.load(info)

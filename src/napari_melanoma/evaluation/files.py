@@ -13,12 +13,6 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.evaluation.overlap import (
-    TRAINED_ON,
-    mark_training_rows,
-    missing_overlap_warning,
-    overlap_statement,
-)
 from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     FACTS,
@@ -35,14 +29,20 @@ from napari_melanoma.evaluation.results import (
     estimates_to_json,
     interval_cells,
 )
+from napari_melanoma.evaluation.training_overlap import (
+    TRAINED_ON,
+    mark_training_rows,
+    missing_overlap_warning,
+    overlap_statement,
+)
 from napari_melanoma.figures.evaluation import EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.overlap import Overlap
     from napari_melanoma.evaluation.results import FailedImage
+    from napari_melanoma.evaluation.training_overlap import Overlap
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleInfo

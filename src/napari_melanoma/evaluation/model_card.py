@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.evaluation.evaluate_classes import AGES
+from napari_melanoma.evaluation.evaluate_classifiers import AGES
 from napari_melanoma.evaluation.pages import ADVICE, metric_label
 from napari_melanoma.metrics.overlap import METRICS
 

@@ -17,8 +17,8 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import TABLE_NAMES
+from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.table_file import iter_table_rows
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.overlap import BOUNDARY_METRICS, METRICS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.overlap import Overlap
+    from napari_melanoma.evaluation.training_overlap import Overlap
 
 BAND_METRICS = ("band_share", "errors_in_band")
 MEASURED = (*METRICS, *BOUNDARY_METRICS, *BAND_METRICS)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import check_dataset_names, read_dataset, select_for_split
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.compare_several import (
     ModelsComparison,
     compare_class_evaluations,
@@ -28,7 +28,7 @@ from napari_melanoma.evaluation.evaluate import (
     evaluate_bags,
     evaluate_labels,
 )
-from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation, evaluate_classifier, is_class_evaluation
+from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, evaluate_classifier, is_class_evaluation
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
 from napari_melanoma.evaluation.results import ComparisonOptions, Evaluation, EvaluationOptions
 from napari_melanoma.models.bundle import BundleInfo
@@ -57,7 +57,7 @@ def evaluate_model(
 
     ``options``: values of the configuration of its task; ``source`` names them in errors.
     """
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.loaded_models import report_loading
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.slides.tile_models import TissueSegmenter

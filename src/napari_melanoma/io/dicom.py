@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io import jpeg_damage
-from napari_melanoma.io.color import detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, Modality, check_image_size, check_plausible
 from napari_melanoma.io.image_damage import IntegrityCheck, describe_missing_bytes, describe_missing_rows
 

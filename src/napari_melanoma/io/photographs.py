@@ -71,7 +71,7 @@ class Photograph:
 def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photograph:
     """Read a photograph as upright 8-bit sRGB.
 
-    JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, recognized by content; see ``io.color`` for the conversion of depth,
+    JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, recognized by content; see ``io.color_conversion`` for depth,
     transparency and color profiles. Only pixels, pixel size and modality are taken from the file, so that names and
     positions in its metadata are not passed on. Only DICOM provides a pixel size: the dots per inch of other formats
     are those of a print.

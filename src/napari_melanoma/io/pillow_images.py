@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,

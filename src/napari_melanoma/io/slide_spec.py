@@ -9,7 +9,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.geometry import PixelSize, ScaleSource
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 
 WAITING, DONE, FAILED, NO_TISSUE = range(4)  # states of a tile
 TileKind = Literal["classification", "regression", "embedding", "dense"]

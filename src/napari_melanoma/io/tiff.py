@@ -20,7 +20,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
-from napari_melanoma.io.color import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import ALWAYS_READ, DAMAGE_ERRORS, DecodedPhotograph, check_image_size, check_plausible
 from napari_melanoma.io.image_damage import IntegrityCheck, NothingDecoded, describe_missing_rows
 

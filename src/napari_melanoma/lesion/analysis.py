@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.models.bundle import BundleInfo
 
 RESULT_FORMAT = 1
@@ -444,8 +444,8 @@ class BatchClassifier:
             ]
             heatmap = None
             if self.options.heatmap is not None:
+                from napari_melanoma.classification.classifier import LesionInput
                 from napari_melanoma.classification.explanation import explain
-                from napari_melanoma.classification.predictor import LesionInput
 
                 heatmap = explain(
                     model, LesionInput(photograph.rgb, result.mask, patient_data), self.options.heatmap, run=run
@@ -472,7 +472,7 @@ class BatchClassifier:
     def _load(self) -> Classifier:
         """Load the model; torch is imported only here."""
         if self._model is None:
-            from napari_melanoma.classification.predictor import Classifier
+            from napari_melanoma.classification.classifier import Classifier
 
             self._model = Classifier.load(self.info)
         return self._model

@@ -17,7 +17,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
 
 if TYPE_CHECKING:
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.segmentation import Segmenter
 
 USUAL_S = 4.0  # default for importing torch and loading a small model
@@ -103,7 +103,7 @@ def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
 @lru_cache(maxsize=2)
 def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
     """Load the classifier of a folder, and fit its calibration."""
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.models.bundle import read_bundle
 
     found = Classifier.load(read_bundle(folder))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.imaging.modality import ModalityEstimate
 
 FileKey = tuple[str, int, int, int]
@@ -58,8 +58,8 @@ class ClassificationRequests:
         """Write the explanation of a prediction, and return ``heatmap``, ``method`` and ``class``."""
         import numpy as np
 
+        from napari_melanoma.classification.classifier import LesionInput
         from napari_melanoma.classification.explanation import explain
-        from napari_melanoma.classification.predictor import LesionInput
 
         model = self._load(arguments["model"])
         rgb, mask = _arrays(arguments)

@@ -37,7 +37,7 @@ from napari_melanoma.phantoms.risk_law import (
     optimal_scores,
 )
 from napari_melanoma.phantoms.slide.config import CLASS_OF, SlidePhantomConfig, TissueKind
-from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import MAX_DEPTH_SHARE, PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, draw_region, is_glass
 

@@ -15,8 +15,8 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, atomic_folder, save_error
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.paths import UnsafePath, is_inside
-from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.results import HEATMAP, OUTLINES, read_slide_result
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING

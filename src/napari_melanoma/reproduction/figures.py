@@ -18,7 +18,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, weighted_pearson
 from napari_melanoma.metrics.calibration import reliability_curve
-from napari_melanoma.metrics.ranking import confusion_matrix
+from napari_melanoma.metrics.roc_curves import confusion_matrix
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 from napari_melanoma.reproduction.kinds.classification import pool
 from napari_melanoma.reproduction.paper_rows import (

@@ -18,7 +18,7 @@ from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.metrics.ranking import ResampledScores
+from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.reproduction.papers import ImageMeasurement, RowSubject
 from napari_melanoma.reproduction.split import TABLE, TRAIN, UNTOUCHED
@@ -27,7 +27,7 @@ from napari_melanoma.risk.comparators import fit_table_logistic
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier, PredictionCalibration
+    from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
     from napari_melanoma.data.dataset import Sample
 
 Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
@@ -134,7 +134,7 @@ def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
     """Load the network and the calibration of a fold."""
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.models.zoo import find_encoder
     from napari_melanoma.training.tasks.task import reuse_encoder_cache
 

@@ -14,6 +14,15 @@ from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
+from napari_melanoma.reproduction.options import (
+    ReproduceOptions,
+    default_phantom,
+    draft_plan,
+    ensure_phantom,
+    phantom_notices,
+    preview_phantom,
+    read_begun_plan,
+)
 from napari_melanoma.reproduction.paper_rows import RowResult, cross_validate, evaluate_row, train_model
 from napari_melanoma.reproduction.papers import Paper, Row, read_paper
 from napari_melanoma.reproduction.planning import (
@@ -24,15 +33,6 @@ from napari_melanoma.reproduction.planning import (
     ReproductionImages,
     ReproductionPlan,
     complete_plan,
-)
-from napari_melanoma.reproduction.request import (
-    ReproduceOptions,
-    default_phantom,
-    draft_plan,
-    ensure_phantom,
-    phantom_notices,
-    preview_phantom,
-    read_begun_plan,
 )
 from napari_melanoma.reproduction.split import (
     CrossValidatedRole,

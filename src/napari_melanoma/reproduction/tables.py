@@ -19,6 +19,7 @@ from napari_melanoma.reproduction.figures import (
     draw_figures,
     write_page,
 )
+from napari_melanoma.reproduction.options import phantom_notices
 from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,
@@ -32,7 +33,6 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
 from napari_melanoma.reproduction.planning import ReproductionContext
-from napari_melanoma.reproduction.request import phantom_notices
 
 INTERVAL_WORDS = "95 % interval"
 NOTHING_FOUND = "No row has been evaluated."

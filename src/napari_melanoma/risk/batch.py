@@ -35,7 +35,7 @@ from napari_melanoma.slides.reading.opening import is_slide
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide, slide_name
 
 if TYPE_CHECKING:
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.patient_data import PatientTable
 
 SHARE_COLUMNS = tuple(f"share_{name}" for name in PARTS)

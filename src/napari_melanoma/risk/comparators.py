@@ -232,7 +232,7 @@ def _read_rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[st
 
 def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
     """Log odds of a network for images without metadata, float64 (image,)."""
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.io.photographs import read_photograph
 
     model, found = Classifier.load(bundle), [np.zeros(0)]

@@ -23,7 +23,7 @@ from napari_melanoma.data.tabular_encoding import read_number, read_table_values
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier, EncoderOutput
+    from napari_melanoma.classification.classifier import Classifier, EncoderOutput
     from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
     from napari_melanoma.models.bundle import BundleConfig
 
@@ -93,7 +93,7 @@ def _mix_features(
     model: Classifier, encoded: EncoderOutput, known: KnownParts, others: NDArray[np.float32]
 ) -> list[EncoderOutput]:
     """The features of the case for known parts, those of training cases for others; each as a 1 x 1 map."""
-    from napari_melanoma.classification.predictor import EncoderOutput
+    from napari_melanoma.classification.classifier import EncoderOutput
 
     own, mixed = encoded.deepest.mean(axis=(0, 2, 3)), others.copy()
     at = getattr(model.network, "image_features", len(own))  # predicted depth follows the image features

@@ -38,7 +38,7 @@ from napari_melanoma.risk.prediction import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier, EncoderOutput
+    from napari_melanoma.classification.classifier import Classifier, EncoderOutput
     from napari_melanoma.metrics.agreement import DepthIntervals
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -62,7 +62,7 @@ def find_risk_model(name: str) -> BundleInfo:
 
 def load_risk_model(name: str) -> Classifier:
     """Load a model that predicts risk."""
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
 
     return Classifier.load(find_risk_model(name))
 

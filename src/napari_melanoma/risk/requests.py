@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.core.context import RunContext
 
 
@@ -41,8 +41,8 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
 
 def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Write a map of what contributed to the prediction; ``file`` is the path of the map, a TIFF of float32."""
+    from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain
-    from napari_melanoma.classification.predictor import LesionInput
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map
     from napari_melanoma.slides.maps import compose_patch_maps
 

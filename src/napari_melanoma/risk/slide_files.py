@@ -13,9 +13,9 @@ import numpy as np
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
-from napari_melanoma.metrics.ranking import RankedFeature, rank_features
+from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import BENIGN_LABELS, case_of_slide
 from napari_melanoma.risk.prediction import RiskDepth
 from napari_melanoma.slides.maps import find_strongest
@@ -23,7 +23,7 @@ from napari_melanoma.slides.maps import find_strongest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
 
 RISK_FOLDER = "risk"  # folder of maps and gallery
 GALLERY_FILE = "biomarkers.json"

@@ -17,27 +17,27 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions, LabeledImages
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.compare_several import CLASS_SHOWN, ModelsComparison, compare_on_images
 from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison, DomainChange, read_comparison
 from napari_melanoma.evaluation.evaluate import evaluate_bags_held_out, evaluate_labels_held_out
-from napari_melanoma.evaluation.evaluate_classes import evaluate_on_images
+from napari_melanoma.evaluation.evaluate_classifiers import evaluate_on_images
 from napari_melanoma.evaluation.model_card import write_compared_card
-from napari_melanoma.evaluation.overlap import Overlap, find_overlap
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
 from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.results import ComparisonOptions
+from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle, install_bundle, list_bundles
-from napari_melanoma.runs.start import read_resolved
-from napari_melanoma.training.prepare import read_held_out
+from napari_melanoma.runs.starting_weights import read_resolved
+from napari_melanoma.training.data_preparation import read_held_out
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     from napari_melanoma.evaluation.evaluate import LabelEvaluation
-    from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation
+    from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation
 
 __all__ = ["TestImages", "compare_run", "evaluate_alone", "find_test_images", "has_no_start"]
 
@@ -295,7 +295,7 @@ def compare_with_start(
     The recommendation follows the area under the ROC curve; calibration error, sensitivity and specificity at each
     model's own decision threshold are reported, and named in the reason if the new model is worse.
     """
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
 
     recipe = read_toml(folder.config, TrainRecipe)
     images = _read_test_images(folder, models[-1]).without_training_images(models, ClassEvaluationOptions(), run=run)
@@ -318,7 +318,7 @@ def compare_with_start(
 
 def evaluate_on_test_images(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> ClassEvaluation:
     """Evaluate the classifier of a run without starting model."""
-    from napari_melanoma.classification.predictor import Classifier
+    from napari_melanoma.classification.classifier import Classifier
 
     images = _read_test_images(folder, model)
     with atomic_folder(folder.evaluation) as temporary:

@@ -18,16 +18,16 @@ from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
 from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
-from napari_melanoma.metrics.ranking import choose_operating_point
+from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
 from napari_melanoma.models.registry import find_bundle, require_photograph_model
 from napari_melanoma.models.weights_location import START_WORDS
 from napari_melanoma.models.zoo import list_architectures
-from napari_melanoma.runs.start import ParentModel, describe_start, find_normalization
+from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.bags import PreparedBags
+from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
-from napari_melanoma.training.prepare import PreparedData
 from napari_melanoma.training.recipe import TrainRecipe, depth_metrics, depth_options
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 
     ``batches``: uint8 (batch, 3, row, column), of the network's size.
     """
-    from napari_melanoma.training.adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     encoder = task.network.encoder
     update_batch_norm_statistics(encoder, ((task.normalize(images.to(task.device)),) for images in batches))

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.bags import BagNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
-    from napari_melanoma.training.prepare import PreparedData
+    from napari_melanoma.training.data_preparation import PreparedData
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.classification import BagTask, ClassificationTask
     from napari_melanoma.training.tasks.task import Task

@@ -18,13 +18,13 @@ from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, SecondaryRunContext
 from napari_melanoma.core.run_queue import wait_for_turn
-from napari_melanoma.evaluation.overlap import start_overlap_warning
+from napari_melanoma.evaluation.training_overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
-from napari_melanoma.runs.start import (
+from napari_melanoma.runs.starting_weights import (
     ParentModel,
     ResolvedSettings,
     check_start,
@@ -44,6 +44,7 @@ from napari_melanoma.runs.task_setups import (
     TaskSetup,
 )
 from napari_melanoma.training.bags import check_bags, prepare_bags
+from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.data_selection import select_labeled, select_samples
 from napari_melanoma.training.engine import (
     TrainingSetup,
@@ -59,7 +60,6 @@ from napari_melanoma.training.engine import (
 )
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
-from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import find_batch_size, find_precision, smallest_batch_size
 

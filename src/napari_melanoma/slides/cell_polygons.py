@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import Box
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
 
 Point = tuple[int, int]
 

@@ -23,6 +23,7 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.run_folder import RunFolder, RunState
 from napari_melanoma.io.results import RESULT
+from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.cohort_workers import (
     Cluster,
     CohortJob,
@@ -36,7 +37,6 @@ from napari_melanoma.slides.cohort_workers import (
 )
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames
-from napari_melanoma.slides.runs import read_slide_run_status
 from napari_melanoma.slides.table import TABLE, SlideTable
 
 POLL_S, WORKER_POLL_S = 0.05, 1.0  # between checks for results, and for workers

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.imaging.masks import bounding_box, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter

@@ -26,7 +26,7 @@ from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.slides.lesions import LesionClass, LesionMaps
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}

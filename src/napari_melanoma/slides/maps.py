@@ -12,7 +12,7 @@ import numpy as np
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.io.slide_store import SlideResult

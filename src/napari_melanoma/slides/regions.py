@@ -18,7 +18,7 @@ from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
 
 READER = "reader"  # property of a region: name of its reader
 IGNORED_CLASS = "*"  # at the end of a class name, as in QuPath: excluded from training

@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_spec import differing_settings
 from napari_melanoma.io.slide_store import STORE, SlideResult

@@ -15,10 +15,10 @@ from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.io.results import LESIONS, format_cell, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
+from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides
 from napari_melanoma.slides.result_folder import SlideFolderNames
-from napari_melanoma.slides.runs import SlideRunStatus, read_slide_run_status
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from napari_melanoma.classification.predictor import PredictionCalibration
+from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.lesion.segmentation import SegmentationModel
@@ -393,7 +393,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
 
 def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     """Load the encoder of a bundle for slides: the mean of its deepest feature maps over a tile."""
-    from napari_melanoma.slides import output_modules
+    from napari_melanoma.slides import tile_outputs
 
     info, _ = _load_bundle(bundle)
     encoder = find_encoder(load_network(bundle))
@@ -403,12 +403,12 @@ def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         )
     kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
     kept = replace(kept, answers=bundle.prediction_fingerprint(calibrated=False))
-    return kept, output_modules.MeanEmbedding(encoder)
+    return kept, tile_outputs.MeanEmbedding(encoder)
 
 
 def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     """Load a bundle for slides, with the conversion of logits to probabilities."""
-    from napari_melanoma.slides import output_modules
+    from napari_melanoma.slides import tile_outputs
 
     config = bundle.config
     if config.tile is None:
@@ -447,12 +447,12 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     )
     network = load_network(bundle)
     if config.classifier is None:
-        return replace(info, positive=default_lesion_class(config.classes)), output_modules.PixelProbabilities(
+        return replace(info, positive=default_lesion_class(config.classes)), tile_outputs.PixelProbabilities(
             network, len(config.classes)
         )
     classifier = config.classifier
     point = classifier.operating_point
-    network_with_probabilities = output_modules.ClassProbabilities(cast("Any", network), classifier)
+    network_with_probabilities = tile_outputs.ClassProbabilities(cast("Any", network), classifier)
     return replace(
         info, positive=classifier.positive, threshold=point.cut if point else 0.5
     ), network_with_probabilities

@@ -18,9 +18,9 @@ from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError,
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import free_name, safe_name
-from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, assemble_folder, write_dataset_table

@@ -13,7 +13,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

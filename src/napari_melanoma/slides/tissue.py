@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.imaging.masks import label_components
 from napari_melanoma.slides.stain import RGBValues, optical_density
 

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from napari_melanoma.training.appearance import (
+from napari_melanoma.training.appearance_augmentation import (
     Blur,
     Bubbles,
     Coarsen,

@@ -26,6 +26,7 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
 from napari_melanoma.training import data_checks
+from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, read_run_classes, write_classes
 from napari_melanoma.training.data_selection import (
     ClassTable,
     SelectedSamples,
@@ -38,7 +39,6 @@ from napari_melanoma.training.data_selection import (
     unread_notices,
 )
 from napari_melanoma.training.monitor import patience_warnings
-from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, read_run_classes, write_classes
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.run_data import (
     DataPart,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.data.tabular_encoding import TableValues
+    from napari_melanoma.training.data_preparation import PreparedData
     from napari_melanoma.training.pixel_store import PixelCache
-    from napari_melanoma.training.prepare import PreparedData
     from napari_melanoma.training.recipe import ClassPart, DataConfig, TrainRecipe
 
 

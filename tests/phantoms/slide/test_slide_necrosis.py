@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import TissueKind
-from napari_melanoma.phantoms.slide.ground import label_pixels
+from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, make_annotations, render_region, render_truth
 

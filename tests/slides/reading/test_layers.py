@@ -11,7 +11,7 @@ from napari_melanoma.slides.reading.layers import LevelArray, make_slide_layers
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
 from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, fill_pyramid
-from napari_melanoma.ui.contributions import read_layers
+from napari_melanoma.ui.readers import read_layers
 
 KEYS = [
     np.s_[...],

@@ -171,7 +171,7 @@ def test_a_picture_is_read_by_tiles_from_a_temporary_file(mode, large, tissue, t
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_large_jpeg_is_upright(orientation, tissue, tmp_path, monkeypatch) -> None:
-    from napari_melanoma.io.color import apply_orientation
+    from napari_melanoma.io.color_conversion import apply_orientation
 
     monkeypatch.setattr(flat_images, "MAX_PIXELS", 1000)
     exif = Image.Exif()

@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.reading import opening
 from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
-from napari_melanoma.ui.contributions import get_reader
+from napari_melanoma.ui.readers import get_reader
 
 
 @dataclass(frozen=True)

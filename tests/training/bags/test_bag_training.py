@@ -17,11 +17,11 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.bags import Bag
-from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
+from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate import evaluate_bags
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
 from napari_melanoma.runs.estimate import estimate_run
-from napari_melanoma.runs.exporting import export_bundle
+from napari_melanoma.runs.model_export import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.recipe import TrainRecipe

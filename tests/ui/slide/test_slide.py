@@ -28,7 +28,7 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.slides.runs import read_slide_run_status
+from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.ui.slide.run_status import describe_progress
 from napari_melanoma.ui.viewer.camera import get_camera
 

@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
 

@@ -15,7 +15,7 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.case.results import save_risk
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.slides import runs
+from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
@@ -49,7 +49,7 @@ def test_warning_uses_the_whole_width_of_the_dock(person):
 
 
 def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
-    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
@@ -70,7 +70,7 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
 
 
 def test_correlation_of_invalid_lesions_is_hidden(person, slide_path):
-    folder = runs.slide_folder(person.dock.run_manager.root, slide_path)
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})

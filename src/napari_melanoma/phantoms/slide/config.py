@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config, OneOf
-from napari_melanoma.phantoms.slide.looks import look_names
+from napari_melanoma.phantoms.slide.appearance import look_names
 
 LookFamily = Literal["train", "test"]
 Side = Annotated[int, Field(ge=256, le=2**17)]

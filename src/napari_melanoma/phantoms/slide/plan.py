@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.phantoms.plane import random_stream
+from napari_melanoma.phantoms.slide.appearance import NUCLEUS_TYPE_INDEX, SlideLook, family_looks, get_look
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.lesions import (
     PhantomLesion,
@@ -19,7 +20,6 @@ from napari_melanoma.phantoms.slide.lesions import (
     grow_melanoma,
     grow_nevus,
 )
-from napari_melanoma.phantoms.slide.looks import NUCLEUS_TYPE_INDEX, SlideLook, family_looks, get_look
 from napari_melanoma.phantoms.slide.shapes import (
     Floats,
     SectionDrawing,

@@ -19,8 +19,10 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.markers import PHANTOM_DESCRIPTION
+from napari_melanoma.phantoms.slide.appearance import make_stamp_bank
 from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
-from napari_melanoma.phantoms.slide.ground import (
+from napari_melanoma.phantoms.slide.lesions import PhantomLesion
+from napari_melanoma.phantoms.slide.pixels import (
     EOSIN,
     HEMATOXYLIN,
     SectionWindow,
@@ -28,8 +30,6 @@ from napari_melanoma.phantoms.slide.ground import (
     paint_ground,
     place_nuclei,
 )
-from napari_melanoma.phantoms.slide.lesions import PhantomLesion
-from napari_melanoma.phantoms.slide.looks import make_stamp_bank
 from napari_melanoma.phantoms.slide.plan import (
     INKS,
     PhantomSlidePlan,

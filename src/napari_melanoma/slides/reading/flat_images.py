@@ -17,7 +17,7 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color import apply_orientation_view
+from napari_melanoma.io.color_conversion import apply_orientation_view
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
 from napari_melanoma.io.photographs import read_image_size, read_photograph
 from napari_melanoma.io.pillow_images import open_lazily

@@ -230,7 +230,7 @@ def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]
         return rgb
     from PIL import Image
 
-    from napari_melanoma.io.color import to_srgb8
+    from napari_melanoma.io.color_conversion import to_srgb8
 
     return to_srgb8(Image.fromarray(rgb), profile)
 

@@ -12,7 +12,7 @@ import numpy as np
 from napari_melanoma.core.errors import MalformedFile, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import UnsafePath
-from napari_melanoma.io.color import describe_dtype
+from napari_melanoma.io.color_conversion import describe_dtype
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.zarr import check_metadata
 from napari_melanoma.slides.reading.files import slide_fingerprint

@@ -9,11 +9,17 @@ import torch
 from torch import nn
 from torch.nn.functional import smooth_l1_loss
 
-from napari_melanoma.metrics.ranking import ResampledScores
+from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.models.zoo import find_encoder
-from napari_melanoma.training.adaptation import DomainAdversary, coral_loss, pseudo_label_loss, ramp_up, swap_amplitudes
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.callbacks import DistributedRows
+from napari_melanoma.training.domain_adaptation import (
+    DomainAdversary,
+    coral_loss,
+    pseudo_label_loss,
+    ramp_up,
+    swap_amplitudes,
+)
 from napari_melanoma.training.loader import MixupSampler
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.contributions import LayerData
     from napari_melanoma.ui.lesion.dock import LesionDock
+    from napari_melanoma.ui.readers import LayerData
 
 LoadedLayers = tuple[Path, "list[LayerData]"]
 StoredAnalysis = tuple[str, "RecoveredLesion | NDArray[np.bool_] | None"]

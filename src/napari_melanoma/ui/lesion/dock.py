@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionOptions
-    from napari_melanoma.ui.contributions import LayerData
     from napari_melanoma.ui.lesion.recovery import RecoveredLesion
+    from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 
@@ -367,7 +367,7 @@ def read_photograph_layers(
     path: Path, run: RunContext, *, accept_damaged: bool | None = None
 ) -> tuple[Path, list[LayerData]]:
     """Read a photograph as layers, and return its path and the layers; call this in a thread."""
-    from napari_melanoma.ui.contributions import read_layers
+    from napari_melanoma.ui.readers import read_layers
 
     layers = read_layers(str(path), accept_damaged)
     run.check()

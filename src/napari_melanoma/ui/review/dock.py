@@ -16,7 +16,7 @@ from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.ui.lesion.reviewer import CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.review.list_model import PICTURE_PX, ReviewItems, ReviewListModel, ReviewListView
 from napari_melanoma.ui.review.mask_import import MaskImport, describe_import, show_report
-from napari_melanoma.ui.review.opener import (
+from napari_melanoma.ui.review.photographs import (
     MAX_TOOLTIP_PATHS,
     PhotographList,
     RatingQueue,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.data.mask_import import MaskImportReport
-    from napari_melanoma.lesion.ratings import CachedRating
+    from napari_melanoma.lesion.review_order import CachedRating
 
 
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (

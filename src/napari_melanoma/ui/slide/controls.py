@@ -16,9 +16,9 @@ from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
 from napari_melanoma.ui.slide.overview import Overview
-from napari_melanoma.ui.slide.picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.slide.results import SlideResultView, column
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
+from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key

@@ -338,7 +338,7 @@ class DepthRunReader:
     def read_new(self, run: RunContext) -> SlideRunUpdate:
         """Read state and result."""
         from napari_melanoma.io.results import read_slide_result
-        from napari_melanoma.slides.runs import read_slide_run_status
+        from napari_melanoma.slides.background_runs import read_slide_run_status
 
         return SlideRunUpdate(
             self.path, SlideRunReport(read_slide_run_status(self.path)), None, read_slide_result(self.path)
@@ -466,10 +466,10 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
     """Launch the analysis; results with other options are replaced, because they cannot have been edited."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.core.processes import is_run_alive
+    from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.depth_readings import depth_analysis_folder
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.result_folder import record_slide, recorded_slide
-    from napari_melanoma.slides.runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.saved_results import describe_difference
 
     if not model:

@@ -20,12 +20,12 @@ from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.measurements import MeasurementSection
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
-from napari_melanoma.ui.slide.picker import SlideOpener
 from napari_melanoma.ui.slide.regions_section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
 from napari_melanoma.ui.slide.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
+from napari_melanoma.ui.slide.slide_picker import SlideOpener
 from napari_melanoma.ui.slide.tissue import TissueController
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from superqt import QCollapsible
 
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.regions import Regions, ShapesState
     from napari_melanoma.ui.slide.context import SlideContext

@@ -165,7 +165,7 @@ def preload(run: RunContext) -> None:
         "napari_melanoma.slides.reading.opening",
         "napari_melanoma.slides.saved_results",
         "napari_melanoma.slides.options",
-        "napari_melanoma.slides.runs",
+        "napari_melanoma.slides.background_runs",
         "scipy.ndimage",
         "zarr",
         "pandas",  # napari imports it with the first Labels or Shapes layer, which would block the window
@@ -209,7 +209,7 @@ def _is_analyzed(folder: Path) -> bool:
 def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
     """Slides that are being analyzed, with the folders of their results."""
     from napari_melanoma.core.processes import is_run_alive
-    from napari_melanoma.slides.runs import read_slide_run_status
+    from napari_melanoma.slides.background_runs import read_slide_run_status
 
     folders = [path.parent for pattern in RUN_FOLDER_PATTERNS for path in root.glob(f"{pattern}/process.json")]
     reports = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
@@ -219,8 +219,8 @@ def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]
 def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> tuple[SlideAnalysisRequest, str, Path]:
     """Launch an analysis, unless the existing results were made with other options."""
     from napari_melanoma.core.processes import is_run_alive
+    from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
-    from napari_melanoma.slides.runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.saved_results import describe_difference
     from napari_melanoma.ui.slide.tissue import back_up_corrected_masks, write_corrected_mask
 
@@ -252,7 +252,7 @@ def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
 
 def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
     from napari_melanoma.core.processes import send_command
-    from napari_melanoma.slides.runs import cancel_slide
+    from napari_melanoma.slides.background_runs import cancel_slide
 
     if command == "cancel":
         cancel_slide(folder)

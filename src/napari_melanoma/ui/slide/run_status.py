@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.core.run_folder import RunState
     from napari_melanoma.io.slide_store import SlideResult
+    from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.runs import SlideRunStatus
 
 MAX_TILES = 5
 MAX_SIDE_PX = 2048  # of a displayed heatmap; larger ones block the window
@@ -91,7 +91,7 @@ class SlideRunReader:
     def read_new(self, run: RunContext) -> SlideRunUpdate:
         """Read the state, and the heatmap if it has changed."""
         from napari_melanoma.io.results import read_slide_result
-        from napari_melanoma.slides.runs import read_slide_run_status
+        from napari_melanoma.slides.background_runs import read_slide_run_status
 
         report = read_slide_run_status(self.path)
         content = read_slide_result(self.path)
@@ -179,7 +179,7 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
     """Subsample a map that is too large to display."""
     import numpy as np
 
-    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.map_placement import MapPlacement
 
     step = -(-max(values.shape) // MAX_SIDE_PX)
     if step == 1:

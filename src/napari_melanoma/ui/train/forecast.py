@@ -60,7 +60,7 @@ class RecipeImageCounts:
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
     """Check a recipe; only thumbnails of the test images are read."""
-    from napari_melanoma.evaluation.overlap import start_overlap_warning
+    from napari_melanoma.evaluation.training_overlap import start_overlap_warning
     from napari_melanoma.training.data_checks import check_counts
     from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 
@@ -91,7 +91,7 @@ def check_network(recipe: TrainRecipe) -> None:
     """Check that the network matches the starting model."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.zoo import list_architectures
-    from napari_melanoma.runs.start import check_start
+    from napari_melanoma.runs.starting_weights import check_start
 
     model = recipe.model
     config = list_architectures()[model.architecture].spec.config

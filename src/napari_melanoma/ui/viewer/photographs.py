@@ -64,7 +64,7 @@ def _read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - nump
     from PIL import Image
 
     from napari_melanoma.core.errors import InputError, UnreadableImage
-    from napari_melanoma.io.color import to_eight_bit, to_srgb8
+    from napari_melanoma.io.color_conversion import to_eight_bit, to_srgb8
 
     samples = np.asarray(data)
     if samples.size == 0:

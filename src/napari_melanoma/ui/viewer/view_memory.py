@@ -326,7 +326,7 @@ def _read(
 ) -> tuple[list[LayerData], list[Exception]]:
     """Read photographs; returns the layers, and the errors of unreadable files."""
     from napari_melanoma.core.errors import DamagedImage, MelanomaError
-    from napari_melanoma.ui.contributions import read_layers
+    from napari_melanoma.ui.readers import read_layers
 
     layers: list[LayerData] = []
     errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Images that models were trained on or were not meant for: found, left out, and stated in all outputs."""
+"""Overlap of test images with the training images of models, and images of another modality: stated in all outputs."""
 
 from __future__ import annotations
 

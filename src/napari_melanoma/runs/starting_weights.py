@@ -1,4 +1,4 @@
-"""The start of a run: network and weights, the parent bundle, and settings stored for resuming."""
+"""The network and weights that a run starts from, the parent bundle, and settings stored for resuming."""
 
 from __future__ import annotations
 

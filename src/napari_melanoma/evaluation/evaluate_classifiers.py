@@ -19,7 +19,7 @@ from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.evaluation.class_measurement import (
+from napari_melanoma.evaluation.classifier_measurement import (
     ALL_FIELDS,
     DEPTH_COLUMNS,
     DISTANCE,
@@ -41,12 +41,6 @@ from napari_melanoma.evaluation.class_measurement import (
     measure_classifiers,
 )
 from napari_melanoma.evaluation.files import evaluation_page, evaluation_values, metrics_table
-from napari_melanoma.evaluation.overlap import (
-    TRAINED_ON,
-    mark_training_rows,
-    missing_overlap_warning,
-    modality_warnings,
-)
 from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.results import (
     NOT_KNOWN,
@@ -55,6 +49,12 @@ from napari_melanoma.evaluation.results import (
     estimates_to_json,
     interval_cells,
     most_frequent,
+)
+from napari_melanoma.evaluation.training_overlap import (
+    TRAINED_ON,
+    mark_training_rows,
+    missing_overlap_warning,
+    modality_warnings,
 )
 from napari_melanoma.figures.evaluation import (
     ClassifierCurve,
@@ -67,7 +67,7 @@ from napari_melanoma.figures.evaluation import (
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.agreement import DEPTH_METRICS
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
-from napari_melanoma.metrics.ranking import confusion_matrix
+from napari_melanoma.metrics.roc_curves import confusion_matrix
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean
 from napari_melanoma.models.registry import find_bundle, require_photograph_model, require_task
 
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.classify import ClassifierModel
-    from napari_melanoma.evaluation.overlap import Overlap
+    from napari_melanoma.evaluation.training_overlap import Overlap
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.models.bundle import BundleInfo
 

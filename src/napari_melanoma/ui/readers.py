@@ -1,4 +1,4 @@
-"""Functions named in the manifest that read photographs and slides and write masks; heavy imports stay local."""
+"""Readers of photographs and slides for napari, and the writer of masks; heavy imports stay local."""
 
 from __future__ import annotations
 

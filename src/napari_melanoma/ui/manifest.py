@@ -1,4 +1,4 @@
-"""Reader and sample functions of the manifest; they keep layer units consistent even when no dock is open.
+"""The functions that the manifest names: readers and samples; they keep layer units consistent without a dock.
 
 napari imports this module before a window is shown, so Qt is imported only when a function is called in a window.
 """
@@ -10,22 +10,22 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from napari_melanoma.ui import contributions, sample_data
+from napari_melanoma.ui import readers, sample_data
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.contributions import LayerData
+    from napari_melanoma.ui.readers import LayerData
 
 UNITS_OBJECT_NAME = "melanoma_layer_units"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
     """Return the reader of photographs and slides; None if another reader opens the path."""
-    return None if contributions.get_reader(path) is None else read_layers
+    return None if readers.get_reader(path) is None else read_layers
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read photographs and slides as napari layers, and keep the units of the viewer's layers consistent."""
-    layers = contributions.read_layers(path)
+    layers = readers.read_layers(path)
     keep_units_consistent()
     return layers
 

@@ -31,23 +31,23 @@ from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import TableValues, read_number, read_table_values
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
-from napari_melanoma.evaluation.overlap import Overlap, images_to_measure
 from napari_melanoma.evaluation.results import REFERENCE_SHARE, ImageMetrics
+from napari_melanoma.evaluation.training_overlap import Overlap, images_to_measure
 from napari_melanoma.imaging.postprocessing import refine_mask, smooth_probability
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
-from napari_melanoma.metrics.ranking import ResampledScores, class_recalls
+from napari_melanoma.metrics.roc_curves import ResampledScores, class_recalls
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.training.data_selection import OTHER, Key, diagnosis_includes, row_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_melanoma.classification.classifier import EncoderOutput
     from napari_melanoma.classification.classify import ClassifierModel
-    from napari_melanoma.classification.predictor import EncoderOutput
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 

@@ -1,4 +1,4 @@
-"""Ranking metrics: ROC and precision-recall curves, areas, thresholds, and the ranking of image features."""
+"""ROC and precision-recall curves, areas, decision thresholds, and the ranking of image features by their area."""
 
 from __future__ import annotations
 

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
-from napari_melanoma.phantoms.slide.lesions import PhantomLesion
-from napari_melanoma.phantoms.slide.looks import (
+from napari_melanoma.phantoms.slide.appearance import (
     CLOUD_UM,
     FINE_UM,
     NUCLEUS_TYPE_INDEX,
@@ -24,6 +22,8 @@ from napari_melanoma.phantoms.slide.looks import (
     make_textures,
     sample_texture,
 )
+from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
+from napari_melanoma.phantoms.slide.lesions import PhantomLesion
 from napari_melanoma.phantoms.slide.plan import SectionPlan
 from napari_melanoma.phantoms.slide.shapes import GridPoints, Ints, PointGrid, rasterize_polygon
 

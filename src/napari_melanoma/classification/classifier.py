@@ -16,7 +16,7 @@ from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
-from napari_melanoma.metrics.ranking import choose_operating_point
+from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_reference
 from napari_melanoma.models.inference import choose_device, to_tensor
 from napari_melanoma.models.registry import require_task
