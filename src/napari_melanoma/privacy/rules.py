@@ -1,11 +1,12 @@
-"""Rules that detect identifying information in field names and texts, and the findings of an audit."""
+"""Rules that detect identifying information in field names and texts, those for slide properties, and audit findings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 from napari_melanoma.privacy.pseudonyms import SHAPE
@@ -275,3 +276,33 @@ def create_finding(file: str, entry: MetadataEntry, kind: str, value: str, count
     """Create the finding for an entry; the example is masked, except for the description of an image."""
     example = value if kind == "picture" else mask_text(value)
     return PrivacyFinding(file, kind, entry.where, example, REMEDIES[entry.place], count)
+
+
+_MAX_TEXT = 200  # longer values are descriptions that may contain anything
+# Last part of the name of a property. Names, dates, numbers of slide or case, users and files are excluded.
+_HARMLESS_PROPERTY = re.compile(
+    r"(mpp(-?[xy])?|app ?mag|objective.*|magnification|.*objectivepower|objective-power|vendor|level-count|"
+    r"(tile-?)?(height|width)|downsample|bounds-(x|y|width|height)|background-color|"
+    r"make|model|manufacturer(modelname)?|product|software(versions)?|acquisitionsoftware|descriptionversion|"
+    r"[xy]resolution|resolutionunit|physicalsize[xyz](unit)?|size[xyczt]|type|dimensionorder|"
+    r"compression|quality|jpeg.?quality|imagetype|exposure ?time|signalunits|icc ?profile|"
+    r"pixelspacing(\[\d\])?|totalpixelmatrix(rows|columns|focalplanes)|imagedvolume(depth|height|width)|numberofframes|"
+    r"numberofopticalpaths|photometricinterpretation|modality|focusmethod|sourcelens|stripewidth|filtered|gamma)",
+    re.IGNORECASE,
+)
+
+
+def filter_private_properties(properties: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the properties of a slide that cannot identify a patient, read-only and sorted.
+
+    These have a name that is known to be harmless, and a short value.
+    """
+    kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _MAX_TEXT}
+    return MappingProxyType(kept)
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether the last part of a name is in the list."""
+    return _HARMLESS_PROPERTY.fullmatch(re.split(r"[.\s](?=[^.\s]*$)", name)[-1]) is not None or (
+        _HARMLESS_PROPERTY.fullmatch(name) is not None
+    )

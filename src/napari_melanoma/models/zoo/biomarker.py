@@ -2,14 +2,138 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
+from pydantic import Field, model_validator
+
+from napari_melanoma.core.config import Computed, Config
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.models.blocks.options import BiomarkerConfig
+from napari_melanoma.core.prediction_config import (
+    T_EDGES,
+    DepthEncoding,
+    DepthInputConfig,
+    DepthScale,
+    DepthSource,
+    TabularShape,
+)
 from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class BiomarkerConfig(Config):
+    """Branches of the biomarker network and their parts; defaults are those of the paper, or documented otherwise."""
+
+    encoder: str = Field("resnet50", min_length=1, description="name of a timm encoder")
+    output_stride: Literal[8, 16, 32] = Field(32, description="downsampling factor of the deepest maps")
+    levels_left_off: int = Field(
+        0, ge=0, le=3, description="omitted last levels of the encoder, for finer and more local maps"
+    )
+    attention: Literal["spatial", "none"] = Field(
+        "spatial", description="spatial: each position of the deepest maps is weighted (P3, equation 1)"
+    )
+    attention_kernel: int = Field(7, ge=1, le=15, description="side of its convolution W, odd")
+    attention_shares: bool = Field(
+        False, description="divide the weights by their mean, so that only their ratios matter"
+    )
+    attention_start: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="initial value of W at its center; above 0, positions with stronger features have larger weights "
+        "from the start",
+    )
+    image_maps: int = Field(
+        0, ge=0, le=4096, description="reduce the encoder's maps to this number of non-negative maps; 0: no reduction"
+    )
+    use_image: bool = Field(True, description="use image features in the classifier")
+    use_depth: bool = Field(True, description="use a depth module, trained with classification.depth")
+    use_table: bool = Field(True, description="use clinical metadata in the classifier")
+    depth_module: Literal["convolutions", "attention"] = Field(
+        "convolutions",
+        description="convolutions: three separate layers (P3); attention: pooling over the encoder's maps",
+    )
+    depth_channels: tuple[int, ...] = Field((16, 32, 64), min_length=1, description="maps after each convolution")
+    depth_grid: int = Field(8, ge=1, le=64, description="positions per side in the regression")
+    depth_normalisation: bool = Field(False, description="batch normalization after each convolution")
+    depth_source: DepthSource = Field(
+        "predicted",
+        description="depth used by the classifier: predicted from the image; measured, from the column depth_mm, or "
+        "predicted if it is empty; none: predicted but not used",
+    )
+    depth_encoding: DepthEncoding = Field(
+        "number", description="number: standardized; one_hot: one input for each bin between depth_edges; both"
+    )
+    depth_edges: tuple[float, ...] = Field(T_EDGES, min_length=1, description="edges of the depth bins in mm")
+    depth_log: bool = Field(False, description="predict log(1 + depth in mm)")
+    heteroscedastic: bool = Field(False, description="predict the uncertainty of the depth too")
+    hidden: tuple[int, ...] = Field((128, 64), description="widths of the fully connected layers of the head")
+    head_dropout: float = Field(0.0, ge=0, lt=1, description="dropout after each of these layers")
+    image_gain: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor of the image features before fusion: with few patients, small values slow down the "
+        "memorization of hundreds of features",
+    )
+    image_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the image features before fusion")
+    image_normalised: bool = Field(
+        False,
+        description="standardize the image features before fusion by batch normalization, as the clinical metadata are",
+    )
+    classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")
+    tabular: Annotated[TabularShape, Computed()] = Field(TabularShape(), description="tabular inputs")
+    depth_mean: Annotated[float, Computed()] = Field(
+        0.0, description="mean of the training cases, on the network's scale"
+    )
+    depth_std: Annotated[float, Computed()] = Field(
+        1.0, gt=0, description="standard deviation of the training cases, on that scale"
+    )
+    measured: Annotated[DepthInputConfig | None, Computed()] = Field(
+        None, description="position of the measured depth among the tabular inputs"
+    )
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.attention_kernel % 2 == 0:
+            raise ValueError(f"attention_kernel is {self.attention_kernel}, expected an odd number")
+        if any(high <= low for low, high in pairwise(self.depth_edges)):
+            raise ValueError(f"depth_edges are {self.depth_edges}, expected each above the one before")
+        if min(*self.depth_channels, *self.hidden, 1) < 1:
+            raise ValueError("depth_channels and hidden contain a width below 1, expected 1 or more")
+        if not (self.use_image or self.use_table or (self.use_depth and self.depth_source != "none")):
+            raise ValueError(
+                "use_image, use_depth and use_table are all disabled: enable at least one input of the classifier"
+            )
+        return self
+
+    @property
+    def predicts_depth(self) -> bool:
+        """Whether the network has a depth module."""
+        return self.use_depth
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether any branch uses the encoder's maps."""
+        return self.use_image or (self.use_depth and self.depth_module == "attention")
+
+    @property
+    def uses_attention(self) -> bool:
+        """Whether the classifier's maps are weighted by attention."""
+        return self.attention == "spatial" and self.use_image
+
+    @property
+    def depth_scale(self) -> DepthScale:
+        """The conversion between mm and the network's scale."""
+        return DepthScale(log=self.depth_log, mean=self.depth_mean, std=self.depth_std)
+
+    @property
+    def imagenet(self) -> str | None:
+        """The encoder with published weights."""
+        return self.encoder if self.needs_encoder else None
+
 
 SPEC = ArchitectureSpec(
     name="biomarker",

@@ -1,14 +1,12 @@
-"""Access to slide files: concurrent reading, content fingerprint, and filtering of private properties."""
+"""Access to slide files: concurrent reading, and the fingerprint of the content."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from types import MappingProxyType
 from typing import BinaryIO
 
 from napari_melanoma.core.errors import InputError
@@ -88,36 +86,6 @@ def _hash_file_sample(digest: hashlib._Hash, file: Path) -> None:
                 digest.update(content.read(length))
         for table in tile_length_tables(content):
             digest.update(table)
-
-
-_MAX_TEXT = 200  # longer values are descriptions that may contain anything
-# Last part of the name of a property. Names, dates, numbers of slide or case, users and files are excluded.
-_HARMLESS_PROPERTY = re.compile(
-    r"(mpp(-?[xy])?|app ?mag|objective.*|magnification|.*objectivepower|objective-power|vendor|level-count|"
-    r"(tile-?)?(height|width)|downsample|bounds-(x|y|width|height)|background-color|"
-    r"make|model|manufacturer(modelname)?|product|software(versions)?|acquisitionsoftware|descriptionversion|"
-    r"[xy]resolution|resolutionunit|physicalsize[xyz](unit)?|size[xyczt]|type|dimensionorder|"
-    r"compression|quality|jpeg.?quality|imagetype|exposure ?time|signalunits|icc ?profile|"
-    r"pixelspacing(\[\d\])?|totalpixelmatrix(rows|columns|focalplanes)|imagedvolume(depth|height|width)|numberofframes|"
-    r"numberofopticalpaths|photometricinterpretation|modality|focusmethod|sourcelens|stripewidth|filtered|gamma)",
-    re.IGNORECASE,
-)
-
-
-def filter_private_properties(properties: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the properties of a slide that cannot identify a patient, read-only and sorted.
-
-    These have a name that is known to be harmless, and a short value.
-    """
-    kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _MAX_TEXT}
-    return MappingProxyType(kept)
-
-
-def _is_harmless(name: str) -> bool:
-    """Whether the last part of a name is in the list."""
-    return _HARMLESS_PROPERTY.fullmatch(re.split(r"[.\s](?=[^.\s]*$)", name)[-1]) is not None or (
-        _HARMLESS_PROPERTY.fullmatch(name) is not None
-    )
 
 
 _MAX_PAGES, _MAX_BYTES = 10_000, 2**26
