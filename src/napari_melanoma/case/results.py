@@ -214,7 +214,7 @@ def predict_case(
 
     A lesion with several images gets one prediction, from the mean of their logits. If the patient has three or more
     lesions of a modality, each is compared with the others by its embedding and by measurements (ugly duckling sign;
-    ``data.tabular_encoding``).
+    ``data.patient_outliers``).
 
     ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
     """
@@ -256,8 +256,8 @@ def fuse_predictions(
 ) -> ClassPrediction:
     """Combine the predictions for several images of a lesion by the mean of their calibrated logits.
 
-    Interval and prediction set are computed from the mean; the novelty is that of the most unusual image; warnings and
-    reasons against validity are those of all images.
+    Interval and prediction set are computed from the mean. The distance from the training data is that of the most
+    unusual image. Warnings and reasons against validity are those of all images.
     """
     if len(predictions) == 1:
         return predictions[0]
@@ -453,7 +453,7 @@ def find_overruled_fields(
 ) -> dict[str, tuple[str, str]]:
     """Return the columns of a case that were replaced by values of the slide in a risk prediction.
 
-    Column to the cell of the case and the one that was used, "" if none was.
+    Maps each column to the value in the case and the value that was used, "" if there is none.
     """
     now = collect_metadata(case, lesion, image)
     unchanged = (name for name in _used_columns(risk) if now.get(name) and not _is_changed(name, now, risk))

@@ -104,7 +104,7 @@ def _picture_name(rank: int, number: int) -> str:
 
 
 def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions) -> dict[str, Any]:
-    """Return data, options and provenance of the results."""
+    """Return the data, options and provenance for ``biomarkers.json``."""
     judged = found.judged
     positive = judged.labels == judged.classes.index(classifier.config.positive)
     return {
@@ -213,7 +213,7 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
 
 
 class BiomarkerOptions(Config):
-    """How many features are kept, and how they are shown."""
+    """Number of features to keep and to show, images to use, and the tissue model."""
 
     count: int = Field(15, ge=1, le=500, description="number of features to keep, the strongest first (P3: 15)")
     shown: int = Field(4, ge=1, le=20, description="images per feature that activate it most, each of another patient")

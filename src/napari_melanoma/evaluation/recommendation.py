@@ -27,7 +27,7 @@ MAX_FACTOR = 20  # times the present number of images: asking for more than that
 def advise(
     new: DomainChange, others: Sequence[DomainChange], metric: str = "JA", *, remedy: str = ""
 ) -> tuple[Advice, str]:
-    """Return the advice and its reason.
+    """Return the recommendation and its reason.
 
     ``"take over"`` if the interval of the difference in the metric on the new images is above 0 and no data set can
     have lost more than 0.01 (lower limit of the interval at or above -0.01). ``"keep"`` if the interval on the new

@@ -1,4 +1,4 @@
-"""Construction of segmentation-models-pytorch networks: encoder names of both libraries, and clear errors."""
+"""Build networks of segmentation-models-pytorch, with encoders of that library or of timm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_encoder_name(encoder: str) -> str:
 def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **arguments: Any) -> nn.Module:  # noqa: ANN401 - arguments of that network
     """Build a network of segmentation-models-pytorch with random weights.
 
-    Returns float (batch, 3, row, column) to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) to logits (batch, class, row, column).
     """
     name = find_encoder_name(encoder)
     try:
@@ -48,7 +48,7 @@ def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **a
 
 
 def _build(network: Callable[..., nn.Module], **arguments: Any) -> nn.Module:  # noqa: ANN401 - arguments of that network
-    """Build on the current device; networks that read values of their own tensors cannot be built on "meta"."""
+    """Build on the current device; if that is "meta" and the network reads values of its tensors, build on the CPU."""
     import torch
 
     try:

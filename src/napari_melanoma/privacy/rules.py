@@ -1,4 +1,4 @@
-"""Rules that detect identifying information in field names and texts, those for slide properties, and audit findings."""
+"""Rules that detect identifying information in field names, texts and slide properties; the findings of an audit."""
 
 from __future__ import annotations
 

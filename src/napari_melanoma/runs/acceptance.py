@@ -317,7 +317,7 @@ def compare_with_start(
 
 
 def evaluate_on_test_images(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Evaluate the classifier of a run without starting model."""
+    """Evaluate the classifier of a run that has no starting model."""
     from napari_melanoma.classification.classifier import Classifier
 
     images = _read_test_images(folder, model)
@@ -439,7 +439,7 @@ def _read_note(path: Path) -> dict[str, Any] | None:
 
 
 def find_parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
-    """Find the starting model of a run by its weights, under any name; the shipped model if there was none."""
+    """Find the starting model of a run by its weights, even if it was renamed; the shipped model if there was none."""
     settled = read_resolved(folder)
     parent = settled.continued_model if settled else None
     try:
@@ -462,7 +462,7 @@ def find_parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
 
 
 def warn_of_training_images(old: BundleInfo, samples: Sequence[Sample], rules: DataConfig) -> tuple[str, ...]:
-    """Warn about test images that the old model or its ancestors may have been trained on; a sentence, or nothing."""
+    """Warn of test images that the old model or its ancestors may have been trained on; empty if there are none."""
     seen: dict[str, int] = {}
     for ancestor in _list_provenance(old):
         domains, split, fraction = _training_data_of(ancestor)

@@ -207,7 +207,7 @@ def _back_up_outlines(folder: Path, *, move: bool) -> str:
 
 
 def _annotation_values(one: Annotation) -> dict[str, Any]:
-    """Values of a lesion from its outline, as in a row of the table."""
+    """Return the values that an outline stores of its lesion, as in a row of the table."""
     metadata = one.properties.get("metadata")
     origin = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
     index = int(one.name.removeprefix("lesion "))
@@ -215,7 +215,7 @@ def _annotation_values(one: Annotation) -> dict[str, Any]:
 
 
 def _join_table(outlines: Sequence[Annotation], rows: Sequence[Mapping[str, str]]) -> tuple[SlideLesion, ...]:
-    """Lesions of an older version, which stored measurements in the table only."""
+    """Read lesions of an older version, which stored the measurements in the table only."""
     named = {one.name: one for one in outlines}
     if {f"lesion {row['index']}" for row in rows} != {*named} or len(rows) != len(outlines):
         raise ValueError(f"the lesions in {LESIONS} differ from those in {OUTLINES}")
@@ -232,7 +232,7 @@ def _lesion(outline: Annotation, row: Mapping[str, Any]) -> SlideLesion:
 
 
 def _number(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing
-    """A number of a lesion; if unknown, NaN, or None for measurements that need a pixel size."""
+    """Convert a value of a lesion; NaN if it is unknown, None if it is unknown because it needs a pixel size."""
     with suppress(TypeError, ValueError):
         return float(value)
     return None if name.endswith(("mm", "mm2")) else math.nan
@@ -299,6 +299,6 @@ def class_to_label(class_name: str) -> LesionClass | None:
 
 
 def _imported_number(outline: Annotation) -> int:
-    """Number in the name of an outline; 0 if there is none."""
+    """Return the lesion number in the name of an outline; 0 if there is none."""
     found = LESION_NAME.fullmatch(outline.name.strip())
     return int(found[1]) if found else 0

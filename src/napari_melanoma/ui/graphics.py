@@ -1,4 +1,4 @@
-"""Print the Qt and OpenGL versions that a window gets, as JSON; run as a separate process, since Qt may abort it."""
+"""Print the versions of Qt and OpenGL that a window would use, as JSON; a separate program, since Qt may abort it."""
 
 from __future__ import annotations
 

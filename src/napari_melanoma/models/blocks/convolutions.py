@@ -24,7 +24,7 @@ MakeBlock = Callable[[int, int], nn.Module]
 def make_convolution(inside: int, out: int, *, side: int = 3, normalization: bool = True) -> nn.Sequential:
     """Create a convolution that keeps the size, with optional batch normalization, and ReLU.
 
-    ``side``: of the kernel, in pixels; odd. Returns float (batch, inside, row, column) to (batch, out, row, column).
+    ``side``: of the kernel, in pixels; odd. Maps float (batch, inside, row, column) to (batch, out, row, column).
     """
     layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalization)]
     if normalization:
@@ -37,7 +37,7 @@ def make_double_convolution(
 ) -> nn.Sequential:
     """Create the block of the U-Net: two convolutions of 3 x 3, with dropout between them.
 
-    Returns float (batch, inside, row, column) to (batch, out, row, column).
+    Maps float (batch, inside, row, column) to (batch, out, row, column).
     """
     return nn.Sequential(
         make_convolution(inside, out, normalization=normalization),

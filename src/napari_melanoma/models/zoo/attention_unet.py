@@ -36,7 +36,7 @@ SPEC = ArchitectureSpec(
 def build(config: AttentionUNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by 2^depth to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.convolutions import UShapeNetwork, choose_plain_block
 

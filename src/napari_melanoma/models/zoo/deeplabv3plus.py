@@ -34,7 +34,7 @@ SPEC = ArchitectureSpec(
 def build(config: DeepLabV3PlusConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by ``output_stride`` to logits (batch, class, row, column).
     """
     from segmentation_models_pytorch import DeepLabV3Plus
 

@@ -41,7 +41,7 @@ SPEC = ArchitectureSpec(
 def build(config: DeepLabXceptionConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by ``output_stride``, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by ``output_stride`` to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.deeplab import AlignedXception, DeepLab
 

@@ -48,7 +48,7 @@ SPEC = ArchitectureSpec(
 def build(config: ImageTabularConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
+    Maps float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
     """
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork, LinearHead, TwoLayerHead, build_fusion
     from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder

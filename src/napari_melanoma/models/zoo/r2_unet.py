@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class R2UNetConfig(RecurrentConfig):
     """Options of R2U-Net; 6.0 million weights with 16 channels (P4: 6 million).
 
-    The original shares the weights of a recurrent convolution between its steps, with 2 million weights in total: P4's
-    size is reached with separate weights for each of t = 2 steps, and upsampling without transposed convolution.
+    The original shares the weights of a recurrent convolution between its steps and has 2 million weights. The size in
+    P4 is reached with separate weights for each of t = 2 steps, and with upsampling without transposed convolution.
     """
 
     channels: int = Field(
@@ -37,7 +37,7 @@ SPEC = ArchitectureSpec(
 def build(config: R2UNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by 2^depth to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.convolutions import UShapeNetwork, choose_recurrent_block
 

@@ -32,7 +32,7 @@ SPEC = ArchitectureSpec(
 def build(config: RandomBaselineConfig) -> nn.Module:
     """Build the baseline.
 
-    Returns float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
+    Maps float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
     """
     from napari_melanoma.models.blocks.convolutions import RandomBaseline
 

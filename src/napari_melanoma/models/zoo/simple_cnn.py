@@ -43,7 +43,7 @@ SPEC = ArchitectureSpec(
 def build(config: SimpleCNNConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by 8, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by 8 to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.convolutions import SimpleCNN
 

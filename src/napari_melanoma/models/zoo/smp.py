@@ -72,7 +72,7 @@ SPEC = ArchitectureSpec(
 def build(config: SmpConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by 32 to logits (batch, class, row, column).
     """
     import segmentation_models_pytorch
 

@@ -35,7 +35,7 @@ SPEC = ArchitectureSpec(
 def build(config: UNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by 32, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by 32 to logits (batch, class, row, column).
     """
     from segmentation_models_pytorch import Unet
 

@@ -37,7 +37,7 @@ SPEC = ArchitectureSpec(
 def build(config: NestedUNetConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), sides divisible by 16, to logits (batch, class, row, column).
+    Maps float (batch, 3, row, column) with sides divisible by 16 to logits (batch, class, row, column).
     """
     from napari_melanoma.models.blocks.convolutions import NestedUShapeNetwork
 
