@@ -65,12 +65,12 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     assert run.name == "tiny-01"
     until(lambda: state(trainer) in ("finished", "failed", "lost"))
     assert state(trainer) == "finished", trainer.dock.run_page.run_view.report.message
-    until(lambda: trainer.dock.run_page.gate_view.isVisible())
+    until(lambda: trainer.dock.run_page.comparison_view.isVisible())
     pid = json.loads((run / "process.json").read_text())["pid"]
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     assert len(trainer.dock.run_page.run_view.report.metrics) == 2
-    until(trainer.dock.run_page.gate_view.activate_button.isEnabled)
-    qtbot.mouseClick(trainer.dock.run_page.gate_view.activate_button, Qt.MouseButton.LeftButton)
+    until(trainer.dock.run_page.comparison_view.activate_button.isEnabled)
+    qtbot.mouseClick(trainer.dock.run_page.comparison_view.activate_button, Qt.MouseButton.LeftButton)
     until(lambda: "is in use" in trainer.dock.status.text)
     assert "tiny" in [bundle.name for bundle in list_bundles()]
     trainer.clicks("back")

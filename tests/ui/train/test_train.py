@@ -747,7 +747,7 @@ def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bund
     qtbot.addWidget(lesion)
     trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
+        trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
         trainer.waits()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
     assert "tiny is in use" in trainer.dock.status.text
@@ -763,11 +763,11 @@ def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bun
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
+        trainer.dock.run_page.comparison_view.discard_requested.emit(run.path)
         trainer.waits()
     assert (run.path / "discarded.json").is_file()
     assert "was discarded" in trainer.dock.status.text
-    trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
+    trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
     trainer.waits()
     assert not (run.path / "discarded.json").exists()
 
@@ -777,7 +777,7 @@ def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
     run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
-    trainer.dock.run_page.gate_view.discard_requested.emit(run.path)
+    trainer.dock.run_page.comparison_view.discard_requested.emit(run.path)
     trainer.waits()
     assert "run-finished was discarded" in trainer.dock.status.text
     trainer.dock.run_controller.show_run(other.path)
@@ -788,7 +788,7 @@ def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
 def test_a_failed_activation_is_reported(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
-    trainer.dock.run_page.gate_view.activate_requested.emit(run.path)
+    trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
     trainer.waits()
     assert "is not a model bundle" in trainer.dock.status.text
 

@@ -105,7 +105,7 @@ EVALUATED_ALONE = (
 )
 
 
-class GateView(QWidget):
+class ComparisonView(QWidget):
     """Shows the comparison after a run, with buttons that activate or discard the new model."""
 
     activate_requested = Signal(object)

@@ -75,7 +75,7 @@ class TrainDock(TrainControls):
         self.start_button.clicked.connect(self._on_start)
         self.welcome.dropped.connect(self.data_picker.training_list.add)
         self.welcome.link_activated.connect(self._on_link)
-        self.run_page.gate_view.image_requested.connect(self._on_open_image)
+        self.run_page.comparison_view.image_requested.connect(self._on_open_image)
         self._saving.succeeded.connect(self.status.show_message)
         models_changed().changed.connect(self._on_models)
         for source in (

@@ -73,8 +73,8 @@ class RunController(QObject):
         page.run_view.command_requested.connect(self._on_command_requested)
         page.run_view.resume_requested.connect(self.resume)
         page.run_view.detached.connect(self._on_detached)
-        page.gate_view.activate_requested.connect(decision.activate)
-        page.gate_view.discard_requested.connect(decision.discard)
+        page.comparison_view.activate_requested.connect(decision.activate)
+        page.comparison_view.discard_requested.connect(decision.discard)
         decision.activated.connect(self._on_activated)
         decision.discarded.connect(self._on_discarded)
         decision.failed.connect(self._on_decision_failed)
@@ -183,7 +183,7 @@ class RunController(QObject):
         self._show_decision(f"The model of {run.name} was discarded. Its files are kept.")
 
     def _on_decision_failed(self, error: Exception) -> None:
-        self._controls.run_page.gate_view.reset_choice()
+        self._controls.run_page.comparison_view.reset_choice()
         self.failed.emit(error)
 
     def _show_decision(self, message: str) -> None:

@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.training.monitor import monitor_from_values
-from napari_melanoma.ui.train.comparison import GateView
+from napari_melanoma.ui.train.comparison import ComparisonView
 from napari_melanoma.ui.train.run_buttons import RunButtons
 from napari_melanoma.ui.train.run_text import (
     RunActivity,
@@ -225,12 +225,12 @@ class RunPage(QWidget):
         )
         icons.add(self.back_button, "left_arrow")
         self.run_view = RunView(icons, settings)
-        self.gate_view = GateView(icons)
+        self.comparison_view = ComparisonView(icons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(7)
         layout.addWidget(self.back_button, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self.gate_view)
+        layout.addWidget(self.comparison_view)
         layout.addWidget(self.run_view)
         layout.addStretch(1)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
@@ -245,15 +245,15 @@ class RunPage(QWidget):
     def set_run(self, path: Path | None) -> None:
         """Show a run."""
         if path != self.path:
-            self.gate_view.show_comparison(None)
-            self.gate_view.hide()
+            self.comparison_view.show_comparison(None)
+            self.comparison_view.hide()
         self.run_view.set_run(path)
 
     def _on_report(self, report: RunReport) -> None:
         """Show the comparison of a finished run."""
         has_comparison = str(report.state) == "finished" and report.bundle is not None
-        self.gate_view.show_comparison(report if has_comparison else None)
-        self.gate_view.setVisible(has_comparison)
+        self.comparison_view.show_comparison(report if has_comparison else None)
+        self.comparison_view.setVisible(has_comparison)
 
 
 class RunNotices(QFrame):

@@ -1,4 +1,4 @@
-"""The gate: figures with intervals, an advice with its reason, images that can be opened, and a choice made once."""
+"""The comparison after a run: metrics with intervals, a recommendation, images that open, and a decision made once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stage import Stage
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.runs.runs import read_run
-from napari_melanoma.ui.train.comparison import GateView
+from napari_melanoma.ui.train.comparison import ComparisonView
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
 
@@ -32,7 +32,7 @@ def stage(home, qtbot):
 
 @pytest.fixture
 def gate(stage, qtbot):
-    made = stage.show(GateView(stage.icons))
+    made = stage.show(ComparisonView(stage.icons))
     yield made
     wait_until_idle(qtbot, made)
 
@@ -302,7 +302,7 @@ def test_an_interval_without_limits_is_not_drawn():
 
 def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     stage = Stage(qtbot)
-    gate = stage.show(GateView(stage.icons))
+    gate = stage.show(ComparisonView(stage.icons))
     show(gate, run.compare(shown=3))
     stage.close()
 
