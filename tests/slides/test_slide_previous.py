@@ -99,7 +99,7 @@ def test_a_replacement_that_was_killed_goes_on(
 ) -> None:
     """What SIGKILL leaves: the result before is put by, and nothing brings it back."""
     with monkeypatch.context() as killed:
-        killed.setattr("napari_melanoma.slides.result_folder.restore_previous", lambda folder: False)
+        killed.setattr("napari_melanoma.slides.analysis.restore_previous", lambda folder: False)
         with pytest.raises(Cancelled):
             analyze_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
     assert (finished / PREVIOUS / "result.json").is_file()
