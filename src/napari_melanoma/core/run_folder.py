@@ -21,6 +21,8 @@ from napari_melanoma.core.files import remove_leftovers, replace_non_finite, sav
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
 
+__all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
+
 RunCommand = Literal["run", "pause", "cancel"]
 RESERVED_BYTES = 65536
 PAUSE_S = 0.2

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
 
 
-__all__ = ["SlideOutcome", "analyze_slide"]
+__all__ = ["SharedTileModel", "SlideOutcome", "SlidesSummary", "analyze_slide", "analyze_slides"]
 
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles that are compared with the training data of the model
