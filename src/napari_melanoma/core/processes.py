@@ -24,9 +24,6 @@ from napari_melanoma.core.files import has_ended, machine_id, process_start, sav
 from napari_melanoma.core.parsing import parse_json, read_json
 from napari_melanoma.core.run_folder import RunCommand, RunFolder
 
-__all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
-
-
 PROCESS_FILE = "process.json"
 REMOTE_SILENCE_S = 600.0  # a run on another machine without a heartbeat for longer counts as lost
 POLL_S = 0.5
@@ -335,26 +332,16 @@ RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued"
 
 
 class RunEventReader:
-    """Read the new events of a run at each poll.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run folder; it may have no events yet.
-    """
+    """Read the new events of a run at each poll; its folder may have no events yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path / EVENTS
         self._offset = 0
 
     def poll(self) -> list[dict[str, Any]]:
-        """Read the new events.
+        """Read the new events, at most 4 MB; from the beginning if the file was replaced by a shorter one.
 
-        Returns
-        -------
-        list of dict
-            At most 4 MB of them; an incomplete last line is returned by a later call. From the beginning if the file
-            was replaced by a shorter one.
+        An incomplete last line is returned by a later call.
         """
         try:
             with self._path.open("rb") as events:
@@ -370,38 +357,12 @@ class RunEventReader:
 
 
 def read_last_events(path: Path) -> list[dict[str, Any]]:
-    """Read the last events of a run folder.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    list of dict
-        The last 64 KB of them, in their order; empty if there are none.
-    """
+    """Read the last events of a run folder, 64 KB of them, in their order; empty if there are none."""
     return _read_first_and_last(path / EVENTS)[1]
 
 
 def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
-    """Determine the state of a run from its last event and whether its process exists.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run folder.
-    events : list of dict
-        The last ones.
-    at_work : bool
-        Whether its process exists.
-
-    Returns
-    -------
-    RunState
-        The state.
-    """
+    """Determine the state of a run from its last event and whether its process exists."""
     kind = _last_state_event(events)
     if kind in FINAL_STATES:
         return FINAL_STATES[kind]

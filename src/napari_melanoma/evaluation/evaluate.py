@@ -72,9 +72,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 
-__all__ = ["evaluate"]
-
-
 CASES_PER_GROUP = 6
 log = logging.getLogger(__name__)
 
@@ -84,32 +81,10 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a segmentation model and write the results, or resume where an earlier call was stopped.
 
-    Parameters
-    ----------
-    model : ProbabilityModel
-        A loaded model.
-    datasets : sequence of pathlib.Path
-        Data sets with reference masks.
-    out : pathlib.Path
-        Gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
-    options : EvaluationOptions
-        Split, threshold, refinement, flips, difficulty.
-    run : RunContext
-        Receives the progress; can cancel.
-
-    Returns
-    -------
-    Evaluation
-        TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 % intervals
-        over patients or lesions, for all images, each data set and each of its subgroups. An image that cannot be read,
-        or whose mask has another size, is listed as failed and not averaged.
-
-    Raises
-    ------
-    DataSetError
-        If a data set is faulty or no image could be measured.
-    Cancelled
-        If the user stopped it; the same call resumes.
+    The folder ``out`` gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
+    The result has TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 %
+    intervals over patients or lesions, for all images, each data set and each of its subgroups. An image that cannot be
+    read, or whose mask has another size, is listed as failed and not averaged.
     """
     check_dataset_names(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
 
 
-__all__ = ["SharedTileModel", "SlidesSummary", "analyze_slides"]
-
-
 WARM_BYTES = 4 << 20
 log = logging.getLogger(__name__)
 
@@ -74,35 +71,10 @@ def analyze_slides(
     force: bool = False,
     on_status: Callable[[SlideStatus], None] = _ignore_status,
 ) -> SlidesSummary:
-    """Analyze slides one after the other with one model; finished results are kept.
+    """Analyze slides one after the other with one model; finished results are kept unless ``force``.
 
-    Parameters
-    ----------
-    paths : sequence of pathlib.Path
-        Slides, as listed by ``find_slides``.
-    out : pathlib.Path
-        Receives ``slides.csv`` and a folder for each slide.
-    options : SlideOptions
-        Options of the analysis.
-    run : RunContext
-        Receives progress; checked for cancellation.
-    force : bool
-        Start over, even if results exist.
-    on_status : callable, optional
-        Receives the status of each slide.
-
-    Returns
-    -------
-    SlidesSummary
-        The counts.
-
-    Raises
-    ------
-    BundleError, ConfigError
-        The model or class does not exist, which concerns all slides.
-    SaveError, Cancelled
-        The disk is full, the table cannot be written, or the user canceled; finished results are kept. An error in
-        writing to the folder of one slide fails that slide only.
+    ``out`` receives ``slides.csv`` and a folder for each slide. An error in writing to the folder of one slide fails
+    that slide only; a full disk, a table that cannot be written or a missing model ends the batch.
     """
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
@@ -118,31 +90,14 @@ def analyze_slides(
 
 
 class SharedTileModel:
-    """The model shared by all slides, loaded for the first slide that needs it.
-
-    Parameters
-    ----------
-    options : SlideOptions
-        Options that name the model.
-    """
+    """The model shared by all slides, loaded for the first slide that needs it."""
 
     def __init__(self, options: SlideOptions) -> None:
         self.options = options
         self._model: TileModel | None = None
 
     def get_reset(self) -> TileModel:
-        """Return the model with the requested number of passes and precision, which a previous slide may have changed.
-
-        Returns
-        -------
-        TileModel
-            Ready for prediction.
-
-        Raises
-        ------
-        BundleError
-            The model does not exist, or its weights are missing or damaged.
-        """
+        """Return the model with the requested passes and precision, which a previous slide may have changed."""
         if self._model is None:
             self._model = load_model(self.options)
         self._model.reset(self.options.batch_size)
