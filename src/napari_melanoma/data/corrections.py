@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -60,22 +59,6 @@ class Corrections:
         current = self._table.read()
         number = current.by_digest.get(image_sha256)
         return None if number is None else current.table.row(number)
-
-    def count_reviews(self) -> dict[Review, int]:
-        """Count the rows of each review state.
-
-        Returns
-        -------
-        dict
-            Each state of ``REVIEWS`` to its number of rows, which may be 0.
-
-        Raises
-        ------
-        DataSetError
-            If the table cannot be read.
-        """
-        counted = Counter((row.get("review") or REVIEWS[0]).strip().lower() for row in self.rows())
-        return {review: counted[review] for review in REVIEWS}
 
     def add(self, correction: Correction) -> str:
         """Add a photograph, or update the row of the same pixels; return its ``image_id``."""

@@ -277,11 +277,6 @@ def _choice_fields(column: NumberColumn | WordColumn) -> dict[str, Any]:
     return column.model_dump()
 
 
-def find_untrained_columns(encoding: TabularEncoding) -> tuple[str, ...]:
-    """Name the columns without a known value in the training rows; their imputed values do not contribute."""
-    return tuple(column.name for column in encoding.columns if not column.known)
-
-
 Row = Mapping[str, object]
 """Column name to cell: text as in a table, or a number; "", None or a missing column: unknown."""
 

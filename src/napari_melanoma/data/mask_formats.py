@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -202,7 +202,6 @@ def decompress_run_lengths(text: str) -> list[int]:
 
 
 MaskFormat = Literal["png", "coco", "labelme", "geojson"]
-MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 JSON_SUFFIXES = (".json", ".geojson")
 _MIN_POINTS = 3
 _MAX_BYTES = 2**30  # annotations of a large data set in one file

@@ -26,7 +26,6 @@ ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
 MIN_GROUPS = 3  # groups of a data set: one for each part
 SPLIT_RISK = "images of one patient may then be in both training and test set"
-MAX_NAMED = 3  # examples in a message
 TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
 HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}

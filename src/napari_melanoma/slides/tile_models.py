@@ -596,7 +596,7 @@ class SlidePrediction:
 
 
 class BagModel:
-    """Network of a bundle that predicts a slide from its tile embeddings; a ``slides.scores.Aggregation``."""
+    """Network of a bundle that predicts a slide from its tile embeddings."""
 
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info

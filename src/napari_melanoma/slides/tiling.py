@@ -91,11 +91,6 @@ class TileGrid:
         return self.rows, self.columns
 
     @property
-    def is_resized(self) -> bool:
-        """Whether the read size differs from the input size of the network."""
-        return self.read_px != (self.side_px, self.side_px)
-
-    @property
     def mpp(self) -> tuple[float, float] | None:
         """Actual micrometers per pixel at the input of the network, (y, x); None without a pixel size."""
         if self.pixel_size is None:
@@ -138,14 +133,6 @@ class TileGrid:
         box = self.box(row, column)
         factor = self.downsample
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
-
-    def tile_at(self, point: tuple[float, float]) -> tuple[int, int] | None:
-        """Return row and column of the tile whose cell contains a point; None if there is none.
-
-        ``point``: (row, column) in pixels of the finest level.
-        """
-        row, column = np.floor(self.placement.to_map(point)).astype(int).tolist()
-        return (row, column) if 0 <= row < self.rows and 0 <= column < self.columns else None
 
     def _start(self, index: int, axis: int) -> int:
         """First pixel of a tile along an axis, in pixels of the level."""

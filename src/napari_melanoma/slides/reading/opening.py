@@ -40,7 +40,6 @@ _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"
 _PICTURES = ("JPEG", "PNG")
 _X_TAG = 282
 REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened again
-_ADVICE = " Name the slide itself."
 
 
 def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:

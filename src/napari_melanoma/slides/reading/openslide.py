@@ -181,8 +181,7 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    images = {name: partial(_read_associated_image, handle, name) for name in info.associated}
-    extras = SlideExtras(partial(_profile, handle), images, lambda: handle.slide.close())
+    extras = SlideExtras(partial(_profile, handle), lambda: handle.slide.close())
     return TiledSlide(info, [grid for grid, _ in sources], np.dtype(np.uint8), extras)
 
 
@@ -247,11 +246,6 @@ def _number_property(properties: Mapping[str, str], name: str) -> float | None:
         return float(properties.get(name, ""))
     except ValueError:
         return None
-
-
-def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uint8]:
-    """Decode an associated image."""
-    return rgba_over_white(handle.slide.associated_images[name])
 
 
 def _profile(handle: OpenSlideHandle) -> bytes | None:

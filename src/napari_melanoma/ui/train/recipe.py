@@ -62,11 +62,6 @@ class RecipeForm(QWidget):
             self._create_advanced_form()
 
     @property
-    def original_recipe(self) -> TrainRecipe | None:
-        """The recipe without the user's changes."""
-        return self._recipe
-
-    @property
     def faults(self) -> list[str]:
         """Errors of the entered values, one sentence each."""
         return [*(fault for part in self._forms for fault in part.faults), *self.classification_form.faults]
