@@ -220,7 +220,6 @@ class _TableDraft:
 
 
 def _revert_change(table: TableFile, change: CorrectionChange, number: int | None) -> TableFile:
-    """Return the table with a change reverted."""
     if number is None:
         return table.insert_row(change.position, change.before or {})
     if change.before is None:

@@ -388,7 +388,6 @@ def _is_number(name: str, rows: Sequence[Row]) -> bool:
 
 
 def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle) -> NumberColumn:
-    """Choose the encoding of a column of numbers."""
     if style == "integer":
         return NumberColumn(name=name, encoding="integer", missing="unknown")
     edges = (BIN_EDGES.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()

@@ -214,7 +214,6 @@ LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # folders of n
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file."""
     try:
         return parsing.read_json(path, _MAX_BYTES)
     except (OSError, MalformedFile) as error:
@@ -541,7 +540,6 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
 
 
 def detect_format(path: Path) -> MaskFormat:
-    """Detect the format of a path."""
     if not path.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES:
         return "png"
     for file in list_json_files(path):

@@ -400,7 +400,6 @@ def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPa
 
 
 def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """Ages by source."""
     ages = {
         name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
         for name in report.sources

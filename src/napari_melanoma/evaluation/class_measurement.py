@@ -108,7 +108,6 @@ def field_variants(model: ClassifierModel) -> tuple[str, ...]:
 
 
 def logit_name(variant: str, index: int) -> str:
-    """Name the logit of a class."""
     return f"{variant}_logit_{index}"
 
 

@@ -440,7 +440,6 @@ def _flatten(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _format_option(value: object) -> str:
-    """Format the value of an option."""
     words = {True: "yes", False: "no"}
     return words[value] if isinstance(value, bool) else "none" if value is None else str(value)
 

@@ -204,7 +204,6 @@ class DicomHeader:
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
-    """Read the header of a DICOM file."""
     from pydicom import dcmread
 
     try:

@@ -248,7 +248,6 @@ def discard_result(folder: Path) -> None:
 
 
 def _format_setting(settings: Mapping[str, Any], key: str) -> str:
-    """Format a setting."""
     value = settings.get(key)
     return "not given" if value is None else str(value)
 

@@ -393,7 +393,6 @@ def _lines_by_part(found: RowResult) -> Iterator[TableLine]:
 
 
 def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
-    """Return the images of a part."""
     return [image for image in images if not part or image.get("part", "") == part]
 
 

@@ -371,7 +371,6 @@ def _fold_row(one: AssignedImage, fold: int, how: CrossValidationSetup, role: Ro
 
 
 def _split_of(one: AssignedImage, fold: int) -> str:
-    """Return the split of an image in a fold."""
     if one.fold:
         return TEST if one.fold == fold else TRAIN
     if one.untouched:

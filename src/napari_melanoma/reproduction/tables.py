@@ -187,7 +187,6 @@ def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
 
 
 def title(work: ReproductionContext) -> str:
-    """Return the title of the reproduction."""
     return f"{work.paper.name}: {work.paper.file.title}"
 
 

@@ -330,7 +330,6 @@ def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: Analys
 
 @contextmanager
 def _final_event_recorded(run_folder: RunFolder) -> Iterator[None]:
-    """Record the final event of the analysis."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):

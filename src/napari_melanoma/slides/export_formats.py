@@ -96,7 +96,6 @@ def find_dicom_level(slide: Path) -> DicomLevel:
 
 
 def _series_uid(slide: Path) -> str | None:
-    """Series UID of a file."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 

@@ -174,7 +174,6 @@ def _last_output_line(folder: Path) -> str:
 
 
 def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
-    """The slide and options of the analysis."""
     slide = recorded_slide(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)

@@ -243,7 +243,6 @@ class TileModel:
             return _name_outputs(self.info.kind, self._network(images)[:count])
 
     def _halve_batch_size(self) -> None:
-        """Halve the batch size."""
         import torch
 
         gc.collect()  # the frames of the error referenced the tensors of the pass
@@ -297,7 +296,6 @@ class LoadOptions:
 
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
-    """Load a tile model."""
     info, network = _load_by_name(name, options)
     return TileModel(info, network, options.device or choose_device(), options.batch_size, options.precision)
 

@@ -445,7 +445,6 @@ def choose_classes(slides: Sequence[Regions], requested: Sequence[str], rest: st
 
 
 def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list[str]]:
-    """Regions of all files of a slide."""
     size = info.levels[0].height, info.levels[0].width
     found: Regions = ()
     notes: list[str] = []
@@ -534,7 +533,6 @@ def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
 
 
 def _test_groups(rows: Sequence[dict[str, str]], by: str, held_out: float) -> set[str]:
-    """Groups of rows in the test set."""
     samples = [_to_split_sample(row, row[by]) for row in rows]
     return {sample.group for sample in split_samples(samples, TileSplitRules(held_out), 0).test}
 

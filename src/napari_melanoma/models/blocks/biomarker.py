@@ -64,7 +64,6 @@ class BiomarkerNetwork(ClassifierNetwork):
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether the network predicts a depth."""
         return self.depth is not None
 
     @property
@@ -74,7 +73,6 @@ class BiomarkerNetwork(ClassifierNetwork):
 
     @property
     def has_spatial_attention(self) -> bool:
-        """Whether the network has spatial attention."""
         return self.attention is not None
 
     def predict_depth(self, maps: Sequence[Tensor]) -> Tensor:

@@ -90,7 +90,6 @@ def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
 
 
 def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
-    """Open a folder that is one slide."""
     if is_zarr(folder):
         from napari_melanoma.slides.reading.zarr import open_zarr
 
@@ -240,7 +239,6 @@ def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
 
 
 def _is_tiff_slide(tiff: TiffFile) -> bool:
-    """Whether an open TIFF file is a slide."""
     page = cast("TiffPage", tiff.pages[0])
     if set(tiff.flags) & _SCANNER_FLAGS:
         return True

@@ -81,7 +81,6 @@ class OpenSlideHandle:
             raise OSError(str(error)) from error
 
     def _open(self) -> OpenSlide:
-        """Open the slide."""
         from openslide import OpenSlide
 
         return OpenSlide(self._path)
@@ -151,7 +150,6 @@ def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> Tile
 
 
 def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -> TiledSlide:
-    """Build a slide from a handle of OpenSlide."""
     slide, properties = handle.slide, handle.slide.properties
     kind, channels, colors = _detect_kind(path, handle)
     single = len(channels) == 1

@@ -104,7 +104,6 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
 def _level_sources(
     tiff: TiffFile, levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader
 ) -> list[TileLevel]:
-    """One source for each level of the file."""
     fill = 255 if pixel_format.kind == "brightfield" else 0
     sources: list[TileLevel] = []
     for planes in levels:
@@ -526,7 +525,6 @@ def _to_rgb8(tile: NDArray, bits: int) -> NDArray[np.uint8]:
 
 
 def _palette_format(page: TiffPage) -> PixelFormat:
-    """Format of a page with a palette."""
     table = to_eight_bit(np.asarray(page.colormap)).T
     return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
 

@@ -547,7 +547,6 @@ class ExactTileBuilder:
             self._watchers.append(watcher)
 
     def request(self, level: int, cells: Sequence[TileIndex]) -> None:
-        """Request exact tiles."""
         with self._lock:
             for cell in cells:
                 self._requests.pop((level, cell), None)
