@@ -59,7 +59,7 @@ from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.bags import bag_samples, explain_mismatch
 from napari_melanoma.training.data_checks import numbered_classes
-from napari_melanoma.training.data_selection import row_labels, sample_key
+from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.prepare import read_held_out
 from napari_melanoma.training.run_data import read_data
 
@@ -183,13 +183,13 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     rows = read_rows(datasets)
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
     slides = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
-    samples = [sample for sample in slides if row_classes.get(sample_key(sample)) in indices]
+    samples = [sample for sample in slides if row_classes.get(sample.key) in indices]
     if not samples:
         raise DataSetError(
             f"none of {len(slides)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in "
             f"the column '{target}'. Name another column: --target."
         )
-    labels = np.array([indices[row_classes[sample_key(sample)]] for sample in samples], np.intp)
+    labels = np.array([indices[row_classes[sample.key]] for sample in samples], np.intp)
     return LabeledImages(samples, rows, labels, target, len(slides) - len(samples), config.classes)
 
 
