@@ -67,8 +67,8 @@ def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
 def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit a multinomial logistic regression with equal weights of the modalities.
 
-    ``values``: float64 (picture, value), scaled. ``kinds``: index into ``KINDS``. Returns weights, float64 (value,
-    kind), and offset, float64 (kind,).
+    ``values``: float64 (picture, value), scaled. ``kinds``: index into ``MODALITY_KINDS``. Returns weights, float64
+    (value, kind), and offset, float64 (kind,).
     """
     count, targets = values.shape[1], np.eye(len(MODALITY_KINDS))[kinds]
     weight = (1 / (len(MODALITY_KINDS) * np.bincount(kinds)))[kinds][:, None]
