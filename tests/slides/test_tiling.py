@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,18 +13,12 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.slides.reading.slide import LevelInfo
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 
 
-@dataclass(frozen=True)
-class Level:
-    height: int
-    width: int
-    downsample: float
-
-
-def pyramid(height: int, width: int, *downsamples: float) -> list[Level]:
-    return [Level(int(height / factor), int(width / factor), factor) for factor in (1.0, *downsamples)]
+def pyramid(height: int, width: int, *downsamples: float) -> list[LevelInfo]:
+    return [LevelInfo(int(height / factor), int(width / factor), factor) for factor in (1.0, *downsamples)]
 
 
 class Case(NamedTuple):

@@ -280,19 +280,15 @@ def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module
     return difference
 
 
+@dataclass(frozen=True)
 class LoadOptions:
     """Options for loading a model."""
 
-    def __init__(
-        self,
-        weights: Path | None = None,
-        download: bool = False,
-        device: str | None = None,
-        batch_size: int = 32,
-        precision: Precision | None = None,
-    ) -> None:
-        self.weights, self.download, self.device = weights, download, device
-        self.batch_size, self.precision = batch_size, precision
+    weights: Path | None = None
+    download: bool = False
+    device: str | None = None
+    batch_size: int = 32
+    precision: Precision | None = None
 
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
