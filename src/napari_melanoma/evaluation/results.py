@@ -291,7 +291,7 @@ def _groupings(
         yield name, most_frequent(words[index] or NOT_KNOWN for words in metadata)
     for trait in DIFFICULTY_TRAITS:
         values = figures.column(trait.name)[indices]
-        has = values >= trait.limit if trait.above else values < trait.limit
+        has = trait.applies_to(values)
         yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(has, "yes", "no"))
 
 
