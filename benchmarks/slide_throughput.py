@@ -112,13 +112,7 @@ for line in sys.stdin:
 
 
 class Answering(nn.Module):
-    """A network of timm with softmax probabilities as output.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of timm, with two classes.
-    """
+    """A network of timm with softmax probabilities as output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -130,19 +124,7 @@ class Answering(nn.Module):
 
 
 class Contest:
-    """One architecture and its contenders, which alternate.
-
-    Parameters
-    ----------
-    options : argparse.Namespace
-        The command line.
-    architecture : str
-        Name in timm.
-    slide : pathlib.Path
-        The slide file.
-    folder : pathlib.Path
-        Receives temporary files.
-    """
+    """One architecture and its contenders, which alternate."""
 
     def __init__(self, options: argparse.Namespace, architecture: str, slide: Path, folder: Path) -> None:
         torch.manual_seed(0)
@@ -231,10 +213,7 @@ class Contest:
 class Timed:
     """Measures the seconds of a block; its value is a function that returns them.
 
-    Parameters
-    ----------
-    clock : str
-        ``wall`` or ``cpu``.
+    ``clock``: ``wall`` or ``cpu``.
     """
 
     def __init__(self, clock: str) -> None:

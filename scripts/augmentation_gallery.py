@@ -83,13 +83,7 @@ PANELS = (
 
 
 def augmentation_gallery() -> Image.Image:
-    """Draw a panel of three phantoms for each augmentation.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB.
-    """
+    """Draw a panel of three phantoms for each augmentation."""
     images, masks = _phantoms()
     rows = [
         _row([_panel(panel, images, masks) for panel in PANELS[first : first + COLUMNS]])
@@ -99,13 +93,7 @@ def augmentation_gallery() -> Image.Image:
 
 
 def preprocessing_gallery() -> Image.Image:
-    """Draw a hairy phantom in tinted light: unchanged, with the detected hairs, without hair, and with white balance.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB.
-    """
+    """Draw a hairy phantom in tinted light: unchanged, with detected hairs, without hair, with white balance."""
     config = LesionPhantomConfig(
         seed=24,
         size=(512, 512),

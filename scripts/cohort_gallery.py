@@ -23,15 +23,7 @@ Rgb = NDArray[np.uint8]
 def gallery(seed: int) -> Rgb:
     """Draw the gallery.
 
-    Parameters
-    ----------
-    seed : int
-        Random seed of the cohort.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel): patches above, below them with outlines of tumor and necrosis.
+    uint8 sRGB (row, column, channel): patches above, below them with outlines of tumor and necrosis.
     """
     config = CohortConfig(seed=seed)
     patches = [draw_patch(patient, config) for patient in chosen(draw_patients(config))]

@@ -86,22 +86,7 @@ def main() -> int:
 
 
 def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
-    """Train a recipe on the cohort, unless it is finished.
-
-    Parameters
-    ----------
-    name : str
-        Name of the recipe.
-    cohort : pathlib.Path
-        The data set.
-    folder : pathlib.Path
-        Run folder.
-
-    Returns
-    -------
-    BundleInfo
-        The resulting bundle.
-    """
+    """Train a recipe on the cohort, unless it is finished."""
     from napari_melanoma.runs.train import train
 
     run = RunFolder(folder)
@@ -115,17 +100,7 @@ def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
 def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
     """Predict the slides of the trial, and add the geometric measurements.
 
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder of the trial.
-    bundles : iterable of BundleInfo
-        The networks.
-
-    Returns
-    -------
-    Judged
-        Slides with a measured thickness, in the order of the trial's table; ``geometry`` first.
+    Slides with a measured thickness, in the order of the trial's table; ``geometry`` first.
     """
     with (out / "depth.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "test" and row["mm"]]
@@ -136,20 +111,7 @@ def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
 
 
 def patch_of(out: Path, slide: str) -> Path:
-    """Crop the patch at the deepest position of a slide, unless it exists.
-
-    Parameters
-    ----------
-    out : pathlib.Path
-        Folder of the trial.
-    slide : str
-        Name of the slide.
-
-    Returns
-    -------
-    pathlib.Path
-        A PNG.
-    """
+    """Crop the patch at the deepest position of a slide, unless it exists."""
     path, folder = out / "cnn" / "patches" / f"{slide}.png", out / "results" / slide
     if not path.is_file():
         options = RiskOptions(model=NETWORKS[0], patches=1)
@@ -163,17 +125,7 @@ def patch_of(out: Path, slide: str) -> Path:
 def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
     """Predict the cohort's patches of unseen looks.
 
-    Parameters
-    ----------
-    cohort : pathlib.Path
-        The data set.
-    bundles : iterable of BundleInfo
-        The networks.
-
-    Returns
-    -------
-    Judged
-        Patches of unseen looks, cropped around the true line.
+    They are cropped around the true line.
     """
     with (cohort / "dataset.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == UNSEEN]
@@ -185,17 +137,7 @@ def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
 def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
     """Predict the depth of melanomas.
 
-    Parameters
-    ----------
-    bundle : BundleInfo
-        A classifier with a depth module.
-    patches : list of pathlib.Path
-        Images of 3 mm.
-
-    Returns
-    -------
-    DepthIntervals
-        With the network's own 90 % intervals.
+    ``patches``: images of 3 mm. With the network's own 90 % intervals.
     """
     from napari_melanoma.classification.classifier import Classifier
 
@@ -212,15 +154,7 @@ def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
 def rows_of(judged: Judged) -> list[dict[str, object]]:
     """Convert the predictions for each slide to rows.
 
-    Parameters
-    ----------
-    judged : Judged
-        The slides.
-
-    Returns
-    -------
-    list of dict
-        ``slide``, ``true_mm``, ``in_view``, and the depth of each method with its interval.
+    ``slide``, ``true_mm``, ``in_view``, and the depth of each method with its interval.
     """
     return [
         {
@@ -240,15 +174,7 @@ def rows_of(judged: Judged) -> list[dict[str, object]]:
 def judged(found: Judged) -> Parts:
     """Evaluate each method on all patches, and on parts of them by their true thickness.
 
-    Parameters
-    ----------
-    found : Judged
-        The predictions.
-
-    Returns
-    -------
-    dict
-        ``Estimate`` by part, method and metric, with 95 % intervals by bootstrap.
+    By part, method and metric, with 95 % intervals by bootstrap.
     """
     figures: Parts = {}
     for part, (low, high) in THICK.items():
@@ -270,18 +196,7 @@ def _plain(parts: Parts) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
 
 
 def format_metrics(figures: Mapping[str, Parts]) -> list[str]:
-    """Format all metrics.
-
-    Parameters
-    ----------
-    figures : mapping
-        Of each set, as of ``judged``.
-
-    Returns
-    -------
-    list of str
-        One line each.
-    """
+    """Format all metrics."""
     return [
         f"{where}, {part}, {method}: " + "; ".join(f"{name} {found[name]}" for name in FIGURES if name in found)
         for where, parts in figures.items()

@@ -33,17 +33,7 @@ BLUE, GRAY, ORANGE = "#3b6fa0", "#8a9097", "#d08000"
 def fitted(rows: Sequence[Row], model: str) -> DepthIntervalModel:
     """Fit the interval model to the calibration slides.
 
-    Parameters
-    ----------
-    rows : sequence of dict
-        All slides; those of the test set are not used.
-    model : str
-        Name in the interval model.
-
-    Returns
-    -------
-    DepthIntervalModel
-        For the test slides.
+    ``rows``: all slides; those of the test set are not used.
     """
     known = [row for row in rows if row["part"] == "calibration" and row["mm"]]
     words = f"{len(known)} phantom slides, {model}"
@@ -51,20 +41,7 @@ def fitted(rows: Sequence[Row], model: str) -> DepthIntervalModel:
 
 
 def with_law(rows: Sequence[Row], law: DepthIntervalModel) -> list[Row]:
-    """Add the interval of a model to each measured slide.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        All slides.
-    law : DepthIntervalModel
-        As of ``fitted``.
-
-    Returns
-    -------
-    list of dict
-        In the same order.
-    """
+    """Add the interval of a model to each measured slide."""
     found = []
     for row in rows:
         low, high = law.interval(_features(row)) if row["mm"] else (None, None)
@@ -80,17 +57,7 @@ def _features(row: Row) -> DepthFeatures:
 def report(rows: Sequence[Row], out: Path) -> str:
     """Evaluate the slides of unseen looks, and draw the figures.
 
-    Parameters
-    ----------
-    rows : sequence of dict
-        All slides.
-    out : pathlib.Path
-        Receives ``summary.json`` and ``figures/``.
-
-    Returns
-    -------
-    str
-        The results as lines of text.
+    ``out`` receives ``summary.json`` and ``figures/``.
     """
     tried = [row for row in rows if row["part"] == "test"]
     known = [row for row in tried if row["mm"]]
@@ -156,15 +123,7 @@ def _categories(known: Sequence[Row]) -> dict[str, Any]:
 
 
 def draw_figures(known: Sequence[Row], folder: Path) -> None:
-    """Draw scatter, Bland-Altman plot and histogram of errors.
-
-    Parameters
-    ----------
-    known : sequence of dict
-        Slides with truth and measurement.
-    folder : pathlib.Path
-        Receives three PNG files.
-    """
+    """Draw scatter, Bland-Altman plot and histogram of errors."""
     true, found = (np.array([row[name] for row in known], float) for name in ("true_mm", "mm"))
     plot_bland_altman(bland_altman(true, found), ("truth", "measurement"), folder / "bland_altman.png")
     _drawn(lambda axis: _scatter(axis, known), folder / "scatter.png")

@@ -38,22 +38,7 @@ class Spread:
 
 
 def depth_config(family: LookFamily, seed: int, spread: Spread) -> SlidePhantomConfig:
-    """Return the configuration of a slide: a melanoma of any depth in a section that contains it.
-
-    Parameters
-    ----------
-    family : {"train", "test"}
-        Family of the looks.
-    seed : int
-        Random seed of the slide.
-    spread : Spread
-        Variation of the slides.
-
-    Returns
-    -------
-    SlidePhantomConfig
-        The same for the same arguments.
-    """
+    """Return the configuration of a slide: a melanoma of any depth in a section that contains it."""
     random = np.random.default_rng(seed)
     deep = drawn_depth(random)
     benign = int(random.random() < spread.naevus)
@@ -79,18 +64,7 @@ def depth_config(family: LookFamily, seed: int, spread: Spread) -> SlidePhantomC
 
 
 def drawn_depth(random: np.random.Generator) -> float:
-    """Draw a thickness: thin and thick ones are about equally frequent, very thick ones a little more frequent.
-
-    Parameters
-    ----------
-    random : numpy.random.Generator
-        Random generator.
-
-    Returns
-    -------
-    float
-        In mm.
-    """
+    """Draw a thickness: thin and thick ones are about equally frequent, very thick ones a little more frequent."""
     if random.random() < EVENLY:
         return float(random.uniform(SHALLOWEST_MM, DEEPEST_MM))
     return float(np.exp(random.uniform(np.log(SHALLOWEST_MM), np.log(DEEPEST_MM))))
@@ -102,18 +76,7 @@ def _blocks(side_mm: float) -> int:
 
 
 def hard_parts(config: SlidePhantomConfig) -> dict[str, Any]:
-    """Return what makes a slide difficult to read.
-
-    Parameters
-    ----------
-    config : SlidePhantomConfig
-        Configuration of the slide.
-
-    Returns
-    -------
-    dict
-        Columns of a table.
-    """
+    """Return what makes a slide difficult to read."""
     return {
         "oblique_deg": round(config.section.oblique_deg, 1),
         "folds": config.artefacts.folds,

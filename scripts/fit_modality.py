@@ -45,22 +45,7 @@ log = logging.getLogger("fit_modality")
 
 
 def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float]]:
-    """Describe each image and some crops of it under other light.
-
-    Parameters
-    ----------
-    kind : str
-        Of all images.
-    pictures : iterable of numpy.ndarray
-        uint8 (row, column, channel).
-    seed : int
-        Random seed of crops and light.
-
-    Yields
-    ------
-    list of float
-        The values of ``appearance_features``.
-    """
+    """Describe each image and some crops of it under other light."""
     rng = np.random.default_rng(seed)
     for picture in pictures:
         yield list(appearance_features(picture).values())
@@ -71,19 +56,7 @@ def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float
 def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
     """Crop an image at random, and change its brightness, gamma and white balance.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel).
-    least : float
-        Side of the smallest crop, as a share of the image's side.
-    rng : numpy.random.Generator
-        Random generator.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (row, column, channel).
+    ``rgb``: uint8 (row, column, channel). ``least``: side of the smallest crop, as a share of the image's side.
     """
     height, width = (max(8, int(side * rng.uniform(least, 1))) for side in rgb.shape[:2])
     top, left = rng.integers(rgb.shape[0] - height + 1), rng.integers(rgb.shape[1] - width + 1)
@@ -94,19 +67,8 @@ def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
 def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit a multinomial logistic regression with equal weights of the modalities.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float64 (picture, value), scaled.
-    kinds : numpy.ndarray
-        Index into ``KINDS`` of each.
-
-    Returns
-    -------
-    weights : numpy.ndarray
-        float64 (value, kind).
-    offset : numpy.ndarray
-        float64 (kind,).
+    ``values``: float64 (picture, value), scaled. ``kinds``: index into ``MODALITY_KINDS``. Returns weights, float64
+    (value, kind), and offset, float64 (kind,).
     """
     count, targets = values.shape[1], np.eye(len(MODALITY_KINDS))[kinds]
     weight = (1 / (len(MODALITY_KINDS) * np.bincount(kinds)))[kinds][:, None]
@@ -124,36 +86,12 @@ def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[n
 
 
 def of_split(folders: Iterable[Path], split: str) -> list[Path]:
-    """List the photographs of a split.
-
-    Parameters
-    ----------
-    folders : iterable of pathlib.Path
-        Data sets.
-    split : str
-        Such as ``train``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Their files.
-    """
+    """List the photographs of a split."""
     return [sample.image for folder in folders for sample in read_dataset(folder) if sample.split == split]
 
 
 def read(paths: Iterable[Path]) -> Iterator[Image]:
-    """Read images, downscaled to about 512 pixels a side.
-
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path
-        Their files.
-
-    Yields
-    ------
-    numpy.ndarray
-        uint8 (row, column, channel).
-    """
+    """Read images, downscaled to about 512 pixels a side."""
     for path in paths:
         rgb = read_photograph(path).rgb
         step = max(1, min(rgb.shape[:2]) // LONGEST)
@@ -161,20 +99,7 @@ def read(paths: Iterable[Path]) -> Iterator[Image]:
 
 
 def phantoms(modality: str, seeds: Iterable[int]) -> Iterator[Image]:
-    """Draw phantoms of a modality.
-
-    Parameters
-    ----------
-    modality : str
-        Dermoscopic or macroscopic.
-    seeds : iterable of int
-        One per phantom.
-
-    Yields
-    ------
-    numpy.ndarray
-        uint8 (row, column, channel).
-    """
+    """Draw phantoms of a modality."""
     for seed in seeds:
         config = {"seed": seed, "modality": modality, "skin_type": 1 + seed % 6}
         yield lesion_phantom(LesionPhantomConfig.parse(config, "the phantom")).rgb
@@ -183,15 +108,7 @@ def phantoms(modality: str, seeds: Iterable[int]) -> Iterator[Image]:
 def confusion(pictures: dict[str, list[Path]]) -> str:
     """Tabulate the predicted modalities of each true one.
 
-    Parameters
-    ----------
-    pictures : dict of str to list of pathlib.Path
-        By kind.
-
-    Returns
-    -------
-    str
-        A Markdown table: counts, and certain predictions in brackets.
+    Counts, and certain predictions in brackets.
     """
     lines = [f"| true | {' | '.join(MODALITY_KINDS)} | n |", "|---|" + "---|" * (len(MODALITY_KINDS) + 1)]
     for kind, paths in pictures.items():

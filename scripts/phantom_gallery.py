@@ -24,16 +24,8 @@ SEEDS = {"dermoscopic": (24, 53, 2, 15, 28, 35), "macroscopic": (46, 13, 26, 3, 
 def gallery(first_seed: int = 0) -> NDArray[np.uint8]:
     """Draw the gallery.
 
-    Parameters
-    ----------
-    first_seed : int, optional
-        Added to the seeds, for other phantoms.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel): a column for each skin type, and for each modality a row of photographs above
-        a row with the outline of the mask.
+    uint8 sRGB (row, column, channel): a column for each skin type, and for each modality a row of photographs above a
+    row with the outline of the mask. ``first_seed`` is added to the seeds.
     """
     rows = []
     for modality in get_args(PhantomModality):

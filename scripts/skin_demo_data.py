@@ -57,13 +57,7 @@ def main() -> int:
 
 
 def draw_skin(folder: Path) -> None:
-    """Draw the data set, unless it exists.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder of the data set.
-    """
+    """Draw the data set, unless it exists."""
     if not (folder / "dataset.csv").is_file():
         write_data_set(folder, _slides())
 
@@ -77,20 +71,7 @@ def _slides() -> Iterator[DrawnSlide]:
 
 
 def skin_plan(family: str, number: int) -> PhantomSlidePlan:
-    """Plan a training slide, in a random stain, or a test slide, in the stain of its look.
-
-    Parameters
-    ----------
-    family : {"train", "test"}
-        Family of the looks.
-    number : int
-        Number of the slide.
-
-    Returns
-    -------
-    PhantomSlidePlan
-        The same for the same arguments.
-    """
+    """Plan a training slide, in a random stain, or a test slide, in the stain of its look."""
     config = depth_config("train" if family == "train" else "test", FIRST_SEED[family] + number, SPREAD[family])
     if number % FINE_EVERY == 0:
         height, width = config.size
@@ -109,20 +90,7 @@ def _with_random_stain(plan: PhantomSlidePlan) -> PhantomSlidePlan:
 
 
 def tiles_of_skin(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with their label images: positions that determine the thickness, and mimics of melanoma.
-
-    Parameters
-    ----------
-    plan : PhantomSlidePlan
-        Plan of the slide.
-    count : int
-        Number of tiles.
-
-    Yields
-    ------
-    Tile
-        Its ``answer`` is empty.
-    """
+    """Draw tiles of a slide with their label images: positions that determine the thickness, and mimics of melanoma."""
     random = np.random.default_rng(plan.config.seed + 1)
     coarse, step = coarse_labels(plan)
     positions = [found for found in _places(plan, coarse, step) if len(found)]
@@ -138,19 +106,8 @@ def tiles_of_skin(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
 def skin_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> Labels:
     """Return the true labels of a part of the slide, with melanoma and nevus.
 
-    Parameters
-    ----------
-    plan : PhantomSlidePlan
-        Plan of the slide.
-    downsample : float
-        Side of a pixel in pixels of level 0.
-    box : Box
-        In such pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        Class at the center of each pixel, uint8 (row, column), an index of ``SKIN``.
+    ``downsample``: side of a pixel in pixels of level 0; ``box`` is in such pixels. Returns the class at the center of
+    each pixel, uint8 (row, column), an index of ``SKIN``.
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:

@@ -75,13 +75,7 @@ def main() -> int:
 
 
 def draw_data_set(folder: Path) -> None:
-    """Draw a data set, unless it exists.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder with the name of the data set.
-    """
+    """Draw a data set, unless it exists."""
     if not (folder / "dataset.csv").is_file():
         write_data_set(folder, _slides(labeled=folder.name == "slide-tiles"))
 
@@ -96,15 +90,7 @@ def _slides(*, labeled: bool) -> Iterator[DrawnSlide]:
 
 
 def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
-    """Write the tiles of slides as a data set; its table is written last.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Created if missing.
-    slides : iterable of DrawnSlide
-        Their tiles have labels or a tissue.
-    """
+    """Write the tiles of slides as a data set; its table is written last."""
     rows = []
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -124,19 +110,7 @@ def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
 def slide_config(family: str, number: int, *, labeled: bool) -> SlidePhantomConfig:
     """Return the configuration of a slide: small pieces of skin with all types of lesions, some with artifacts.
 
-    Parameters
-    ----------
-    family : {"train", "test"}
-        Family of the looks.
-    number : int
-        Number of the slide.
-    labeled : bool
-        Whether its tiles have a tissue label; the two data sets share no slide.
-
-    Returns
-    -------
-    SlidePhantomConfig
-        The same for the same arguments.
+    ``labeled``: whether its tiles have a tissue label; the two data sets share no slide.
     """
     seed = 10_000 * (1 + list(SLIDES).index(family)) + 1000 * labeled + number
     random = np.random.default_rng(seed)
@@ -162,20 +136,7 @@ def slide_config(family: str, number: int, *, labeled: bool) -> SlidePhantomConf
 
 
 def tiles_to_label(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with their label images: tumor, epidermis, dermis and glass in turn.
-
-    Parameters
-    ----------
-    plan : PhantomSlidePlan
-        Plan of the slide.
-    count : int
-        Number of tiles.
-
-    Yields
-    ------
-    Tile
-        Its ``answer`` is empty.
-    """
+    """Draw tiles of a slide with their label images: tumor, epidermis, dermis and glass in turn."""
     random = np.random.default_rng(plan.config.seed + 1)
     coarse, step = coarse_labels(plan)
     classes = CLASS_OF[coarse]
@@ -192,20 +153,7 @@ def tiles_to_label(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
 
 
 def tiles_to_tell(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with their tissue: each lesion, dermis and epidermis in turn, including borders.
-
-    Parameters
-    ----------
-    plan : PhantomSlidePlan
-        Plan of the slide.
-    count : int
-        Number of tiles.
-
-    Yields
-    ------
-    Tile
-        Without labels.
-    """
+    """Draw tiles of a slide with their tissue: each lesion, dermis and epidermis in turn, including borders."""
     random = np.random.default_rng(plan.config.seed + 1)
     coarse, step = coarse_labels(plan)
     names = _answers(plan)
@@ -224,15 +172,7 @@ def tiles_to_tell(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
 def coarse_labels(plan: PhantomSlidePlan) -> tuple[Labels, float]:
     """Return the labels of the whole slide at 16 micrometers per pixel, and the size of such a pixel in level 0.
 
-    Parameters
-    ----------
-    plan : PhantomSlidePlan
-        Plan of the slide.
-
-    Returns
-    -------
-    tuple
-        uint8 (row, column), labels as ``label_pixels`` gives them; and the side of such a pixel.
+    uint8 (row, column), labels as ``label_pixels`` gives them.
     """
     step = 16 / plan.config.mpp
     rows, columns = (int(side / step) for side in plan.config.size)
@@ -275,23 +215,8 @@ def tile_box(
 ) -> Box:
     """Place a tile at random over a position of the coarse map, aligned with its own pixels.
 
-    Parameters
-    ----------
-    position : numpy.ndarray
-        Row and column of the coarse map, integers or not.
-    step : float
-        Side of its pixels in pixels of level 0.
-    sides : tuple of int
-        Side of the tile in pixels of level 0, and in its own.
-    random : numpy.random.Generator
-        Random generator for the position inside the tile.
-    plan : PhantomSlidePlan
-        Plan of the slide.
-
-    Returns
-    -------
-    Box
-        In pixels of level 0.
+    ``position``: row and column of the coarse map, whose pixels have the side ``step`` in level 0. ``sides``: of the
+    tile in pixels of level 0, and in its own. Returns pixels of level 0.
     """
     side, scale = sides[0], max(1, sides[0] // sides[1])
     edges = []
@@ -304,15 +229,7 @@ def tile_box(
 def near_tissue(classes: Labels) -> NDArray[np.bool_]:
     """Mark glass within 200 micrometers of the section.
 
-    Parameters
-    ----------
-    classes : numpy.ndarray
-        uint8 (row, column), 0 is glass, 16 micrometers per pixel.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (row, column).
+    ``classes``: uint8 (row, column), 0 is glass, 16 micrometers per pixel. Returns bool (row, column).
     """
     from scipy.ndimage import binary_dilation
 
@@ -323,17 +240,7 @@ def near_tissue(classes: Labels) -> NDArray[np.bool_]:
 def shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Average blocks of pixels, as in the levels of a slide.
 
-    Parameters
-    ----------
-    rgb : numpy.ndarray
-        uint8 (row, column, channel), square, a multiple of ``side``.
-    side : int
-        Side of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 (side, side, channel).
+    ``rgb``: uint8 (row, column, channel), square, a multiple of ``side``.
     """
     factor = rgb.shape[0] // side
     parts = rgb.reshape(side, factor, side, factor, 3).astype(np.float32)

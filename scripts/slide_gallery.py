@@ -24,16 +24,8 @@ Rgb = NDArray[np.uint8]
 def gallery(seed: int) -> Rgb:
     """Draw the gallery.
 
-    Parameters
-    ----------
-    seed : int
-        Random seed of the slide.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 sRGB (row, column, channel): the slide and its truth; the melanoma, its deepest position and the nevus
-        at half of the full resolution; the same position in each look.
+    uint8 sRGB (row, column, channel): the slide and its truth; the melanoma, its deepest position and the nevus at half
+    of the full resolution; the same position in each look.
     """
     plan = slide(seed, LOOKS[1].name)
     level = 3

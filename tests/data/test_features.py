@@ -22,7 +22,6 @@ from napari_melanoma.data.tabular_encoding import (
     drop_each_column,
     encode_rows,
     explain_ineligible,
-    find_untrained_columns,
     fit_encoding,
     list_eligible_columns,
     make_network_inputs,
@@ -207,7 +206,6 @@ def test_untrained_columns_have_no_effect(train: list[dict[str, str]], others: l
 
 def test_an_untrained_column_does_not_contribute() -> None:
     encoding = fit_encoding([{"age": "", "sex": "unknown", "site": "torso"}] * 3, TabularConfig())
-    assert find_untrained_columns(encoding) == ("age", "sex")
     found = encode_rows([{"age": "50", "sex": "male"}, {}], encoding)
     assert found.categories.tolist() == [[0, 0], [0, 0]]
     assert found.continuous[1, 0] == 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
-from napari_melanoma.depth.candidates import breslow_candidates, measure_depth
+from napari_melanoma.depth.candidates import DepthCandidate, measure_depth
 from napari_melanoma.depth.maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
@@ -59,6 +59,10 @@ class Phantom:
     mm: float
     ulcerated: bool
     line: NDArray[np.float64]
+
+
+def breslow_candidates(maps: TissueMaps, at: MapPlacement) -> tuple[DepthCandidate, ...]:
+    return measure_depth(maps, at).candidates
 
 
 @cache

@@ -79,8 +79,8 @@ BETTER = Reader("new", {-1: 5, 3: 12})  # three quarters, except for one image
 
 def test_figures(samples: list[Sample], tmp_path: Path) -> None:
     found = compared(samples, tmp_path / "out", OLD, BETTER)
-    assert found.old.JA.mean == pytest.approx(0.5)
-    assert found.new.JA.mean == pytest.approx((9 * 0.75 + 0.4) / 10)
+    assert found.old.metrics["JA"].mean == pytest.approx(0.5)
+    assert found.new.metrics["JA"].mean == pytest.approx((9 * 0.75 + 0.4) / 10)
     assert found.difference["JA"].mean == pytest.approx(0.215)
     assert found.difference["JA"].low > 0.1
     assert found.difference["DI"].mean == pytest.approx((9 * (6 / 7 - 2 / 3) + (4 / 7 - 2 / 3)) / 10)
@@ -123,7 +123,7 @@ def test_a_comparison_in_a_run_stores_image_paths(samples: list[Sample], tmp_pat
 def test_each_model_at_its_own_threshold(samples: list[Sample], tmp_path: Path) -> None:
     """All probabilities are below 0.7, so a model with that threshold segments nothing."""
     found = compared(samples, tmp_path / "out", Reader("old", {}), Reader("new", {}, threshold=0.7))
-    assert (found.old.JA.mean, found.new.JA.mean) == (1.0, 0.0)
+    assert (found.old.metrics["JA"].mean, found.new.metrics["JA"].mean) == (1.0, 0.0)
     assert (found.old.threshold, found.new.threshold, found.advice) == (0.5, 0.7, "keep")
 
 

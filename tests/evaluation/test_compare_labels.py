@@ -76,7 +76,7 @@ def test_metrics_by_hand(tmp_path: Path) -> None:
         assert found.old.metrics[name].mean == pytest.approx(value)
         assert found.new.metrics[name].mean == pytest.approx(expected_new[name])
         assert found.difference[name].mean == pytest.approx(expected_new[name] - value)
-    assert found.old.JA.mean == pytest.approx(np.mean(list(expected_old.values())))
+    assert found.old.metrics["JA"].mean == pytest.approx(np.mean(list(expected_old.values())))
     assert found.difference["DI dermis"].mean == pytest.approx(2 * 0.75 / 1.75 - 2 * 0.5 / 1.5)
     assert (found.images, found.patients, found.task) == (8, 8, "segmentation")
     assert (found.facts["classes"], found.facts["lesion_class"]) == (list(CLASSES), "tumour")

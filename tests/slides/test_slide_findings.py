@@ -147,15 +147,11 @@ def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path,
     from napari_melanoma.slides.maps import SlideMaps
     from napari_melanoma.slides.outputs import write_heatmap
     from napari_melanoma.slides.plan import grid_to_json
+    from napari_melanoma.slides.reading.slide import LevelInfo
     from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
-    class Level:
-        """The finest level."""
-
-        height, width, downsample = 300, 400, 1.0
-
     stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)
-    grid = plan_tiles([Level()], PixelSize(0.5, 0.5, "file"), TilingConfig(side_px=100, mpp=0.5))
+    grid = plan_tiles([LevelInfo(300, 400, 1.0)], PixelSize(0.5, 0.5, "file"), TilingConfig(side_px=100, mpp=0.5))
     write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour", "grid": grid_to_json(grid)})
     maps = np.random.default_rng(0).random((len(classes), 75, 100)).astype(np.float32)
     write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, MapPlacement(0, 0, 4, 4, grid.pixel_size)), classes)

@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.slides.scores import (
     SlideScoreConfig,
-    class_weights,
     correct_prevalence,
-    effective_shares,
-    estimate_prevalence,
     score_slide,
 )
 
@@ -74,49 +71,7 @@ def test_the_posterior_under_another_prevalence_is_met() -> None:
     np.testing.assert_allclose(correct_prevalence(posterior[0], before, after), posterior[1])
 
 
-def test_a_prevalence_is_estimated_from_unlabelled_cases() -> None:
-    rng = np.random.default_rng(3)
-    positive = rng.random(20_000) < 0.05
-    x = rng.normal(np.where(positive, 1.5, -0.5), 1)
-    odds = np.exp(-((x - 1.5) ** 2) / 2 + (x + 0.5) ** 2 / 2)  # as learnt from as many of both
-    probability = np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
-    assert probability[:, 1].mean() > 0.12
-    assert estimate_prevalence(probability, [0.5, 0.5])[1] == pytest.approx(0.05, abs=0.01)
-
-
-def test_cases_without_doubt_keep_their_shares() -> None:
-    np.testing.assert_allclose(estimate_prevalence(np.eye(2)[[0, 0, 0, 1]], [0.5, 0.5]), [0.75, 0.25])
-
-
 @pytest.mark.parametrize("shares", [[0.5], [0.5, 0.0], [0.5, -1], [0.5, np.nan]])
 def test_shares_that_are_none_are_refused(shares: list[float]) -> None:
     with pytest.raises(ValueError, match="expected 2 class shares above 0"):
         correct_prevalence([0.5, 0.5], shares, [0.5, 0.5])
-
-
-def test_no_case_has_no_prevalence() -> None:
-    with pytest.raises(ValueError, match="at least one case"):
-        estimate_prevalence(np.empty((0, 2)), [0.5, 0.5])
-
-
-def test_weights_of_classes() -> None:
-    np.testing.assert_allclose(class_weights([90, 10], "none"), [1, 1])
-    np.testing.assert_allclose(class_weights([90, 10], "balanced"), [100 / 180, 5])
-    np.testing.assert_allclose(class_weights([90, 10], "root"), [10 / (3 * (3 + 1)), 10 / (3 + 1)])
-    effective = class_weights([90_000, 10], "effective")
-    assert effective[1] / effective[0] == pytest.approx(1 / (1 - 0.999**10))
-
-
-@given(st.lists(st.integers(1, 10_000), min_size=2, max_size=5), st.sampled_from(["balanced", "root", "effective"]))
-def test_a_case_weighs_one_in_the_mean(counts: list[int], method: str) -> None:
-    weights = class_weights(counts, method)
-    assert (weights * counts).sum() == pytest.approx(sum(counts))
-    shares = effective_shares(counts, weights)
-    assert shares.sum() == pytest.approx(1)
-    if method == "balanced":
-        np.testing.assert_allclose(shares, 1 / len(counts))
-
-
-def test_a_class_without_a_case_has_no_weight() -> None:
-    with pytest.raises(ValueError, match="at least one case of each class"):
-        class_weights([3, 0])

@@ -26,7 +26,7 @@ from napari_melanoma.slides.tile_sets import (
     split_tiles,
     write_tile_set,
 )
-from napari_melanoma.training.data_selection import check_run_classes, sample_key, select_labeled, select_samples
+from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 
 DARK = (128, 192, 256, 320)  # the lesion of the drawn slide: top, left, bottom, right
 OPTIONS = TileDataOptions(mpp=0.5, tile_px=32, share=0.75)
@@ -114,7 +114,7 @@ def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn
     recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     parts = chosen.parts
-    assert [{table.labels[sample_key(one)] for one in part} for part in (parts.training, parts.validation)] == [
+    assert [{table.labels[one.key] for one in part} for part in (parts.training, parts.validation)] == [
         {"Melanoma", "Naevus"},
         {"Melanoma", "Naevus"},
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,18 +13,12 @@ from hypothesis import strategies as st
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.slides.reading.slide import LevelInfo
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 
 
-@dataclass(frozen=True)
-class Level:
-    height: int
-    width: int
-    downsample: float
-
-
-def pyramid(height: int, width: int, *downsamples: float) -> list[Level]:
-    return [Level(int(height / factor), int(width / factor), factor) for factor in (1.0, *downsamples)]
+def pyramid(height: int, width: int, *downsamples: float) -> list[LevelInfo]:
+    return [LevelInfo(int(height / factor), int(width / factor), factor) for factor in (1.0, *downsamples)]
 
 
 class Case(NamedTuple):
@@ -59,7 +52,6 @@ def test_the_level_and_the_size_that_is_read(case: Case) -> None:
     grid = plan_tiles(pyramid(40_000, 60_000, *case.downsamples), size, case.config)
     assert (grid.level, grid.read_px) == (case.level, case.read)
     assert grid.mpp == (None if case.seen is None else pytest.approx(case.seen, abs=1e-4))
-    assert grid.is_resized == (case.read != (case.config.side_px,) * 2)
 
 
 def planned(height: int, width: int, within: Box | None = None, **values: object) -> TileGrid:
@@ -146,12 +138,10 @@ def test_a_tile_is_found_at_the_centre_of_its_cell(grid: TileGrid) -> None:
     for row in range(grid.rows):
         for column in range(grid.columns):
             centre = grid.placement.to_slide((row + 0.5, column + 0.5))
-            assert grid.tile_at((centre[0], centre[1])) == (row, column)
             if grid.border != "shift":
                 top, left, height, width = grid.slide_box(row, column)
                 middle = (top + height / 2, left + width / 2)
                 np.testing.assert_allclose(centre, middle, atol=grid.downsample)
-    assert grid.tile_at((-1e6, 0.0)) is None
 
 
 @given(

@@ -257,8 +257,8 @@ def test_a_model_that_goes_on_is_compared_with_the_old_one(
     found = read_comparison(tmp_path / "on" / "comparison")
     assert {f"{index} {name}" for index in ("JA", "DI") for name in CLASSES} <= set(found.difference)
     assert found.facts["lesion_class"] == "nest"
-    assert found.old.JA.mean > 0.5
-    assert found.new.JA.mean == pytest.approx(found.old.JA.mean + found.difference["JA"].mean)
+    assert found.old.metrics["JA"].mean > 0.5
+    assert found.new.metrics["JA"].mean == pytest.approx(found.old.metrics["JA"].mean + found.difference["JA"].mean)
     assert not (tmp_path / "on" / "evaluation").exists()
     assert "Lesion class 'nest'" in found.reason or found.advice == "cannot tell"
     activate_model(tmp_path / "on", "nests")

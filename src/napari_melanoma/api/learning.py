@@ -118,16 +118,10 @@ def read_dataset(folder: AnyPath) -> DataSet:
     DataSetError
         If the folder is not a data set, or a row is invalid.
     """
-    from napari_melanoma.core.errors import DataSetError
-    from napari_melanoma.data.dataset import iter_entries
+    from napari_melanoma.data.dataset import iter_entries, raise_faults
 
     path = Path(folder).expanduser()
-    entries = []
-    for entry in iter_entries(path):
-        if isinstance(entry, DataSetError):
-            raise entry
-        entries.append(entry)
-    return DataSet(path, tuple(entries))
+    return DataSet(path, tuple(raise_faults(iter_entries(path))))
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,6 @@ def _is_less_exact_site(name: str, text: str, part: CasePart) -> bool:
 
 
 def _site_of_lesion(lesion: CaseLesion) -> BodySite:
-    """Return the body site of a lesion."""
     return BodySite(lesion.site, lesion.sub_site, lesion.laterality)
 
 
@@ -289,7 +288,6 @@ def read_header_metadata(path: Path) -> tuple[ImageMetadata, ...]:
 
 
 def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
-    """Return the metadata of a DICOM header."""
     if not header.has_image:
         raise UnreadableImage("it contains no image.")
     if header.shows in AUXILIARY_IMAGES:
@@ -393,7 +391,6 @@ class _FileNameWords:
 
 
 def _parse_name(name: str) -> ImageMetadata:
-    """Return the metadata in one name."""
     cells: dict[str, str] = {}
     patient, lesion, rest = _parse_patient(name)
     cells["taken_on"], rest = _parse_day(rest)

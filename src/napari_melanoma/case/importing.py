@@ -145,7 +145,6 @@ def _assign_unnamed_images(
 
 
 def _create_patient(patient_id: str, found: list[FoundImage]) -> CollectedPatient:
-    """Create the case of one patient."""
     filed = file_images(Case(), found)
     case = filed.case
     named = next((one.metadata for one in found if one.metadata.patient), None)
@@ -156,7 +155,6 @@ def _create_patient(patient_id: str, found: list[FoundImage]) -> CollectedPatien
 
 
 def _note_rows_without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:
-    """Note the rows of tables without an image."""
     notes = []
     for table in tables:
         missing = table.count_rows_without(images)

@@ -208,7 +208,6 @@ class Case(Config):
         yield from ((None, image) for image in self.images)
 
     def find_lesion(self, lesion_id: str) -> CaseLesion:
-        """Find a lesion."""
         return next((found for found in self.lesions if found.id == lesion_id), None) or _raise_missing(lesion_id)
 
     def find_image(self, image_id: str) -> CaseImage:

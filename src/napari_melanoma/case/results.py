@@ -311,7 +311,6 @@ def _predict_image(
     options: ClassifyOptions,
     segment: SegmentFunction | None,
 ) -> _CaseImagePrediction:
-    """Predict one image."""
     from napari_melanoma.imaging.measurements import measure_lesion
 
     if image.path.name.lower().endswith(SLIDE_SUFFIXES):

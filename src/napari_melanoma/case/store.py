@@ -179,7 +179,6 @@ class CaseStore:
         self._lock.close()
 
     def __enter__(self) -> Self:
-        """Return the store."""
         return self
 
     def __exit__(self, *error: object) -> None:

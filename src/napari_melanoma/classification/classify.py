@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = ["EncodedLesion", "classifier_stamp", "classify", "classify_encoded", "encode_lesion"]
-
 Row = Mapping[str, object]
 # Identifiers and metadata of images, which no model uses and no user expects to be used.
 IDENTIFIER_COLUMNS = (
@@ -117,32 +115,8 @@ def classify(
 ) -> ClassPrediction:
     """Classify a lesion, with the uncertainty and the explanation of the prediction.
 
-    Parameters
-    ----------
-    photograph : Photograph
-        Upright sRGB.
-    mask : numpy.ndarray or None
-        Bool (row, column): the lesion; ignored by models of whole photographs.
-    row : mapping
-        Clinical metadata in the columns of the harmonized table; ``{}`` if unknown.
-    model : ClassifierModel
-        A loaded classifier.
-    options : ClassifyOptions
-        Coverage, sensitivity, and number of nearest cases.
-    run : RunContext
-        Checked for cancellation between the steps.
-
-    Returns
-    -------
-    ClassPrediction
-        Probabilities, their uncertainty, and what they are based on.
-
-    Raises
-    ------
-    InputError
-        If the model needs the lesion and the mask is empty, missing or of another size.
-    Cancelled
-        If the user canceled.
+    ``mask``: bool (row, column), ignored by models of whole photographs. ``row``: clinical metadata in the columns of
+    the harmonized table, ``{}`` if unknown.
     """
     lesion = encode_lesion(photograph, mask, model)
     run.check()
@@ -157,22 +131,8 @@ def encode_lesion(
 ) -> EncodedLesion:
     """Run the encoder on a lesion, the part of a classification that does not depend on clinical metadata.
 
-    Parameters
-    ----------
-    photograph, mask, model
-        As for ``classify``.
-    recognized : ModalityEstimate, optional
-        The estimated type of the photograph, if known already; for large photographs it is the slowest step.
-
-    Returns
-    -------
-    EncodedLesion
-        The input of ``classify_encoded``.
-
-    Raises
-    ------
-    InputError
-        As for ``classify``.
+    ``recognized``: the estimated type of the photograph, if known already; for large photographs it is the slowest
+    step.
     """
     view = model.make_view(photograph.rgb, mask)
     encoded = model.run_encoder([view.image])[0]
@@ -190,24 +150,7 @@ def encode_lesion(
 def classify_encoded(
     lesion: EncodedLesion, row: Row, model: ClassifierModel, options: ClassifyOptions
 ) -> ClassPrediction:
-    """Classify an encoded lesion by running the network's head, once for each way to omit a column.
-
-    Parameters
-    ----------
-    lesion : EncodedLesion
-        Of ``encode_lesion``, with the same model.
-    row : mapping
-        Current clinical metadata.
-    model : ClassifierModel
-        A loaded classifier.
-    options : ClassifyOptions
-        As for ``classify``.
-
-    Returns
-    -------
-    ClassPrediction
-        The same as that of ``classify``.
-    """
+    """Classify an encoded lesion by running the network's head, once for each way to omit a column."""
     config, calibration, encoding = model.info.config, model.calibration, model.encoding
     values = read_table_values([row], encoding)
     known = values.known[0]
@@ -259,18 +202,7 @@ def _contributions(
 
 
 def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:
-    """Describe a loaded classifier.
-
-    Parameters
-    ----------
-    model : ClassifierModel
-        The model.
-
-    Returns
-    -------
-    ClassifierStamp
-        Its description in predictions.
-    """
+    """Describe a loaded classifier for its predictions."""
     info = model.info
     return ClassifierStamp(info.name, info.config.title, info.fingerprint, model.device, info.config.modalities)
 

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import DatasetEntry, Sample, check_dataset_names, iter_entries, read_dataset
+from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, read_rows
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
@@ -239,13 +239,13 @@ def run_pointing_game(
 
     check_dataset_names(datasets)
     found: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
-    rows, groups, tables = list[dict[str, object]](), list[str](), _tables(datasets)
+    rows, groups, tables = list[dict[str, object]](), list[str](), read_rows(datasets)
     for sample, mask in run.track(list(_pointing_samples(datasets, options)), "Preparing heatmaps"):
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
         if not structure.any():
             continue
         _check_size(sample, rgb, structure)
-        lesion = LesionInput(rgb, structure, tables.get((sample.domain, sample.image_id), {}))
+        lesion = LesionInput(rgb, structure, tables.get(sample.key, {}))
         groups.append(str(sample.group))
         for method in options.methods:
             heat = explain(classifier, lesion, method, options.target or None, run)  # type: ignore[arg-type]
@@ -260,16 +260,6 @@ def run_pointing_game(
     write_table(out / "pointing.csv", rows, COLUMNS)
     write_json(out / "pointing.json", _about(classifier, games, options))
     return games
-
-
-def _tables(datasets: Sequence[Path]) -> dict[tuple[str, str], Mapping[str, str]]:
-    """Table rows by image."""
-    return {
-        (folder.name, entry.image_id): entry.row
-        for folder in datasets
-        for entry in iter_entries(folder)
-        if isinstance(entry, DatasetEntry)
-    }
 
 
 def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:

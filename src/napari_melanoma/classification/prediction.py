@@ -261,7 +261,6 @@ def describe_single_class(name: str, positive: str, coverage: float) -> str:
 
 
 def format_probability(probability: float, interval: tuple[float, float] | None) -> str:
-    """Format a probability with its interval."""
     between = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
     return f"{probability:.2f}{between}"
 

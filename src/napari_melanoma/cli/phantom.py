@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -115,18 +115,11 @@ def slide(
 
 def _build_config(given: Given, path: Path | None) -> SlidePhantomConfig:
     """Merge the values of the file with those of the command line, which take precedence."""
-    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.core.config import overlay_values, read_toml
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
     base = SlidePhantomConfig() if path is None else read_toml(path, SlidePhantomConfig)
-    return SlidePhantomConfig.parse(_merge_values(base.model_dump(), given), "the command line")
-
-
-def _merge_values(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Replace values recursively by those that are given."""
-    return values | {
-        name: _merge_values(values[name], value) if isinstance(value, dict) else value for name, value in given.items()
-    }
+    return SlidePhantomConfig.parse(overlay_values(base.model_dump(), given), "the command line")
 
 
 def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:

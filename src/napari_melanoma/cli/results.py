@@ -132,7 +132,7 @@ def audit(
     with command_session(json, debug) as current:
         from dataclasses import asdict
 
-        from napari_melanoma.privacy import audit as audit_files
+        from napari_melanoma.privacy.audit import audit as audit_files
 
         current.after_stop = "Nothing was changed; not every file was examined."
         advised: set[str] = set()

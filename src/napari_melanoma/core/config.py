@@ -256,3 +256,12 @@ def import_submodules(package: str, path: Iterable[str], *required: str) -> Iter
                 "missing, or begin the file name with '_' if the module only has code that others share."
             )
         yield module
+
+
+def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+    """Update values recursively; a network's options are replaced as a whole."""
+    found = dict(values)
+    for key, value in updates.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"
+        found[key] = overlay_values(found[key], value) if both else value
+    return found

@@ -109,7 +109,6 @@ class PartContext(RunContext):
         return super().cancelled or self._outer.cancelled
 
     def _report_whole(self, progress: Progress) -> None:
-        """Report the progress of the part as that of the whole."""
         counts = self._scale in (None, progress.total)
         done = self._number + ((progress.fraction or 0.0) if counts else 0.0)
         total = SCALE_STEPS * self._parts

@@ -424,5 +424,4 @@ class TileConfig(Config):
 
     @property
     def side_um(self) -> float:
-        """Side of a tile in micrometers."""
         return self.mpp * self.side_px

@@ -61,7 +61,6 @@ class ProcessStamp:
             return None
 
     def write(self, path: Path) -> None:
-        """Write the stamp."""
         write_json(path, asdict(self))
 
     @property

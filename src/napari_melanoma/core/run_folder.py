@@ -145,7 +145,6 @@ class RunFolder:
         return cast("RunCommand", command) if command in get_args(RunCommand) else "run"
 
     def write_command(self, command: RunCommand) -> None:
-        """Write a command for the run."""
         write_json(self.path / "control.json", {"wish": command})
 
     @property

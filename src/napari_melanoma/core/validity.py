@@ -15,8 +15,6 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
 
-__all__ = ["NOT_VALID", "ScaleMatch", "Validity", "ValidityInputs", "ValidityReason", "is_scale_refused"]
-
 Severity = Literal["invalid", "caution"]
 Code = Literal[
     "demonstration",
@@ -64,18 +62,7 @@ class ScaleMatch:
 
 
 def is_scale_refused(scale: ScaleMatch) -> bool:
-    """Whether the scale of tiles is so far off that a model is not applied.
-
-    Parameters
-    ----------
-    scale : ScaleMatch
-        Scale of the tiles.
-
-    Returns
-    -------
-    bool
-        True if it is off by more than a factor of 4, and the user did not accept that.
-    """
+    """Whether the scale of tiles is so far off that a model is not applied, unless the user accepted that."""
     return scale.factor > SCALE_REFUSED and not scale.accepted
 
 
@@ -117,36 +104,14 @@ class Validity(Config):
         return tuple(one.code for one in self.reasons)
 
     def headline(self, statement: str) -> str:
-        """Return the first line of a prediction.
-
-        Parameters
-        ----------
-        statement : str
-            Headline of the prediction if it is valid.
-
-        Returns
-        -------
-        str
-            The statement, or why the prediction is not valid.
-        """
+        """Return the first line of a prediction: its statement if it is valid, otherwise why it is not."""
         invalid = self._reasons_of("invalid")
         if invalid:
             return f"{NOT_VALID}: {invalid[0].text}"
         return f"Demonstration model: {statement}" if self.demonstration and statement else statement
 
     def with_reasons(self, *others: Validity) -> Validity:
-        """Join the reasons of several inputs or steps of one prediction.
-
-        Parameters
-        ----------
-        *others : Validity
-            The validity of the other inputs or steps.
-
-        Returns
-        -------
-        Validity
-            Each reason once.
-        """
+        """Join the reasons of several inputs or steps of one prediction, each reason once."""
         every = (self, *others)
         return Validity(
             reasons=_sort_reasons(reason for one in every for reason in one.reasons),
@@ -154,29 +119,12 @@ class Validity(Config):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values.
-
-        Returns
-        -------
-        dict
-            ``valid``, ``headline`` (empty if the prediction is valid), ``demonstration`` and ``reasons``.
-        """
+        """Return ``valid``, ``headline`` (empty if the prediction is valid), ``demonstration`` and ``reasons``."""
         return {"valid": self.valid, "headline": self.headline(""), **self.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, values: object) -> Self | None:
-        """Read values of ``to_json``.
-
-        Parameters
-        ----------
-        values : object
-            Values from a file.
-
-        Returns
-        -------
-        Validity or None
-            None if nothing is stored, as in files written before 2026-11-22, or if it cannot be read.
-        """
+        """Read values of ``to_json``; None if nothing is stored, as in older files, or if it cannot be read."""
         if not isinstance(values, Mapping):
             return None
         try:
@@ -185,13 +133,7 @@ class Validity(Config):
             return None
 
     def to_columns(self) -> dict[str, object]:
-        """Return the columns of a table.
-
-        Returns
-        -------
-        dict
-            ``valid``: true or false; ``validity``: the reasons, separated by semicolons.
-        """
+        """Return the columns of a table; ``validity``: the reasons, separated by semicolons."""
         return {"valid": str(self.valid).lower(), "validity": "; ".join(one.text for one in self.reasons)}
 
     def _reasons_of(self, severity: Severity) -> tuple[ValidityReason, ...]:
@@ -202,36 +144,14 @@ class Validity(Config):
 class ValidityInputs:
     """Properties of a model and an input; None if not applicable or unknown.
 
-    Attributes
-    ----------
-    model : str
-        Name of the model.
-    demonstration : bool
-        Whether its bundle is marked as a demonstration.
-    synthetic_share : float
-        Share of synthetic images in its training data.
-    synthetic_input : bool
-        Whether the input is marked as a phantom of this program.
-    modality, modalities : str, tuple of str
-        Modality of the input, as stated or recognized, and the modalities of the training images.
-    modality_certain : bool
-        Whether it was stated, or recognized with certainty.
-    scale : ScaleMatch, optional
-        For models that work at one physical scale.
-    field_mm, model_field_mm : float, optional
-        Width of the tissue in view, and the width that the model expects.
-    detail : float, optional
-        Pixels of the input for each pixel of the network's input.
-    distance, limit : float, optional
-        Distance of the input from the training data, and the limit above which it is out of distribution.
-    damage : str, optional
-        What is missing of a damaged file that was accepted.
-    failed_share : float
-        Share of the tiles that could not be read.
-    calibrated : bool, optional
-        Whether the error of the prediction was measured; None for outputs that have no calibration.
-    coverage : float, optional
-        Coverage of the prediction set.
+    ``synthetic_share``: share of synthetic images in the training data. ``synthetic_input``: whether the input is
+    marked as a phantom of this program. ``modality_certain``: whether the modality was stated, or recognized with
+    certainty. ``field_mm``, ``model_field_mm``: width of the tissue in view, and the width that the model expects.
+    ``detail``: pixels of the input for each pixel of the network's input. ``distance``, ``limit``: distance of the
+    input from the training data, and the limit above which it is out of distribution. ``damage``: what is missing of a
+    damaged file that was accepted. ``failed_share``: share of the tiles that could not be read. ``calibrated``: whether
+    the error of the prediction was measured; None for outputs that have no calibration. ``coverage``: of the prediction
+    set.
     """
 
     model: str
@@ -253,13 +173,7 @@ class ValidityInputs:
     coverage: float | None = None
 
     def check(self) -> Validity:
-        """Apply the policy.
-
-        Returns
-        -------
-        Validity
-            The reasons in the order of ``CODES``, those that make the prediction invalid first.
-        """
+        """Return the reasons in the order of ``CODES``, those that make the prediction invalid first."""
         found = (
             *self._check_training(),
             *self._check_file(),

@@ -76,11 +76,6 @@ class Bag:
         """Count the tiles that have an embedding."""
         return int(self._is_done.sum())
 
-    @property
-    def tile_positions(self) -> NDArray[np.int32]:
-        """Row and column of each tile that has an embedding, in the order of the store: int32 (tile, 2)."""
-        return self.grid_positions[self._is_done]
-
     def iter_embeddings(self, size: int = TILES_PER_CHUNK) -> Iterator[NDArray[np.float32]]:
         """Read all embeddings in chunks.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -28,8 +27,6 @@ from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Corrections"]
-
 COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
@@ -44,10 +41,8 @@ Row = dict[str, str]
 class Corrections:
     """A data set folder with a row for each reviewed photograph; several windows may add to it at once.
 
-    Parameters
-    ----------
-    folder : pathlib.Path, optional
-        The data set, created with the first row; ``corrections_folder()`` by default.
+    The folder is created with the first row; by default it is ``corrections_folder()``. A change that cannot be written
+    leaves the data set unchanged.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -56,103 +51,23 @@ class Corrections:
         self._log = ChangeLog(self.folder / "history.jsonl")
 
     def rows(self) -> list[Row]:
-        """Return the rows, in the order of the table.
-
-        Returns
-        -------
-        list of dict
-            Column name to text; empty if there is no table yet.
-
-        Raises
-        ------
-        DataSetError
-            If the table cannot be read.
-        """
+        """Return the rows, in the order of the table; empty if there is no table yet."""
         return self._table.read().table.rows()
 
     def find_row(self, image_sha256: str) -> Row | None:
-        """Find the row of a photograph by its pixels.
-
-        Parameters
-        ----------
-        image_sha256 : str
-            ``core.provenance.array_fingerprint`` of its pixels, uint8 (row, column, channel).
-
-        Returns
-        -------
-        dict or None
-            Column name to text.
-
-        Raises
-        ------
-        DataSetError
-            If the table cannot be read.
-        """
+        """Find the row of a photograph by the ``array_fingerprint`` of its pixels, uint8 (row, column, channel)."""
         current = self._table.read()
         number = current.by_digest.get(image_sha256)
         return None if number is None else current.table.row(number)
 
-    def count_reviews(self) -> dict[Review, int]:
-        """Count the rows of each review state.
-
-        Returns
-        -------
-        dict
-            Each state of ``REVIEWS`` to its number of rows, which may be 0.
-
-        Raises
-        ------
-        DataSetError
-            If the table cannot be read.
-        """
-        counted = Counter((row.get("review") or REVIEWS[0]).strip().lower() for row in self.rows())
-        return {review: counted[review] for review in REVIEWS}
-
     def add(self, correction: Correction) -> str:
-        """Add a photograph, or update the row of the same pixels.
-
-        Parameters
-        ----------
-        correction : Correction
-            The photograph and its mask.
-
-        Returns
-        -------
-        str
-            Its ``image_id``.
-
-        Raises
-        ------
-        SaveError
-            If it cannot be written; the data set is unchanged.
-        DataSetError
-            If the existing table cannot be read; nothing is written then.
-        """
+        """Add a photograph, or update the row of the same pixels; return its ``image_id``."""
         return self.add_all([correction])[0]
 
     def add_all(self, corrections: Iterable[Correction], *, run: RunContext | None = None) -> list[str]:
-        """Add several photographs; those added before an error or a stop are kept.
+        """Add several photographs and return their ids; those added before an error or a stop are kept.
 
-        Parameters
-        ----------
-        corrections : iterable of Correction
-            Consumed one at a time, so that a generator needs memory for one photograph only.
-        run : RunContext, optional
-            Checked before each photograph for a request to stop.
-
-        Returns
-        -------
-        list of str
-            The ``image_id`` of each.
-
-        Raises
-        ------
-        SaveError
-            If one cannot be written.
-        DataSetError
-            If the existing table cannot be read; nothing is written then.
-        Cancelled
-            If the user canceled.
+        They are consumed one at a time, so that a generator needs memory for one photograph only.
         """
         added: list[str] = []
         pending: list[PreparedCorrection] = []
@@ -170,24 +85,9 @@ class Corrections:
         return added
 
     def remove(self, image_id: str) -> bool:
-        """Remove a row from the data set; its files are kept, so that ``undo`` can restore it.
+        """Remove a row from the data set, and return whether it existed.
 
-        Parameters
-        ----------
-        image_id : str
-            Id of the row.
-
-        Returns
-        -------
-        bool
-            Whether the row existed.
-
-        Raises
-        ------
-        SaveError
-            If the table cannot be written; it is unchanged.
-        DataSetError
-            If it cannot be read.
+        Its files are kept, so that ``undo`` can restore it.
         """
         with self._edit_table() as draft:
             number = draft.by_id.get(image_id)
@@ -198,20 +98,7 @@ class Corrections:
         return number is not None
 
     def undo(self) -> str | None:
-        """Revert the last change, from any window or session.
-
-        Returns
-        -------
-        str or None
-            The ``image_id`` of the change; None if there is nothing to revert.
-
-        Raises
-        ------
-        SaveError
-            If the table cannot be written; it is unchanged.
-        DataSetError
-            If it cannot be read.
-        """
+        """Revert the last change, from any window or session, and return its ``image_id``; None if there is none."""
         if not self._table.path.exists():
             return None
         with self._edit_table() as draft:
@@ -333,7 +220,6 @@ class _TableDraft:
 
 
 def _revert_change(table: TableFile, change: CorrectionChange, number: int | None) -> TableFile:
-    """Return the table with a change reverted."""
     if number is None:
         return table.insert_row(change.position, change.before or {})
     if change.before is None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, RunError
@@ -19,6 +19,8 @@ from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 from napari_melanoma.io.results import read_object
 
+Key = tuple[str, str]  # data set and image id
+Item = TypeVar("Item")
 TABLE_NAMES = ("dataset.csv", "metadata.csv")
 COHORT_FILE = "cohort.json"  # of synthetic patients: the risk law that they follow
 PHANTOM_SOURCE = "phantom"  # the source of synthetic images begins with it, also after a merge
@@ -62,6 +64,16 @@ class Sample:
     review: str | None = None
     synthetic: bool = False
 
+    @property
+    def key(self) -> Key:
+        """Identify the image across data sets, which may use the same image id."""
+        return self.domain, self.image_id
+
+    @property
+    def full_name(self) -> str:
+        """The key as text."""
+        return f"{self.domain}/{self.image_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
@@ -85,11 +97,25 @@ def read_dataset(folder: Path) -> list[Sample]:
 
     Returns the samples in the order of the table.
     """
-    samples = list(iter_samples(folder))
-    for fault in samples:
-        if isinstance(fault, DataSetError):
-            raise fault
-    return [sample for sample in samples if isinstance(sample, Sample)]
+    return list(raise_faults(list(iter_samples(folder))))
+
+
+def raise_faults(items: Iterable[Item | DataSetError]) -> Iterator[Item]:
+    """Yield samples or entries; a fault among them is raised."""
+    for item in items:
+        if isinstance(item, DataSetError):
+            raise item
+        yield item
+
+
+def read_rows(folders: Iterable[Path]) -> dict[Key, dict[str, str]]:
+    """Read the table row of each image of several data sets; faulty rows are left out."""
+    return {
+        (folder.name, entry.image_id): entry.row
+        for folder in folders
+        for entry in iter_entries(folder)
+        if isinstance(entry, DatasetEntry)
+    }
 
 
 def read_datasets(folders: Iterable[Path]) -> list[Sample]:

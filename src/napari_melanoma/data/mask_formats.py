@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -202,7 +202,6 @@ def decompress_run_lengths(text: str) -> list[int]:
 
 
 MaskFormat = Literal["png", "coco", "labelme", "geojson"]
-MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 JSON_SUFFIXES = (".json", ".geojson")
 _MIN_POINTS = 3
 _MAX_BYTES = 2**30  # annotations of a large data set in one file
@@ -215,7 +214,6 @@ LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # folders of n
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file."""
     try:
         return parsing.read_json(path, _MAX_BYTES)
     except (OSError, MalformedFile) as error:
@@ -542,7 +540,6 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
 
 
 def detect_format(path: Path) -> MaskFormat:
-    """Detect the format of a path."""
     if not path.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES:
         return "png"
     for file in list_json_files(path):

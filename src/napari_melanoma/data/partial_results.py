@@ -38,7 +38,7 @@ class PartialResults:
 
         One dict for each model; None if there are none, or if its files have changed.
         """
-        line = self._known.pop(_sample_key(sample), None)
+        line = self._known.pop(sample.full_name, None)
         if line is None:
             return None
         _, measured_stamp, values = parse_json(line, str(self._path), allow_nan=True)
@@ -46,7 +46,7 @@ class PartialResults:
 
     def add(self, sample: Sample, file_stamp: str, values: Sequence[MetricValues]) -> None:
         """Add the results of an image; they are written in batches."""
-        self._pending.append(json.dumps([_sample_key(sample), file_stamp, [dict(item) for item in values]]))
+        self._pending.append(json.dumps([sample.full_name, file_stamp, [dict(item) for item in values]]))
         if len(self._pending) >= LINES_PER_WRITE or time.monotonic() - self._written > SECONDS_PER_WRITE:
             self.flush()
 
@@ -88,7 +88,3 @@ def remove_partial_results(out: Path) -> None:
     for path in out.glob(FILE_NAME.format("*")):
         with suppress(OSError):  # open in another program; harmless
             path.unlink()
-
-
-def _sample_key(sample: Sample) -> str:
-    return f"{sample.domain}/{sample.image_id}"

@@ -400,7 +400,6 @@ def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPa
 
 
 def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """Ages by source."""
     ages = {
         name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
         for name in report.sources
@@ -685,5 +684,5 @@ def _to_json(found: DataSetReport) -> dict[str, object]:
 
 
 def _describe_duplicate(pair: Duplicate) -> dict[str, object]:
-    first, second = (f"{one.domain}/{one.image_id}" for one in (pair.first, pair.second))
+    first, second = (one.full_name for one in (pair.first, pair.second))
     return {"first": first, "second": second, "likeness": pair.likeness, "in_two_splits": pair.leaks}

@@ -16,7 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, select_trainable
+from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, raise_faults, select_trainable
 from napari_melanoma.data.dataset_table import TableFile
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
@@ -26,7 +26,6 @@ ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
 MIN_GROUPS = 3  # groups of a data set: one for each part
 SPLIT_RISK = "images of one patient may then be in both training and test set"
-MAX_NAMED = 3  # examples in a message
 TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
 HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
@@ -487,9 +486,7 @@ def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
     """Read all rows of a data set as samples, and those with an image, which can be compared."""
     samples: list[Sample] = []
     with_image: list[Sample] = []
-    for entry in iter_entries(folder):
-        if isinstance(entry, DataSetError):
-            raise entry
+    for entry in raise_faults(iter_entries(folder)):
         sample = make_sample(replace(entry, image=entry.image or folder), folder)
         assert isinstance(sample, Sample)
         samples.append(sample)

@@ -273,11 +273,6 @@ def _choice_fields(column: NumberColumn | WordColumn) -> dict[str, Any]:
     return column.model_dump()
 
 
-def find_untrained_columns(encoding: TabularEncoding) -> tuple[str, ...]:
-    """Name the columns without a known value in the training rows; their imputed values do not contribute."""
-    return tuple(column.name for column in encoding.columns if not column.known)
-
-
 Row = Mapping[str, object]
 """Column name to cell: text as in a table, or a number; "", None or a missing column: unknown."""
 
@@ -389,7 +384,6 @@ def _is_number(name: str, rows: Sequence[Row]) -> bool:
 
 
 def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle) -> NumberColumn:
-    """Choose the encoding of a column of numbers."""
     if style == "integer":
         return NumberColumn(name=name, encoding="integer", missing="unknown")
     edges = (BIN_EDGES.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()

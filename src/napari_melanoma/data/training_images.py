@@ -245,7 +245,7 @@ def _are_of_training_slides(hashed: HashedImages, same: NDArray[np.bool_]) -> ND
 
 def _list_named_groups(samples: Iterable[Sample]) -> list[str]:
     """List the patients or lesions that the tables name; other images are identified by their pixels."""
-    return sorted({one.group for one in samples if one.group != f"{one.domain}/{one.image_id}"})
+    return sorted({one.group for one in samples if one.group != one.full_name})
 
 
 def _hash_group(group: str, key: str | None) -> int:

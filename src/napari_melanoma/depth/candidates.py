@@ -62,20 +62,6 @@ DETACHED_OFFSET = 3
 SMALL_SHARE = 0.1  # of the area of the largest lesion: smaller lesions are ranked after the others
 
 
-def breslow_candidates(
-    maps: TissueMaps,
-    place: MapPlacement,
-    config: DepthMeasurementConfig | None = None,
-    interval_model: DepthIntervalModel | None = None,
-) -> tuple[DepthCandidate, ...]:
-    """Measure the Breslow thickness on the map of a slide; ``measure_depth`` also reports what was not measured.
-
-    ``place``: position of the map on the slide, with the pixel size. Returns the most likely candidate first; empty
-    where nothing can be measured.
-    """
-    return measure_depth(maps, place, config, interval_model).candidates
-
-
 def measure_depth(
     maps: TissueMaps,
     place: MapPlacement,

@@ -179,7 +179,7 @@ def measure_ulceration(
     first = ""
     names = ids_to_file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
     for index, sample in enumerate(run.track(judged.samples, "Segmenting tissue")):
-        scale = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
+        scale = judged.rows.get(sample.key, {}).get("mpp_x")
         found[index], why = _share(
             sample, read_number(scale), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
         )
@@ -350,7 +350,7 @@ def _embed_pictures(
     for sample in run.track(judged.samples, "Reading images"):
         rgb, mask = read_picture(classifier, sample)
         embeddings.append(classifier.run_encoder([classifier.view(rgb, mask)])[0].embedding)
-        row = judged.rows.get((sample.domain, sample.image_id), {})
+        row = judged.rows.get(sample.key, {})
         mpp = read_number(row.get("mpp_x"))
         measured.append(list(measure_stain(rgb, None if np.isnan(mpp) else mpp).values()))
     return np.array(embeddings, np.float64), np.array(measured, np.float64)

@@ -19,14 +19,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import (
-    DatasetEntry,
-    Sample,
-    check_dataset_names,
-    iter_entries,
-    read_dataset,
-    select_for_split,
-)
+from napari_melanoma.data.dataset import Key, Sample, check_dataset_names, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import TableValues, read_number, read_table_values
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
@@ -41,7 +34,7 @@ from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
 from napari_melanoma.metrics.roc_curves import ResampledScores, class_recalls
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-from napari_melanoma.training.data_selection import OTHER, Key, diagnosis_includes, row_labels
+from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, row_labels
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -108,7 +101,6 @@ def field_variants(model: ClassifierModel) -> tuple[str, ...]:
 
 
 def logit_name(variant: str, index: int) -> str:
-    """Name the logit of a class."""
     return f"{variant}_logit_{index}"
 
 
@@ -156,7 +148,7 @@ class _ClassPipeline:
     ) -> None:
         self._models, self._samples, self._partial = models, samples, partial
         self._segmenter, self._run = segmenter, run
-        metadata = [rows.get((sample.domain, sample.image_id), {}) for sample in samples]
+        metadata = [rows.get(sample.key, {}) for sample in samples]
         self._values = [read_table_values(metadata, model.encoding) for model in models]
         columns = sorted({name for model in models for name in model.encoding.fields})
         self._fields = [[row.get(name, "") for name in columns] for row in metadata]
@@ -317,7 +309,7 @@ def evaluated_depths(info: BundleInfo, figures: ImageMetrics, rows: Rows) -> Eva
     stored = np.stack([figures.column(name)[indices] for name in DEPTH_MEASURES], axis=1)
     stored = stored if not np.isnan(stored[:, 1]).all() else stored[:, :1]
     metadata: list[Mapping[str, str]] = [
-        rows.get((sample.domain, sample.image_id), {}) for sample in (figures.samples[index] for index in indices)
+        rows.get(sample.key, {}) for sample in (figures.samples[index] for index in indices)
     ]
     return EvaluatedDepths(
         decode_depths(stored, output), np.array([read_number(row.get(output.column)) for row in metadata], np.float64)
@@ -562,7 +554,7 @@ def find_labeled_images(
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
     found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
     classes, known = _classes_and_labels(config, rows, target)
-    samples = [sample for sample in found if known.get((sample.domain, sample.image_id)) in classes]
+    samples = [sample for sample in found if known.get(sample.key) in classes]
     if not samples:
         values = ", ".join(sorted(set(known.values()))[:12]) or "nothing"
         raise DataSetError(
@@ -570,18 +562,8 @@ def find_labeled_images(
             f"({', '.join(config.classes)}) in the column '{target}', which contains {values}. Name another column: "
             "--target."
         )
-    labels = np.array([classes.index(known[sample.domain, sample.image_id]) for sample in samples], np.intp)
+    labels = np.array([classes.index(known[sample.key]) for sample in samples], np.intp)
     return LabeledImages(samples, rows, labels, target, len(found) - len(samples), classes)
-
-
-def read_rows(datasets: Sequence[Path]) -> dict[Key, dict[str, str]]:
-    """Read the table row of each image, by data set and name."""
-    return {
-        (folder.name, entry.image_id): entry.row
-        for folder in datasets
-        for entry in iter_entries(folder)
-        if isinstance(entry, DatasetEntry)
-    }
 
 
 def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:

@@ -336,7 +336,7 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
 def _measured_images(figures: ImageMetrics) -> dict[tuple[str, str], int]:
     """Data set and name of each measured image to its index."""
     samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
-    return {(sample.domain, sample.image_id): index for index, sample in samples}
+    return {sample.key: index for index, sample in samples}
 
 
 def _about(candidate: EvaluatedModel) -> dict[str, Any]:
@@ -440,7 +440,6 @@ def _flatten(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _format_option(value: object) -> str:
-    """Format the value of an option."""
     words = {True: "yes", False: "no"}
     return words[value] if isinstance(value, bool) else "none" if value is None else str(value)
 
@@ -503,7 +502,7 @@ def _stored_evaluations(
     overlap = images.overlap
     warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], images))
     measured = [found[0].samples[place] for place in found[0].measured]
-    keys = tuple((sample.domain, sample.image_id) for sample in measured)
+    keys = tuple(sample.key for sample in measured)
     values = options.model_dump(mode="json")
     for model, figures in zip(loaded, found, strict=True):
         info, predictions = model.info, collect_predictions(model, figures, images, options)

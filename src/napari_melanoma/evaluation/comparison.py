@@ -31,16 +31,6 @@ class ComparedModel:
     threshold: float
     metrics: dict[str, Estimate]
 
-    @property
-    def JA(self) -> Estimate:  # noqa: N802 - the metric's name everywhere
-        """Jaccard index, mean over images."""
-        return self.metrics["JA"]
-
-    @property
-    def DI(self) -> Estimate:  # noqa: N802 - the metric's name everywhere
-        """Dice index, mean over images."""
-        return self.metrics["DI"]
-
 
 @dataclass(frozen=True)
 class DomainChange:

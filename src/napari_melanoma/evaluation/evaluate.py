@@ -60,7 +60,7 @@ from napari_melanoma.slides.tile_models import BagModel
 from napari_melanoma.training.bags import bag_samples, explain_mismatch
 from napari_melanoma.training.data_checks import numbered_classes
 from napari_melanoma.training.data_preparation import read_held_out
-from napari_melanoma.training.data_selection import row_labels, sample_key
+from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
@@ -72,9 +72,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 
-__all__ = ["evaluate"]
-
-
 CASES_PER_GROUP = 6
 log = logging.getLogger(__name__)
 
@@ -84,32 +81,10 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a segmentation model and write the results, or resume where an earlier call was stopped.
 
-    Parameters
-    ----------
-    model : ProbabilityModel
-        A loaded model.
-    datasets : sequence of pathlib.Path
-        Data sets with reference masks.
-    out : pathlib.Path
-        Gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
-    options : EvaluationOptions
-        Split, threshold, refinement, flips, difficulty.
-    run : RunContext
-        Receives the progress; can cancel.
-
-    Returns
-    -------
-    Evaluation
-        TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 % intervals
-        over patients or lesions, for all images, each data set and each of its subgroups. An image that cannot be read,
-        or whose mask has another size, is listed as failed and not averaged.
-
-    Raises
-    ------
-    DataSetError
-        If a data set is faulty or no image could be measured.
-    Cancelled
-        If the user stopped it; the same call resumes.
+    The folder ``out`` gets ``summary.html``, ``metrics.json``, ``subgroups.csv``, ``per_image.csv`` and ``figures/``.
+    The result has TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 %
+    intervals over patients or lesions, for all images, each data set and each of its subgroups. An image that cannot be
+    read, or whose mask has another size, is listed as failed and not averaged.
     """
     check_dataset_names(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
@@ -208,13 +183,13 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     rows = read_rows(datasets)
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
     slides = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
-    samples = [sample for sample in slides if row_classes.get(sample_key(sample)) in indices]
+    samples = [sample for sample in slides if row_classes.get(sample.key) in indices]
     if not samples:
         raise DataSetError(
             f"none of {len(slides)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in "
             f"the column '{target}'. Name another column: --target."
         )
-    labels = np.array([indices[row_classes[sample_key(sample)]] for sample in samples], np.intp)
+    labels = np.array([indices[row_classes[sample.key]] for sample in samples], np.intp)
     return LabeledImages(samples, rows, labels, target, len(slides) - len(samples), config.classes)
 
 

@@ -111,7 +111,7 @@ def class_subgroups(predictions: ClassPredictions, samples: Sequence[Sample], ro
     """Estimate the metrics of subgroups of each data set: by diagnosis, sex, age, site and skin type."""
     assert predictions.domains is not None
     harmonizer = Harmonizer()
-    metadata = [harmonizer.harmonize_row(rows.get((sample.domain, sample.image_id), {})) for sample in samples]
+    metadata = [harmonizer.harmonize_row(rows.get(sample.key, {})) for sample in samples]
     for domain in np.unique(predictions.domains):
         indices = np.flatnonzero(predictions.domains == domain)
         for by, word_of in SUBGROUP_KEYS.items():
@@ -494,7 +494,7 @@ def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
         row: dict[str, object] = {
             name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")
         }
-        error = errors.get((sample.domain, sample.image_id), "")
+        error = errors.get(sample.key, "")
         if error:
             yield row | {"status": "failed", "error": error}
             continue

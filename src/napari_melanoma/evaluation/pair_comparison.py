@@ -252,7 +252,6 @@ def _write_comparison(
     out: Path,
     overlap: Overlap,
 ) -> Comparison:
-    """Write all files of a comparison."""
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
     rows = mark_training_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
     write_table(out / "per_image.csv", list(rows))

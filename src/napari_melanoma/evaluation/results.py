@@ -286,12 +286,12 @@ def _groupings(
     yield "diagnosis", most_frequent(sample.diagnosis or NOT_KNOWN for sample in samples)
     share = figures.column(REFERENCE_SHARE)[indices]
     yield SIZE, np.select([share < most for _, _, most in SIZES], [name for name, *_ in SIZES], SIZES[-1][0])
-    metadata = [known.get((sample.domain, sample.image_id), ("",) * len(METADATA_COLUMNS)) for sample in samples]
+    metadata = [known.get(sample.key, ("",) * len(METADATA_COLUMNS)) for sample in samples]
     for index, name in enumerate(METADATA_COLUMNS.values()):
         yield name, most_frequent(words[index] or NOT_KNOWN for words in metadata)
     for trait in DIFFICULTY_TRAITS:
         values = figures.column(trait.name)[indices]
-        has = values >= trait.limit if trait.above else values < trait.limit
+        has = trait.applies_to(values)
         yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(has, "yes", "no"))
 
 

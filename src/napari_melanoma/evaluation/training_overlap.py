@@ -188,12 +188,12 @@ class Overlap:
 
     def model_names(self, sample: Sample) -> str:
         """Models that were trained on an image or on others of its patient, joined by semicolons; may be empty."""
-        return self._model_names.get((sample.domain, sample.image_id), "")
+        return self._model_names.get(sample.key, "")
 
     @cached_property
     def _model_names(self) -> dict[tuple[str, str], str]:
         return {
-            (sample.domain, sample.image_id): "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[index]))
+            sample.key: "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[index]))
             for index, sample in enumerate(self.samples)
             if self.seen[index]
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.metrics.agreement import BlandAltman
     from napari_melanoma.metrics.calibration import Reliability
+    from napari_melanoma.metrics.statistics import Estimate
 
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)
@@ -114,7 +115,7 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
         figure.savefig(temporary, dpi=100)
 
 
-def plot_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
+def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path) -> None:
     """Draw a metric of each subgroup with its interval, grouped by attribute."""
     from matplotlib.figure import Figure
 
@@ -174,26 +175,6 @@ def plot_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, 
         figure.savefig(temporary, dpi=130)
 
 
-class Interval(Protocol):
-    """A mean with its interval; ``metrics.statistics.Estimate`` is one."""
-
-    @property
-    def mean(self) -> float:
-        """The mean."""
-
-    @property
-    def low(self) -> float:
-        """Lower end of the interval."""
-
-    @property
-    def high(self) -> float:
-        """Upper end of the interval."""
-
-    @property
-    def count(self) -> int:
-        """Number of images."""
-
-
 def draw_contours(
     rgb: NDArray[np.uint8],
     old: NDArray[np.bool_],
@@ -221,7 +202,7 @@ def draw_contours(
     return np.array(image)
 
 
-def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Interval], path: Path) -> None:
+def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Estimate], path: Path) -> None:
     """Draw each image's Jaccard index with both models, and the mean difference for each data set."""
     from matplotlib.figure import Figure
 
@@ -251,7 +232,7 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
 
 
 def plot_models(
-    models: Sequence[tuple[str, Mapping[str, Interval], Mapping[str, Interval]]], metrics: Sequence[str], path: Path
+    models: Sequence[tuple[str, Mapping[str, Estimate], Mapping[str, Estimate]]], metrics: Sequence[str], path: Path
 ) -> None:
     """Draw metrics of each model, and differences from the first."""
     from matplotlib.figure import Figure
@@ -278,7 +259,7 @@ def plot_models(
         figure.savefig(temporary, dpi=120)
 
 
-def _plot_estimate(axis: Any, found: Interval | None, row: float, color: str, label: str | None) -> None:  # noqa: ANN401
+def _plot_estimate(axis: Any, found: Estimate | None, row: float, color: str, label: str | None) -> None:  # noqa: ANN401
     """Draw one estimate with its interval."""
     if found is not None:
         axis.plot([found.low, found.high], [row, row], color=color, linewidth=1.8)
@@ -369,7 +350,7 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     _save(figure, path)
 
 
-def plot_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: float = 0.0) -> None:
+def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0) -> None:
     """Draw an estimate with its interval for each of several names."""
     from matplotlib.figure import Figure
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-__all__ = ["check_pixel_data"]
-
-
 _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
 _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
@@ -207,7 +204,6 @@ class DicomHeader:
 
 
 def read_header(file: IO[bytes]) -> DicomHeader:
-    """Read the header of a DICOM file."""
     from pydicom import dcmread
 
     try:
@@ -295,26 +291,9 @@ _ZEROS = re.compile(rb"\x00{128,}")  # the arithmetic coder of JPEG 2000 writes 
 
 
 def check_pixel_data(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
-    """Check that the pixel data of a file with one frame are complete.
+    """Check that the pixel data of a file with one frame are complete; missing bytes are filled.
 
-    Parameters
-    ----------
-    content : bytes
-        The file.
-    place : int
-        Offset of the pixel data element.
-    head : pydicom.Dataset
-        The elements before it, with the file meta information.
-
-    Returns
-    -------
-    IntegrityCheck
-        The file with missing bytes filled.
-
-    Raises
-    ------
-    UnreadableImage
-        There are no pixel data, or far fewer than the header states.
+    ``place``: offset of the pixel data element. ``head``: the elements before it, with the file meta information.
     """
     syntax = head.file_meta.TransferSyntaxUID
     if syntax.is_deflated or content[place : place + 4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):

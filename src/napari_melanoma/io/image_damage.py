@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 from napari_melanoma.core.errors import UnreadableImage
 
-__all__ = ["PngHeader", "check_bmp", "check_heif", "check_png", "check_webp", "has_run_lengths", "read_png_header"]
-
 
 class NothingDecoded(UnreadableImage):
     """No part of an image could be decoded."""
@@ -84,18 +82,7 @@ class PngHeader:
         return sum(rows * (1 + -(-columns * per_pixel // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
     def rows_in(self, raw: int) -> int:
-        """Return the number of rows in decompressed data.
-
-        Parameters
-        ----------
-        raw : int
-            Number of decompressed bytes.
-
-        Returns
-        -------
-        int
-            For an interlaced picture, the corresponding share of the rows.
-        """
+        """Return the number of rows in ``raw`` decompressed bytes, of an interlaced picture their share."""
         return self.height * raw // self.raw_bytes
 
 
@@ -111,18 +98,7 @@ class _PngChunk:
 
 
 def read_png_header(content: bytes) -> PngHeader | None:
-    """Read the header of a PNG.
-
-    Parameters
-    ----------
-    content : bytes
-        At least the first 33 bytes of the file.
-
-    Returns
-    -------
-    PngHeader or None
-        None if it is incomplete.
-    """
+    """Read the header of a PNG from its first 33 bytes or more; None if it is incomplete."""
     if len(content) < 29 or content[12:16] != b"IHDR":
         return None
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
@@ -130,19 +106,9 @@ def read_png_header(content: bytes) -> PngHeader | None:
 
 
 def check_png(content: bytes) -> IntegrityCheck:
-    """Check that the data of a PNG cover its picture and match their checksums.
+    """Check that the data of a PNG cover its picture and match their checksums; missing rows are black.
 
     Text chunks, which may have a compression ratio of a thousand, are not passed to the decoder.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    IntegrityCheck
-        A PNG with the chunks that determine the pixels; missing rows are black.
     """
     head = read_png_header(content)
     chunks = list(_chunks(content))
@@ -243,19 +209,9 @@ _ZEROS_PER_PIXEL = 2e-4
 
 
 def check_bmp(content: bytes) -> IntegrityCheck:
-    """Check that a BMP has the rows that its header states.
+    """Check that a BMP has the rows that its header states; missing bytes are filled with zeros.
 
     Zeroed bytes of an uncompressed BMP are black pixels and cannot be detected.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    IntegrityCheck
-        With the missing bytes filled with zeros.
     """
     offset, header_bytes = (int.from_bytes(content[start : start + 4], "little") for start in (10, 14))
     old = header_bytes == 12
@@ -279,18 +235,7 @@ def check_bmp(content: bytes) -> IntegrityCheck:
 
 
 def has_run_lengths(content: bytes) -> bool:
-    """Whether the pixels of a BMP are run-length encoded; those with the oldest header never are.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    bool
-        False where the header is incomplete.
-    """
+    """Whether the pixels of a BMP are run-length encoded; those with the oldest header never are."""
     return content[14:18] != b"\x0c\0\0\0" and int.from_bytes(content[30:34], "little") in _BMP_RUN_LENGTHS
 
 
@@ -315,15 +260,7 @@ def _check_run_lengths(content: bytes, offset: int, rows: int) -> IntegrityCheck
 def check_webp(content: bytes) -> IntegrityCheck:
     """Check that a WebP has the stated number of bytes, and no run of zeros in its compressed data.
 
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    IntegrityCheck
-        With the missing bytes filled with zeros.
+    Missing bytes are filled with zeros.
     """
     stated = 8 + int.from_bytes(content[4:8], "little")
     for kind, start, stop in _webp_chunks(content):
@@ -379,18 +316,7 @@ class _HeifItems:
 
 
 def check_heif(content: bytes) -> IntegrityCheck:
-    """Check the data of the primary picture of a HEIC and of its tiles.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    IntegrityCheck
-        The content, with missing bytes filled with zeros, and what is damaged.
-    """
+    """Check the primary picture of a HEIC and its tiles; missing bytes are filled with zeros."""
     try:
         items = _items(content)
     except (struct.error, IndexError, ValueError, StopIteration):

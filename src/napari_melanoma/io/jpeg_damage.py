@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ZEROS", "JpegStream", "check"]
-
 _SOI, _EOI, _SOS, _DRI, _DQT, _DHT, _DAC = 0xD8, 0xD9, 0xDA, 0xDD, 0xDB, 0xC4, 0xCC
 _END = b"\xff\xd9"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
@@ -59,15 +57,7 @@ class JpegStream:
     def parse(cls, content: bytes) -> JpegStream:
         """Find the segments of a JPEG, up to the first incomplete one.
 
-        Parameters
-        ----------
-        content : bytes
-            From the start marker; data after the end marker (further pictures of a phone, padding) is not read.
-
-        Returns
-        -------
-        JpegStream
-            Empty where no segment is complete.
+        Data after the end marker (further pictures of a phone, padding) are not read.
         """
         stream = cls()
         position = 2
@@ -105,26 +95,15 @@ class JpegStream:
     def stripped(self, last: int | None = None) -> bytes:
         """Return the stream without segments that do not affect its entropy-coded data, with an end marker.
 
-        Parameters
-        ----------
-        last : int, optional
-            Number of bytes to leave out at the end.
-
-        Returns
-        -------
-        bytes
-            A JPEG.
+        ``last``: number of bytes to leave out at the end.
         """
         parts = b"".join(self.kept)
         return b"\xff\xd8" + (parts[:-last] if last else parts) + _END
 
     def missing_scans(self) -> str | None:
-        """Describe the coefficients that are in no scan.
+        """Describe the coefficients that are in no scan; None if all are complete.
 
-        Returns
-        -------
-        str or None
-            None where all are complete; a sequential JPEG may have a scan for each of its components.
+        A sequential JPEG may have a scan for each of its components.
         """
         scanned = {name for names, *_ in self.scans for name in names}
         if lost := len(set(self.components) - scanned):
@@ -158,24 +137,9 @@ class JpegStream:
 
 
 def check(content: bytes) -> IntegrityCheck:
-    """Check that the entropy-coded data of a JPEG cover its picture.
+    """Check that the entropy-coded data of a JPEG cover its picture; a missing end marker is added.
 
     Trailing bytes, further pictures, a missing end marker and unusual segments are no damage.
-
-    Parameters
-    ----------
-    content : bytes
-        The file.
-
-    Returns
-    -------
-    IntegrityCheck
-        With an end marker added if it was missing.
-
-    Raises
-    ------
-    UnreadableImage
-        The JPEG does not have 8 bits per sample.
     """
     stream = JpegStream.parse(content)
     if stream.precision not in (0, 8):

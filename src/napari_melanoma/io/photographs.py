@@ -27,15 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "Photograph",
-    "accepting_damaged",
-    "accepts_damaged",
-    "find_damage",
-    "format_damage_warning",
-    "read_image_size",
-    "read_photograph",
-]
+__all__ = ["Photograph"]
 
 _ACCEPT_DAMAGED_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
 
@@ -69,33 +61,17 @@ class Photograph:
 
 
 def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photograph:
-    """Read a photograph as upright 8-bit sRGB.
+    """Read a photograph as upright 8-bit sRGB; its name is the stem of the file.
 
     JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, recognized by content; see ``io.color_conversion`` for depth,
     transparency and color profiles. Only pixels, pixel size and modality are taken from the file, so that names and
     positions in its metadata are not passed on. Only DICOM provides a pixel size: the dots per inch of other formats
     are those of a print.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    accept_damaged : bool, optional
-        Whether to read the rest of a file with missing or corrupt parts, and to describe these in ``damage``; by
-        default as set by ``accepting_damaged``.
-
-    Returns
-    -------
-    Photograph
-        With the stem of the file as name.
-
-    Raises
-    ------
-    DamagedImage
-        A part of the picture is missing or corrupt, and that is not accepted.
-    UnreadableImage
-        The file is missing, unreadable, of another format, a stack or a slide, smaller than ``formats.MIN_SIDE`` on a
-        side or larger than ``formats.MAX_PIXELS``.
+    ``accept_damaged``: whether to read the rest of a file with missing or corrupt parts, and to describe these in
+    ``damage``, instead of raising ``DamagedImage``; by default as set by ``accepting_damaged``. A file that is missing,
+    unreadable, of another format, a stack or a slide, smaller than ``formats.MIN_SIDE`` on a side or larger than
+    ``formats.MAX_PIXELS`` is an ``UnreadableImage``.
     """
     check_name(path)
     try:
@@ -120,15 +96,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
 def find_damage(path: Path) -> str | None:
     """Return the missing or corrupt parts of a photograph.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str or None
-        None if it is intact, and if it cannot be read at all, which ``read_photograph`` reports.
+    None if it is intact, and if it cannot be read at all, which ``read_photograph`` reports.
     """
     try:
         with open_regular(path) as file:
@@ -146,29 +114,12 @@ def find_damage(path: Path) -> str | None:
 
 
 def format_damage_warning(damage: str | None) -> str:
-    """Format the warning about a damaged photograph.
-
-    Parameters
-    ----------
-    damage : str or None
-        ``Photograph.damage``.
-
-    Returns
-    -------
-    str
-        Empty for an intact photograph.
-    """
+    """Format the warning about a damaged photograph; empty for an intact one."""
     return f"Damaged photograph: {damage}. The result may be wrong." if damage else ""
 
 
 def accepts_damaged() -> bool:
-    """Return whether damaged photographs are read in this process.
-
-    Returns
-    -------
-    bool
-        As set by ``accepting_damaged``.
-    """
+    """Return whether damaged photographs are read in this process, as set by ``accepting_damaged``."""
     return bool(os.environ.get(_ACCEPT_DAMAGED_VARIABLE))
 
 
@@ -176,15 +127,7 @@ def accepts_damaged() -> bool:
 def accepting_damaged(accepted: bool = True) -> Iterator[None]:
     """Make ``read_photograph`` accept damaged files, in this process and its child processes.
 
-    Parameters
-    ----------
-    accepted : bool
-        False changes nothing.
-
-    Yields
-    ------
-    None
-        While damaged files are accepted.
+    ``accepted=False`` changes nothing.
     """
     before = os.environ.get(_ACCEPT_DAMAGED_VARIABLE)
     if accepted:
@@ -197,18 +140,10 @@ def accepting_damaged(accepted: bool = True) -> Iterator[None]:
 
 
 def read_image_size(path: Path) -> tuple[int, int] | None:
-    """Read the size of an image from the header of its file, without decoding it.
+    """Read width and height in pixels from the header of an image file, without decoding it.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    tuple of int or None
-        Width and height in pixels as stored, without applying the EXIF orientation; None where the file does not state
-        them, which ``read_photograph`` would refuse.
+    As stored, without applying the EXIF orientation; None where the file does not state them, which ``read_photograph``
+    would refuse.
     """
     try:
         with open_regular(path) as file:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import Box
 
-__all__ = ["STORE", "SlideResult", "discard_result"]
-
 STORE = "result.zarr"
 ATTRIBUTE = "napari_melanoma"
 MAP_CHUNK = 512
@@ -36,16 +34,7 @@ CHUNK = 64  # tiles along each side of a chunk of a grid
 class SlideResult:
     """An open store; it can be read by many processes while one process writes to it.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Path of ``result.zarr``.
-    group : zarr.Group
-        The store.
-    spec : SlideResultSpec
-        Metadata of the store.
-    settle : callable
-        Waits until the names of written files are on disk.
+    ``wait_until_written`` returns when the names of written files are on disk.
     """
 
     def __init__(self, path: Path, group: zarr.Group, spec: SlideResultSpec, settle: Callable[[], None]) -> None:
@@ -56,26 +45,9 @@ class SlideResult:
 
     @classmethod
     def create(cls, folder: Path, spec: SlideResultSpec, order: NDArray[np.int32]) -> Self:
-        """Create an empty store; an existing one is replaced.
+        """Create an empty store, open for writing; an existing one is replaced.
 
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Receives ``result.zarr``.
-        spec : SlideResultSpec
-            Metadata of the store.
-        order : numpy.ndarray
-            int32 (tile, 2): row and column of each tile to analyze, in processing order.
-
-        Returns
-        -------
-        SlideResult
-            Open for writing.
-
-        Raises
-        ------
-        SaveError
-            The folder cannot be written.
+        ``order``: int32 (tile, 2), row and column of each tile to analyze, in processing order.
         """
         import zarr
 
@@ -92,25 +64,7 @@ class SlideResult:
 
     @classmethod
     def open(cls, folder: Path, *, writable: bool = False) -> Self:
-        """Open the store of a result folder.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Result folder with ``result.zarr``.
-        writable : bool
-            Whether to open it for writing; by default for reading only.
-
-        Returns
-        -------
-        SlideResult
-            Its values are read on access.
-
-        Raises
-        ------
-        InputError
-            There is no store, or it is damaged or of another version.
-        """
+        """Open the store of a result folder; its values are read on access."""
         import zarr
 
         from napari_melanoma.io.zarr import DurableStore, check_metadata
@@ -152,48 +106,18 @@ class SlideResult:
         return self._read("probability")
 
     def embedding(self, tiles: slice) -> NDArray[np.float16]:
-        """Read embeddings.
-
-        Parameters
-        ----------
-        tiles : slice
-            In processing order.
-
-        Returns
-        -------
-        numpy.ndarray
-            float16 (tile, feature); zeros for unfinished tiles.
-        """
+        """Read embeddings of tiles in processing order: float16 (tile, feature); zeros for unfinished tiles."""
         return self._read("embedding", tiles)
 
     def dense(self, tiles: slice | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Read dense maps.
+        """Read dense maps, uint8 (tile, class, row, column): probability times 255; zeros for unfinished tiles.
 
-        Parameters
-        ----------
-        tiles : slice or numpy.ndarray
-            Indices in processing order; an array need not be sorted.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (tile, class, row, column): probability times 255; zeros for unfinished tiles.
+        ``tiles``: indices in processing order; an array need not be sorted.
         """
         return self._read("dense", tiles)
 
     def check_same_analysis(self, spec: SlideResultSpec) -> None:
-        """Raise an error unless this store belongs to the same slide and settings.
-
-        Parameters
-        ----------
-        spec : SlideResultSpec
-            Metadata of the analysis to resume.
-
-        Raises
-        ------
-        ResultsMismatch
-            With the differences.
-        """
+        """Raise ``ResultsMismatch`` unless this store belongs to the same slide and settings."""
         if self.spec.fingerprint != spec.fingerprint:
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
@@ -217,32 +141,13 @@ class SlideResult:
             )
 
     def writer(self) -> SlideResultWriter:
-        """Return the writer of the store.
-
-        Returns
-        -------
-        SlideResultWriter
-            Use one at a time, in one thread.
-        """
+        """Return the writer of the store; use one at a time, in one thread."""
         return SlideResultWriter(self)
 
     def create_map(self, shape: tuple[int, int]) -> StitchedMapWriter:
         """Create the array for the stitched map of dense tiles, ``map``: uint8 (class, row, column).
 
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns.
-
-        Returns
-        -------
-        StitchedMapWriter
-            Writes the map block by block; an existing map is replaced.
-
-        Raises
-        ------
-        SaveError
-            The store cannot be written.
+        ``shape``: rows and columns. The map is written block by block; an existing map is replaced.
         """
         import zarr
 
@@ -259,18 +164,7 @@ class SlideResult:
         return StitchedMapWriter(self.path, array)
 
     def array(self, name: str) -> zarr.Array:
-        """Return an array of the store.
-
-        Parameters
-        ----------
-        name : str
-            Name such as ``"state"``.
-
-        Returns
-        -------
-        zarr.Array
-            Can be read or written by chunks.
-        """
+        """Return an array of the store, to be read or written by chunks."""
         return cast("zarr.Array", self._group[name])
 
     def _read(self, name: str, index: slice | NDArray[np.integer] = slice(None)) -> Any:  # noqa: ANN401
@@ -344,16 +238,6 @@ def discard_result(folder: Path) -> None:
     """Remove the store of a result folder, if there is one, to start over.
 
     It is renamed first, so that an interruption does not leave an incomplete store.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Result folder with ``result.zarr``.
-
-    Raises
-    ------
-    SaveError
-        The store cannot be removed.
     """
     path = folder / STORE
     renamed = temporary_name(path)
@@ -364,7 +248,6 @@ def discard_result(folder: Path) -> None:
 
 
 def _format_setting(settings: Mapping[str, Any], key: str) -> str:
-    """Format a setting."""
     value = settings.get(key)
     return "not given" if value is None else str(value)
 

@@ -30,7 +30,6 @@ WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
 def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]]) -> None:
-    """Write a Parquet table."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet

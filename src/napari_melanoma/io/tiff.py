@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 
-__all__ = ["count_segments", "decode_page", "decode_whole", "find_segment_damage", "packing", "stored_bytes"]
-
-
 _OTHER_KINDS = {
     "svs": "an Aperio slide",
     "ndpi": "a Hamamatsu slide",
@@ -296,58 +293,22 @@ _TRANSFORMS = {
 
 
 def stored_bytes(page: TiffPage) -> int:
-    """Count the bytes of a page's pixels in the file.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-
-    Returns
-    -------
-    int
-        At most the size of the file.
-    """
+    """Count the bytes of a page's pixels in the file, at most the size of the file."""
     size = page.parent.filehandle.size
     segments = zip(page.dataoffsets, page.databytecounts, strict=False)
     return min(size, sum(max(0, min(count, size - offset)) for offset, count in segments if offset))
 
 
 def packing(page: TiffPage) -> str:
-    """Return the key of ``formats.PIXELS_PER_BYTE`` for a page.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-
-    Returns
-    -------
-    str
-        "" where its compression ratio is not limited.
-    """
+    """Return the key of ``formats.PIXELS_PER_BYTE`` for a page; empty where its compression ratio is not limited."""
     return "JPEG" if page.compression in _JPEG else _PACKINGS.get(int(page.compression), "")
 
 
 def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
-    """Decode a page as far as possible.
+    """Decode a two-dimensional page as far as possible, and describe its damage (None without damage).
 
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        Two-dimensional, within the limits of ``formats``.
-
-    Returns
-    -------
-    tuple
-        Samples (row, column, channel), 0 where missing, and a description of the damage; None without damage.
-
-    Raises
-    ------
-    UnreadableImage
-        Nothing could be decoded.
-    Exception
-        An error of tifffile for an unsupported compression.
+    Samples (row, column, channel), 0 where missing. ``UnreadableImage`` if nothing could be decoded; tifffile's own
+    error for an unsupported compression.
     """
     pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
     missing = np.zeros(page.imagelength, bool)
@@ -374,18 +335,7 @@ def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
 
 
 def count_segments(page: TiffPage) -> int:
-    """Count the strips or tiles that the size of a page requires.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-
-    Returns
-    -------
-    int
-        Of all channels, where they are stored separately.
-    """
+    """Count the strips or tiles that the size of a page requires, of all channels if stored separately."""
     planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
     if page.is_tiled:
         return planes * math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
@@ -395,19 +345,8 @@ def count_segments(page: TiffPage) -> int:
 def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
     """Describe errors in the compressed data of a strip or tile that tifffile would decode without an error.
 
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-    data : bytes
-        Stored bytes of the strip or tile.
-    shape : tuple of int
-        (1, row, column, sample) of the strip or tile.
-
-    Returns
-    -------
-    str or None
-        None without errors, or where the decoder itself raises an error for any damage.
+    ``shape``: (1, row, column, sample). None without errors, or where the decoder itself raises an error for any
+    damage.
     """
     if page.compression in _JPEG:
         return _jpeg(page, data).damage
@@ -419,25 +358,9 @@ def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> 
 def decode_whole(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
     """Decode a strip or tile of JPEG, LZW or PackBits in one pass, if it is undamaged: libjpeg has no warning.
 
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The page.
-    data : bytes
-        Stored bytes of the strip or tile.
-    shape : tuple of int
-        (1, row, column, sample) of the strip or tile.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        Row, column, sample, as from tifffile; None where the data are damaged or of an unusual or another kind or size,
-        which ``find_segment_damage`` and tifffile handle.
-
-    Raises
-    ------
-    ValueError
-        The stream states a larger picture than its tile; it is not decoded.
+    ``shape``: (1, row, column, sample). Returns (row, column, sample), as from tifffile; None where the data are
+    damaged or of an unusual or another kind or size, which ``find_segment_damage`` and tifffile handle. A stream that
+    states a larger picture than its tile is not decoded: ``ValueError``.
     """
     if page.compression in (_LZW, _PACKBITS):
         return _decode_packed(page, data, shape)

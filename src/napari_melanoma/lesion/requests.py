@@ -78,7 +78,6 @@ class ClassificationRequests:
 
 
 def _options(arguments: Mapping[str, Any]) -> ClassifyOptions:
-    """The options of a request."""
     return ClassifyOptions.parse(arguments.get("options") or {}, "the options of a request")
 
 

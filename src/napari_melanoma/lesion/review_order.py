@@ -137,7 +137,6 @@ class RatingCache:
         return None if found is None else CachedRating(found[0], bool(found[1]), found[2])
 
     def save(self, path: Path, model: str, how: str, known: CachedRating) -> None:
-        """Save the rating of a file."""
         values = (self._content_digest(path), model, how, known.score, known.lesion_found, known.image_sha256)
         with self._open() as database:
             database.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?, ?, ?)", values)

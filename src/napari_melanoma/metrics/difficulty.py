@@ -32,9 +32,9 @@ class DifficultyTrait:
     above: bool
     explanation: str
 
-    def applies_to(self, value: float) -> bool:
-        """Whether an image with this value has the trait; False for NaN."""
-        return value >= self.limit if self.above else value < self.limit
+    def applies_to(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether images with these values have the trait; False for NaN."""
+        return values >= self.limit if self.above else values < self.limit
 
 
 DIFFICULTY_TRAITS: tuple[DifficultyTrait, ...] = (

@@ -109,9 +109,8 @@ def hausdorff_distance(
     Klanderman and Rucklidge 1993, doi:10.1109/34.232073; Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z).
 
     ``mask``, ``reference``: bool (row, column), of the same shape. ``spacing``: height and width of a pixel. In the
-    unit of
-    ``spacing``; 0 if both masks are empty, and the diagonal of the image, the greatest possible distance, if one of
-    them is.
+    unit of ``spacing``; 0 if both masks are empty, and the diagonal of the image, the greatest possible distance, if
+    one of them is.
     """
     return _percentile_distance(*_border_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
 

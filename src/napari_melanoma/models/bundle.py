@@ -444,7 +444,6 @@ def read_reference(info: BundleInfo) -> ReferenceCases | None:
 
 
 def write_reference(folder: Path, reference: ReferenceCases) -> None:
-    """Write the reference cases of a bundle."""
     from safetensors.numpy import save
 
     from napari_melanoma.core.files import atomic_file

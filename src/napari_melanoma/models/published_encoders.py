@@ -202,7 +202,6 @@ def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple
 
 
 def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
-    """Load ImageNet weights into an encoder."""
     bare, epsilons = name.removeprefix("tu-"), None
     inner = dict(encoder.named_children()).get("model", encoder)
     target = inner.state_dict()

@@ -29,7 +29,6 @@ from napari_melanoma.phantoms.risk_law import (
     SITES,
     CohortConfig,
     Patient,
-    RiskLaw,
     area_under_curve,
     collect_risk_factors,
     draw_patients,
@@ -40,9 +39,6 @@ from napari_melanoma.phantoms.slide.config import CLASS_OF, SlidePhantomConfig, 
 from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import MAX_DEPTH_SHARE, PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, draw_region, is_glass
-
-__all__ = ["LAW", "CohortConfig", "Patient", "RiskLaw", "draw_patients"]
-
 
 FORMAT = 1
 

@@ -137,7 +137,6 @@ def expected_aucs(law: RiskLaw = LAW, seed: int = 0) -> dict[str, float | None]:
     return {name: area_under_curve(answer, truth) for name, answer in optimal_scores(facts, law).items()}
 
 
-Ints = NDArray[np.integer[Any]]
 # Candidates for each patient: about half have a metastasis, and the surplus of either class is left out.
 _CANDIDATES = 3
 

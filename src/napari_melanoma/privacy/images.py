@@ -62,7 +62,6 @@ def read_exif_entries(block: bytes, place: EntrySource = "picture") -> Iterator[
 
 
 def read_xmp_entries(packet: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
-    """Read an XMP packet."""
     yield from read_xml_entries(packet.decode("utf-8", "replace").strip("\0"), place, "XMP ")
 
 
@@ -136,7 +135,6 @@ def _read_jpeg(file: IO[bytes]) -> Iterator[MetadataEntry]:
 
 
 def _read_jpeg_segment(marker: int, body: bytes) -> Iterator[MetadataEntry]:
-    """Read one segment of a JPEG."""
     if marker == 0xFE:
         yield MetadataEntry(
             "picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True
@@ -163,7 +161,6 @@ def _report_trailing_data(data: bytes) -> Iterator[MetadataEntry]:
 
 
 def _printable_text(data: bytes) -> str:
-    """Return the printable text in bytes."""
     return " ".join(part.decode("ascii") for part in re.findall(rb"[\x20-\x7e]{4,}", data[:65536])).strip()
 
 
@@ -308,7 +305,6 @@ def _describe_other_picture(page: TiffPage, number: int) -> str:
 
 
 def _read_tags(page: TiffPage) -> Iterator[MetadataEntry]:
-    """Read the tags of one page."""
     tags = page.tags
     for code, name in _TIFF_TEXTS.items():
         if (tag := tags.get(code)) is not None:
@@ -422,7 +418,6 @@ def _read_file_level(dataset: Dataset) -> Iterator[MetadataEntry]:
 
 
 def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
-    """Read one element."""
     if element.VR == "SQ" or element.tag.is_private or element.is_empty:
         return
     name, value = element.keyword, str(element.value)

@@ -89,7 +89,6 @@ def create_risk_part(
     pictures: Sequence[tuple[str, str]] = (),
     note: str = "",
 ) -> RiskPart:
-    """Create the risk section for a prediction."""
     network = RiskRow(
         f"Image, depth and patient ({prediction['model'].get('name', 'the model')})",
         _format_value(prediction["probability"], prediction.get("interval")),
@@ -169,12 +168,10 @@ def _parse_interval(value: object) -> tuple[float, float] | None:
 
 
 def _column_title(name: str) -> str:
-    """Return the title of a column."""
     column = find_column(name)
     return column.title if column else name
 
 
 def _column_unit(name: str) -> str:
-    """Return the unit of a column."""
     column = find_column(name)
     return column.unit if column else ""

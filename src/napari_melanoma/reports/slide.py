@@ -207,7 +207,6 @@ def has_something_to_report(folder: Path) -> bool:
 
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
-    """Write the report of a slide."""
     depth, found = read_depth(folder), read_proposals(folder)
     latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
     info = _find_slide_info(folder, slide or recorded_slide(folder), _reading_scale(latest) or scale)

@@ -235,7 +235,6 @@ def _lesion_properties(given: ExportedSlide) -> list[dict[str, Any]]:
 
 
 def _require_slide(given: ExportedSlide) -> Path:
-    """Return the slide file."""
     if given.slide is None or not given.slide.exists():
         raise InputError(
             f"the slide of {given.folder.name} is required, but its path is not in the results: name its file with "
@@ -298,7 +297,6 @@ def export_results(
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
-    """Export results."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
@@ -316,7 +314,6 @@ def export_results(
 
 
 def _write_format(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> ExportedFile:
-    """Export one file."""
     path = out / folder.name / FORMATS[name].name
     try:
         FORMATS[name].write(path, read_exported_slide(folder, slide), run)

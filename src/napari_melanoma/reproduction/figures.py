@@ -407,7 +407,6 @@ def draw_predictions(work: ReproductionContext, found: Sequence[RowResult]) -> l
 
 
 def _read_predictions(line: TableLine) -> _PlottedPredictions:
-    """Read the predictions of a line of a table."""
     pooled, row = pool(line.result.images), line.result.row
     area = line.result.estimates.get("AUC")
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
@@ -418,7 +417,6 @@ def _read_predictions(line: TableLine) -> _PlottedPredictions:
 def _draw_table(
     work: ReproductionContext, name: str, table: PaperTable, shown: Sequence[_PlottedPredictions]
 ) -> Iterable[ReportPicture]:
-    """Draw the figures of a table."""
     roc, matrices, bins = (work.folder.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability"))
     sets = dict.fromkeys(one.test_set for one in shown if one.varies)
     if sets:

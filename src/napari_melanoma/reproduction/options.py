@@ -116,7 +116,6 @@ def _weights(options: ReproduceOptions) -> dict[str, str]:
 
 
 def _read(place: ReproductionFolder) -> ReproductionPlan:
-    """Read the plan of a reproduction."""
     try:
         values = read_json(place.plan)
     except (OSError, ValueError) as error:

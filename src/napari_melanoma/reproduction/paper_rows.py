@@ -128,7 +128,7 @@ def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
     place, maker = work.folder.row(row.name), row.file.model_of or row.name
     bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
     samples = data.test_samples
-    pictured = {sample_name(sample) for sample in sample_by_name(samples, PICTURE_COUNT)}
+    pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
     with atomic_folder(place.judged) as folder:
         subject = RowSubject(row, bundle, data.folders)
         found = measure_samples(work, subject, samples, (pictured, folder / place.pictures.name), run)
@@ -148,7 +148,7 @@ def measure_samples(
     row, found, (names, pictures) = subject.row, RowEvaluation(), pictured
     measure = row.kind.make_measure(subject)
     for sample in run.track(samples, f"Evaluating {row.file.title}"):
-        name = sample_name(sample)
+        name = sample.full_name
         try:
             measured = measure(sample)
         except Exception as error:  # noqa: BLE001 - recorded for this image; the others continue
@@ -165,13 +165,8 @@ def measure_samples(
 
 def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
     """Read the existing pictures of a row, or the photographs: name to uint8 (row, column, channel)."""
-    paths: Mapping[str, Path] = {sample_name(sample): _picture_path(folder, sample_name(sample)) for sample in samples}
+    paths: Mapping[str, Path] = {sample.full_name: _picture_path(folder, sample.full_name) for sample in samples}
     return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
-
-
-def sample_name(sample: Sample) -> str:
-    """Return a unique name of an image, with its data set."""
-    return f"{sample.domain}/{sample.image_id}"
 
 
 def _picture_path(folder: Path, name: str) -> Path:
@@ -221,8 +216,8 @@ def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set
     """Choose the images that are shown: as many of the positive class as others."""
     sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        sides[sample.domain, labels[sample_name(sample)]].append(sample)
-    return {sample_name(sample) for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
+        sides[sample.domain, labels[sample.full_name]].append(sample)
+    return {sample.full_name for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
 
 
 def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
@@ -393,7 +388,6 @@ def _lines_by_part(found: RowResult) -> Iterator[TableLine]:
 
 
 def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str, str]]:
-    """Return the images of a part."""
     return [image for image in images if not part or image.get("part", "") == part]
 
 

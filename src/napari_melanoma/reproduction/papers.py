@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from napari_melanoma.core.config import Config, OneOf, import_submodules
+from napari_melanoma.core.config import Config, OneOf, import_submodules, overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
-from napari_melanoma.runs.shipped_recipes import overlay_values
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:

@@ -123,7 +123,6 @@ class ReproductionFolder:
 
     @property
     def plan(self) -> Path:
-        """The plan."""
         return self.out / "reproduction.json"
 
     @property
@@ -138,7 +137,6 @@ class ReproductionFolder:
 
     @property
     def figures(self) -> Path:
-        """The figures."""
         return self.out / "figures"
 
     @property

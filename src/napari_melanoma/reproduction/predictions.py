@@ -49,7 +49,7 @@ def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
             _measure_without_pixels,
             subject,
             rows,
-            lambda sample: RowPrediction(probabilities[sample.domain, sample.image_id]),
+            lambda sample: RowPrediction(probabilities[sample.key]),
         )
     return partial(_measure_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
 
@@ -96,7 +96,7 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
             of_set.setdefault(domain, []).append(row[subject.target] == "1")
     shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
     return {
-        "random": lambda sample: RowPrediction(_random_probability(f"{sample.domain}/{sample.image_id}")),
+        "random": lambda sample: RowPrediction(_random_probability(sample.full_name)),
         "constant_negative": lambda sample: RowPrediction(0.0),
         "prevalence": lambda sample: RowPrediction(shares.get(sample.domain, 0.0)),
     }
@@ -111,7 +111,7 @@ def _measure_without_pixels(
     subject: RowSubject, rows: Rows, predict: Callable[[Sample], RowPrediction], sample: Sample
 ) -> ImageMeasurement:
     """Measure a prediction without the photograph, which is read only for pictures."""
-    row = rows[sample.domain, sample.image_id]
+    row = rows[sample.key]
     prediction, truth = predict(sample), row[subject.target] == "1"
     return ImageMeasurement(
         prediction.columns(row, subject.target),
@@ -146,7 +146,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
     mask_of = _make_mask_finder(subject, classifier)
 
     def measure(sample: Sample) -> ImageMeasurement:
-        row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
+        row, rgb = rows[sample.key], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
         encoded = classifier.run_encoder([classifier.view(rgb, mask)])
         prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))

@@ -16,7 +16,15 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.core.prediction_config import UNKNOWN
-from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, make_sample, read_dataset, select_trainable
+from napari_melanoma.data.dataset import (
+    DatasetEntry,
+    Sample,
+    iter_entries,
+    make_sample,
+    raise_faults,
+    read_dataset,
+    select_trainable,
+)
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.sources import guess_source
@@ -151,11 +159,7 @@ class AssignedImage:
 
 def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
     """Read a data set with harmonized rows and labels."""
-    entries = []
-    for entry in iter_entries(folder):
-        if isinstance(entry, DataSetError):
-            raise entry
-        entries.append(entry)
+    entries = list(raise_faults(iter_entries(folder)))
     rows = harmonize_rows((entry.row for entry in entries), guess_source(folder.name) or "").rows
     for entry, row in zip(entries, rows, strict=True):
         sample = make_sample(DatasetEntry({**entry.row, **row}, entry.image, entry.mask), folder)
@@ -371,7 +375,6 @@ def _fold_row(one: AssignedImage, fold: int, how: CrossValidationSetup, role: Ro
 
 
 def _split_of(one: AssignedImage, fold: int) -> str:
-    """Return the split of an image in a fold."""
     if one.fold:
         return TEST if one.fold == fold else TRAIN
     if one.untouched:

@@ -187,7 +187,6 @@ def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
 
 
 def title(work: ReproductionContext) -> str:
-    """Return the title of the reproduction."""
     return f"{work.paper.name}: {work.paper.file.title}"
 
 
@@ -316,17 +315,12 @@ def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> 
                 "includes 50, as expected" if holds else "excludes 50: the labels are not independent of the images"
             )
             where = f", {PARTS[part]}" if part else ""
-            yield f"{item.row.file.title}{where}: AUC {_format_estimate(area)}; its interval {result}."
+            yield f"{item.row.file.title}{where}: AUC {_interval(area)}; its interval {result}."
 
 
 def _format_signed(change: Estimate) -> str:
     """Format a difference in per cent."""
     return f"{100 * change.mean:+.1f} ({change.format_interval('+.1f', factor=100)})"
-
-
-def _format_estimate(estimate: Estimate) -> str:
-    """Format an estimate in per cent."""
-    return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
 def describe_claims(paper: Paper, found: Sequence[RowResult]) -> list[str]:

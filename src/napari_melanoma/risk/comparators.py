@@ -20,7 +20,7 @@ from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
 from napari_melanoma.io.results import read_object
 from napari_melanoma.risk.prediction import image_log_odds
-from napari_melanoma.training.data_selection import row_labels, sample_key
+from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
 
@@ -178,14 +178,14 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
         left_out += notes
     labels_by_key = row_labels(rows, target)
     selected = [row for row in known if row.part in ("learn", "tuning")]
-    cases = [row for row in selected if sample_key(row.sample) in labels_by_key]
+    cases = [row for row in selected if row.sample.key in labels_by_key]
     if len(cases) < len(selected):
         left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases have no value in '{target}'.")
-    labels = np.array([labels_by_key[sample_key(row.sample)] == recipe.classification.positive for row in cases])
+    labels = np.array([labels_by_key[row.sample.key] == recipe.classification.positive for row in cases])
     tuning = [row.part == "tuning" for row in cases]
     odds = _image_log_odds([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
     found = fit_comparators(
-        ComparatorCases([rows[sample_key(row.sample)] for row in cases], labels, target),
+        ComparatorCases([rows[row.sample.key] for row in cases], labels, target),
         (odds, labels[tuning]) if len(odds) else None,
     )
     # Runs of earlier versions do not record for each case whether it is synthetic.

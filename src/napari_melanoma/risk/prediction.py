@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from math import factorial
@@ -123,10 +123,6 @@ def shapley_shares(predictions: Mapping[KnownParts, float], parts: Sequence[str]
             orders = factorial(len(known)) * factorial(count - len(known) - 1) / factorial(count)
             found[part] += orders * (predictions[known | {part}] - predictions[known])
     return found
-
-
-def predict_coalitions(parts: Sequence[str], predict: Callable[[KnownParts], float]) -> dict[KnownParts, float]:
-    return {known: predict(known) for known in coalitions(parts)}
 
 
 Point = tuple[float, float]

@@ -61,7 +61,6 @@ def find_risk_model(name: str) -> BundleInfo:
 
 
 def load_risk_model(name: str) -> Classifier:
-    """Load a model that predicts risk."""
     from napari_melanoma.classification.classifier import Classifier
 
     return Classifier.load(find_risk_model(name))
@@ -201,7 +200,6 @@ def _patch_predictions(
 def _comparator_predictions(
     comparators: Comparators, known: RiskCase, model: Classifier, encoded: Sequence[EncoderOutput], options: RiskOptions
 ) -> dict[str, ComparatorPrediction]:
-    """Predictions of the comparators."""
     found = {}
     for name, (title, _) in COMPARATOR_METHODS.items():
         one = comparators.table.get(name)

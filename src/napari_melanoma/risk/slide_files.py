@@ -126,7 +126,6 @@ def write_risk_map(folder: Path, prediction: Mapping[str, Any], risk_map: RiskMa
 def write_gallery(
     folder: Path, prediction: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]
 ) -> Path:
-    """Write the gallery of features."""
     path = folder / RISK_FOLDER / GALLERY_FILE
     write_json(
         path, {"format_version": 1, "of": prediction_stamp(prediction), "note": note, "features": list(features)}

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.evaluate import LabelEvaluation
     from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation
 
-__all__ = ["TestImages", "compare_run", "evaluate_alone", "find_test_images", "has_no_start"]
-
 MAX_BASE_IMAGES = 500  # images show a loss to within 0.01; thousands would take as long as the training
 NO_BASE = "The base data ({names}) are no longer readable, so the performance on them was not checked."
 ACCEPTED = (
@@ -74,31 +72,9 @@ DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split
 def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
     """Compare the model of a run with its starting model; a segmentation model without one with the shipped model.
 
-    Parameters
-    ----------
-    run_path : pathlib.Path
-        A run folder with a bundle.
-    run : RunContext
-        Receives the progress and can cancel the work.
-
-    Returns
-    -------
-    Comparison
-        On the test images of the run and of its base data (at most 500 of these); also written to
-        ``comparison/`` of the run folder, which is replaced as a whole. Its reason includes limitations: that the
-        old model may have been trained on some images, or that the base data are missing.
-
-    Raises
-    ------
-    RunError
-        If there is no such run, it has no model yet or no test images, or a classifier or a model of several
-        classes did not start from a model of its type.
-    BundleError
-        If the starting model is missing, or another model has its name.
-    DataSetError
-        If none of the images could be compared.
-    Cancelled
-        If the user stopped it; an earlier comparison is kept.
+    On the test images of the run and of its base data (at most 500 of these). The result is also written to
+    ``comparison/`` of the run folder, which is replaced as a whole and kept if the user cancels. Its reason includes
+    limitations: that the old model may have been trained on some images, or that the base data are missing.
     """
     folder = RunFolder(run_path)
     if not folder.config.is_file():
@@ -151,26 +127,7 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
 def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     """Evaluate the model of a run on its test set, if there is no starting model to compare it with.
 
-    Parameters
-    ----------
-    run_path : pathlib.Path
-        A run folder with a bundle; ``evaluation/`` is written to it.
-    run : RunContext
-        Receives the progress and can cancel the work.
-
-    Returns
-    -------
-    str
-        A sentence with the main results.
-
-    Raises
-    ------
-    RunError
-        If the run has no model yet, or its test labels cannot be read.
-    DataSetError
-        If no image could be measured.
-    Cancelled
-        If the user stopped it.
+    Writes ``evaluation/`` to the run folder, and returns a sentence with the main results.
     """
     folder = RunFolder(run_path)
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
@@ -187,17 +144,7 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
     """Return whether there is no starting model of the same type to compare a run's model with.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Recipe of the run.
-    folder : RunFolder
-        Folder of the run, with its starting model.
-
-    Returns
-    -------
-    bool
-        False for a lesion segmentation model: it is compared with the shipped model.
+    False for a lesion segmentation model: it is compared with the shipped model.
     """
     settled = read_resolved(folder)
     return bool(recipe.classes or recipe.task == "classification") and (
@@ -207,16 +154,9 @@ def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
 
 @dataclass(frozen=True)
 class TestImages:
-    """The test images of a run.
+    """The test images of a run: those of its own data, then of its base data.
 
-    Parameters
-    ----------
-    samples : tuple of Sample
-        Images of the run's own data, then of its base data.
-    base : tuple of str
-        Names of the base data sets among them.
-    notes : tuple of str
-        Sentences about limitations.
+    ``base``: names of the base data sets among them. ``notes``: sentences about limitations.
     """
 
     samples: tuple[Sample, ...]
@@ -225,26 +165,9 @@ class TestImages:
 
 
 def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
-    """Find the test images of a run.
+    """Find the test images of a run in ``data.csv``, which lists the part of each image.
 
-    Parameters
-    ----------
-    recipe : TrainRecipe
-        Recipe of the run.
-    folder : RunFolder
-        Folder of the run; its ``data.csv`` lists the part of each image.
-
-    Returns
-    -------
-    TestImages
-        At most 500 of the base data, chosen by a hash of their names; none if the base data were moved.
-
-    Raises
-    ------
-    RunError
-        If there are no test images, or ``data.csv`` cannot be read.
-    DataSetError
-        If only the base data have test images, and cannot be read.
+    At most 500 of the base data, chosen by a hash of their names; none if the base data were moved.
     """
     rows = read_data(folder.data)
     samples = [row.sample for row in rows if row.part == "held_out"]

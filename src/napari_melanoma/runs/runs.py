@@ -38,8 +38,6 @@ from napari_melanoma.runs.acceptance import activated_name, is_discarded
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
 
-__all__ = ["RunReport", "list_runs", "read_run"]
-
 RECIPE = "recipe.toml"
 OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600
 
@@ -147,18 +145,7 @@ class RunReport:
 
 
 def list_runs(folder: Path | None = None) -> list[RunReport]:
-    """Read every run of a folder.
-
-    Parameters
-    ----------
-    folder : pathlib.Path, optional
-        ``runs_folder()`` by default.
-
-    Returns
-    -------
-    list of RunReport
-        The newest first; other folders are left out.
-    """
+    """Read every run of a folder (``runs_folder()`` by default), the newest first; other folders are left out."""
     parent = runs_folder() if folder is None else folder
     try:
         found = [path for path in parent.iterdir() if _is_run(path)]
@@ -171,15 +158,7 @@ def list_runs(folder: Path | None = None) -> list[RunReport]:
 def read_run(path: Path) -> RunReport:
     """Read the state of a run from the end of its events, without changing anything.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run folder.
-
-    Returns
-    -------
-    RunReport
-        The state is ``lost`` for a missing folder and for one without a run.
+    The state is ``lost`` for a missing folder and for one without a run.
     """
     reap_children()
     folder, recipe = RunFolder(path), _read_recipe(path)

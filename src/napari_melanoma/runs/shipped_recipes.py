@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
@@ -136,12 +137,3 @@ def find_shipped_recipe(name: str) -> ShippedRecipe:
     if name not in recipes:
         raise ConfigError(f"there is no recipe '{name}' (known: {', '.join(recipes)}).")
     return recipes[name]
-
-
-def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Update values recursively; a network's options are replaced as a whole."""
-    found = dict(values)
-    for key, value in updates.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"
-        found[key] = overlay_values(found[key], value) if both else value
-    return found

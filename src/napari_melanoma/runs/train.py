@@ -318,7 +318,6 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
 
 
 def _with_precision(recipe: TrainRecipe, resolved: ResolvedSettings) -> TrainRecipe:
-    """Return the recipe with the resolved precision."""
     return recipe.model_copy(update={"precision": resolved.precision}) if resolved.precision else recipe
 
 
@@ -418,7 +417,6 @@ def log_outcome(folder: RunFolder) -> Iterator[None]:
 
 
 def _event_type(error: Exception) -> str:
-    """Return the type of an error in the events of a run."""
     return str(getattr(error, "event_type", type(error).__name__))
 
 

@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
     from napari_melanoma.slides.tile_models import TileModel
 
-
-__all__ = ["SharedTileModel", "SlideOutcome", "SlidesSummary", "analyze_slide", "analyze_slides"]
-
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles that are compared with the training data of the model
 PRECISION_CHECK_TILES = 8  # for comparing half precision with float32 before the analysis
@@ -84,40 +81,12 @@ def analyze_slide(
     load: Callable[[], TileModel] | None = None,
     force: bool = False,
 ) -> SlideOutcome:
-    """Analyze a slide; resume a partial result of the same analysis, and keep a complete one.
+    """Analyze a slide; resume a partial result of the same analysis, and keep a complete one unless ``force``.
 
-    Parameters
-    ----------
-    slide_path : pathlib.Path
-        The slide.
-    folder : pathlib.Path
-        Folder of the slide; receives ``result.zarr``, ``lesions.geojson``, ``lesions.csv``, ``heatmap.ome.tif``,
-        ``tissue.png``, ``result.json``, and ``events.jsonl`` and ``log.txt`` of the run. Commands are read from
-        ``control.json``.
-    options : SlideOptions
-        Options of the analysis.
-    run : RunContext
-        Receives progress; checked for cancellation between batches.
-    load : callable, optional
-        Returns a loaded model; by default the model named in ``options`` is loaded.
-    force : bool
-        Start over, even if results exist.
-
-    Returns
-    -------
-    SlideOutcome
-        The result.
-
-    Raises
-    ------
-    InputError, ScaleMissing
-        The slide cannot be read or analyzed, has no tissue, or was removed during the analysis.
-    BundleError, ConfigError
-        The model or class does not exist.
-    RunError
-        The folder holds results of another slide or of other settings, or another process is using it.
-    SaveError, Cancelled
-        Files cannot be written, or the user canceled; finished tiles are kept.
+    ``folder`` receives ``result.zarr``, ``lesions.geojson``, ``lesions.csv``, ``heatmap.ome.tif``, ``tissue.png``,
+    ``result.json``, and ``events.jsonl`` and ``log.txt`` of the run. Commands are read from ``control.json``. ``load``
+    returns a loaded model; by default the model named in ``options`` is loaded. If files cannot be written or the user
+    cancels, finished tiles are kept.
     """
     run_folder, started = RunFolder(folder), time.monotonic()
     with run_folder.locked(), run_folder.log_to_file(), _final_event_recorded(run_folder):
@@ -365,7 +334,6 @@ def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: Analys
 
 @contextmanager
 def _final_event_recorded(run_folder: RunFolder) -> Iterator[None]:
-    """Record the final event of the analysis."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):

@@ -22,8 +22,6 @@ from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, restore_previous, slide_folder
 
-__all__ = ["SlideRunStatus", "cancel_slide", "launch_slide", "read_slide_run_status", "slide_command"]
-
 OPTIONS, OUTPUT = "options.toml", "output.txt"
 
 
@@ -31,28 +29,11 @@ OPTIONS, OUTPUT = "options.toml", "output.txt"
 class SlideRunStatus:
     """Status of the analysis in the folder of a slide.
 
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Result folder of the slide.
-    state : RunState
-        State of the run; ``lost`` if its process ended without a final event. The same command resumes it.
-    done, total : int
-        Finished tiles and all tiles; 0 of 0 before the tiles are planned.
-    failed : int
-        Tiles that could not be read.
-    tiles_per_s : float
-        Current rate; 0 if nothing is computed.
-    eta_s : float, optional
-        Estimated remaining seconds for the tiles; None if unknown.
-    message : str
-        Progress or error, in a sentence.
-    notices : tuple of str
-        Messages for the user during the run, such as a license.
-    slide : pathlib.Path, optional
-        The analyzed slide; None if it is not recorded.
-    options : SlideOptions, optional
-        Options of the analysis; None if unknown.
+    ``state``: ``lost`` if its process ended without a final event; the same command resumes it. ``done``, ``total``:
+    finished tiles and all tiles; 0 of 0 before the tiles are planned. ``failed``: tiles that could not be read.
+    ``tiles_per_s``: current rate; 0 if nothing is computed. ``eta_s``: estimated remaining seconds for the tiles; None
+    if unknown. ``message``: progress or error, in a sentence. ``notices``: messages for the user during the run, such
+    as a license. ``slide``, ``options``: None if not recorded.
     """
 
     folder: Path
@@ -74,32 +55,9 @@ class SlideRunStatus:
 
 
 def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool = False) -> Path:
-    """Start or resume an analysis that continues when this process ends.
+    """Start or resume an analysis that continues when this process ends, and return its folder.
 
-    Parameters
-    ----------
-    slide : pathlib.Path
-        The slide.
-    out : pathlib.Path
-        Folder of the results.
-    options : SlideOptions
-        Options of the analysis.
-    force : bool
-        Start over, even if results exist.
-
-    Returns
-    -------
-    pathlib.Path
-        Result folder of the slide, for ``read_slide_run_status`` and ``cancel_slide``.
-
-    Raises
-    ------
-    InputError
-        The slide does not exist.
-    RunError
-        The analysis is running already, or no process can be started.
-    SaveError
-        The folder cannot be written.
+    ``out``: folder of the results of all slides. ``force``: start over, even if results exist.
     """
     if not slide.exists():  # its result folder could not be determined
         raise InputError(f"{slide} is no longer available. Check the drive or the network, then open the slide again.")
@@ -123,18 +81,7 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
 
 
 def cancel_slide(folder: Path) -> None:
-    """Cancel an analysis after the current batch, or at once if its process has not started it.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Result folder of the slide.
-
-    Raises
-    ------
-    SaveError
-        The folder cannot be written.
-    """
+    """Cancel an analysis after the current batch, or at once if its process has not started it."""
     run_folder = RunFolder(folder)
     run_folder.write_command("cancel")
     started = any(
@@ -146,22 +93,7 @@ def cancel_slide(folder: Path) -> None:
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:
-    """Return the command line of an analysis.
-
-    Parameters
-    ----------
-    slide, out : pathlib.Path
-        The slide, and the folder of the results.
-    options : pathlib.Path
-        A TOML file of ``SlideOptions``.
-    force : bool
-        Start over.
-
-    Returns
-    -------
-    list of str
-        Program and arguments.
-    """
+    """Return the command line of an analysis; ``options``: a TOML file of ``SlideOptions``."""
     words = [python_executable(), "-P", "-m", "napari_melanoma", "slide", str(slide), "--out", str(out)]
     return [*words, "--config", str(options), *["--force"] * force, "--nice"]
 
@@ -169,15 +101,7 @@ def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False)
 def read_slide_run_status(folder: Path) -> SlideRunStatus:
     """Return the status of the analysis of a slide; reads the last events only, and changes nothing.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Result folder of the slide.
-
-    Returns
-    -------
-    SlideRunStatus
-        A missing folder is reported as ``lost``.
+    A missing folder is reported as ``lost``.
     """
     reap_children()
     events = read_last_events(folder)
@@ -244,7 +168,6 @@ def _last_output_line(folder: Path) -> str:
 
 
 def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
-    """The slide and options of the analysis."""
     slide = recorded_slide(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)

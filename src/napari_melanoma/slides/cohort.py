@@ -279,7 +279,6 @@ def cohort_settings(options: SlideOptions) -> CohortSettings:
 
 
 def _option_file_names(options: SlideOptions) -> dict[str, Any]:
-    """Names of the files in the options."""
     files = {"weights": options.weights, "tissue_mask": options.tissue_mask, "stain_reference": options.stain_reference}
     return {name: path.name for name, path in files.items() if path is not None}
 
@@ -383,7 +382,6 @@ class CohortManifest:
         return changed
 
     def write(self) -> None:
-        """Write the manifest."""
         slides = [asdict(self.entries[name]) for name in sorted(self.entries)]
         write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
 
@@ -420,7 +418,6 @@ class CohortRecords:
     on_change: EntryCallback = ignore_entry
 
     def entry(self, job: CohortJob) -> CohortEntry:
-        """Return the entry of a slide."""
         return self.manifest.entries[job.folder.name]
 
     def update(self, job: CohortJob, **values: Any) -> CohortEntry:  # noqa: ANN401 - fields of an entry
@@ -430,7 +427,6 @@ class CohortRecords:
         return entry
 
     def finish(self, job: CohortJob, result: CohortJobResult, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
-        """Record the result of a slide."""
         done = result.outcome == "done"
         self.table.put_row(result.row if done else failed_row(job, result.error))
         self.update(job, state="done" if done else "failed", error=result.error, **values)

@@ -157,7 +157,6 @@ class DaskJob:
         return str(self._future.status) != "pending"
 
     def result(self) -> CohortJobResult:
-        """Return the result."""
         from distributed.scheduler import KilledWorker
 
         if self._future.status not in ("finished", "error"):

@@ -135,7 +135,6 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
 
 
 def _regression_means(analysis: SlideAnalysis) -> dict[str, Any]:
-    """Mean of each regression output."""
     done = analysis.result.state == DONE
     means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
     return {"mean": dict(zip(analysis.model.classes, means, strict=False))}

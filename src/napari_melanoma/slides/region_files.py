@@ -76,7 +76,6 @@ def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:
 
 
 def find_region_files(slide: Path, folders: Sequence[Path]) -> list[Path]:
-    """Find the region files of a slide."""
     found: list[Path] = []
     for location in folders or [slide.parent]:
         if not location.exists():

@@ -89,7 +89,6 @@ def regions_from_labels(
 
 
 def set_region_class(regions: Regions, ids: Collection[str], region_class: RegionClass) -> Regions:
-    """Set the class of regions."""
     return tuple(
         replace(one, class_name=region_class.name, color=region_class.color) if one.id in ids else one
         for one in regions

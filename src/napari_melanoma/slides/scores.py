@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.metrics.statistics import Estimate
 
-ROUNDS, TOLERANCE = 1000, 1e-8
 MIN_LESIONS = 3  # the rank correlation of two is always 1, -1 or undefined
 
 
@@ -41,17 +40,6 @@ class SlideScore:
 
     probability: NDArray[np.float64]
     weights: NDArray[np.float64]
-
-
-class Aggregation(Protocol):
-    """Aggregation of tiles into one prediction, such as a network with attention."""
-
-    def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
-        """Aggregate the tiles of a slide.
-
-        ``tiles``: float (tile, class) probabilities, or (tile, feature) embeddings for models trained on these.
-        ``shares``: float (tile,): share of tissue in each, from 0 to 1.
-        """
 
 
 def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
@@ -84,61 +72,13 @@ def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: Array
     doi:10.1162/089976602753284446, equation 2.4; for two classes Elkan 2001, The foundations of cost-sensitive
     learning, theorem 2). This is exact if the probabilities are calibrated and the classes look as in training.
 
-    ``trained``: float (class,): class shares in the training; for a loss with class weights see ``effective_shares``.
+    ``trained``: float (class,): class shares in the training.
     ``stated``: float (class,): class shares in the application. Returns float64, same shape.
     """
     values = np.asarray(probability, np.float64)
     before, after = (_normalize_shares(shares, values.shape[-1]) for shares in (trained, stated))
     moved = values * (after / before)
     return moved / moved.sum(axis=-1, keepdims=True)
-
-
-def estimate_prevalence(probability: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
-    """Estimate the class shares among cases whose labels are unknown, by the EM algorithm of Saerens et al. 2002.
-
-    ``trained``: float (class,): class shares in the training. Returns float64 (class,), adding up to 1.
-    """
-    values = np.asarray(probability, np.float64)
-    if not len(values):
-        raise ValueError("a prevalence is estimated from at least one case, found none")
-    shares = before = _normalize_shares(trained, values.shape[-1])
-    for _ in range(ROUNDS):
-        moved = values * (shares / before)
-        new = (moved / moved.sum(axis=1, keepdims=True)).mean(axis=0)
-        if np.abs(new - shares).max() < TOLERANCE:
-            return new
-        shares = np.maximum(new, np.finfo(float).tiny)
-    return shares
-
-
-def class_weights(
-    counts: ArrayLike, method: Literal["none", "balanced", "root", "effective"] = "balanced"
-) -> NDArray[np.float64]:
-    """Return class weights for a loss, so that rare classes have more weight.
-
-    ``counts``: int (class,): cases of each class, at least one each. Returns float64 (class,); the mean weight of a
-    case is 1.
-    """
-    cases = np.asarray(counts, np.float64)
-    if not (cases > 0).all():
-        raise ValueError(f"class weights need at least one case of each class, found {cases.astype(int).tolist()}")
-    raw = {
-        "none": np.ones_like(cases),
-        "balanced": 1 / cases,
-        "root": 1 / np.sqrt(cases),
-        "effective": 1 / (1 - 0.999**cases),
-    }[method]
-    return raw * cases.sum() / (raw * cases).sum()
-
-
-def effective_shares(counts: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
-    """Return the effective class shares of a training with class weights, for ``correct_prevalence``.
-
-    ``counts``: int (class,): cases of each class. ``weights``: float (class,): their weights, or sampling factors.
-    Returns float64 (class,), adding up to 1.
-    """
-    weighted = np.asarray(counts, np.float64) * np.asarray(weights, np.float64)
-    return weighted / weighted.sum()
 
 
 def _normalize_shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:

@@ -243,7 +243,6 @@ class TileModel:
             return _name_outputs(self.info.kind, self._network(images)[:count])
 
     def _halve_batch_size(self) -> None:
-        """Halve the batch size."""
         import torch
 
         gc.collect()  # the frames of the error referenced the tensors of the pass
@@ -281,23 +280,18 @@ def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module
     return difference
 
 
+@dataclass(frozen=True)
 class LoadOptions:
     """Options for loading a model."""
 
-    def __init__(
-        self,
-        weights: Path | None = None,
-        download: bool = False,
-        device: str | None = None,
-        batch_size: int = 32,
-        precision: Precision | None = None,
-    ) -> None:
-        self.weights, self.download, self.device = weights, download, device
-        self.batch_size, self.precision = batch_size, precision
+    weights: Path | None = None
+    download: bool = False
+    device: str | None = None
+    batch_size: int = 32
+    precision: Precision | None = None
 
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
-    """Load a tile model."""
     info, network = _load_by_name(name, options)
     return TileModel(info, network, options.device or choose_device(), options.batch_size, options.precision)
 
@@ -596,7 +590,7 @@ class SlidePrediction:
 
 
 class BagModel:
-    """Network of a bundle that predicts a slide from its tile embeddings; a ``slides.scores.Aggregation``."""
+    """Network of a bundle that predicts a slide from its tile embeddings."""
 
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info

@@ -101,7 +101,6 @@ class SelectedTiles:
     tiles: NDArray[np.int32]
     classes: NDArray[np.uint8]
     shares: NDArray[np.float32]
-    n_candidates: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def select_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: Tile
     kept = _sample_per_class(tile_classes, config)
     selected = tiles[kept]
     shares_of_selected = covered[selected[:, 0], selected[:, 1]]
-    return SelectedTiles(grid, selected, tile_classes[kept], shares_of_selected, len(tiles))
+    return SelectedTiles(grid, selected, tile_classes[kept], shares_of_selected)
 
 
 def cut_tiles(slide: Slide, selected: SelectedTiles, regions: RegionMap) -> Iterator[LabeledTile]:
@@ -168,7 +167,7 @@ def _sample_per_class(classes: NDArray[np.uint8], config: TileCuttingConfig) -> 
 
 def _no_tiles(grid: TileGrid) -> SelectedTiles:
     """Empty selection for a slide smaller than a tile."""
-    return SelectedTiles(grid, np.zeros((0, 2), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32), 0)
+    return SelectedTiles(grid, np.zeros((0, 2), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
 
 
 class TileDataOptions(TileCuttingConfig):
@@ -445,7 +444,6 @@ def choose_classes(slides: Sequence[Regions], requested: Sequence[str], rest: st
 
 
 def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list[str]]:
-    """Regions of all files of a slide."""
     size = info.levels[0].height, info.levels[0].width
     found: Regions = ()
     notes: list[str] = []
@@ -534,7 +532,6 @@ def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
 
 
 def _test_groups(rows: Sequence[dict[str, str]], by: str, held_out: float) -> set[str]:
-    """Groups of rows in the test set."""
     samples = [_to_split_sample(row, row[by]) for row in rows]
     return {sample.group for sample in split_samples(samples, TileSplitRules(held_out), 0).test}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,26 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
 MAX_UPSAMPLING = 1.1  # a level this much coarser than requested is still accepted
 FIRST_PASS_BLOCKS = 128  # tiles of the coarsest map: some seconds on a CPU
-
-
-class PyramidLevel(Protocol):
-    """A level of a slide: its size in pixels, and the number of finest pixels along one of its pixels."""
-
-    @property
-    def height(self) -> int:
-        """Number of rows."""
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-
-    @property
-    def downsample(self) -> float:
-        """Downsampling factor, 1.0 at the finest level."""
 
 
 class TilingConfig(Config):
@@ -91,11 +76,6 @@ class TileGrid:
         return self.rows, self.columns
 
     @property
-    def is_resized(self) -> bool:
-        """Whether the read size differs from the input size of the network."""
-        return self.read_px != (self.side_px, self.side_px)
-
-    @property
     def mpp(self) -> tuple[float, float] | None:
         """Actual micrometers per pixel at the input of the network, (y, x); None without a pixel size."""
         if self.pixel_size is None:
@@ -139,14 +119,6 @@ class TileGrid:
         factor = self.downsample
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
 
-    def tile_at(self, point: tuple[float, float]) -> tuple[int, int] | None:
-        """Return row and column of the tile whose cell contains a point; None if there is none.
-
-        ``point``: (row, column) in pixels of the finest level.
-        """
-        row, column = np.floor(self.placement.to_map(point)).astype(int).tolist()
-        return (row, column) if 0 <= row < self.rows and 0 <= column < self.columns else None
-
     def _start(self, index: int, axis: int) -> int:
         """First pixel of a tile along an axis, in pixels of the level."""
         origin, length = (self.area.top, self.area.height) if axis == 0 else (self.area.left, self.area.width)
@@ -157,7 +129,7 @@ class TileGrid:
 
 
 def plan_tiles(
-    levels: Sequence[PyramidLevel],
+    levels: Sequence[LevelInfo],
     pixel_size: PixelSize | None,
     config: TilingConfig,
     within: Box | None = None,
@@ -232,7 +204,7 @@ def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[fl
     return config.wanted_um / pixel_size.y_um, config.wanted_um / pixel_size.x_um
 
 
-def _choose_level(levels: Sequence[PyramidLevel], max_downsample: float) -> int:
+def _choose_level(levels: Sequence[LevelInfo], max_downsample: float) -> int:
     """Coarsest level whose downsample is at most ``max_downsample``, or the finest one."""
     fine = [number for number, level in enumerate(levels) if level.downsample <= max_downsample * MAX_UPSAMPLING]
     return max(fine, key=lambda number: levels[number].downsample, default=0)
@@ -245,7 +217,7 @@ def _whole_pixels(side: float, config: TilingConfig) -> int:
     return max(1, round(side))
 
 
-def _tiled_area(finest: PyramidLevel, level: PyramidLevel, within: Box | None) -> Box:
+def _tiled_area(finest: LevelInfo, level: LevelInfo, within: Box | None) -> Box:
     """The tiled area in pixels of the level."""
     if within is None:
         return Box(0, 0, level.height, level.width)

@@ -81,16 +81,6 @@ class TissueDetection:
         """Share of the overview that is tissue."""
         return float(self.mask.mean())
 
-    @property
-    def pen_share(self) -> float:
-        """Share of the overview covered by pen ink."""
-        return float(self.pen.mean())
-
-    @property
-    def fold_share(self) -> float:
-        """Folded share of the tissue; 0 without tissue."""
-        return float(self.fold.sum() / max(1, np.count_nonzero(self.mask | self.fold)))
-
 
 def find_tissue(
     thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig

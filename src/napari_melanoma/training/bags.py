@@ -22,6 +22,7 @@ from napari_melanoma.data.dataset import (
     find_table,
     iter_entries,
     make_sample,
+    raise_faults,
     row_error,
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
@@ -35,7 +36,6 @@ from napari_melanoma.training.data_selection import (
     keep_labeled,
     read_classes,
     read_strata,
-    sample_key,
     unread_notices,
 )
 from napari_melanoma.training.monitor import patience_warnings
@@ -228,9 +228,7 @@ class BagSelection:
 def bag_samples(folder: Path) -> list[Sample]:
     """Read the slides of a data set in table order; ``image`` is the result folder."""
     found, lost, paths = [], [], PathResolver(folder)
-    for number, entry in enumerate(iter_entries(folder), start=1):
-        if isinstance(entry, DataSetError):
-            raise entry
+    for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
         named = entry.row.get(RESULT_COLUMN) or entry.image_id
         try:
             result = paths.resolve(named)
@@ -262,7 +260,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     labels = read_strata(folders, config.target)
 
     def label(sample: Sample) -> str:
-        return labels.get(sample_key(sample), "")
+        return labels.get(sample.key, "")
 
     parts = validate_on_each_class(split_samples(samples, recipe.data, recipe.seed, label), label)
     _check_counts(parts)

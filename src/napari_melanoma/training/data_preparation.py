@@ -31,7 +31,6 @@ from napari_melanoma.training.data_selection import (
     class_counts,
     decode_jobs,
     sample_files,
-    sample_key,
     select_data,
 )
 from napari_melanoma.training.pixel_store import (
@@ -275,7 +274,7 @@ def write_classes(
     fitted: TabularEncoding | None,
 ) -> None:
     """Save the classes and tabular values of a run, so that a resumed run uses the same ones."""
-    training_rows = [table.rows[sample_key(row.sample)] for row in rows if row.part == "learn"]
+    training_rows = [table.rows[row.sample.key] for row in rows if row.part == "learn"]
     encoding = fitted or (fit_encoding(training_rows, config.tabular, config.target) if config.tabular else None)
     depth = config.depth.column if config.depth else ""
     fields = encoding.fields if encoding else ()
@@ -286,13 +285,11 @@ def write_classes(
         "rows": [
             [
                 NO_LABEL if row.part == "unlabelled" else table.label(row.sample),
-                *(table.rows[sample_key(row.sample)].get(name, "") for name in fields),
+                *(table.rows[row.sample.key].get(name, "") for name in fields),
             ]
             for row in rows
         ],
-        "depth": [_depth_cell(table.rows[sample_key(row.sample)].get(depth, ""), depth) for row in rows]
-        if depth
-        else [],
+        "depth": [_depth_cell(table.rows[row.sample.key].get(depth, ""), depth) for row in rows] if depth else [],
     }
     write_json(folder / CLASSES_FILE, found)
 
@@ -333,8 +330,7 @@ def read_held_out(
     chosen = [row for row in rows if row.part == "held_out"]
     labels = np.array([values_of_rows[id(row)][0] for row in chosen], np.intp)
     return labels, {
-        sample_key(row.sample): dict(zip(found["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
-        for row in chosen
+        row.sample.key: dict(zip(found["fields"], map(str, values_of_rows[id(row)][1:]), strict=True)) for row in chosen
     }
 
 

@@ -16,6 +16,7 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.dataset import (
     DatasetEntry,
+    Key,
     Sample,
     check_dataset_names,
     iter_entries,
@@ -50,7 +51,6 @@ MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in
 MORE_REGIONS = (
     "Draw another region of {missing}, at another position or on another slide, and export the data set again."
 )
-Key = tuple[str, str]
 NEW_HEAD = (
     "To train on them too, add them to classification.classes; if the classes are those of the initial model, "
     "use its encoder only (model.take = 'encoder')."
@@ -71,12 +71,7 @@ class ClassTable:
 
     def label(self, sample: Sample) -> int:
         """Return the index of a sample's class."""
-        return self.names.index(self.labels[sample_key(sample)])
-
-
-def sample_key(sample: Sample) -> Key:
-    """Identify a row across data sets."""
-    return sample.domain, sample.image_id
+        return self.names.index(self.labels[sample.key])
 
 
 def read_classes(
@@ -94,7 +89,7 @@ def read_classes(
             "the column with the class."
         )
     labels = row_labels(rows, config.target)
-    known = sorted({labels[sample_key(sample)] for sample in training_samples if sample_key(sample) in labels})
+    known = sorted({labels[sample.key] for sample in training_samples if sample.key in labels})
     binary = {OTHER, config.target}.issuperset(labels.values())
     names = config.classes or ((OTHER, config.target) if binary and len(known) > 1 else tuple(known))
     _check_class_names(names, known, config)
@@ -129,27 +124,25 @@ def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig
 
 def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]:
     """Count the images of each class, in the order of the classes."""
-    counts = Counter(table.labels[sample_key(sample)] for sample in samples)
+    counts = Counter(table.labels[sample.key] for sample in samples)
     return {name: counts[name] for name in table.names}
 
 
 def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSamples, list[str]]:
     """Keep the images whose class is known."""
-    unknown = {
-        table.others[sample_key(one)] for one in (*chosen.read, *chosen.judged) if sample_key(one) in table.others
-    }
+    unknown = {table.others[one.key] for one in (*chosen.read, *chosen.judged) if one.key in table.others}
     why = f"are {', '.join(sorted(unknown))}, which is not among the trained classes,"
-    chosen, notices = filter_samples(chosen, lambda sample: sample_key(sample) not in table.others, why)
-    chosen, more = filter_samples(chosen, lambda sample: sample_key(sample) in table.labels, "have no class")
+    chosen, notices = filter_samples(chosen, lambda sample: sample.key not in table.others, why)
+    chosen, more = filter_samples(chosen, lambda sample: sample.key in table.labels, "have no class")
     return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *more]
 
 
 def unread_notices(chosen: SelectedSamples, table: ClassTable, config: ClassificationConfig) -> list[str]:
     """Describe values in the selected columns that are treated as unknown although the field is not empty."""
-    rows = {sample.image_id: table.rows.get(sample_key(sample), {}) for sample in (*chosen.read, *chosen.judged)}
+    rows = {sample.image_id: table.rows.get(sample.key, {}) for sample in (*chosen.read, *chosen.judged)}
     numbers = [column.name for column in config.tabular.numbers] if config.tabular else []
     numbers += [config.depth.column] if config.depth and config.depth.column not in numbers else []
-    training = {sample.image_id: table.rows.get(sample_key(sample), {}) for sample in chosen.parts.training}
+    training = {sample.image_id: table.rows.get(sample.key, {}) for sample in chosen.parts.training}
     return [
         *describe_invalid_numbers(rows, numbers),
         *describe_rare_words(training, config.tabular.words if config.tabular else ()),
@@ -519,7 +512,7 @@ def _split(recipe: TrainRecipe, folders: Iterable[str]) -> TrainingSplit:
     usable = classifiable_samples(samples, recipe.classification)
 
     def label(sample: Sample) -> str:
-        return labels.get(sample_key(sample), "")
+        return labels.get(sample.key, "")
 
     parts = split_samples(usable, recipe.data, recipe.seed, label)
     return parts if recipe.tile is None else validate_on_each_class(parts, label)
@@ -654,7 +647,7 @@ def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str
     """Describe the removed images, the reason, and the pictures that occur twice."""
     groups = {sample.group for sample in removed}
     pairs = {
-        f"{_name(pair.first)} and {_name(pair.second)} (likeness {pair.likeness:.2f})": None
+        f"{pair.first.full_name} and {pair.second.full_name} (likeness {pair.likeness:.2f})": None
         for pair in same
         if (pair.first.group in groups or pair.second.group in groups) and pair.first.group != pair.second.group
     }
@@ -662,11 +655,6 @@ def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str
     return (
         f"Removed from the {what}, because the same picture, or another one of the same patient or lesion, is in the "
         f"{where} under another name: {len(removed)} of the images, "
-        f"{format_names([_name(sample) for sample in removed])}."
+        f"{format_names([sample.full_name for sample in removed])}."
         f"{matches}"
     )
-
-
-def _name(sample: Sample) -> str:
-    """An image with its data set, as two data sets may use the same image id."""
-    return f"{sample.domain}/{sample.image_id}"

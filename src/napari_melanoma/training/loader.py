@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import ClassPart, DataConfig, TrainRecipe
 
 
-__all__ = ["ImageBatch", "training_loader", "validation_loader"]
-
-
 SHUFFLED, BALANCED, BASE, MIXED = range(4)  # separate the random numbers of these purposes
 ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
@@ -240,28 +237,10 @@ def training_loader(
 ) -> DataLoader:
     """Create the loader of the training images.
 
-    Parameters
-    ----------
-    prepared : PreparedData
-        Decoded images.
-    recipe : TrainRecipe
-        Defines sampling, base share, workers and seed.
-    batch_size : int
-        Images of a step over all devices, with ``"auto"`` of the recipe resolved.
-    rank : Rank, optional
-        Share of each step that this process gets, and the number of micro-batches; by default all of it in one.
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        ``pieces`` batches per step, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and,
-        as a numpy array, keys (batch, 2) for ``BatchAugmentation``; mixing partners follow the images. Its
-        sampler has ``set_epoch``.
-
-    Raises
-    ------
-    RunError
-        If a step cannot be divided evenly.
+    ``batch_size``: images of a step over all devices, with ``"auto"`` of the recipe resolved. ``rank``: share of each
+    step that this process gets, and the number of micro-batches; by default all of it in one. A step is ``pieces``
+    batches, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and, as a numpy array, keys
+    (batch, 2) for ``BatchAugmentation``; mixing partners follow the images. Its sampler has ``set_epoch``.
     """
     base = prepared.base
     step = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
@@ -280,22 +259,8 @@ def validation_loader(
 ) -> DataLoader:
     """Create the loader of the validation images, which select the epoch and the threshold.
 
-    Parameters
-    ----------
-    prepared : PreparedData
-        Decoded images.
-    recipe : TrainRecipe
-        Defines the input size.
-    batch_size : int
-        Images per prediction.
-    rank : Rank, optional
-        The share of this process: every ``world_size``-th image; by default all.
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        Batches as from ``training_loader``, resized to the network's input, in the order of
-        ``prepared.samples.validation``.
+    ``rank``: the share of this process, every ``world_size``-th image; by default all. Batches as from
+    ``training_loader``, resized to the network's input, in the order of ``prepared.samples.validation``.
     """
     side = recipe.model.input_size
     batches: Any = ValidationBatches(prepared.tuning, side)

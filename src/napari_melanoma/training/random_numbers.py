@@ -82,7 +82,6 @@ class MixingTargets:
 
     @property
     def partner_count(self) -> int:
-        """Number of partners."""
         return len(NEIGHBORS) * len(self.mosaic) + len(self.cutmix)
 
 

@@ -317,7 +317,6 @@ class ModelConfig(Config):
 
     @property
     def starts_from_bundle(self) -> bool:
-        """Whether training starts from a model bundle."""
         return self.start not in START_WORDS and find_weights_file(self.start) is None
 
 

@@ -33,35 +33,8 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 @pytest.fixture
-def options(tmp_path: Path, tissue_bundle: BundleInfo) -> SlideOptions:
-    return SlideOptions(model=str(tissue_bundle.path), batch_size=8, precision="fp32", min_tissue=0, tile_mpp=0.25)
-
-
-@pytest.fixture(scope="module")
-def tissue_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
-    """A classifier of tiles with random weights."""
-    import torch
-
-    from napari_melanoma.core.prediction_config import ClassifierConfig, TileConfig
-    from napari_melanoma.models.bundle import BundleConfig, write_bundle
-    from napari_melanoma.models.zoo import build_network
-
-    torch.manual_seed(0)
-    how = {"encoder": "mobilenetv3_small_050"}
-    config = BundleConfig(
-        name="tiny-tile",
-        title="Random",
-        task="classification",
-        architecture="image_tabular",
-        options=how,
-        input_size=64,
-        classes=("benign", "melanoma"),
-        modalities=("slide",),
-        tile=TileConfig(mpp=0.25, side_px=64),
-        classifier=ClassifierConfig(view={"region": "photograph"}),
-    )
-    network = build_network(config.architecture, how)
-    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tile", config, network, "# tiny\n")
+def options(tmp_path: Path, tile_bundle: BundleInfo) -> SlideOptions:
+    return SlideOptions(model=str(tile_bundle.path), batch_size=8, precision="fp32", min_tissue=0, tile_mpp=0.25)
 
 
 @pytest.fixture

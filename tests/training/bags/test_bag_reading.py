@@ -28,7 +28,6 @@ def test_all_tiles_come_but_those_that_failed(write_bag: Write, tmp_path: Path) 
     assert found.dtype == np.float32
     assert found[:, 0].tolist() == [number for number in range(TILES) if number not in (0, 1, 2, 3, 50)]
     assert max(map(len, pieces)) == 4
-    assert bag.tile_positions.tolist() == [list(divmod(int(number), 8)) for number in found[:, 0]]
 
 
 def test_a_sample_is_drawn_once_each_and_follows_from_its_seed(write_bag: Write, tmp_path: Path) -> None:

@@ -61,7 +61,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 
 def _patient_of_slide(slide: str) -> str:
-    """Return the patient of a slide."""
     match = _SLIDE.fullmatch(slide)
     return match[1] if match else ""
 

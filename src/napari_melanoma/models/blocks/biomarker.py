@@ -64,7 +64,6 @@ class BiomarkerNetwork(ClassifierNetwork):
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether the network predicts a depth."""
         return self.depth is not None
 
     @property
@@ -74,7 +73,6 @@ class BiomarkerNetwork(ClassifierNetwork):
 
     @property
     def has_spatial_attention(self) -> bool:
-        """Whether the network has spatial attention."""
         return self.attention is not None
 
     def predict_depth(self, maps: Sequence[Tensor]) -> Tensor:
@@ -206,26 +204,6 @@ def _shape_without_depth(config: BiomarkerConfig) -> TabularShape:
 FILTER_SIZE = 3  # side of a convolution; not stated in P3
 POOL_SIZE = 2  # side and stride of a max-pool
 ATTENTION_FEATURES = 128  # features per position
-
-
-def conv_output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
-    """Return the output size of a convolution or pooling layer (P3, equation 3).
-
-    ``size``: of the input side, in pixels or positions.
-    """
-    return (size + 2 * padding - filter_size) // stride + 1
-
-
-def remaining_positions(size: int, layers: int) -> int:
-    """Return the positions per side after the layers of the depth module.
-
-    ``size``: of the side, in pixels. 64 for 512 pixels and three layers.
-    """
-    for _ in range(layers):
-        size = conv_output_size(
-            conv_output_size(size, FILTER_SIZE, padding=FILTER_SIZE // 2), POOL_SIZE, stride=POOL_SIZE
-        )
-    return size
 
 
 class DepthConvolutions(nn.Module):

@@ -48,7 +48,6 @@ class ClassifierNetwork(nn.Module):
 
     @property
     def has_spatial_attention(self) -> bool:
-        """Whether the network has spatial attention."""
         return False
 
     def compute_attention(self, images: Tensor) -> Tensor | None:

@@ -42,8 +42,6 @@ from napari_melanoma.phantoms.lesion.traits import (
 )
 from napari_melanoma.phantoms.plane import Plane, random_stream
 
-__all__ = ["LesionPhantom", "lesion_phantom", "lesion_phantoms"]
-
 
 @dataclass(frozen=True)
 class LesionPhantom:
@@ -60,23 +58,7 @@ class LesionPhantom:
 
 
 def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
-    """Make a phantom lesion.
-
-    Parameters
-    ----------
-    config : LesionPhantomConfig, optional
-        Configuration; by default a dermoscopic lesion from seed 0.
-
-    Returns
-    -------
-    LesionPhantom
-        Photograph, mask, parameters and pixel size (source ``"phantom"``).
-
-    Raises
-    ------
-    ConfigError
-        If the requested lesions do not fit into the view.
-    """
+    """Make a phantom lesion, by default a dermoscopic one from seed 0; the source of its pixel size is ``phantom``."""
     plan = plan_lesion_phantom(config or LesionPhantomConfig())
     tissue, mask = _grow_tissue(plan)
     rgb = _take_photograph(plan, tissue)
@@ -85,20 +67,7 @@ def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
 
 
 def lesion_phantoms(config: LesionPhantomConfig, count: int) -> Iterator[LesionPhantom]:
-    """Make one phantom after the other, with increasing seeds.
-
-    Parameters
-    ----------
-    config : LesionPhantomConfig
-        Configuration; its seed is the first.
-    count : int
-        Number of phantoms.
-
-    Yields
-    ------
-    LesionPhantom
-        The next phantom.
-    """
+    """Make one phantom after the other, with increasing seeds from that of the configuration."""
     for seed in range(config.seed, config.seed + count):
         yield lesion_phantom(config.model_copy(update={"seed": seed}))
 

@@ -253,7 +253,6 @@ def _make_lesion_maps(plane: Plane, outline: LesionOutline, traits: LesionTraits
 
 
 def _lesion_stream(name: tuple[int, int], element: str) -> np.random.Generator:
-    """Random stream of one element of one lesion."""
     return random_stream(name[0], "lesion", name[1], element)
 
 

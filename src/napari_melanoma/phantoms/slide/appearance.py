@@ -169,7 +169,6 @@ def look_names() -> tuple[str, ...]:
 
 
 def get_look(name: str) -> SlideLook:
-    """Return a look by its name."""
     return next(look for look in LOOKS if look.name == name)
 
 
@@ -382,7 +381,6 @@ def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) 
 
 @lru_cache(maxsize=8)
 def make_textures(look_name: str) -> TextureSet:
-    """Make the textures of a look."""
     style = get_look(look_name).texture
     rng = random_stream(0, look_name, "textures")
     made = TextureSet(

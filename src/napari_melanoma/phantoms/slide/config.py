@@ -91,7 +91,6 @@ class SlidePhantomConfig(Config):
     quality: int = Field(85, ge=30, le=100, description="quality of the JPEG tiles")
 
 
-CLASSES = ("background", "dermis", "epidermis", "tumour")
 # Labels from here on are nests of a lesion: this label + its index in the section.
 FIRST_LESION_LABEL = 32
 

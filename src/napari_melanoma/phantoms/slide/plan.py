@@ -402,7 +402,6 @@ class PhantomSlidePlan:
 
 
 def plan_slide(config: SlidePhantomConfig | None = None) -> PhantomSlidePlan:
-    """Plan a slide."""
     config = config or SlidePhantomConfig()
     looks = (get_look(config.look),) if config.look else family_looks(config.family)
     look = looks[int(random_stream(config.seed, "look").integers(len(looks)))]

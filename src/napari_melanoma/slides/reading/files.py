@@ -41,7 +41,6 @@ class FileReader:
         return data
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _read_at(self, offset: int, count: int) -> bytes:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.reading.slide import SlideInfo
 
-__all__ = ["open_slide"]
-
 # Formats of OpenSlide that are read with tifffile, which is faster.
 _TIFFFILE_VENDORS = {"aperio", "generic-tiff"}
 _JPEG2000_YCBCR = 33003
@@ -42,31 +40,13 @@ _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"
 _PICTURES = ("JPEG", "PNG")
 _X_TAG = 282
 REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened again
-_ADVICE = " Name the slide itself."
 
 
 def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
-    """Open a slide of any format.
+    """Open a slide of any format: a file, or a folder of DICOM files or of OME-Zarr.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        A file, or a folder of DICOM files or of OME-Zarr. Photographs can be opened as slides as well.
-    pixel_size : PixelSize, optional
-        Pixel size of level 0 set by the user. It takes precedence over that of the file, and the source of
-        ``info.pixel_size`` is ``given``.
-
-    Returns
-    -------
-    TiledSlide
-        The open slide; use it in a ``with`` block, or close it.
-
-    Raises
-    ------
-    UnreadableImage
-        The file is not a slide, or is damaged as a whole.
-    InputError
-        The file does not exist or cannot be read.
+    Photographs can be opened as slides as well. ``pixel_size`` of level 0, set by the user, takes precedence over that
+    of the file, and the source of ``info.pixel_size`` is ``given``. Use the slide in a ``with`` block, or close it.
     """
     check_name(path)
     try:
@@ -110,7 +90,6 @@ def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
 
 
 def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
-    """Open a folder that is one slide."""
     if is_zarr(folder):
         from napari_melanoma.slides.reading.zarr import open_zarr
 
@@ -260,7 +239,6 @@ def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
 
 
 def _is_tiff_slide(tiff: TiffFile) -> bool:
-    """Whether an open TIFF file is a slide."""
     page = cast("TiffPage", tiff.pages[0])
     if set(tiff.flags) & _SCANNER_FLAGS:
         return True

@@ -82,7 +82,6 @@ class OpenSlideHandle:
             raise OSError(str(error)) from error
 
     def _open(self) -> OpenSlide:
-        """Open the slide."""
         from openslide import OpenSlide
 
         return OpenSlide(self._path)
@@ -152,7 +151,6 @@ def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> Tile
 
 
 def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -> TiledSlide:
-    """Build a slide from a handle of OpenSlide."""
     slide, properties = handle.slide, handle.slide.properties
     kind, channels, colors = _detect_kind(path, handle)
     single = len(channels) == 1
@@ -182,8 +180,7 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    images = {name: partial(_read_associated_image, handle, name) for name in info.associated}
-    extras = SlideExtras(partial(_profile, handle), images, lambda: handle.slide.close())
+    extras = SlideExtras(partial(_profile, handle), lambda: handle.slide.close())
     return TiledSlide(info, [grid for grid, _ in sources], np.dtype(np.uint8), extras)
 
 
@@ -248,11 +245,6 @@ def _number_property(properties: Mapping[str, str], name: str) -> float | None:
         return float(properties.get(name, ""))
     except ValueError:
         return None
-
-
-def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uint8]:
-    """Decode an associated image."""
-    return rgba_over_white(handle.slide.associated_images[name])
 
 
 def _profile(handle: OpenSlideHandle) -> bytes | None:

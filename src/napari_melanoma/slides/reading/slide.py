@@ -150,13 +150,6 @@ class Slide(ABC):
         """Return the ICC profile, or None."""
         return None
 
-    def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Read the label, macro or another associated image, which may show the name of the patient.
-
-        Returns uint8 (row, column, channel=3).
-        """
-        raise KeyError(name)
-
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
         """Read the whole slide as a thumbnail.
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, cast
@@ -99,18 +98,13 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    extras = SlideExtras(
-        lambda: profile,
-        {name: partial(_read_associated_image, series) for name, series in others.items()},
-        _close_both(tiff, reader),
-    )
+    extras = SlideExtras(lambda: profile, _close_both(tiff, reader))
     return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
 def _level_sources(
     tiff: TiffFile, levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader
 ) -> list[TileLevel]:
-    """One source for each level of the file."""
     fill = 255 if pixel_format.kind == "brightfield" else 0
     sources: list[TileLevel] = []
     for planes in levels:
@@ -135,13 +129,6 @@ def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tup
         f"the file is truncated: {missing} of {len(ends)} tiles are missing and shown as stripes. "
         "Copy it again from its source.",
     )
-
-
-def _read_associated_image(series: TiffPageSeries) -> NDArray[np.uint8]:
-    """Decode an associated image: uint8 (row, column, channel=3)."""
-    page = select_level_pages(series).pages[0]
-    pixels = read_pixel_format(page).convert(page.asarray().reshape(page.imagelength, page.imagewidth, -1))
-    return to_eight_bit(pixels) if pixels.shape[2] == 3 else np.repeat(to_eight_bit(pixels)[..., :1], 3, axis=2)
 
 
 def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
@@ -539,7 +526,6 @@ def _to_rgb8(tile: NDArray, bits: int) -> NDArray[np.uint8]:
 
 
 def _palette_format(page: TiffPage) -> PixelFormat:
-    """Format of a page with a palette."""
     table = to_eight_bit(np.asarray(page.colormap)).T
     return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
 

@@ -8,9 +8,9 @@ import math
 import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from threading import Lock, Thread, local
 from time import monotonic
@@ -70,10 +70,9 @@ def do_nothing() -> None:
 
 @dataclass(frozen=True)
 class SlideExtras:
-    """Further content of an open file: ICC profile and associated images, read on demand; and how to close it."""
+    """Further content of an open file: the ICC profile, read on demand; and how to close it."""
 
     icc_profile: Callable[[], bytes | None] = do_nothing
-    associated: Mapping[str, Callable[[], NDArray]] = field(default_factory=dict)
     close: Callable[[], None] = do_nothing
 
 
@@ -137,11 +136,6 @@ class TiledSlide(Slide):
         """Return the ICC profile, or None."""
         self._check_open()
         return self._extras.icc_profile()
-
-    def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Read the label, macro or another associated image, uint8 (row, column, channel=3)."""
-        self._check_open()
-        return self._extras.associated[name]()
 
     def close(self) -> None:
         """Close the file and release its decoded tiles."""
@@ -553,7 +547,6 @@ class ExactTileBuilder:
             self._watchers.append(watcher)
 
     def request(self, level: int, cells: Sequence[TileIndex]) -> None:
-        """Request exact tiles."""
         with self._lock:
             for cell in cells:
                 self._requests.pop((level, cell), None)

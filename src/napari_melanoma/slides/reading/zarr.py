@@ -49,7 +49,6 @@ class ZarrSource(TileSource):
         self._array, self._axes = array, tuple(axes)
 
     def _tile(self, row: int, column: int) -> NDArray:
-        """Read one tile."""
         height, width = self.size_of(row, column)
         top, left = row * self.tile_height, column * self.tile_width
         chosen = {"y": slice(top, top + height), "x": slice(left, left + width), "c": slice(None)}
@@ -89,7 +88,6 @@ def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 
 
 def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
-    """Build a slide from a group."""
     metadata = _ome_metadata(group)
     multiscale = _first_multiscale(metadata)
     axes = _axes(multiscale, group)

@@ -51,7 +51,54 @@ SECOND_STAGE_PARTS = ("fusion", "head")  # modules that are trained in both stag
 MIN_LOG_VARIANCE = -6.0  # corresponds to a standard deviation of a twentieth of the spread of all depths
 
 
-class ClassificationTask(Task):
+class ClassTask(Task):
+    """A network trained to classify, with class weights; validation collects the predictions of all processes.
+
+    ``counts``: training images of each class. ``more_columns``: collected in addition to logits and class shares.
+    """
+
+    more_columns = 0
+    _weights: Tensor | None
+
+    def __init__(self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int]) -> None:
+        super().__init__(network, recipe, bundle)
+        assert recipe.classification is not None
+        self._config = recipe.classification
+        self._classes = len(bundle.classes)
+        self._positive = bundle.classes.index(self._config.positive)
+        weights = class_weights(counts) if self._config.class_weight == "balanced" else None
+        self.register_buffer("_weights", weights, persistent=False)
+        self._tuning = DistributedRows(2 * self._classes + self.more_columns)
+
+    def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Apply the loss of the recipe.
+
+        ``logits``, ``shares``: float (batch, class); the shares of the classes sum to one.
+        """
+        config = self._config
+        criterion = make_class_loss(self.recipe.loss, self._weights, config.focal_gamma, config.label_smoothing)
+        return criterion(logits, shares)
+
+    def on_validation_epoch_start(self) -> None:
+        """Discard the predictions of an interrupted validation."""
+        self._tuning = DistributedRows(2 * self._classes + self.more_columns)
+
+    def on_validation_epoch_end(self) -> None:
+        """Evaluate all validation images or slides at once."""
+        sizes = [self._classes, self._classes, self.more_columns]
+        logits, shares, more = self._tuning.gather(self.device).split(sizes, dim=1)
+        loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
+        labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
+        measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
+        names = [name for name, _ in MONITORS["classification"].measures]
+        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **self.measure_more(more)}
+
+    def measure_more(self, columns: Tensor) -> dict[str, float]:
+        """Return the metrics of the additional columns."""
+        return {}
+
+
+class ClassificationTask(ClassTask):
     """A network trained to classify lesions from an image and clinical metadata.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, computed over
@@ -63,7 +110,7 @@ class ClassificationTask(Task):
     """
 
     network: ClassifierNetwork
-    _weights: Tensor | None
+    more_columns = 2  # predicted and measured depth
 
     def __init__(
         self,
@@ -73,20 +120,13 @@ class ClassificationTask(Task):
         counts: Sequence[int],
         domains: int = 1,
     ) -> None:
-        super().__init__(network, recipe, bundle)
-        assert recipe.classification is not None
-        self._config = recipe.classification
-        self._classes = len(bundle.classes)
-        self._positive = bundle.classes.index(self._config.positive)
-        weights = class_weights(counts) if self._config.class_weight == "balanced" else None
-        self.register_buffer("_weights", weights, persistent=False)
+        super().__init__(network, recipe, bundle, counts)
         self._second = make_domain_loss(self._config.adaptation, network, domains)
         self._depth = DepthLoss(self._config.depth) if self._config.depth else None
         first = max(1, round(self._config.first_stage * recipe.epochs))
         dropped = float(bundle.options.get("image_dropout", 0))
         self._first = FirstStage(network, self._classes, first, dropped) if self._config.stages == 2 else None
         self._augment = ClassAugmentation(recipe)
-        self._tuning = DistributedRows(2 * self._classes + 2)
         encoder = find_encoder(network)
         if encoder is not None and self._config.freeze_encoder:
             encoder.requires_grad_(False)
@@ -104,15 +144,6 @@ class ClassificationTask(Task):
         if mode and encoder is not None and self._config.freeze_encoder:
             encoder.eval()
         return self
-
-    def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
-        """Apply the loss of the recipe.
-
-        ``logits``, ``shares``: float (batch, class); the shares of the classes sum to one.
-        """
-        config = self._config
-        criterion = make_class_loss(self.recipe.loss, self._weights, config.focal_gamma, config.label_smoothing)
-        return criterion(logits, shares)
 
     def on_after_batch_transfer(self, batch: ClassBatch, dataloader_idx: int) -> ClassBatch:
         """Augment images, and mix labels, on the device of the network during training."""
@@ -177,19 +208,9 @@ class ClassificationTask(Task):
         network = cast("BiomarkerNetwork", self.network)
         return network.to_mm(network.predict_depth(maps)[:, 0].float())
 
-    def on_validation_epoch_start(self) -> None:
-        """Discard the predictions of an interrupted validation."""
-        self._tuning = DistributedRows(2 * self._classes + 2)
-
-    def on_validation_epoch_end(self) -> None:
-        """Evaluate all validation images at once."""
-        logits, shares, depths = self._tuning.gather(self.device).split([self._classes, self._classes, 2], dim=1)
-        loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
-        labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
-        measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
-        names = [name for name, _ in MONITORS["classification"].measures]
-        depth = depth_metrics(*depths.double().numpy().T)
-        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **depth}
+    def measure_more(self, columns: Tensor) -> dict[str, float]:
+        """Return the metrics of the depth."""
+        return depth_metrics(*columns.double().numpy().T)
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:
@@ -373,7 +394,7 @@ class DepthLoss(nn.Module):
         return self._config.weight * (each * known).sum() / known.sum().clamp(min=1)
 
 
-class BagTask(Task):
+class BagTask(ClassTask):
     """A network trained to classify slides from the embeddings of their tiles.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``; validation
@@ -383,27 +404,10 @@ class BagTask(Task):
     """
 
     network: BagNetwork
-    _weights: Tensor | None
-
-    def __init__(self, network: BagNetwork, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int]) -> None:
-        super().__init__(network, recipe, bundle)
-        assert recipe.classification is not None
-        self._config = recipe.classification
-        self._classes = len(bundle.classes)
-        self._positive = bundle.classes.index(self._config.positive)
-        weights = class_weights(counts) if self._config.class_weight == "balanced" else None
-        self.register_buffer("_weights", weights, persistent=False)
-        self._tuning = DistributedRows(2 * self._classes)
 
     def pool(self, bag: Bag) -> PooledBag:
         """Return the logits, the embedding of the slide, and the weights of all its tiles."""
         return self.network.pool_chunks(_tensors(bag))
-
-    def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
-        config = self._config
-        return make_class_loss(self.recipe.loss, self._weights, config.focal_gamma, config.label_smoothing)(
-            logits, shares
-        )
 
     def batch_loss(self, batch: BagBatch) -> Tensor:
         """Compute the loss of some tiles of each slide."""
@@ -414,19 +418,6 @@ class BagTask(Task):
         if len(batch.bags):
             logits = torch.stack([self.pool(bag).logits for bag in batch.bags])
             self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
-
-    def on_validation_epoch_start(self) -> None:
-        """Discard the predictions of an interrupted validation."""
-        self._tuning = DistributedRows(2 * self._classes)
-
-    def on_validation_epoch_end(self) -> None:
-        """Evaluate all validation slides at once."""
-        logits, shares = self._tuning.gather(self.device).split(self._classes, dim=1)
-        loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
-        labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
-        measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
-        names = [name for name, _ in MONITORS["classification"].measures]
-        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True))}
 
 
 def _tensors(bag: Bag) -> Iterator[Tensor]:

@@ -26,7 +26,24 @@ MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
 MAX_WEIGHT = 20.0  # relative to the most frequent class; a class of a few pixels would dominate the others
 
 
-class SegmentationTask(Task):
+class PixelTask(Task):
+    """A network trained to predict masks or label images; ``_augment`` augments both."""
+
+    _augment: BatchAugmentation
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, float32 (batch, class, row, column), of images in [0, 255], (batch, 3, row, column)."""
+        return self.network(self.normalize(images)).float()
+
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
+        """Augment images and masks on the device of the network during training."""
+        images, masks, keys = batch
+        if self.trainer.training:
+            images, masks = self._augment(images, masks, keys)
+        return images, masks, keys
+
+
+class SegmentationTask(PixelTask):
     """A network trained to segment lesions.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: means over the
@@ -44,23 +61,12 @@ class SegmentationTask(Task):
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
         self._tuning = RunningMeans(*MEASURES)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
-        return self.network(self.normalize(images)).float()
-
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
 
         ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1].
         """
         return self._criterion(logits, target)
-
-    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
-        """Augment images and masks on the device of the network during training."""
-        images, masks, keys = batch
-        if self.trainer.training:
-            images, masks = self._augment(images, masks, keys)
-        return images, masks, keys
 
     def batch_loss(self, batch: ImageBatch) -> Tensor:
         """Compute the loss of a batch.
@@ -91,7 +97,7 @@ class SegmentationTask(Task):
         self.metrics = self._tuning.reduce(self.device)
 
 
-class MultiClassSegmentationTask(Task):
+class MultiClassSegmentationTask(PixelTask):
     """A network trained to segment several classes.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
@@ -114,23 +120,12 @@ class MultiClassSegmentationTask(Task):
     def _reset_counts(self) -> None:
         self._tuning, self._confusion = RunningMeans("tuning_loss"), ConfusionCounts(self._classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, float32 (batch, class, row, column), of images in [0, 255], (batch, 3, row, column)."""
-        return self.network(self.normalize(images)).float()
-
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
 
         ``logits``, ``target``: float (batch, class, row, column); the target is one-hot.
         """
         return make_loss(self.recipe.loss, 1.0 if self._weights is None else self._weights)(logits, target)
-
-    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
-        """Augment images and label images on the device of the network during training."""
-        images, labels, keys = batch
-        if self.trainer.training:
-            images, labels = self._augment(images, labels, keys)
-        return images, labels, keys
 
     def batch_loss(self, batch: ImageBatch) -> Tensor:
         """Compute the loss of a batch.

@@ -299,7 +299,6 @@ class LesionPage(QWidget):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
-        """Show a lesion."""
         self.title.setText(f"Lesion {formatting.number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
         self.body_map.set_lesions(formatting.create_body_marks(case), lesion.id)
         self.body_map.set_site(site_word(lesion.site, lesion.sub_site), lesion.laterality)
@@ -351,7 +350,6 @@ class ImagePage(QWidget):
         self.lesion_combo.activated.connect(self._on_lesion)
 
     def show_image(self, case: Case, lesion: CaseLesion | None, image: CaseImage, editable: bool) -> None:
-        """Show an image."""
         self.title.setText(image.path.name)
         self.title.setToolTip(str(image.path))
         self.lesion_combo.clear()

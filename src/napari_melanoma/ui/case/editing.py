@@ -109,7 +109,6 @@ class CaseEditor(QObject):
             self.lesion_added.emit(case.lesions[-1].id)
 
     def move(self, images: Sequence[str], lesion: str, position: int = -1) -> None:
-        """Move images to a lesion."""
         is_new = lesion in ("", NEW_LESION)
 
         def move_all(case: Case) -> Case:

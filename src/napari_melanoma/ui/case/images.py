@@ -441,7 +441,6 @@ class CaseImageViewer(QObject):
         self.open([image])
 
     def _find_image(self, path: Path) -> CaseImage | None:
-        """Find the image of the case with that file."""
         case = self._controller.case
         images = () if case is None else (image for _, image in case.iterate_images())
         return next((image for image in images if image.path == path), None)

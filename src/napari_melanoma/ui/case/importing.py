@@ -295,7 +295,6 @@ class CaseImageCollector(QObject):
         self._restart_pending = False  # the request waits until the previous one has ended
 
     def start(self, request: CaseImportRequest) -> None:
-        """Start collecting."""
         self._request = request
         if self._job is not None:
             self._job.cancel()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QStackedWidget, QVBoxLayout, QWidget
 
+from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.train.data_sets import DataPicker
-from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker, merge_values
+from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker
 from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_view import ActiveRunNotice, RunPage
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker, is_imagenet_available
@@ -89,7 +90,7 @@ class TrainControls(QWidget):
             "data": {"datasets": self.data_picker.datasets or (NO_DATA,), "base": self.data_picker.base_data},
             "model": {"start": self.start_picker.start, "take": self.start_picker.take},
         }
-        return TrainRecipe.parse(merge_values(self.recipe_form.values(), selected), "the recipe")
+        return TrainRecipe.parse(overlay_values(self.recipe_form.values(), selected), "the recipe")
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
         """Show a recipe as if the user had entered its values."""

@@ -159,7 +159,6 @@ class DataSetRow(QWidget):
         self._update_check_box()
 
     def show_counts(self, counts: DataSetCounts) -> None:
-        """Show the counts."""
         self.counts = counts
         self._update_check_box()
         empty = self.is_corrections and not counts.images
@@ -231,7 +230,6 @@ class DataSetList(QWidget):
 
     @property
     def rows(self) -> list[DataSetRow]:
-        """All data sets of the list."""
         return list(self._rows.values())
 
     def choose_folder(self) -> None:

@@ -56,7 +56,6 @@ class CurvePlot(pg.PlotWidget):
         self.scene().sigMouseMoved.connect(self._on_moved)
 
     def set_values(self, name: str, epochs: Sequence[float], values: Sequence[float]) -> None:
-        """Set the values of a curve."""
         self._items[name].setData(_to_float_array(epochs), _to_float_array(values))
         if self._curves[name].symbol is None:
             self._items[name].setSymbol("o" if len(values) <= MARKERS_UP_TO else None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QMenu, QToolButton, QVBoxLayout, QWidget
 
+from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.ui.widgets.config_form import ConfigForm
@@ -62,11 +63,6 @@ class RecipeForm(QWidget):
             self._create_advanced_form()
 
     @property
-    def original_recipe(self) -> TrainRecipe | None:
-        """The recipe without the user's changes."""
-        return self._recipe
-
-    @property
     def faults(self) -> list[str]:
         """Errors of the entered values, one sentence each."""
         return [*(fault for part in self._forms for fault in part.faults), *self.classification_form.faults]
@@ -75,9 +71,9 @@ class RecipeForm(QWidget):
         """Return the displayed values, and the original values of other fields; empty without a recipe."""
         values = {} if self._recipe is None else self._recipe.model_dump()
         for part in self._forms:
-            values = merge_values(values, part.values())
+            values = overlay_values(values, part.values())
         chosen = self.classification_form.values()
-        return merge_values(values, {"classification": chosen}) if chosen else values
+        return overlay_values(values, {"classification": chosen}) if chosen else values
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
         """Show a recipe."""
@@ -128,15 +124,6 @@ class RecipeForm(QWidget):
     def _update_change_count(self) -> None:
         changes = 0 if self._advanced_form is None else self._advanced_form.change_count
         self._advanced_section.setText(f"Advanced  ({changes} changed)" if changes else "Advanced")
-
-
-def merge_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """Update values recursively; a network's options are replaced as a whole."""
-    merged = dict(values)
-    for key, value in updates.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "options"
-        merged[key] = merge_values(merged[key], value) if nested else value
-    return merged
 
 
 class RecipePicker(QWidget):

@@ -104,7 +104,6 @@ class RunController(QObject):
             self._launcher.resume(run)
 
     def show_run(self, run: Path) -> None:
-        """Show a run."""
         if run != self._controls.run_page.path and self._decision_message == self._controls.status.text:
             self._controls.status.show_message("")
         self._controls.run_page.set_run(run)

@@ -103,18 +103,15 @@ class RunList(QWidget):
 
     @property
     def reports(self) -> list[RunReport]:
-        """The listed runs."""
         return list(self._model.reports)
 
     @property
     def selected(self) -> RunReport | None:
-        """The selected run."""
         index = self.view.currentIndex()
         chosen = index.isValid() and self.view.selectionModel().isSelected(index)
         return self._model.reports[index.row()] if chosen else None
 
     def select(self, path: Path | None) -> None:
-        """Select a run."""
         found = None if path is None else self._model.row_of(path)
         if found is None:
             self.view.clearSelection()
@@ -258,7 +255,6 @@ class RunListModel(QAbstractListModel):
         self.reports: list[RunReport] = []
 
     def set_reports(self, reports: list[RunReport]) -> None:
-        """Set the reports."""
         if [report.path for report in reports] != [report.path for report in self.reports]:
             self.beginResetModel()
             self.reports = reports

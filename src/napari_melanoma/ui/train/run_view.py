@@ -451,7 +451,6 @@ class TrainingCurves(QWidget):
             self._job.start()
 
     def show_run(self, losses: LossCurve, metrics: list[dict[str, float]], epochs: int | None) -> None:
-        """Show the curves of a run."""
         new = (losses, metrics, epochs or 0)
         if new != (self._losses, self._rows, self._epochs):
             self._losses, self._rows, self._epochs = losses, list(metrics), epochs or 0

@@ -136,7 +136,6 @@ class RunSnapshot:
     events: list[dict[str, Any]] = field(default_factory=list)
     log: str = ""
     epochs: tuple[str, ...] = ()
-    is_first: bool = False
     active_seconds: float = 0.0
 
 
@@ -151,7 +150,6 @@ class RunFolderReader:
         self._trace = LossTrace()
         self._active_time = ActiveTime()
         self._log = LogTail(path)
-        self._first = True
 
     def read_new(self, run: RunContext) -> RunSnapshot:
         """Read the new content."""
@@ -164,7 +162,6 @@ class RunFolderReader:
             self._active_time.add(events)
             new_events += [event for event in events if event["kind"] != "step"]
         report = read_run(self.path)
-        first, self._first = self._first, False
         return RunSnapshot(
             self.path,
             report,
@@ -172,7 +169,6 @@ class RunFolderReader:
             new_events,
             self._log.read(),
             _list_sample_folders(self.path),
-            first,
             self._active_time.seconds,
         )
 

@@ -53,7 +53,6 @@ class SamplePicture(QWidget):
         return self._image
 
     def show_image(self, image: QImage | None, shape: float, path: Path | None = None) -> None:
-        """Show an image."""
         self._image = image
         enlarged = f"<br><img src='{html.escape(path.as_posix())}' width='420'>" if path is not None else ""
         self.setToolTip(self._label_text + (enlarged if image is not None else ""))
@@ -312,7 +311,6 @@ class SamplesView(QWidget):
 
 
 def format_epoch(folder: str) -> str:
-    """Format the epoch of a folder of samples."""
     number = folder.rpartition("-")[2]
     return f"epoch {int(number)}" if number.isdigit() else "now"
 
@@ -399,7 +397,6 @@ class ThumbnailGrid(QWidget):
             self._grid.setColumnStretch(column, 1)
 
     def show_items(self, items: Sequence[ThumbnailItem]) -> None:
-        """Show thumbnails."""
         for button in self.buttons:
             self._grid.removeWidget(button)
             button.deleteLater()

@@ -200,6 +200,17 @@ def set_model_digest(layer: Layer, digest: str) -> None:
     layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata.get(METADATA_KEY, {}), "made": digest}}
 
 
+def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:
+    """Insert a layer; the selection does not change."""
+    selection = viewer.layers.selection
+    selected = set(selection)
+    # napari selects the inserted layer: that would deactivate the brush, and draw the layer controls three times.
+    with selection.events.active.blocker(), selection.events.changed.blocker():
+        viewer.layers.insert(index, layer)
+        selection.update(selected)
+        selection.discard(layer)
+
+
 def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
     """Insert a layer above its photograph, with its name, position and scale; the selection does not change."""
     layer.name = f"{image.name} {role}"
@@ -213,13 +224,7 @@ def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None
         if other == image
         or (get_identity(other) == get_identity(image) and other.metadata[METADATA_KEY].get("role") in below)
     )
-    selection = viewer.layers.selection
-    selected = set(selection)
-    # napari selects the inserted layer: that would deactivate the brush, and draw the layer controls three times.
-    with selection.events.active.blocker(), selection.events.changed.blocker():
-        viewer.layers.insert(top + 1, layer)
-        selection.update(selected)
-        selection.discard(layer)
+    insert_unselected(viewer, top + 1, layer)
 
 
 def rename_layers(viewer: Viewer, image: Image) -> None:

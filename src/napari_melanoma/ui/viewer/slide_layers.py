@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY, STAND_IN_KEY
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, STAND_IN_KEY, insert_unselected
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -270,9 +270,4 @@ def _insert(viewer: Viewer, slide: ViewerSlide, layer: Layer, role: Role) -> Non
             and other.metadata[METADATA_KEY].get("role") in below
         )
     )
-    selection = viewer.layers.selection
-    selected = set(selection)
-    with selection.events.active.blocker(), selection.events.changed.blocker():
-        viewer.layers.insert(top + 1, layer)
-        selection.update(selected)
-        selection.discard(layer)
+    insert_unselected(viewer, top + 1, layer)
