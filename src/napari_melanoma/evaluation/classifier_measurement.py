@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from napari_melanoma.classification.prediction import NOT_FINITE
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead, usable_cores
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import (
     DatasetEntry,
@@ -215,7 +216,8 @@ class _ClassPipeline:
             for number, added in zip(numbers, predicted, strict=True):
                 values = list(items[number].values)
                 values[index] = values[index] | added
-                items[number] = replace(items[number], values=tuple(values))
+                error = None if np.isfinite(list(added.values())).all() else BundleError(NOT_FINITE)
+                items[number] = replace(items[number], values=tuple(values), error=items[number].error or error)
         return items
 
     def _predict_mask(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
