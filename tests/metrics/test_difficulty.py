@@ -14,6 +14,7 @@ from napari_melanoma.metrics.difficulty import (
     count_other_spots,
     measure_difficulty,
     measure_edge_share,
+    measure_hair_share,
 )
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -90,7 +91,25 @@ def test_redness_is_that_of_the_skin_around(skin: tuple[int, int, int], red: boo
 def test_a_quarter_of_a_square_on_the_edge() -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:20, :10] = True
-    assert measure_edge_share(mask) == pytest.approx(10 / 36)
+    assert [measure_edge_share(np.rot90(mask, turns)) for turns in range(4)] == pytest.approx([10 / 36] * 4)
+
+
+@pytest.mark.parametrize(("radius", "count"), [(3.0, 0), (3.3, 1)])
+def test_spots_count_from_5_pixels_of_the_grid(radius: float, count: int) -> None:
+    rows, columns = np.indices((192, 192))
+    lesion, spot = np.hypot(rows - 60, columns - 60) < 20, np.hypot(rows - 140, columns - 140) < radius
+    assert (
+        count_other_spots(np.where((lesion | spot)[..., None], np.uint8(60), np.uint8(200)).repeat(3, 2), lesion)
+        == count
+    )
+
+
+def test_the_hair_share_does_not_depend_on_the_resolution() -> None:
+    rgb = np.full((512, 600, 3), 200, np.uint8)
+    rgb[100:102] = rgb[:, 300:303] = 40
+    share = measure_hair_share(rgb)
+    assert share > 0.005
+    assert measure_hair_share(rgb.repeat(3, 0).repeat(3, 1)) == share
 
 
 def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
