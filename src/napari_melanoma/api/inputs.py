@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import index
 from os import PathLike
@@ -160,6 +160,18 @@ def check_flag(value: object, name: str) -> None:
     """Raise an error if an argument is not True or False."""
     if not isinstance(value, bool | np.bool_ | int):
         raise InputError(f"{name} is True or False; found {describe(value)}.")
+
+
+def check_name(value: object, name: str) -> None:
+    """Raise an error if an argument is not a text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} is a name; found {describe(value)}.")
+
+
+def check_sequence(value: object, name: str) -> None:
+    """Raise an error if an argument is not a list of several items."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise InputError(f"{name} is a list; found {describe(value)}.")
 
 
 def check_integer(value: object, name: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.api.inputs import AnyPath, check_flag, describe, to_bundle, to_path, to_paths, to_run
+from napari_melanoma.api.inputs import AnyPath, check_flag, check_sequence, to_bundle, to_path, to_paths, to_run
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.models.bundle import BundleInfo
@@ -484,8 +484,7 @@ def compare(
     from napari_melanoma.evaluation.tasks import compare_evaluation_folders, compare_models
 
     out = to_path(folder, "the folder of the results")
-    if isinstance(models, str | bytes) or not isinstance(models, Sequence):
-        raise InputError(f"models is a list of two models or more; found {describe(models)}.")
+    check_sequence(models, "models")
     if data is None:
         found = compare_evaluation_folders(to_paths(models, "an evaluation"), out)
         return ModelComparison(out, _several_rows(found), found.warnings)

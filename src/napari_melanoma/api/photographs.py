@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_melanoma.api.inputs import (
     AnyPath,
     PixelSizeUm,
-    describe,
+    check_name,
     list_warnings,
     read_photograph,
     to_bundle,
@@ -620,9 +620,8 @@ def explain(
     from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain as explain_lesion
 
-    for name, value in {"method": method, "target_class": "" if target_class is None else target_class}.items():
-        if not isinstance(value, str):
-            raise InputError(f"{name} is a name; found {describe(value)}.")
+    check_name(method, "method")
+    check_name("" if target_class is None else target_class, "target_class")
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
     photograph, classifier = read_photograph(image), _load_classifier(model)
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)

@@ -320,6 +320,18 @@ def analyze_slide(
         If the folder holds results of another slide or of other options.
     """
     from napari_melanoma.slides.analysis import analyze_slide as analyze
+
+    parsed = _to_slide_options(options, model, pixel_size_um)
+    path, out = to_path(slide, "the slide"), to_path(folder, "the folder of the results")
+    check_flag(force, "force")
+    outcome = analyze(path, out, parsed, to_run(progress), force=bool(force))
+    return AnalyzedSlide.read(outcome.folder)
+
+
+def _to_slide_options(
+    options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: float | None
+) -> SlideOptions:
+    """The options of an analysis with the arguments that have a name of their own."""
     from napari_melanoma.slides.options import SlideOptions
 
     if not isinstance(options, SlideOptions | Mapping | None):
@@ -331,11 +343,7 @@ def analyze_slide(
         given["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
         given["mpp"] = pixel_size_um
-    parsed = SlideOptions.parse(given, "the options of analyze_slide")
-    path, out = to_path(slide, "the slide"), to_path(folder, "the folder of the results")
-    check_flag(force, "force")
-    outcome = analyze(path, out, parsed, to_run(progress), force=bool(force))
-    return AnalyzedSlide.read(outcome.folder)
+    return SlideOptions.parse(given, "the options of analyze_slide")
 
 
 @dataclass(frozen=True)
