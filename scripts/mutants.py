@@ -74,6 +74,11 @@ EQUIVALENT = {
         "mask.view(np.uint8) * 255 -> mask.view(np.uint8) / 255",
     ): "only values above 0 count",
     (
+        "metrics/difficulty",
+        "return float(hair_mask(_downscale(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())",
+        "HAIR_SIDE / min(rgb.shape[:2]) -> HAIR_SIDE * min(rgb.shape[:2])",
+    ): "only speed: hair_mask depends on the size of the image in the same way",
+    (
         "metrics/roc_curves",
         "cut=min(max(threshold, 0.0), 1.0),",
         "max(threshold, 0.0) -> threshold",

@@ -14,7 +14,6 @@ from napari_melanoma.metrics.difficulty import (
     count_other_spots,
     measure_difficulty,
     measure_edge_share,
-    measure_hair_share,
 )
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -102,14 +101,6 @@ def test_spots_count_from_5_pixels_of_the_grid(radius: float, count: int) -> Non
         count_other_spots(np.where((lesion | spot)[..., None], np.uint8(60), np.uint8(200)).repeat(3, 2), lesion)
         == count
     )
-
-
-def test_the_hair_share_does_not_depend_on_the_resolution() -> None:
-    rgb = np.full((512, 600, 3), 200, np.uint8)
-    rgb[100:102] = rgb[:, 300:303] = 40
-    share = measure_hair_share(rgb)
-    assert share > 0.005
-    assert measure_hair_share(rgb.repeat(3, 0).repeat(3, 1)) == share
 
 
 def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
