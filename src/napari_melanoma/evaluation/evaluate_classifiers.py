@@ -415,7 +415,7 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
         raise InputError(
             f"{folder} contains no evaluation of a classifier that this version can read ({type(error).__name__}: "
             f"{parse_error_reason(error)}). Run it again: "
-            "nm.evaluate(MODEL, DATASET, DIR), or napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
         ) from error
 
 
