@@ -35,6 +35,7 @@ RESULTS = REPOSITORY / "build" / "mutants.jsonl"
 # The tests of each module, quick ones first.
 TESTS = {
     "core/geometry": "core/test_geometry",
+    "core/polygons": " ".join(f"core/test_polygon{part}" for part in ("s", "_repair", "_union", "_rasterization")),
     "data/splits": "data/test_splits data/test_data_split data/test_patients_kept",
     "depth/candidates": "depth/test_breslow_parts depth/test_breslow",
     "depth/category": "depth/test_breslow_parts depth/test_wording",
@@ -47,7 +48,12 @@ TESTS = {
     "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
     "metrics/roc_curves": "metrics/test_feature_ranking metrics/test_ranking evaluation/test_evaluation_classes",
     "metrics/statistics": "metrics/test_statistics",
+    "reproduction/split": "reproduction/test_split reproduction/test_crossed reproduction/test_metastasis",
+    "slides/cell_polygons": "slides/test_cell_polygons",
+    "slides/lesion_edits": "slides/test_lesion_edits slides/test_drawn_lesions slides/test_preserved_edits",
+    "slides/lesions": "slides/test_slide_lesions slides/test_lesion_classes slides/test_lesion_relation",
 }
+ON_REQUEST = {"core/polygons", "reproduction/split", "slides/cell_polygons", "slides/lesion_edits", "slides/lesions"}
 PRELOADED = "hypothesis.extra.numpy pandas PIL.Image pydantic scipy.stats sklearn.metrics triton"  # once for all tests
 # Changes without any effect on results: module, line of code, change; and the reason.
 STEP, IMAGE_STEP = "max(1, DRAWS_AT_ONCE // groups)", "max(1, DRAWS_AT_ONCE // (4 * len(index)))"
@@ -61,6 +67,46 @@ EQUIVALENT = {
         "1.96 * known.std(ddof=1) * np.array([-1.0, 1.0]) -> 1.96 * known.std(ddof=1) / np.array([-1.0, 1.0])",
     ): "the factors are 1 and -1",
     ("data/splits", "yield Duplicate(other, sample, 1.0)", "1.0 -> 1.25"): "only the groups of such a pair are used",
+    ("core/polygons", "end = np.roll(start, -1, axis=0)", "-1 -> 1"): "the edges are the same",
+    (
+        "metrics/difficulty",
+        "lesion = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0",
+        "mask.view(np.uint8) * 255 -> mask.view(np.uint8) / 255",
+    ): "only values above 0 count",
+    (
+        "metrics/difficulty",
+        "return float(hair_mask(_downscale(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())",
+        "HAIR_SIDE / min(rgb.shape[:2]) -> HAIR_SIDE * min(rgb.shape[:2])",
+    ): "only speed: hair_mask depends on the size of the image in the same way",
+    (
+        "metrics/roc_curves",
+        "cut=min(max(threshold, 0.0), 1.0),",
+        "max(threshold, 0.0) -> threshold",
+    ): "scores are in [0, 1]",
+    ("metrics/roc_curves", "same = np.ptp(rows, axis=0) == 0", "0 -> 1"): "scipy returns the same for equal values",
+    **{
+        ("reproduction/split", f"{name} = {before}", f"{before} -> {after}"): "always given"
+        for name, before, after in (
+            ("duplicate: bool", "False", "True"),
+            ("untouched: bool", "False", "True"),
+            ("duplicates: int", "0", "1"),
+        )
+    },
+    (
+        "slides/cell_polygons",
+        "_, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)",
+        "1 -> 2",
+    ): "one more column of zeros at the end",
+    (
+        "slides/cell_polygons",
+        "for hole in (ring for ring in rings if signed_area(ring) < 0):",
+        "signed_area(ring) < 0 -> signed_area(ring) <= 0",
+    ): "every ring has an area",
+    (
+        "slides/cell_polygons",
+        "return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])",
+        "to[1] - at[1] -> to[1] + at[1]",
+    ): "rings are split at repeated points afterwards, whichever way was taken",
 }
 
 SWAPS = (
@@ -240,7 +286,8 @@ def main() -> None:
         importlib.import_module(name)
     end, results = time.monotonic() + options.seconds, read_results()
     with tempfile.TemporaryDirectory() as tempfile.tempdir:  # what killed tests leave behind
-        for module in (name for name in TESTS if name.startswith(options.only)):
+        named = (name for name in TESTS if name.startswith(options.only))
+        for module in (name for name in named if options.only or name not in ON_REQUEST):
             chosen = list_mutants(module)
             random.Random(f"{options.seed} {module}").shuffle(chosen)
             chosen = chosen[: options.sample or None]

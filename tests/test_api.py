@@ -6,7 +6,10 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,7 +105,11 @@ def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> Non
     assert table.loc["area_mm2", "unit"] == "mm²"
     assert (found.save(tmp_path / "result") / "result.json").is_file()
     assert (found.overlay() != rgb).any()
-    assert "array" not in repr(found)
+    assert repr(found.measurements).startswith("LesionMeasurements(count=")
+    lesion_px, threshold = int(found.mask.sum()), f"threshold={found.threshold:g}"
+    start = f"Segmentation(shape={truth.shape}, lesion_px={lesion_px}, {threshold}, valid={found.valid}"
+    assert repr(found).startswith(start)
+    assert repr(nm.read_photograph(rgb)) == f"Photograph(name='image', shape={rgb.shape})"
 
 
 def test_saving_keeps_all_files_of_others(lesion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +174,75 @@ def test_wrong_arguments_are_errors_of_the_package(lesion, call, message: str) -
         call(*lesion)
 
 
+NONSENSE = {
+    "nothing": None,
+    "an object": object(),
+    "a number": 3,
+    "a huge number": 10**400,
+    "NaN": float("nan"),
+    "bytes": b"image",
+    "a list": [1, 2],
+    "rows of different lengths": [[1, 2], [3]],
+    "a mapping": {"a": 1},
+    "a missing file": "nowhere.png",
+    "a file that is no text": Path("binary.toml"),
+    "a folder": Path("folder"),
+    "a path with a null": "a\0b",
+    "a path that is too long": "x" * 5000,
+    "NaN pixels": np.full((60, 80), np.nan),
+    "four channels": np.zeros((60, 80, 4), np.uint8),
+    "pixels above 1": np.full((60, 80, 3), 2.0),
+    "no pixels": np.zeros((0, 0, 3), np.uint8),
+    "texts": np.full((60, 80), "a"),
+}
+RGB, MASK, RECIPE = np.zeros((60, 80, 3), np.uint8), np.ones((60, 80), bool), {"data": {"datasets": ["folder"]}}
+CALLS: dict[str, tuple[Callable[[Any], object], set[str]]] = {  # a call, and the values that it accepts
+    "photograph": (nm.read_photograph, {"four channels"}),
+    "pixel size": (lambda given: nm.read_photograph(RGB, pixel_size_um=given), {"nothing", "a number", "a list"}),
+    "modality": (lambda given: nm.read_photograph(RGB, modality=given), {"nothing"}),
+    "damage": (lambda given: nm.read_photograph(RGB, accept_damaged=given), {"a number", "a huge number"}),
+    "mask": (nm.measure, set()),
+    "mask of a photograph": (lambda given: nm.measure(given, RGB), set()),
+    "measured photograph": (lambda given: nm.measure(MASK, given), {"nothing", "four channels"}),
+    "segmented photograph": (lambda given: nm.segment(given, "nobody"), set()),
+    "model": (nm.load_model, set()),
+    "patient": (lambda given: nm.classify(RGB, model="nobody", age=given), set()),
+    "method": (lambda given: nm.explain(RGB, MASK, method=given), set()),
+    "class": (lambda given: nm.explain(RGB, MASK, target_class=given), {"nothing"}),
+    "data set": (nm.read_dataset, set()),
+    "case": (nm.read_case, set()),
+    "recipe": (lambda given: nm.train(given, "run"), set()),
+    "data of a recipe": (lambda given: nm.train({"data": given}, "run"), set()),
+    "run folder": (lambda given: nm.train(RECIPE, given), set()),
+    "progress": (lambda given: nm.train(RECIPE, "run", progress=given), set()),
+    "resume": (lambda given: nm.train(RECIPE, "run", resume=given), set()),
+    "evaluated model": (lambda given: nm.evaluate(given, "folder", "out"), set()),
+    "evaluated data": (lambda given: nm.evaluate("lesion-small", given, "out"), set()),
+    "folder of an evaluation": (lambda given: nm.evaluate("lesion-small", "folder", given), set()),
+    "split": (lambda given: nm.evaluate("lesion-small", "folder", "out", split=given), set()),
+    "models": (lambda given: nm.compare(given, "folder", "out"), set()),
+    "evaluations": (lambda given: nm.compare([given, given], None, "out"), set()),
+    "slide": (nm.open_slide, set()),
+    "slide to analyze": (lambda given: nm.analyze_slide(given, "out"), set()),
+    "model of slides": (lambda given: nm.analyze_slide("nowhere.svs", "out", given), set()),
+    "scale": (lambda given: nm.analyze_slide("nowhere.svs", "out", pixel_size_um=given), set()),
+    "options": (lambda given: nm.analyze_slide("nowhere.svs", "out", options=given), set()),
+    "folder of a slide": (nm.AnalyzedSlide.read, set()),
+    "thickness": (nm.measure_breslow, set()),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nonsense_is_refused_with_an_error_of_the_package(call: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    function, accepted = CALLS[call]
+    for name, value in NONSENSE.items():
+        with nullcontext() if name in accepted else pytest.raises(nm.MelanomaError):
+            function(value)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -217,6 +293,8 @@ def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
     assert (found.save(tmp_path / "result") / "classification.json").is_file()
     shown = nm.explain(rgb, truth, method="cam", age=61)
     assert shown.heatmap.shape == truth.shape
+    assert repr(shown) == f"Explanation(shape={truth.shape}, method='cam', target_class='melanoma')"
+    assert f"'melanoma': {found.probability:.4g}" in repr(found)
     assert shown.heatmap.max() == pytest.approx(1, abs=0.01)
     assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
 
@@ -257,6 +335,7 @@ def data_set(tmp_path: Path) -> Path:
 def test_a_data_set_becomes_a_table(data_set: Path) -> None:
     found = nm.read_dataset(data_set)
     assert len(found) == 5
+    assert repr(found) == f"DataSet(folder={str(data_set)!r}, rows=5)"
     assert [entry.image_id for entry in found] == [f"p{number}" for number in range(5)]
     assert found.to_pandas()["mask"].map(Path.is_file).all()
     with pytest.raises(nm.MelanomaError):
@@ -269,6 +348,8 @@ def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_fi
     assert set(found.to_pandas()["metric"]) >= {"DI", "JA"}
     assert len(found.per_image()) == 5
     assert found.failed == {}
+    assert f"'DI': {found.metrics['all']['DI'].mean:.4g}" in repr(found)
+    assert len(repr(found)) < 1000
     nm.evaluate(tiny_bundle, [data_set], tmp_path / "new", include_seen=True)
     stored = nm.compare([tmp_path / "old", tmp_path / "new"], None, tmp_path / "stored")
     measured = nm.compare(["lesion-small", tiny_bundle], data_set, tmp_path / "both", include_seen=True)
@@ -313,8 +394,13 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
         assert slide.pixel_size_um == (1.0, 1.0)
         assert slide.read(0, 0, 10, 20).shape == (10, 20, 3)
         assert max(slide.thumbnail(64).shape) == 64
-        with pytest.raises(nm.MelanomaError, match="levels 0 to"):
-            slide.read(0, 0, 1, 1, level=99)
+        assert repr(slide).startswith("SlideImage(name='slide', levels=((1024, 1024), ")
+        for wrong in ((0, 0, 1, 1, 99), ("0", 0, 1, 1), (0, 0, -1, 1), (0, 0, 1, None), (0, 0, 1, 1, "0")):
+            with pytest.raises(nm.InputError, match=r"levels 0 to|is an integer|a rectangle has"):
+                slide.read(*wrong)
+        for side in (0, None, float("inf"), 10**12):
+            with pytest.raises(nm.InputError, match="side_px is"):
+                slide.thumbnail(side)
     found = nm.analyze_slide(path, tmp_path / "result", nm.load_model("skin-demo"))
     assert nm.analyze_slide(path, tmp_path / "result", nm.load_model("skin-demo").path).lesions == found.lesions
     assert (found.name, len(found.to_pandas())) == ("slide", found.lesions)
@@ -338,6 +424,7 @@ def test_a_case_becomes_a_table(tmp_path: Path) -> None:
         assert store.case.lesions == ()
     found = nm.read_case(tmp_path / "case")
     assert found.to_pandas().empty
+    assert "lesions=0, images=0, missing=0" in repr(found)
     with pytest.raises(nm.MelanomaError):
         nm.read_case(tmp_path)
 

@@ -250,7 +250,25 @@ NAMES = {
     "a letter at the end": (["P012_a", "P012_b", "P013_a", "P013_b"], {"P012": 2, "P013": 2}),
     "without a separator": (["P012a", "P012b", "P013a", "P013b"], {"P012": 2, "P013": 2}),
     "running numbers": ([f"ISIC_{n:07}" for n in range(9)], {}),
-    "dates": (["20200102_1", "20200102_2", "20210102_1", "20210102_2"], {}),
+    **{
+        f"dates such as {day}": ([f"{day}_1", f"{day}_2", f"{other}_1", f"{other}_2"], {})
+        for day, other in [
+            ("20200102", "20210102"),
+            ("IMG_20240102", "IMG_20240103"),
+            ("IMG20240102101500", "IMG20240103101500"),
+            ("photo 2024-01-02", "photo 2024-02"),
+            ("02.01.2024", "DSC 03-01-2024"),
+        ]
+    },
+    "a patient that looks like a month": (["P200112_a", "P200112_b", "P200202_a"], {"P200112": 2}),
+    "a patient and a date": (
+        [f"P{n}_20240102_{side}" for n in range(3) for side in "ab"],
+        {f"P{n}_20240102": 2 for n in range(3)},
+    ),
+    "a date and a patient": (
+        [f"20240102_0{n}_{side}" for n in range(3) for side in "ab"],
+        {f"20240102_0{n}": 2 for n in range(3)},
+    ),
     "one prefix for more than half": (["a1_1", "a1_2", "a1_3", "b2_1", "c3_1"], {}),
     "one prefix for half": (["a1_1", "a1_2", "a1_3", "b2_1", "c3_1", "d4_1"], {"a1": 3}),
     "two of ten": ([*(f"a{n}_1" for n in range(9)), "a0_2"], {"a0": 2}),

@@ -224,6 +224,26 @@ def test_an_image_without_a_lesion_fails(model: Darkness, tmp_path: Path) -> Non
     assert [row["status"] for row in rows].count("failed") == 1
 
 
+def test_images_without_finite_outputs_fail(model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that diverged, or whose numbers overflow for some images."""
+    right, limit = Darkness.run_head_on_values, 0.0
+
+    def overflow(self: Darkness, encoded: list[EncoderOutput], values: TableValues) -> np.ndarray:
+        found = right(self, encoded, values)
+        found[[one.embedding[0] > limit for one in encoded]] = np.nan
+        return found
+
+    monkeypatch.setattr(Darkness, "run_head_on_values", overflow)
+    data = make(tmp_path / "set")
+    found = run_it(model, tmp_path / "out", data)
+    assert 0 < len(found.failed) < 48
+    assert found.images == 48 - len(found.failed)
+    assert all("outputs of the network are not finite numbers" in item.error for item in found.failed)
+    limit = -np.inf
+    with pytest.raises(DataSetError, match="none of 48 images could be measured; 'i0': the outputs of the network are"):
+        run_it(model, tmp_path / "none", data)
+
+
 def test_images_of_one_class(model: Darkness, tmp_path: Path) -> None:
     found = run_it(model, tmp_path / "out", make(tmp_path / "set", share=0.0))
     assert "AUC" not in found.parts["all"]

@@ -91,6 +91,15 @@ def test_logits_that_mean_nothing_get_the_greatest_temperature() -> None:
     assert fit_temperature([[1.0, -1.0]] * 200, [0, 1] * 100) == pytest.approx(20, rel=1e-3)
 
 
+@pytest.mark.parametrize(("size", "temperature"), [(200, 20), (7, 10.1), (1e5, 20)])
+def test_large_logits_get_a_large_temperature(size: float, temperature: float) -> None:
+    """A fifth is wrong: the probability of logits of ``size`` and ``-size`` is 0.8 at ``2 * size / log(4)``."""
+    labels = np.arange(200) % 2
+    logits = np.where(np.eye(2)[labels ^ (np.arange(200) % 10 < 2)], size, -size)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=1e-3)
+    assert fit_calibration(logits, labels).temperature == pytest.approx(temperature, rel=1e-3)
+
+
 def test_logits_that_separate_perfectly_keep_a_bounded_temperature() -> None:
     """Perfect separation would lead to a temperature of 0."""
     labels = np.repeat([0, 1], 20)

@@ -90,7 +90,17 @@ def test_redness_is_that_of_the_skin_around(skin: tuple[int, int, int], red: boo
 def test_a_quarter_of_a_square_on_the_edge() -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:20, :10] = True
-    assert measure_edge_share(mask) == pytest.approx(10 / 36)
+    assert [measure_edge_share(np.rot90(mask, turns)) for turns in range(4)] == pytest.approx([10 / 36] * 4)
+
+
+@pytest.mark.parametrize(("radius", "count"), [(3.0, 0), (3.3, 1)])
+def test_spots_count_from_5_pixels_of_the_grid(radius: float, count: int) -> None:
+    rows, columns = np.indices((192, 192))
+    lesion, spot = np.hypot(rows - 60, columns - 60) < 20, np.hypot(rows - 140, columns - 140) < radius
+    assert (
+        count_other_spots(np.where((lesion | spot)[..., None], np.uint8(60), np.uint8(200)).repeat(3, 2), lesion)
+        == count
+    )
 
 
 def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:

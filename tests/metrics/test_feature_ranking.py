@@ -67,7 +67,8 @@ def test_false_discovery_by_hand() -> None:
     np.testing.assert_allclose(adjust_p_values(p), [0.025, 0.05, 0.05, 0.025, 0.8])
 
 
-def test_too_few_patients_are_refused() -> None:
-    positive = np.array([True, True, False, False, False])
-    with pytest.raises(ValueError, match="at least 3 patients per class for a ranking, found 2 positive and 3 others"):
+@pytest.mark.parametrize("positives", [2, 3])
+def test_too_few_patients_are_refused(positives: int) -> None:
+    positive, found = np.arange(5) < positives, f"found {positives} positive and {5 - positives} others"
+    with pytest.raises(ValueError, match=f"at least 3 patients per class for a ranking, {found}"):
         rank_features(np.random.default_rng(0).random((5, 2)), positive, np.arange(5).astype(str), 2)

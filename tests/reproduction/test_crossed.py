@@ -55,6 +55,7 @@ def test_tables_contain_existing_files_and_all_columns(dealt: Path) -> None:
     assert all(sample.image.is_file() and sample.mask and sample.mask.is_file() for sample in samples)
     row = tables(dealt)[2][0]
     assert {"age", "sex", "site"} <= {*row}
+    assert {row["modality"] for row in tables(dealt)[2]} == {"dermoscopic"}
 
 
 def test_tables_for_adaptation_contain_no_labels_or_test_images(dealt: Path) -> None:

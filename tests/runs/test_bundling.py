@@ -1,10 +1,12 @@
-"""The modalities of a new bundle."""
+"""The modalities of a new bundle, and networks that diverged."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from napari_melanoma.runs.bundling import choose_modalities
+from napari_melanoma.core.errors import TrainingDiverged
+from napari_melanoma.runs.bundling import NetworkOutputs, choose_modalities
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,11 @@ def test_the_modalities_include_those_of_the_training_images(
     named: tuple[str, ...], seen: list[str | None], expected: tuple[str, ...]
 ) -> None:
     assert choose_modalities(named, seen) == expected
+
+
+def test_outputs_that_are_not_finite_are_refused() -> None:
+    logits, embeddings = np.zeros((4, 2), np.float32), np.zeros((4, 3), np.float32)
+    NetworkOutputs(logits, np.zeros(4, np.int64), embeddings)
+    logits[0, 1], embeddings[2] = np.nan, np.inf
+    with pytest.raises(TrainingDiverged, match=r"not finite numbers, for 2 of 4 images: .* lower learning_rate"):
+        NetworkOutputs(logits, np.zeros(4, np.int64), embeddings)

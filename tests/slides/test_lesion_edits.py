@@ -15,6 +15,7 @@ from napari_melanoma.slides.lesion_edits import (
     add_lesion,
     merge_lesions,
     remove_lesion,
+    removed_lesions,
     set_lesion_class,
     split_lesion,
 )
@@ -42,6 +43,16 @@ def areas(lesions: tuple) -> dict[int, float]:
 
 def test_the_slide() -> None:
     assert areas(FOUND) == {1: 120, 2: 40, 3: 24}
+
+
+def test_drawn_lesions_are_numbered_from_1_and_can_be_removed() -> None:
+    small = Polygon(((32, 51), (32, 53), (34, 53), (34, 51)))  # within a cell
+    drawn = add_lesion((), FOUND[1].polygons, MAPS, CONFIG)
+    drawn = add_lesion(drawn, [small], MAPS, CONFIG)
+    assert [one.index for one in drawn] == [1, 2]
+    assert [one.index for one in add_lesion(FOUND, [small], MAPS, CONFIG)] == [1, 2, 3, 4]
+    for now in ((), drawn[:1], drawn[1:], drawn):
+        assert removed_lesions(drawn, now, MAPS) == tuple(one for one in drawn if one not in now)
 
 
 def test_merged_lesions_are_measured_together() -> None:

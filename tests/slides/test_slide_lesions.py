@@ -116,10 +116,11 @@ def test_tissue_weighs_cells_and_is_what_shares_are_of() -> None:
     assert lesion.tissue_share == pytest.approx(2 * 0.5 / tissue.sum())
 
 
-def test_what_is_unknown_is_no_lesion_and_no_tissue() -> None:
+@pytest.mark.parametrize("tissue", [None, np.ones((20, 30), np.float32)], ids=["no tissue map", "tissue"])
+def test_what_is_unknown_is_no_lesion_and_no_tissue(tissue: np.ndarray | None) -> None:
     presence = maps(r2_6_c2_6=0.9).presence.copy()
     presence[:, 4:] = np.nan
-    (lesion,) = find_lesions(LesionMaps(presence, PLACE), CONFIG)
+    (lesion,) = find_lesions(LesionMaps(presence, PLACE, tissue=tissue), CONFIG)
     assert round(lesion.area_px / PLACE.cell_area_px) == 8
     assert lesion.tissue_share == pytest.approx(8 / 80)
     assert find_lesions(LesionMaps(np.full((4, 4), np.nan, np.float32), PLACE), CONFIG) == ()

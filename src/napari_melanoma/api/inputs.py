@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from operator import index
 from os import PathLike
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -76,17 +79,19 @@ def read_photograph(
     """
     from dataclasses import replace
 
-    if modality is not None and modality not in get_args(Modality):
-        raise InputError(f"modality is one of {', '.join(get_args(Modality))}; found {modality!r}.")
+    if modality is not None and not (isinstance(modality, str) and modality in get_args(Modality)):
+        raise InputError(f"modality is one of {', '.join(get_args(Modality))}; found {describe(modality)}.")
+    check_flag(accept_damaged, "accept_damaged")
     if isinstance(source, Photograph):
         photograph = source
     elif isinstance(source, np.ndarray):
         photograph = Photograph(to_srgb8(source), ARRAY_NAME)
     elif isinstance(source, str | PathLike):
-        photograph = read_photograph_file(Path(source).expanduser(), accept_damaged=accept_damaged)
+        photograph = read_photograph_file(to_path(source, "the image"), accept_damaged=accept_damaged)
     else:
-        found = type(source).__name__
-        raise InputError(f"pass a file, an array (np.asarray(image)) or a Photograph as the image; found {found}.")
+        raise InputError(
+            f"pass a file, an array (np.asarray(image)) or a Photograph as the image; found {describe(source)}."
+        )
     if pixel_size_um is not None:
         photograph = replace(photograph, pixel_size=to_pixel_size(pixel_size_um))
     return photograph if modality is None else replace(photograph, modality=modality)
@@ -116,21 +121,86 @@ def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def to_mask(mask: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Convert a mask to bool (row, column), and check that it has the shape of its image."""
-    array = np.asarray(mask)
+    array = to_mask_array(mask)
     if array.shape != shape:
         raise InputError(f"a mask has the shape of its image, {shape}; found {array.shape}.")
     return array.astype(np.bool_)
+
+
+def to_mask_array(mask: ArrayLike) -> NDArray[np.generic]:
+    """Convert a mask to an array of numbers of any shape."""
+    try:
+        array = np.asarray(mask)
+    except ValueError:  # rows of different lengths
+        raise InputError(f"a mask is an array of numbers or of True and False; found {describe(mask)}.") from None
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"a mask is an array of numbers or of True and False; found {array.dtype}.")
+    if np.isnan(array).any():
+        raise InputError("a mask is 0 outside of the lesion; found NaN.")
+    return array
 
 
 def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
     """Convert micrometers per pixel, one number or those along (row, column)."""
     try:
         rows, columns = (float(size) for size in np.broadcast_to(pixel_size_um, 2))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"pixel_size_um is a number of micrometers, or one each for (row, column); found {pixel_size_um!r}."
+            f"pixel_size_um is a number of micrometers, or one each for (row, column); found {describe(pixel_size_um)}."
         ) from None
     return PixelSize(rows, columns)
+
+
+def describe(value: object) -> str:
+    """Name an argument in a message: short values as they are, others by their type."""
+    return shorten(value) if isinstance(value, str | bytes | int | float | None) else type(value).__name__
+
+
+def check_flag(value: object, name: str) -> None:
+    """Raise an error if an argument is not True or False."""
+    if not isinstance(value, bool | np.bool_ | int):
+        raise InputError(f"{name} is True or False; found {describe(value)}.")
+
+
+def check_name(value: object, name: str) -> None:
+    """Raise an error if an argument is not a text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} is a name; found {describe(value)}.")
+
+
+def check_sequence(value: object, name: str) -> None:
+    """Raise an error if an argument is not a list of several items."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise InputError(f"{name} is a list; found {describe(value)}.")
+
+
+def check_integer(value: object, name: str) -> int:
+    """Return an argument as an integer, or raise an error if it is none."""
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{name} is an integer; found {describe(value)}.") from None
+
+
+def to_path(path: object, what: str) -> Path:
+    """Convert to a path that can exist, with ``~`` expanded."""
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"{what} is a path, a str or pathlib.Path; found {describe(path)}.")
+    try:
+        found = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.stat()
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{what} is not a valid path ({reason}); found {describe(path)}.") from None
+    return found
+
+
+def to_paths(data: object, what: str) -> list[Path]:
+    """Convert one path or several."""
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping | PathLike):
+        return [to_path(one, what) for one in data]
+    return [to_path(data, what)]
 
 
 def to_patient_data(fields: Mapping[str, object]) -> dict[str, str]:
@@ -155,10 +225,11 @@ def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
     """Find a model by its name, its folder or the folder of the run that trained it."""
     if isinstance(model, BundleInfo):
         return model
+    path = to_path(model, "a model")
     try:
         return find_bundle(str(model))
     except BundleError:
-        trained = RunFolder(Path(str(model)).expanduser()).bundle
+        trained = RunFolder(path).bundle
         if not (trained / CONFIG).is_file():
             raise
         return find_bundle(str(trained))
@@ -175,4 +246,8 @@ def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
 
 def to_run(progress: ProgressCallback | None) -> RunContext:
     """Make the context of a long function that calls back with each ``Progress``."""
-    return RunContext() if progress is None else RunContext(progress)
+    if progress is None:
+        return RunContext()
+    if not callable(progress):
+        raise InputError(f"progress is a function that is called with each Progress; found {describe(progress)}.")
+    return RunContext(progress)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.api.inputs import AnyPath, to_bundle, to_run
+from napari_melanoma.api.inputs import AnyPath, check_flag, check_sequence, to_bundle, to_path, to_paths, to_run
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class DataSet:
     folder: Path
     rows: tuple[DatasetEntry, ...]
 
+    def __repr__(self) -> str:
+        """Return a short text without the rows."""
+        return format_repr(self, folder=str(self.folder), rows=len(self))
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)
@@ -120,7 +125,7 @@ def read_dataset(folder: AnyPath) -> DataSet:
     """
     from napari_melanoma.data.dataset import iter_entries, raise_faults
 
-    path = Path(folder).expanduser()
+    path = to_path(folder, "a data set")
     return DataSet(path, tuple(raise_faults(iter_entries(path))))
 
 
@@ -141,6 +146,12 @@ class PatientCase:
     folder: Path
     case: Case
     missing: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Return a short text with the numbers of lesions and images."""
+        images = len(list(self.case.iterate_images()))
+        counts = {"lesions": len(self.case.lesions), "images": images, "missing": len(self.missing)}
+        return format_repr(self, folder=str(self.folder), **counts)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the images as a table.
@@ -188,7 +199,7 @@ def read_case(folder: AnyPath) -> PatientCase:
     """
     from napari_melanoma.case.store import CaseStore
 
-    store = CaseStore.open_read_only(Path(folder))
+    store = CaseStore.open_read_only(to_path(folder, "a case"))
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
@@ -246,8 +257,9 @@ def train(
     if isinstance(recipe, Mapping):
         recipe = TrainRecipe.parse(dict(recipe), "the recipe")
     elif not isinstance(recipe, TrainRecipe):
-        recipe = read_toml(Path(recipe).expanduser(), TrainRecipe)
-    bundle = train_recipe(recipe, Path(folder).expanduser(), resume=resume, run=to_run(progress))
+        recipe = read_toml(to_path(recipe, "a recipe that is no mapping"), TrainRecipe)
+    check_flag(resume, "resume")
+    bundle = train_recipe(recipe, to_path(folder, "the run folder"), resume=bool(resume), run=to_run(progress))
     if bundle is None:
         raise InputError("the recipe uses several processes: start it with napari-melanoma train.")
     return bundle
@@ -290,6 +302,12 @@ class EvaluationSummary:
     metrics: dict[str, dict[str, Estimate]]
     failed: dict[str, str]
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return a short text with the metrics of all images."""
+        metrics = {name: estimate.mean for name, estimate in self.metrics.get("all", {}).items()}
+        known = {"metrics": metrics, "failed": len(self.failed), "warnings": self.warnings}
+        return format_repr(self, folder=str(self.folder), **known)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the metrics as a table.
@@ -369,20 +387,19 @@ def evaluate(
     """
     from napari_melanoma.evaluation.tasks import evaluate_model
 
-    out = Path(folder).expanduser()
+    out = to_path(folder, "the folder of the results")
     given = {"split": split, "include_seen": include_seen, **options}
     found = evaluate_model(
-        to_bundle(model), _paths(data), out, given, source="the options of evaluate", run=to_run(progress)
+        to_bundle(model),
+        to_paths(data, "a data set"),
+        out,
+        given,
+        source="the options of evaluate",
+        run=to_run(progress),
     )
     failed = {item.sample.image_id: item.error for item in found.failed}
     metrics = {part: dict(estimates) for part, estimates in found.parts.items()}
     return EvaluationSummary(out, metrics, failed, tuple(found.warnings))
-
-
-def _paths(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
-    """Return the folders of data sets."""
-    several = [data] if isinstance(data, str) or not isinstance(data, Sequence) else data
-    return [Path(one).expanduser() for one in several]
 
 
 @dataclass(frozen=True)
@@ -460,14 +477,15 @@ def compare(
     from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.evaluation.tasks import compare_evaluation_folders, compare_models
 
-    out = Path(folder).expanduser()
+    out = to_path(folder, "the folder of the results")
+    check_sequence(models, "models")
     if data is None:
-        found = compare_evaluation_folders([Path(str(one)).expanduser() for one in models], out)
+        found = compare_evaluation_folders(to_paths(models, "an evaluation"), out)
         return ModelComparison(out, _several_rows(found), found.warnings)
     given = {"split": split, "include_seen": include_seen}
     compared = compare_models(
         [to_bundle(one) for one in models],
-        _paths(data),
+        to_paths(data, "a data set"),
         out,
         given,
         advise=False,

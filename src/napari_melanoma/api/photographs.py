@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Literal
 from napari_melanoma.api.inputs import (
     AnyPath,
     PixelSizeUm,
+    check_name,
     list_warnings,
     read_photograph,
     to_bundle,
     to_mask,
+    to_mask_array,
+    to_path,
     to_patient_data,
     to_pixel_size,
     to_run,
 )
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
@@ -43,6 +48,7 @@ __all__ = [
 ]
 
 ExplanationMethod = Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"]
+SHOWN_MEASUREMENTS = ("area_px", "area_mm2", "max_diameter_px", "max_diameter_mm")
 PREDICTION_FILE, HEATMAP_FILE, MEASUREMENTS_FILE = "classification.json", "heatmap.png", "measurements.csv"
 
 
@@ -58,6 +64,11 @@ class LesionMeasurements:
     """
 
     values: dict[str, float]
+
+    def __repr__(self) -> str:
+        """Return a short text with the first values."""
+        shown = [name for name in SHOWN_MEASUREMENTS if name in self.values]
+        return format_repr(self, count=len(self.values), **{name: self.values[name] for name in shown})
 
     def __getitem__(self, name: str) -> float:
         """Return one value by its name; raises ``NotMeasured``, a ``KeyError``, with the reason if there is none."""
@@ -120,7 +131,7 @@ class LesionMeasurements:
         """
         from napari_melanoma.io.results import write_table
 
-        folder = Path(folder).expanduser()
+        folder = to_path(folder, "the folder of the results")
         write_table(folder / MEASUREMENTS_FILE, self.to_pandas().to_dict("records"))
         return folder
 
@@ -152,6 +163,11 @@ class Segmentation:
     warnings: tuple[str, ...]
     valid: bool
     _result: LesionResult = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short text without the pixels."""
+        area = {"shape": self.mask.shape, "lesion_px": int(self.mask.sum()), "threshold": self.threshold}
+        return format_repr(self, **area, valid=self.valid, warnings=self.warnings)
 
     @property
     def roi(self) -> NDArray[np.uint8] | None:
@@ -195,7 +211,7 @@ class Segmentation:
         """
         from napari_melanoma.lesion.analysis import save_lesion
 
-        return save_lesion(self._result, Path(folder).expanduser())
+        return save_lesion(self._result, to_path(folder, "the folder of the results"))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the measurements as a table.
@@ -305,12 +321,10 @@ def measure(
     >>> nm.measure(mask, pixel_size_um=50)["area_mm2"]
     4.0
     """
-    import numpy as np
-
     from napari_melanoma.imaging.measurements import measure_lesion
 
     if image is None:
-        array = np.asarray(mask)
+        array = to_mask_array(mask)
         size = None if pixel_size_um is None else to_pixel_size(pixel_size_um)
         return LesionMeasurements(measure_lesion(to_mask(array, _two_axes(array)), None, size))
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
@@ -320,8 +334,6 @@ def measure(
 
 def _two_axes(array: NDArray[np.generic]) -> tuple[int, int]:
     """The shape of a mask without an image."""
-    from napari_melanoma.core.errors import InputError
-
     if array.ndim != 2:
         raise InputError(f"a mask has the shape (row, column); found {array.shape}.")
     return array.shape[0], array.shape[1]
@@ -361,6 +373,18 @@ class Classification:
     warnings: tuple[str, ...]
     _prediction: ClassPrediction = field(repr=False)
 
+    def __repr__(self) -> str:
+        """Return a short text with rounded probabilities."""
+        return format_repr(
+            self,
+            probabilities=self.probabilities,
+            positive=self.positive,
+            interval=self.interval,
+            prediction_set=self.prediction_set,
+            valid=self.valid,
+            warnings=self.warnings,
+        )
+
     @property
     def probability(self) -> float:
         """The probability of the positive class."""
@@ -399,7 +423,7 @@ class Classification:
         """
         from napari_melanoma.core.files import write_json
 
-        folder = Path(folder).expanduser()
+        folder = to_path(folder, "the folder of the results")
         write_json(folder / PREDICTION_FILE, self._prediction.to_json())
         return folder
 
@@ -518,6 +542,10 @@ class Explanation:
     target_class: str
     _photograph: Photograph = field(repr=False)
 
+    def __repr__(self) -> str:
+        """Return a short text without the heatmap."""
+        return format_repr(self, shape=self.heatmap.shape, method=self.method, target_class=self.target_class)
+
     def overlay(self) -> NDArray[np.uint8]:
         """Draw the heatmap over the photograph.
 
@@ -545,7 +573,7 @@ class Explanation:
         """
         from napari_melanoma.io.results import write_rgb
 
-        folder = Path(folder).expanduser()
+        folder = to_path(folder, "the folder of the results")
         write_rgb(folder / HEATMAP_FILE, self.overlay())
         return folder
 
@@ -592,6 +620,8 @@ def explain(
     from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain as explain_lesion
 
+    check_name(method, "method")
+    check_name("" if target_class is None else target_class, "target_class")
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
     photograph, classifier = read_photograph(image), _load_classifier(model)
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)

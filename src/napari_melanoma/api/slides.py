@@ -7,8 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_melanoma.api.inputs import AnyPath, PixelSizeUm, list_warnings, to_bundle, to_pixel_size, to_run
+from napari_melanoma.api.inputs import (
+    AnyPath,
+    PixelSizeUm,
+    check_flag,
+    check_integer,
+    describe,
+    list_warnings,
+    to_bundle,
+    to_path,
+    to_pixel_size,
+    to_run,
+)
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_repr
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,6 +34,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
+
+MAX_SIDE, MAX_PIXELS = 20_000, 2**31 - 1  # of a thumbnail; that are read at once
 
 __all__ = ["AnalyzedSlide", "BreslowMeasurement", "SlideImage", "analyze_slide", "measure_breslow", "open_slide"]
 
@@ -39,6 +53,10 @@ class SlideImage:
 
     def __init__(self, slide: TiledSlide) -> None:
         self._slide = slide
+
+    def __repr__(self) -> str:
+        """Return a short text with size and scale."""
+        return format_repr(self, name=self.info.name, levels=self.level_shapes, pixel_size_um=self.pixel_size_um)
 
     def __enter__(self) -> Self:
         """Return the slide itself."""
@@ -85,12 +103,16 @@ class SlideImage:
         Raises
         ------
         InputError
-            If there is no such level, or the file is damaged there.
+            If there is no such level or rectangle, or the file is damaged there.
         """
         from napari_melanoma.core.geometry import Box
 
+        given = {"top": top, "left": left, "height": height, "width": width, "level": level}
+        top, left, height, width, level = (check_integer(value, name) for name, value in given.items())
         if not 0 <= level < len(self.info.levels):
             raise InputError(f"{self.info.name} has the levels 0 to {len(self.info.levels) - 1}; found {level}.")
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise InputError(f"a rectangle has 1 to {MAX_PIXELS} pixels; found {height} x {width}.")
         return self._slide.read_region(level, Box(top, left, height, width))
 
     def thumbnail(self, side_px: int = 1024) -> NDArray[np.uint8]:
@@ -99,13 +121,20 @@ class SlideImage:
         Parameters
         ----------
         side_px : int
-            Pixels on its longer side.
+            Pixels on its longer side, at most 20,000.
 
         Returns
         -------
         numpy.ndarray
             uint8 (row, column, channel=3).
+
+        Raises
+        ------
+        InputError
+            If the size is not possible, or the file is damaged.
         """
+        if not 0 < check_integer(side_px, "side_px") <= MAX_SIDE:
+            raise InputError(f"side_px is between 1 and {MAX_SIDE}; found {side_px}.")
         return self._slide.thumbnail(side_px)
 
     def close(self) -> None:
@@ -137,7 +166,7 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
     from napari_melanoma.slides.reading.opening import open_slide as open_tiled_slide
 
     size = None if pixel_size_um is None else to_pixel_size(pixel_size_um)
-    return SlideImage(open_tiled_slide(Path(path).expanduser(), size))
+    return SlideImage(open_tiled_slide(to_path(path, "the slide"), size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +222,7 @@ class AnalyzedSlide:
         from napari_melanoma.core.validity import read_slide_validity
         from napari_melanoma.io.results import read_slide_result
 
-        path = Path(folder).expanduser()
+        path = to_path(folder, "an analyzed slide")
         content = read_slide_result(path)
         if "tiles_total" not in content:
             raise InputError(
@@ -291,18 +320,30 @@ def analyze_slide(
         If the folder holds results of another slide or of other options.
     """
     from napari_melanoma.slides.analysis import analyze_slide as analyze
+
+    parsed = _to_slide_options(options, model, pixel_size_um)
+    path, out = to_path(slide, "the slide"), to_path(folder, "the folder of the results")
+    check_flag(force, "force")
+    outcome = analyze(path, out, parsed, to_run(progress), force=bool(force))
+    return AnalyzedSlide.read(outcome.folder)
+
+
+def _to_slide_options(
+    options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: float | None
+) -> SlideOptions:
+    """The options of an analysis with the arguments that have a name of their own."""
     from napari_melanoma.slides.options import SlideOptions
 
     if not isinstance(options, SlideOptions | Mapping | None):
-        raise InputError(f"the options of analyze_slide are SlideOptions or a mapping; found {options!r}.")
+        raise InputError(f"the options of analyze_slide are SlideOptions or a mapping; found {describe(options)}.")
     given = options.model_dump() if isinstance(options, SlideOptions) else dict(options or {})
-    if model:  # a text may also name an encoder
-        given["model"] = model if isinstance(model, str) else str(to_bundle(model).path)
+    if isinstance(model, str):  # may also name an encoder
+        given |= {"model": model} if to_path(model, "a model") and model else {}
+    elif model is not None:
+        given["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
         given["mpp"] = pixel_size_um
-    parsed = SlideOptions.parse(given, "the options of analyze_slide")
-    outcome = analyze(Path(slide).expanduser(), Path(folder).expanduser(), parsed, to_run(progress), force=force)
-    return AnalyzedSlide.read(outcome.folder)
+    return SlideOptions.parse(given, "the options of analyze_slide")
 
 
 @dataclass(frozen=True)

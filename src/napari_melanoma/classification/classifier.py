@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.classification.prediction import NOT_FINITE
+from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues, encode_rows, make_network_inputs
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
@@ -223,8 +224,11 @@ class PredictionCalibration:
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Convert logits to calibrated probabilities.
 
-        ``logits``: (lesion, class), as of the network. Returns float64 (lesion, class), each row summing to 1.
+        ``logits``: (lesion, class), as of the network; finite, else ``BundleError`` is raised. Returns float64 (lesion,
+        class), each row summing to 1.
         """
+        if not np.isfinite(logits).all():
+            raise BundleError(NOT_FINITE)
         return calibrate_logits(logits, self.config)
 
     def interval(self, probability: float) -> tuple[float, float] | None:

@@ -15,6 +15,10 @@ from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, Set
 from napari_melanoma.core.validity import Validity, ValidityInputs
 
 NOTICE = "Research use only; not for diagnosis."
+NOT_FINITE = (
+    "the outputs of the network are not finite numbers: its training diverged, or its numbers overflow. Use another "
+    "model, or train it again with a lower learning rate."
+)
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
 OLD_COLUMN = "probability_{}"  # until 2026-11-21 with the class name unchanged, including spaces
 

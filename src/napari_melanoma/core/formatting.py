@@ -38,3 +38,19 @@ def format_time_ago(seconds: float) -> str:
         if count:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "a moment ago"
+
+
+def format_repr(value: object, **fields: object) -> str:
+    """Format the representation of an object as its type and selected fields; numbers are shortened."""
+    return f"{type(value).__name__}({', '.join(f'{name}={_shorten(field)}' for name, field in fields.items())})"
+
+
+def _shorten(value: object) -> str:
+    match value:
+        case float():
+            return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+        case dict():
+            return f"{{{', '.join(f'{key!r}: {_shorten(one)}' for key, one in value.items())}}}"
+        case (float(), *_):
+            return f"({', '.join(map(_shorten, value))})"
+    return repr(value)

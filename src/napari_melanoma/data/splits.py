@@ -33,7 +33,12 @@ _LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za
 _MIN_SHARED_SHARE = 0.2  # share of all rows below which common prefixes are chance
 _MAX_NAME_PARTS = 3  # last parts of a name that may distinguish the images of a patient
 _MAX_PREFIX_SHARE = 0.5  # share of all rows above which a common prefix belongs to the data set, not to a patient
-_DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?")
+# Dates, with the time if that is attached, as cameras name files. A month after a letter may be a patient: P200112.
+_YEAR, _MONTH, _DAY = r"(19|20)\d\d", r"[-_.]?(0[1-9]|1[0-2])", r"[-_.]?(0[1-9]|[12]\d|3[01])"
+_DATE = re.compile(
+    rf"(?<!\d){_YEAR}{_MONTH}{_DAY}(\d{{4}}|\d{{6}})?(?!\d)|(?<![A-Za-z\d]){_YEAR}{_MONTH}(?!\d)"
+    rf"|(?<!\d)\d\d[-_.]\d\d[-_.]{_YEAR}(?!\d)"
+)
 
 
 class SplitRules(Protocol):
@@ -343,18 +348,18 @@ def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:
 
     Maps a prefix to its names, at least two each; of several possible prefixes those that group the most names. Empty
     where they group fewer than a fifth, or one groups more than half: then the names follow another rule (a running
-    number, a date).
+    number). Images of the same day are not of the same patient: a prefix whose only number is a date is left out.
     """
     names = list(names)
     best: dict[str, list[str]] = {}
-    owners = dict(zip(names, names, strict=True))
+    owners = {name: _DATE.sub(lambda date: "d" * len(date[0]), name) for name in names}  # a date is no number
     for _ in range(_MAX_NAME_PARTS):
         groups: dict[str, list[str]] = defaultdict(list)
         for name in names:
             match = _LAST_PART.match(owners[name])
             owners[name] = match["owner"] if match else ""
-            if owners[name] and not _DATE.fullmatch(owners[name]):
-                groups[owners[name]].append(name)
+            if owners[name]:
+                groups[name[: len(owners[name])]].append(name)
         found = {owner: group for owner, group in groups.items() if len(group) > 1}
         sizes = [len(group) for group in found.values()]
         enough = sum(sizes) >= max(len(names) * _MIN_SHARED_SHARE, 1 + sum(map(len, best.values())))

@@ -31,7 +31,7 @@ MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 
 MAX_ASPECT = 4.0
 PIXEL_SIZE_MISSING = (
     "pixel size is missing: a thickness in mm requires micrometers per pixel, and this slide file has none. Set "
-    "it under Scale in the Slide dock (command line: --mpp)."
+    "it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
 )
 
 
@@ -213,7 +213,7 @@ def implausible_size_message(size: PixelSize, sides_mm: tuple[float, float]) -> 
         f"implausible pixel size {size.y_um:g} x {size.x_um:g} micrometers ({size.source}): the slide or its analyzed "
         f"region would be {sides_mm[0]:.4g} x {sides_mm[1]:.4g} mm. Expected {low:g} to {high:g}, similar in both "
         "directions; a factor of 1000 suggests a wrong unit. Set the correct value under Scale in the "
-        "Slide dock (command line: --mpp)."
+        "Slide dock (Python: pixel_size_um, command line: --mpp)."
     )
 
 

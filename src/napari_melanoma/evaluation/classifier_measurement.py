@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from napari_melanoma.classification.prediction import NOT_FINITE
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead, usable_cores
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Key, Sample, check_dataset_names, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
@@ -207,7 +208,8 @@ class _ClassPipeline:
             for number, added in zip(numbers, predicted, strict=True):
                 values = list(items[number].values)
                 values[index] = values[index] | added
-                items[number] = replace(items[number], values=tuple(values))
+                fault = None if np.isfinite(list(added.values())).all() else BundleError(NOT_FINITE)
+                items[number] = replace(items[number], values=tuple(values), error=items[number].error or fault)
         return items
 
     def _predict_mask(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -549,7 +551,7 @@ def find_labeled_images(
     if target not in columns:
         raise DataSetError(
             f"no table has a column '{target}' (found: {', '.join(sorted(columns))}). Name the column that contains "
-            "the class: --target."
+            "the class (Python: target='COLUMN', command line: --target)."
         )
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
     found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
@@ -559,8 +561,8 @@ def find_labeled_images(
         values = ", ".join(sorted(set(known.values()))[:12]) or "nothing"
         raise DataSetError(
             f"none of {len(found)} images has one of the classes of '{model.info.name}' "
-            f"({', '.join(config.classes)}) in the column '{target}', which contains {values}. Name another column: "
-            "--target."
+            f"({', '.join(config.classes)}) in the column '{target}', which contains {values}. Name another column "
+            "(Python: target='COLUMN', command line: --target)."
         )
     labels = np.array([classes.index(known[sample.key]) for sample in samples], np.intp)
     return LabeledImages(samples, rows, labels, target, len(found) - len(samples), classes)

@@ -187,7 +187,7 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     if not samples:
         raise DataSetError(
             f"none of {len(slides)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in "
-            f"the column '{target}'. Name another column: --target."
+            f"the column '{target}'. Name another column (Python: target='COLUMN', command line: --target)."
         )
     labels = np.array([indices[row_classes[sample.key]] for sample in samples], np.intp)
     return LabeledImages(samples, rows, labels, target, len(slides) - len(samples), config.classes)

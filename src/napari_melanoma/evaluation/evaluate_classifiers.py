@@ -281,7 +281,7 @@ def _decision_threshold(model: ClassifierModel, options: ClassEvaluationOptions)
     if point is None and options.sensitivity is not None:
         raise InputError(
             f"'{model.info.name}' contains no reference cases, which a threshold for a sensitivity of "
-            f"{options.sensitivity:g} needs. Omit --sensitivity, or train the model again."
+            f"{options.sensitivity:g} needs. Omit sensitivity (command line: --sensitivity), or train the model again."
         )
     return 0.5 if point is None else point.cut
 
@@ -415,7 +415,7 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
         raise InputError(
             f"{folder} contains no evaluation of a classifier that this version can read ({type(error).__name__}: "
             f"{parse_error_reason(error)}). Run it again: "
-            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
         ) from error
 
 

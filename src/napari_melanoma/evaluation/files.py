@@ -129,7 +129,7 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
         raise InputError(
             f"{folder} contains no evaluation that this version can read ({type(error).__name__}: "
             f"{parse_error_reason(error)}). Run it again: "
-            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
+            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
         ) from error
 
 

@@ -65,7 +65,7 @@ INCLUDED = (
 ALL_LEFT_OUT = (
     "All {total} are left out, because {models} trained on them or on other images of their patients. Metrics on "
     "training images do not show how a model performs on new ones. Use other images (at least {least} of {least} "
-    "patients for a verdict), or include these (command line: --include-seen)."
+    "patients for a verdict), or include these (Python: include_seen=True, command line: --include-seen)."
 )
 NONE_SEEN = (
     "None of the {total} is among the images that {models} trained on (compared by pixels, similarity and patient)."

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
+from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
@@ -59,6 +60,12 @@ class Photograph:
     damage: str | None = None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return a short text without the pixels."""
+        stated = {"pixel_size": self.pixel_size, "modality": self.modality, "damage": self.damage}
+        known = {name: value for name, value in stated.items() if value is not None}
+        return format_repr(self, name=self.name, shape=self.rgb.shape, **known)
+
 
 def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photograph:
     """Read a photograph as upright 8-bit sRGB; its name is the stem of the file.
@@ -85,7 +92,8 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     if decoded.damage and not accepted:
         raise DamagedImage(
             f"{path} is damaged: {decoded.damage}. Copy or export it again. To read the remaining part, which marks "
-            "every result, open it in the Lesion, Case or Review dock (command line: --accept-damaged).",
+            "every result, open it in the Lesion, Case or Review dock (Python: accept_damaged=True, command line: "
+            "--accept-damaged).",
             decoded.damage,
         )
     return Photograph(

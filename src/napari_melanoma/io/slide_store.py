@@ -81,12 +81,12 @@ class SlideResult:
         except Exception as error:  # zarr raises many kinds of errors for damaged metadata
             raise InputError(
                 f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyze the slide "
-                "again (command line: --force)."
+                "again (Python: force=True, command line: --force)."
             ) from error
         if missing:
             raise InputError(
-                f"{path} is incomplete: {' and '.join(missing)} missing. Analyze the slide again (command "
-                "line: --force)."
+                f"{path} is incomplete: {' and '.join(missing)} missing. Analyze the slide again (Python: "
+                "force=True, command line: --force)."
             )
         return cls(path, group, spec, store.wait_until_written)
 
@@ -121,8 +121,8 @@ class SlideResult:
         if self.spec.fingerprint != spec.fingerprint:
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
-                f"'{spec.slide}'. Choose another folder, or analyze the slide again from the start (command "
-                "line: --force)."
+                f"'{spec.slide}'. Choose another folder, or analyze the slide again from the start (Python: "
+                "force=True, command line: --force)."
             )
         stored, requested = self.spec.settings, spec.model_dump(mode="json")["settings"]
         differences = [
@@ -137,7 +137,8 @@ class SlideResult:
             description = "; ".join(differences) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of this slide with other settings: {description}. Use the same "
-                "settings, choose another folder, or analyze the slide again from the start (command line: --force)."
+                "settings, choose another folder, or analyze the slide again from the start (Python: force=True, "
+                "command line: --force)."
             )
 
     def writer(self) -> SlideResultWriter:
@@ -177,7 +178,7 @@ class SlideResult:
         except (*DAMAGE_ERRORS, MemoryError) as error:  # for example with an invalid shape
             raise InputError(
                 f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze the slide again "
-                "(command line: --force)."
+                "(Python: force=True, command line: --force)."
             ) from error
 
 

@@ -86,7 +86,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     if not _has_enough_cases(array, truth):
         return 1.0
     found = minimize_scalar(
-        lambda inverse: log_loss(softmax(array, 1 / inverse), truth),
+        lambda inverse: _loss_of_logits(array * inverse, truth),
         bounds=(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
         method="bounded",
         options={"xatol": 1e-6},
@@ -112,14 +112,19 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     observed = np.eye(classes)[truth]
 
     def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        probabilities = softmax(array * values[0], 1.0, values[1:])
-        error = (probabilities - observed) / len(truth)
-        return log_loss(probabilities, truth), np.append((error * array).sum(), error.sum(axis=0))
+        moved = array * values[0] + values[1:]
+        error = (softmax(moved) - observed) / len(truth)
+        return _loss_of_logits(moved, truth), np.append((error * array).sum(), error.sum(axis=0))
 
     bounds = [(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE), *[(-MAX_BIAS, MAX_BIAS)] * classes]
     start = np.append(1 / fit_temperature(array, truth), np.zeros(classes))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     return Calibration(float(1 / found[0]), tuple(float(value) for value in found[1:] - found[1:].mean()))
+
+
+def _loss_of_logits(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Log loss of logits; unlike ``log_loss`` it has no lower bound, so that it has a slope for extreme logits too."""
+    return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean())
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:

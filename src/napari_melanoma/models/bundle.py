@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_json, shorten
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
@@ -153,6 +154,11 @@ class BundleInfo:
 
     path: Path
     config: BundleConfig
+
+    def __repr__(self) -> str:
+        """Return a short text; ``config`` has everything."""
+        known = {"name": self.name, "task": self.config.task, "classes": self.config.classes}
+        return format_repr(self, **known, path=str(self.path))
 
     @property
     def name(self) -> str:

@@ -119,8 +119,8 @@ def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
     """Refuse a bundle for another task."""
     if bundle.config.encoder is not None:
         raise BundleError(
-            f"'{bundle.name}' classifies whole slides from tile embeddings: napari-melanoma slide SLIDE "
-            f"--out DIR --model {bundle.name}."
+            f"'{bundle.name}' classifies whole slides from tile embeddings: use nm.analyze_slide, or napari-melanoma "
+            f"slide SLIDE --out DIR --model {bundle.name}."
         )
     if bundle.config.task == task:
         return bundle

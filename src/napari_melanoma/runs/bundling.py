@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import TrainingDiverged
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import read_datasets
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty thresholds of P4; at 1 no pixel would be lesion
 HALF_THRESHOLD = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
+DIVERGED = (
+    "the outputs of the trained network are not finite numbers, for {bad} of {all} images: the training diverged. "
+    'Start again with a lower learning_rate or precision = "fp32". The checkpoints of the run are kept.'
+)
 PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "partly phantom-trained"
 
 
@@ -218,7 +223,7 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
 
 @dataclass(frozen=True, eq=False)
 class NetworkOutputs:
-    """Outputs of a network for images, in their order.
+    """Outputs of a network for images, in their order; ``TrainingDiverged`` is raised if they are not finite.
 
     ``logits``: float32 (image, class). ``labels``: int64 (image,), the true class. ``embeddings``: float32 (image,
     feature). ``predicted_depths``: float32 (image, 1 or 2). ``depth_mm``: float32 (image,), the measured depth, NaN if
@@ -230,6 +235,12 @@ class NetworkOutputs:
     embeddings: NDArray[np.float32]
     predicted_depths: NDArray[np.float32] | None = None
     depth_mm: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        outputs = (self.logits, self.embeddings, self.predicted_depths)
+        bad = ~np.all([np.isfinite(one).all(axis=1) for one in outputs if one is not None], axis=0)
+        if bad.any():
+            raise TrainingDiverged(DIVERGED.format(bad=np.count_nonzero(bad), all=len(bad)))
 
 
 def compute_outputs(

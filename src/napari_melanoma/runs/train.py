@@ -134,12 +134,19 @@ def _check_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
     path = folder.path
     if not resume:
         if folder.config.exists():
-            raise RunError(f"{path} already contains a run. Name a new folder, or resume it with --resume.")
+            raise RunError(
+                f"{path} already contains a run. Name a new folder, or resume it (Python: resume=True, command line: "
+                "--resume)."
+            )
     elif not folder.config.exists():
-        raise RunError(f"{path} contains no run to resume: it has no config.toml. Start one without --resume.")
+        raise RunError(
+            f"{path} contains no run to resume: it has no config.toml. Start one without resume=True (command line: "
+            "--resume)."
+        )
     elif read_toml(folder.config, TrainRecipe) != recipe:
         raise RunError(
-            f"{path} was started with another recipe. Resume it with its own recipe: --config {folder.config}."
+            f"{path} was started with another recipe. Resume it with its own recipe, {folder.config} (command "
+            "line: --config)."
         )
 
 

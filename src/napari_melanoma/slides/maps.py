@@ -168,14 +168,16 @@ def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> No
     if stain != bags.encoder.stain:
         raise ConfigError(
             f"'{bags.info.name}' was trained on tiles with stain normalization '{bags.encoder.stain}', but "
-            f"'{stain}' is requested. Select the same method under Options in the Slide dock (command line: --stain)."
+            f"'{stain}' is requested. Select the same method under Options in the Slide dock (Python: "
+            f"options={{'stain': '{bags.encoder.stain}'}}, command line: --stain {bags.encoder.stain})."
         )
     assert config.tile is not None
     if grid.mpp is not None and config.tile.differs(grid.mpp):
         raise InputError(
             f"'{bags.info.name}' was trained on tiles at {config.tile.mpp:.3g} micrometers per pixel, but these would "
             f"be at {max(grid.mpp):.3g}. Correct the scale of the slide, or leave 'tile mpp' and 'tile um' empty under "
-            "Options in the Slide dock (command line: --tile-mpp, --tile-um)."
+            "Options in the Slide dock (Python: 'tile_mpp' and 'tile_um' of the options, command line: --tile-mpp, "
+            "--tile-um)."
         )
 
 

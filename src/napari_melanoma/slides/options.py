@@ -153,8 +153,9 @@ def check_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options:
             f"the scale of {slide.path.name} is wrong for '{model.name}': tiles would have {scale.found_um:.3g} µm per "
             f"pixel, but the model was trained at {scale.expected_um:g} µm. Predictions are meaningless at a factor of "
             f"{scale.factor:.3g}. If the file states a wrong scale, set the correct one under Scale in the Slide dock "
-            "(command line: --mpp); otherwise, select a model for this scale. 'accept scale' under Options in the "
-            "Slide dock (command line: --accept-scale) analyzes the slide anyway and marks all outputs as not valid."
+            "(Python: pixel_size_um, command line: --mpp); otherwise, select a model for this scale. 'accept scale' "
+            "under Options in the Slide dock (Python: options={'accept_scale': True}, command line: --accept-scale) "
+            "analyzes the slide anyway and marks all outputs as not valid."
         )
 
 

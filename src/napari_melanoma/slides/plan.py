@@ -76,7 +76,7 @@ def check_slide(info: SlideInfo) -> None:
     if info.pixel_size is None:
         raise ScaleMissing(
             f"pixel size is missing: tiles have a size in micrometers, and {info.path.name} has no pixel size, or an "
-            "implausible one. Set it under Scale in the Slide dock (command line: --mpp)."
+            "implausible one. Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
         )
     finest, size = info.levels[0], info.pixel_size
     if why := describe_implausible_size(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
@@ -97,7 +97,8 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     if not passes:
         raise InputError(
             f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyze "
-            "contains no tissue. Correct the tissue in the Slide dock (command line: --tissue-mask)."
+            "contains no tissue. Correct the tissue in the Slide dock (Python: options={'tissue_mask': FILE}, command "
+            "line: --tissue-mask)."
         )
     sample = partial(_sample_tissue_pixels, slide, grid, share)
     stain = _fit_slide_stain(

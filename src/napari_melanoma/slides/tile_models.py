@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 MAX_DIFFERENCE = 0.01  # of a probability from that of float32
 WEIGHTS_ADVICE = (
-    "Select the file as 'weights' under Options in the Slide dock, or allow the download there (command line: "
-    "--weights FILE, --download)."
+    "Select the file as 'weights' under Options in the Slide dock, or allow the download there (Python: "
+    "options={'weights': FILE} or {'download': True}, command line: --weights FILE, --download)."
 )
 MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
 DENSE_STEP = 4  # pixels of a tile per cell of its dense map
@@ -191,7 +191,7 @@ class TileModel:
         if self._requested_precision is not None:
             self._notice_callback(
                 f"started in {precision}; resuming in the same precision. Analyze the slide again from the start "
-                "(command line: --force) to change it."
+                "(Python: force=True, command line: --force) to change it."
             )
 
     def output_sizes(self) -> dict[str, int]:
@@ -348,7 +348,7 @@ def _download_weights(encoder: FoundationEncoder, options: LoadOptions) -> Path:
         raise BundleError(
             f"the weights of '{encoder.name}' could not be downloaded from {encoder.page}: {reason}. Accept the "
             "license there and log in with 'hf auth login', or download the file and select it as 'weights' under "
-            "Options in the Slide dock (command line: --weights FILE)."
+            "Options in the Slide dock (Python: options={'weights': FILE}, command line: --weights FILE)."
         ) from error
 
 
@@ -668,7 +668,7 @@ def load_slide_model(name: str, options: LoadOptions) -> TileModel:
             f"'{bundle.name}' was trained on embeddings of '{encoder.name}' with weights {encoder.fingerprint[:12]} "
             f"and tiles of {tile.side_px} pixels, found weights {model.info.fingerprint[:12]} and "
             f"{model.info.side_px} pixels. Select the weights of its training as 'weights' under Options in the Slide "
-            "dock (command line: --weights FILE)."
+            "dock (Python: options={'weights': FILE}, command line: --weights FILE)."
         )
     model.info = replace(model.info, mpp=tile.mpp)
     model.bags = BagModel.load(bundle, model.device)

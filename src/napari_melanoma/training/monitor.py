@@ -37,11 +37,11 @@ SHARED_MEMORY_FULL = (
 )
 DEVICE_LOST = (
     "the GPU was lost or stopped working ({reason}). If this happens again, restart the machine or its driver; "
-    "resuming the run (command line: --resume) continues after the last finished epoch."
+    "resuming the run (Python: resume=True, command line: --resume) continues after the last finished epoch."
 )
 PEER_LOST = (
     "another process of this run ended or is not reachable ({reason}). See its own output for the cause; "
-    "resuming the run (command line: --resume) continues after the last finished epoch."
+    "resuming the run (Python: resume=True, command line: --resume) continues after the last finished epoch."
 )
 READER_LOST = (
     "a data loading process was ended, usually because memory ran out ({reason}). "

@@ -50,11 +50,11 @@ USUAL_BY_MAGNIFICATION = (6.5, 15.5)
 OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
 # The finest photographs of cells have 0.02; no model works above 6, as the coarsest expects 4.
 EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
-ADVICE = "Set it under Scale in the Slide dock (command line: --mpp)."
+ADVICE = "Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
 TOO_COARSE = (
     f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells are visible. If this is an "
     "overview image, open the slide at its full resolution. If the file states a wrong scale, set the correct one "
-    "under Scale in the Slide dock (command line: --mpp)."
+    "under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
 )
 NOT_STATED = f"the file states no pixel size, so lengths are in pixels. {ADVICE}"
 
@@ -289,7 +289,7 @@ def _warn_not_square(size: PixelSize) -> tuple[str, ...]:
         return ()
     return (
         f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both values are used; set the "
-        "size in the Slide dock under Scale (command line: --mpp) if one of them is wrong.",
+        "size in the Slide dock under Scale (Python: pixel_size_um, command line: --mpp) if one of them is wrong.",
     )
 
 
