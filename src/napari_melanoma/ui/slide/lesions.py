@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditHistory, SlideDocument
 from napari_melanoma.ui.widgets.job import JobFunction
 from napari_melanoma.ui.widgets.style import named
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MAX_OUTLINES = 400  # napari becomes slow with more
 
 
-class SlideLesions(EditedDocument["LesionFindings"]):
+class SlideLesions(SlideDocument["LesionFindings"]):
     """Detect, edit and save the lesions of slides, and draw them.
 
     Edits are measured on the maps of the slide, so each runs in the background, on the result of the previous one. They
@@ -71,7 +71,7 @@ class SlideLesions(EditedDocument["LesionFindings"]):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         self._slide = slide
-        self.show(None if slide is None else slide.identity)
+        self._display(None if slide is None else slide.identity)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
         """Detect the lesions at a threshold; manual edits are kept, and undo restores the previous lesions."""
