@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -38,3 +39,8 @@ def format_time_ago(seconds: float) -> str:
         if count:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "a moment ago"
+
+
+def format_class(name: str) -> str:
+    """Format the name of a class for users: *nevus*, also where files and models contain *naevus*."""
+    return re.sub(r"(?<=n)ae(?=v(us|i)\b)", "e", name, flags=re.IGNORECASE)
