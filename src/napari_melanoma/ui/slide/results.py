@@ -12,8 +12,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from napari_melanoma.ui.slide.lesions import (
