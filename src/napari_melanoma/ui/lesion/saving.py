@@ -275,7 +275,7 @@ class SaveBar(QWidget):
         self._settings.folder = folder
         self.set_target(self._target)
         if self._pending_target is not None:
-            self._request_save(self._pending_target, result_folder(Path(name), self._pending_target.name))
+            self._request_save(self._pending_target, result_folder(folder, self._pending_target.name))
 
     def _confirm_replace(self, target: SaveTarget, folder: Path) -> None:
         details = f"{folder} already exists and may belong to another photograph with the same name."
