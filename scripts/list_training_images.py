@@ -38,7 +38,7 @@ class Trained:
 
 
 DRAWN = "Synthetic slides only, drawn by scripts/{0} with the seeds in it."
-AS_THEN = "synthetic tiles of scripts/{0} as the version drew them that it was trained with; listed are today's"
+AS_THEN = "synthetic tiles of an earlier version of scripts/{0}"
 
 
 def _drawn(data: str, script: str, start: str = "") -> Trained:

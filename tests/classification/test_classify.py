@@ -13,7 +13,7 @@ import pytest
 from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.classification.classify import classify, classify_encoded, encode_lesion
 from napari_melanoma.classification.explanation import METHODS
-from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
+from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction, describe_prediction_set
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
@@ -142,7 +142,7 @@ def test_a_likeliest_class_outside_the_prediction_set_is_explained(tmp_path) -> 
     assert unsure.probability < 0.5
     assert unsure.possible == ("melanoma",)
     assert any(
-        "other has the highest probability but is not in the prediction set: at most 10 %" in text
+        "other has the highest probability, but one that is unusual for other: at most 10 %" in text
         for text in unsure.warnings
     )
     assert not any("not in the prediction set" in text for text in ask(RedModel(tmp_path, references), red=60).warnings)
@@ -340,3 +340,31 @@ def test_the_view_is_the_square_around_the_lesion() -> None:
 @pytest.mark.parametrize("method", [*METHODS, "attention"])
 def test_every_heatmap_can_be_requested(method) -> None:
     assert ClassifyOptions.parse({"heatmap": method}, "the command line").heatmap == method
+
+
+@pytest.mark.parametrize(
+    ("classes", "possible", "expected"),
+    [
+        (("nevus", "melanoma"), ("melanoma",), "Melanoma 0.50; unusual for nevus (at most 10 % of cases)"),
+        (("nevus", "melanoma"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50"),
+        (("nevus", "melanoma", "wart"), ("nevus", "melanoma"), "Inconclusive (nevus or melanoma): melanoma 0.50"),
+        (
+            ("nevus", "melanoma", "wart"),
+            ("wart",),
+            "Melanoma 0.50; unusual for melanoma and nevus (at most 10 % of cases)",
+        ),
+        (
+            ("nevus", "melanoma", "wart", "scar"),
+            ("melanoma",),
+            "Melanoma 0.50; unusual for all classes except melanoma (at most 10 % of cases)",
+        ),
+        (("other", "melanoma"), ("other",), "Melanoma 0.50; unusual for melanoma (at most 10 % of cases)"),
+        (
+            ("other", "melanoma"),
+            ("melanoma",),
+            "Melanoma 0.50; unusual for cases without melanoma (at most 10 % of cases)",
+        ),
+    ],
+)
+def test_the_headline_never_contradicts_the_probabilities(classes, possible, expected) -> None:
+    assert describe_prediction_set("melanoma 0.50", classes, possible, "melanoma", 0.9) == expected

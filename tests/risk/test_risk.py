@@ -68,8 +68,8 @@ def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage
 def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
     for possible, message in {
-        (loaded.info.config.classes[0],): "Not consistent with metastasis (90 % coverage)",
-        ("metastasis",): "Consistent with metastasis only (90 % coverage)",
+        (loaded.info.config.classes[0],): f"R{answer.risk_text[1:]}; unusual for metastasis (at most 10 % of cases)",
+        ("metastasis",): f"R{answer.risk_text[1:]}; unusual for cases without metastasis (at most 10 % of cases)",
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
         assert replace(answer, possible=possible).headline.startswith(message)

@@ -269,8 +269,8 @@ def _contradiction_warnings(
         return []
     name, share = classes[index], f"{100 * (1 - coverage):.3g} %"
     return [
-        f"{name} has the highest probability but is not in the prediction set: at most {share} of the known cases of "
-        f"{name} had such a low probability"
+        f"{name} has the highest probability, but one that is unusual for {name}: at most {share} of the known cases "
+        f"of {name} had such a low probability"
     ]
 
 

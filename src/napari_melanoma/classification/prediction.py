@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -20,6 +20,7 @@ NOT_FINITE = (
     "model, or train it again with a lower learning rate."
 )
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
+MAX_EXCLUDED = 2  # classes that a headline names
 OLD_COLUMN = "probability_{}"  # until 2026-11-21 with the class name unchanged, including spaces
 
 
@@ -155,7 +156,8 @@ class ClassPrediction:
     @property
     def verdict(self) -> str:
         """The headline, such as "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44)", or why it is not valid."""
-        return self.validity.headline(f"{self._conclusion()}: {self.probability_text}")
+        text = describe_prediction_set(self.probability_text, self.classes, self.possible, self.positive, self.coverage)
+        return self.validity.headline(text)
 
     @property
     def probability_text(self) -> str:
@@ -188,13 +190,6 @@ class ClassPrediction:
             f"{_format_share(group.sensitivity, group.sensitivity_interval)}, specificity "
             f"{_format_share(group.specificity, group.specificity_interval)}"
         )
-
-    def _conclusion(self) -> str:
-        """The classes of the prediction set in words."""
-        if not self.is_inconclusive:
-            return describe_single_class(self.possible[0], self.positive, self.coverage)
-        some = 1 < len(self.possible) < len(self.classes)
-        return f"Inconclusive ({' or '.join(self.possible)})" if some else "Inconclusive"
 
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as plain values.
@@ -258,10 +253,28 @@ def _prediction_validity(prediction: ClassPrediction) -> Validity:
     ).check()
 
 
-def describe_single_class(name: str, positive: str, coverage: float) -> str:
-    """Describe a prediction set with one class; for "other", state that the positive class is excluded."""
-    relation = f"Not consistent with {positive}" if name == OTHER_CLASS else f"Consistent with {name} only"
-    return f"{relation} ({100 * coverage:g} % coverage)"
+def describe_prediction_set(
+    probability_text: str, classes: Sequence[str], possible: Sequence[str], positive: str, coverage: float
+) -> str:
+    """Describe a probability and its prediction set in one line.
+
+    With one class in the set, the line names the others: each is excluded because of a low probability for a case of
+    that class, which is not the same as a low probability. A nevus with 0.47 is unusual, even if 0.47 is a lot.
+    """
+    if len(possible) != 1:
+        some = f" ({' or '.join(possible)})" if 1 < len(possible) < len(classes) else ""
+        return f"Inconclusive{some}: {probability_text}"
+    excluded = [name for name in classes if name not in possible]
+    excluded.sort(key=lambda name: name != positive)
+    names = [f"cases without {positive}" if name == OTHER_CLASS else name for name in excluded]
+    listed = " and ".join(names) if len(names) <= MAX_EXCLUDED else f"all classes except {possible[0]}"
+    start = f"{probability_text[:1].upper()}{probability_text[1:]}"
+    return f"{start}; unusual for {listed} ({format_rarity(coverage)})"
+
+
+def format_rarity(coverage: float) -> str:
+    """Format how often a prediction set leaves out the true class, such as "at most 10 % of cases"."""
+    return f"at most {100 * (1 - coverage):.3g} % of cases"
 
 
 def format_probability(probability: float, interval: tuple[float, float] | None) -> str:

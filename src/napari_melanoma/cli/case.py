@@ -81,8 +81,7 @@ def _import_case(
     current.after_stop = f"Nothing was written to {folder}."
     mapping = read_mapping(map_file) if map_file else None
     made = import_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
-    for about, note in made.notes:
-        current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+    current.report_notes(made.notes)
     counts = f"{format_count(made.added, 'image')} added, {format_count(len(made.case.lesions), 'lesion')} in all"
     text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
     current.finish(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
@@ -118,8 +117,7 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
     current.report.emit_item(
         "answers", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()
     )
-    for about, note in predictions.notes:
-        current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+    current.report_notes(predictions.notes)
     counts = f"{format_count(len(predictions.lesions), 'lesion')} classified by {predictions.model.name}"
     text = f"{counts}: {written}. Research use only; not for diagnosis."
     current.finish(text, some_failed=bool(predictions.notes), out=str(written), lesions=len(predictions.lesions))

@@ -61,7 +61,7 @@ class ConfigOption:
     @property
     def help(self) -> str:
         """The description of the field, with its default."""
-        text = f"{self.about}{'do not ' if self.is_negated else ''}{self.info.description}"
+        text = f"{self.about}{'do not ' if self.is_negated else ''}{self.info.description or self.info.title}"
         if self.default not in (None, "", ()) and not isinstance(self.default, bool):
             numbers = self.default if isinstance(self.default, tuple) else (self.default,)
             shown = (f"{part:g}" if isinstance(part, float) else str(part) for part in numbers)

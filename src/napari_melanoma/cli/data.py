@@ -115,8 +115,7 @@ def import_(
         source_ = find_source(source)
         options = SourceImportOptions(mapping, no_patients, parse_values(mask_values))
         found = import_source(source_, folder, out, options, run=current.run)
-        for image, reason in found.faults:
-            current.report.emit("failed", f"failed: {image}: {reason}", image=image, error=reason)
+        current.report_failures(found.faults)
         if found.found < found.expected:
             what = "images" if found.images else "rows"
             note = f"the folder has {found.found} of the {found.expected} {what} of the complete set"
@@ -124,8 +123,7 @@ def import_(
         if found.left:
             note = f"{found.left} rows of its tables are left out because their images are missing"
             current.report.emit("note", f"note: {note}", left=found.left)
-        for about, note in found.notes:
-            current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+        current.report_notes(found.notes)
         text = f"{found.images} images, {found.masks} with a mask" if found.images else f"{found.rows} rows, no images"
         text += f": data set in {out}; next: napari-melanoma data check {out}"
         text = f"{len(found.faults)} could not be imported; {text}" if found.faults else text
@@ -147,8 +145,7 @@ def merge(
 
         chosen = MergeOptions.parse(options, "the command line")
         found = merge_datasets(datasets, out, chosen, run=current.run)
-        for about, note in found.notes:
-            current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+        current.report_notes(found.notes)
         counts = ", ".join(f"{n} of {name}" for name, n in found.rows.items())
         text = f"{sum(found.rows.values())} rows ({counts}), {sum(found.images.values())} with an image"
         text += f": data set in {out}"
@@ -411,12 +408,10 @@ def import_masks(
 
 
 def _report_import(current: CommandSession, report: MaskImportReport, out: Path) -> None:
-    for image, reason in report.faults:
-        current.report.emit("failed", f"failed: {image}: {reason}", image=image, error=reason)
+    current.report_failures(report.faults)
     for what, count in report.left_out.items():
         current.report.emit("left_out", f"left out: {count} {what}", what=what, count=count)
-    for about, note in report.notes:
-        current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+    current.report_notes(report.notes)
     counts = [f"{len(report.added)} masks imported"]
     counts += [f"{len(report.faults)} did not match"] if report.faults else []
     counts += [f"{len(report.kept)} reviewed images kept (use --replace to replace them)"] if report.kept else []
@@ -515,10 +510,8 @@ def tiles(
 
 
 def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> None:
-    for slide, reason in report.faults:
-        current.report.emit("failed", f"failed: {slide}: {reason}", slide=slide, error=reason)
-    for about, note in report.notes:
-        current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+    current.report_failures(report.faults, "slide")
+    current.report_notes(report.notes)
     counts = ", ".join(f"{name or 'several classes'} {count}" for name, count in report.classes.items())
     splits = ", ".join(f"{name} {count}" for name, count in sorted(report.splits.items()))
     total = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
@@ -548,8 +541,7 @@ def features(
         table = out or dataset / FEATURES
         current.after_stop = "The measurements are kept: run the same command again to continue."
         found = compute_features(dataset, table, FeatureOptions(model=model), run=current.run)
-        for image, reason in found.faults:
-            current.report.emit("failed", f"failed: {image}: {reason}", image=image, error=reason)
+        current.report_failures(found.faults)
         counts = [f"{found.measured} of {found.images} images measured"]
         counts += [f"{found.without_mask} without a mask"] if found.without_mask else []
         counts += [f"{found.without_image} without an image"] if found.without_image else []

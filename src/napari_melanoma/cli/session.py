@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -254,6 +254,16 @@ class CommandSession:
         self.report.finish("failed" if some_failed else "done", text, exit_code=code, **values)
         if some_failed:
             raise typer.Exit(code)
+
+    def report_notes(self, notes: Iterable[tuple[str, str]]) -> None:
+        """Write a line for each note and what it is about."""
+        for about, note in notes:
+            self.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+
+    def report_failures(self, failures: Iterable[tuple[str, str]], kind: str = "image") -> None:
+        """Write a line for each input that failed and the reason."""
+        for name, reason in failures:
+            self.report.emit("failed", f"failed: {name}: {reason}", **{kind: name}, error=reason)
 
     def request_stop(self, number: int, frame: FrameType | None) -> None:
         """Cancel the command; a second Ctrl+C does not wait for it."""

@@ -139,6 +139,12 @@ def computed_fields(config: type[BaseModel]) -> set[str]:
     return {name for name, info in fields if any(isinstance(item, Computed) for item in info.metadata)}
 
 
+def field_title(name: str, info: FieldInfo) -> str:
+    """Return the label of a field for users: its title, or its name as words where that says the same."""
+    words = info.title or name.replace("_", " ")
+    return f"{words[:1].upper()}{words[1:]}"
+
+
 def _summarize_faults(found: list[ErrorDetails], model: type[Config]) -> str:
     """Describe the faults of a configuration, each key once; at most ``MAX_FAULTS``."""
     faults: dict[str, list[str]] = {}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 MAX_NAMED = 3  # names that a message lists
 
@@ -54,3 +50,8 @@ def _shorten(value: object) -> str:
         case (float(), *_):
             return f"({', '.join(map(_shorten, value))})"
     return repr(value)
+
+
+def format_class(name: str) -> str:
+    """Format the name of a class for users: *nevus*, also where files and models contain *naevus*."""
+    return re.sub(r"(?<=n)ae(?=v(us|i)\b)", "e", name, flags=re.IGNORECASE)

@@ -70,10 +70,15 @@ class PreprocessingConfig(Config):
     remove_hair: bool = Field(False, description="remove dark hairs, as DullRazor does")
     color_constancy: bool = Field(False, description="correct the color of the light (shades of gray)")
     grey_power: float = Field(
-        6.0, ge=1, le=64, description="1: the mean is gray; larger values weight bright pixels more"
+        6.0,
+        title="Color constancy exponent",
+        ge=1,
+        le=64,
+        description="1: the mean is gray; larger values weight bright pixels more",
     )
     working_size: int = Field(
         512,
+        title="Working size (px)",
         ge=128,
         le=2048,
         description="side in pixels of the square in which hairs are detected and the light is estimated",
@@ -330,10 +335,20 @@ class ViewConfig(Config):
     """The part of a photograph that a classifier uses, before it is scaled to the network's input."""
 
     region: Literal["roi", "photograph"] = Field(
-        "roi", description="roi: the square around the mask; photograph: all of it, scaled to a square, without a mask"
+        "roi",
+        title="Image region",
+        description="roi: the square around the mask; photograph: all of it, scaled to a square, without a mask",
     )
-    margin: float = Field(0.1, ge=0, le=2, description="of the roi, as a fraction of the longer side of the lesion")
-    background: Literal["zero", "keep"] = Field("keep", description="skin around the lesion: black, or kept")
+    margin: float = Field(
+        0.1,
+        title="Margin (share of the lesion)",
+        ge=0,
+        le=2,
+        description="of the roi, as a fraction of the longer side of the lesion",
+    )
+    background: Literal["zero", "keep"] = Field(
+        "keep", title="Skin around the lesion", description="skin around the lesion: black, or kept"
+    )
 
     def roi(self, side_px: int) -> RoiConfig:
         """Return the configuration of the region of interest for an input of ``side_px`` pixels."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,9 @@ MAX_HASH_DISTANCE = (
     9  # of 3.9 million pairs of photographs 9 are as close, all copies; 98 % of re-encoded or resized copies are
 )
 MIN_SHARED_TILES = 0.5  # share of listed tiles that identifies a slide: bare glass is the same everywhere
+OLD_UNLISTED = re.compile(  # entry of lists written before 2026-11-23
+    r"synthetic tiles of (\S+) as the version drew them that it was trained with; listed are today's"
+)
 MAX_BYTES = 200_000_000  # eight million photographs
 
 
@@ -114,7 +118,7 @@ class TrainingImages:
                 _check_digests(arrays.pop(PIXELS_KEY)),
                 _check_hashes(arrays.pop(HASHES_KEY)),
                 {name.removeprefix(GROUPS_PREFIX): _check_digests(values) for name, values in arrays.items()},
-                tuple(map(str, unlisted)),
+                tuple(OLD_UNLISTED.sub(r"synthetic tiles of an earlier version of \1", str(one)) for one in unlisted),
                 about.get("note", ""),
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:

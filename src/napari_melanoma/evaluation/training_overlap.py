@@ -53,8 +53,8 @@ LOST = (
     "determined, so evaluations cannot leave them out. Get the complete bundle from where it came."
 )
 NOT_LISTED = (
-    "'{model}' was also trained on images that it does not list ({unlisted}), so whether some of these are among them "
-    "is unknown."
+    "Metrics may be too optimistic: '{model}' does not list all images that it was trained on, so those could not be "
+    "recognized here. Not listed: {unlisted}."
 )
 DAMAGED = "Which images '{model}' was trained on is unknown: {error}"
 LEFT_OUT = "Left out: {count} of {total} ({groups}), because {models} trained on {why}."

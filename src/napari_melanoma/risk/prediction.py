@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from napari_melanoma.classification.prediction import OTHER_CLASS, describe_single_class, format_probability
+from napari_melanoma.classification.prediction import OTHER_CLASS, describe_prediction_set, format_probability
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
@@ -313,19 +313,15 @@ class RiskPrediction:
     @property
     def headline(self) -> str:
         """The headline, ``Inconclusive: risk of metastasis 0.61 (95 % interval 0.42–0.90)``; or why it is not valid."""
-        return self.validity.headline(f"{self._conclusion()}: {self.risk_text}")
+        possible = [name if name == self.positive else OTHER_CLASS for name in self.possible]
+        classes = (OTHER_CLASS, self.positive)
+        text = describe_prediction_set(self.risk_text, classes, possible, self.positive, self.coverage)
+        return self.validity.headline(text)
 
     @property
     def risk_text(self) -> str:
         """Probability with its interval, such as ``risk of metastasis 0.61 (95 % interval 0.42–0.90)``."""
         return f"risk of {self.positive} {format_probability(self.probability, self.interval)}"
-
-    def _conclusion(self) -> str:
-        """Conclusion from the prediction set."""
-        if len(self.possible) != 1:
-            return "Inconclusive"
-        name = self.positive if self.possible[0] == self.positive else OTHER_CLASS
-        return describe_single_class(name, self.positive, self.coverage)
 
     @property
     def contributions_text(self) -> str:

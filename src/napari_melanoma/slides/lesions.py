@@ -54,17 +54,36 @@ UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 class LesionConfig(Config):
     """Criteria for lesions of a slide and for their malignancy."""
 
-    low: float = Field(0.4, ge=0, le=1, description="a lesion extends as far as the probability is at least this")
-    high: float = Field(0.6, ge=0, le=1, description="its maximum probability is at least this")
-    smoothing_um: float = Field(0.0, ge=0, description="sigma of a Gaussian filter of the map; 0 = off")
-    join_um: float = Field(0.0, ge=0, description="parts closer to each other than this are one lesion")
-    min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are removed; ignored without a pixel size")
+    low: float = Field(
+        0.4,
+        title="Lower threshold",
+        ge=0,
+        le=1,
+        description="a lesion extends as far as the probability is at least this",
+    )
+    high: float = Field(
+        0.6, title="Upper threshold", ge=0, le=1, description="its maximum probability is at least this"
+    )
+    smoothing_um: float = Field(
+        0.0, title="Smoothing (µm)", ge=0, description="sigma of a Gaussian filter of the map; 0 = off"
+    )
+    join_um: float = Field(
+        0.0, title="Join parts within (µm)", ge=0, description="parts closer to each other than this are one lesion"
+    )
+    min_area_mm2: float = Field(
+        0.0, title="Minimum area (mm²)", ge=0, description="smaller lesions are removed; ignored without a pixel size"
+    )
     fill_holes: bool = Field(False, description="enclosed areas are part of the lesion")
     malignant_from: float = Field(
-        0.5, ge=0, le=1, description="a lesion is malignant if at least this share of its probability is malignant"
+        0.5,
+        title="Malignant from (share)",
+        ge=0,
+        le=1,
+        description="a lesion is malignant if at least this share of its probability is malignant",
     )
     score: Literal["mean", "maximum"] = Field(
         "mean",
+        title="Lesion probability",
         description="probability of a lesion: mean of its tiles weighted by their tissue, or maximum",
     )
 

@@ -50,36 +50,67 @@ class SlideOptions(Config):
         description="a slide model, the folder of a bundle, or an encoder: encoder:BUNDLE, timm:NAME, uni ...; "
         "empty: the default model",
     )
-    weights: Path | None = Field(None, description="local file with an encoder's weights")
-    download: bool = Field(False, description="allow downloading an encoder's published weights; the license is shown")
+    weights: Path | None = Field(None, title="Weights file", description="local file with an encoder's weights")
+    download: bool = Field(
+        False,
+        title="Allow download",
+        description="allow downloading an encoder's published weights; the license is shown",
+    )
     mpp: float | None = Field(
-        None, ge=0.01, le=100, description="micrometers per pixel of the slide; by default as stated in its file"
+        None,
+        title="Slide pixel size (µm)",
+        ge=0.01,
+        le=100,
+        description="micrometers per pixel of the slide; by default as stated in its file",
     )
     accept_scale: bool = Field(
-        False, description="analyze although the scale is far from the model's; outputs are marked as not valid"
+        False,
+        title="Allow wrong scale",
+        description="analyze although the scale is far from the model's; outputs are marked as not valid",
     )
     tile_mpp: float | None = Field(
-        None, gt=0, le=100, description="micrometers per pixel of a tile; by default as in the model's training"
+        None,
+        title="Pixel size (µm)",
+        gt=0,
+        le=100,
+        description="micrometers per pixel of a tile; by default as in the model's training",
     )
     tile_um: float | None = Field(
-        None, gt=0, description="side of a tile in micrometers, such as 3000 for 3 mm; takes precedence over its scale"
+        None,
+        title="Tile size (µm)",
+        gt=0,
+        description="side of a tile in micrometers, such as 3000 for 3 mm; takes precedence over its scale",
     )
     overlap: float | None = Field(
-        None, ge=0, le=0.9, description="share of a tile's side that overlaps the next; by default 0.125 for dense maps"
+        None,
+        title="Tile overlap",
+        ge=0,
+        le=0.9,
+        description="share of a tile's side that overlaps the next; by default 0.125 for dense maps",
     )
-    border: Border = Field("pad", description="handling of tiles that extend beyond the slide")
+    border: Border = Field("pad", title="Tiles at border", description="handling of tiles that extend beyond the slide")
     region: tuple[int, int, int, int] | None = Field(
-        None, description="top, left, height, width in pixels of the finest level; none: the whole scanned area"
+        None,
+        title="Region (px)",
+        description="top, left, height, width in pixels of the finest level; none: the whole scanned area",
     )
     tissue: TissueConfig = TissueConfig()
     tissue_mask: Path | None = Field(
-        None, description="PNG of the whole slide, white in tissue; by default, tissue is detected"
+        None,
+        title="Tissue mask file",
+        description="PNG of the whole slide, white in tissue; by default, tissue is detected",
     )
-    min_tissue: float = Field(0.1, ge=0, le=1, description="share of a tile that must be tissue")
-    stain: StainConfig | None = Field(None, description="normalization of the colors to a reference; none: unchanged")
-    stain_reference: Path | None = Field(None, description="image whose stain is the reference; none: a standard one")
-    apply_profile: bool = Field(False, description="convert colors by the slide's ICC profile")
-    target: str = Field("", description="class of heatmap and lesions; by default that of the model")
+    min_tissue: float = Field(
+        0.1, title="Minimum tissue", ge=0, le=1, description="share of a tile that must be tissue"
+    )
+    stain: StainConfig | None = Field(
+        None, title="Stain method", description="normalization of the colors to a reference; none: unchanged"
+    )
+    stain_reference: Path | None = Field(
+        None, title="Reference image", description="image whose stain is the reference; none: a standard one"
+    )
+    apply_profile: bool = Field(False, title="Color profile", description="convert colors by the slide's ICC profile")
+    target: str = Field("", title="Class", description="class of heatmap and lesions; by default that of the model")
     prevalence: float | None = Field(
         None,
         gt=0,
@@ -89,10 +120,10 @@ class SlideOptions(Config):
     lesions: LesionConfig = LesionConfig()
     score: SlideScoreConfig = SlideScoreConfig()
     batch_size: int = Field(32, ge=1, le=4096, description="tiles in one forward pass")
-    workers: int = Field(0, ge=0, le=256, description="reader threads; 0: number of cores")
+    workers: int = Field(0, title="Reader threads", ge=0, le=256, description="reader threads; 0: number of cores")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="number format; auto: bf16 if the processor supports it"
+        "auto", title="Number format", description="number format; auto: bf16 if the processor supports it"
     )
 
     @model_validator(mode="after")

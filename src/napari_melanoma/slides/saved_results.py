@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
@@ -51,7 +51,7 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
     target, lesions = content.get("target"), content.get("lesions") or []
     if not target or content.get("probability") is None:
         return "analyzed"
-    summary = f"{target} {float(content['probability']):.2f}"
+    summary = f"{format_class(target)} {float(content['probability']):.2f}"
     if "attention" in (content.get("scores") or {}):
         return summary
     malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)

@@ -27,11 +27,14 @@ class SlideScoreConfig(Config):
 
     method: Literal["mean", "maximum", "top_k"] = Field(
         "mean",
+        title="Pooling of tiles",
         description="pooling of tile predictions into that of the slide: mean or maximum as in P3; "
         "top_k: the mean of the k highest",
     )
-    top_k: int = Field(10, ge=1, description="number of tiles for top_k")
-    positive: int = Field(-1, description="index of the class for ranking tiles; -1 is the last one")
+    top_k: int = Field(10, title="Number of top tiles", ge=1, description="number of tiles for top_k")
+    positive: int = Field(
+        -1, title="Ranked class (index)", description="index of the class for ranking tiles; -1 is the last one"
+    )
 
 
 @dataclass(frozen=True)

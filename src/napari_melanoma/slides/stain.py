@@ -52,16 +52,30 @@ class StainConfig(Config):
     """Method of normalization, and definition of stained pixels."""
 
     method: StainMethod = Field(
-        "macenko", description="normalization of the colors to a reference; none leaves them unchanged"
+        "macenko",
+        title="Stain normalization",
+        description="normalization of the colors to a reference; none leaves them unchanged",
     )
     least_density: float = Field(
-        0.15, gt=0, lt=1, description="pixels whose optical density is below this in all channels are background"
+        0.15,
+        title="Minimum optical density",
+        gt=0,
+        lt=1,
+        description="pixels whose optical density is below this in all channels are background",
     )
     angle_percentile: float = Field(
-        1.0, gt=0, lt=50, description="Macenko: percentile of the angles for the two stains"
+        1.0,
+        title="Stain angle percentile",
+        gt=0,
+        lt=50,
+        description="Macenko: percentile of the angles for the two stains",
     )
     amount_percentile: float = Field(
-        99.0, gt=50, le=100, description="Macenko: percentile of the amount of a stain that is matched"
+        99.0,
+        title="Stain amount percentile",
+        gt=50,
+        le=100,
+        description="Macenko: percentile of the amount of a stain that is matched",
     )
     keep_background: bool = Field(True, description="unstained pixels are unchanged; always true for Macenko")
 

@@ -74,14 +74,25 @@ Row = dict[str, str]
 class TileCuttingConfig(Config):
     """Scale, size and selection of tiles."""
 
-    mpp: float = Field(0.5, gt=0, le=100, description="micrometers per pixel of the tiles")
-    tile_px: int = Field(224, ge=32, le=2048, description="side of a tile in pixels")
+    mpp: float = Field(0.5, title="Pixel size (µm)", gt=0, le=100, description="micrometers per pixel of the tiles")
+    tile_px: int = Field(224, title="Tile size (px)", ge=32, le=2048, description="side of a tile in pixels")
     share: float = Field(
-        0.6, gt=0, le=1, description="minimum share of a tile in regions, and of one class to label the tile"
+        0.6,
+        title="Minimum share in regions",
+        gt=0,
+        le=1,
+        description="minimum share of a tile in regions, and of one class to label the tile",
     )
-    overlap: float = Field(0.0, ge=0, le=0.9, description="share of a tile's side that overlaps the next")
-    most: int = Field(400, ge=1, description="maximum number of tiles per class and slide, sampled at random")
-    seed: int = Field(0, ge=0, description="seed of the random sampling")
+    overlap: float = Field(
+        0.0, title="Tile overlap (share)", ge=0, le=0.9, description="share of a tile's side that overlaps the next"
+    )
+    most: int = Field(
+        400,
+        title="Maximum tiles per class and slide",
+        ge=1,
+        description="maximum number of tiles per class and slide, sampled at random",
+    )
+    seed: int = Field(0, title="Random seed", ge=0, description="seed of the random sampling")
 
     @property
     def tiling(self) -> TilingConfig:
@@ -174,18 +185,24 @@ class TileDataOptions(TileCuttingConfig):
     """Options for making tiles from regions."""
 
     classes: tuple[str, ...] = Field(
-        (), description="classes to use, NAME=OTHER to rename; by default all drawn classes"
+        (), title="Classes to use", description="classes to use, NAME=OTHER to rename; by default all drawn classes"
     )
     rest: str = Field(
-        "Background", min_length=1, description="class outside the regions; the first value of label images"
+        "Background",
+        title="Class outside the regions",
+        min_length=1,
+        description="class outside the regions; the first value of label images",
     )
     readers: str = Field(
         "refuse",
+        title="If readers disagree",
         min_length=1,
         description="regions of readers that disagree: refuse, agree (use those with agreement), or the name of the "
         "reader to use",
     )
-    held_out: float = Field(0.2, ge=0, lt=0.9, description="share of the patients in the test set")
+    held_out: float = Field(
+        0.2, title="Test set (share of patients)", ge=0, lt=0.9, description="share of the patients in the test set"
+    )
 
 
 @dataclass

@@ -53,13 +53,23 @@ class TissueConfig(Config):
         "histogram; luminance: Otsu's, on brightness; entropy: Otsu's, on the local entropy",
     )
     threshold: float | None = Field(None, ge=0, description="fixed threshold, in optical density or, for entropy, bits")
-    find_pen: bool = Field(True, description="exclude pen ink: green, blue, red and black")
+    find_pen: bool = Field(True, title="Exclude pen ink", description="exclude pen ink: green, blue, red and black")
     fat: Literal["drop", "keep"] = Field("drop", description="fat: excluded, or kept with its empty cells filled")
-    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analyzed or excluded")
-    min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are removed as dirt")
-    fill_holes_mm2: float = Field(0.05, ge=0, description="smaller holes in tissue are filled: vessels, glands")
+    folds: Literal["keep", "drop"] = Field(
+        "keep", title="Tissue folds", description="folded tissue: analyzed or excluded"
+    )
+    min_area_mm2: float = Field(
+        0.05, title="Minimum area (mm²)", ge=0, description="smaller pieces are removed as dirt"
+    )
+    fill_holes_mm2: float = Field(
+        0.05, title="Fill holes up to (mm²)", ge=0, description="smaller holes in tissue are filled: vessels, glands"
+    )
     margin_um: float = Field(
-        0.0, ge=0, le=1000, description="tissue is widened by this distance, so that no edge is lost"
+        0.0,
+        title="Margin (µm)",
+        ge=0,
+        le=1000,
+        description="tissue is widened by this distance, so that no edge is lost",
     )
 
 

@@ -180,19 +180,34 @@ class AdaptationConfig(Config):
 
     method: Literal["none", "adversarial", "coral", "adabn", "fourier", "pseudo_labels"] = Field(
         "none",
+        title="Adaptation method",
         description="adversarial: features do not distinguish the domains (gradient reversal); coral: covariances of "
         "the features are aligned; adabn: normalization statistics are computed on `to` after training; fourier: low "
         "frequencies are exchanged; pseudo_labels: confident predictions for `to` are used as labels",
     )
     strength: float = Field(
-        0.1, ge=0, le=10, description="weight of the adaptation loss; for fourier, share of the images"
+        0.1,
+        title="Weight of the adaptation",
+        ge=0,
+        le=10,
+        description="weight of the adaptation loss; for fourier, share of the images",
     )
     reach: float = Field(
-        0.05, gt=0, le=0.5, description="for fourier: highest exchanged frequency, as a share of the side"
+        0.05,
+        title="Highest frequency exchanged (share)",
+        gt=0,
+        le=0.5,
+        description="for fourier: highest exchanged frequency, as a share of the side",
     )
-    to: tuple[str, ...] = Field((), description="folders of unlabeled data sets, used by the adaptation loss only")
+    to: tuple[str, ...] = Field(
+        (), title="Target data sets", description="folders of unlabeled data sets, used by the adaptation loss only"
+    )
     sure: float = Field(
-        0.9, gt=0.5, lt=1, description="for pseudo_labels: probability from which a prediction is used as a label"
+        0.9,
+        title="Pseudo-label probability",
+        gt=0.5,
+        lt=1,
+        description="for pseudo_labels: probability from which a prediction is used as a label",
     )
 
 
@@ -205,42 +220,85 @@ class ClassificationConfig(Config):
         description="values of the column, in order; empty: all values in the training rows, or for 1/0: other and the "
         "column name",
     )
-    positive: str = Field("melanoma", min_length=1, description="the class that sensitivity refers to")
+    positive: str = Field(
+        "melanoma", title="Positive class", min_length=1, description="the class that sensitivity refers to"
+    )
     view: ViewConfig = ViewConfig()
     masks: Literal["reference", "predicted"] = Field(
-        "reference", description="source of the ROI: the data set's masks, or masks predicted by a model"
+        "reference",
+        title="Source of masks",
+        description="source of the ROI: the data set's masks, or masks predicted by a model",
     )
-    segmenter: str = Field("lesion-small", min_length=1, description="the model that predicts the masks")
+    segmenter: str = Field(
+        "lesion-small", title="Segmentation model", min_length=1, description="the model that predicts the masks"
+    )
     tabular: TabularConfig | None = Field(
         None, description="table columns that the network uses as inputs; none: pixels only"
     )
-    features: str = Field("", description="a table of `data features`, whose columns can be used too")
-    drop_field: float = Field(
-        0.1, ge=0, lt=1, description="probability that a field of a row is hidden during training"
+    features: str = Field(
+        "", title="Feature table", description="a table of `data features`, whose columns can be used too"
     )
-    drop_form: float = Field(0.25, ge=0, lt=1, description="probability that all fields of a row are hidden")
-    class_weight: Literal["none", "balanced"] = Field("none", description="balanced: rare classes have more weight")
+    drop_field: float = Field(
+        0.1,
+        title="Hide single fields (probability)",
+        ge=0,
+        lt=1,
+        description="probability that a field of a row is hidden during training",
+    )
+    drop_form: float = Field(
+        0.25,
+        title="Hide all fields (probability)",
+        ge=0,
+        lt=1,
+        description="probability that all fields of a row are hidden",
+    )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none", title="Class weights", description="balanced: rare classes have more weight"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    focal_gamma: float = Field(2.0, ge=0, le=10, description="gamma of the focal loss")
+    focal_gamma: float = Field(2.0, title="Focal loss gamma", ge=0, le=10, description="gamma of the focal loss")
     mixup: float = Field(
-        0.0, ge=0, le=1, description="probability that an image and its label are blended with another image"
+        0.0,
+        title="Mixup probability",
+        ge=0,
+        le=1,
+        description="probability that an image and its label are blended with another image",
     )
     cutmix: float = Field(
         0.0,
+        title="CutMix probability",
         ge=0,
         le=1,
         description="probability that a patch of another image is pasted in, with its share of the label",
     )
     freeze_encoder: bool = Field(False, description="train only the layers after the encoder")
     stages: Literal[1, 2] = Field(
-        1, description="2: train image and depth modules first, then only the head on top of them"
+        1,
+        title="Training stages",
+        description="2: train image and depth modules first, then only the head on top of them",
     )
-    first_stage: float = Field(0.6, gt=0, lt=1, description="share of the epochs in the first of two stages")
+    first_stage: float = Field(
+        0.6,
+        title="First stage (share of epochs)",
+        gt=0,
+        lt=1,
+        description="share of the epochs in the first of two stages",
+    )
     depth: DepthTargetConfig | None = Field(None, description="depth as a second target")
-    mirrored: bool = Field(False, description="test-time augmentation: average the predictions of a view and its flips")
-    sensitivity: float = Field(0.9, gt=0, lt=1, description="sensitivity at which the operating point is chosen")
-    coverage: float = Field(0.9, gt=0, lt=1, description="coverage of conformal prediction sets")
-    neighbours: bool = Field(False, description="store the ids of the training cases, to show similar cases")
+    mirrored: bool = Field(
+        False,
+        title="Test-time augmentation (flips)",
+        description="test-time augmentation: average the predictions of a view and its flips",
+    )
+    sensitivity: float = Field(
+        0.9, title="Target sensitivity", gt=0, lt=1, description="sensitivity at which the operating point is chosen"
+    )
+    coverage: float = Field(
+        0.9, title="Prediction set coverage", gt=0, lt=1, description="coverage of conformal prediction sets"
+    )
+    neighbours: bool = Field(
+        False, title="Store similar cases", description="store the ids of the training cases, to show similar cases"
+    )
     adaptation: AdaptationConfig = AdaptationConfig()
 
     @model_validator(mode="after")
@@ -259,26 +317,41 @@ SAMPLING_NOTE = "the other images are sampled uniformly, whatever data.sampling 
 class DataConfig(Config):
     """The images of a run: training, validation and test sets, and how they are sampled."""
 
-    datasets: tuple[str, ...] = Field(min_length=1, description="folders of data sets")
-    split: str = Field("train", min_length=1, description="the split to train on; 'all': every image")
-    held_out_split: str = Field("val", min_length=1, description="the test split")
+    datasets: tuple[str, ...] = Field(title="Data sets", min_length=1, description="folders of data sets")
+    split: str = Field(
+        "train", title="Training split", min_length=1, description="the split to train on; 'all': every image"
+    )
+    held_out_split: str = Field("val", title="Test split", min_length=1, description="the test split")
     held_out_fraction: float = Field(
-        0.2, ge=0, lt=0.9, description="share of the patients without a split that are used as test set"
+        0.2,
+        title="Test set (share of patients)",
+        ge=0,
+        lt=0.9,
+        description="share of the patients without a split that are used as test set",
     )
     tuning_fraction: float = Field(
         0.1,
+        title="Validation set (share of patients)",
         gt=0,
         lt=0.5,
         description="share of the training patients that are used as validation set, for epoch and threshold",
     )
-    base: tuple[str, ...] = Field((), description="folders of data sets that preserve the initial model's performance")
-    base_share: float = Field(0.5, gt=0, lt=1, description="share of base images in each batch")
+    base: tuple[str, ...] = Field(
+        (), title="Base data sets", description="folders of data sets that preserve the initial model's performance"
+    )
+    base_share: float = Field(
+        0.5, title="Base images per batch (share)", gt=0, lt=1, description="share of base images in each batch"
+    )
     sampling: Literal["shuffle", "balanced", "mixed"] = Field(
         "shuffle",
         description="balanced: equal class frequencies, drawn with replacement; mixed: half balanced, half shuffled",
     )
-    balance_by: Literal["diagnosis", "domain"] = Field("diagnosis", description="the classes of balanced sampling")
-    cache_size: int = Field(320, ge=32, le=2048, description="side in pixels of the decoded images")
+    balance_by: Literal["diagnosis", "domain"] = Field(
+        "diagnosis", title="Classes to balance", description="the classes of balanced sampling"
+    )
+    cache_size: int = Field(
+        320, title="Decoded image size (px)", ge=32, le=2048, description="side in pixels of the decoded images"
+    )
 
 
 class ModelConfig(Config):
@@ -290,19 +363,34 @@ class ModelConfig(Config):
     options: Annotated[
         dict[str, Any], OptionsOf("architecture", lambda name: list_architectures()[name].spec.config)
     ] = Field(default_factory=dict, description="the architecture's own options")
-    start: str = Field("imagenet", description="'imagenet' (encoder), 'none', a bundle or its folder, or a file")
+    start: str = Field(
+        "imagenet",
+        title="Initial weights",
+        description="'imagenet' (encoder), 'none', a bundle or its folder, or a file",
+    )
     take: Literal["all", "encoder"] = Field(
         "all",
+        title="Weights to use",
         description="weights of an initial bundle of the same task to use: all; or the encoder with a new head for "
         "any classes",
     )
-    input_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side in pixels of the network's input")
+    input_size: int = Field(
+        256,
+        title="Input size (px)",
+        ge=32,
+        le=2048,
+        multiple_of=32,
+        description="side in pixels of the network's input",
+    )
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     pixels: Literal["usual", "unit"] = Field(
-        "usual", description="usual: standardized by the mean and spread of the initial model; unit: scaled to [0, 1]"
+        "usual",
+        title="Pixel scaling",
+        description="usual: standardized by the mean and spread of the initial model; unit: scaled to [0, 1]",
     )
     freeze_normalisation: bool = Field(
         False,
+        title="Freeze batch normalization",
         description="keep the statistics of batch normalization fixed, advisable for few images",
     )
 
@@ -323,34 +411,51 @@ class ModelConfig(Config):
 class AugmentationConfig(Config):
     """Augmentation of training images; each amount is the maximum of a random draw."""
 
-    scale: tuple[float, float] = Field((0.6, 1.6), description="range of the random magnification")
-    aspect: float = Field(1.25, ge=1, description="maximum stretching of one side relative to the other")
-    shift: float = Field(0.15, ge=0, le=1, description="share of the side, in each direction")
-    rotation: float = Field(180, ge=0, le=180, description="degrees in either direction")
+    scale: tuple[float, float] = Field(
+        (0.6, 1.6), title="Magnification", description="range of the random magnification"
+    )
+    aspect: float = Field(
+        1.25, title="Maximum stretch", ge=1, description="maximum stretching of one side relative to the other"
+    )
+    shift: float = Field(
+        0.15, title="Shift (share of the side)", ge=0, le=1, description="share of the side, in each direction"
+    )
+    rotation: float = Field(180, title="Rotation (degrees)", ge=0, le=180, description="degrees in either direction")
     flip: bool = Field(True, description="flip half of the images")
     elsewhere_probability: float = Field(
         0.06,
+        title="Close-up probability",
         ge=0,
         le=1,
         description="probability of a close-up of another region, often with no lesion or only part of one",
     )
-    brightness: float = Field(0.35, ge=0)
-    contrast: float = Field(0.3, ge=0)
-    saturation: float = Field(0.25, ge=0)
-    hue: float = Field(0.03, ge=0, le=0.5)
+    brightness: float = Field(0.35, title="Brightness change", ge=0)
+    contrast: float = Field(0.3, title="Contrast change", ge=0)
+    saturation: float = Field(0.25, title="Saturation change", ge=0)
+    hue: float = Field(0.03, title="Hue change", ge=0, le=0.5)
     blur_probability: float = Field(0.15, ge=0, le=1, description="gaussian, sigma up to 2 px")
     sharpen_probability: float = Field(
         0.15, ge=0, le=1, description="users' photographs are sharper than the training images"
     )
-    coarse_probability: float = Field(0.15, ge=0, le=1, description="downsampled and upsampled again, down to a third")
-    jpeg_probability: float = Field(0.25, ge=0, le=1, description="JPEG quality 30 to 95")
+    coarse_probability: float = Field(
+        0.15,
+        title="Low-resolution probability",
+        ge=0,
+        le=1,
+        description="downsampled and upsampled again, down to a third",
+    )
+    jpeg_probability: float = Field(
+        0.25, title="JPEG compression probability", ge=0, le=1, description="JPEG quality 30 to 95"
+    )
     noise_probability: float = Field(0.15, ge=0, le=1, description="gaussian, standard deviation up to 0.04")
     mosaic_probability: float = Field(0, ge=0, le=1, description=f"four images, one in each corner; {SAMPLING_NOTE}")
     cutmix_probability: float = Field(
         0, ge=0, le=1, description=f"a patch of another image with its mask; {SAMPLING_NOTE}"
     )
     hair_probability: float = Field(0, ge=0, le=1, description="4 to 24 artificial hairs, most of them dark")
-    bubbles_probability: float = Field(0, ge=0, le=1, description="2 to 12 air bubbles in the gel")
+    bubbles_probability: float = Field(
+        0, title="Air bubble probability", ge=0, le=1, description="2 to 12 air bubbles in the gel"
+    )
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
     cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, the mask is unchanged")
 
@@ -363,11 +468,14 @@ class AugmentationConfig(Config):
 class TrainRecipe(Config):
     """A training run, from data to bundle."""
 
-    name: str = Field("lesion", min_length=1, description="name of the resulting bundle")
-    title: str = Field("Lesion segmentation", description="one line for a list of models")
+    name: str = Field("lesion", title="Model name", min_length=1, description="name of the resulting bundle")
+    title: str = Field("Lesion segmentation", title="Model title", description="one line for a list of models")
     task: Literal["segmentation", "classification"] = "segmentation"
     classes: tuple[str, ...] = Field(
-        (), max_length=256, description="names of the values 0, 1, 2 ... of label images; none: masks of one lesion"
+        (),
+        title="Classes of label images",
+        max_length=256,
+        description="names of the values 0, 1, 2 ... of label images; none: masks of one lesion",
     )
     data: DataConfig
     classification: ClassificationConfig | None = Field(
@@ -376,62 +484,100 @@ class TrainRecipe(Config):
     model: ModelConfig = ModelConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: Annotated[str, OneOf(losses, lambda name: losses()[name].spec.title)] = Field(
-        "bce_dice", description="the loss function"
+        "bce_dice", title="Loss function", description="the loss function"
     )
     lesion_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        1.0, description="weight of lesion pixels against skin in cross-entropy; auto: from their frequencies"
+        1.0,
+        title="Weight of lesion pixels",
+        description="weight of lesion pixels against skin in cross-entropy; auto: from their frequencies",
     )
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", title="Optimizer")
     learning_rate: float = Field(2e-3, gt=0, le=10, description="maximum learning rate of the schedule")
     encoder_rate: float = Field(
-        0.5, gt=0, le=1, description="learning-rate multiplier of the encoder; 1 if model.start is 'none'"
+        0.5,
+        title="Encoder learning-rate multiplier",
+        gt=0,
+        le=1,
+        description="learning-rate multiplier of the encoder; 1 if model.start is 'none'",
     )
     weight_decay: float = Field(1e-2, ge=0, le=1)
     schedule: Annotated[str, OneOf(schedules, lambda name: schedules()[name].spec.title)] = Field(
-        "one_cycle", description="schedule of the learning rate"
+        "one_cycle", title="Learning-rate schedule", description="schedule of the learning rate"
     )
     cycle_epochs: float = Field(
-        4, gt=0, le=1000, description="epochs of the first cycle of cosine_restarts; not used by other schedules"
+        4,
+        title="Epochs of the first cycle",
+        gt=0,
+        le=1000,
+        description="epochs of the first cycle of cosine_restarts; not used by other schedules",
     )
-    cycle_growth: float = Field(2, ge=1, le=10, description="growth factor of the cycle length")
+    cycle_growth: float = Field(
+        2, title="Cycle growth factor", ge=1, le=10, description="growth factor of the cycle length"
+    )
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = Field(
         16, description="images per step over all devices; auto: the fastest that fits into memory"
     )
-    pieces: int = Field(1, ge=1, description="micro-batches per step and device (gradient accumulation)")
+    pieces: int = Field(
+        1,
+        title="Gradient accumulation (micro-batches)",
+        ge=1,
+        description="micro-batches per step and device (gradient accumulation)",
+    )
     epochs: int = Field(16, ge=1)
     patience: int = Field(
         8,
+        title="Patience (epochs)",
         ge=1,
         description="epochs without improvement on the validation set (Jaccard, for a classifier AUC) before training "
         "stops",
     )
     keep: Literal["best", "last"] = Field(
         "best",
+        title="Epoch to keep",
         description="epoch of the model; last: independent of the validation set, without early stopping",
     )
-    gradient_clip: float = Field(1.0, gt=0, description="maximum gradient norm")
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0: no averaging")
+    gradient_clip: float = Field(1.0, title="Maximum gradient norm", gt=0, description="maximum gradient norm")
+    ema_decay: float = Field(
+        0.0,
+        title="Weight averaging (EMA decay)",
+        ge=0,
+        lt=1,
+        description="decay of the moving average of the weights; 0: no averaging",
+    )
     blend: float = Field(
         1.0,
+        title="Weight interpolation (WiSE-FT)",
         gt=0,
         le=1,
         description="weight interpolation (WiSE-FT): weight of the trained values against those of the initial bundle",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 if faster")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", title="Number format", description="auto: bf16 if faster"
+    )
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(1, description="devices per machine; auto: all")
-    nodes: int = Field(1, ge=1, description="machines assigned by the cluster's scheduler")
-    workers: int = Field(0, ge=0, description="data loading processes")
-    samples: int = Field(6, ge=0, le=64, description="validation images drawn with their prediction after each epoch")
-    seed: int = Field(0, ge=0)
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1, title="Devices per machine", description="devices per machine; auto: all"
+    )
+    nodes: int = Field(1, title="Machines", ge=1, description="machines assigned by the cluster's scheduler")
+    workers: int = Field(0, title="Data loading processes", ge=0, description="data loading processes")
+    samples: int = Field(
+        6,
+        title="Sample images per epoch",
+        ge=0,
+        le=64,
+        description="validation images drawn with their prediction after each epoch",
+    )
+    seed: int = Field(0, title="Random seed", ge=0)
     threshold_rule: Literal["steady", "best", "half"] = Field(
         "steady",
         description="best: the threshold of fifty in [0.5, 1] with the greatest validation Jaccard, as in P4; steady: "
         "the same, but a model that started from another keeps its threshold unless the best is better by more than "
         "chance; half: 0.5",
     )
-    licence: str = Field("unknown", description="license of the resulting bundle")
-    modalities: tuple[str, ...] = Field((), description="types of photograph that the model is intended for")
+    licence: str = Field("unknown", title="License", description="license of the resulting bundle")
+    modalities: tuple[str, ...] = Field(
+        (), title="Photograph types", description="types of photograph that the model is intended for"
+    )
     tile: TileConfig | None = Field(None, description="for slide models: scale and size of the training tiles")
     bags: BagConfig | None = Field(
         None, description="for classifiers of whole slides: training on the embeddings of their tiles"

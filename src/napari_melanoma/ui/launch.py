@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,14 +137,23 @@ def _write(dock: LesionDock, out: Path) -> None:
 
 
 def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> None:
-    """Process events until a condition holds or an error occurs."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        if errors:
-            raise errors[0]
-        if time.monotonic() > deadline:
-            raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {what}. Try again when the computer is less busy.")
-        process_events(0.02)
+    """Process events until a condition holds or an error occurs, checked when tasks have ended."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop, timer = QEventLoop(), QTimer()
+    timer.setSingleShot(True)
+    timer.timeout.connect(loop.quit)
+    timer.start(round(1000 * TIMEOUT_S))
+    tasks.idle.connect(loop.quit)
+    try:
+        while not condition():
+            if errors:
+                raise errors[0]
+            if not timer.isActive():
+                raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {what}. Try again when the computer is less busy.")
+            loop.exec()
+    finally:
+        tasks.idle.disconnect(loop.quit)
 
 
 def process_events(seconds: float) -> None:

@@ -217,7 +217,7 @@ def test_edited_class_changes_its_regions(annotating):
     person.waits()
     assert [(one.class_name, one.color) for one in kept(person)] == [("Spitz naevus", (1, 2, 3))]
     classes.list.item(1).setText("Spitz naevus")
-    assert classes.list.item(1).text() == "Naevus", "two classes of one name"
+    assert classes.list.item(1).text() == "Nevus", "two classes of one name"
     classes.add_missing_classes(())
     assert classes.classes[0].name == "Spitz naevus"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -11,7 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QCheckBox,
@@ -21,19 +23,23 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QStyle,
     QStyleOptionComboBox,
+    QToolTip,
 )
 from stage import Stage
 from superqt import QCollapsible
 
-from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf
+from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, field_title, nested_config
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.stain import StainConfig
+from napari_melanoma.slides.tile_sets import TileDataOptions
 from napari_melanoma.training.losses import losses
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.training.schedules import schedules
 from napari_melanoma.ui.widgets.config_form import ConfigForm, make_editor
-from napari_melanoma.ui.widgets.editors import join_words, split_words
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, join_words, split_words
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number, step_value
 
 OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
@@ -401,7 +407,7 @@ def test_descriptions_and_limits_are_tooltips(form):
     tip = form.findChild(NumberBox, "ema_decay").toolTip()
     assert "moving average" in tip
     assert "Allowed: 0 to 1, excluding 1." in tip
-    assert form.findChild(QComboBox, "optimiser").accessibleName() == "optimiser"
+    assert form.findChild(QComboBox, "optimiser").accessibleName() == "Optimizer"
 
 
 def test_scrolling_past_changes_nothing(form, qtbot):
@@ -463,3 +469,54 @@ def test_network_names_are_not_cut_off_in_a_narrow_dock(stage, qtbot):
 
     qtbot.waitUntil(read_whole, timeout=3000)
     assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
+
+
+UNREADABLE = re.compile(
+    r"\b(mpp|um|mm2|ema|blend|pieces|optimiser|licence|sure|reach|to|most|rest|low|high|normalisation)$", re.IGNORECASE
+)
+
+
+def test_every_label_is_english_and_has_its_unit():
+    units = {"_um": "(µm)", "_mm2": "(mm²)", "_px": "(px)", "mpp": "(µm)"}
+    configs = [TrainRecipe, ClassificationConfig, SlideOptions, StainConfig, TileDataOptions]
+    configs += [architecture.spec.config for architecture in list_architectures().values()]
+    while configs:
+        config = configs.pop()
+        for name, info in config.model_fields.items():
+            label = field_title(name, info)
+            assert label[0].isupper(), name
+            assert not UNREADABLE.search(label), f"{config.__name__}.{name}: {label}"
+            assert all(unit in label for end, unit in units.items() if name.endswith(end)), f"{name}: {label}"
+            part = nested_config(info.annotation)
+            configs += [part] if part is not None and part is info.annotation else []
+
+
+def test_long_names_of_a_combo_box_get_an_ellipsis_and_a_tooltip(stage, qtbot, monkeypatch):
+    shown = []
+    monkeypatch.setattr(QToolTip, "showText", lambda place, text, widget: shown.append(text))
+    box = NoWheelComboBox()
+    stage.show(box)
+    box.setFixedWidth(120)
+    box.setToolTip("Slide")
+    for name in ("short", "section-2024-0815-hematoxylin-eosin.svs"):
+        box.addItem(name)
+        box.setCurrentIndex(box.count() - 1)
+        box.event(QHelpEvent(QEvent.Type.ToolTip, QPoint(), QPoint()))
+    assert shown[-1] == "section-2024-0815-hematoxylin-eosin.svs\nSlide"
+    assert "short\nSlide" not in shown
+    elided = box._elide(box._style_option())
+    assert elided.startswith("sec")
+    assert elided.endswith(".svs")
+    assert "…" in elided
+
+
+def test_wrapped_rows_are_not_squeezed_in_a_narrow_dock(stage, qtbot):
+    form = form_of(stage, TrainRecipe)
+    for fold in form._sections.values():
+        fold.expand(animate=False)
+    boxes = [box for box in form.findChildren(QComboBox) if box.isVisibleTo(form)]
+
+    def read_whole():
+        assert all(box.height() >= box.minimumSizeHint().height() for box in boxes)
+
+    qtbot.waitUntil(read_whole, timeout=3000)

@@ -29,35 +29,52 @@ class BiomarkerConfig(Config):
     encoder: str = Field("resnet50", min_length=1, description="name of a timm encoder")
     output_stride: Literal[8, 16, 32] = Field(32, description="downsampling factor of the deepest maps")
     levels_left_off: int = Field(
-        0, ge=0, le=3, description="omitted last levels of the encoder, for finer and more local maps"
+        0,
+        title="Omitted encoder levels",
+        ge=0,
+        le=3,
+        description="omitted last levels of the encoder, for finer and more local maps",
     )
     attention: Literal["spatial", "none"] = Field(
         "spatial", description="spatial: each position of the deepest maps is weighted (P3, equation 1)"
     )
-    attention_kernel: int = Field(7, ge=1, le=15, description="side of its convolution W, odd")
+    attention_kernel: int = Field(
+        7, title="Attention kernel size", ge=1, le=15, description="side of its convolution W, odd"
+    )
     attention_shares: bool = Field(
-        False, description="divide the weights by their mean, so that only their ratios matter"
+        False,
+        title="Relative attention weights",
+        description="divide the weights by their mean, so that only their ratios matter",
     )
     attention_start: float = Field(
         0.0,
+        title="Initial attention weight",
         ge=0,
         le=10,
         description="initial value of W at its center; above 0, positions with stronger features have larger weights "
         "from the start",
     )
     image_maps: int = Field(
-        0, ge=0, le=4096, description="reduce the encoder's maps to this number of non-negative maps; 0: no reduction"
+        0,
+        title="Image feature maps",
+        ge=0,
+        le=4096,
+        description="reduce the encoder's maps to this number of non-negative maps; 0: no reduction",
     )
     use_image: bool = Field(True, description="use image features in the classifier")
-    use_depth: bool = Field(True, description="use a depth module, trained with classification.depth")
-    use_table: bool = Field(True, description="use clinical metadata in the classifier")
+    use_depth: bool = Field(
+        True, title="Use depth", description="use a depth module, trained with classification.depth"
+    )
+    use_table: bool = Field(True, title="Use clinical metadata", description="use clinical metadata in the classifier")
     depth_module: Literal["convolutions", "attention"] = Field(
         "convolutions",
         description="convolutions: three separate layers (P3); attention: pooling over the encoder's maps",
     )
     depth_channels: tuple[int, ...] = Field((16, 32, 64), min_length=1, description="maps after each convolution")
     depth_grid: int = Field(8, ge=1, le=64, description="positions per side in the regression")
-    depth_normalisation: bool = Field(False, description="batch normalization after each convolution")
+    depth_normalisation: bool = Field(
+        False, title="Depth batch normalization", description="batch normalization after each convolution"
+    )
     depth_source: DepthSource = Field(
         "predicted",
         description="depth used by the classifier: predicted from the image; measured, from the column depth_mm, or "
@@ -66,21 +83,31 @@ class BiomarkerConfig(Config):
     depth_encoding: DepthEncoding = Field(
         "number", description="number: standardized; one_hot: one input for each bin between depth_edges; both"
     )
-    depth_edges: tuple[float, ...] = Field(T_EDGES, min_length=1, description="edges of the depth bins in mm")
-    depth_log: bool = Field(False, description="predict log(1 + depth in mm)")
-    heteroscedastic: bool = Field(False, description="predict the uncertainty of the depth too")
-    hidden: tuple[int, ...] = Field((128, 64), description="widths of the fully connected layers of the head")
+    depth_edges: tuple[float, ...] = Field(
+        T_EDGES, title="Depth bins (mm)", min_length=1, description="edges of the depth bins in mm"
+    )
+    depth_log: bool = Field(False, title="Logarithmic depth", description="predict log(1 + depth in mm)")
+    heteroscedastic: bool = Field(
+        False, title="Predict depth uncertainty", description="predict the uncertainty of the depth too"
+    )
+    hidden: tuple[int, ...] = Field(
+        (128, 64), title="Head layer widths", description="widths of the fully connected layers of the head"
+    )
     head_dropout: float = Field(0.0, ge=0, lt=1, description="dropout after each of these layers")
     image_gain: float = Field(
         1.0,
+        title="Image feature gain",
         gt=0,
         le=1,
         description="factor of the image features before fusion: with few patients, small values slow down the "
         "memorization of hundreds of features",
     )
-    image_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the image features before fusion")
+    image_dropout: float = Field(
+        0.0, title="Image feature dropout", ge=0, lt=1, description="dropout of the image features before fusion"
+    )
     image_normalised: bool = Field(
         False,
+        title="Standardize image features",
         description="standardize the image features before fusion by batch normalization, as the clinical metadata are",
     )
     classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")

@@ -21,9 +21,13 @@ class DeepLabMobileNetConfig(Config):
     million.
     """
 
-    width: float = Field(1.0, gt=0, le=4, description="multiplier of the encoder's channels (alpha in P4)")
+    width: float = Field(
+        1.0, title="Width multiplier", gt=0, le=4, description="multiplier of the encoder's channels (alpha in P4)"
+    )
     divisor: Literal[1, 8] = Field(
-        1, description="channels are multiples of this number: 1 as in DeepLab's files, 8 as in MobileNet's"
+        1,
+        title="Channel divisor",
+        description="channels are multiples of this number: 1 as in DeepLab's files, 8 as in MobileNet's",
     )
     output_stride: Literal[8, 16, 32] = Field(16, description="downsampling factor of the features")
     head_channels: int = Field(256, ge=8, description="channels of the head")

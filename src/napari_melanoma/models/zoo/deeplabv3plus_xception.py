@@ -17,8 +17,14 @@ class DeepLabXceptionConfig(Config):
     """Options of DeepLabv3+ over Xception; 41 million weights with the defaults (P4: 41 million)."""
 
     output_stride: Literal[8, 16] = Field(16, description="downsampling factor of the deepest features")
-    width: float = Field(1.0, gt=0, le=2, description="multiplier of the encoder's channels")
-    middle: int = Field(16, ge=1, le=32, description="units of the middle flow: 16 makes 65 layers, 8 makes 41")
+    width: float = Field(1.0, title="Width multiplier", gt=0, le=2, description="multiplier of the encoder's channels")
+    middle: int = Field(
+        16,
+        title="Middle-flow units",
+        ge=1,
+        le=32,
+        description="units of the middle flow: 16 makes 65 layers, 8 makes 41",
+    )
     decoder_channels: int = Field(256, ge=8, description="channels of pyramid pooling and decoder")
     classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 

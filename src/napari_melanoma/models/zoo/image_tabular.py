@@ -24,7 +24,7 @@ class ImageTabularConfig(FusionConfig):
     head: Literal["linear", "p2"] = Field(
         "linear", description="linear: one layer (P1); p2: two, with ReLU, normalization and dropout, and a sigmoid"
     )
-    hidden: int = Field(256, ge=1, description="for the head p2: width between its two layers")
+    hidden: int = Field(256, title="Head width", ge=1, description="for the head p2: width between its two layers")
     head_dropout: float = Field(0.0, ge=0, lt=1, description="dropout in the head")
     classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")
 

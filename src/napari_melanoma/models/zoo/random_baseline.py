@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class RandomBaselineConfig(Config):
     """Options of the random prediction; it has no weights and is not trained."""
 
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="random seed; the same image gets the same prediction")
+    seed: int = Field(
+        0, title="Random seed", ge=0, le=2**31 - 1, description="random seed; the same image gets the same prediction"
+    )
     classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 

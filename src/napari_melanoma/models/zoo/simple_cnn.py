@@ -24,9 +24,15 @@ class SimpleCNNConfig(Config):
     channels: int = Field(
         16, ge=4, description="channels of the first convolution; the next two have twice and four times as many"
     )
-    hidden: int = Field(256, ge=4, description="values between the two fully connected layers")
-    grid: int = Field(16, ge=4, le=64, description="side of the features that go into the fully connected layers")
-    mask_size: int = Field(64, ge=8, le=256, description="side of their output mask")
+    hidden: int = Field(256, title="Hidden values", ge=4, description="values between the two fully connected layers")
+    grid: int = Field(
+        16,
+        title="Feature grid size",
+        ge=4,
+        le=64,
+        description="side of the features that go into the fully connected layers",
+    )
+    mask_size: int = Field(64, title="Output mask size (px)", ge=8, le=256, description="side of their output mask")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before each fully connected layer")
     classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 

@@ -46,7 +46,7 @@ class SmpConfig(Config):
     network: SmpArchitecture = Field("FPN", description="class of the network in segmentation-models-pytorch")
     encoder: str = Field("tf_efficientnet_lite0", description="an encoder of segmentation-models-pytorch or timm")
     arguments: Annotated[dict[str, Any], AfterValidator(_check_arguments)] = Field(
-        default_factory=dict, description="further arguments of that class"
+        title="Further arguments", default_factory=dict, description="further arguments of that class"
     )
     classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 

@@ -20,7 +20,12 @@ class NestedUNetConfig(Config):
     The dense grid of the original U-Net++ is ``unetplusplus``.
     """
 
-    channels: int = Field(32, ge=4, description="channels of the first level, doubled at each level below")
+    channels: int = Field(
+        32,
+        title="Channels of the first level",
+        ge=4,
+        description="channels of the first level, doubled at each level below",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout between two convolutions (a searched parameter in P2)")
     classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 

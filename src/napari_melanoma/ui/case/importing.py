@@ -19,6 +19,7 @@ from napari_melanoma.case.store import CASE
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.case.controls import RECENT_LINK
+from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 
 if TYPE_CHECKING:
@@ -137,13 +138,7 @@ class CaseImporter(QObject):
         self.follow_link(link)
 
     def _choose_folder(self, title: str, then: Callable[[Path], None]) -> None:
-        dialog = QFileDialog(self._dock.window(), title, str(self._settings.default_folder))
-        dialog.setObjectName("case_folder_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(lambda name: then(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self._dock, "case_folder_dialog", title, self._settings.default_folder, then)
 
     def _create_sample(self, parent: Path) -> None:
         """Create the sample in a new folder, and add it."""

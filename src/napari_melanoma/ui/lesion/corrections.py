@@ -14,7 +14,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
-    QFileDialog,
     QInputDialog,
     QLabel,
     QMenu,
@@ -35,7 +34,8 @@ from napari_melanoma.ui.lesion.reviewer import (
 )
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
@@ -342,10 +342,9 @@ class CorrectionsBar(QWidget):
         self.undo_button.setEnabled(folder.is_dir())
 
     def _make_diagnosis_combo(self) -> QComboBox:
-        box = named(QComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
+        box = named(NoWheelComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
         box.setEditable(True)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         box.setMinimumContentsLength(8)
         box.lineEdit().setPlaceholderText("unknown")
         box.editTextChanged.connect(self.diagnosis_changed)
@@ -386,16 +385,10 @@ class CorrectionsBar(QWidget):
         self._update_reviewer()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Corrections folder", str(self._settings.corrections))
-        dialog.setObjectName("corrections_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self, "corrections_dialog", "Corrections folder", self._settings.corrections, self._on_folder)
 
-    def _on_folder(self, name: str) -> None:
-        self.folder_chosen.emit(Path(name))
+    def _on_folder(self, folder: Path) -> None:
+        self.folder_chosen.emit(folder)
 
     def _update_text(self) -> None:
         self._stored_label.setVisible(self._row is not None)

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QFrame,
     QHBoxLayout,
@@ -24,6 +23,7 @@ from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, quiet_label, row, tool_button
@@ -204,7 +204,9 @@ class RoiControls(QWidget):
         self._margin.setRange(0, 200)
         self._margin.setDecimals(1)
         self._margin.setSuffix(" %")
-        self._background = named(QComboBox(), "background", "Background", "Skin around the lesion in the ROI image")
+        self._background = named(
+            NoWheelComboBox(), "background", "Background", "Skin around the lesion in the ROI image"
+        )
         self._background.addItem("black", "zero")
         self._background.addItem("keep skin", "keep")
         self._side = named(QSpinBox(), "side", "Side", "Side length of the ROI image after resizing")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import (
     Connections,
     ThemedIcons,
@@ -46,8 +47,7 @@ class PhotographPicker(QWidget):
         self._last_identity: str | None = None
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Select a photograph to show it and hide the others ({keys})"
-        self.combo = named(QComboBox(), "photograph", "Photograph", tip)
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo = named(NoWheelComboBox(), "photograph", "Photograph", tip)
         self.ruler_button = tool_button("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
         self.fit_button = tool_button("fit_photograph", "Fit", f"Fit the photograph to the view ({format_key('fit')})")

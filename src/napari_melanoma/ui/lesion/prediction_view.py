@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.validity import NOT_VALID
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import load_taxonomy
@@ -299,7 +300,7 @@ class HeatmapControls(QWidget):
 def class_title(word: str) -> str:
     """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
     known = load_taxonomy("diagnosis")
-    return known.title(word) if word in known.entries else _capitalize(word.replace("_", " "))
+    return known.title(word) if word in known.entries else _capitalize(format_class(word.replace("_", " ")))
 
 
 def field_title(name: str) -> str:
@@ -339,14 +340,22 @@ def _class_bar(prediction: ClassPrediction, name: str, probability: float) -> Ba
     if interval is not None:
         lines[0] += f" ({interval[0]:.3f} to {interval[1]:.3f})"
     if prediction.calibrated:
-        relation = "In" if possible else "Not in"
-        lines.append(f"{relation} the prediction set with {_format_percent(prediction.coverage)} coverage.")
+        lines.append(_describe_membership(class_title(name).lower(), possible, prediction.coverage))
     if point is not None:
         lines.append(f"Dotted line: decision threshold {point.cut:.2f}.")
     mark = None if point is None else point.cut
     faint = prediction.calibrated and not possible
     tip = "\n".join(lines)
     return Bar(class_title(name), f"{probability:.2f}", probability, interval, mark, is_positive, faint, tip)
+
+
+def _describe_membership(name: str, possible: bool, coverage: float) -> str:
+    """Explain why a class is in the prediction set, or is not."""
+    from napari_melanoma.classification.prediction import format_rarity
+
+    if possible:
+        return f"Not unusual for {name}: in the prediction set with {_format_percent(coverage)} coverage."
+    return f"Unusual for {name}: {format_rarity(coverage)} of {name} had such a low probability."
 
 
 def contribution_bars(prediction: ClassPrediction) -> tuple[list[Bar], float]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QAbstractButton, QFileDialog, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
 from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
 
@@ -269,19 +269,13 @@ class SaveBar(QWidget):
         self._choose_folder()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Results folder", str(self._settings.folder or Path.home()))
-        dialog.setObjectName("folder_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self, "folder_dialog", "Results folder", self._settings.folder, self._on_folder)
 
-    def _on_folder(self, name: str) -> None:
-        self._settings.folder = Path(name)
+    def _on_folder(self, folder: Path) -> None:
+        self._settings.folder = folder
         self.set_target(self._target)
         if self._pending_target is not None:
-            self._request_save(self._pending_target, result_folder(Path(name), self._pending_target.name))
+            self._request_save(self._pending_target, result_folder(folder, self._pending_target.name))
 
     def _confirm_replace(self, target: SaveTarget, folder: Path) -> None:
         details = f"{folder} already exists and may belong to another photograph with the same name."

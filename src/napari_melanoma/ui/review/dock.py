@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.discovery import SUFFIXES
@@ -29,6 +29,8 @@ from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import DockPlacement, show_dock
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.dialogs import choose_folder
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints, show_failure
@@ -94,12 +96,12 @@ class ReviewControls(QWidget):
         self.import_button = tool_button(
             "import_masks", "Import masks", "Import masks from other software into the corrections", "import masks ..."
         )
-        self.method_combo = named(QComboBox(), "how", "Uncertainty measure", "Uncertainty measure")
+        self.method_combo = named(NoWheelComboBox(), "how", "Uncertainty measure", "Uncertainty measure")
         for method, (title, tip) in RATING_METHODS.items():
             self.method_combo.addItem(title, method)
             self.method_combo.setItemData(self.method_combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.rate_button = named(QPushButton("Rate"), "primary", "Rate")
-        self.filter_combo = named(QComboBox(), "filter", "Filter", "Show unreviewed or all photographs")
+        self.filter_combo = named(NoWheelComboBox(), "filter", "Filter", "Show unreviewed or all photographs")
         self.filter_combo.addItems(["to do", "all"])
         self.count_label = quiet_label()
         self.count_label.setObjectName("counts")
@@ -120,16 +122,10 @@ class ReviewControls(QWidget):
 
     def choose_folder(self) -> None:
         """Show the folder dialog."""
-        dialog = QFileDialog(self.window(), "Folder of photographs", str(self.settings.review_folder or Path.home()))
-        dialog.setObjectName("review_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self, "review_dialog", "Folder of photographs", self.settings.review_folder, self._on_folder)
 
-    def _on_folder(self, name: str) -> None:
-        self.photographs_chosen.emit([Path(name)])
+    def _on_folder(self, folder: Path) -> None:
+        self.photographs_chosen.emit([folder])
 
     def _on_dropped(self, paths: list[Path]) -> None:
         """Review the dropped folders, with subfolders, and photographs."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.controls import SlideControls
@@ -33,6 +32,7 @@ from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -330,16 +330,10 @@ class SlideDock(SlideControls):
             self.opener.cancel()
 
     def _on_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Folder for slide results", str(self.run_manager.root))
-        dialog.setObjectName("folder_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_root_chosen)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self, "folder_dialog", "Folder for slide results", self.run_manager.root, self._on_root_chosen)
 
-    def _on_root_chosen(self, name: str) -> None:
-        self.run_manager.root = Path(name)
+    def _on_root_chosen(self, folder: Path) -> None:
+        self.run_manager.root = folder
         self._on_slide()
 
     def _on_failed(self, error: Exception) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
@@ -75,7 +76,7 @@ class SlideHeatmapControls(QWidget):
         self.threshold_check.toggled.connect(self._on_changed)
         self.colormap_combo.activated.connect(self._on_changed)
         self.opacity.valueChanged.connect(self._on_changed)
-        self.class_combo.activated.connect(lambda _: self.target_changed.emit(self.class_combo.currentText()))
+        self.class_combo.activated.connect(lambda _: self.target_changed.emit(str(self.class_combo.currentData())))
         self.threshold_slider.valueChanged.connect(self._on_slider)
         self.threshold_box.valueChanged.connect(self._on_number)
 
@@ -104,8 +105,9 @@ class SlideHeatmapControls(QWidget):
         if classes != self._classes:
             self._classes = classes
             self.class_combo.clear()
-            self.class_combo.addItems(list(classes))
-        self.class_combo.setCurrentIndex(self.class_combo.findText(target))
+            for name in classes:
+                self.class_combo.addItem(format_class(name), name)
+        self.class_combo.setCurrentIndex(self.class_combo.findData(target))
         self.class_combo.setEnabled(len(classes) > 1)
 
     def _on_changed(self, _: object = None) -> None:

@@ -22,9 +22,10 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditHistory, SlideDocument
 from napari_melanoma.ui.widgets.job import JobFunction
 from napari_melanoma.ui.widgets.style import named
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 MAX_OUTLINES = 400  # napari becomes slow with more
 
 
-class SlideLesions(EditedDocument["LesionFindings"]):
+class SlideLesions(SlideDocument["LesionFindings"]):
     """Detect, edit and save the lesions of slides, and draw them.
 
     Edits are measured on the maps of the slide, so each runs in the background, on the result of the previous one. They
@@ -71,7 +72,7 @@ class SlideLesions(EditedDocument["LesionFindings"]):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         self._slide = slide
-        self.show(None if slide is None else slide.identity)
+        self._display(None if slide is None else slide.identity)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
         """Detect the lesions at a threshold; manual edits are kept, and undo restores the previous lesions."""
@@ -578,14 +579,17 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
 
 def class_of_probability(label: str, target: str = "") -> str:
     """Return the class to which the probability of a lesion refers: ``malignant`` for benign lesions too."""
-    return target or ("malignant" if label == "benign" else label)
+    return format_class(target or ("malignant" if label == "benign" else label))
 
 
 def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Describe a lesion in several lines."""
     probability = "unknown" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
     named_class = class_of_probability(lesion.label, target)
-    lines = [f"lesion {lesion.index}: {lesion.label}, {lesion.origin}", f"probability of {named_class} {probability}"]
+    lines = [
+        f"lesion {lesion.index}: {format_class(lesion.label)}, {lesion.origin}",
+        f"probability of {named_class} {probability}",
+    ]
     if lesion.area_mm2 is not None and lesion.perimeter_mm is not None:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
@@ -599,7 +603,7 @@ def _format_cell(lesion: SlideLesion, column: int) -> str:
     changed = "" if lesion.origin == "found" else " *"
     cells = (
         str(lesion.index),
-        lesion.label + changed,
+        format_class(lesion.label) + changed,
         "–" if math.isnan(lesion.probability) else f"{lesion.probability:.2f}",
         area,
         _percent(lesion.tissue_share),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.stain import StainConfig, StainMethod
 from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
-from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named
+from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout, named
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -27,8 +28,8 @@ class TargetEditor(ChoiceEditor):
     """Choose one of the classes of the model; empty for the model's default."""
 
     def __init__(self) -> None:
-        super().__init__([""], lambda name: name or "model default")
-        self._title = lambda name: name or "model default"
+        self._title = lambda name: format_class(name) or "model default"
+        super().__init__([""], self._title)
 
     @property
     def value(self) -> Any:  # noqa: ANN401
@@ -70,7 +71,7 @@ class SlideOptionsForm(QWidget):
             StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{PREFIX}stain."
         )
         self._options_form = ConfigForm(SlideOptions, settings, icons, partial(_is_form_field, excluded), PREFIX)
-        above = QWidget()
+        above = FormRows()
         rows = form_layout(above)
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         for field in (self._target_field, self._stain_field):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QLineEdit, QVBoxLayout
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.config_form import ConfigForm
+from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
@@ -73,12 +74,13 @@ class TileDataDialog(QDialog):
             super().keyPressEvent(event)
 
     def _on_browse(self) -> None:
-        dialog = QFileDialog(self, "Folder for the data set", str(Path(self.folder_field.text()).parent))
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(lambda name: self.folder_field.setText(str(_unused_folder(Path(name) / "tiles"))))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(
+            self,
+            "tile_data_folder_dialog",
+            "Folder for the data set",
+            Path(self.folder_field.text()).parent,
+            lambda folder: self.folder_field.setText(str(_unused_folder(folder / "tiles"))),
+        )
 
     def _on_make(self) -> None:
         from napari_melanoma.slides.tile_sets import TileDataOptions

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
 from napari_melanoma.ui.slide.context import READER_SETTING
@@ -448,7 +449,8 @@ class RegionClassList(QWidget):
         self.list.blockSignals(True)
         self.list.clear()
         for number, one in enumerate(self._classes, start=1):
-            item = QListWidgetItem(_class_icon(one.color, str(number) if number <= CLASS_KEYS else ""), one.name)
+            icon = _class_icon(one.color, str(number) if number <= CLASS_KEYS else "")
+            item = QListWidgetItem(icon, format_class(one.name))
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             self.list.addItem(item)
         self.list.setCurrentRow(row)
@@ -468,7 +470,9 @@ class RegionClassList(QWidget):
     def _on_renamed(self, item: QListWidgetItem) -> None:
         row, name = self.list.row(item), item.text().strip()
         other_names = {one.name for index, one in enumerate(self._classes) if index != row}
-        if not name or name in other_names:
+        if name == format_class(self._classes[row].name):
+            return  # the stored name may be spelled differently
+        if not name or name in {*other_names, *map(format_class, other_names)}:
             self._update_list(row)  # restore the name
         else:
             self._edit_class(row, replace(self._classes[row], name=name))

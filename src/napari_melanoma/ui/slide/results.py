@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
@@ -172,7 +173,7 @@ class SlideResultController(QObject):
             malignant = f", {counts['malignant']} malignant" if all_classified else ""
             areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
             area = f", {sum(areas):.3g} mm² in total" if areas else ""
-            counted = f"{len(lesions)} found{malignant}{area}. p: probability of {found.target}."
+            counted = f"{len(lesions)} found{malignant}{area}. p: probability of {format_class(found.target)}."
             view.lesion_count_label.setText(counted if lesions else _describe_no_lesions(found))
             if found.is_corrected and not found.saved:
                 self._lesions.save()  # edits are saved at once, a changed threshold only on request

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.validity import read_risk_validity
@@ -18,11 +18,14 @@ from napari_melanoma.ui.slide.model_picker import ExtensibleModelPicker
 from napari_melanoma.ui.slide.overview import TileStrip
 from napari_melanoma.ui.slide.run_status import SuspiciousTile
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
+from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.model_picker import show_model_card
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.risk.prediction import RiskDepth
@@ -465,17 +468,14 @@ class RiskModelPicker(ExtensibleModelPicker):
 
     def open_other_dialog(self) -> None:
         """Ask for the folder of a bundle."""
-        dialog = QFileDialog(self.window(), "Folder of a bundle that predicts metastasis")
-        dialog.setObjectName("risk_bundle_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_folder)
+        dialog = choose_folder(
+            self, "risk_bundle_dialog", "Folder of a bundle that predicts metastasis", None, self._on_folder
+        )
         dialog.rejected.connect(self._restore_selection)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
 
-    def _on_folder(self, name: str) -> None:
+    def _on_folder(self, folder: Path) -> None:
         """Use a bundle from a folder, if it predicts metastasis."""
+        name = str(folder)
         from napari_melanoma.risk.predictor import find_risk_model
 
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.formatting import format_class, format_duration
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:
@@ -259,14 +259,15 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
     if not target or content.get("probability") is None:
         return ""
     if "attention" in scores:
-        return f"{target} {float(content['probability']):.2f}, attention over all tiles{_describe_prevalence(content)}"
+        shown = f"{format_class(target)} {float(content['probability']):.2f}"
+        return f"{shown}, attention over all tiles{_describe_prevalence(content)}"
     method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
     others = [
         f"{name.replace('_', ' ')} {values[target]:.2f}"
         for name, values in scores.items()
         if name != method and target in values
     ]
-    text = f"{target} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
+    text = f"{format_class(target)} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
     return f"{text} ({', '.join(others)})" if others else text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.ui.slide.context import (
@@ -31,6 +31,7 @@ from napari_melanoma.ui.viewer.view_memory import (
     hide_other_pictures,
     restore_view,
 )
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class SlidePicker(QWidget):
         self._current_slide: tuple[object, ...] | None = None
         next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
         tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
-        self.combo = named(QComboBox(), "slide", "Slide", tip)
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo = named(NoWheelComboBox(), "slide", "Slide", tip)
         self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({previous_key})")
         self._next = tool_button("next_slide", "Next slide", f"Next slide ({next_key})")
         self.scale_button = tool_button(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QFileDialog,
     QHeaderView,
     QTableWidget,
     QTableWidgetItem,
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.ui.slide.context import is_same_slide
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
@@ -186,16 +186,10 @@ class SlideWorklist(QObject):
             self._view.choose_adjacent(by)
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self._context.window, "Folder of slides", str(self.folder or Path.home()))
-        dialog.setObjectName("worklist_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_folder_chosen)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self._context.window, "worklist_dialog", "Folder of slides", self.folder, self._on_folder_chosen)
 
-    def _on_folder_chosen(self, name: str) -> None:
-        self._context.settings.set(FOLDER_SETTING, name)
+    def _on_folder_chosen(self, folder: Path) -> None:
+        self._context.settings.set(FOLDER_SETTING, str(folder))
         self.refresh()
 
 

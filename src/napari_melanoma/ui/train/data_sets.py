@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
@@ -17,6 +17,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import trust_folder
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
@@ -234,13 +235,7 @@ class DataSetList(QWidget):
 
     def choose_folder(self) -> None:
         """Open a folder dialog."""
-        dialog = QFileDialog(self.window(), "Folder with dataset.csv", str(Path.home()))
-        dialog.setObjectName("data_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(self._on_chosen)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_folder(self, "data_dialog", "Folder with dataset.csv", None, self._on_chosen)
 
     def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
         """Add folders to the list once they are checked; tick those that are listed already."""
@@ -297,8 +292,8 @@ class DataSetList(QWidget):
             row.deleteLater()
             self._on_toggled()
 
-    def _on_chosen(self, name: str) -> None:
-        self.add([Path(name)])
+    def _on_chosen(self, folder: Path) -> None:
+        self.add([folder])
 
     def _on_toggled(self, on: bool = False) -> None:
         ticked = {str(folder): row.is_ticked for folder, row in self._rows.items() if folder not in self._unverified}

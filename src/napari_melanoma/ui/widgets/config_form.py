@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import OneOf, OptionsOf, computed_fields, nested_config
+from napari_melanoma.core.config import OneOf, OptionsOf, computed_fields, field_title, nested_config
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.widgets.editors import (
     CheckEditor,
@@ -27,7 +27,7 @@ from napari_melanoma.ui.widgets.editors import (
     ValueOrWordEditor,
 )
 from napari_melanoma.ui.widgets.number_box import Bounds, format_number
-from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, section, tool_button
+from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout, named, section, tool_button
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 RESET_PX = 20
-ACRONYMS = {"ema": "EMA", "jpeg": "JPEG"}
 
 
 class ConfigForm(QWidget):
@@ -57,10 +56,11 @@ class ConfigForm(QWidget):
         self._fields: dict[str, FormField] = {}
         self._parts: dict[str, ConfigForm] = {}
         self._sections: dict[str, QCollapsible] = {}
+        self._titles: dict[str, str] = {}  # of the sections
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
-        rows = QWidget()
+        rows = FormRows()
         layout = form_layout(rows)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # for narrow docks
         column.addWidget(rows)
@@ -72,7 +72,8 @@ class ConfigForm(QWidget):
             part = nested_config(info.annotation)
             is_optional = part is not info.annotation  # an optional configuration has a separate form
             if part is not None and not is_optional:
-                self._add_part(name, ConfigForm(part, settings, icons, is_shown, f"{key}."), settings, icons)
+                form = ConfigForm(part, settings, icons, is_shown, f"{key}.")
+                self._add_part(name, field_title(name, info), form, settings, icons)
             elif part is None and is_shown(key):
                 options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
                 if options and options.field in self._fields:
@@ -145,14 +146,14 @@ class ConfigForm(QWidget):
             part._apply_to_fields(getattr(config, name), act)
         self._update_titles()
 
-    def _add_part(self, name: str, part: ConfigForm, settings: DockSettings, icons: ThemedIcons) -> None:
+    def _add_part(self, name: str, title: str, part: ConfigForm, settings: DockSettings, icons: ThemedIcons) -> None:
         if not len(part):
             part.deleteLater()
             return
-        fold = section(format_name(name).capitalize(), f"form_{name}_section", part, settings, False)
+        fold = section(title, f"form_{name}_section", part, settings, False)
         icons.add_sections(fold)
         part.changed.connect(self._on_changed)
-        self._parts[name], self._sections[name] = part, fold
+        self._parts[name], self._sections[name], self._titles[name] = part, fold, title
         self.layout().addWidget(fold)
 
     def _on_changed(self) -> None:
@@ -163,7 +164,7 @@ class ConfigForm(QWidget):
         """Show in the title of each section how many of its fields were changed."""
         for name, part in self._parts.items():
             changes = f"  ({part.change_count} changed)" if part.change_count else ""
-            self._sections[name].setText(format_name(name).capitalize() + changes)
+            self._sections[name].setText(self._titles[name] + changes)
 
 
 def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
@@ -285,7 +286,7 @@ class FormField(QWidget):
         super().__init__()
         self._default: Any = None
         self._editor = editor
-        words = format_name(key.rpartition(".")[2])
+        words = field_title(key.rpartition(".")[2], info)
         self.title = words
         self.label = QLabel(words)
         self.label.setToolTip(make_tooltip(words, info))
@@ -369,16 +370,11 @@ class FormField(QWidget):
         self.label.setFont(font)
 
 
-def format_name(name: str) -> str:
-    """Format the name of a field as words."""
-    return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
-
-
 def make_tooltip(words: str, info: FieldInfo) -> str:
     """Describe a field and its allowed values."""
     limits = Bounds.from_metadata(info.metadata).description
     parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
-    return "\n".join(parts) or words.capitalize()
+    return "\n".join(parts) or words
 
 
 def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a field holds

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from pathlib import Path
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QAbstractButton, QMainWindow, QMessageBox, QWidget
+from qtpy.QtWidgets import QAbstractButton, QFileDialog, QMainWindow, QMessageBox, QWidget
 
 
 def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
@@ -29,6 +31,20 @@ def exec_question(box: QMessageBox) -> QAbstractButton | None:
     box.finished.connect(box.deleteLater)
     box.exec()
     return pressed[0] if pressed else None
+
+
+def choose_folder(
+    parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
+) -> QFileDialog:
+    """Open a dialog that selects a folder, starting in ``start`` or the home folder."""
+    dialog = QFileDialog(parent.window(), title, str(start or Path.home()))
+    dialog.setObjectName(name)
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+    dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
+    return dialog
 
 
 class WindowGuard(QObject):

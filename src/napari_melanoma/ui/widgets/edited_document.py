@@ -70,23 +70,85 @@ class StoredValue(Protocol):
         """Notes for the user, such as the name of a backup."""
 
 
-class EditedDocument(QObject, Generic[State]):
-    """A value of each open slide that users edit; the methods refer to the displayed slide.
+class SlideDocument(QObject, Generic[State]):
+    """A value of each slide with undo and redo, changed in steps; the methods refer to the displayed slide.
 
-    ``read`` returns the state for an identity and a folder, and its stamp and notes. ``write`` is called after each
-    step with the state and the stamp of the file when it was last read or written, so that it can back up a file that
-    another program has changed. ``changed`` is emitted with the displayed state, None if it was not read yet, and
-    ``edited`` after each step.
-
-    Masks of photographs are edited in a Labels layer, whose undo history is that of napari. A case is edited by
-    ``CaseController``: its steps have names and combine the edits of a field, and users decide what happens to a case
-    that another program has changed.
+    ``changed`` is emitted with the displayed state, None if there is none yet, and ``edited`` after each step.
     """
 
     changed = Signal(object)
     edited = Signal()
     message = Signal(str)
     failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._identity: str | None = None
+        self._states: dict[str, State] = {}
+        self.queue = LatestJobQueue(self)
+        self.queue.succeeded.connect(_finish)
+        self.queue.failed.connect(self.failed)
+
+    @property
+    def state(self) -> State | None:
+        """Value with history; None until it was read."""
+        return None if self._identity is None else self._states.get(self._identity)
+
+    def refresh(self) -> None:
+        """Emit ``changed``, also for the same value, to replace rejected input."""
+        self.changed.emit(self.state)
+
+    def step_history(self, way: HistoryStep) -> None:
+        """Undo or redo the last change."""
+
+        def step(now: State) -> State:
+            history = getattr(now.history, way)()
+            return now if history is now.history else self._restore(now, history)
+
+        self._change(step)
+
+    def undo(self) -> None:
+        """Undo the last change."""
+        self.step_history("undo")
+
+    def redo(self) -> None:
+        """Redo the last change that was undone."""
+        self.step_history("redo")
+
+    def _display(self, identity: str | None) -> None:
+        """Display another slide."""
+        self._identity = identity
+        self.refresh()
+
+    def _change(self, step: Callable[[State], State]) -> None:
+        """Apply a step to the displayed state."""
+        raise NotImplementedError
+
+    def _restore(self, now: State, history: EditHistory[Any]) -> State:
+        """Return the state after undo or redo."""
+        return replace(now, history=history)
+
+    def _submit(self, key: str, prepare: Callable[[], JobFunction | None], on_done: Callable[[Any], object]) -> None:
+        """Run a function in the background instead of a pending one with the same key; ``on_done`` gets its result."""
+
+        def prepare_job() -> JobFunction | None:
+            work = prepare()
+            return None if work is None else lambda run: partial(on_done, work(run))
+
+        self.queue.submit(key, prepare_job)
+
+
+class EditedDocument(SlideDocument[State]):
+    """A document whose steps are functions from value to value, saved after each.
+
+    ``read`` returns the state for an identity and a folder, and its stamp and notes. ``write`` is called after each
+    step with the state and the stamp of the file when it was last read or written, so that it can back up a file that
+    another program has changed.
+
+    Masks of photographs are edited in a Labels layer, whose undo history is that of napari. A case is edited by
+    ``CaseController``: its steps have names and combine the edits of a field, and users decide what happens to a case
+    that another program has changed.
+    """
 
     def __init__(
         self,
@@ -95,29 +157,14 @@ class EditedDocument(QObject, Generic[State]):
         write: Callable[[State, Stamp | None], StoredValue] | None = None,
     ) -> None:
         super().__init__(parent)
-        self._identity: str | None = None
-        self._states: dict[str, State] = {}
-        self.queue = LatestJobQueue(self)
-        self.queue.succeeded.connect(_finish)
-        self.queue.failed.connect(self.failed)
         self._read = read
         self._writer = writer = None if write is None else _LatestStateWriter(self, write)
         if writer is not None:
             self.destroyed.connect(lambda: writer.flush())  # the lambda keeps the writer until then
 
-    @property
-    def state(self) -> State | None:
-        """Value with history; None until it was read."""
-        return None if self._identity is None else self._states.get(self._identity)
-
     def show(self, identity: str | None) -> None:
         """Display another slide."""
-        self._identity = identity
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Emit ``changed``, also for the same value, to replace rejected input."""
-        self.changed.emit(self.state)
+        self._display(identity)
 
     def load(self, identity: str, folder: Path) -> None:
         """Read the stored value, unless it was read before or another slide is displayed."""
@@ -140,23 +187,6 @@ class EditedDocument(QObject, Generic[State]):
 
         self._change(step)
 
-    def step_history(self, way: HistoryStep) -> None:
-        """Undo or redo the last change."""
-
-        def step(now: State) -> State:
-            history = getattr(now.history, way)()
-            return now if history is now.history else self._restore(now, history)
-
-        self._change(step)
-
-    def undo(self) -> None:
-        """Undo the last change."""
-        self.step_history("undo")
-
-    def redo(self) -> None:
-        """Redo the last change that was undone."""
-        self.step_history("redo")
-
     def flush(self) -> None:
         """Write pending changes now: the window may be about to close."""
         if self._writer is not None:
@@ -178,24 +208,11 @@ class EditedDocument(QObject, Generic[State]):
             self.refresh()
             self.edited.emit()
 
-    def _restore(self, now: State, history: EditHistory[Any]) -> State:
-        """Return the state after undo or redo."""
-        return replace(now, history=history)
-
     def _save(self, state: State) -> None:
         """Set a state and write it in the background."""
         self._states[state.identity] = state
         if self._writer is not None:
             self._writer.save(state)
-
-    def _submit(self, key: str, prepare: Callable[[], JobFunction | None], on_done: Callable[[Any], object]) -> None:
-        """Run a function in the background instead of a pending one with the same key; ``on_done`` gets its result."""
-
-        def prepare_job() -> JobFunction | None:
-            work = prepare()
-            return None if work is None else lambda run: partial(on_done, work(run))
-
-        self.queue.submit(key, prepare_job)
 
     def _on_read(self, found: tuple[State, StoredValue]) -> None:
         state, stored = found

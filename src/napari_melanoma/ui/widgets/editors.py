@@ -7,15 +7,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtGui import QHelpEvent, QPaintEvent, QWheelEvent
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QToolTip,
+    QWidget,
+)
 
 from napari_melanoma.core.errors import MalformedFile
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.style import tool_button
 
+TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
 MIN_LETTERS, MAX_LETTERS = 6, 20  # width of a combo box in characters; a wider one would not fit in a narrow dock
 LINES = 4  # height of a table of options
 TABLE_PX = 220
@@ -134,7 +147,10 @@ class ValueOrWordEditor(Editor):
 
 
 class NoWheelComboBox(QComboBox):
-    """A combo box that ignores the mouse wheel unless it has the focus."""
+    """A combo box of names: as narrow as its dock, with an ellipsis and a tooltip for names that do not fit.
+
+    It ignores the mouse wheel unless it has the focus.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,6 +164,47 @@ class NoWheelComboBox(QComboBox):
             super().wheelEvent(event)
         else:
             event.ignore()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw the text with an ellipsis where Qt would cut it off."""
+        if self.isEditable():
+            super().paintEvent(event)
+            return
+        option = self._style_option()
+        option.currentText = self._elide(option)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+    def event(self, event: QEvent) -> bool:
+        """Show the whole text above the tooltip if it does not fit."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip and self._is_cut():
+            text = "\n".join(filter(None, (self.currentText(), self.toolTip())))
+            QToolTip.showText(event.globalPos(), text, self)
+            return True
+        return bool(super().event(event))
+
+    def showPopup(self) -> None:  # noqa: N802 - Qt's name
+        """Show the list as wide as its longest name."""
+        view = self.view()
+        bar = view.verticalScrollBar().sizeHint().width()
+        view.setMinimumWidth(min(view.sizeHintForColumn(0) + bar, self.screen().availableGeometry().width() // 2))
+        super().showPopup()
+
+    def _style_option(self) -> QStyleOptionComboBox:
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        return option
+
+    def _is_cut(self) -> bool:
+        return not self.isEditable() and self._elide(self._style_option()) != self.currentText()
+
+    def _elide(self, option: QStyleOptionComboBox) -> str:
+        """Shorten the current text in the middle, as the ends of names differ more often."""
+        part = QStyle.SubControl.SC_ComboBoxEditField
+        field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, self)
+        width = field.width() - TEXT_MARGIN_PX
+        return str(self.fontMetrics().elidedText(self.currentText(), Qt.TextElideMode.ElideMiddle, width))
 
 
 class ChoiceEditor(Editor):

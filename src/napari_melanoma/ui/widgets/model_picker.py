@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, Q
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class ModelPicker(QWidget):
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.combo = named(QComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         about = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], about)
         icons.add(self._card_button, "info")

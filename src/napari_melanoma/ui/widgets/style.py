@@ -259,6 +259,30 @@ class WrappedLabel(QLabel):
             self.updateGeometry()
 
 
+class FormRows(QWidget):
+    """Rows of a form, of which long ones wrap; requires the height that they need at its width.
+
+    A plain widget only prefers that height, and its rows are squeezed.
+    """
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Update the height after a change of width."""
+        super().resizeEvent(event)
+        self._update_height()
+
+    def event(self, event: QEvent) -> bool:
+        """Update the height after a change of a row, such as an error message."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._update_height()
+        return handled
+
+    def _update_height(self) -> None:
+        needed = self.layout().totalHeightForWidth(self.width())
+        if needed > 0 and needed != self.minimumHeight():
+            self.setMinimumHeight(needed)
+
+
 class Connections:
     """Records connections, to disconnect all of them at the end."""
 
