@@ -28,7 +28,13 @@ import psutil
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.render import write_slide
-from napari_melanoma.slides.cohort import CohortEntry, CohortManifest, CohortRecords, CohortScheduler, CohortSettings
+from napari_melanoma.slides.cohort_scheduler import (
+    CohortEntry,
+    CohortManifest,
+    CohortRecords,
+    CohortScheduler,
+    CohortSettings,
+)
 from napari_melanoma.slides.cohort_workers import CohortJob, DaskCluster, start_cluster
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable

@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.analysis import SlidesSummary
-    from napari_melanoma.slides.cohort import CohortEntry, CohortSummary
+    from napari_melanoma.slides.cohort_scheduler import CohortEntry, CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.table import SlideStatus
 
@@ -32,7 +32,7 @@ SlideValues = Annotated[
     ),
 ]
 WorkerValues = Annotated[
-    Given, ConfigOptions("slides.cohort:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
+    Given, ConfigOptions("slides.cohort_scheduler:CohortOptions", names={"scheduler": "--scheduler ADDRESS"})
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -151,7 +151,7 @@ def run_cohort(
     force: bool,
 ) -> None:
     """Analyze slides on several processes or machines."""
-    from napari_melanoma.slides.cohort import CohortOptions, analyze_cohort
+    from napari_melanoma.slides.cohort_scheduler import CohortOptions, analyze_cohort
 
     if workers.keys() >= {"processes", "scheduler"}:
         raise ConfigError("--processes and --scheduler cannot be combined. Give one of them.")

@@ -15,8 +15,13 @@ from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io import jpeg_damage
 from napari_melanoma.io.color_conversion import detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, Modality, check_image_size, check_plausible
-from napari_melanoma.io.image_damage import IntegrityCheck, describe_missing_bytes, describe_missing_rows
+from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, Modality, check_image_size
+from napari_melanoma.io.image_damage import (
+    IntegrityCheck,
+    check_plausible,
+    describe_missing_bytes,
+    describe_missing_rows,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -347,7 +352,7 @@ def _check_frame(content: bytes, start: int, head: Dataset) -> IntegrityCheck:
 
 
 def _packing(syntax: str, frame: bytes) -> str:
-    """Key of ``formats.PIXELS_PER_BYTE`` for a compressed frame; "" where a uniform image takes nearly no data."""
+    """Key of ``image_damage.PIXELS_PER_BYTE`` for a compressed frame; "" where a uniform image takes nearly no data."""
     if syntax == _RLE:
         return "rle"
     return "JPEG" if syntax in _JPEG and not jpeg_damage.JpegStream.parse(frame).is_arithmetic else ""

@@ -1,4 +1,4 @@
-"""Recognition of image formats by their first bytes, and limits for reading photographs."""
+"""Recognition of image formats by their first bytes, and limits of the size of photographs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ DAMAGE_ERRORS = (
 HEAD_BYTES = 132
 MIN_SIDE = 16  # no lesion can be outlined in a smaller image
 MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
-# Maximum number of pixels per byte of a file: JPEG needs a bit for each block of 64, lossy WebP 3 for 256; the ratio of
-# deflate is up to 1032, of LZW about 1300 and of run lengths 128, with a bit per pixel. Raw pixels may be truncated.
-PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
-_MOST_PIXELS_PER_BYTE = 50_000  # for formats without a limit; far above that of any photograph
-ALWAYS_READ = 1_000_000  # pixels, which take 3 MB, regardless of the size of the file
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FORMATS = {
@@ -107,17 +102,4 @@ def check_image_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
         raise UnreadableImage(
             f"is {width} x {height} pixels ({width * height / 1e6:.0f} million), but photographs are limited to "
             f"{MAX_PIXELS / 1e6:.0f} million. Crop or downscale it; open slides with a slide reader."
-        )
-
-
-def check_plausible(width: int, height: int, found: int, packing: str = "") -> None:
-    """Refuse an image that states more pixels than its data can hold, before memory is allocated.
-
-    ``width``, ``height``: in pixels, in either order. ``found``: number of data bytes in the file.
-    """
-    most = max(ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
-    if width * height > most:
-        raise UnreadableImage(
-            f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
-            "most of its data are missing. Copy or export it again."
         )

@@ -1,7 +1,8 @@
-"""Integrity checks of PNG, BMP, WebP and HEIC, since most decoders silently fill missing data.
+"""Integrity checks of photographs, since most decoders silently fill missing data.
 
-Each check takes the bytes of a file and returns an ``IntegrityCheck``: what is missing or corrupt, in words that
-end the sentence "photo.jpg is damaged: ...", and bytes that the decoder of the format can open as far as the data go.
+Each check of PNG, BMP, WebP or HEIC takes the bytes of a file and returns an ``IntegrityCheck``: what is missing or
+corrupt, in words that end the sentence "photo.jpg is damaged: ...", and bytes that the decoder of the format can open
+as far as the data go.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from dataclasses import dataclass, field
 
 from napari_melanoma.core.errors import UnreadableImage
 
+# Maximum number of pixels per byte of a file: JPEG needs a bit for each block of 64, lossy WebP 3 for 256; the ratio of
+# deflate is up to 1032, of LZW about 1300 and of run lengths 128, with a bit per pixel. Raw pixels may be truncated.
+PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
+_MOST_PIXELS_PER_BYTE = 50_000  # for formats without a limit; far above that of any photograph
+ALWAYS_READ = 1_000_000  # pixels, which take 3 MB, regardless of the size of the file
+
 
 class NothingDecoded(UnreadableImage):
     """No part of an image could be decoded."""
@@ -25,6 +32,19 @@ class IntegrityCheck:
 
     content: bytes
     damage: str | None = None
+
+
+def check_plausible(width: int, height: int, found: int, packing: str = "") -> None:
+    """Refuse an image that states more pixels than its data can hold, before memory is allocated.
+
+    ``width``, ``height``: in pixels, in either order. ``found``: number of data bytes in the file.
+    """
+    most = max(ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
+    if width * height > most:
+        raise UnreadableImage(
+            f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
+            "most of its data are missing. Copy or export it again."
+        )
 
 
 def describe_missing_rows(decoded: int, rows: int) -> str:

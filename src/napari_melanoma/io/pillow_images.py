@@ -18,10 +18,9 @@ from napari_melanoma.io.formats import (
     DecodedPhotograph,
     Format,
     check_image_size,
-    check_plausible,
     identify_format,
 )
-from napari_melanoma.io.image_damage import IntegrityCheck
+from napari_melanoma.io.image_damage import IntegrityCheck, check_plausible
 
 if TYPE_CHECKING:
     from PIL.Image import Exif, Image
@@ -102,7 +101,7 @@ def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 
 def _packing(content: bytes, kind: Format) -> str:
-    """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a uniform image takes nearly no data."""
+    """Key of ``image_damage.PIXELS_PER_BYTE`` for a file; "" where a uniform image takes nearly no data."""
     from napari_melanoma.io import image_damage, jpeg_damage
 
     if kind == "JPEG":

@@ -21,8 +21,14 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
 from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.formats import ALWAYS_READ, DAMAGE_ERRORS, DecodedPhotograph, check_image_size, check_plausible
-from napari_melanoma.io.image_damage import IntegrityCheck, NothingDecoded, describe_missing_rows
+from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, check_image_size
+from napari_melanoma.io.image_damage import (
+    ALWAYS_READ,
+    IntegrityCheck,
+    NothingDecoded,
+    check_plausible,
+    describe_missing_rows,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -300,7 +306,7 @@ def stored_bytes(page: TiffPage) -> int:
 
 
 def packing(page: TiffPage) -> str:
-    """Return the key of ``formats.PIXELS_PER_BYTE`` for a page; empty where its compression ratio is not limited."""
+    """Return the key of ``image_damage.PIXELS_PER_BYTE`` for a page; empty where its compression has no limit."""
     return "JPEG" if page.compression in _JPEG else _PACKINGS.get(int(page.compression), "")
 
 

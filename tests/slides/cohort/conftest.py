@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cohort import CohortEntry, CohortManifest, CohortRecords, CohortScheduler, CohortSettings
+from napari_melanoma.slides import cohort_scheduler
+from napari_melanoma.slides.cohort_scheduler import (
+    CohortEntry,
+    CohortManifest,
+    CohortRecords,
+    CohortScheduler,
+    CohortSettings,
+)
 from napari_melanoma.slides.cohort_workers import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable
@@ -97,7 +103,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     for name, seconds in {"POLL_S": 0.0, "WORKER_POLL_S": 0.0, "STOP_S": 0.2}.items():
-        monkeypatch.setattr(cohort, name, seconds)
+        monkeypatch.setattr(cohort_scheduler, name, seconds)
     return Stage(tmp_path / "out")
 
 

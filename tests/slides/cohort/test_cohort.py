@@ -12,7 +12,7 @@ import pytest
 from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import cohort
+from napari_melanoma.slides import cohort_scheduler
 from napari_melanoma.slides.cohort_workers import CohortJobResult, WorkerLost, WorkerStatus
 
 DONE, BAD, AGAIN = (
@@ -115,16 +115,16 @@ def test_tries_are_limited(stage: Any, workers: Workers) -> None:
 
 
 def test_slide_in_analysis_elsewhere_waits(stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort, "BUSY_RETRY_S", 0.02)
+    monkeypatch.setattr(cohort_scheduler, "BUSY_RETRY_S", 0.02)
     busy = CohortJobResult("busy", "another process works in a")
     cluster = workers(1, lambda job, address, attempt: busy if (job.folder.name, attempt) == ("a", 1) else DONE)
-    plain, looked = cohort.RunFolder.is_owned, []
+    plain, looked = cohort_scheduler.RunFolder.is_owned, []
 
     def is_owned(folder: Any) -> bool:
         looked.append(folder.path.name)
         return len(looked) < 4 or plain.fget(folder)
 
-    monkeypatch.setattr(cohort.RunFolder, "is_owned", property(is_owned))
+    monkeypatch.setattr(cohort_scheduler.RunFolder, "is_owned", property(is_owned))
     found = stage.play(cluster, "a", "b")
     assert [name for name, _ in cluster.given] == ["a", "b", "a"]
     assert looked == ["a"] * 4  # it waited, and used up no attempt
@@ -134,7 +134,7 @@ def test_slide_in_analysis_elsewhere_waits(stage: Any, workers: Workers, monkeyp
 def test_a_worker_that_was_cut_off_for_a_moment_stays(
     stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cohort, "BUSY_RETRY_S", 0.02)
+    monkeypatch.setattr(cohort_scheduler, "BUSY_RETRY_S", 0.02)
     cluster = workers(1)
     seen = cluster.seen["tcp://0"]
 

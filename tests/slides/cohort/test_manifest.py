@@ -14,8 +14,14 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cohort import CohortManifest, CohortOptions, CohortSummary, analyze_cohort, cohort_settings
+from napari_melanoma.slides import cohort_scheduler
+from napari_melanoma.slides.cohort_scheduler import (
+    CohortManifest,
+    CohortOptions,
+    CohortSummary,
+    analyze_cohort,
+    cohort_settings,
+)
 from napari_melanoma.slides.cohort_workers import CohortJobResult
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
@@ -51,7 +57,7 @@ def hired(monkeypatch: pytest.MonkeyPatch, workers: Callable[..., Any]) -> list[
     def started(processes: int) -> Iterator[Any]:
         yield workers(processes, script)
 
-    monkeypatch.setattr(cohort, "start_cluster", started)
+    monkeypatch.setattr(cohort_scheduler, "start_cluster", started)
     return given
 
 
@@ -144,7 +150,7 @@ def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.M
 
 def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str], tmp_path: Path) -> None:
     with (
-        hold_lock(tmp_path / "out" / cohort.LOCK),
+        hold_lock(tmp_path / "out" / cohort_scheduler.LOCK),
         pytest.raises(RunError, match=r"another process works in .*out"),
     ):
         start()
