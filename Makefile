@@ -14,7 +14,7 @@ DISPLAYED := scripts/with-display.sh
 VIRTUAL := env -u DISPLAY -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(DISPLAYED)
 # Each worker computes on one thread: two processes that both take every core are slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_THREADS=1
-QT_TESTS := tests/ui tests/test_qt_binding.py
+QT_TESTS := tests/ui
 MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
 # run that visit them: their own, those of slides, and a few others that are quick and see what these do not.
@@ -81,7 +81,7 @@ unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	$(BIN)/coverage combine --quiet; \
 	$(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(IN_PARALLEL) $(UNTRACED_TESTS); exit $$((traced | $$?))
 
-ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 without those marked one_qt)
+ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 those marked both_qts)
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6
 
 ui-pyqt6: $(VENV)/.ready-to-test ## the tests with a window, under PyQt6

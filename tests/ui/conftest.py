@@ -50,8 +50,8 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 
 
 def pytest_configure(config):
-    """Register the marker that keeps a test to one Qt; CONTRIBUTING.md has its rule."""
-    config.addinivalue_line("markers", "one_qt: another test drives the same controls under both Qts")
+    """Register the marker of tests that run under both Qts; CONTRIBUTING.md has its rule."""
+    config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
 
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves

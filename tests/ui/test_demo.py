@@ -14,8 +14,6 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui import launch
 from napari_melanoma.ui.launch import open_and_analyze, open_viewer, run_demo
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def shown(shared_client, make_napari_viewer, monkeypatch):

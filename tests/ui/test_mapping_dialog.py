@@ -69,6 +69,7 @@ def status_text(dialog):
     return dialog.findChild(QWidget, "mapping_said").text()
 
 
+@pytest.mark.both_qts
 def test_columns_are_guessed_and_unknown_values_counted(opened, table):
     dialog = opened(table)
     assert box(dialog, "column_Geschlecht").currentData() == "sex"
@@ -128,6 +129,7 @@ def test_an_existing_mapping_is_shown(opened, table):
     assert box(dialog, "word_diagnosis_Spindelzelliges").currentData() == "nevus"
 
 
+@pytest.mark.both_qts
 def test_use_emits_the_mapping(opened, table, qtbot):
     dialog = opened(table)
     expected, chosen = dialog.mapping, []
@@ -151,6 +153,7 @@ def test_an_invalid_table_is_reported_and_cannot_be_used(owner, tmp_path, qtbot,
     assert not dialog.findChild(QPushButton, "mapping_use").isEnabled()
 
 
+@pytest.mark.both_qts
 def test_the_dialog_leaves_nothing_behind(nothing_left, home, table, qtbot):
     owner = QWidget()
     dialog = MappingDialog(table, owner)

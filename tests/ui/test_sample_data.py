@@ -11,8 +11,6 @@ import pytest
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui import sample_data
 
-pytestmark = pytest.mark.one_qt
-
 SAMPLES = [
     (sample_data.dermoscopic_sample, "dermoscopic"),
     (sample_data.macroscopic_sample, "macroscopic"),

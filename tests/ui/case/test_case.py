@@ -148,6 +148,7 @@ def five(someone, photos):
     return someone
 
 
+@pytest.mark.both_qts
 def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 1, 2]
     assert five.status == "Created a case of 5 images in 3 lesions."
@@ -157,6 +158,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert "P-0042/case.json" in five.dock.save_label.text()
 
 
+@pytest.mark.both_qts
 def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, qtbot):
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     viewer.show()
@@ -173,7 +175,6 @@ def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, 
     qtbot.wait(200)  # nothing looks at the window once more
 
 
-@pytest.mark.one_qt
 def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     own = draw_slide(tmp_path / "own.tif")
     viewer.open(own, plugin="napari-melanoma")
@@ -189,6 +190,7 @@ def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     assert [slide.info.path for slide in list_slides(viewer)] == [own]
 
 
+@pytest.mark.both_qts
 def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")
@@ -222,7 +224,6 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert again.find_image("I1").correction.digest == case.find_image("I1").correction.digest
 
 
-@pytest.mark.one_qt
 def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer):
     five.types("patient_age", "54")
     five.opens("I1")
@@ -236,7 +237,6 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer):
     assert five.case.find_image("I1").correction is None
 
 
-@pytest.mark.one_qt
 def test_a_mask_drawn_without_lesion_dock_is_kept(five, viewer, qtbot):
     five.opens("I1")
     viewer.window.remove_dock_widget(five.dock.image_opener.connected_dock)
@@ -263,7 +263,6 @@ def test_an_invalid_value_is_reported_and_not_stored(five):
     assert five.case.patient.age is None
 
 
-@pytest.mark.one_qt
 def test_an_invalid_value_keeps_the_guess(five):
     patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
     five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
@@ -271,7 +270,6 @@ def test_an_invalid_value_keeps_the_guess(five):
     assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
 
 
-@pytest.mark.one_qt
 def test_an_invalid_value_belongs_to_its_lesion(five):
     five.dock.lesion_page.show()
     five.picks("L1")
@@ -282,7 +280,6 @@ def test_an_invalid_value_belongs_to_its_lesion(five):
     assert [lesion.diameter_1_mm for lesion in five.case.lesions] == [None] * 3
 
 
-@pytest.mark.one_qt
 def test_corrected_images_are_restored(five, photos, viewer):
     drawn = {}
     for image, name in (("I1", "back_left_1_dermoscopy"), ("I2", "back_left_1_macro")):
@@ -328,6 +325,7 @@ def drop(tree, mime, place, source=None):
     tree.dropEvent(event)
 
 
+@pytest.mark.both_qts
 def test_images_are_dragged_between_lesions(five):
     five.picks("I1", "I2")
     tree = five.dock.tree
@@ -339,7 +337,6 @@ def test_images_are_dragged_between_lesions(five):
     assert five.row(tree.topLevelItem(4)).title == "Not assigned"
 
 
-@pytest.mark.one_qt
 def test_the_same_folder_again_adds_what_is_new(five, photos):
     PillowImage.fromarray(mole(91)).save(photos / "forearm_right_2_tile.png")
     five.drops(photos)
@@ -348,6 +345,7 @@ def test_the_same_folder_again_adds_what_is_new(five, photos):
     assert five.dock.minimumSizeHint().width() <= 340
 
 
+@pytest.mark.both_qts
 def test_files_dropped_on_a_lesion_are_its_images(five, tmp_path):
     PillowImage.fromarray(mole(90)).save(tmp_path / "IMG_0012.png")
     mime = QMimeData()
@@ -360,7 +358,6 @@ def test_files_dropped_on_a_lesion_are_its_images(five, tmp_path):
     assert five.status.startswith("No new images.")
 
 
-@pytest.mark.one_qt
 def test_a_second_window_is_read_only(five, photos, viewer, qtbot):
     second = CaseDock(viewer)
     viewer.window.add_dock_widget(second, name="second")
@@ -377,7 +374,6 @@ def test_a_second_window_is_read_only(five, photos, viewer, qtbot):
     assert (other.notice, other.dock.add_lesion_button.isEnabled()) == ("", True)
 
 
-@pytest.mark.one_qt
 def test_corrections_of_a_read_only_case_are_saved_later(someone, photos):
     someone.drops(photos)
     someone.opens("I1")
@@ -393,7 +389,6 @@ def test_corrections_of_a_read_only_case_are_saved_later(someone, photos):
     assert np.array_equal(read_correction(someone.case.find_image("I1").correction), drawn)
 
 
-@pytest.mark.one_qt
 def test_reopening_shows_the_current_masks(five, photos, viewer, tmp_path):
     five.opens("I1")
     first = five.draws("back_left_1_dermoscopy")
@@ -405,7 +400,6 @@ def test_reopening_shows_the_current_masks(five, photos, viewer, tmp_path):
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, first)
 
 
-@pytest.mark.one_qt
 def test_changes_of_another_program_are_not_overwritten(five, photos):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
@@ -419,7 +413,6 @@ def test_changes_of_another_program_are_not_overwritten(five, photos):
     assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
 
 
-@pytest.mark.one_qt
 def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
@@ -439,6 +432,7 @@ def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
     assert five.case.find_image("I1").path == away / "renamed.png"
 
 
+@pytest.mark.both_qts
 def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, made, qtbot)
@@ -498,6 +492,7 @@ def tab_stops(dock, first):
             return found
 
 
+@pytest.mark.both_qts
 def test_the_form_is_filled_in_by_keyboard_alone(five, qtbot):
     dock = five.dock
     five.picks("L1")

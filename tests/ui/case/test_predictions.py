@@ -11,8 +11,6 @@ from qtpy.QtWidgets import QLabel, QLineEdit, QToolButton
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def models(home, monkeypatch):
@@ -52,6 +50,7 @@ def said(person, name):
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
+@pytest.mark.both_qts
 def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "Press" in said(someone, "answer_hint")
     someone.clicks("case_answer")

@@ -96,6 +96,7 @@ def test_rows_show_guesses_missing_files_and_unassigned_images(tmp_path):
     assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
 
 
+@pytest.mark.both_qts
 def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk, window, qtbot, tmp_path):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
@@ -105,6 +106,7 @@ def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk,
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
+@pytest.mark.both_qts
 def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
@@ -119,6 +121,7 @@ def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypat
     desk.saver.discard_changes()  # else it asks once more when the window goes
 
 
+@pytest.mark.both_qts
 def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     monkeypatch.setattr(desk.store, "save", _refuse)
@@ -204,6 +207,7 @@ def test_one_of_several_patients_is_selected(window, tmp_path, qtbot):
     wait_until_idle(qtbot, gathering)
 
 
+@pytest.mark.both_qts
 def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
     folder = photos(tmp_path / "own", "a", "b")
     (folder / "own.csv").write_text("Bildchen;Lebensjahre\na;54\nb;54\n", encoding="utf-8")

@@ -18,6 +18,7 @@ def analyzed(person):
     return person
 
 
+@pytest.mark.both_qts
 def test_everything_follows_the_brush(analyzed):
     before = analyzed.lesion.result
     table = analyzed.finds(QTableView, "measurements").model()
@@ -68,7 +69,6 @@ def test_controls_are_disabled_for_a_corrected_mask_until_it_is_reset(analyzed):
     assert not slider.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(person, qtbot):
     rows, columns = np.mgrid[:120, :160]
     distance = np.hypot(rows - 60, columns - 80)
@@ -91,7 +91,6 @@ def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(pe
     assert person.dock.options().threshold is None
 
 
-@pytest.mark.one_qt
 def test_the_threshold_is_reset_to_the_model_default(analyzed, qtbot):
     analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
     qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
@@ -117,6 +116,7 @@ def two_lesions():
     return rgb
 
 
+@pytest.mark.both_qts
 def test_a_click_selects_a_lesion(person):
     person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
     person.analyses()
@@ -135,7 +135,6 @@ def test_a_click_selects_a_lesion(person):
     assert person.mask[60, 50]
 
 
-@pytest.mark.one_qt
 def test_all_lesions_are_kept_without_largest_only(person):
     person.opens(rgb=two_lesions())
     person.analyses()
@@ -169,12 +168,12 @@ def test_scribbles_update_the_mask_and_undo_reverts_it(analyzed):
     assert strokes.data.any()
 
 
-@pytest.mark.one_qt
 def test_apply_without_strokes_shows_a_hint(analyzed):
     analyzed.clicks("apply")
     assert "Draw strokes" in analyzed.dock.status.text
 
 
+@pytest.mark.both_qts
 def test_paint_and_erase_activate_the_brush(analyzed):
     labels = analyzed.layer("mask")
     analyzed.clicks("paint")
@@ -183,7 +182,6 @@ def test_paint_and_erase_activate_the_brush(analyzed):
     assert labels.mode == "erase"
 
 
-@pytest.mark.one_qt
 def test_the_roi_follows_its_options(analyzed, qtbot):
     box = analyzed.lesion.result.roi.box
     analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
@@ -195,6 +193,7 @@ def test_the_roi_follows_its_options(analyzed, qtbot):
     assert not analyzed.lesion.corrected
 
 
+@pytest.mark.both_qts
 def test_the_ruler_sets_the_scale_of_all_layers_and_clearing_restores_it(analyzed):
     analyzed.clicks("ruler")
     line = analyzed.layer("ruler")
@@ -219,7 +218,6 @@ def test_the_ruler_sets_the_scale_of_all_layers_and_clearing_restores_it(analyze
     assert "area_mm2" not in analyzed.lesion.result.measurements
 
 
-@pytest.mark.one_qt
 def test_a_ruler_without_a_line_shows_an_error(person):
     person.opens()
     person.clicks("ruler")
@@ -227,7 +225,6 @@ def test_a_ruler_without_a_line_shows_an_error(person):
     assert "there is no line yet" in notification_manager.records[-1].message
 
 
-@pytest.mark.one_qt
 def test_a_stroke_during_an_analysis_is_kept(person, qtbot):
     person.opens()
     person.analyses()

@@ -61,7 +61,6 @@ def test_an_untouched_mask_is_stored_as_accepted(analyzed, corrections):
     assert analyzed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
 
 
-@pytest.mark.one_qt
 def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections):
     own = analyzed.mask.copy()
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
@@ -81,7 +80,6 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert sample.review == "corrected"
 
 
-@pytest.mark.one_qt
 def test_stored_corrections_count_as_saved(analyzed):
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
     analyzed.waits()
@@ -95,7 +93,6 @@ def test_stored_corrections_count_as_saved(analyzed):
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
 
 
-@pytest.mark.one_qt
 def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
     analyzed.finds(QToolButton, "threshold_reset")
     analyzed.dock.mask_controls._box.setValue(0.8)
@@ -105,7 +102,6 @@ def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
     assert corrections.rows()[0]["review"] == "corrected"
 
 
-@pytest.mark.one_qt
 def test_clicking_twice_stores_once_and_can_be_undone(analyzed, corrections):
     analyzed.clicks("add_correction")
     analyzed.clicks("add_correction")
@@ -121,7 +117,6 @@ def test_clicking_twice_stores_once_and_can_be_undone(analyzed, corrections):
     assert len(corrections.rows()) == 1
 
 
-@pytest.mark.one_qt
 def test_adding_after_more_correction_updates_the_row(analyzed, corrections):
     adds(analyzed)
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
@@ -146,7 +141,6 @@ def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
     assert "0 images with masks in total" in person.dock.status.text
 
 
-@pytest.mark.one_qt
 def test_a_photograph_opened_again_shows_its_stored_review(analyzed, corrections):
     analyzed.finds(QComboBox, "diagnosis").setEditText("melanoma")
     adds(analyzed)
@@ -160,7 +154,6 @@ def test_a_photograph_opened_again_shows_its_stored_review(analyzed, corrections
     assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
 
 
-@pytest.mark.one_qt
 def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyzed):
     box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("Spitz nevus")
@@ -172,6 +165,7 @@ def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyze
     assert box.currentText() == "Spitz nevus"
 
 
+@pytest.mark.both_qts
 def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
     menu = analyzed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
@@ -184,6 +178,7 @@ def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
     assert ReviewSettings().reviewer == "Ana"
 
 
+@pytest.mark.both_qts
 def test_the_shortcut_stores(analyzed, corrections):
     keys = {shortcut.key().toString(): shortcut for shortcut in analyzed.dock.findChildren(QShortcut)}
     keys["Ctrl+Alt+A"].activated.emit()
@@ -191,7 +186,6 @@ def test_the_shortcut_stores(analyzed, corrections):
     assert len(corrections.rows()) == 1
 
 
-@pytest.mark.one_qt
 def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analyzed, tmp_path):
     (tmp_path / "a file").write_text("in the way")
     analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
@@ -216,7 +210,6 @@ def test_the_stored_review_as_text(review, reviewer, when, words):
     assert describe_correction(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
-@pytest.mark.one_qt
 def test_storing_again_reports_the_stored_row_with_a_link_to_training(analyzed):
     adds(analyzed)
     adds(analyzed)
@@ -224,7 +217,6 @@ def test_storing_again_reports_the_stored_row_with_a_link_to_training(analyzed):
     assert "'train'" in analyzed.dock.status.text
 
 
-@pytest.mark.one_qt
 def test_an_empty_diagnosis_clears_the_stored_one_once(analyzed, corrections):
     box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
@@ -234,7 +226,6 @@ def test_an_empty_diagnosis_clears_the_stored_one_once(analyzed, corrections):
     assert corrections.rows()[0]["diagnosis"] == ""
 
 
-@pytest.mark.one_qt
 def test_a_diagnosis_stored_elsewhere_is_kept(analyzed, corrections):
     box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
@@ -249,7 +240,6 @@ def test_a_diagnosis_stored_elsewhere_is_kept(analyzed, corrections):
     assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("analyse", [False, True])
 def test_a_rejected_photograph_keeps_its_corrected_mask(analyzed, corrections, analyse):
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])

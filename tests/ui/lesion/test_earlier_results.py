@@ -13,8 +13,6 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.ui.lesion.saving import SavedPrediction, read_saved_prediction
 
-pytestmark = pytest.mark.one_qt
-
 ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
 RGB = np.zeros((6, 8, 3), np.uint8)
 SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gc
 import weakref
 
-import pytest
-
 PATIENCE_MS = 60_000
 CYCLES = 3
 
 
-@pytest.mark.one_qt
 def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(person, qtbot):
     known, layers = [], []
     for number in range(CYCLES):

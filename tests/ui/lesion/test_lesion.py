@@ -32,6 +32,7 @@ def last_error() -> str:
     return notification_manager.records[-1].message
 
 
+@pytest.mark.both_qts
 def test_an_empty_dock_shows_the_start_page(person):
     words = person.finds(QLabel, "welcome_words").text()
     assert "Drop a photograph here" in words
@@ -48,6 +49,7 @@ def test_the_sample_opens_with_a_link(person, qtbot):
     assert "dermoscopic" in person.dock.picker.findChildren(QLabel)[0].text()
 
 
+@pytest.mark.both_qts
 def test_analyze_segments_the_lesion_and_adds_layers(person):
     image = person.opens(scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.analyses()
@@ -85,7 +87,6 @@ def test_test_time_augmentation_gives_a_band_that_follows_the_threshold(person, 
     assert "mole band" not in [layer.name for layer in person.viewer.layers]
 
 
-@pytest.mark.one_qt
 def test_a_second_analysis_reuses_the_layers(person):
     person.opens()
     person.analyses()
@@ -93,7 +94,6 @@ def test_a_second_analysis_reuses_the_layers(person):
     assert len(person.viewer.layers) == 5
 
 
-@pytest.mark.one_qt
 def test_a_double_click_on_analyze_runs_once(person, qtbot):
     person.opens()
     taken = []
@@ -104,7 +104,6 @@ def test_a_double_click_on_analyze_runs_once(person, qtbot):
     assert len(taken) == 1
 
 
-@pytest.mark.one_qt
 def test_analyze_all_keeps_corrected_masks(person):
     for name in ("one", "two", "three"):
         person.opens(name)
@@ -120,7 +119,6 @@ def test_analyze_all_keeps_corrected_masks(person):
     assert "2 photographs analyzed" in person.dock.status.text
 
 
-@pytest.mark.one_qt
 def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
     person.opens(rgb=np.full((60, 80, 3), 230, np.uint8))
     person.analyses()
@@ -131,7 +129,6 @@ def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
     assert person.lesion.result.measurements["area_px"] == person.mask.sum() > 0
 
 
-@pytest.mark.one_qt
 def test_other_number_types_and_alpha_give_the_same_mask(person):
     rgb = person.opens("plain").data
     person.opens("16 bit", rgb.astype(np.uint16) * 257)
@@ -143,7 +140,6 @@ def test_other_number_types_and_alpha_give_the_same_mask(person):
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
 
 
-@pytest.mark.one_qt
 def test_a_gray_image_is_not_a_photograph_and_a_hint_is_shown(person):
     person.viewer.add_image(np.zeros((20, 20)), name="cells")
     assert person.dock.picker.image is None
@@ -151,7 +147,6 @@ def test_a_gray_image_is_not_a_photograph_and_a_hint_is_shown(person):
     assert any("'cells' is not a color photograph" in hint for hint in hints)
 
 
-@pytest.mark.one_qt
 def test_an_unknown_model_is_reported_and_changes_nothing(person):
     person.opens()
     person.dock.model.model = "nonsense"
@@ -180,7 +175,6 @@ def test_no_lesion_found_is_reported_also_for_invalid_images(person):
     assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
 
 
-@pytest.mark.one_qt
 def test_cancel_stops_at_once_and_changes_nothing(person, qtbot):
     person.opens()
     begins_a_long_analysis(person, qtbot)
@@ -193,6 +187,7 @@ def test_cancel_stops_at_once_and_changes_nothing(person, qtbot):
     assert person.mask.any()
 
 
+@pytest.mark.both_qts
 def test_a_killed_worker_is_reported_and_restarted(person, client, qtbot):
     person.opens()
     begins_a_long_analysis(person, qtbot)
@@ -205,7 +200,6 @@ def test_a_killed_worker_is_reported_and_restarted(person, client, qtbot):
     assert person.mask.any()
 
 
-@pytest.mark.one_qt
 def test_an_image_removed_during_its_analysis(person):
     image = person.opens()
     person.dock.model.model = "slow-0.5"
@@ -216,7 +210,6 @@ def test_an_image_removed_during_its_analysis(person):
     assert person.dock.welcome.isVisibleTo(person.dock)
 
 
-@pytest.mark.one_qt
 def test_layers_follow_the_name_of_their_image(person):
     image = person.opens()
     person.analyses()
@@ -228,7 +221,6 @@ def test_layers_follow_the_name_of_their_image(person):
     assert len(person.viewer.layers) == 5
 
 
-@pytest.mark.one_qt
 def test_a_duplicated_image_gets_layers_of_its_own(person):
     image = person.opens()
     person.analyses()
@@ -248,6 +240,7 @@ def test_the_dock_follows_the_layer_that_is_selected(person):
     assert not first.visible
 
 
+@pytest.mark.both_qts
 def test_options_round_trip_through_the_controls(dock):
     odd = LesionOptions.parse(
         {
@@ -264,6 +257,7 @@ def test_options_round_trip_through_the_controls(dock):
         assert dock.options() == options
 
 
+@pytest.mark.both_qts
 def test_settings_are_stored(person, viewer, client):
     person.opens()
     person.finds(QCheckBox, "flips").click()
@@ -277,7 +271,6 @@ def test_settings_are_stored(person, viewer, client):
     second.deleteLater()
 
 
-@pytest.mark.one_qt
 def test_every_control_can_be_found_and_is_named(dock, person):
     person.finds(QAbstractButton, "primary")  # the dock is complete
     kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
@@ -293,7 +286,6 @@ def test_every_control_can_be_found_and_is_named(dock, person):
     assert [control for control in own if not (control.objectName() and control.accessibleName())] == []
 
 
-@pytest.mark.one_qt
 def test_measurements_follow_the_scale_of_the_image(person):
     image = person.opens()
     person.analyses()
@@ -305,6 +297,7 @@ def test_measurements_follow_the_scale_of_the_image(person):
     assert np.allclose(person.layer("mask").scale, (50.0, 50.0))
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize(("pressed", "kept"), [("Cancel", True), ("Replace", False)])
 def test_a_corrected_mask_is_replaced_only_after_confirmation(person, pressed, kept):
     person.opens()
@@ -324,7 +317,6 @@ def test_a_corrected_mask_is_replaced_only_after_confirmation(person, pressed, k
         assert person.lesion.corrected
 
 
-@pytest.mark.one_qt
 def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person):
     assert dock.findChild(QAbstractButton, "primary") is None
     button = person.finds(QAbstractButton, "primary")
@@ -334,7 +326,6 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     person.qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
 
 
-@pytest.mark.one_qt
 def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_client, qtbot):
     viewer.add_image(np.full((60, 80, 3), 170, np.uint8), name="mole", rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
@@ -344,7 +335,6 @@ def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_cli
     wait_until_idle(qtbot, dock)
 
 
-@pytest.mark.one_qt
 def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, shared_client, qtbot):
     dock = LesionDock(viewer, shared_client)
     parts = (dock.analyze_button, dock.table)
@@ -352,7 +342,6 @@ def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, share
     qtbot.waitUntil(lambda: not any(isalive(part) for part in parts), timeout=PATIENCE_MS)
 
 
-@pytest.mark.one_qt
 def test_a_dock_closed_before_it_is_drawn_starts_no_worker(viewer, qtbot):
     dock = LesionDock(viewer)
     dock.deleteLater()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from qtpy.QtWidgets import QLabel
 
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-pytestmark = pytest.mark.one_qt
 
 
 def test_the_warning_is_visible_only_with_its_photograph(person):

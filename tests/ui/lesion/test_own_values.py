@@ -12,8 +12,6 @@ from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
 
-pytestmark = pytest.mark.one_qt
-
 PATIENCE_MS = 60_000
 
 

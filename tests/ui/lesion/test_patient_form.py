@@ -28,6 +28,7 @@ def form(qtbot):
     stage.close()
 
 
+@pytest.mark.both_qts
 def test_each_column_of_the_model_has_a_field_with_its_words(form):
     form.set_encoding(ENCODING)
     assert list(form.fields) == ["age", "packs_a_day", "sex", "site", "soap_brand"]
@@ -47,6 +48,7 @@ def test_the_row_includes_values_without_a_field(form):
     assert form.row == {"sex": "male"}
 
 
+@pytest.mark.both_qts
 def test_entered_values_are_kept_for_another_model(form):
     form.set_encoding(ENCODING)
     form.show_row({"age": "54", "sex": "male"})

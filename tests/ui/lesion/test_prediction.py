@@ -37,7 +37,7 @@ def models(home, monkeypatch):
     return folder
 
 
-pytestmark = [pytest.mark.one_qt, pytest.mark.usefixtures("models")]
+pytestmark = pytest.mark.usefixtures("models")
 
 
 def prediction_of(person):
@@ -72,6 +72,7 @@ def analyzed(person, name="mole", **options):
     return image
 
 
+@pytest.mark.both_qts
 def test_an_analyzed_photograph_gets_a_prediction(person):
     analyzed(person)
     found = prediction_of(person)

@@ -21,8 +21,6 @@ from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.ui.lesion import prediction_view
 from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 
-pytestmark = pytest.mark.one_qt
-
 POINT = OperatingPoint(
     asked=0.9,
     cut=0.2,
@@ -122,6 +120,7 @@ def stage(qtbot):
     made.close()
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_bars_are_painted_to_scale(stage, theme):
     stage.viewer.theme = theme

@@ -16,8 +16,6 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.lesion import recovery
 
-pytestmark = pytest.mark.one_qt
-
 PATIENCE_MS = 60_000
 
 

@@ -36,6 +36,7 @@ def corrected(analyzed):
     return analyzed
 
 
+@pytest.mark.both_qts
 def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path, qtbot):
     out = tmp_path / "results"
     out.mkdir()
@@ -61,7 +62,6 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     assert len(read_table(out / "results.csv")) == 1
 
 
-@pytest.mark.one_qt
 def test_the_latest_stroke_is_saved(analyzed, tmp_path):
     analyzed.dock.settings.folder = tmp_path
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
@@ -70,6 +70,7 @@ def test_the_latest_stroke_is_saved(analyzed, tmp_path):
     assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analyzed.mask)
 
 
+@pytest.mark.both_qts
 def test_an_existing_result_is_replaced_only_after_confirmation(analyzed, tmp_path):
     analyzed.dock.settings.folder = tmp_path
     (tmp_path / "mole").mkdir()
@@ -79,7 +80,6 @@ def test_an_existing_result_is_replaced_only_after_confirmation(analyzed, tmp_pa
     assert (tmp_path / "mole" / "note.txt").is_file()
 
 
-@pytest.mark.one_qt
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
     analyzed.dock.settings.folder = tmp_path
@@ -90,7 +90,6 @@ def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
     assert "no permission" in notification_manager.records[-1].message
 
 
-@pytest.mark.one_qt
 def test_a_full_disk_is_reported_and_leaves_no_partial_files(analyzed, tmp_path, monkeypatch):
     import errno
 
@@ -134,7 +133,6 @@ def test_unsaved_corrections_are_kept_until_they_are_saved(corrected, tmp_path):
     assert kept() == []
 
 
-@pytest.mark.one_qt
 def test_corrections_that_are_undone_are_not_kept(corrected):
     corrected.layer("mask").undo()
     corrected.waits()
@@ -163,6 +161,7 @@ def crashed(corrected):
     return corrected
 
 
+@pytest.mark.both_qts
 def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
     crashed.opens("the same pixels")
     button = crashed.finds(QAbstractButton, "recover")
@@ -181,7 +180,6 @@ def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
     assert not crashed.lesion.corrected
 
 
-@pytest.mark.one_qt
 def test_an_offer_can_be_discarded(crashed, qtbot):
     crashed.opens()
     button = crashed.finds(QAbstractButton, "recover_discard")
@@ -191,7 +189,6 @@ def test_an_offer_can_be_discarded(crashed, qtbot):
     assert kept() == []
 
 
-@pytest.mark.one_qt
 def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
     crashed.waits()
@@ -202,7 +199,6 @@ def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
 
 
-@pytest.mark.one_qt
 def test_old_files_are_pruned(crashed):
     recovery.prune_recoveries(days=0)
     assert kept() == []
@@ -221,6 +217,7 @@ def press(button):
     QTimer.singleShot(20, look)
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize(
     ("button", "closed", "files"), [("Cancel", False, True), ("keep", True, True), ("Discard", True, False)]
 )
@@ -237,6 +234,7 @@ def test_closing_asks_about_corrections(window, button, closed, files):
     recovery.discard_unsaved(window.dock.controller.store)
 
 
+@pytest.mark.both_qts
 def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
     window.opens()
     window.dock.model.model = "slow-60"
@@ -245,6 +243,7 @@ def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
     assert client.pid is not None  # the fixtures close the window now, and look for what is left
 
 
+@pytest.mark.both_qts
 def test_closing_at_once_leaves_nothing(viewer, client):
     viewer.window.add_dock_widget(LesionDock(viewer, client), name="Lesion")
     assert tasks.is_idle(client)  # nothing has started yet, and the fixtures close the window now

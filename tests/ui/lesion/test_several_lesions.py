@@ -11,8 +11,6 @@ from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
-pytestmark = pytest.mark.one_qt
-
 PATIENCE_MS = 60_000
 LARGE, SMALL = (60, 50, 25), (60, 120, 14)
 

@@ -44,6 +44,7 @@ def pictures(place, *names):
     return [place / name for name in names]
 
 
+@pytest.mark.both_qts
 def test_photographs_can_be_dropped_anywhere_on_the_lesion_dock(window, tmp_path):
     mole = window.opens("mole")
     window.analyses()
@@ -89,6 +90,7 @@ def test_a_text_file_is_refused_and_nothing_is_rated(review, tmp_path, qtbot):
     assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
 
 
+@pytest.mark.both_qts
 def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     words = review.welcome.findChild(QLabel, "welcome_words").text()
     assert "Subfolders are included" in words

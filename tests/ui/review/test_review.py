@@ -101,6 +101,7 @@ def three(reviewer, tmp_path):
     return reviewer
 
 
+@pytest.mark.both_qts
 def test_the_most_uncertain_come_first_with_text_and_numbers(three):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
     assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
@@ -108,6 +109,7 @@ def test_the_most_uncertain_come_first_with_text_and_numbers(three):
     assert "3 photographs rated" in three.dock.status.text
 
 
+@pytest.mark.both_qts
 def test_selecting_opens_and_analyzes_and_closes_the_previous_one(three):
     three.clicks_on("b-90.png")
     assert three.sees() == "b-90"
@@ -117,6 +119,7 @@ def test_selecting_opens_and_analyzes_and_closes_the_previous_one(three):
     assert not [name for name in three.layers if name.startswith("b-90")]
 
 
+@pytest.mark.both_qts
 def test_keys_go_to_the_next_and_the_previous(three):
     three.presses("Alt+PgDown")
     assert three.sees() == "b-90"
@@ -141,7 +144,6 @@ def test_accept_stores_and_opens_the_next(three, corrections):
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
 
 
-@pytest.mark.one_qt
 def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
     three.presses("Alt+PgDown")
     three.lesion.corrections_controller.add()
@@ -150,7 +152,6 @@ def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
     assert three.sees() == "c-50"
 
 
-@pytest.mark.one_qt
 def test_all_shows_the_review_states(three):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")
@@ -161,7 +162,6 @@ def test_all_shows_the_review_states(three):
     assert three.shown(STATE_ROLE) == ["accepted", "to do", "to do"]
 
 
-@pytest.mark.one_qt
 def test_a_photograph_with_unsaved_edits_stays_open(three, person_draws):
     three.presses("Alt+PgDown")
     person_draws(three.viewer.layers["b-90 mask"])
@@ -198,7 +198,6 @@ def person_draws(qtbot):
     return draw
 
 
-@pytest.mark.one_qt
 def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, tmp_path, monkeypatch):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")
@@ -212,6 +211,7 @@ def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, 
     assert requests == []
 
 
+@pytest.mark.both_qts
 def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
     folder = folder_of(tmp_path / "photos", *(f"slow-{number}" for number in range(10, 30)))
     reviewer.dock.welcome.dropped.emit([folder])
@@ -223,7 +223,6 @@ def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
     assert "Rate " in reviewer.dock.rate_button.text()
 
 
-@pytest.mark.one_qt
 def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_path):
     folder = folder_of(tmp_path / "photos", "a-10", "dies-20", "empty-100", "b-30")
     (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
@@ -234,7 +233,6 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
     assert (counts["to do"], counts["unreadable"]) == (3, 2)
 
 
-@pytest.mark.one_qt
 def test_a_folder_without_photographs_is_reported(reviewer, tmp_path):
     (tmp_path / "empty").mkdir()
     reviewer.reviews(tmp_path / "empty")
@@ -249,7 +247,6 @@ def test_the_keys_of_both_docks_differ(three):
     assert all(len(set(one)) == len(one) for one in keys)
 
 
-@pytest.mark.one_qt
 def test_every_control_has_its_names(three):
     controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.list_view]
     assert len(controls) > 10

@@ -12,8 +12,6 @@ from napari_melanoma.data.bags import write_attention
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.ui.slide.run_status import describe_prediction
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 ANSWER = {

@@ -122,6 +122,7 @@ def test_section_is_created_when_it_is_opened(person, slide_path):
     assert line_layer(person) is None
 
 
+@pytest.mark.both_qts
 def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     person = measuring
     sets_reader(person, "Reader A")
@@ -142,6 +143,7 @@ def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
 
+@pytest.mark.both_qts
 def test_thickness_follows_a_dragged_end(measuring):
     person = measuring
     draws(person)
@@ -161,6 +163,7 @@ def test_thickness_follows_a_dragged_end(measuring):
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
 
+@pytest.mark.both_qts
 def test_clicks_and_double_clicks_do_not_draw_lines(measuring):
     person = measuring
     presses(person, "depth_draw")
@@ -176,7 +179,6 @@ def test_clicks_and_double_clicks_do_not_draw_lines(measuring):
     assert len(layer.data) == 1
 
 
-@pytest.mark.one_qt
 def test_new_line_replaces_the_first_and_each_step_can_be_undone(measuring):
     person = measuring
     draws(person)
@@ -203,7 +205,6 @@ def test_new_line_replaces_the_first_and_each_step_can_be_undone(measuring):
     assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
 
 
-@pytest.mark.one_qt
 def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     opens(person)
@@ -227,7 +228,6 @@ def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
     assert kept(person).um_per_px == (2.0, 2.0)
 
 
-@pytest.mark.one_qt
 def test_switching_slides_discards_an_unfinished_line(measuring, tmp_path, slide_path):
     person = measuring
     presses(person, "depth_draw")
@@ -246,6 +246,7 @@ def test_switching_slides_discards_an_unfinished_line(measuring, tmp_path, slide
     assert len(line_layer(person).data) == 0
 
 
+@pytest.mark.both_qts
 def test_fields_are_saved_with_the_reader(measuring):
     person = measuring
     sets_reader(person, "Reader A")
@@ -266,7 +267,6 @@ def test_fields_are_saved_with_the_reader(measuring):
     assert {one.reader for one in reading.history} == {"Reader A"}
 
 
-@pytest.mark.one_qt
 def test_margin_is_taken_from_the_ruler(measuring):
     person = measuring
     presses(person, "depth_deep_mm_ruler")
@@ -305,7 +305,6 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
-@pytest.mark.one_qt
 def test_reader_name_of_regions_is_used_from_the_next_slide_on(measuring, tmp_path):
     person = measuring
     draws(person)
@@ -317,7 +316,6 @@ def test_reader_name_of_regions_is_used_from_the_next_slide_on(measuring, tmp_pa
     assert kept(person, "Reader R").mm == near(0.1)
 
 
-@pytest.mark.one_qt
 def test_reading_without_a_name_gets_the_name_that_is_entered(measuring):
     person = measuring
     draws(person)
@@ -345,7 +343,6 @@ def test_reading_without_a_name_gets_the_name_that_is_entered(measuring):
     assert person.dock.status.text == "Saved."
 
 
-@pytest.mark.one_qt
 def test_message_about_a_reader_is_cleared_with_the_name(measuring):
     person = measuring
     draws(person)
@@ -444,7 +441,6 @@ def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
     assert page(person).store.reading.interval_mm is None
 
 
-@pytest.mark.one_qt
 def test_reason_for_no_proposal_is_shown(person, slide_path):
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, notes=["no epidermis lies on this slide"])
@@ -454,7 +450,6 @@ def test_reason_for_no_proposal_is_shown(person, slide_path):
     assert person.label_text("depth_head") == "Not measured."
 
 
-@pytest.mark.one_qt
 def test_model_measures_in_the_background(measuring, launched, monkeypatch):
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
@@ -477,7 +472,6 @@ def test_model_measures_in_the_background(measuring, launched, monkeypatch):
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_file_written_by_another_window_is_backed_up(measuring):
     person = measuring
     draws(person)
@@ -490,7 +484,6 @@ def test_file_written_by_another_window_is_backed_up(measuring):
     ]
 
 
-@pytest.mark.one_qt
 def test_closing_a_slide_while_measuring(measuring):
     person = measuring
     presses(person, "depth_draw")
@@ -501,6 +494,7 @@ def test_closing_a_slide_while_measuring(measuring):
     assert not page(person).view.isEnabled()
 
 
+@pytest.mark.both_qts
 def test_closing_the_window_while_drawing_a_line(measuring):
     person = measuring
     proposes(person.dock.result_location.folder, 0.2, 0.12)
@@ -551,7 +545,6 @@ def test_report_of_the_reading_is_written(measuring, tmp_path):
     assert "data:image/jpeg" in text
 
 
-@pytest.mark.one_qt
 def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 
@@ -577,7 +570,6 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     wait_until_idle(person.qtbot)
 
 
-@pytest.mark.one_qt
 def test_proposals_of_a_slide_analysis_are_read_when_it_ends(measuring, slide_path):
     person, dock = measuring, measuring.dock
     analysis = FakeAnalysis(dock.result_location.folder, slide_path, dock.slide.info.fingerprint).begins()

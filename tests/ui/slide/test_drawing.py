@@ -49,6 +49,7 @@ def box(top, left, bottom, right):
     ]
 
 
+@pytest.mark.both_qts
 def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person, dock = analysed, analysed.dock
     person.clicks("lesion_draw")
@@ -87,7 +88,6 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert dock.lesions.findings.lesions[-1].label == "malignant"
 
 
-@pytest.mark.one_qt
 def test_outline_is_clipped_to_the_slide(analysed):
     person = analysed
     person.clicks("lesion_draw")
@@ -101,7 +101,6 @@ def test_outline_is_clipped_to_the_slide(analysed):
     assert len(person.rows()) == 3
 
 
-@pytest.mark.one_qt
 def test_two_outlines_in_quick_succession_become_two_lesions(analysed):
     person = analysed
     person.clicks("lesion_draw")
@@ -125,7 +124,6 @@ def answers(monkeypatch, name):
     return asked
 
 
-@pytest.mark.one_qt
 def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkeypatch):
     person, dock, asked = analysed, analysed.dock, answers(monkeypatch, "none")
     person.clicks("lesion_draw")
@@ -177,7 +175,6 @@ def test_drawing_stops_with_its_layer_slide_or_lesions(analysed):
     assert not button.isChecked()
 
 
-@pytest.mark.one_qt
 def test_closing_a_slide_while_drawing(analysed):
     person = analysed
     person.clicks("lesion_draw")

@@ -18,8 +18,6 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.reports.slide_export import FORMATS
 from napari_melanoma.ui.slide.export import EXPORTS
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 

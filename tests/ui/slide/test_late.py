@@ -19,7 +19,6 @@ from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.job import tasks
 
-pytestmark = pytest.mark.one_qt
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FOLDS = ("worklist", "measurement", "side_by_side", "options", "depth", "risk", "regions", "correlation")
 KEPT = DepthReading(

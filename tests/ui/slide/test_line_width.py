@@ -13,8 +13,6 @@ from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.ui.slide.shape_layers import MAX_WIDTH_RATIO, WIDTHS
 from napari_melanoma.ui.viewer.camera import get_camera
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 

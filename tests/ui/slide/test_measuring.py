@@ -52,6 +52,7 @@ def kept(person):
     return read_notes(person.dock.result_location.folder).measures
 
 
+@pytest.mark.both_qts
 def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert layer_of(person) is None
@@ -78,7 +79,6 @@ def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
 
 
-@pytest.mark.one_qt
 def test_each_change_can_be_undone(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -106,7 +106,6 @@ def test_each_change_can_be_undone(person, slide_path):
     person.until(lambda: listed(person) == ["0.005 mm²"])
 
 
-@pytest.mark.one_qt
 def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -130,7 +129,6 @@ def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp
     person.until(lambda: listed(person) == ["0.1 mm"])
 
 
-@pytest.mark.one_qt
 def test_empty_shapes_are_removed_and_other_shapes_are_measured(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -151,6 +149,7 @@ def corner(person, place):
         call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
 
 
+@pytest.mark.both_qts
 def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -178,7 +177,6 @@ def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slid
     assert not person.finds(QAbstractButton, "measure_line").isChecked()
 
 
-@pytest.mark.one_qt
 def test_measurements_and_user_scale_are_restored(person, slide_path, make_napari_viewer):
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.result_location is not None)

@@ -35,7 +35,6 @@ def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path):
     assert not any(button.isChecked() for button in buttons.values())
 
 
-@pytest.mark.one_qt
 def test_without_a_scale_there_is_no_magnification(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     assert not any(button.isEnabled() for button in magnifiers(person).values())
@@ -65,6 +64,7 @@ def opens_list(person):
     person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the fold opens slowly
 
 
+@pytest.mark.both_qts
 def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     dock = person.dock
     person.opens_slides(folder[1])

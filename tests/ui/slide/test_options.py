@@ -68,6 +68,7 @@ def opens_fold(person):
     return person.finds(SlideOptionsForm, "slide_options")
 
 
+@pytest.mark.both_qts
 def test_every_option_has_a_control(everything):
     usual = SlideOptions()
     here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}
@@ -111,7 +112,6 @@ def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_pat
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_invalid_options_are_shown_and_block_the_analysis(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -128,7 +128,6 @@ def test_invalid_options_are_shown_and_block_the_analysis(person, launched, slid
     assert dock.analyze_button.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_classes_of_the_model_are_listed(person, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -148,7 +147,6 @@ def test_classes_of_the_model_are_listed(person, slide_path, monkeypatch):
     assert dock.get_options(dock.slide.info).target == chosen
 
 
-@pytest.mark.one_qt
 def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, launched, slide_path, tmp_path):
     from fake_slides import draw_slide
 
@@ -176,7 +174,6 @@ def test_results_show_their_options_and_the_next_slide_the_stored_ones(person, l
     assert dock.settings.get("slide/options", {}) == {"batch_size": 8}
 
 
-@pytest.mark.one_qt
 def test_options_of_another_version_are_ignored(person, slide_path):
     person.dock.settings.set("slide/options", {"tile_um": -3, "colour": "green"})
     person.dock.options_controller.set_options()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import pytest
 from fake_slides import draw_slide
 
 from napari_melanoma.models.registry import find_bundle
@@ -13,7 +12,6 @@ from napari_melanoma.ui.widgets.job import tasks
 PATIENCE_MS = 180_000
 
 
-@pytest.mark.one_qt
 def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     viewer = make_napari_viewer()

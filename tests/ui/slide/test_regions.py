@@ -74,6 +74,7 @@ def test_section_is_created_when_it_is_opened(person, slide_path):
     assert person.finds(QListWidget, "region_classes").count() == 6
 
 
+@pytest.mark.both_qts
 def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     person, dock = annotating, annotating.dock
     person.finds(QLineEdit, "region_reader").setText("Reader A")
@@ -138,6 +139,7 @@ def test_short_quick_strokes_are_regions(annotating):
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
 
+@pytest.mark.both_qts
 def test_abandoned_polygon_leaves_nothing(annotating):
     person = annotating
     person.clicks("region_add_polygon")
@@ -152,7 +154,6 @@ def test_abandoned_polygon_leaves_nothing(annotating):
     assert len(regions(person)) == 1
 
 
-@pytest.mark.one_qt
 def test_moved_or_deleted_shapes_change_their_region(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -195,7 +196,6 @@ def test_painting_becomes_regions_of_each_class(annotating):
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
 
-@pytest.mark.one_qt
 def test_painting_stays_with_its_slide(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
@@ -222,7 +222,6 @@ def test_edited_class_changes_its_regions(annotating):
     assert classes.classes[0].name == "Spitz naevus"
 
 
-@pytest.mark.one_qt
 def test_regions_are_exported_and_imported(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -239,7 +238,6 @@ def test_regions_are_exported_and_imported(annotating, tmp_path):
     assert "1 regions imported" in dock.status.text
 
 
-@pytest.mark.one_qt
 def test_file_written_by_another_process_is_backed_up(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -252,6 +250,7 @@ def test_file_written_by_another_process_is_backed_up(annotating):
     assert "changed by another program" in dock.status.text
 
 
+@pytest.mark.both_qts
 def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monkeypatch):
     person, write = annotating, region_files.write_geojson
     folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
@@ -276,6 +275,7 @@ def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monke
     assert len(read_geojson(folder / REGIONS).annotations) == 2
 
 
+@pytest.mark.both_qts
 def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")

@@ -14,8 +14,6 @@ from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.ui.slide.correlation import LesionMark, LesionScatterPlot, choose_ticks, describe_correlation
 from napari_melanoma.ui.viewer.camera import get_camera
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 NAN = float("nan")
 
@@ -41,6 +39,7 @@ def test_without_lesions_there_is_no_correlation(person, slide_path):
     assert not plot.isVisible()
 
 
+@pytest.mark.both_qts
 def test_click_on_a_mark_selects_and_shows_its_lesion(analysed):
     person, dock = analysed, analysed.dock
     plot = opens_fold(person)

@@ -13,8 +13,6 @@ from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.slide.navigation import normalize_angle
 from napari_melanoma.ui.viewer.camera import center_view, get_visible_region, shows_whole_slide
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 

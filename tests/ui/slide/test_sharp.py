@@ -14,8 +14,6 @@ from napari_melanoma.slides.reading import tiled
 from napari_melanoma.ui.launch import show_slide
 from napari_melanoma.ui.slide.navigation import LayerRefresher
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def notifications(monkeypatch):

@@ -30,6 +30,7 @@ def place(viewer):
     return np.array([*get_camera(viewer).center[-2:], get_camera(viewer).zoom])
 
 
+@pytest.mark.both_qts
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
@@ -78,7 +79,6 @@ def test_closing_the_second_view_restores_the_width(person, slide_path, tmp_path
     person.until(lambda: abs(dock.width() - before) < 20)
 
 
-@pytest.mark.one_qt
 def test_view_closes_with_its_slide_and_linking_requires_equal_units(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
@@ -96,7 +96,6 @@ def test_view_closes_with_its_slide_and_linking_requires_equal_units(person, sli
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_second_view_shows_results_and_scale_bar(analysed, tmp_path):
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))

@@ -38,6 +38,7 @@ controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemVie
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
+@pytest.mark.both_qts
 def test_empty_dock_shows_the_drop_area(person):
     dock = person.dock
     assert dock.welcome.isVisible()
@@ -53,6 +54,7 @@ def ours(widget):
     return not isinstance(widget.parentWidget(), controls_of_qt) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
 
 
+@pytest.mark.both_qts
 def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -145,6 +147,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     assert not dock.analyze_button.isEnabled()
 
 
+@pytest.mark.both_qts
 def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
@@ -221,6 +224,7 @@ def press(viewer, world):
                 next(steps)
 
 
+@pytest.mark.both_qts
 def test_reopened_results_are_found_corrected_and_undone(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
@@ -293,7 +297,6 @@ def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slid
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -309,12 +312,12 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_analysis_without_a_tile_cannot_be_resumed(tmp_path):
     text = describe_progress(read_slide_run_status(tmp_path / "nothing"))
     assert text == "The process ended unexpectedly: no tile finished. Press Analyze to start again."
 
 
+@pytest.mark.both_qts
 def test_results_with_other_options_are_replaced_only_after_confirmation(person, launched, slide_path, monkeypatch):
     dock, questions = person.dock, []
     person.opens_slides(slide_path)
@@ -344,7 +347,6 @@ def test_results_with_other_options_are_replaced_only_after_confirmation(person,
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -376,7 +378,6 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     assert not read_mask(request.options.tissue_mask)[:, :200].any()
 
 
-@pytest.mark.one_qt
 def test_fluorescence_is_shown_but_not_analyzed(person, tmp_path):
     dock = person.dock
     person.opens_slides(draw_fluorescence(tmp_path / "stained.ome.tif"))
@@ -390,7 +391,6 @@ def test_fluorescence_is_shown_but_not_analyzed(person, tmp_path):
     assert not dock.tissue_section.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_invalid_input_is_reported_and_changes_nothing(person, launched, slide_path, tmp_path):
     from napari_melanoma.core.errors import RunError
 
@@ -412,7 +412,6 @@ def test_invalid_input_is_reported_and_changes_nothing(person, launched, slide_p
     person.waits()
 
 
-@pytest.mark.one_qt
 def test_viewer_process_does_not_import_torch():
     modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.saved_results"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"

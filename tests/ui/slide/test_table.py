@@ -14,8 +14,6 @@ from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
 
-pytestmark = pytest.mark.one_qt
-
 
 def found():
     """Return a large lesion, a small one with higher probability, and a benign one."""
@@ -57,6 +55,7 @@ def test_malignant_lesions_come_first_by_size(table):
     ]
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize(
     ("column", "first", "second"),
     [

@@ -9,8 +9,6 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.io.results import read_slide_result
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 

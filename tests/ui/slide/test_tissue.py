@@ -10,8 +10,6 @@ from slide_stage import FIXTURES
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LAYER = "section tissue"
 

@@ -22,8 +22,6 @@ from napari_melanoma.ui.widgets.validity import ValidityNotice
 from .test_depth import opens as opens_depth
 from .test_depth import page as depth_page
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|unusual|0\.08|0\.20", re.IGNORECASE)
 DEMO = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()

@@ -20,8 +20,6 @@ from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.slide.analysis import clip_to_slide
 from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_camera
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FRAME = "section view"
 

@@ -26,8 +26,6 @@ from napari_melanoma.ui.train.recipe import (
 )
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def patients(tmp_path: Path) -> Path:

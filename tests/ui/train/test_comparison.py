@@ -20,8 +20,6 @@ from napari_melanoma.ui.train.comparison import ComparisonView
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def stage(home, qtbot):
@@ -56,6 +54,7 @@ def test_hidden_without_a_new_model(gate, tmp_path):
     assert not gate.isVisible()
 
 
+@pytest.mark.both_qts
 def test_old_and_new_metrics_have_intervals(gate, run):
     show(gate, run.compare())
     assert text(gate, "gate_title") == "mine (new) compared with lesion-small (old)"
@@ -300,6 +299,7 @@ def test_an_interval_without_limits_is_not_drawn():
     assert format_difference(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
 
 
+@pytest.mark.both_qts
 def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     stage = Stage(qtbot)
     gate = stage.show(ComparisonView(stage.icons))

@@ -22,8 +22,6 @@ from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.ui.train.run_view import PLOTS, TrainingCurves
 from napari_melanoma.ui.train.run_watch import MAX_POINTS, LossCurve, LossTrace
 
-pytestmark = pytest.mark.one_qt
-
 PATIENCE_MS = 60_000
 ROWS = [
     {"epoch": epoch, "tuning_loss": 0.6 - 0.1 * epoch, "tuning_jaccard": jaccard, "tuning_dice": jaccard + 0.1}
@@ -61,6 +59,7 @@ def test_importing_the_module_does_not_import_pyqtgraph():
     assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == 0
 
 
+@pytest.mark.both_qts
 def test_curves_show_the_metrics(curves):
     training, values = curves.plots["loss"].points("training")
     assert training.tolist() == list(LOSSES.epochs)
@@ -109,6 +108,7 @@ def test_legends_show_the_last_values_or_those_at_the_mouse(curves):
     assert "Jaccard 0.650" in legend(curves, "overlap")
 
 
+@pytest.mark.both_qts
 def test_the_mouse_over_a_plot_is_followed(curves, qtbot):
     plot = curves.plots["overlap"]
     told = []
@@ -120,6 +120,7 @@ def test_the_mouse_over_a_plot_is_followed(curves, qtbot):
     assert told[-1] == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.both_qts
 def test_the_wheel_over_a_plot_scrolls_the_page(curves):
     for plot in curves.plots.values():
         place, view = QPointF(plot.viewport().rect().center()), plot.getPlotItem().viewRange()
@@ -200,6 +201,7 @@ def test_the_height_is_reserved_from_the_start(stage, qtbot):
     assert made.height() == height
 
 
+@pytest.mark.both_qts
 def test_curves_leave_nothing_behind(nothing_left, home, qtbot):
     stage = Stage(qtbot)
     curves = TrainingCurves(stage.icons)

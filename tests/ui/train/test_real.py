@@ -48,7 +48,6 @@ def state(trainer) -> str:
     return "" if report is None else str(report.state)
 
 
-@pytest.mark.one_qt
 def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     from napari_melanoma.models.registry import list_bundles
 

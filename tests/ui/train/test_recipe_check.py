@@ -8,8 +8,6 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train.forecast import check_network
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.mark.parametrize(
     ("model", "said"),

@@ -16,8 +16,6 @@ from napari_melanoma.ui.train.run_view import RunView
 from napari_melanoma.ui.train.run_watch import LOG_BYTES, MAX_POINTS, LogTail
 from napari_melanoma.ui.widgets.job import tasks
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def stage(home, qtbot, monkeypatch):
@@ -68,6 +66,7 @@ ENABLED = {
 }
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_has_its_text_and_buttons(view, qtbot, tmp_path, state):
     show(view, qtbot, fake_run(tmp_path, state))
@@ -331,6 +330,7 @@ def test_another_run_clears_the_view(view, qtbot, tmp_path):
     assert view.log.text == ""
 
 
+@pytest.mark.both_qts
 def test_samples_show_image_before_and_now_of_any_epoch(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     show(view, qtbot, run)
@@ -433,6 +433,7 @@ def test_of_a_long_log_the_end_is_read(tmp_path):
     assert tail.read() == ""
 
 
+@pytest.mark.both_qts
 def test_deleting_the_view_while_reading(nothing_left, home, qtbot, tmp_path):
     stage = Stage(qtbot)
     view = stage.show(RunView(stage.icons, stage.settings))

@@ -116,6 +116,7 @@ def test_buttons_follow_the_state(listed, folder):
     assert runs.remove_button.toolTip() == "The run is active: cancel it first"
 
 
+@pytest.mark.both_qts
 def test_a_run_is_shown_by_button_and_double_click(stage, listed, folder, qtbot):
     run = fake_run(folder, "finished")
     runs, chosen = listed(), []
@@ -169,6 +170,7 @@ def test_a_hidden_list_is_not_read(listed, folder, qtbot):
     assert len(runs.reports) == 1
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("pressed", ["Cancel", "Remove"])
 def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
     run = fake_run(folder, "finished")
@@ -214,6 +216,7 @@ def test_where_there_is_no_trash_nothing_is_removed(stage, listed, folder, qtbot
     assert run.path.exists()
 
 
+@pytest.mark.both_qts
 def test_rows_are_drawn_in_both_themes_and_fit(stage, listed, folder):
     for state in STATES:
         fake_run(folder, state, f"a-rather-long-name-of-a-run-{state}").compare()
@@ -228,6 +231,7 @@ def test_rows_are_drawn_in_both_themes_and_fit(stage, listed, folder):
     assert runs.view.model().rowCount(QModelIndex()) == len(STATES)
 
 
+@pytest.mark.both_qts
 def test_a_list_leaves_nothing_behind(nothing_left, home, qtbot, folder):
     fake_run(folder, "running")
     stage = Stage(qtbot)

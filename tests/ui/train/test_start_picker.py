@@ -28,6 +28,7 @@ def picks(picker, data):
     picker.combo.activated.emit(picker.combo.currentIndex())
 
 
+@pytest.mark.both_qts
 def test_a_file_is_chosen_in_a_dialog(picker, weights, qtbot):
     picker.start = "none"
     with qtbot.assertNotEmitted(picker.changed):

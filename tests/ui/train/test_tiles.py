@@ -11,8 +11,6 @@ from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
 
 from .test_train import blobs, launched, opens_dock, trainer, user, write_data_set
 
-pytestmark = pytest.mark.one_qt
-
 __all__ = ["blobs", "launched", "opens_dock", "trainer", "user"]  # fixtures
 
 LABELS = ("Background", "Dermis", "Melanoma")

@@ -208,6 +208,7 @@ def test_the_folder_is_remembered(ready, opens_dock, blobs):
     assert again.dock.data_picker.datasets == (str(blobs),)
 
 
+@pytest.mark.both_qts
 def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
     trainer.dock.welcome.link_activated.emit("folder")
     dialog = trainer.dock.window().findChild(QFileDialog, "data_dialog")
@@ -323,7 +324,6 @@ def test_uncounted_corrections_are_not_an_error(opens_dock, launched, monkeypatc
     assert checked == []
 
 
-@pytest.mark.one_qt
 def test_base_data_are_used(ready, user, launched):
     base = write_data_set(user / "known", 6)
     ready.dock.data_picker.base_list.add([base])
@@ -333,7 +333,6 @@ def test_base_data_are_used(ready, user, launched):
     assert launched.recipes[0].data.base == (str(base),)
 
 
-@pytest.mark.one_qt
 def test_the_same_data_for_both_is_rejected(ready, blobs):
     ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
@@ -341,6 +340,7 @@ def test_the_same_data_for_both_is_rejected(ready, blobs):
     assert not ready.dock.start_button.isEnabled()
 
 
+@pytest.mark.both_qts
 def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     ready.types("name", "mine")
     ready.types("epochs", "3")
@@ -371,7 +371,6 @@ def test_two_clicks_start_one_run(ready, launched):
     assert len(launched.paths) == 1
 
 
-@pytest.mark.one_qt
 def test_a_second_run_names_the_first(ready, launched):
     ready.starts()
     first = launched.paths[0].name
@@ -382,7 +381,6 @@ def test_a_second_run_names_the_first(ready, launched):
     assert ready.dock.status.text == f"{launched.paths[1].name} waits for {first}."
 
 
-@pytest.mark.one_qt
 def test_active_runs_suspend_estimates(ready, launched):
     ready.starts()
     ready.clicks("back")
@@ -394,7 +392,6 @@ def test_active_runs_suspend_estimates(ready, launched):
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
 
 
-@pytest.mark.one_qt
 def test_an_outdated_estimate_is_not_shown(ready):
     said, before = [], ready.says("forecast").splitlines()[-1]
     ready.dock.forecaster.changed.connect(
@@ -407,7 +404,6 @@ def test_an_outdated_estimate_is_not_shown(ready):
     assert "About 7 min" in ours[-1]
 
 
-@pytest.mark.one_qt
 def test_changed_images_are_estimated_again(ready, blobs, user, monkeypatch):
     asked = spied(ready, monkeypatch)
     write_data_set(user / "more", 20)
@@ -430,7 +426,6 @@ def spied(trainer, monkeypatch):
     return asked
 
 
-@pytest.mark.one_qt
 def test_the_learning_rate_is_not_measured(ready, monkeypatch):
     asked, before = spied(ready, monkeypatch), ready.says("forecast")
     ready.types("learning_rate", "1e-5")
@@ -440,6 +435,7 @@ def test_the_learning_rate_is_not_measured(ready, monkeypatch):
     assert asked == ["estimate"]
 
 
+@pytest.mark.both_qts
 def test_closing_the_dock_after_its_worker(ready, qapp):
     client = ready.dock._client
     client.close()
@@ -458,7 +454,6 @@ def test_a_failed_launch_is_reported(ready, launched):
     assert ready.dock.start_button.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_impossible_trainings_are_reported_at_once(trainer, user):
     trainer.adds(write_data_set(user / "few", 2))
     assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
@@ -466,7 +461,6 @@ def test_impossible_trainings_are_reported_at_once(trainer, user):
     assert not trainer.dock.start_button.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_a_missing_mask_is_reported(trainer, user):
     folder = write_data_set(user / "broken", 12)
     (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
@@ -491,14 +485,12 @@ def advanced(trainer):
     return trainer
 
 
-@pytest.mark.one_qt
 def test_too_little_memory_is_reported(ready):
     advanced(ready).types("batch_size", "4096")
     assert "may run out of memory" in ready.says("warning")
     assert ready.dock.start_button.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_a_failed_estimate_does_not_block_the_start(ready):
     advanced(ready).types("batch_size", "4095")
     assert "could not be estimated: a GPU is asked for" in ready.says("warning")
@@ -510,7 +502,6 @@ def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
     assert "About 7 min" in ready.says("forecast")
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
 def test_a_shipped_recipe_is_shown_and_returned(ready, recipe, blobs):
     ready.picks("recipe", recipe.name)
@@ -534,7 +525,6 @@ def test_another_start_keeps_entered_values(ready):
     assert recipe.name == "lesion-small-tuned"
 
 
-@pytest.mark.one_qt
 def test_an_incompatible_network_is_reported(ready):
     advanced(ready).picks("model.architecture", "unet")
     ready.waits()
@@ -542,7 +532,6 @@ def test_an_incompatible_network_is_reported(ready):
     assert not ready.dock.start_button.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
     from napari_melanoma.ui.train import dock as train
     from napari_melanoma.ui.train import start as start_picker
@@ -558,6 +547,7 @@ def test_imagenet_without_its_package_shows_the_installation(opens_dock, launche
     assert not trainer.dock.start_button.isEnabled()
 
 
+@pytest.mark.both_qts
 def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
     ready.types("epochs", "5")
     path = user / "mine.toml"
@@ -573,7 +563,6 @@ def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
     assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
 
 
-@pytest.mark.one_qt
 def test_an_invalid_recipe_file_is_reported(ready, user):
     (user / "odd.toml").write_text("epochs = 'many'\n")
     ready.dock.recipe_picker.load(user / "odd.toml")
@@ -606,7 +595,6 @@ def test_finished_runs_are_listed_and_shown(opens_dock, launched):
     assert trainer.dock.run_page.path == run.path
 
 
-@pytest.mark.one_qt
 def test_a_stopped_run_is_resumed(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "cancelled")
     trainer = opens_dock()
@@ -616,7 +604,6 @@ def test_a_stopped_run_is_resumed(opens_dock, launched):
     assert trainer.dock.run_page.path == run.path
 
 
-@pytest.mark.one_qt
 def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monkeypatch):
     run = fake_run(runs.runs_folder(), "cancelled")
     ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
@@ -635,7 +622,6 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     trainer.until(lambda: runs.read_run(run.path) is not None and not processes._started)
 
 
-@pytest.mark.one_qt
 def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
     run = fake_run(runs.runs_folder(), "running")
     trainer = opens_dock()
@@ -650,6 +636,7 @@ def wish_of(path):
     return RunFolder(path).read_command()
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
 def test_commands_reach_the_run(ready, launched, wish):
     ready.starts()
@@ -699,6 +686,7 @@ def at_work(opens_dock, launched, blobs):
     return trainer
 
 
+@pytest.mark.both_qts
 def test_closing_can_be_cancelled(at_work, launched):
     closed, asked = close(at_work, "Stay in napari")
     assert not closed
@@ -712,6 +700,7 @@ def test_closing_can_stop_the_run(at_work, launched):
     assert wish_of(launched.paths[0]) == "cancel"
 
 
+@pytest.mark.both_qts
 def test_closing_can_keep_the_run(at_work, launched):
     closed, asked = close(at_work, "in the background")
     assert closed
@@ -757,7 +746,6 @@ def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bund
     assert (run.path / "adopted.json").is_file()
 
 
-@pytest.mark.one_qt
 def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bundle):
     run = finished_run(tiny_bundle)
     trainer = opens_dock()
@@ -772,7 +760,6 @@ def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bun
     assert not (run.path / "discarded.json").exists()
 
 
-@pytest.mark.one_qt
 def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
     run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
@@ -784,7 +771,6 @@ def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
     assert trainer.dock.status.text == ""
 
 
-@pytest.mark.one_qt
 def test_a_failed_activation_is_reported(opens_dock, launched):
     run = fake_run(runs.runs_folder(), "finished")
     trainer = opens_dock()
@@ -793,6 +779,7 @@ def test_a_failed_activation_is_reported(opens_dock, launched):
     assert "is not a model bundle" in trainer.dock.status.text
 
 
+@pytest.mark.both_qts
 def test_escape_leads_back(at_work):
     assert at_work.dock.is_run_page_shown
     keys = {shortcut.key().toString(): shortcut for shortcut in at_work.dock.findChildren(QShortcut)}
@@ -815,6 +802,7 @@ def test_escape_leads_back_right_after_show(opens_dock, launched, qtbot):
     assert not trainer.dock.is_run_page_shown
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
     trainer = opens_dock()
@@ -838,6 +826,7 @@ def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
                 assert right < trainer.dock.width(), widget.objectName()
 
 
+@pytest.mark.both_qts
 def test_every_control_has_names(ready):
     advanced(ready)
     for kind in (QAbstractButton, QComboBox, NumberBox):
@@ -847,7 +836,6 @@ def test_every_control_has_names(ready):
                 assert widget.accessibleName() or widget.objectName().startswith("qt_"), widget.objectName()
 
 
-@pytest.mark.one_qt
 def test_torch_is_never_imported(ready):
     # Other tests of this process may have imported it: ask what the dock's own modules hold.
     ours = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]

@@ -51,6 +51,7 @@ class Docks:
         return not frame.visibleRegion().isEmpty()
 
 
+@pytest.mark.both_qts
 def test_docks_open_as_tabs_with_the_new_one_in_front(stage):
     lesion, train, review = (stage.opens(name) for name in ("Lesion", "Train", "Review"))
     assert stage.are_tabs(lesion, train, review)
@@ -97,6 +98,7 @@ def test_the_layout_of_the_user_is_kept(stage):
     assert stage.window.tabifiedDockWidgets(train) == []
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("order", [("Lesion", "Review"), ("Review", "Lesion")])
 def test_lesion_and_review_lie_side_by_side_in_a_wide_window(stage, order):
     stage.window.resize(1560, 850)
@@ -125,6 +127,7 @@ def test_no_dock_needs_more_than_the_minimum_width(stage):
         assert dock.minimumSizeHint().width() <= 340, name
 
 
+@pytest.mark.both_qts
 def test_a_dock_removed_before_it_is_raised_causes_no_error(qtbot):
     window = QMainWindow()
     qtbot.addWidget(window)
@@ -143,6 +146,7 @@ def test_a_dock_removed_before_it_is_raised_causes_no_error(qtbot):
     assert not isalive(frame)
 
 
+@pytest.mark.both_qts
 def test_a_dock_that_is_opened_late_fills_its_height(stage):
     for number in range(3):  # napari gives each further dock of anybody's more empty space below
         plain = QWidget()

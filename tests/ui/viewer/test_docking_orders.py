@@ -12,8 +12,6 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QVBo
 from conftest import wait_until_idle
 from napari_melanoma.ui.viewer.docking import DockPlacement, show_dock
 
-pytestmark = pytest.mark.one_qt
-
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 SIZES = {"laptop": (1366, 768), "full HD": (1920, 1080)}
 CANVAS_PX = 400

@@ -30,6 +30,7 @@ def thawed():
     gc.unfreeze()
 
 
+@pytest.mark.both_qts
 def test_a_frozen_layer_is_freed_when_it_is_removed(viewer, connections, thawed, qtbot):
     gone = [weakref.ref(viewer.add_image(np.zeros((8, 8)))) for _ in range(2)]
     dock = QObject()
@@ -57,6 +58,7 @@ def opens(viewer, qtbot, name):
     return weakref.ref(dock)
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("name", ["Lesion", "Slide"])
 def test_a_closed_dock_is_freed(viewer, shared_client, thawed, qtbot, name):
     dock = opens(viewer, qtbot, name)

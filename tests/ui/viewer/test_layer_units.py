@@ -20,8 +20,6 @@ from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
 

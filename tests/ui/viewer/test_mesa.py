@@ -56,6 +56,7 @@ def test_elsewhere_programs_are_deleted_as_before(before, monkeypatch, platform)
     assert ways() == known
 
 
+@pytest.mark.both_qts
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
 def test_new_layers_reuse_the_programs_of_closed_ones(linked, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
@@ -73,6 +74,7 @@ def test_new_layers_reuse_the_programs_of_closed_ones(linked, make_napari_viewer
     assert counts[1:] == [counts[0]] * 2
 
 
+@pytest.mark.both_qts
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
 def test_a_reused_program_draws_its_own_layer(before, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)

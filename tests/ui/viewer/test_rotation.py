@@ -8,8 +8,6 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
-pytestmark = pytest.mark.one_qt
-
 
 @pytest.fixture
 def two(person):

@@ -46,6 +46,7 @@ def actions_of(menu):
             yield from actions_of(action.menu())
 
 
+@pytest.mark.both_qts
 def test_no_key_conflicts_with_napari(window):
     viewer, _ = window
     bar = viewer.window._qt_window.menuBar().actions()
@@ -107,6 +108,7 @@ def test_tooltips_name_keys_that_are_declared(window):
             assert mentioned <= keys, (name, widget.objectName(), mentioned - keys)
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("how", ["F1 on the canvas", "F1 in the dock", "? in the dock", "menu"])
 def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
     viewer, docks = window
@@ -149,6 +151,7 @@ def shown_rows(tree):
     return [(group.text(0), item.text(0), item.text(1)) for group, item in items if not item.isHidden()]
 
 
+@pytest.mark.both_qts
 def test_a_key_of_two_docks_acts_in_the_right_one(window, qtbot):
     viewer, docks = window
     canvas = viewer.window._qt_viewer.canvas.native

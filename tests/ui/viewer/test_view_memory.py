@@ -27,8 +27,6 @@ from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.job import tasks
 
-pytestmark = pytest.mark.one_qt
-
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 
 

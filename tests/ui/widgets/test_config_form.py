@@ -227,6 +227,7 @@ def numbers(whole: bool, metadata: tuple[object, ...]) -> st.SearchStrategy:
     )
 
 
+@pytest.mark.both_qts
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_any_recipe_round_trips(stage, data):
@@ -273,6 +274,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize(("key", "typed", "fault"), FAULTS)
 def test_invalid_input_is_reported_below_the_field(form, qtbot, key, typed, fault):
     widget = form.findChild(NumberBox, key) or form.findChild(QLineEdit, key)
@@ -293,6 +295,7 @@ class Extra(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+@pytest.mark.both_qts
 def test_options_are_lines_of_toml(stage):
     form = form_of(stage, Extra)
     form.set_defaults(Extra())
@@ -358,6 +361,7 @@ class Channels(Config):
     channels: tuple[int, ...] = Field((8, 16), min_length=1)
 
 
+@pytest.mark.both_qts
 def test_number_lists_are_edited_in_one_line(stage, qtbot):
     form = form_of(stage, Channels)
     form.set_defaults(Channels())
@@ -369,6 +373,7 @@ def test_number_lists_are_edited_in_one_line(stage, qtbot):
     assert form.faults == ["channels: 'many' is not a whole number"]
 
 
+@pytest.mark.both_qts
 def test_a_word_replaces_a_number(form, qtbot):
     box = form.findChild(NumberBox, "batch_size")
     button = next(found for found in box.parent().parent().findChildren(QAbstractButton) if found.text() == "auto")
@@ -379,6 +384,7 @@ def test_a_word_replaces_a_number(form, qtbot):
     assert form.values()["batch_size"] == 16
 
 
+@pytest.mark.both_qts
 def test_changed_fields_are_marked_and_can_be_reset(form, qtbot):
     check = form.findChild(QCheckBox, "model.freeze_normalisation")
     back = form.findChild(QAbstractButton, "model.freeze_normalisation.reset")
@@ -410,6 +416,7 @@ def test_descriptions_and_limits_are_tooltips(form):
     assert form.findChild(QComboBox, "optimiser").accessibleName() == "Optimizer"
 
 
+@pytest.mark.both_qts
 def test_scrolling_past_changes_nothing(form, qtbot):
     from qtpy.QtCore import QPoint, QPointF
     from qtpy.QtGui import QWheelEvent
@@ -425,6 +432,7 @@ def test_scrolling_past_changes_nothing(form, qtbot):
     assert form.values() == before
 
 
+@pytest.mark.both_qts
 def test_the_form_fits_a_narrow_dock(form, stage, qtbot):
     qtbot.wait(50)
     assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()

@@ -148,6 +148,7 @@ def test_notes_on_a_file_that_was_changed_outside_are_shown(desk):
     assert desk.messages == ["a was repaired", "changed outside"]
 
 
+@pytest.mark.both_qts
 def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(desk):
     desk.disk.goes_on.clear()
     desk.sets("early")
@@ -160,6 +161,7 @@ def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(desk):
     assert len(desk.disk.calls) == 2
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("full", [False, True])
 def test_a_document_that_is_destroyed_writes_what_is_pending(qtbot, full):
     desk = Desk(qtbot)

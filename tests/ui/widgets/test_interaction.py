@@ -61,7 +61,6 @@ def test_a_pending_threshold_applies_to_its_photograph(two, qtbot):
     assert (two.layer("mask", "first").data != 0).sum() < area
 
 
-@pytest.mark.one_qt
 def test_a_pending_roi_option_applies_to_its_photograph(two, qtbot):
     first = two.dock.picker.identity
     two.finds(QDoubleSpinBox, "margin").setValue(50)
@@ -72,7 +71,6 @@ def test_a_pending_roi_option_applies_to_its_photograph(two, qtbot):
     assert two.lesion.result.options.roi.margin == 0.1
 
 
-@pytest.mark.one_qt
 def test_save_uses_a_pending_threshold(person, tmp_path):
     DockSettings().folder = tmp_path
     person.opens("mole", gradient())
@@ -98,7 +96,6 @@ def coloured(rgb, kind):
     return rgb.astype(np.uint16) * 257 + 120
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("kind", ["float 0 to 255", "transparent", "16 bit"])
 def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
     rgb = gradient()
@@ -109,7 +106,6 @@ def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
     assert np.array_equal(LayerPhotographSource.from_layer(image).read().rgb, expected)
 
 
-@pytest.mark.one_qt
 def test_pixels_that_are_not_colors_are_reported(person):
     person.opens("counts", gradient().astype(np.int32))
     person.clicks("primary")
@@ -119,7 +115,6 @@ def test_pixels_that_are_not_colors_are_reported(person):
     assert len(person.viewer.layers) == 1
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("end", [(10.0, 110.0), (110.0, 10.0), (70.0, 90.0)])
 def test_a_ruler_keeps_the_pixel_aspect(person, end):
     image = person.opens(scale=(100.0, 50.0), units=("um", "um"), translate=(1000.0, 500.0))
@@ -137,7 +132,6 @@ def test_a_ruler_keeps_the_pixel_aspect(person, end):
     assert "100 x 50 µm per pixel" in person.dock.status.text
 
 
-@pytest.mark.one_qt
 def test_a_scale_moves_each_axis_by_its_own_factor(person):
     image = person.opens(translate=(10.0, 20.0))
     person.analyses()
@@ -166,7 +160,6 @@ def test_a_finished_analysis_keeps_the_active_brush(person):
     assert not person.layer("mask", "first").visible
 
 
-@pytest.mark.one_qt
 def test_analyze_all_selects_only_the_mask_in_view(person):
     for name in ("first", "second", "third"):
         person.opens(name)
@@ -184,6 +177,7 @@ def files(folder, *names):
     return [folder / f"{name}.png" for name in names]
 
 
+@pytest.mark.both_qts
 def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path):
     person.opens()
     person.dock.model.model = "slow-60"
@@ -200,7 +194,6 @@ def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path):
     assert not cancel.isVisibleTo(person.dock)
 
 
-@pytest.mark.one_qt
 def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
     one, two, three = files(tmp_path, "one", "two", "three")
     counts = []
@@ -214,6 +207,7 @@ def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
     assert person.dock.status.text == ""
 
 
+@pytest.mark.both_qts
 def test_opening_can_be_cancelled(person, tmp_path):
     person.dock.opener.open(files(tmp_path, *(f"photo {number}" for number in range(20))))
     person.finds(QAbstractButton, "cancel").click()
@@ -222,7 +216,6 @@ def test_opening_can_be_cancelled(person, tmp_path):
     assert person.dock.status.text == ""
 
 
-@pytest.mark.one_qt
 def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypatch):
     def unlink(path, missing_ok=False):
         raise PermissionError(f"{path} is used by another process")
@@ -238,7 +231,6 @@ def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypa
     assert person.dock.analyze_button.isEnabled()
 
 
-@pytest.mark.one_qt
 def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
     (home / "json.py").write_text("raise SystemExit('this is not the json of Python')")
     monkeypatch.chdir(home)
@@ -268,7 +260,6 @@ viewer.close()
 """
 
 
-@pytest.mark.one_qt
 def test_opening_the_dock_imports_no_slow_modules(home):
     """Counts imports and not seconds, which belong to the machine."""
     worker = Path(__file__).parents[1] / "fake_worker.py"
@@ -280,6 +271,7 @@ def test_opening_the_dock_imports_no_slow_modules(home):
     assert [name for name in imported if name.startswith(heavy)] == []
 
 
+@pytest.mark.both_qts
 def test_settings_are_kept_in_a_file_of_the_user(home):
     DockSettings().ruler_mm = 25
     kept = list((home / "settings").rglob("*.ini"))
@@ -287,6 +279,7 @@ def test_settings_are_kept_in_a_file_of_the_user(home):
     assert DockSettings().ruler_mm == 25
 
 
+@pytest.mark.both_qts
 def test_icons_follow_the_theme(person):
     def darkness():
         picture = person.finds(QAbstractButton, "paint").icon().pixmap(72, 72).toImage()
@@ -299,7 +292,6 @@ def test_icons_follow_the_theme(person):
     assert on_dark > darkness() + 50
 
 
-@pytest.mark.one_qt
 @pytest.mark.parametrize("when", ["a moment before", "meanwhile"])
 def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(person, qtbot, when):
     person.opens("mole", gradient())
@@ -320,7 +312,6 @@ def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(pers
     assert not person.lesion.corrected
 
 
-@pytest.mark.one_qt
 def test_a_threshold_set_during_the_first_analysis_is_kept(person, qtbot):
     person.opens("mole", gradient())
     person.dock.model.model = "slow-1"

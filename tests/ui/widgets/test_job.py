@@ -22,6 +22,8 @@ from napari_melanoma.ui.widgets.job import (
 )
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
+pytestmark = pytest.mark.both_qts
+
 
 @pytest.fixture
 def parent(qapp, nothing_left):

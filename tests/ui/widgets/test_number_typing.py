@@ -29,6 +29,7 @@ def controls(home, viewer, nothing_left):
     return MaskControls(ThemedIcons(viewer, QWidget(), Connections()))
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("delay", [-1, 200])
 def test_a_typed_threshold_keeps_its_digits(controls, qtbot, delay):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
@@ -37,7 +38,6 @@ def test_a_typed_threshold_keeps_its_digits(controls, qtbot, delay):
     assert box.text() == "0.73"
 
 
-@pytest.mark.one_qt
 def test_an_update_between_two_keys_removes_no_digit(controls, qtbot):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     for key in "0.73":
@@ -49,7 +49,6 @@ def test_an_update_between_two_keys_removes_no_digit(controls, qtbot):
     assert box.text() == "0.73"
 
 
-@pytest.mark.one_qt
 def test_values_of_another_photograph_are_shown_while_the_box_has_the_focus(controls, qtbot):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     qtbot.keyClicks(box, "0.7")
@@ -57,7 +56,6 @@ def test_values_of_another_photograph_are_shown_while_the_box_has_the_focus(cont
     assert box.text() == "0.40"
 
 
-@pytest.mark.one_qt
 def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
     controls = SlideHeatmapControls(DockSettings())
     box = focused(qtbot, controls, controls.threshold_box)
@@ -67,7 +65,6 @@ def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
     assert controls.threshold == 0.73
 
 
-@pytest.mark.one_qt
 def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
     box = focused(qtbot, made := NumberBox(is_integer=False), made)
     for key in "1.50":
@@ -77,7 +74,6 @@ def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
     assert box.text() == "1.50"
 
 
-@pytest.mark.one_qt
 def test_a_box_without_the_focus_shows_the_number_in_form(qtbot):
     box = QDoubleSpinBox()
     qtbot.addWidget(box)

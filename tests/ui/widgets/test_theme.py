@@ -19,6 +19,7 @@ def luminance(color: QColor) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_error_and_secondary_texts_are_readable(theme, qtbot):
     stage = Stage(qtbot)

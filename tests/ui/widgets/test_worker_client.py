@@ -36,6 +36,7 @@ def wait(qtbot, recorded):
     return recorded[0]
 
 
+@pytest.mark.both_qts
 def test_one_child_handles_one_request_after_the_other(client, qtbot):
     recorded = [ask(client, model)[1] for model in ("one", "two", "three")]
     qtbot.waitUntil(lambda: all("finished" in signals for signals in recorded), timeout=PATIENCE_MS)
@@ -45,6 +46,7 @@ def test_one_child_handles_one_request_after_the_other(client, qtbot):
     assert client.pid == pid
 
 
+@pytest.mark.both_qts
 def test_an_error_of_the_worker_is_recreated(client, qtbot):
     error = wait(qtbot, ask(client, "nonsense")[1])
     assert isinstance(error, BundleError)
@@ -59,6 +61,7 @@ def test_every_error_can_be_recreated_from_its_message():
         assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 
 
+@pytest.mark.both_qts
 def test_a_late_response_to_a_cancelled_request_is_ignored(client, qtbot):
     request, cancelled = ask(client, "slow-0.3")
     qtbot.waitUntil(lambda: not tasks.is_idle(client), timeout=PATIENCE_MS)
@@ -68,6 +71,7 @@ def test_a_late_response_to_a_cancelled_request_is_ignored(client, qtbot):
     assert cancelled == ["finished"]
 
 
+@pytest.mark.both_qts
 def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):
     wait(qtbot, ask(client)[1])
     pid = client.pid
@@ -79,6 +83,7 @@ def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):
     assert client.pid == pid
 
 
+@pytest.mark.both_qts
 @pytest.mark.parametrize("how", ["killed", "dies"])
 def test_a_child_that_dies_is_reported_and_replaced(client, qtbot, how):
     _, recorded = ask(client, "slow-60" if how == "killed" else "dies")
@@ -97,6 +102,7 @@ def test_a_child_that_stopped_while_idle_is_restarted_silently(client, qtbot):
     assert wait(qtbot, ask(client)[1]) == "fine"
 
 
+@pytest.mark.both_qts
 def test_a_missing_program_is_reported(home, nothing_left, qtbot):
     client = WorkerClient(["/no/such/program"])
     error = wait(qtbot, ask(client)[1])
@@ -106,6 +112,7 @@ def test_a_missing_program_is_reported(home, nothing_left, qtbot):
     client.deleteLater()
 
 
+@pytest.mark.both_qts
 def test_close_ends_the_child_and_removes_the_folder(client, qtbot):
     wait(qtbot, ask(client)[1])
     folder = client.folder
@@ -114,6 +121,7 @@ def test_close_ends_the_child_and_removes_the_folder(client, qtbot):
     assert not folder.exists()
 
 
+@pytest.mark.both_qts
 def test_docks_share_one_worker_until_the_last_one_closes(home, nothing_left):
     first, second = acquire_worker(), acquire_worker()
     assert first is second

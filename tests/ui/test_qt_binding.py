@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+import qtpy
+from pytestqt.qt_compat import qt_api
 
-qtpy = pytest.importorskip("qtpy", reason="needs a Qt binding")
 
-
-def test_the_binding_asked_for_is_the_one_in_use(qapp) -> None:
-    from pytestqt.qt_compat import qt_api
-
+@pytest.mark.both_qts
+def test_the_binding_asked_for_is_the_one_in_use(qapp):
     asked = os.environ["QT_API"]
     assert qtpy.API_NAME.lower() == asked
     assert qt_api.pytest_qt_api == asked
