@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from napari_melanoma.reproduction import figures
-from napari_melanoma.reproduction.figures import MIN_DISTANCE, SizePoint, draw_curves, draw_size, spread_sizes
+from napari_melanoma.reproduction.figures import (
+    MIN_DISTANCE,
+    OutOfFoldPredictions,
+    SizePoint,
+    draw_curves,
+    draw_size,
+    spread_sizes,
+)
 
 
 @pytest.fixture
@@ -66,3 +76,20 @@ def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> N
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
     assert figure[0].axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize(("truth", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])
+def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
+    predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), np.linspace(0, 1, len(truth)))
+    work: Any = SimpleNamespace(
+        folder=SimpleNamespace(figures=Path()), paper=SimpleNamespace(file=SimpleNamespace(target="melanoma"))
+    )
+    table: Any = SimpleNamespace(title="Networks")
+    shown = [figures._PlottedPredictions("D", predictions, network=True)]
+    titles = [picture.title for picture in figures._draw_table(work, "networks", table, shown)]
+    assert [title.partition(":")[0] for title in titles] == [
+        *(["ROC curves"] if curves else []),
+        "Confusion matrices",
+        "Reliability diagrams",
+    ]
+    assert len(figure) == len(titles)

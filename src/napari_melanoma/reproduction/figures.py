@@ -392,6 +392,11 @@ class _PlottedPredictions:
         return len(set(self.predictions.probability)) > 1
 
     @property
+    def has_roc(self) -> bool:
+        """Whether there is a ROC curve: different predictions, and images of both classes."""
+        return self.varies and len(set(self.predictions.truth)) > 1
+
+    @property
     def titled(self) -> OutOfFoldPredictions:
         """The predictions with the test set in the title."""
         return replace(self.predictions, title=f"{self.predictions.title}\non {self.test_set}")
@@ -418,9 +423,9 @@ def _draw_table(
     work: ReproductionContext, name: str, table: PaperTable, shown: Sequence[_PlottedPredictions]
 ) -> Iterable[ReportPicture]:
     roc, matrices, bins = (work.folder.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability"))
-    sets = dict.fromkeys(one.test_set for one in shown if one.varies)
+    sets = dict.fromkeys(one.test_set for one in shown if one.has_roc)
     if sets:
-        draw_roc({of: [one.predictions for one in shown if one.test_set == of and one.varies] for of in sets}, roc)
+        draw_roc({of: [one.predictions for one in shown if one.test_set == of and one.has_roc] for of in sets}, roc)
         yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED)
     target = work.paper.file.target
     draw_confusion([one.titled for one in shown], matrices, name=target)
