@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
-from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WITHOUT_LAYOUT = ("evaluation", "lesion", "reproduction", "runs", "training")  # tests that write many figures
+WITHOUT_LAYOUT = ("classification", "cli", "evaluation", "lesion", "reproduction", "runs", "training")  # many figures
 
 # platformdirs looks at the first four on Linux and macOS and at the others on Windows.
 FOLDERS = {
@@ -150,7 +150,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     from napari_melanoma.models.zoo import build_network
 
     torch.manual_seed(0)
-    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
+    options = {"encoder": "test_efficientnet", "decoder_channels": 16}
     config = BundleConfig(name="tiny", title="Random", architecture="deeplabv3plus", options=options, input_size=64)
     network = build_network(config.architecture, options)
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# tiny\n")
@@ -170,14 +170,19 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def quick_figures() -> Iterator[None]:
-    """Figures that are not laid out, which would draw them twice; how they look is what tests/figures is about."""
+    """Figures that are not laid out, and of each name one that is drawn; how they look tests/figures is about."""
     from matplotlib.figure import Figure
 
     save = Figure.savefig
+    drawn: dict[str, bytes] = {}
 
-    def saved(figure: Figure, *args: object, **more: object) -> None:
-        figure.set_layout_engine("none")
-        save(figure, *args, **more)
+    def saved(figure: Figure, path: Path, **more: object) -> None:
+        name = path.name.split(".")[1]  # of a temporary file: .roc.0123abcd.png
+        if name not in drawn:
+            figure.set_layout_engine("none")
+            save(figure, path, **more)
+            drawn[name] = path.read_bytes()
+        path.write_bytes(drawn[name])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", saved)
