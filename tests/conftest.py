@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import importlib.util
 import os
+import pkgutil
 import shutil
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import coverage
 import pytest
 from hypothesis import settings
 
@@ -80,6 +83,49 @@ _import_triton_first()
 # No deadline: it would measure the machine. Continuous integration tries the same examples each time.
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+
+
+class Tracing:
+    """Traces the tests whose paths TRACED_TESTS lists (the Makefile says why), where it is set under `coverage run`.
+
+    A worker of xdist imports the measured packages at once, so that their first lines count, and then traces nothing
+    until such a test. The process that starts the workers runs no test, and leaves them what lets them trace.
+    """
+
+    def __init__(self) -> None:
+        self._tests = tuple(os.environ.get("TRACED_TESTS", "").split())
+        self._coverage = coverage.Coverage.current() if self._tests else None
+        self._is_on = True
+        if self._coverage is not None and "PYTEST_XDIST_WORKER" in os.environ:
+            for package in self._coverage.get_option("run:source"):
+                for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+                    importlib.import_module(found.name)
+            self.switch(on=False)
+
+    def follow(self, item: pytest.Item) -> None:
+        """Trace from here on what this test runs, processes that it starts included, or do not."""
+        path = item.path.relative_to(REPOSITORY).as_posix()
+        self.switch(on=f"{path}/".startswith(tuple(f"{test}/" for test in self._tests)))
+
+    def switch(self, *, on: bool) -> None:
+        """Start or stop; without coverage, or while it is so already, nothing happens."""
+        if self._coverage is None or on == self._is_on:
+            return
+        self._is_on = on
+        if on:
+            self._coverage.start()
+        else:
+            self._coverage.stop()
+            os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # what has processes of our own traced
+
+
+TRACING = Tracing()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Trace what is measured; pytest goes on as usual."""
+    TRACING.follow(item)
 
 
 class _Loaded:
