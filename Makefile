@@ -17,16 +17,15 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_
 QT_TESTS := tests/ui
 MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
-# run that visit them: their own, those of slides, and a few others that are quick and see what these do not.
-TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides
-TRACED_FILES := tests/training/bags/test_bag_reading.py tests/case/test_gathering.py \
+# run that visit them: their own, those of slides, and a few others that are quick and see what these do not. It is
+# tests/conftest.py that starts and stops: two runs would import all of torch and napari twice in each worker.
+TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides \
+    tests/training/bags/test_bag_reading.py tests/case/test_gathering.py \
     tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
     tests/hostile/test_photographs.py tests/hostile/test_dicom_frames.py \
     tests/runs/test_launching.py tests/runs/test_runs.py
 comma := ,
 TRACED = $(subst $() ,$(comma),$(subst /,.,$(MEASURED:%=napari_melanoma.%)))
-ALL_TESTS = $(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
-UNTRACED_TESTS = $(filter-out $(TRACED_TESTS) $(QT_TESTS) %/__pycache__,$(ALL_TESTS)) $(TRACED_FILES:%=--ignore %)
 WITHOUT_WINDOWS := $(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL)
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 # Each of the many processes of the tests would compile all of torch and napari again.
@@ -48,7 +47,7 @@ help: ## list what make can do here
 demo: $(VENV)/.ready-to-run ## open napari with an analyzed lesion; IMAGE=photo.jpg for one's own, results in demo-output/
 	$(DISPLAYED) $(BIN)/napari-melanoma demo $(if $(IMAGE),"$(IMAGE)") --out "$(OUT)" $(if $(HEADLESS),--headless)
 
-test: lint docs abreast covered ## lint, documentation, types, contracts, all tests under both Qts, coverage
+test: lint abreast covered ## lint, documentation, types, contracts, all tests under both Qts, coverage
 	@echo "make test: everything passed"
 
 env: $(VENV)/.ready-to-test ## set up .venv for development
@@ -65,7 +64,7 @@ contracts: $(VENV)/.ready-to-test ## the layers (import-linter) and the napari m
 	$(BIN)/npe2 validate napari-melanoma
 
 # Beside what fills all cores: what computes on one, and what often waits for a window.
-abreast: BESIDE := types contracts ui
+abreast: BESIDE := docs types contracts ui
 tests: BESIDE := ui
 abreast tests: $(VENV)/.ready-to-test
 	@mkdir -p build
@@ -77,9 +76,8 @@ tests: ## those without a window beside those with one
 
 unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
-	@$(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) $(TRACED_TESTS) $(TRACED_FILES); traced=$$?; \
-	$(BIN)/coverage combine --quiet; \
-	$(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(IN_PARALLEL) $(UNTRACED_TESTS); exit $$((traced | $$?))
+	@TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) \
+	    $(QT_TESTS:%=--ignore %); passed=$$?; $(BIN)/coverage combine --quiet; exit $$passed
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 those marked both_qts)
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import importlib.util
 import os
+import pkgutil
 import shutil
 import sys
 import tempfile
@@ -14,14 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import coverage
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
-from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WITHOUT_LAYOUT = ("evaluation", "lesion", "reproduction", "runs", "training")  # tests that write many figures
+WITHOUT_LAYOUT = ("classification", "cli", "evaluation", "lesion", "reproduction", "runs", "training")  # many figures
 
 # platformdirs looks at the first four on Linux and macOS and at the others on Windows.
 FOLDERS = {
@@ -80,6 +83,49 @@ _import_triton_first()
 # No deadline: it would measure the machine. Continuous integration tries the same examples each time.
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
+
+
+class Tracing:
+    """Traces the tests whose paths TRACED_TESTS lists (the Makefile says why), where it is set under `coverage run`.
+
+    A worker of xdist imports the measured packages at once, so that their first lines count, and then traces nothing
+    until such a test. The process that starts the workers runs no test, and leaves them what lets them trace.
+    """
+
+    def __init__(self) -> None:
+        self._tests = tuple(os.environ.get("TRACED_TESTS", "").split())
+        self._coverage = coverage.Coverage.current() if self._tests else None
+        self._is_on = True
+        if self._coverage is not None and "PYTEST_XDIST_WORKER" in os.environ:
+            for package in self._coverage.get_option("run:source"):
+                for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+                    importlib.import_module(found.name)
+            self.switch(on=False)
+
+    def follow(self, item: pytest.Item) -> None:
+        """Trace from here on what this test runs, processes that it starts included, or do not."""
+        path = item.path.relative_to(REPOSITORY).as_posix()
+        self.switch(on=f"{path}/".startswith(tuple(f"{test}/" for test in self._tests)))
+
+    def switch(self, *, on: bool) -> None:
+        """Start or stop; without coverage, or while it is so already, nothing happens."""
+        if self._coverage is None or on == self._is_on:
+            return
+        self._is_on = on
+        if on:
+            self._coverage.start()
+        else:
+            self._coverage.stop()
+            os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # what has processes of our own traced
+
+
+TRACING = Tracing()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Trace what is measured; pytest goes on as usual."""
+    TRACING.follow(item)
 
 
 class _Loaded:
@@ -150,7 +196,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     from napari_melanoma.models.zoo import build_network
 
     torch.manual_seed(0)
-    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
+    options = {"encoder": "test_efficientnet", "decoder_channels": 16}
     config = BundleConfig(name="tiny", title="Random", architecture="deeplabv3plus", options=options, input_size=64)
     network = build_network(config.architecture, options)
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# tiny\n")
@@ -170,14 +216,19 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def quick_figures() -> Iterator[None]:
-    """Figures that are not laid out, which would draw them twice; how they look is what tests/figures is about."""
+    """Figures that are not laid out, and of each name one that is drawn; how they look tests/figures is about."""
     from matplotlib.figure import Figure
 
     save = Figure.savefig
+    drawn: dict[str, bytes] = {}
 
-    def saved(figure: Figure, *args: object, **more: object) -> None:
-        figure.set_layout_engine("none")
-        save(figure, *args, **more)
+    def saved(figure: Figure, path: Path, **more: object) -> None:
+        name = path.name.split(".")[1]  # of a temporary file: .roc.0123abcd.png
+        if name not in drawn:
+            figure.set_layout_engine("none")
+            save(figure, path, **more)
+            drawn[name] = path.read_bytes()
+        path.write_bytes(drawn[name])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", saved)

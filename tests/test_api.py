@@ -440,7 +440,7 @@ def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> Non
         "precision": "fp32",
         "data": {"datasets": [str(data_set)], "split": "all", "cache_size": 48},
         "model": {
-            "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+            "options": {"encoder": "test_efficientnet", "decoder_channels": 16},
             "start": "none",
             "input_size": 32,
         },

@@ -51,7 +51,7 @@ sys.stdout.write(json.dumps({"modules": found == "napari-melanoma", "culprits": 
 def run_alone(script: str, root: str, unwanted: tuple[str, ...]) -> dict:
     command = [sys.executable, "-W", "ignore", "-c", script, root, " ".join(unwanted)]
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

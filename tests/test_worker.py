@@ -115,7 +115,7 @@ def test_lines_end_with_their_source_or_after_a_timeout():
 
 def run_worker(code, text):
     command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_output_of_libraries_does_not_disturb_the_events():

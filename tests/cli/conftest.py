@@ -65,7 +65,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from napari_melanoma.models.zoo import build_network
 
-    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
+    options = {"encoder": "test_efficientnet", "decoder_channels": 16}
     config = BundleConfig(name="tiny", title="Tiny", architecture="deeplabv3plus", options=options, input_size=64)
     torch.manual_seed(0)
     network = build_network(config.architecture, options)

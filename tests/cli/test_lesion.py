@@ -262,7 +262,7 @@ def test_ctrl_c_ends_cleanly(start, tiny: Path, photographs: Path, tmp_path: Pat
         event = json.loads(process.stdout.readline())
         assert event["event"] == "progress"
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stderr) == (130, "")
     last = lines(stdout)[-1]
     assert (last["event"], last["status"], last["exit_code"]) == ("summary", "stopped", 130)

@@ -30,7 +30,7 @@ cache_size = 48
 [model]
 start = "none"
 input_size = 32
-options = { encoder = "mobilenetv3_small_050", decoder_channels = 16 }
+options = { encoder = "test_efficientnet", decoder_channels = 16 }
 """
 NEEDED = RunEstimate(7300.0, 900.0, 12, 18, 3, "cpu", "32-true", "a step measured here")
 

@@ -294,6 +294,6 @@ def test_open_and_demo_call_the_viewer(run, photographs: Path, monkeypatch: pyte
 
 def test_the_worker_runs_in_a_separate_process(start) -> None:
     process = start("worker")
-    stdout, stderr = process.communicate('{"id": 1, "verb": "nonsense", "arguments": {}}\n', timeout=60)
+    stdout, stderr = process.communicate('{"id": 1, "verb": "nonsense", "arguments": {}}\n', timeout=300)
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["kind"] == "failed"

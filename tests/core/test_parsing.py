@@ -74,10 +74,10 @@ BAD_TOML = [
 
 def refusal(path: Path, content: bytes, read) -> str:
     path.write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(MalformedFile) as caught:
         read(path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     message = str(caught.value)
     assert len(message) < 500 + len(str(path))
     assert str(path) in message
@@ -190,8 +190,8 @@ def test_no_other_module_calls_the_parsers():
 def test_reading_costs_little_more_than_parsing():
     """Of 300,000 points as a file of annotations holds them."""
     text = json.dumps([{"type": "Feature", "points": [[x + 0.5, x * 2.25] for x in range(100)]} for _ in range(3000)])
-    started = time.perf_counter()
+    started = time.process_time()
     json.loads(text)
-    plain, started = time.perf_counter() - started, time.perf_counter()
+    plain, started = time.process_time() - started, time.process_time()
     parse_json(text, "points")
-    assert time.perf_counter() - started < 4 * plain + 0.2
+    assert time.process_time() - started < 4 * plain + 0.2

@@ -349,11 +349,11 @@ for seed in range(10**6):
 
 
 def test_a_killed_writer_leaves_a_complete_folder_that_can_be_undone(folder: Path) -> None:
-    for moment in range(6):
+    for moment in range(3):
         command = [sys.executable, "-c", ADD_FOR_EVER, str(folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as window:
             window.stdout.readline()
-            time.sleep(0.1 + 0.037 * moment)
+            time.sleep(0.1 + 0.07 * moment)
             window.kill()
         rows = Corrections(folder).rows()
         assert len({row["image_id"] for row in rows}) == len(rows) > 0

@@ -64,14 +64,22 @@ def copied(sample: Sample, path: Path, change: str) -> Sample:
     return Sample(path.stem, path, None, f"other/{path.stem}", "", "other")
 
 
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Sample], list[Sample]]:
+    """Twenty pictures, and twenty others."""
+    folder = tmp_path_factory.mktemp("twenty")
+    return tuple([photograph(folder / f"{first}/{n}.png", first + n) for n in range(20)] for first in (0, 100))
+
+
 @pytest.mark.parametrize(
     ("change", "suffix"),
     [("same", ".tif"), ("same", ".bmp"), ("quality 60", ".jpg"), ("half", ".png"), ("double", ".png")],
 )
-def test_a_copy_is_recognized_and_another_picture_is_not(tmp_path: Path, change: str, suffix: str) -> None:
-    known = [photograph(tmp_path / f"known/{n}.png", n) for n in range(20)]
+def test_a_copy_is_recognized_and_another_picture_is_not(
+    twenty: tuple[list[Sample], list[Sample]], tmp_path: Path, change: str, suffix: str
+) -> None:
+    known, new = twenty
     copies = [copied(one, tmp_path / f"copy{one.image_id}{suffix}", change) for one in known[:5]]
-    new = [photograph(tmp_path / f"new/{n}.png", n) for n in range(100, 120)]
     assert seen([*copies, *new], listed(known)) == [True] * 5 + [False] * 20
 
 

@@ -141,7 +141,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     """A bundle of three classes with random weights."""
     from napari_melanoma.models.zoo import build_network
 
-    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16, "classes": 3}
+    options = {"encoder": "test_efficientnet", "decoder_channels": 16, "classes": 3}
     config = BundleConfig(
         name="three",
         title="Three",

@@ -39,10 +39,10 @@ def test_metadata_that_breaks_parsers_is_refused(tmp_path: Path, part: str, cont
     (folder / part / "zarr.json").write_bytes(content)
     read: Callable[[Path], object] = open_slide if kind == "slide" else SlideResult.open
     is_slide(folder)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InputError) as caught:
         read(folder if kind == "slide" else folder.parent)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert STORE in str(caught.value)
     assert len(str(caught.value)) < 800
 

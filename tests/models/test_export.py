@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
+from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models import export
 
 
@@ -43,6 +45,41 @@ def test_the_file_answers_as_the_network_does(exported: dict[str, Path], network
         found = export.load_exported(exported[form])(images)
     assert float(expected.std()) > 0
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+TABLES = {"table": TabularShape(continuous=2, cardinalities=(3,), widths=(2,)), "numbers": TabularShape(continuous=2)}
+TABLES["image"] = TabularShape()
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_the_file_takes_the_columns_that_the_network_takes(table: TabularShape, form: str, tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    class Sum(nn.Module):
+        tabular = table
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, images: Any, continuous: Any = None, categories: Any = None) -> Any:
+            found = self.layer(images.mean(dim=(2, 3)))
+            found = found if continuous is None else found + continuous
+            return found if categories is None else found * categories
+
+    drawn = torch.Generator().manual_seed(0)
+    given = {"continuous": torch.randn(5, 2, generator=drawn)} if table.continuous else {}
+    given |= {"categories": torch.randint(0, 3, (5, 1), generator=drawn)} if table.cardinalities else {}
+    images, network, path = (
+        torch.randn(5, 3, 8, 8, generator=drawn),
+        Sum().eval(),
+        tmp_path / f"sum{export.SUFFIXES[form]}",
+    )
+    with torch.inference_mode():
+        export.export_network(network, path, form, side=8)
+        torch.testing.assert_close(export.load_exported(path)(images, **given), network(images, **given))
 
 
 @pytest.mark.parametrize("form", export.FORMATS)

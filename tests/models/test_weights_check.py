@@ -97,9 +97,9 @@ def test_a_file_that_does_not_match_its_header_is_refused(bundle: Path, content:
 def test_the_check_is_cheap_beside_loading(bundle: Path) -> None:
     path = bundle / "large.safetensors"
     save_file({f"w{number}": np.ones(5_000_000, np.float16) for number in range(4)}, path)
-    started = time.perf_counter()
+    started = time.process_time()
     check_weights(path)
-    assert time.perf_counter() - started < 0.5  # 0.03 s for 40 MB
+    assert time.process_time() - started < 0.5  # 0.03 s for 40 MB
 
 
 def test_a_card_that_is_not_utf8_is_refused(bundle: Path) -> None:

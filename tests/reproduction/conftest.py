@@ -55,15 +55,17 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
+    """Plan so many steps for every row; measure none, not even which precision is faster on this machine."""
+    monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
+    monkeypatch.setattr(planning, "choose_size", lambda *of: BudgetSize(steps, None))
+    monkeypatch.setattr("napari_melanoma.runs.train.find_precision", lambda *of: "fp32")
+
+
 @pytest.fixture(scope="session")
 def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
     """What patches a plan: two steps for every row, and none measured."""
-
-    def patch(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
-        monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
-        monkeypatch.setattr(planning, "choose_size", lambda *of: BudgetSize(steps, None))
-
-    return patch
+    return patch_plan
 
 
 @pytest.fixture

@@ -182,11 +182,14 @@ def test_a_killed_reproduction_is_resumed(done: tuple[Reproduction, Path], tmp_p
     out = begun(done[1], "killed")
     words = ["reproduce", "P4", "--budget", "small", "--out", str(out)]
     rows = [word for row in OPTIONS.rows for word in ("--rows", row)]
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import pytest; from conftest import patch_plan; from napari_melanoma.cli import app\n"
+        f"patch_plan(pytest.MonkeyPatch()); app({[*words, *rows]!r}, prog_name='napari-melanoma')"
+    )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (tmp_path / "log.txt").open("wb") as log:
-        life = subprocess.Popen(
-            [sys.executable, "-m", "napari_melanoma", *words, *rows], env=environment, stdout=log, stderr=log
-        )
+        life = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=log, stderr=log)
     events, end = out / "rows/transfer-d/events.jsonl", time.monotonic() + 600
     while not (events.exists() and b'"epoch", ' in events.read_bytes()):
         assert life.poll() is None, (tmp_path / "log.txt").read_text()

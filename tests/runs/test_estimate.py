@@ -45,7 +45,7 @@ def recipe(folder: Path) -> TrainRecipe:
         "batch_size": 4,
         "data": {"datasets": [str(folder)], "cache_size": 48},
         "model": {
-            "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+            "options": {"encoder": "test_efficientnet", "decoder_channels": 16},
             "input_size": 32,
             "start": "none",
         },

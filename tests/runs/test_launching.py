@@ -123,7 +123,7 @@ def test_a_starting_run_is_cancelled_at_once(tmp_path: Path, pretend: Callable[.
     send_command_or_stop(out, "cancel")
     report = settled(out)
     assert report.state is RunState.cancelled
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # not the minute of its process
     pretend("raise SystemExit('again')")
     launch(RECIPE, out, resume=True)
     assert settled(out).message == "again"

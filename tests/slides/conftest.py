@@ -121,7 +121,7 @@ def tile_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     from napari_melanoma.models.zoo import build_network
 
     torch.manual_seed(0)
-    options = {"encoder": "mobilenetv3_small_050"}
+    options = {"encoder": "test_efficientnet"}
     config = BundleConfig(
         name="tiny-tile",
         title="Random",
@@ -147,7 +147,7 @@ def dense_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     from napari_melanoma.models.zoo import build_network
 
     torch.manual_seed(0)
-    options = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16, "classes": 4}
+    options = {"encoder": "test_efficientnet", "decoder_channels": 16, "classes": 4}
     config = BundleConfig(
         name="tiny-tissue",
         title="Random",

@@ -310,7 +310,7 @@ class Counting:
 
 
 def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not done() and time.monotonic() < end:
         time.sleep(0.005)
     assert done()

@@ -75,7 +75,7 @@ def draw() -> Callable[..., Path]:
     return draw_blobs
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(blobs: Path) -> TrainRecipe:
     """Two epochs of a tiny network."""
     return TrainRecipe.parse(
@@ -87,7 +87,7 @@ def recipe(blobs: Path) -> TrainRecipe:
             "precision": "fp32",
             "data": {"datasets": [str(blobs)], "tuning_fraction": 0.2, "cache_size": 48},
             "model": {
-                "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+                "options": {"encoder": "test_efficientnet", "decoder_channels": 16},
                 "start": "none",
                 "input_size": 32,
             },

@@ -127,7 +127,6 @@ class StopAt(RunContext):
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
     "averaged, balanced, mixed, forms taken away": {
         "ema_decay": 0.9,
         "data": {"sampling": "balanced"},

@@ -185,15 +185,12 @@ class Hungry:
         monkeypatch.setattr(SegmentationTask, "training_step", step)
 
 
-@pytest.mark.parametrize("kind", ["processor", "GPU"])
 def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
-    kind: str, alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
-
     frozen = change(alone, model={"freeze_normalisation": True}, ema_decay=0.9)
     whole = train(frozen, tmp_path / "whole", resume=False, run=RunContext())
-    hungry = Hungry(monkeypatch, 1, RuntimeError(FULL) if kind == "processor" else torch.OutOfMemoryError("full"), 1)
+    hungry = Hungry(monkeypatch, 1, RuntimeError(FULL), 1)
     parts = train(frozen, tmp_path / "parts", resume=False, run=RunContext())
     assert hungry.steps == [4] * 4 + [4] + [2] + [1] * 16  # an epoch, two tries, an epoch in four pieces each
     recorded = [event["message"] for event in events(tmp_path / "parts") if event["kind"] == "notice"]

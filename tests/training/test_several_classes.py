@@ -67,7 +67,7 @@ def values_of(data: Path, **more: Any) -> dict[str, Any]:
         "tile": {"mpp": 1.0, "side_px": SIDE},
         "data": {"datasets": [str(data)], "tuning_fraction": 0.2, "cache_size": SIDE},
         "model": {
-            "options": {"encoder": "mobilenetv3_small_050", "decoder_channels": 16},
+            "options": {"encoder": "test_efficientnet", "decoder_channels": 16},
             "start": "none",
             "input_size": 32,
         },

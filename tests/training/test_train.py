@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,9 +33,14 @@ def _events(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
-def test_run_folder_is_complete(recipe: TrainRecipe, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    bundle = train(recipe, out, resume=False, run=RunContext())
+@pytest.fixture(scope="module")
+def done(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """The model of a run that is only looked at."""
+    return train(recipe, tmp_path_factory.mktemp("done") / "run", resume=False, run=RunContext())
+
+
+def test_run_folder_is_complete(done: BundleInfo) -> None:
+    bundle, out = done, done.path.parent
     assert bundle.path == out / "bundle"
     events = [event for event in _events(out) if event["kind"] not in ("step", "progress", "notice")]
     assert [event["kind"] for event in events] == ["started", "samples", "epoch", "samples", "epoch", "finished"]
@@ -56,8 +62,8 @@ def test_run_folder_is_complete(recipe: TrainRecipe, tmp_path: Path) -> None:
     assert not [path.name for path in out.rglob(".*") if path.name != ".lock"]
 
 
-def test_the_bundle_records_its_provenance(alone: TrainRecipe, tmp_path: Path) -> None:
-    bundle = train(alone, tmp_path / "run", resume=False, run=RunContext())
+def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
+    bundle = done
     assert 0.5 <= bundle.config.threshold < 1
     assert "# blobs" in bundle.card
     assert bundle.config.modalities == ("macroscopic",)
@@ -68,7 +74,7 @@ def test_the_bundle_records_its_provenance(alone: TrainRecipe, tmp_path: Path) -
     assert {name: known["data"][name] for name in ("learn", "tuning", "held_out", "base")} == {
         "learn": 16,
         "tuning": 4,
-        "held_out": 0,
+        "held_out": 4,
         "base": 0,
     }
     assert len(known["data"]["fingerprint"]) == 64
@@ -151,8 +157,10 @@ def test_a_failed_comparison_does_not_fail_the_run(
     assert last["kind"] == "finished"
 
 
-def test_a_start_from_a_bundle_names_no_folder(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    first = train(alone, tmp_path / "first", resume=False, run=RunContext())
+def test_a_start_from_a_bundle_names_no_folder(
+    done: BundleInfo, alone: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    first = read_bundle(shutil.copytree(done.path, tmp_path / "first"))
     again = change(alone, model={"start": str(first.path)})
     second = train(again, tmp_path / "second", resume=False, run=RunContext())
     assert second.config.provenance["parent"] == {"name": "blobs", "fingerprint": first.fingerprint}
@@ -199,9 +207,8 @@ def test_faulty_data_is_reported_before_anything_is_written(recipe: TrainRecipe,
     assert not (tmp_path / "run").exists()
 
 
-def test_no_patient_is_on_both_sides(recipe: TrainRecipe, tmp_path: Path) -> None:
-    train(recipe, tmp_path / "run", resume=False, run=RunContext())
-    rows = list(csv.DictReader((tmp_path / "run" / "data.csv").read_text().splitlines()))
+def test_no_patient_is_on_both_sides(done: BundleInfo) -> None:
+    rows = list(csv.DictReader((done.path.parent / "data.csv").read_text().splitlines()))
     groups = {part: {row["group"] for row in rows if row["part"] == part} for part in ("learn", "tuning", "held_out")}
     assert all(groups.values())
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values()))

@@ -147,9 +147,9 @@ def find_close_pairs(
     for band in range(bands):
         order = np.argsort(codes[:, band], kind="stable")
         ends = np.searchsorted(codes[order, band], np.arange(257))
-        for start, stop in pairwise(ends):
-            run.check()
-            for pairs in _compare_bucket(halves, order[start:stop], radius, part, run):
+        run.check()
+        for bucket in np.flatnonzero(np.diff(ends) > 1):  # of the others, each holds one image or none
+            for pairs in _compare_bucket(halves, order[ends[bucket] : ends[bucket + 1]], radius, part, run):
                 known = (codes[pairs[:, 0], :band] == codes[pairs[:, 1], :band]).any(1)  # an earlier band had it
                 if not known.all():
                     yield np.sort(pairs[~known], axis=1).astype(np.int32)

@@ -34,7 +34,7 @@ def patch() -> CohortPatch:
     ("depth_mm", "fits"), [(0.2, True), (1.1, True), (2.5, True), (2.75, None), (3.5, False), (6.0, False)]
 )
 def test_surface_and_deepest_place_are_in_view_as_far_as_they_fit(depth_mm: float, fits: bool | None) -> None:
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         patient = replace(PATIENT, depth_mm=depth_mm, seed=seed)
         plan = plan_slide(make_slide_config(patient, USUAL))
         box, found = choose_patch_box(plan, USUAL)

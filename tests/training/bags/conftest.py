@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,10 +130,18 @@ def write_bag_fixture() -> Callable[..., Path]:
     return write_bag
 
 
-@pytest.fixture(name="draw_cohort")
-def draw_cohort_fixture() -> Draw:
-    """Write a data set: folder, number of slides, labels, seed."""
-    return draw_cohort
+@pytest.fixture(scope="session", name="draw_cohort")
+def draw_cohort_fixture(tmp_path_factory: pytest.TempPathFactory) -> Draw:
+    """Write a data set: folder, number of slides, labels, seed; one that was drawn before is copied."""
+    drawn = tmp_path_factory.mktemp("cohorts")
+
+    def write(folder: Path, slides: int = 24, label: Callable[[int], bool] | None = None, seed: int = 0) -> Path:
+        if label is not None:
+            return draw_cohort(folder, slides, label, seed)
+        known = drawn / f"{slides}-{seed}"
+        return shutil.copytree(known if known.exists() else draw_cohort(known, slides, seed=seed), folder)
+
+    return write
 
 
 @pytest.fixture(name="bag_recipe")
