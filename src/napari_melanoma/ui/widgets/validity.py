@@ -58,7 +58,8 @@ class ValidityNotice(QWidget):
         if (validity, key) != self._shown_key:
             self._shown_key = validity, key
             self.show_anyway_button.setChecked(False)
-        is_valid, headline, lines = True, "", ()
+        is_valid, headline = True, ""
+        lines: tuple[str, ...] = ()
         if validity is not None:
             is_valid, headline = validity.valid, validity.headline("")
             lines = validity.other_reasons if headline else validity.cautions
