@@ -18,7 +18,8 @@ from scipy.stats import spearmanr
 from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result
+from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.review_order import UNCERTAINTY_MEASURES, score_pixels
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.overlap import overlap_metrics

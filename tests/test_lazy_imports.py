@@ -93,6 +93,13 @@ def test_no_module_of_ui_imports_torch() -> None:
     assert found["modules"] > 1
 
 
+def test_the_lesion_dock_opens_without_the_modules_of_an_analysis() -> None:
+    later = ("lesion.analysis", "classification", "training", "case", "data.dataset", "data.harmonize", "privacy")
+    script = IMPORT_ALL.replace('getattr(package, "__path__", [])', "[]")
+    unwanted = (*modules_of(*later).split(), "pandas", "scipy", "skimage")
+    assert run_alone(script, "napari_melanoma.ui.lesion.dock", unwanted) == {"modules": 1, "culprits": {}}
+
+
 def test_reading_the_manifest_imports_neither() -> None:
     assert run_alone(READ_MANIFEST, "", TORCH + QT) == {"modules": True, "culprits": []}
 

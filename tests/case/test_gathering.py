@@ -24,7 +24,8 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, analyze_lesion, remeasure
+from napari_melanoma.lesion.analysis import LesionResult, analyze_lesion, remeasure
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 NAMES = ("back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg", "face_1_dermoscopy.jpg", "nose.jpg", "IMG_1.jpg")

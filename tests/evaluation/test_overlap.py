@@ -24,8 +24,9 @@ from napari_melanoma.evaluation.training_overlap import find_overlap
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyze_lesion, describe_result
+from napari_melanoma.lesion.analysis import ModelStamp, analyze_lesion, describe_result
 from napari_melanoma.lesion.batch import result_row
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.training.run_data import training_images_statement, was_trained_on
 

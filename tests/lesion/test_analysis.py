@@ -17,13 +17,13 @@ from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import (
-    LesionOptions,
     ModelStamp,
     analyze_lesion,
     derive_result,
     remeasure,
     save_lesion,
 )
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.models.inference import restore_size
 
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}

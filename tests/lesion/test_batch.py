@@ -21,8 +21,8 @@ from napari_melanoma.core.errors import BundleError, InputError, SaveError
 from napari_melanoma.io import photographs as photographs_module
 from napari_melanoma.lesion import batch
 from napari_melanoma.lesion import batch as lesions
-from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyze_files, find_inputs
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.results import SALT
 
 Draw = Callable[..., Path]

@@ -21,7 +21,7 @@ from napari_melanoma.classification.prediction import (
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.prediction_config import ViewConfig
-from napari_melanoma.lesion import analysis
+from napari_melanoma.lesion import batch_classifier
 from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
 
 CONFIG = {
@@ -66,11 +66,11 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             options=options,
         )
 
-    def loaded(asking: analysis.BatchClassifier) -> SimpleNamespace:
+    def loaded(asking: batch_classifier.BatchClassifier) -> SimpleNamespace:
         return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
 
-    monkeypatch.setattr(analysis, "classify", answer)
-    monkeypatch.setattr(analysis.BatchClassifier, "_load", loaded)
+    monkeypatch.setattr(batch_classifier, "classify", answer)
+    monkeypatch.setattr(batch_classifier.BatchClassifier, "_load", loaded)
     return recorder
 
 

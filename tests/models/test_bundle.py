@@ -49,6 +49,13 @@ def test_card_and_fingerprint(tiny_bundle: BundleInfo) -> None:
     assert len(tiny_bundle.fingerprint) == 64
 
 
+def test_a_changed_configuration_is_read_again(copied: Path) -> None:
+    assert read_bundle(copied).config is read_bundle(copied).config
+    values = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+    (copied / "config.json").write_text(json.dumps({**values, "title": "another"}), encoding="utf-8")
+    assert read_bundle(copied).config.title == "another"
+
+
 def test_missing_card_is_an_empty_one(copied: Path) -> None:
     (copied / "README.md").unlink()
     assert read_bundle(copied).card == ""

@@ -20,8 +20,9 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs, read_risk_validity, read_slide_validity
 from napari_melanoma.depth.readings import parse_proposals
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result, describe_result
+from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.batch import result_row as photograph_row
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.report import write_lesion_report
 from napari_melanoma.phantoms.markers import is_phantom
 from napari_melanoma.reports.slide import write_slide_report

@@ -70,6 +70,23 @@ def test_prediction_does_not_depend_on_the_other_tiles_of_a_batch(tile_bundle: B
     np.testing.assert_array_equal(alone, moved)
 
 
+def test_a_few_tiles_do_not_cost_a_whole_batch(tile_model: LoadModel) -> None:
+    class Counting(nn.Module):
+        """Records the size of each pass."""
+
+        sizes: list[int] = []
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(len(images))
+            return images.mean(dim=(2, 3))[:, :2].sigmoid()
+
+    model = tile_model(network=Counting().eval(), batch_size=20)
+    sizes = Counting.sizes
+    for count in (1, 8, 9, 17, 20, 25):
+        assert len(model.predict(tiles_of(count))["probability"]) == count
+    assert sizes == [8, 8, 16, 20, 20, 20, 8]
+
+
 def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
     from napari_melanoma.classification.classifier import Classifier, LesionInput
 

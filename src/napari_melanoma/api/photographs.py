@@ -266,8 +266,9 @@ def segment(
     ----------
     How the shipped model was trained and what it achieves is in its model card, ``load_model(name).card``.
     """
-    from napari_melanoma.lesion.analysis import LesionOptions, analyze_lesion
+    from napari_melanoma.lesion.analysis import analyze_lesion
     from napari_melanoma.lesion.loaded_models import load_segmenter
+    from napari_melanoma.lesion.options import LesionOptions
 
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     info = to_bundle(model)

@@ -238,8 +238,9 @@ def predict_case(
 
 def predict_case_with(store: CaseStore, classifier: str, run: RunContext) -> CasePredictions:
     """Predict with a classifier, and the default segmentation model for images without a mask."""
-    from napari_melanoma.lesion.analysis import LesionOptions, analyze_lesion
+    from napari_melanoma.lesion.analysis import analyze_lesion
     from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
+    from napari_melanoma.lesion.options import LesionOptions
 
     options = LesionOptions()
     with report_loading(run):

@@ -18,7 +18,7 @@ from napari_melanoma.classification.prediction import (
 )
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.core.validity import TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.tabular_encoding import (
     TableValues,
@@ -29,7 +29,7 @@ from napari_melanoma.data.tabular_encoding import (
 )
 from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, recognize_modality
 from napari_melanoma.io.photographs import format_damage_warning
-from napari_melanoma.training.run_data import TRAINED_ON_IT, was_trained_on
+from napari_melanoma.training.run_data import was_trained_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from napari_melanoma.classification.prediction import METHODS, Method
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.preprocessing import ClassifierView
 
-Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
-METHODS: tuple[Method, ...] = get_args(Method)  # available for any network
 ATTENTION = "attention"  # for networks with spatial attention, independent of the prediction
 STEPS = 32  # of integrated gradients, from the baseline to the view
 BATCH_IMAGES = 8  # views per batch

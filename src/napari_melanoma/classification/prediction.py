@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field
 
-from napari_melanoma.classification.explanation import Method
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.validity import Validity, ValidityInputs
 
+Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
+METHODS: tuple[Method, ...] = get_args(Method)  # heatmaps that are available for any network
 NOTICE = "Research use only; not for diagnosis."
 NOT_FINITE = (
     "the outputs of the network are not finite numbers: its training diverged, or its numbers overflow. Use another "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ _LONGEST_REASON = 200
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Read a JSON file, with a byte order mark or without."""
-    return parse_json(_read(path, max_bytes), str(path), allow_nan=allow_nan)
+    return parse_json(read_limited(path, max_bytes), str(path), allow_nan=allow_nan)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
 
 def read_toml_table(path: Path) -> dict[str, Any]:
     """Read a TOML file, with a byte order mark or without."""
-    return parse_toml(_read(path, MAX_TOML_BYTES), str(path))
+    return parse_toml(read_limited(path, MAX_TOML_BYTES), str(path))
 
 
 def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
@@ -73,6 +72,8 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
 
     ``text``: the text; bytes are UTF-8.
     """
+    import tomllib
+
     text = _decoded(text, where).replace("\r\n", "\n")
     if len(text) > MAX_TOML_BYTES:
         raise _malformed(where, _too_large(MAX_TOML_BYTES))
@@ -102,7 +103,8 @@ def _malformed(where: str, reason: str) -> MalformedFile:
     return MalformedFile(f"cannot read {where}: {reason}. Restore the file from a backup, or create it again.", reason)
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
+def read_limited(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """Read a file, unless it is too large to be parsed."""
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

@@ -161,6 +161,13 @@ class PathResolver:
         return real.is_relative_to(self._real) or any(map(real.is_relative_to, self._others))
 
 
+def corrections_folder() -> Path:
+    """Return the folder of the user's corrections, which need not exist."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / "corrections"
+
+
 def is_file(path: Path) -> bool:
     """Whether a file exists; ``Path.is_file`` raises for a long name or a folder without access."""
     try:

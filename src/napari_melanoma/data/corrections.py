@@ -17,7 +17,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
 from napari_melanoma.core.files import save_error, temporary_name
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import PathResolver, UnsafePath, free_name, is_file, safe_name
+from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.dataset import REVIEWS, Review, get_group_id
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
@@ -492,13 +492,6 @@ class ChangeLog:
                 file.write(("\n" * truncated + "".join(f"{line}\n" for line in lines)).encode())
         except OSError as error:
             raise save_error(self.path, error) from error
-
-
-def corrections_folder() -> Path:
-    """Return the folder of the user's corrections, which need not exist."""
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-melanoma", appauthor=False) / "corrections"
 
 
 class PatientSplits:

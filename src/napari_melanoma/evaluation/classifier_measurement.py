@@ -30,8 +30,8 @@ from napari_melanoma.evaluation.training_overlap import Overlap, images_to_measu
 from napari_melanoma.imaging.postprocessing import refine_mask, smooth_probability
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.metrics.agreement import MIN_CASES, DepthIntervals, decode_depths, depth_metrics
 from napari_melanoma.metrics.roc_curves import ResampledScores, class_recalls
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics

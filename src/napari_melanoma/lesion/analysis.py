@@ -7,26 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pydantic import Field
-
-from napari_melanoma.classification.classify import classify
-from napari_melanoma.classification.prediction import (
-    ClassifyOptions,
-    bound_columns,
-    probability_columns,
-    renamed_columns,
-    used_column,
-)
-from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import atomic_folder, discard, save_error, sweep_once, temporary_name, write_json
-from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
-from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.core.validity import TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
     Roi,
     bounding_box,
@@ -42,39 +28,23 @@ from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality,
 from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import RESULT, read_object, write_mask, write_probability, write_rgb, write_table
-from napari_melanoma.lesion.patient_data import PatientTable
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
 from napari_melanoma.metrics.mask_uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
-from napari_melanoma.models.registry import DEFAULT_BUNDLE
-from napari_melanoma.training.run_data import TRAINED_ON_IT, was_trained_on
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.models.bundle import BundleInfo
 
 RESULT_FORMAT = 1
 ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
 RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", "heatmap.png", "band.png", "lesions.csv", RESULT))
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
-
-
-class LesionOptions(Config):
-    """Options of a lesion analysis, shared by the docks, the command line and the results."""
-
-    model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle")
-    threshold: float | None = Field(
-        None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
-    )
-    refinement: RefinementConfig = RefinementConfig()
-    roi: RoiConfig = RoiConfig()
-    flips: bool = Field(
-        False, description="test-time augmentation: average over four flips, and mark the uncertain band"
-    )
 
 
 class ProbabilityModel(Protocol):
@@ -114,6 +84,8 @@ class ModelStamp:
 
         ``rgb``: uint8 (row, column, channel), the photograph to look for among the training images.
         """
+        from napari_melanoma.training.run_data import was_trained_on  # slow to import, and not needed by the docks
+
         info = model.info
         config = info.config
         demonstration = config.is_demonstration
@@ -173,6 +145,21 @@ class LesionResult:
     def other_masks(self) -> list[NDArray[np.bool_]]:
         """The lesions outside the mask, the largest first, each bool (row, column)."""
         return [] if self.others is None else separate_components(self.others)
+
+    @cached_property
+    def other_contours(self) -> list[NDArray[np.float32]]:
+        """The contours of the lesions outside the mask, as ``contours``."""
+        return [] if self.others is None else trace_contours(self.others)
+
+    @cached_property
+    def has_largest_in_mask(self) -> bool:
+        """Whether no lesion outside the mask is larger than the mask."""
+        area = self.mask.sum()
+        return all(area >= one.sum() for one in self.other_masks)
+
+    def compute_properties(self) -> None:
+        """Compute the cached properties; call this in a thread, since a window that shows them would not respond."""
+        _ = self.mask_parts, self.other_contours, self.has_largest_in_mask
 
     @property
     def lesions_found(self) -> int:
@@ -399,90 +386,13 @@ def describe_result(result: LesionResult) -> dict[str, object]:
     }
 
 
-class BatchClassifier:
-    """The classification in a batch; the model is loaded for the first lesion."""
-
-    def __init__(self, info: BundleInfo, options: ClassifyOptions, patient_table: PatientTable) -> None:
-        self.info = info
-        self.options = options.model_copy(update={"model": info.name})
-        self.patient_table = patient_table
-        self._model: Classifier | None = None
-        self._lock = Lock()  # results are written in several threads, but one network runs at a time
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Table columns of the predictions."""
-        config = self.info.config
-        positive = config.classifier.positive if config.classifier else ""
-        fields = config.tabular.fields if config.tabular else ()
-        others = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
-        probabilities = probability_columns(config.classes).values()
-        return (*probabilities, *bound_columns(positive, config.classes), *others, *map(used_column, fields))
-
-    @property
-    def renamed_columns(self) -> dict[str, str]:
-        """Columns with another name in older tables, mapped to their new name."""
-        config = self.info.config
-        return renamed_columns(config.classes, config.classifier.positive if config.classifier else "")
-
-    def classify(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
-        """Classify the lesions of a photograph, with a heatmap if requested; unchanged without a lesion."""
-        with self._lock:
-            model = self._load()
-            if model.config.view.region == "roi" and not result.mask.any():
-                return result
-            patient_data, photograph = self.patient_table.patient_data(image), result.photograph
-            prediction = classify(photograph, result.mask, patient_data, model, self.options, run=run)
-            masks = [*result.mask_parts, *result.other_masks]
-            if len(masks) < 2 or model.config.view.region == "photograph":
-                masks = []
-            class_predictions = [
-                prediction
-                if mask is result.mask
-                else classify(photograph, mask, patient_data, model, self.options, run=run)
-                for mask in masks
-            ]
-            heatmap = None
-            if self.options.heatmap is not None:
-                from napari_melanoma.classification.classifier import LesionInput
-                from napari_melanoma.classification.explanation import explain
-
-                heatmap = explain(
-                    model, LesionInput(photograph.rgb, result.mask, patient_data), self.options.heatmap, run=run
-                )
-        return replace(
-            result,
-            class_prediction=prediction,
-            patient_data=patient_data,
-            heatmap=heatmap,
-            class_predictions=tuple(class_predictions),
-        )
-
-    def matches(self, stored: Mapping[str, Any]) -> bool:
-        """Whether a stored result has the current prediction; also True without a lesion, which needs none."""
-        if not stored.get("lesion_found"):
-            return True
-        found = stored.get("answer") or {}
-        return (
-            (found.get("model") or {}).get("fingerprint") == self.info.fingerprint
-            and found.get("options") == self.options.model_dump(mode="json")
-            and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
-        )
-
-    def _load(self) -> Classifier:
-        """Load the model; torch is imported only here."""
-        if self._model is None:
-            from napari_melanoma.classification.classifier import Classifier
-
-            self._model = Classifier.load(self.info)
-        return self._model
-
-
 def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
     """Convert a prediction of ``result.json`` to table cells.
 
     Returns column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
     """
+    from napari_melanoma.classification.prediction import bound_columns, probability_columns, used_column
+
     if not prediction:
         return {}
     probabilities = dict(zip(prediction["classes"], prediction["probabilities"], strict=True))

@@ -26,8 +26,6 @@ from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
-    BatchClassifier,
-    LesionOptions,
     ModelStamp,
     ProbabilityModel,
     derive_result,
@@ -36,7 +34,9 @@ from napari_melanoma.lesion.analysis import (
     save_lesion,
     several_lesions_note,
 )
+from napari_melanoma.lesion.batch_classifier import BatchClassifier
 from napari_melanoma.lesion.loaded_models import report_loading
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.lesion.results import (
     ResultFolders,

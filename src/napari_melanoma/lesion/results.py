@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
@@ -21,7 +21,10 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import format_cell
-from napari_melanoma.lesion.analysis import BatchClassifier, LesionOptions
+from napari_melanoma.lesion.options import LesionOptions
+
+if TYPE_CHECKING:
+    from napari_melanoma.lesion.batch_classifier import BatchClassifier
 
 RESULT = "result.json"
 HEATMAP = "heatmap.png"  # if requested of a classifier

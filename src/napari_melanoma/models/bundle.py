@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
@@ -18,7 +18,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
-from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_json, shorten
+from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_limited, shorten
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     EncoderConfig,
@@ -193,16 +193,10 @@ def read_bundle(path: Path) -> BundleInfo:
                 f"{path} is not a model bundle: {name} is missing. A bundle contains {CONFIG} and {WEIGHTS}."
             )
     try:
-        values = read_json(path / CONFIG)
+        content = read_limited(path / CONFIG)
     except (OSError, ValueError) as error:
-        raise BundleError(
-            f"cannot read {path / CONFIG}: {parse_error_reason(error)}. Download or copy the bundle again."
-        ) from error
-    if not isinstance(values, dict):
-        raise BundleError(
-            f"{path / CONFIG} contains a {type(values).__name__}, expected an object with keys and values."
-        )
-    info = BundleInfo(path, BundleConfig.parse(values, str(path / CONFIG)))
+        raise _unreadable_config(path / CONFIG, error) from error
+    info = BundleInfo(path, _parse_config(content, path / CONFIG))
     try:
         _ = info.card
     except (OSError, UnicodeDecodeError) as error:
@@ -211,6 +205,21 @@ def read_bundle(path: Path) -> BundleInfo:
             "or copy the bundle again."
         ) from error
     return info
+
+
+@lru_cache(maxsize=64)  # a dock reads all bundles several times as it opens
+def _parse_config(content: bytes, path: Path) -> BundleConfig:
+    try:
+        values = parse_json(content, str(path))
+    except ValueError as error:
+        raise _unreadable_config(path, error) from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path} contains a {type(values).__name__}, expected an object with keys and values.")
+    return BundleConfig.parse(values, str(path))
+
+
+def _unreadable_config(path: Path, error: Exception) -> BundleError:
+    return BundleError(f"cannot read {path}: {parse_error_reason(error)}. Download or copy the bundle again.")
 
 
 def load_network(info: BundleInfo) -> nn.Module:

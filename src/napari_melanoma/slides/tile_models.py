@@ -58,6 +58,7 @@ DENSE_STEP = 4  # pixels of a tile per cell of its dense map
 TIMM, ENCODER = "timm:", "encoder:"
 TIMM_MPP = 0.5
 TILES_PER_PASS = 32
+PASS_STEP = 8  # smaller passes change the last bits of a prediction
 EMBEDDINGS_PER_CHUNK = 8192  # tiles that are pooled together
 log = logging.getLogger(__name__)
 
@@ -228,18 +229,19 @@ class TileModel:
         return rows[0].to(self.device), rows[1].to(self.device)
 
     def _predict_pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
-        """One forward pass, padded to the batch size."""
+        """One forward pass, padded to a multiple of ``PASS_STEP`` or the batch size."""
         import torch
 
         count, side = len(tiles), self.info.side_px
-        if count < self.batch_size:
-            tiles = np.concatenate([tiles, np.zeros((self.batch_size - count, *tiles.shape[1:]), np.uint8)])
+        size = min(self.batch_size, -(-count // PASS_STEP) * PASS_STEP)
+        if count < size:
+            tiles = np.concatenate([tiles, np.zeros((size - count, *tiles.shape[1:]), np.uint8)])
         with torch.inference_mode():
             rows = torch.from_numpy(tiles).to(self.device, non_blocking=True).view(-1, 3 * side)
             rows = rows.float().mul_(self._scale).add_(self._shift)
             if self.precision == "bf16":
                 rows = rows.to(torch.bfloat16)
-            images = rows.view(self.batch_size, side, side, 3).permute(0, 3, 1, 2)  # channels_last memory layout
+            images = rows.view(size, side, side, 3).permute(0, 3, 1, 2)  # channels_last memory layout
             return _name_outputs(self.info.kind, self._network(images)[:count])
 
     def _halve_batch_size(self) -> None:

@@ -123,7 +123,6 @@ VALIDATION_OVERLAP = (
     "{count} of the {all} validation images are among the training images of '{start}'. The epoch and the threshold "
     "are selected on them, and results on them are optimistic."
 )
-TRAINED_ON_IT = "The model was trained on this photograph: the prediction is not independent"
 TRAINING_IMAGES_KEY = "training_images"  # key in the provenance of a bundle: summary and hash of the list
 
 

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from conftest import PATIENCE_MS, photograph, wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.dock import LesionDock
 
 DISK_AREA = np.pi * 25**2

@@ -29,7 +29,7 @@ from stage import Stage
 from superqt import QCollapsible
 
 from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, field_title, nested_config
-from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.slides.options import SlideOptions

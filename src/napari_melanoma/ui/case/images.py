@@ -336,7 +336,8 @@ def _read_result_folder(stored_result: CaseResult, photograph: Photograph, diges
     from PIL import Image
 
     from napari_melanoma.io.results import read_mask
-    from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result, remeasure
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result, remeasure
+    from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.lesion.results import read_result
 
     try:

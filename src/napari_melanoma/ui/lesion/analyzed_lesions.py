@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.postprocessing import smooth_probability
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, find_uncertain_band, remeasure
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.prediction_config import RoiConfig
+    from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
@@ -133,6 +134,8 @@ class MaskOrigin:
 
         ``mask``: bool (row, column), the mask of this origin.
         """
+        from napari_melanoma.lesion.analysis import find_uncertain_band, remeasure
+
         smoothing, smoothed = self.options.refinement.smoothing, result.smoothed
         if self.probability is not result.probability or smoothing != result.options.refinement.smoothing:
             smoothed = smooth_probability(self.probability, self.options.refinement)
@@ -174,6 +177,10 @@ class LesionUpdate:
     restored: bool = False
     outdated: bool = False
     other_contours: list[NDArray[np.float32]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.result is not None:
+            self.result.compute_properties()  # here, in a thread
 
 
 @dataclass
@@ -251,5 +258,7 @@ def have_equal_fields(first: LesionOptions, second: LesionOptions, names: tuple[
 
 def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
     """Return the result for an edited mask, bool (row, column); marked as corrected if the mask differs."""
+    from napari_melanoma.lesion.analysis import remeasure
+
     corrected = result.corrected or bool((mask != result.mask).any())
     return replace(remeasure(result, mask, result.options), corrected=corrected)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, remeasure
 from napari_melanoma.ui.lesion.analyzed_lesions import (
     MASK_OPTIONS,
     ROI_OPTIONS,
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.lesion.queues import FinishedAnalysis
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
@@ -314,6 +315,8 @@ def remeasure_lesion(
     identity: str, lesion: AnalyzedLesion, options: LesionOptions, pixel_size: PixelSize | None
 ) -> LesionUpdate:
     """Crop and measure the same mask again, after the scale or the ROI options changed."""
+    from napari_melanoma.lesion.analysis import remeasure
+
     result = lesion.result
     scaled = replace(result, photograph=replace(result.photograph, pixel_size=pixel_size))
     measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
@@ -327,6 +330,8 @@ def update_from_mask(
 
     ``mask``: bool (row, column), a copy of the current mask. Returns None if the mask has not changed.
     """
+    from napari_melanoma.lesion.analysis import remeasure
+
     digest = array_fingerprint(mask)
     if digest == lesion.mask_digest:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.lesion.analysis import LesionOptions
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.corrections import CorrectionsBar, describe_other_lesions
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel

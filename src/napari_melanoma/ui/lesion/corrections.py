@@ -424,8 +424,7 @@ def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -
     if result.corrected or len(result.mask_parts) != 1:
         text = f"{others} other lesion{'s' if others > 1 else ''} found outside the mask (thin outlines)."
     else:
-        area = int(result.mask.sum())
-        shown = "the largest" if all(area >= int(one.sum()) for one in result.other_masks) else "the selected one"
+        shown = "the largest" if result.has_largest_in_mask else "the selected one"
         text = f"{result.lesions_found} lesions found; showing {shown}."
     if with_advice:
         text += " Measurements and prediction refer to the mask only. Use Select lesion for another lesion, "

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.lesion.analysis import LesionOptions
+    from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.lesion.recovery import RecoveredLesion
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, derive_result, find_uncertain_band, remeasure
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import (
     MASK_OPTIONS,
     ROI_OPTIONS,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.controller import LesionController
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -310,6 +311,8 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
 
     ``chosen``: a point (row, column) in the selected lesion.
     """
+    from napari_melanoma.lesion.analysis import derive_result, find_uncertain_band, remeasure
+
     # Model and flips in the options may already be set for the next analysis.
     options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
     if options.refinement.smoothing != result.options.refinement.smoothing:

@@ -11,7 +11,6 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QDoubleSpinBox, QFrame, QHeaderView, QPushButton, QTableView, QVBoxLayout
 
-from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.measurements import MEASUREMENTS, Measurement
@@ -94,6 +93,8 @@ class MeasurementModel(QAbstractTableModel):
 
     def to_text(self) -> str:
         """Return the table as tab-separated text with a header."""
+        from napari_melanoma.core.csv_files import CsvWriter
+
         text = io.StringIO(newline="")
         CsvWriter(text, "\t").write_rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
         return text.getvalue().removesuffix("\n")

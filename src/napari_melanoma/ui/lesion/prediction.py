@@ -65,7 +65,7 @@ class LesionPredictionController(QObject):
         self._controls_timer = DebounceTimer(self, CONTROLS_MS)
         self._is_changing = False  # whether the mask does not match the controls yet
         self._connect()
-        self._on_model()
+        controls.deferred.add_task(self._on_model)
 
     def _connect(self) -> None:
         controls, work = self._controls, self._controller

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import format_class
-from napari_melanoma.core.validity import NOT_VALID
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
@@ -421,6 +420,8 @@ def describe_form_use(prediction: ClassPrediction) -> str:
 
 def format_short_verdict(prediction: ClassPrediction) -> str:
     """Format the prediction for a list: ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``."""
+    from napari_melanoma.core.validity import NOT_VALID
+
     return prediction.probability_text if prediction.validity.valid else NOT_VALID
 
 

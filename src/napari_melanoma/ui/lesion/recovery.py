@@ -22,7 +22,7 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, derive_result
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore, result_for_mask
 from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_pixel_size
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.analyzed_lesions import ReplaceMask
     from napari_melanoma.ui.lesion.controller import LesionLayers
 
@@ -138,6 +139,8 @@ def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph:
     """Read a recovery folder; None if the image has another size."""
     import numpy as np
 
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+
     shape = tuple(about["shape"])
     if shape != photograph.rgb.shape[:2]:
         return None
@@ -148,6 +151,7 @@ def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph:
     options = LesionOptions.parse(about["options"], str(folder))
     chosen = tuple(about["chosen"]) if about["chosen"] else None
     result = derive_result(photograph, probability, options, ModelStamp(**about["model"]), chosen)
+    result.compute_properties()
     strokes = scribbles if scribbles.shape == shape else None
     return RecoveredLesion(
         result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], folder

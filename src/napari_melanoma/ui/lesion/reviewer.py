@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -270,6 +270,8 @@ class ReviewSettings(DockSettings):
         """The reviewer; by default the name of the user account."""
         kept = str(self._store.value("corrections/reviewer", "") or "")
         if not kept:
+            import getpass
+
             with suppress(OSError, KeyError, ImportError):  # accounts without a name, as in some containers
                 kept = getpass.getuser()
         return kept
@@ -281,8 +283,6 @@ class ReviewSettings(DockSettings):
     @property
     def corrections(self) -> Path:
         """The corrections folder; by default the one in the user's data folder."""
-        from napari_melanoma.data.corrections import corrections_folder
-
         kept = str(self._store.value("corrections/folder", "") or "")
         return Path(kept) if kept else corrections_folder()
 

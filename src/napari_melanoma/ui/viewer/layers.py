@@ -137,9 +137,7 @@ def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.fl
 
 def show_other_lesions(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """Outline the detected lesions that are not in the mask."""
-    from napari_melanoma.imaging.masks import trace_contours
-
-    show_other_contours(viewer, image, [] if result.others is None else trace_contours(result.others))
+    show_other_contours(viewer, image, result.other_contours)
 
 
 def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:

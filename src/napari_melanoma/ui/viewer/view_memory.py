@@ -14,7 +14,6 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.io.discovery import SUFFIXES, find_photographs
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
@@ -232,6 +231,8 @@ class PhotographOpener(QObject):
 
     def choose_files(self) -> None:
         """Show the file dialog."""
+        from napari_melanoma.io.discovery import SUFFIXES
+
         dialog = QFileDialog(self.parent().window(), "Open photographs")
         dialog.setObjectName("open_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
@@ -326,6 +327,7 @@ def _read(
 ) -> tuple[list[LayerData], list[Exception]]:
     """Read photographs; returns the layers, and the errors of unreadable files."""
     from napari_melanoma.core.errors import DamagedImage, MelanomaError
+    from napari_melanoma.io.discovery import find_photographs
     from napari_melanoma.ui.readers import read_layers
 
     layers: list[LayerData] = []

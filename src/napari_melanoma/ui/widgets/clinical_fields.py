@@ -10,14 +10,13 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
 
-from napari_melanoma.case.model import CasePart
 from napari_melanoma.data.table_schema import Column, check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import Origin
+    from napari_melanoma.case.model import CasePart, Origin
 
 
 PartKind = Literal["patient", "lesion", "image"]

@@ -13,7 +13,7 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.analysis import LesionOptions
+    from napari_melanoma.lesion.options import LesionOptions
 
 Value = TypeVar("Value")
 DEBOUNCE_MS = 250
@@ -30,7 +30,7 @@ class DockSettings:
     @property
     def options(self) -> LesionOptions:
         """The analysis options of photographs without options of their own; the defaults if none are stored."""
-        from napari_melanoma.lesion.analysis import LesionOptions
+        from napari_melanoma.lesion.options import LesionOptions
 
         for key in ("lesion/defaults", "lesion/options"):
             kept = self._store.value(key)

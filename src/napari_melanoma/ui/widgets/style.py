@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -157,8 +157,8 @@ class ThemedIcons(QObject):
     def add_sections(self, *sections: QCollapsible) -> None:
         """Set the theme's arrows on sections."""
         self._sections.extend(sections)
-        for fold in sections if self._color else ():
-            _set_arrows(fold, self._color)
+        if self._color:
+            _set_arrows(sections, self._color)
 
     def apply(self) -> None:
         """Set icons and colors of the current theme."""
@@ -169,8 +169,7 @@ class ThemedIcons(QObject):
         self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list may be deleted
         for button, icon in self._buttons:
             button.setIcon(theme_icon(icon, color))
-        for fold in self._sections:
-            _set_arrows(fold, color)
+        _set_arrows(self._sections, color)
         colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
@@ -193,9 +192,11 @@ class ThemedIcons(QObject):
         self.apply()
 
 
-def _set_arrows(section: QCollapsible, color: str) -> None:
-    section.setExpandedIcon(theme_icon("chevron_down", color))
-    section.setCollapsedIcon(theme_icon("right_arrow", color))
+def _set_arrows(sections: Iterable[QCollapsible], color: str) -> None:
+    expanded, collapsed = theme_icon("chevron_down", color), theme_icon("right_arrow", color)
+    for section in sections:
+        section.setExpandedIcon(expanded)
+        section.setCollapsedIcon(collapsed)
 
 
 def theme_icon(name: str, color: str) -> QIcon:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from napari_melanoma.core.validity import Validity
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, theme_icon, tool_button
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.validity import Validity
 
 SHOW_NUMBER, HIDE_NUMBER = "Show the number anyway", "Hide the number"
 ICON_PX = 18
@@ -54,14 +58,17 @@ class ValidityNotice(QWidget):
         if (validity, key) != self._shown_key:
             self._shown_key = validity, key
             self.show_anyway_button.setChecked(False)
-        known = validity or Validity()
-        lines = known.other_reasons if known.headline("") else known.cautions
-        self.headline_label.setText(f"{known.headline('')}." if known.headline("") else "")
-        self.headline_label.setVisible(not known.valid)
+        is_valid, headline = True, ""
+        lines: tuple[str, ...] = ()
+        if validity is not None:
+            is_valid, headline = validity.valid, validity.headline("")
+            lines = validity.other_reasons if headline else validity.cautions
+        self.headline_label.setText(f"{headline}." if headline else "")
+        self.headline_label.setVisible(not is_valid)
         self.reasons_label.setText("\n".join(lines))
         self.reasons_label.setVisible(bool(lines))
-        self.frame.setVisible(bool(known.reasons))
-        self.show_anyway_button.setVisible(not known.valid)
+        self.frame.setVisible(validity is not None and bool(validity.reasons))
+        self.show_anyway_button.setVisible(not is_valid)
         self._show_numbers(self.shows_numbers)
 
     def _on_show_anyway(self, shown: bool) -> None:

@@ -1,0 +1,24 @@
+"""Options of the analysis of a photograph; a module of its own, because the dock shows them before it analyzes."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.prediction_config import RoiConfig
+from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.models.registry import DEFAULT_BUNDLE
+
+
+class LesionOptions(Config):
+    """Options of a lesion analysis, shared by the docks, the command line and the results."""
+
+    model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
+    )
+    refinement: RefinementConfig = RefinementConfig()
+    roi: RoiConfig = RoiConfig()
+    flips: bool = Field(
+        False, description="test-time augmentation: average over four flips, and mark the uncertain band"
+    )

@@ -1,0 +1,53 @@
+"""What the dock shows of a result is computed in the thread that makes the result, not when it is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion.analysis import LesionResult
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.lesion import queues
+from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion
+from napari_melanoma.ui.lesion.controller import prepare_replacement, update_from_mask
+
+SHOWN = {"mask_parts", "other_masks", "other_contours", "has_largest_in_mask"}
+MODEL = {"name": "none", "fingerprint": "", "device": "cpu", "threshold": 0.5}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, ...]:
+    """The arrays of an analysis: image, probability, and no spread."""
+    probability = np.zeros((200, 300), np.float32)
+    probability[20:60, 20:60] = probability[100:180, 100:200] = 0.9
+    np.save(tmp_path / "image.npy", probability)
+    np.save(tmp_path / "probability.npy", probability)
+    return tmp_path / "image.npy", tmp_path / "probability.npy", tmp_path / "spread.npy"
+
+
+@pytest.fixture
+def result(files: tuple[Path, ...]) -> LesionResult:
+    photograph = Photograph(np.full((200, 300, 3), 200, np.uint8), "two")
+    found, _ = queues._derive_result(photograph, files, {"model": MODEL}, LesionOptions(), RunContext())
+    return found
+
+
+def test_analysis(result: LesionResult, files: tuple[Path, ...]) -> None:
+    assert vars(result).keys() >= SHOWN
+    assert len(result.other_contours) == 1
+    assert result.has_largest_in_mask
+    assert not any(path.exists() for path in files)
+
+
+def test_replaced_and_edited_masks(result: LesionResult) -> None:
+    replaced = prepare_replacement("one", result, np.zeros(result.mask.shape, np.uint8), None, None)
+    lesion = AnalyzedLesion.from_model(result, "image", "mask", None)
+    edited = update_from_mask(lesion, "one", ~result.mask, result.options)
+    for update in (replaced, edited):
+        assert update is not None
+        assert update.result is not None
+        assert vars(update.result).keys() >= SHOWN
