@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,23 +16,26 @@ import psutil
 import pytest
 from qtpy.QtCore import QEvent
 from questions import answer
+from reused_viewer import ReusedViewer
+from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
 
+from napari_melanoma.ui.viewer import garbage
 from napari_melanoma.ui.widgets.job import tasks
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
 PATIENCE_MS = 60_000
-COSTS = {"make_napari_viewer": 12, "opens_dock": 6}  # relative duration of tests that use these fixtures
+VIEWERS = ("make_napari_viewer", "shown_viewer", "viewer")
+# Relative duration of tests that use these fixtures.
+COSTS = {"make_napari_viewer": 12, "shown_viewer": 8, "viewer": 6, "opens_dock": 6}
 UNUSUAL = 100_000  # objects; each viewer leaves some thousands, importing napari twice as many as this
 
 
 def wait_until_idle(qtbot, *scopes, timeout=2 * PATIENCE_MS):
     """Wait until nothing is running or pending in docks, or parts of them; without scopes, in all."""
-
-    def idle():
-        assert tasks.running(*scopes) == []
-
-    qtbot.waitUntil(idle, timeout=timeout)
+    try:
+        qtbot.waitUntil(lambda: tasks.is_idle(*scopes), timeout=timeout)
+    except TimeoutError as error:
+        raise TimeoutError(f"still running: {tasks.running(*scopes)}") from error
 
 
 def until(qtbot, condition):
@@ -56,7 +58,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves
 def pytest_collection_modifyitems(config, items):
-    """Keep one part of the test files if ``NAPARI_MELANOMA_TEST_PART`` is set, such as 1/2."""
+    """Run tests of one kind of viewer one after the other; keep one part of the files, such as 1/2, if that is set.
+
+    The variable is ``NAPARI_MELANOMA_TEST_PART``.
+    """
+    items.sort(key=lambda item: [name in item.fixturenames for name in VIEWERS])
     part_setting = os.environ.get("NAPARI_MELANOMA_TEST_PART")
     if not part_setting:
         return
@@ -92,7 +98,8 @@ def leave_out_what_is_there(qapp):
 def nothing_read_or_written_for_each_viewer():
     """Read plugin manifests once, and do not write napari's settings: both take longer than most tests.
 
-    Garbage collection when a layer is removed is also limited; napari does it for drivers on Windows.
+    Garbage collection when a layer is removed is also limited; napari does it for drivers on Windows. A dock does not
+    freeze objects, since it would unfreeze those of ``quick_collection`` when it is closed.
     """
     from napari._vispy import canvas
     from napari.settings import NapariSettings
@@ -102,9 +109,19 @@ def nothing_read_or_written_for_each_viewer():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "from_file", staticmethod(lambda path: read(path).model_copy(deep=True)))
         patch.setattr(NapariSettings, "save", lambda self, *_, **__: None)
+        patch.setattr(garbage, "gc", SimpleNamespace(**{**vars(gc), "freeze": lambda: None, "unfreeze": lambda: None}))
         if sys.platform != "win32":
             patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(0)), raising=False)
         yield
+
+
+@pytest.fixture
+def thawed(monkeypatch):
+    """Let docks themselves leave libraries out of garbage collection, and nothing be left out before."""
+    monkeypatch.setattr(garbage, "gc", gc)
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -120,14 +137,18 @@ def home(tmp_path, monkeypatch, qapp):
     return tmp_path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def reused_worker(qapp):
+    yield
+    ReusedWorker.end()
+
+
 @pytest.fixture
 def client(home, nothing_left):
     """A worker client with the fake worker."""
-    from napari_melanoma.ui.widgets.worker_client import WorkerClient
-
-    made = WorkerClient([sys.executable, str(FAKE_WORKER)])
+    made = FakeWorkerClient()
     yield made
-    made.close()
+    made.leave()
     made.deleteLater()
     assert not list(home.glob("napari-melanoma-worker-*"))
 
@@ -155,7 +176,11 @@ def nothing_left(qtbot, qapp):
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
 
     qtbot.waitUntil(ended, timeout=PATIENCE_MS)
-    assert not [child for child in psutil.Process().children(recursive=True) if FAKE_WORKER.name in command_of(child)]
+    assert not [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if FAKE_WORKER.name in command_of(child) and child.pid != ReusedWorker.pid()
+    ]
 
 
 def command_of(process):
@@ -176,10 +201,47 @@ def shared_client(client, monkeypatch):
     return client
 
 
+@pytest.fixture(scope="session")
+def reused_viewer(qapp, nothing_read_or_written_for_each_viewer):
+    made = ReusedViewer(qapp)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def viewer(client, make_napari_viewer):
-    """An empty viewer."""
-    return make_napari_viewer()
+def make_napari_viewer(reused_viewer, closed_viewer, make_napari_viewer):
+    """Make viewers that are closed after the test; those that are reused are faster."""
+    return make_napari_viewer
+
+
+@pytest.fixture
+def closed_viewer(reused_viewer):
+    """Close the viewer of other tests: there is one at a time."""
+    reused_viewer.close()
+
+
+def empty_viewer(request, is_shown):
+    if "make_napari_viewer" in request.fixturenames:
+        yield request.getfixturevalue("make_napari_viewer")(show=is_shown)
+        return
+    reused = request.getfixturevalue("reused_viewer")
+    yield reused.get(is_shown, request.getfixturevalue("qtbot"))
+    if hasattr(request.node, "rep_call") and not request.node.rep_call.failed:
+        reused.empty()
+    else:
+        reused.discard()
+
+
+@pytest.fixture
+def viewer(client, request):
+    """An empty viewer without a visible window, the same for all tests that do not make their own."""
+    yield from empty_viewer(request, is_shown=False)
+
+
+@pytest.fixture
+def shown_viewer(nothing_left, request):
+    """An empty viewer in a visible window, the same for all tests that do not make their own."""
+    yield from empty_viewer(request, is_shown=True)
 
 
 @pytest.fixture
@@ -258,11 +320,10 @@ def person(viewer, dock, qtbot):
 
 
 @pytest.fixture
-def window(client, make_napari_viewer, qtbot):
+def window(client, shown_viewer, qtbot):
     """A user of the dock in a visible window."""
     from napari_melanoma.ui.lesion.dock import LesionDock
 
-    viewer = make_napari_viewer(show=True)
-    made = LesionDock(viewer, client)
-    viewer.window.add_dock_widget(made, name="Lesion", area="right")
-    return Person(viewer, made, qtbot)
+    made = LesionDock(shown_viewer, client)
+    shown_viewer.window.add_dock_widget(made, name="Lesion", area="right")
+    return Person(shown_viewer, made, qtbot)

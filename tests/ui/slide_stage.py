@@ -119,10 +119,9 @@ def slide_path(tmp_path):
     return draw_slide(tmp_path / "section.tif")
 
 
-def person(user, nothing_left, make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    yield Pathologist(viewer, dock, qtbot)
+def person(user, shown_viewer, qtbot):
+    _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+    yield Pathologist(shown_viewer, dock, qtbot)
     wait_until_idle(qtbot, dock)
 
 

@@ -9,7 +9,7 @@ PATIENCE_MS = 60_000
 CYCLES = 3
 
 
-def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(person, qtbot):
+def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(thawed, person, qtbot):
     known, layers = [], []
     for number in range(CYCLES):
         person.opens(f"mole {number}")

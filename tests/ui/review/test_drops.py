@@ -69,13 +69,12 @@ def test_photographs_can_be_dropped_anywhere_on_the_lesion_dock(window, tmp_path
 
 
 @pytest.fixture
-def review(client, make_napari_viewer, qtbot, tmp_path, monkeypatch):
+def review(client, shown_viewer, qtbot, tmp_path, monkeypatch):
     """The Review dock in a window that is really shown."""
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
-    viewer = make_napari_viewer(show=True)
-    made = ReviewDock(viewer, client)
+    made = ReviewDock(shown_viewer, client)
     made.settings.corrections = tmp_path / "corrections"
-    viewer.window.add_dock_widget(made, name="Review", area="right")
+    shown_viewer.window.add_dock_widget(made, name="Review", area="right")
     yield made
     wait_until_idle(qtbot, made)
 

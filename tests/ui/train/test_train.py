@@ -28,8 +28,9 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QWidget,
 )
+from reused_worker import FakeWorkerClient
 
-from conftest import FAKE_WORKER, PATIENCE_MS, Person, wait_until_idle
+from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
@@ -44,7 +45,6 @@ from napari_melanoma.ui.train.dock import TrainDock
 from napari_melanoma.ui.train.forecast import RecipeImageCounts
 from napari_melanoma.ui.widgets.number_box import NumberBox
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
 
@@ -149,7 +149,7 @@ def opens_dock(user, nothing_left, qtbot):
 
     def open_dock():
         window, viewer = QMainWindow(), ViewerModel()
-        client = WorkerClient([sys.executable, str(FAKE_WORKER)])
+        client = FakeWorkerClient()
         dock = TrainDock(viewer, client)
         frame = QDockWidget()
         frame.setWidget(dock)
@@ -167,7 +167,7 @@ def opens_dock(user, nothing_left, qtbot):
     for window, dock, client in opened:
         wait_until_idle(qtbot, dock)
         if isalive(client):
-            client.close()
+            client.leave()
             client.deleteLater()
         window.hide()
         window.deleteLater()

@@ -22,14 +22,6 @@ def connections():
     made.close()
 
 
-@pytest.fixture
-def thawed():
-    """Collect everything meanwhile, which other tests leave out."""
-    gc.unfreeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.mark.both_qts
 def test_a_frozen_layer_is_freed_when_it_is_removed(viewer, connections, thawed, qtbot):
     gone = [weakref.ref(viewer.add_image(np.zeros((8, 8)))) for _ in range(2)]

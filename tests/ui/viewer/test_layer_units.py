@@ -54,11 +54,10 @@ def dicom_file(path):
 
 
 @pytest.fixture
-def docks(user, nothing_left, shared_client, make_napari_viewer, qtbot):
+def docks(user, shared_client, shown_viewer, qtbot):
     """A user with a window in which all five docks are open."""
-    viewer = make_napari_viewer(show=True)
-    made = {name: show_dock(viewer, name) for name in ("Review", "Train", "Case", "Lesion", "Slide")}
-    someone = Pathologist(viewer, made["Slide"], qtbot)
+    made = {name: show_dock(shown_viewer, name) for name in ("Review", "Train", "Case", "Lesion", "Slide")}
+    someone = Pathologist(shown_viewer, made["Slide"], qtbot)
     someone.lesion_dock = made["Lesion"]
     notification_manager.records.clear()
     yield someone

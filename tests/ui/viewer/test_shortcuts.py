@@ -26,15 +26,14 @@ OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.conte
 
 
 @pytest.fixture
-def window(shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
+def window(shared_client, shown_viewer, qtbot, monkeypatch, tmp_path):
     """A window that is really shown, with all docks."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    viewer = make_napari_viewer(show=True)
-    docks = {name: show_dock(viewer, name) for name in DOCKS}
-    viewer.window._qt_window.activateWindow()
-    qtbot.waitUntil(lambda: QApplication.activeWindow() is viewer.window._qt_window)
+    docks = {name: show_dock(shown_viewer, name) for name in DOCKS}
+    shown_viewer.window._qt_window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is shown_viewer.window._qt_window)
     qtbot.wait(50)
-    yield viewer, docks
+    yield shown_viewer, docks
     wait_until_idle(qtbot)
 
 

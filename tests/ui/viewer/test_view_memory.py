@@ -147,14 +147,13 @@ def test_a_rotated_slide_is_fitted(person, tmp_path):
 
 
 @pytest.fixture
-def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path):
+def case(user, shared_client, shown_viewer, qtbot, tmp_path):
     """A user with a case of a photograph and two slides, one of which is labeled as a photograph."""
     from napari_melanoma.ui.case.controls import CaseControls
 
-    viewer = make_napari_viewer(show=True)
-    dock = show_dock(viewer, "Case")
+    dock = show_dock(shown_viewer, "Case")
     assert isinstance(dock, CaseControls)
-    someone = Pathologist(viewer, dock, qtbot)
+    someone = Pathologist(shown_viewer, dock, qtbot)
     Image.fromarray(np.full((300, 400, 3), 180, np.uint8)).save(tmp_path / "mole.png")
     paths = {"mole": tmp_path / "mole.png", "section": draw_slide(tmp_path / "section.tif")}
     paths["mislabeled"] = plain_slide(tmp_path / "mislabeled.tif", 1024, 4.0)
@@ -166,7 +165,7 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     found = {image.path: image.id for _, image in dock.controller.case.iterate_images()}
     someone.ids = {name: found[path] for name, path in paths.items()}
     yield someone
-    for end in (lambda: None, viewer.layers.clear):  # a window that is closed while saving waits for it
+    for end in (lambda: None, shown_viewer.layers.clear):  # a window that is closed while saving waits for it
         end()
         someone.until(lambda: not dock.controller.saver.has_unsaved_changes and tasks.is_idle())
         qtbot.wait(500)
