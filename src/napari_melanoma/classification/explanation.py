@@ -43,6 +43,26 @@ TOLERANCE = 1 / 32  # share of the longer side of an image: half a position of a
 COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column", "by_chance")
 
 
+class PointingResult(NamedTuple):
+    """The maximum of a heatmap, and whether it is a hit.
+
+    ``place`` is the row and column of the maximum, None for a constant map; ``distance_px`` is its distance from the
+    structure, 0 inside; ``by_chance`` is the share of the image within the tolerance of the structure.
+    """
+
+    place: tuple[int, int] | None
+    distance_px: float
+    hit: bool
+    by_chance: float
+
+
+class PointingGame(NamedTuple):
+    """The share of images with a hit, and that of a random position."""
+
+    share: Estimate
+    by_chance: float
+
+
 def explain(
     classifier: Classifier,
     lesion: LesionInput,
@@ -299,19 +319,6 @@ def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: P
     }
 
 
-class PointingResult(NamedTuple):
-    """The maximum of a heatmap, and whether it is a hit.
-
-    ``place`` is the row and column of the maximum, None for a constant map; ``distance_px`` is its distance from the
-    structure, 0 inside; ``by_chance`` is the share of the image within the tolerance of the structure.
-    """
-
-    place: tuple[int, int] | None
-    distance_px: float
-    hit: bool
-    by_chance: float
-
-
 def score_pointing(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: float = 0.0) -> PointingResult:
     """Score the maximum of a heatmap (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x).
 
@@ -334,13 +341,6 @@ def score_pointing(heat: NDArray[np.floating], mask: NDArray[np.bool_], toleranc
     return PointingResult(
         (row, column), float(distance[row, column]), bool(distance[row, column] <= tolerance_px), chance
     )
-
-
-class PointingGame(NamedTuple):
-    """The share of images with a hit, and that of a random position."""
-
-    share: Estimate
-    by_chance: float
 
 
 def summarize_pointing(found: Sequence[PointingResult], groups: Sequence[str]) -> PointingGame:

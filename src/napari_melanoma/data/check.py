@@ -83,6 +83,113 @@ class DataCheck:
     notes: list[tuple[str, str]]
 
 
+class TableChecker:
+    """Check rows as they are read; a large table need not be in memory."""
+
+    def __init__(self) -> None:
+        self._harmonizer = Harmonizer()
+        self._groups: dict[str, set[str]] = defaultdict(set)
+        self._split_of: dict[str, str] = {}
+        self._duplicate_of: dict[str, str] = {}
+        self._folds: dict[str, set[str]] = defaultdict(set)
+        self._splits: Counter[str] = Counter()
+        self._diagnoses: Counter[str] = Counter()
+        self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
+        self._leak_detector = PatientLeakDetector()
+        self._named_patients = 0
+        self._without_patient: list[str] = []
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Number of rows of each split, the most frequent first."""
+        return dict(self._splits.most_common())
+
+    @property
+    def diagnoses(self) -> dict[str, int]:
+        """Number of rows of each harmonized diagnosis, the most frequent first."""
+        return dict(self._diagnoses.most_common())
+
+    @property
+    def report(self) -> HarmonizeReport:
+        """What harmonizing the rows would report."""
+        return self._harmonizer.make_report()
+
+    @property
+    def groups(self) -> int:
+        """Number of patients, lesions or pictures that must stay in one split."""
+        return len(self._groups)
+
+    def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
+        """Check a row, and return it harmonized, without the values stored as given."""
+        found = self._harmonizer.harmonize_row(
+            {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
+        )
+        self._leak_detector.add_row(row, found)
+        if found.get("patient_id"):
+            self._named_patients += 1
+        else:
+            self._without_patient.append(found.get("image_id") or str(self._splits.total() + 1))
+        split = found.get("split", NO_VALUE)
+        self._splits[split] += 1
+        self._diagnoses[found.get("diagnosis", NO_VALUE)] += 1
+        if "image_id" in found:
+            self._groups[get_group_id(found)].add(split)
+            if split != NO_VALUE:
+                self._split_of[found["image_id"]] = split
+            if other := found.get("near_duplicate_of"):
+                self._duplicate_of[found["image_id"]] = other
+            if fold := found.get("fold"):
+                self._folds[get_group_id(found)].add(fold)
+        return found
+
+    def _count_set_aside(self, column: str, text: str) -> bool:
+        """Count a value that an earlier import stored as given: it is noted, but no longer a fault."""
+        if text and column.endswith(AS_GIVEN_SUFFIX):
+            self._set_aside[column][text] += 1
+        return column.endswith(AS_GIVEN_SUFFIX)
+
+    def faults(self) -> Iterator[Finding]:
+        """Yield what is wrong: a patient, lesion or column, and a sentence."""
+        for what, parts_of in (("split", self._groups), ("fold", self._folds)):
+            for group, parts in parts_of.items():
+                if len(named := parts - {NO_VALUE}) > 1:
+                    yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
+        for image, other in self._duplicate_of.items():
+            splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
+            if len({*splits}) > 1:
+                yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
+        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)
+        report = self.report
+        if report.duplicates:
+            yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
+        for column, values in report.impossible.items():
+            rows = _describe_row_count(sum(values.values()))
+            yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"
+
+    def notes(self) -> Iterator[Finding]:
+        """Yield what a user should know: a column, and a sentence."""
+        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if not leaks)
+        if (lacking := self._without_patient) and self._named_patients:
+            total = len(lacking) + self._named_patients
+            lack = f"{len(lacking)} of {total} rows name no patient ({format_names(lacking)})"
+            yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
+        report = self.report
+        if partly := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
+            yield (
+                "split",
+                f"missing in some rows {_describe_groups(partly)}: data split assigns them the split of the others",
+            )
+        for column, words in report.unmapped.items():
+            rows = _describe_row_count(sum(words.values()))
+            yield column, f"not understood in {rows}: {report.list_cells('unmapped', column)}"
+        for column, texts in self._set_aside.items():
+            yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
+        for message, count in report.disagreements.items():
+            yield "columns", f"{message} in {_describe_row_count(count)}"
+        if report.empty:
+            yield "columns", f"no row has a value in {', '.join(report.empty)}"
+
+
 def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     """Read every file of a data set, and return counts, faults and notes."""
     table = TableChecker()
@@ -270,113 +377,6 @@ def _count_values(values: Iterable[str]) -> dict[str, int]:
 
 def _min_median_max(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(np.quantile(values, q)) for q in (0.0, 0.5, 1.0)) if values else ()
-
-
-class TableChecker:
-    """Check rows as they are read; a large table need not be in memory."""
-
-    def __init__(self) -> None:
-        self._harmonizer = Harmonizer()
-        self._groups: dict[str, set[str]] = defaultdict(set)
-        self._split_of: dict[str, str] = {}
-        self._duplicate_of: dict[str, str] = {}
-        self._folds: dict[str, set[str]] = defaultdict(set)
-        self._splits: Counter[str] = Counter()
-        self._diagnoses: Counter[str] = Counter()
-        self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
-        self._leak_detector = PatientLeakDetector()
-        self._named_patients = 0
-        self._without_patient: list[str] = []
-
-    @property
-    def splits(self) -> dict[str, int]:
-        """Number of rows of each split, the most frequent first."""
-        return dict(self._splits.most_common())
-
-    @property
-    def diagnoses(self) -> dict[str, int]:
-        """Number of rows of each harmonized diagnosis, the most frequent first."""
-        return dict(self._diagnoses.most_common())
-
-    @property
-    def report(self) -> HarmonizeReport:
-        """What harmonizing the rows would report."""
-        return self._harmonizer.make_report()
-
-    @property
-    def groups(self) -> int:
-        """Number of patients, lesions or pictures that must stay in one split."""
-        return len(self._groups)
-
-    def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
-        """Check a row, and return it harmonized, without the values stored as given."""
-        found = self._harmonizer.harmonize_row(
-            {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
-        )
-        self._leak_detector.add_row(row, found)
-        if found.get("patient_id"):
-            self._named_patients += 1
-        else:
-            self._without_patient.append(found.get("image_id") or str(self._splits.total() + 1))
-        split = found.get("split", NO_VALUE)
-        self._splits[split] += 1
-        self._diagnoses[found.get("diagnosis", NO_VALUE)] += 1
-        if "image_id" in found:
-            self._groups[get_group_id(found)].add(split)
-            if split != NO_VALUE:
-                self._split_of[found["image_id"]] = split
-            if other := found.get("near_duplicate_of"):
-                self._duplicate_of[found["image_id"]] = other
-            if fold := found.get("fold"):
-                self._folds[get_group_id(found)].add(fold)
-        return found
-
-    def _count_set_aside(self, column: str, text: str) -> bool:
-        """Count a value that an earlier import stored as given: it is noted, but no longer a fault."""
-        if text and column.endswith(AS_GIVEN_SUFFIX):
-            self._set_aside[column][text] += 1
-        return column.endswith(AS_GIVEN_SUFFIX)
-
-    def faults(self) -> Iterator[Finding]:
-        """Yield what is wrong: a patient, lesion or column, and a sentence."""
-        for what, parts_of in (("split", self._groups), ("fold", self._folds)):
-            for group, parts in parts_of.items():
-                if len(named := parts - {NO_VALUE}) > 1:
-                    yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
-        for image, other in self._duplicate_of.items():
-            splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
-            if len({*splits}) > 1:
-                yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
-        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)
-        report = self.report
-        if report.duplicates:
-            yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
-        for column, values in report.impossible.items():
-            rows = _describe_row_count(sum(values.values()))
-            yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"
-
-    def notes(self) -> Iterator[Finding]:
-        """Yield what a user should know: a column, and a sentence."""
-        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if not leaks)
-        if (lacking := self._without_patient) and self._named_patients:
-            total = len(lacking) + self._named_patients
-            lack = f"{len(lacking)} of {total} rows name no patient ({format_names(lacking)})"
-            yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
-        report = self.report
-        if partly := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
-            yield (
-                "split",
-                f"missing in some rows {_describe_groups(partly)}: data split assigns them the split of the others",
-            )
-        for column, words in report.unmapped.items():
-            rows = _describe_row_count(sum(words.values()))
-            yield column, f"not understood in {rows}: {report.list_cells('unmapped', column)}"
-        for column, texts in self._set_aside.items():
-            yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
-        for message, count in report.disagreements.items():
-            yield "columns", f"{message} in {_describe_row_count(count)}"
-        if report.empty:
-            yield "columns", f"no row has a value in {', '.join(report.empty)}"
 
 
 def iter_checked_rows(table: Path, check: TableChecker, run: RunContext) -> Iterator[dict[str, str]]:

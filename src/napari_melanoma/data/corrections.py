@@ -219,6 +219,42 @@ class _TableDraft:
         return self.by_digest.get(digest) if digest else self.by_id.get(row.get("image_id", ""))
 
 
+@dataclass(frozen=True)
+class CorrectionChange:
+    """A row before and after a change; None if it did not exist or was removed. ``position`` is its row index."""
+
+    image_id: str
+    before: Row | None
+    after: Row | None
+    position: int
+
+    @property
+    def changed_columns(self) -> set[str]:
+        """Names of the columns that differ."""
+        before, after = self.before or {}, self.after or {}
+        return {column for column in {**before, **after} if before.get(column) != after.get(column)}
+
+    def is_applied_to(self, row: Row | None) -> bool:
+        """Whether a row shows that the change was applied and not overwritten.
+
+        After a crash the history may contain a change that was not applied; a row deleted in a spreadsheet is not
+        restored.
+        """
+        if row is None or self.after is None:
+            return row is None and self.after is None
+        after = self.after
+        return self.before is None or any(row.get(column) == after.get(column) for column in self.changed_columns)
+
+    def reverted_cells(self, row: Row) -> Row:
+        """Cells of a row before the change; cells edited by hand since then are left out."""
+        before, after = self.before or {}, self.after or {}
+        return {
+            column: before.get(column, "")
+            for column in self.changed_columns
+            if row.get(column, "") == after.get(column, "")
+        }
+
+
 def _revert_change(table: TableFile, change: CorrectionChange, number: int | None) -> TableFile:
     if number is None:
         return table.insert_row(change.position, change.before or {})
@@ -405,42 +441,6 @@ def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
             with suppress(OSError):  # the original error is raised
                 path.unlink(missing_ok=True)
         raise
-
-
-@dataclass(frozen=True)
-class CorrectionChange:
-    """A row before and after a change; None if it did not exist or was removed. ``position`` is its row index."""
-
-    image_id: str
-    before: Row | None
-    after: Row | None
-    position: int
-
-    @property
-    def changed_columns(self) -> set[str]:
-        """Names of the columns that differ."""
-        before, after = self.before or {}, self.after or {}
-        return {column for column in {**before, **after} if before.get(column) != after.get(column)}
-
-    def is_applied_to(self, row: Row | None) -> bool:
-        """Whether a row shows that the change was applied and not overwritten.
-
-        After a crash the history may contain a change that was not applied; a row deleted in a spreadsheet is not
-        restored.
-        """
-        if row is None or self.after is None:
-            return row is None and self.after is None
-        after = self.after
-        return self.before is None or any(row.get(column) == after.get(column) for column in self.changed_columns)
-
-    def reverted_cells(self, row: Row) -> Row:
-        """Cells of a row before the change; cells edited by hand since then are left out."""
-        before, after = self.before or {}, self.after or {}
-        return {
-            column: before.get(column, "")
-            for column in self.changed_columns
-            if row.get(column, "") == after.get(column, "")
-        }
 
 
 class ChangeLog:

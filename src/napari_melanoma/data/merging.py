@@ -79,6 +79,16 @@ class MergeConflict:
     other_from: str
 
 
+@dataclass
+class _MergedRow:
+    """The merged row of one image; ``first`` is the preferred original row, whose image is used if there is one."""
+
+    first: DatasetRow
+    members: Sequence[DatasetRow]
+    row: PackedRow
+    sample: Sample | None
+
+
 def identify_image(image_id: str, source: str) -> str:
     """Return a key for the image: its published id, or source and id."""
     found = _published_id_pattern().fullmatch(image_id)
@@ -246,16 +256,6 @@ def _write_dataset(folder: Path, taken: Sequence[_MergedRow], report: MergeRepor
     write_table(folder / "conflicts.csv", list(tabulate_conflicts(report.conflicts)), CONFLICT_COLUMNS)
     counts = {"merged_from": report.rows, "rows": len(taken), "images": len(shown)}
     write_json(folder / "source.json", {**counts, "merged_with": collect_provenance()})
-
-
-@dataclass
-class _MergedRow:
-    """The merged row of one image; ``first`` is the preferred original row, whose image is used if there is one."""
-
-    first: DatasetRow
-    members: Sequence[DatasetRow]
-    row: PackedRow
-    sample: Sample | None
 
 
 class _DatasetReader:

@@ -62,6 +62,98 @@ DETACHED_OFFSET = 3
 SMALL_SHARE = 0.1  # of the area of the largest lesion: smaller lesions are ranked after the others
 
 
+@dataclass(frozen=True)
+class DepthFeatures:
+    """Predictors of the measurement error: thickness, and thickness of nearly certain and of all possible tumor."""
+
+    mm: float
+    low_mm: float
+    high_mm: float
+
+    @property
+    def spread_mm(self) -> float:
+        """Difference between the possible and the nearly certain thickness."""
+        return max(self.high_mm - self.low_mm, 0.0)
+
+
+@dataclass(frozen=True)
+class DepthIntervalModel:
+    """Width of intervals: ``scale`` (constant in mm, share of the thickness, share of the spread) times limits.
+
+    ``less`` and ``more`` are the numbers of scales that the true thickness may lie below and above; ``cases`` is the
+    number of slides from ``made_of`` that the model was calibrated on.
+    """
+
+    coverage: float
+    scale: tuple[float, float, float]
+    less: float
+    more: float
+    cases: int
+    made_of: str
+
+    def interval(self, features: DepthFeatures) -> tuple[float, float]:
+        """Return the least and the greatest thickness in mm, not below 0."""
+        scale = _scale(features, self.scale)
+        return max(features.mm - self.less * scale, 0.0), features.mm + self.more * scale
+
+
+@dataclass(frozen=True)
+class DepthCandidate:
+    """One way to measure: ends as (row, column) in pixels of the finest level, thickness in mm.
+
+    ``interval_mm`` is None if the errors of the model are unknown, ``at_least`` is set where the lesion is
+    incomplete, ``ulcerated`` is None if it cannot be assessed. ``section`` counts from 0, ``lesion`` is the number
+    of a lesion of the slide. ``below_epidermis_mm`` is the distance of the deepest cell to the lower border of the
+    epidermis, ``ulcer_mm`` the length of lesion without epidermis, ``ulcer_share`` the share of the surface above the
+    lesion that has none; None if it cannot be assessed. ``lesion_mm2`` is the area of the lesion. ``way``: 0 for the
+    lesion as it is, 1 without the nests around it, 2 with distant nests, plus ``DETACHED_OFFSET`` where the lesion is
+    not connected to the surface.
+    """
+
+    surface: tuple[float, float]
+    deepest: tuple[float, float]
+    mm: float
+    features: DepthFeatures
+    section: int
+    at_least: bool
+    ulcerated: bool | None
+    ulcer_mm: float
+    below_epidermis_mm: float
+    lesion_mm2: float
+    way: int
+    interval_mm: tuple[float, float] | None = None
+    lesion: int | None = None
+    notes: tuple[str, ...] = ()
+    ulcer_share: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of ``result.json``: mm with four decimals, positions with two."""
+        return {
+            "surface": [round(value, 2) for value in self.surface],
+            "deepest": [round(value, 2) for value in self.deepest],
+            "mm": round(self.mm, 4),
+            "interval_mm": None if self.interval_mm is None else [round(value, 4) for value in self.interval_mm],
+            "at_least": self.at_least,
+            "ulcerated": self.ulcerated,
+            "ulcer_mm": round(self.ulcer_mm, 4),
+            "ulcer_share": None if self.ulcer_share is None else round(self.ulcer_share, 4),
+            "section": self.section,
+            "lesion": self.lesion,
+            "certain_mm": round(self.features.low_mm, 4),
+            "possible_mm": round(self.features.high_mm, 4),
+            "below_epidermis_mm": round(self.below_epidermis_mm, 4),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class DepthFindings:
+    """Candidates of a map, the most likely first, and ``notes`` on what was not measured or may mislead."""
+
+    candidates: tuple[DepthCandidate, ...]
+    notes: tuple[str, ...]
+
+
 def measure_depth(
     maps: TissueMaps,
     place: MapPlacement,
@@ -182,41 +274,6 @@ def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
     return ClarkEstimate(level, f"{distance}; estimated from this distance only")
 
 
-@dataclass(frozen=True)
-class DepthFeatures:
-    """Predictors of the measurement error: thickness, and thickness of nearly certain and of all possible tumor."""
-
-    mm: float
-    low_mm: float
-    high_mm: float
-
-    @property
-    def spread_mm(self) -> float:
-        """Difference between the possible and the nearly certain thickness."""
-        return max(self.high_mm - self.low_mm, 0.0)
-
-
-@dataclass(frozen=True)
-class DepthIntervalModel:
-    """Width of intervals: ``scale`` (constant in mm, share of the thickness, share of the spread) times limits.
-
-    ``less`` and ``more`` are the numbers of scales that the true thickness may lie below and above; ``cases`` is the
-    number of slides from ``made_of`` that the model was calibrated on.
-    """
-
-    coverage: float
-    scale: tuple[float, float, float]
-    less: float
-    more: float
-    cases: int
-    made_of: str
-
-    def interval(self, features: DepthFeatures) -> tuple[float, float]:
-        """Return the least and the greatest thickness in mm, not below 0."""
-        scale = _scale(features, self.scale)
-        return max(features.mm - self.less * scale, 0.0), features.mm + self.more * scale
-
-
 def calibrate_intervals(
     truth_mm: Sequence[float], features: Sequence[DepthFeatures], coverage: float = 0.9, made_of: str = ""
 ) -> DepthIntervalModel:
@@ -270,63 +327,6 @@ def _limit(scores: np.ndarray, tail: float) -> float:
     """Quantile of the scores by the rule of split conformal prediction."""
     rank = math.ceil((len(scores) + 1) * (1 - tail))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
-
-
-@dataclass(frozen=True)
-class DepthCandidate:
-    """One way to measure: ends as (row, column) in pixels of the finest level, thickness in mm.
-
-    ``interval_mm`` is None if the errors of the model are unknown, ``at_least`` is set where the lesion is
-    incomplete, ``ulcerated`` is None if it cannot be assessed. ``section`` counts from 0, ``lesion`` is the number
-    of a lesion of the slide. ``below_epidermis_mm`` is the distance of the deepest cell to the lower border of the
-    epidermis, ``ulcer_mm`` the length of lesion without epidermis, ``ulcer_share`` the share of the surface above the
-    lesion that has none; None if it cannot be assessed. ``lesion_mm2`` is the area of the lesion. ``way``: 0 for the
-    lesion as it is, 1 without the nests around it, 2 with distant nests, plus ``DETACHED_OFFSET`` where the lesion is
-    not connected to the surface.
-    """
-
-    surface: tuple[float, float]
-    deepest: tuple[float, float]
-    mm: float
-    features: DepthFeatures
-    section: int
-    at_least: bool
-    ulcerated: bool | None
-    ulcer_mm: float
-    below_epidermis_mm: float
-    lesion_mm2: float
-    way: int
-    interval_mm: tuple[float, float] | None = None
-    lesion: int | None = None
-    notes: tuple[str, ...] = ()
-    ulcer_share: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry of ``result.json``: mm with four decimals, positions with two."""
-        return {
-            "surface": [round(value, 2) for value in self.surface],
-            "deepest": [round(value, 2) for value in self.deepest],
-            "mm": round(self.mm, 4),
-            "interval_mm": None if self.interval_mm is None else [round(value, 4) for value in self.interval_mm],
-            "at_least": self.at_least,
-            "ulcerated": self.ulcerated,
-            "ulcer_mm": round(self.ulcer_mm, 4),
-            "ulcer_share": None if self.ulcer_share is None else round(self.ulcer_share, 4),
-            "section": self.section,
-            "lesion": self.lesion,
-            "certain_mm": round(self.features.low_mm, 4),
-            "possible_mm": round(self.features.high_mm, 4),
-            "below_epidermis_mm": round(self.below_epidermis_mm, 4),
-            "notes": list(self.notes),
-        }
-
-
-@dataclass(frozen=True)
-class DepthFindings:
-    """Candidates of a map, the most likely first, and ``notes`` on what was not measured or may mislead."""
-
-    candidates: tuple[DepthCandidate, ...]
-    notes: tuple[str, ...]
 
 
 def rank_candidates(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:

@@ -90,6 +90,125 @@ class SurfaceArc:
         return y, self.x_um + v * self.down[1] + u * self.down[0]
 
 
+@dataclass(frozen=True)
+class SectionSurface:
+    """Depth of the surface below an arc in micrometers, in steps along it.
+
+    ``depth`` (bin,) is that of the upper border of the epidermis where ``covered``, else of the bare tissue. The first
+    and the last bin are where the epidermis ends; the surface is extrapolated constantly beyond them.
+    """
+
+    arc: SurfaceArc
+    start: float
+    step: float
+    depth: Floats
+    covered: Bools
+    epidermis_um: float
+
+    def bins(self, along: Floats) -> NDArray[np.int64]:
+        """Return the bin of each position.
+
+        ``along``: micrometers along the arc. Returns int64, same shape, clipped to the first and last bin.
+        """
+        return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
+
+    def beyond_epidermis(self, along: Floats, margin_um: float) -> Bools:
+        """Return which positions lie beyond the epidermis.
+
+        ``along``: micrometers along the arc. Returns bool, same shape.
+        """
+        end = self.start + self.step * len(self.depth)
+        return (along < self.start + margin_um) | (along > end - margin_um)
+
+
+@dataclass(frozen=True)
+class CoveredRim:
+    """Rim of a section that is covered by epidermis: ``points`` and ``inward`` (point, 2) as y and x.
+
+    ``inward`` has length 1. ``epidermis`` is bool (row, column) within the box of the section: the epidermis at the
+    rim, with all that is connected to it.
+    """
+
+    points: Floats
+    inward: Floats
+    epidermis: Bools
+
+    @property
+    def agreement(self) -> float:
+        """Length of the mean direction: 1 where all points face the same way, 0 where they lie all around."""
+        return float(np.hypot(*self.inward.mean(axis=0))) if len(self.points) else 0.0
+
+
+@dataclass(frozen=True)
+class SkinSection:
+    """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometers.
+
+    ``top`` and ``left`` are the position of the box on the map, in cells; ``cell_um`` is the height and width of a
+    cell.
+    """
+
+    index: int
+    top: int
+    left: int
+    whole: Bools
+    epidermis: Bools
+    tumor: Bools
+    tumor_probability: NDArray[np.uint8]
+    cell_um: tuple[float, float]
+
+    @property
+    def cell_um2(self) -> float:
+        """Area of a cell."""
+        return self.cell_um[0] * self.cell_um[1]
+
+    def positions(self, mask: Bools) -> Floats:
+        """Return the centers of cells.
+
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2): y and x in micrometers from the corner
+        of the map.
+        """
+        return np.add(np.argwhere(mask), (self.top + 0.5, self.left + 0.5)) * self.cell_um
+
+    @cached_property
+    def rim(self) -> Bools:
+        """Outermost cells of the tissue, without those at the border of the map."""
+        from scipy import ndimage
+
+        return self.whole & ~ndimage.binary_erosion(self.whole, border_value=1)
+
+    def near(self, mask: Bools) -> Bools:
+        """Return the cells near a mask.
+
+        ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM`` along rows and columns.
+        """
+        return dilate(mask, RIM_UM, self.cell_um)
+
+    @cached_property
+    def _smoothed_tissue(self) -> Floats:
+        """Share of tissue around each cell."""
+        from scipy import ndimage
+
+        size = [2 * round(SMOOTH_UM / 2 / um) + 1 for um in self.cell_um]
+        share: Floats = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
+        return share
+
+    def inward_normals(self, mask: Bools) -> Floats:
+        """Return the direction towards the tissue at cells of the rim.
+
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where it is
+        undefined.
+        """
+        at = np.stack(np.nonzero(mask))
+        slopes = []
+        for axis, um in enumerate(self.cell_um):
+            step = np.array([[axis == 0], [axis == 1]])
+            last = np.array(mask.shape)[:, None] - 1
+            after, before = np.minimum(at + step, last), np.maximum(at - step, 0)
+            slopes.append((self._smoothed_tissue[tuple(after)] - self._smoothed_tissue[tuple(before)]) / um)
+        found = np.stack(slopes, axis=1).astype(np.float64)
+        return found / np.maximum(np.hypot(*found.T), 1e-9)[:, None]
+
+
 def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> SurfaceArc:
     """Fit an arc to points of a surface; outliers are down-weighted (Tukey's biweight).
 
@@ -285,37 +404,6 @@ def _distance_within(mask: Bools, reach_um: float, cell_um: tuple[float, float])
     return away
 
 
-@dataclass(frozen=True)
-class SectionSurface:
-    """Depth of the surface below an arc in micrometers, in steps along it.
-
-    ``depth`` (bin,) is that of the upper border of the epidermis where ``covered``, else of the bare tissue. The first
-    and the last bin are where the epidermis ends; the surface is extrapolated constantly beyond them.
-    """
-
-    arc: SurfaceArc
-    start: float
-    step: float
-    depth: Floats
-    covered: Bools
-    epidermis_um: float
-
-    def bins(self, along: Floats) -> NDArray[np.int64]:
-        """Return the bin of each position.
-
-        ``along``: micrometers along the arc. Returns int64, same shape, clipped to the first and last bin.
-        """
-        return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
-
-    def beyond_epidermis(self, along: Floats, margin_um: float) -> Bools:
-        """Return which positions lie beyond the epidermis.
-
-        ``along``: micrometers along the arc. Returns bool, same shape.
-        """
-        end = self.start + self.step * len(self.depth)
-        return (along < self.start + margin_um) | (along > end - margin_um)
-
-
 def find_surface(
     section: SkinSection, rim: CoveredRim, lesion: Bools, config: DepthMeasurementConfig
 ) -> SectionSurface:
@@ -390,24 +478,6 @@ def _median_filter(values: Floats, step: float) -> Floats:
     return smooth
 
 
-@dataclass(frozen=True)
-class CoveredRim:
-    """Rim of a section that is covered by epidermis: ``points`` and ``inward`` (point, 2) as y and x.
-
-    ``inward`` has length 1. ``epidermis`` is bool (row, column) within the box of the section: the epidermis at the
-    rim, with all that is connected to it.
-    """
-
-    points: Floats
-    inward: Floats
-    epidermis: Bools
-
-    @property
-    def agreement(self) -> float:
-        """Length of the mean direction: 1 where all points face the same way, 0 where they lie all around."""
-        return float(np.hypot(*self.inward.mean(axis=0))) if len(self.points) else 0.0
-
-
 def find_covered_rim(section: SkinSection) -> CoveredRim:
     """Find where the epidermis lies at the edge of the tissue; predicted epidermis on the other sides is left out.
 
@@ -450,76 +520,6 @@ def describe_missing_surface(section: SkinSection, rim: CoveredRim) -> str | Non
     if len(rim.points) < MIN_POINTS or rim.agreement < MIN_AGREEMENT:
         return ALL_AROUND.format(section.index + 1)
     return None
-
-
-@dataclass(frozen=True)
-class SkinSection:
-    """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometers.
-
-    ``top`` and ``left`` are the position of the box on the map, in cells; ``cell_um`` is the height and width of a
-    cell.
-    """
-
-    index: int
-    top: int
-    left: int
-    whole: Bools
-    epidermis: Bools
-    tumor: Bools
-    tumor_probability: NDArray[np.uint8]
-    cell_um: tuple[float, float]
-
-    @property
-    def cell_um2(self) -> float:
-        """Area of a cell."""
-        return self.cell_um[0] * self.cell_um[1]
-
-    def positions(self, mask: Bools) -> Floats:
-        """Return the centers of cells.
-
-        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2): y and x in micrometers from the corner
-        of the map.
-        """
-        return np.add(np.argwhere(mask), (self.top + 0.5, self.left + 0.5)) * self.cell_um
-
-    @cached_property
-    def rim(self) -> Bools:
-        """Outermost cells of the tissue, without those at the border of the map."""
-        from scipy import ndimage
-
-        return self.whole & ~ndimage.binary_erosion(self.whole, border_value=1)
-
-    def near(self, mask: Bools) -> Bools:
-        """Return the cells near a mask.
-
-        ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM`` along rows and columns.
-        """
-        return dilate(mask, RIM_UM, self.cell_um)
-
-    @cached_property
-    def _smoothed_tissue(self) -> Floats:
-        """Share of tissue around each cell."""
-        from scipy import ndimage
-
-        size = [2 * round(SMOOTH_UM / 2 / um) + 1 for um in self.cell_um]
-        share: Floats = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
-        return share
-
-    def inward_normals(self, mask: Bools) -> Floats:
-        """Return the direction towards the tissue at cells of the rim.
-
-        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where it is
-        undefined.
-        """
-        at = np.stack(np.nonzero(mask))
-        slopes = []
-        for axis, um in enumerate(self.cell_um):
-            step = np.array([[axis == 0], [axis == 1]])
-            last = np.array(mask.shape)[:, None] - 1
-            after, before = np.minimum(at + step, last), np.maximum(at - step, 0)
-            slopes.append((self._smoothed_tissue[tuple(after)] - self._smoothed_tissue[tuple(before)]) / um)
-        found = np.stack(slopes, axis=1).astype(np.float64)
-        return found / np.maximum(np.hypot(*found.T), 1e-9)[:, None]
 
 
 def find_sections(

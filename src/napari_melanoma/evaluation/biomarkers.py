@@ -56,6 +56,64 @@ MEASURES = {**STAIN_MEASURES, **ULCERATION}
 DEPTH_FEATURES = ("predicted depth", "spread of the predicted depth")
 
 
+class BiomarkerOptions(Config):
+    """Number of features to keep and to show, images to use, and the tissue model."""
+
+    count: int = Field(15, ge=1, le=500, description="number of features to keep, the strongest first (P3: 15)")
+    shown: int = Field(4, ge=1, le=20, description="images per feature that activate it most, each of another patient")
+    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
+    target: str = Field("", description="column that contains the class; by default that of the model")
+    tissue_model: str = Field(
+        "",
+        description="model that segments epidermis and tumor, such as skin-demo: also measure the share of ulceration",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ActivatedImage:
+    """An image that activates a feature: the value, and the position of the maximum in pixels of the image."""
+
+    sample: Sample
+    value: float
+    place: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class BiomarkerFeature:
+    """A feature of the network with the images that activate it most."""
+
+    name: str
+    marker: RankedFeature
+    activated: tuple[ActivatedImage, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Biomarkers:
+    """Result of the search.
+
+    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where it could not be measured.
+    """
+
+    features: list[BiomarkerFeature]
+    measures: dict[str, RankedFeature]
+    not_measured: dict[str, str]
+    table: NDArray[np.float64]
+    judged: LabeledImages
+    feature_count: int
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryImage:
+    """An image with the map of a value.
+
+    ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size.
+    """
+
+    rgb: NDArray[np.uint8]
+    heat: NDArray[np.float32]
+    title: str
+
+
 def write_biomarkers(
     out: Path, found: Biomarkers, classifier: Classifier, options: BiomarkerOptions, run: RunContext
 ) -> None:
@@ -212,52 +270,6 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
     return (np.nan, NO_TUMOUR) if share is None else (float(share), "")
 
 
-class BiomarkerOptions(Config):
-    """Number of features to keep and to show, images to use, and the tissue model."""
-
-    count: int = Field(15, ge=1, le=500, description="number of features to keep, the strongest first (P3: 15)")
-    shown: int = Field(4, ge=1, le=20, description="images per feature that activate it most, each of another patient")
-    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
-    target: str = Field("", description="column that contains the class; by default that of the model")
-    tissue_model: str = Field(
-        "",
-        description="model that segments epidermis and tumor, such as skin-demo: also measure the share of ulceration",
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class ActivatedImage:
-    """An image that activates a feature: the value, and the position of the maximum in pixels of the image."""
-
-    sample: Sample
-    value: float
-    place: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class BiomarkerFeature:
-    """A feature of the network with the images that activate it most."""
-
-    name: str
-    marker: RankedFeature
-    activated: tuple[ActivatedImage, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Biomarkers:
-    """Result of the search.
-
-    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where it could not be measured.
-    """
-
-    features: list[BiomarkerFeature]
-    measures: dict[str, RankedFeature]
-    not_measured: dict[str, str]
-    table: NDArray[np.float64]
-    judged: LabeledImages
-    feature_count: int
-
-
 def find_biomarkers(
     classifier: Classifier, datasets: Sequence[Path], out: Path, options: BiomarkerOptions, *, run: RunContext
 ) -> Biomarkers:
@@ -387,18 +399,6 @@ def _count_depth_features(classifier: Classifier) -> int:
 def _feature_name(index: int, first_depth: int) -> str:
     """Name a feature for users."""
     return f"feature {index}" if index < first_depth else DEPTH_FEATURES[index - first_depth]
-
-
-@dataclass(frozen=True, eq=False)
-class GalleryImage:
-    """An image with the map of a value.
-
-    ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size.
-    """
-
-    rgb: NDArray[np.uint8]
-    heat: NDArray[np.float32]
-    title: str
 
 
 @dataclass(frozen=True, eq=False)

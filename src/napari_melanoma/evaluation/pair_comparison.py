@@ -94,77 +94,6 @@ class PairTask(Protocol):
         """Return the advice and its reason."""
 
 
-def compare_pair(
-    task: PairTask,
-    samples: Sequence[Sample],
-    out: Path,
-    options: ComparisonOptions,
-    *,
-    run: RunContext,
-    overlap: Overlap | None = None,
-) -> Comparison:
-    """Compare two models on the same images and write all files."""
-    overlap, warnings = select_images(task.infos, samples, run=run, include=options.include_seen, overlap=overlap)
-    extremes = LargestChanges()
-    pairs = [
-        _measure_pair(task, sample, out, extremes)
-        for sample in run.track(overlap.measured, "Comparing the old and the new model")
-    ]
-    comparison = with_overlap(_summarize_pairs(task, pairs, options), overlap, warnings)
-    return _write_comparison(comparison, pairs, extremes, out, overlap)
-
-
-def _measure_pair(task: PairTask, sample: Sample, out: Path, extremes: LargestChanges) -> ComparedImage:
-    """Measure both models on one image; a failure is recorded and the other images continue."""
-    try:
-        measured = task.measure(sample)
-    except Cancelled:
-        raise
-    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
-        return ComparedImage(sample, error=describe_failure(sample, error, out))
-    pair = ComparedImage(sample, measured.old, measured.new, counts=measured.counts)
-    extremes.add(pair, measured.masks, measured.rgb)
-    return pair
-
-
-def _summarize_pairs(task: PairTask, pairs: Sequence[ComparedImage], options: ComparisonOptions) -> Comparison:
-    """Estimate all metrics and give the advice."""
-    measured = _measured_pairs(pairs)
-    names = sorted({pair.sample.domain for pair in measured})
-    by_domain = {name: [pair for pair in measured if pair.sample.domain == name] for name in names}
-    domains = [_change(task, name, name in options.base, by_domain[name]) for name in names]
-    of_new = [pair for pair in measured if pair.sample.domain not in options.base] or measured
-    advice, reason = task.advise(_change(task, NEW_IMAGES, False, of_new), domains, options.remedy)
-    whole = _change(task, "all", False, measured)
-    old, new = (
-        ComparedModel(info.name, info.fingerprint, threshold, metrics)
-        for info, threshold, metrics in zip(task.infos, task.thresholds, (whole.old, whole.new), strict=True)
-    )
-    return Comparison(
-        old=old,
-        new=new,
-        difference=whole.difference,
-        domains=tuple(domains),
-        better=(),
-        worse=(),
-        advice=advice,
-        reason=" ".join([reason, *options.notes]),
-        images=len(measured),
-        patients=whole.patients,
-        failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
-        facts={
-            **task.facts,
-            "interval": f"{INTERVAL_METHOD}; of differences paired",
-            "provenance": collect_provenance(),
-        },
-    )
-
-
-def _change(task: PairTask, name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainChange:
-    """Estimate both models and their difference over some images."""
-    return DomainChange(name, is_base, len({pair.sample.group for pair in pairs}), *task.estimate(pairs))
-
-
 @dataclass
 class ComparedImage:
     """One image under both models."""
@@ -234,6 +163,77 @@ class LargestChanges:
         name = free_name(image if image.lower() not in self._names else f"{domain}-{image}", self._names)
         self._names.add(name.lower())
         return folder / f"{name}.png"
+
+
+def compare_pair(
+    task: PairTask,
+    samples: Sequence[Sample],
+    out: Path,
+    options: ComparisonOptions,
+    *,
+    run: RunContext,
+    overlap: Overlap | None = None,
+) -> Comparison:
+    """Compare two models on the same images and write all files."""
+    overlap, warnings = select_images(task.infos, samples, run=run, include=options.include_seen, overlap=overlap)
+    extremes = LargestChanges()
+    pairs = [
+        _measure_pair(task, sample, out, extremes)
+        for sample in run.track(overlap.measured, "Comparing the old and the new model")
+    ]
+    comparison = with_overlap(_summarize_pairs(task, pairs, options), overlap, warnings)
+    return _write_comparison(comparison, pairs, extremes, out, overlap)
+
+
+def _measure_pair(task: PairTask, sample: Sample, out: Path, extremes: LargestChanges) -> ComparedImage:
+    """Measure both models on one image; a failure is recorded and the other images continue."""
+    try:
+        measured = task.measure(sample)
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
+        return ComparedImage(sample, error=describe_failure(sample, error, out))
+    pair = ComparedImage(sample, measured.old, measured.new, counts=measured.counts)
+    extremes.add(pair, measured.masks, measured.rgb)
+    return pair
+
+
+def _summarize_pairs(task: PairTask, pairs: Sequence[ComparedImage], options: ComparisonOptions) -> Comparison:
+    """Estimate all metrics and give the advice."""
+    measured = _measured_pairs(pairs)
+    names = sorted({pair.sample.domain for pair in measured})
+    by_domain = {name: [pair for pair in measured if pair.sample.domain == name] for name in names}
+    domains = [_change(task, name, name in options.base, by_domain[name]) for name in names]
+    of_new = [pair for pair in measured if pair.sample.domain not in options.base] or measured
+    advice, reason = task.advise(_change(task, NEW_IMAGES, False, of_new), domains, options.remedy)
+    whole = _change(task, "all", False, measured)
+    old, new = (
+        ComparedModel(info.name, info.fingerprint, threshold, metrics)
+        for info, threshold, metrics in zip(task.infos, task.thresholds, (whole.old, whole.new), strict=True)
+    )
+    return Comparison(
+        old=old,
+        new=new,
+        difference=whole.difference,
+        domains=tuple(domains),
+        better=(),
+        worse=(),
+        advice=advice,
+        reason=" ".join([reason, *options.notes]),
+        images=len(measured),
+        patients=whole.patients,
+        failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
+        facts={
+            **task.facts,
+            "interval": f"{INTERVAL_METHOD}; of differences paired",
+            "provenance": collect_provenance(),
+        },
+    )
+
+
+def _change(task: PairTask, name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainChange:
+    """Estimate both models and their difference over some images."""
+    return DomainChange(name, is_base, len({pair.sample.group for pair in pairs}), *task.estimate(pairs))
 
 
 def _measured_pairs(pairs: Sequence[ComparedImage]) -> list[ComparedImage]:

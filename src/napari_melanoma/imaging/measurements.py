@@ -59,6 +59,19 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
+@dataclass(frozen=True)
+class MaskLengths:
+    """Area and lengths of a mask in the unit of the pixel spacing."""
+
+    area: float
+    perimeter: float
+    equivalent_diameter: float
+    max_diameter: float
+    min_diameter: float
+    hull_area: float
+    hull_perimeter: float
+
+
 def measure_lesion(
     mask: NDArray[np.bool_], rgb: NDArray[np.uint8] | None, pixel_size: PixelSize | None
 ) -> dict[str, float]:
@@ -132,19 +145,6 @@ BORDER_SIDE_PX = 512  # longer lesions are subsampled, which is accurate enough 
 BOX_SHARES = 2 ** np.arange(2, 6.1, 0.5)  # length of the lesion divided by the side of a box
 OFFSETS, POINTS_A_BOX = 4, 32
 Spacing = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class MaskLengths:
-    """Area and lengths of a mask in the unit of the pixel spacing."""
-
-    area: float
-    perimeter: float
-    equivalent_diameter: float
-    max_diameter: float
-    min_diameter: float
-    hull_area: float
-    hull_perimeter: float
 
 
 @dataclass(frozen=True)

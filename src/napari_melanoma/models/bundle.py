@@ -185,6 +185,36 @@ class BundleInfo:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class ReferenceCases:
+    """Validation cases for calibration, and training cases for similarity.
+
+    ``logits`` is float32 (case, class) before temperature scaling, ``labels`` int64 (case,) class indices, ``groups``
+    int64 (case,) anonymous numbers of the patients or lesions. ``embeddings`` is float16 (training case, feature),
+    ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is float16
+    (training tile, feature), computed by ``models.blocks.timm_encoder``; None if not stored.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    embeddings: NDArray[np.float16]
+    embedded_labels: NDArray[np.int64]
+    embedded_ids: tuple[str, ...] = ()
+    textures: NDArray[np.float16] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse arrays of inconsistent lengths."""
+        fits = len(self.logits) == len(self.labels) == len(self.groups)
+        fits &= len(self.embeddings) == len(self.embedded_labels)
+        if not fits or len(self.embedded_ids) not in (0, len(self.embeddings)):
+            raise ValueError(
+                "the arrays of the reference cases have different lengths: "
+                f"{len(self.logits)} logits, {len(self.labels)} labels, {len(self.groups)} groups; "
+                f"{len(self.embeddings)} embeddings, {len(self.embedded_labels)} labels, {len(self.embedded_ids)} ids."
+            )
+
+
 def read_bundle(path: Path) -> BundleInfo:
     """Read the configuration and card of a bundle, without weights and torch."""
     for name in (CONFIG, WEIGHTS):
@@ -366,36 +396,6 @@ def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _FloatLayo
             raise BundleError(
                 f"the weights in {path} are damaged: value {at + 1} of {len(bits)} in tensor '{shorten(name)}' is "
                 "NaN or infinite. Download or copy the bundle again."
-            )
-
-
-@dataclass(frozen=True)
-class ReferenceCases:
-    """Validation cases for calibration, and training cases for similarity.
-
-    ``logits`` is float32 (case, class) before temperature scaling, ``labels`` int64 (case,) class indices, ``groups``
-    int64 (case,) anonymous numbers of the patients or lesions. ``embeddings`` is float16 (training case, feature),
-    ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is float16
-    (training tile, feature), computed by ``models.blocks.timm_encoder``; None if not stored.
-    """
-
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    embeddings: NDArray[np.float16]
-    embedded_labels: NDArray[np.int64]
-    embedded_ids: tuple[str, ...] = ()
-    textures: NDArray[np.float16] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse arrays of inconsistent lengths."""
-        fits = len(self.logits) == len(self.labels) == len(self.groups)
-        fits &= len(self.embeddings) == len(self.embedded_labels)
-        if not fits or len(self.embedded_ids) not in (0, len(self.embeddings)):
-            raise ValueError(
-                "the arrays of the reference cases have different lengths: "
-                f"{len(self.logits)} logits, {len(self.labels)} labels, {len(self.groups)} groups; "
-                f"{len(self.embeddings)} embeddings, {len(self.embedded_labels)} labels, {len(self.embedded_ids)} ids."
             )
 
 

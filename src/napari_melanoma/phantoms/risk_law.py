@@ -78,6 +78,23 @@ class RiskLaw:
 LAW = RiskLaw()
 
 
+class CohortConfig(Config):
+    """Options of a cohort; equal values give the same patients, images and labels."""
+
+    seed: int = Field(0, ge=0, description="seed of all random choices")
+    count: int = Field(400, ge=10, le=100_000, description="patients, half of them with a metastasis")
+    random_labels: bool = Field(
+        False, description="shuffle metastases, so that no prediction is possible: a negative control"
+    )
+    patch_px: int = Field(512, ge=64, le=3000, description="height and width of a patch in pixels")
+    patch_mm: float = Field(3.0, ge=0.5, le=6.0, description="height and width of a patch in mm, as P3 cuts them")
+    test_share: float = Field(
+        0.2, ge=0, le=0.8, description="share of patients for the test set, in looks never trained on"
+    )
+    folds: int = Field(5, ge=2, le=20, description="folds of the other patients for cross-validation")
+    slides: int = Field(0, ge=0, description="number of test patients with whole slides")
+
+
 def logistic(log_odds: Floats) -> Floats:
     """Turn log odds into probabilities."""
     return 1 / (1 + np.exp(-log_odds))
@@ -246,20 +263,3 @@ def _shuffle_labels(config: CohortConfig, patients: tuple[Patient, ...]) -> tupl
         for index, event in zip(own, events, strict=True):
             shuffled[index] = replace(patients[index], metastasis=bool(event), probability=0.5)
     return tuple(shuffled)
-
-
-class CohortConfig(Config):
-    """Options of a cohort; equal values give the same patients, images and labels."""
-
-    seed: int = Field(0, ge=0, description="seed of all random choices")
-    count: int = Field(400, ge=10, le=100_000, description="patients, half of them with a metastasis")
-    random_labels: bool = Field(
-        False, description="shuffle metastases, so that no prediction is possible: a negative control"
-    )
-    patch_px: int = Field(512, ge=64, le=3000, description="height and width of a patch in pixels")
-    patch_mm: float = Field(3.0, ge=0.5, le=6.0, description="height and width of a patch in mm, as P3 cuts them")
-    test_share: float = Field(
-        0.2, ge=0, le=0.8, description="share of patients for the test set, in looks never trained on"
-    )
-    folds: int = Field(5, ge=2, le=20, description="folds of the other patients for cross-validation")
-    slides: int = Field(0, ge=0, description="number of test patients with whole slides")

@@ -65,6 +65,15 @@ class SizePoint:
     paper: float | None = None
 
 
+@dataclass(frozen=True)
+class ReportPicture:
+    """A PNG with its title and a note."""
+
+    title: str
+    path: Path
+    about: str = ""
+
+
 def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
     """Plot a metric against the number of parameters; the paper's results are in a separate panel."""
     from matplotlib.figure import Figure
@@ -555,15 +564,6 @@ td { font-variant-numeric: tabular-nums; }
 {% endif %}
 {% endblock %}
 """
-
-
-@dataclass(frozen=True)
-class ReportPicture:
-    """A PNG with its title and a note."""
-
-    title: str
-    path: Path
-    about: str = ""
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,65 @@ class ReproductionImages:
         return whole + sum(each.images for each in self.crossed.values())
 
 
+@dataclass(frozen=True)
+class TrainingPace:
+    """Minimum time of a training step with a number of images, and the number of threads (None: on a GPU)."""
+
+    cost: StepCost
+    images: int
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class RowCandidate:
+    """A row that can run: number of test images and, if it is trained, of training images, recipe and measured time.
+
+    For a cross-validated row these are the images of one fold.
+    """
+
+    row: Row
+    judged: int
+    learn: int = 0
+    tuning: int = 0
+    recipe: TrainRecipe | None = None
+    pace: TrainingPace | None = None
+    folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
+    times: float = 1.0  # cost of a step relative to one with labeled images only
+
+    def cost(self, images: int | None) -> RowCost:
+        """Return the time of the row for a maximum number of images."""
+        if self.pace is None:
+            return RowCost(
+                self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0
+            )
+        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
+        if images is not None and images < learn + tuning:
+            tuning = max(1, round(tuning * images / (learn + tuning)))
+            learn = images - tuning
+        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
+        runs = max(1, self.folds)
+        return RowCost(
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (ENCODE_S if self.folds else JUDGE_S))),
+            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
+            steps=steps,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Time of a cross-validated row, with the epochs of its recipe."""
+        cost = self.cost(None)
+        return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
+
+
+@dataclass(frozen=True)
+class BudgetSize:
+    """Training of every row: optimizer steps, maximum number of images (None: all), and rows that wait."""
+
+    steps: int
+    images: int | None
+    waiting: tuple[str, ...] = ()
+
+
 def complete_plan(
     draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
 ) -> ReproductionPlan:
@@ -439,15 +498,6 @@ ROUNDS = 3  # over all networks, so that the measurements of each are spread in 
 ROUNDS_SHARE = 0.03  # of the available time: no further round starts after it
 
 
-@dataclass(frozen=True)
-class TrainingPace:
-    """Minimum time of a training step with a number of images, and the number of threads (None: on a GPU)."""
-
-    cost: StepCost
-    images: int
-    threads: int | None = None
-
-
 def measure_paces(
     recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
 ) -> tuple[dict[str, TrainingPace], dict[str, str]]:
@@ -542,56 +592,6 @@ class RowCost:
     def seconds(self, steps: int) -> float:
         """Return the total time for a number of steps."""
         return self.fixed + self.epoch * self.epochs(steps)
-
-
-@dataclass(frozen=True)
-class RowCandidate:
-    """A row that can run: number of test images and, if it is trained, of training images, recipe and measured time.
-
-    For a cross-validated row these are the images of one fold.
-    """
-
-    row: Row
-    judged: int
-    learn: int = 0
-    tuning: int = 0
-    recipe: TrainRecipe | None = None
-    pace: TrainingPace | None = None
-    folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
-    times: float = 1.0  # cost of a step relative to one with labeled images only
-
-    def cost(self, images: int | None) -> RowCost:
-        """Return the time of the row for a maximum number of images."""
-        if self.pace is None:
-            return RowCost(
-                self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0
-            )
-        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
-        if images is not None and images < learn + tuning:
-            tuning = max(1, round(tuning * images / (learn + tuning)))
-            learn = images - tuning
-        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
-        runs = max(1, self.folds)
-        return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (ENCODE_S if self.folds else JUDGE_S))),
-            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
-            steps=steps,
-        )
-
-    @property
-    def seconds(self) -> float:
-        """Time of a cross-validated row, with the epochs of its recipe."""
-        cost = self.cost(None)
-        return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
-
-
-@dataclass(frozen=True)
-class BudgetSize:
-    """Training of every row: optimizer steps, maximum number of images (None: all), and rows that wait."""
-
-    steps: int
-    images: int | None
-    waiting: tuple[str, ...] = ()
 
 
 def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSize | None:

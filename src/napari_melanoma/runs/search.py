@@ -69,6 +69,81 @@ class SearchResult:
     out: Path
 
 
+class SearchOption(Config):
+    """Search space of an option: a range from ``low`` to ``high``, or one of ``values``."""
+
+    low: int | float | None = Field(None, description="minimum; integers are sampled if both ends are integers")
+    high: int | float | None = Field(None, description="maximum")
+    log: bool = Field(False, description="sample uniformly in the logarithm, as for learning rates")
+    step: int | float | None = Field(None, gt=0, description="distance of the sampled numbers, from the minimum on")
+    values: tuple[Any, ...] = Field((), description="any values that the recipe allows; tables set several keys")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, found: object) -> object:
+        """Accept a list as ``values``."""
+        return {"values": found} if isinstance(found, list | tuple) else found
+
+    @model_validator(mode="after")
+    def _check_complete(self) -> SearchOption:
+        """Raise an error unless there is either a valid range or a list of values."""
+        if self.values:
+            if self.low is not None or self.high is not None or self.step is not None or self.log:
+                raise ValueError("it has both values and a range; give one of them")
+        elif self.low is None or self.high is None:
+            raise ValueError("it needs low and high, or a list of values")
+        elif self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        elif self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("with log, low must be above 0 and there is no step")
+        return self
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """Distribution that Optuna samples: a number, or an index of the values."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.values:
+            return CategoricalDistribution(range(len(self.values)))
+        low, high, step = self.low, self.high, self.step
+        if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
+            return IntDistribution(low, high, log=self.log, step=step or 1)
+        return FloatDistribution(float(low or 0), float(high or 0), log=self.log, step=step)
+
+    def value(self, sampled: Any) -> Any:  # noqa: ANN401 - depends on the option
+        """Convert a sample of Optuna to a value of the recipe: one of the values, or a number of four digits."""
+        if self.values:
+            return self.values[sampled]
+        if self.low is None or self.high is None or isinstance(sampled, int):
+            return sampled
+        return min(max(float(f"{sampled:.{DIGITS}g}"), float(self.low)), float(self.high))
+
+
+class SearchConfig(Config):
+    """The table ``[search]``: number of trials, and the search space of each option."""
+
+    trials: int = Field(20, ge=1, le=10_000, description="number of trials")
+    seed: int = Field(0, ge=0, description="seed of the sampling; each run has the recipe's own seed")
+    options: dict[str, SearchOption] = Field(min_length=1, description="search space by key of the recipe")
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _flatten_options(cls, found: object) -> object:
+        """Accept ``model.options.dropout = {...}`` without quotes, which TOML reads as nested tables."""
+        return dict(_flatten(found)) if isinstance(found, Mapping) else found
+
+
+class SearchRecipe(TrainRecipe):
+    """A recipe with a search space for some options."""
+
+    search: SearchConfig
+
+    @property
+    def base(self) -> TrainRecipe:
+        """The recipe without the table ``[search]``."""
+        return TrainRecipe.model_validate(self.model_dump(exclude={"search"}))
+
+
 def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
     """Train each trial, or continue an earlier search of the same recipe; an interruption loses at most one epoch.
 
@@ -206,81 +281,6 @@ def _describe_trial(trial: SearchTrial) -> str:
     if trial.result is None:
         return f"failed: {trial.facts.get('error')}, {trial.summary}"
     return f"validation {monitor_for_recipe(trial.recipe).title} {trial.result:.4f}, {trial.summary}"
-
-
-class SearchOption(Config):
-    """Search space of an option: a range from ``low`` to ``high``, or one of ``values``."""
-
-    low: int | float | None = Field(None, description="minimum; integers are sampled if both ends are integers")
-    high: int | float | None = Field(None, description="maximum")
-    log: bool = Field(False, description="sample uniformly in the logarithm, as for learning rates")
-    step: int | float | None = Field(None, gt=0, description="distance of the sampled numbers, from the minimum on")
-    values: tuple[Any, ...] = Field((), description="any values that the recipe allows; tables set several keys")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_list(cls, found: object) -> object:
-        """Accept a list as ``values``."""
-        return {"values": found} if isinstance(found, list | tuple) else found
-
-    @model_validator(mode="after")
-    def _check_complete(self) -> SearchOption:
-        """Raise an error unless there is either a valid range or a list of values."""
-        if self.values:
-            if self.low is not None or self.high is not None or self.step is not None or self.log:
-                raise ValueError("it has both values and a range; give one of them")
-        elif self.low is None or self.high is None:
-            raise ValueError("it needs low and high, or a list of values")
-        elif self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
-        elif self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("with log, low must be above 0 and there is no step")
-        return self
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """Distribution that Optuna samples: a number, or an index of the values."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.values:
-            return CategoricalDistribution(range(len(self.values)))
-        low, high, step = self.low, self.high, self.step
-        if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
-            return IntDistribution(low, high, log=self.log, step=step or 1)
-        return FloatDistribution(float(low or 0), float(high or 0), log=self.log, step=step)
-
-    def value(self, sampled: Any) -> Any:  # noqa: ANN401 - depends on the option
-        """Convert a sample of Optuna to a value of the recipe: one of the values, or a number of four digits."""
-        if self.values:
-            return self.values[sampled]
-        if self.low is None or self.high is None or isinstance(sampled, int):
-            return sampled
-        return min(max(float(f"{sampled:.{DIGITS}g}"), float(self.low)), float(self.high))
-
-
-class SearchConfig(Config):
-    """The table ``[search]``: number of trials, and the search space of each option."""
-
-    trials: int = Field(20, ge=1, le=10_000, description="number of trials")
-    seed: int = Field(0, ge=0, description="seed of the sampling; each run has the recipe's own seed")
-    options: dict[str, SearchOption] = Field(min_length=1, description="search space by key of the recipe")
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _flatten_options(cls, found: object) -> object:
-        """Accept ``model.options.dropout = {...}`` without quotes, which TOML reads as nested tables."""
-        return dict(_flatten(found)) if isinstance(found, Mapping) else found
-
-
-class SearchRecipe(TrainRecipe):
-    """A recipe with a search space for some options."""
-
-    search: SearchConfig
-
-    @property
-    def base(self) -> TrainRecipe:
-        """The recipe without the table ``[search]``."""
-        return TrainRecipe.model_validate(self.model_dump(exclude={"search"}))
 
 
 def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:

@@ -72,6 +72,22 @@ class SlideOutcome:
     already_done: bool = False  # whether a matching result existed and nothing was computed
 
 
+@dataclass(frozen=True)
+class _SlideJob:
+    """The analysis of one slide."""
+
+    slide: Slide
+    run_folder: RunFolder
+    options: SlideOptions
+    run: RunFolderContext
+    force: bool
+
+    def notify(self, message: str) -> None:
+        """Record a message for the user."""
+        self.run_folder.append_event("notice", message=message)
+        log.info("%s", message)
+
+
 def analyze_slide(
     slide_path: Path,
     folder: Path,
@@ -116,22 +132,6 @@ def _restore_previous_on_error(work: _SlideJob) -> Iterator[None]:
                 work.notify("The previous result is unchanged.")
         raise
     discard_previous(folder)
-
-
-@dataclass(frozen=True)
-class _SlideJob:
-    """The analysis of one slide."""
-
-    slide: Slide
-    run_folder: RunFolder
-    options: SlideOptions
-    run: RunFolderContext
-    force: bool
-
-    def notify(self, message: str) -> None:
-        """Record a message for the user."""
-        self.run_folder.append_event("notice", message=message)
-        log.info("%s", message)
 
 
 def _load_or_compute_result(

@@ -231,6 +231,14 @@ class CohortScheduler:
             self._requeue(work)
 
 
+@dataclass(frozen=True)
+class CohortSettings:
+    """Settings of results: ``tiles`` must be the same for all slides, other ``answers`` are recomputed."""
+
+    tiles: SettingsDict
+    answers: SettingsDict
+
+
 def cohort_progress(at_work: Sequence[Path], done: int, total: int, workers: int) -> ParallelProgress:
     """Return the progress of a cohort in slides, and in tiles for the first ``MAX_SHOWN`` slides being analyzed."""
     if not workers:
@@ -308,14 +316,6 @@ class CohortEntry:
     error: str = ""
     earlier: tuple[str, ...] = ()
     changed: str = ""
-
-
-@dataclass(frozen=True)
-class CohortSettings:
-    """Settings of results: ``tiles`` must be the same for all slides, other ``answers`` are recomputed."""
-
-    tiles: SettingsDict
-    answers: SettingsDict
 
 
 class CohortManifest:

@@ -62,6 +62,65 @@ COARSE_UM = 12.0  # cells on which sections and lesions are found first
 LESION_MARGIN_SHARE = 0.5
 
 
+@dataclass(frozen=True)
+class DepthMap:
+    """The stitched map of a dense model: uint8 (class, row, column), its position on the slide, and its classes.
+
+    ``weights`` is the hash of the weights of the model, which selects the interval model; ``overview`` is a downsampled
+    map that fits into memory.
+    """
+
+    values: zarr.Array
+    placement: MapPlacement
+    classes: tuple[str, ...]
+    weights: str
+    overview: SlideMaps
+
+    @classmethod
+    def from_store(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
+        """Create it from the array of a store and its downsampled map."""
+        step = -(-values.shape[1] // small.probability.shape[1])
+        place = replace(small.placement, step_y=small.placement.step_y / step, step_x=small.placement.step_x / step)
+        return cls(values, place, classes, weights, small)
+
+    @property
+    def step(self) -> int:
+        """Number of map cells along the side of an overview cell."""
+        return -(-self.values.shape[1] // self.overview.probability.shape[1])
+
+
+@dataclass(frozen=True)
+class LesionSection:
+    """A section on coarse cells of ``step`` map cells, and the non-overlapping ``boxes`` around its lesions."""
+
+    section: SkinSection
+    boxes: tuple[Box, ...]
+    step: int
+
+    def read(self, found: DepthMap, part: Box) -> tuple[TissueMaps, MapPlacement]:
+        """Read a part of the map with lesions of the section, without other sections.
+
+        Returns the part and its position; it is downsampled if it is larger than ``MAX_CELLS``.
+        """
+        sides = (self.step * side for side in (part.top, part.left, part.height, part.width))
+        box = _clip_box(Box(*sides), found.values.shape)
+        step = max(1, int(np.ceil(np.sqrt(box.height * box.width / MAX_CELLS))))
+        values = _read_strips(found.values, box, step)
+        near = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
+        values *= self._own_cells(part)[np.ix_(*near)]
+        place = found.placement
+        top, left = place.to_slide((box.top, box.left)).tolist()
+        cut = MapPlacement(top, left, place.step_y * step, place.step_x * step, place.pixel_size)
+        return TissueMaps(values, found.classes), cut
+
+    def _own_cells(self, part: Box) -> NDArray[np.bool_]:
+        """Coarse cells of the box in or next to the section."""
+        near = dilate(self.section.whole, 2 * max(self.section.cell_um), self.section.cell_um)
+        top, left = part.top - self.section.top, part.left - self.section.left
+        own: NDArray[np.bool_] = near[top : top + part.height, left : left + part.width]
+        return own
+
+
 def measure_slide_depth(
     found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, validity: Validity | None = None
 ) -> dict[str, Any]:
@@ -216,71 +275,12 @@ def _candidates_content(candidates: Sequence[DepthCandidate], notes: Sequence[st
     }
 
 
-@dataclass(frozen=True)
-class DepthMap:
-    """The stitched map of a dense model: uint8 (class, row, column), its position on the slide, and its classes.
-
-    ``weights`` is the hash of the weights of the model, which selects the interval model; ``overview`` is a downsampled
-    map that fits into memory.
-    """
-
-    values: zarr.Array
-    placement: MapPlacement
-    classes: tuple[str, ...]
-    weights: str
-    overview: SlideMaps
-
-    @classmethod
-    def from_store(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
-        """Create it from the array of a store and its downsampled map."""
-        step = -(-values.shape[1] // small.probability.shape[1])
-        place = replace(small.placement, step_y=small.placement.step_y / step, step_x=small.placement.step_x / step)
-        return cls(values, place, classes, weights, small)
-
-    @property
-    def step(self) -> int:
-        """Number of map cells along the side of an overview cell."""
-        return -(-self.values.shape[1] // self.overview.probability.shape[1])
-
-
 def find_lesion_sections(found: DepthMap, config: DepthMeasurementConfig) -> tuple[LesionSection, ...]:
     """Find the sections of a slide and the positions of their lesions."""
     check_cell_um(found.placement, found.values.shape[1:])
     coarse, cell_um, step = _coarse_maps(found)
     sections = find_sections(classify_tissue(coarse, cell_um), cell_um, config)
     return tuple(LesionSection(one, _lesion_boxes(one, config), step * found.step) for one in sections)
-
-
-@dataclass(frozen=True)
-class LesionSection:
-    """A section on coarse cells of ``step`` map cells, and the non-overlapping ``boxes`` around its lesions."""
-
-    section: SkinSection
-    boxes: tuple[Box, ...]
-    step: int
-
-    def read(self, found: DepthMap, part: Box) -> tuple[TissueMaps, MapPlacement]:
-        """Read a part of the map with lesions of the section, without other sections.
-
-        Returns the part and its position; it is downsampled if it is larger than ``MAX_CELLS``.
-        """
-        sides = (self.step * side for side in (part.top, part.left, part.height, part.width))
-        box = _clip_box(Box(*sides), found.values.shape)
-        step = max(1, int(np.ceil(np.sqrt(box.height * box.width / MAX_CELLS))))
-        values = _read_strips(found.values, box, step)
-        near = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
-        values *= self._own_cells(part)[np.ix_(*near)]
-        place = found.placement
-        top, left = place.to_slide((box.top, box.left)).tolist()
-        cut = MapPlacement(top, left, place.step_y * step, place.step_x * step, place.pixel_size)
-        return TissueMaps(values, found.classes), cut
-
-    def _own_cells(self, part: Box) -> NDArray[np.bool_]:
-        """Coarse cells of the box in or next to the section."""
-        near = dilate(self.section.whole, 2 * max(self.section.cell_um), self.section.cell_um)
-        top, left = part.top - self.section.top, part.left - self.section.left
-        own: NDArray[np.bool_] = near[top : top + part.height, left : left + part.width]
-        return own
 
 
 def _coarse_maps(found: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:

@@ -123,6 +123,38 @@ class LabeledTile:
     index: int
 
 
+@dataclass(frozen=True)
+class AnnotatedSlide:
+    """A slide with its regions, the pixel size set by the user, and messages."""
+
+    path: Path
+    regions: Regions
+    pixel_size: PixelSize | None = None
+    notes: tuple[str, ...] = ()
+    name: str = ""
+
+    def with_name(self, name: str) -> AnnotatedSlide:
+        """Return a copy with the name for its tiles."""
+        return replace(self, name=name)
+
+    def region_map(self, numbers: Mapping[str, int]) -> RegionMap:
+        """Create the map of its classes."""
+        return RegionMap(self.regions, numbers)
+
+
+@dataclass(frozen=True)
+class TileClasses:
+    """The classes of a data set.
+
+    ``values``: uint8 (256,): value in a label image for each number of a class map.
+    """
+
+    names: tuple[str, ...]
+    numbers: Mapping[str, int]
+    labels: tuple[str, ...]
+    values: NDArray[np.uint8]
+
+
 def select_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: TileCuttingConfig) -> SelectedTiles:
     """Select the tiles in the regions of a slide, in the order of the slide; at most ``config.most`` per class."""
     assert classes <= MAX_CLASSES
@@ -377,38 +409,6 @@ def _add_notes(report: TileReport, classes: TileClasses, slides: int) -> None:
         report.notes.append(("classes", "fewer than two classes have tiles: a classifier cannot be trained"))
     if report.slides < slides:
         report.notes.append(("slides", f"{format_count(slides - report.slides, 'slide')} without tiles"))
-
-
-@dataclass(frozen=True)
-class AnnotatedSlide:
-    """A slide with its regions, the pixel size set by the user, and messages."""
-
-    path: Path
-    regions: Regions
-    pixel_size: PixelSize | None = None
-    notes: tuple[str, ...] = ()
-    name: str = ""
-
-    def with_name(self, name: str) -> AnnotatedSlide:
-        """Return a copy with the name for its tiles."""
-        return replace(self, name=name)
-
-    def region_map(self, numbers: Mapping[str, int]) -> RegionMap:
-        """Create the map of its classes."""
-        return RegionMap(self.regions, numbers)
-
-
-@dataclass(frozen=True)
-class TileClasses:
-    """The classes of a data set.
-
-    ``values``: uint8 (256,): value in a label image for each number of a class map.
-    """
-
-    names: tuple[str, ...]
-    numbers: Mapping[str, int]
-    labels: tuple[str, ...]
-    values: NDArray[np.uint8]
 
 
 def read_annotated_slide(slide: Path, folders: Sequence[Path], readers: str) -> AnnotatedSlide:

@@ -116,6 +116,17 @@ class ValidationBags:
         return BagBatch(bags, _class_shares(self._labels[indices], self._classes), keys)
 
 
+@dataclass(frozen=True)
+class BagSelection:
+    """The slides of a run by part, their classes, their bags by result folder, and notices for the user."""
+
+    chosen: SelectedSamples
+    table: ClassTable
+    bags: Mapping[Path, Bag]
+    kind: BagKind
+    notices: tuple[str, ...]
+
+
 def _class_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
     """One-hot class shares, float32 (slide, class)."""
     import torch
@@ -212,17 +223,6 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
         classes=read_run_classes(folder.path, rows),
         kind=common_bag_kind([*learn, *tuning]),
     )
-
-
-@dataclass(frozen=True)
-class BagSelection:
-    """The slides of a run by part, their classes, their bags by result folder, and notices for the user."""
-
-    chosen: SelectedSamples
-    table: ClassTable
-    bags: Mapping[Path, Bag]
-    kind: BagKind
-    notices: tuple[str, ...]
 
 
 def bag_samples(folder: Path) -> list[Sample]:

@@ -74,6 +74,27 @@ class ClassTable:
         return self.names.index(self.labels[sample.key])
 
 
+@dataclass(frozen=True)
+class SelectedSamples:
+    """The images of a run, by part."""
+
+    parts: TrainingSplit
+    base: tuple[Sample, ...] = ()
+    base_held_out: tuple[Sample, ...] = ()
+    left_out: tuple[Sample, ...] = ()
+    unlabelled: tuple[Sample, ...] = ()
+
+    @property
+    def read(self) -> list[Sample]:
+        """Samples whose pixels the run reads: training, validation and base data."""
+        return [*self.parts.training, *self.parts.validation, *self.base]
+
+    @property
+    def judged(self) -> list[Sample]:
+        """Test samples, which only the trained model is applied to."""
+        return [*self.parts.test, *self.base_held_out]
+
+
 def read_classes(
     folders: Iterable[str],
     config: ClassificationConfig,
@@ -260,27 +281,6 @@ def _check_class_names(names: Sequence[str], known: Sequence[str], config: Class
             f"classification.positive is '{config.positive}', but the classes of '{config.target}' are "
             f"{', '.join(names)}. Set it to one of them."
         )
-
-
-@dataclass(frozen=True)
-class SelectedSamples:
-    """The images of a run, by part."""
-
-    parts: TrainingSplit
-    base: tuple[Sample, ...] = ()
-    base_held_out: tuple[Sample, ...] = ()
-    left_out: tuple[Sample, ...] = ()
-    unlabelled: tuple[Sample, ...] = ()
-
-    @property
-    def read(self) -> list[Sample]:
-        """Samples whose pixels the run reads: training, validation and base data."""
-        return [*self.parts.training, *self.parts.validation, *self.base]
-
-    @property
-    def judged(self) -> list[Sample]:
-        """Test samples, which only the trained model is applied to."""
-        return [*self.parts.test, *self.base_held_out]
 
 
 @dataclass(frozen=True)

@@ -55,123 +55,6 @@ class DepthTargetConfig(Config):
     )
 
 
-def depth_mismatch(
-    depth: DepthTargetConfig | None,
-    options: BiomarkerConfig | None,
-    region: str,
-    scale: tuple[float, float],
-    aspect: float,
-) -> str:
-    """Explain which options of a recipe do not fit a depth in mm; "" if all do."""
-    predicts_depth = options is not None and options.predicts_depth
-    if depth is None:
-        return (
-            "the network has a depth module, but the recipe has no depth target: add [classification.depth], or set "
-            "model.options.use_depth = false"
-            if predicts_depth
-            else ""
-        )
-    if not predicts_depth:
-        return (
-            f"classification.depth needs a network with a depth module: set "
-            f"model.architecture = '{DEPTH_NETWORK}' with "
-            "use_depth, or remove classification.depth"
-        )
-    assert options is not None
-    if (depth.loss == "gaussian_nll") != options.heteroscedastic:
-        return "the loss gaussian_nll and model.options.heteroscedastic require each other: set both, or neither"
-    if region != "photograph":
-        return (
-            "a depth in mm needs images of constant scale, but crops around lesions differ in scale: set "
-            "classification.view.region = 'photograph'"
-        )
-    if scale != (1, 1) or aspect != 1:
-        return (
-            f"a magnified image changes the apparent depth: set augmentation.scale = [1, 1] and aspect = 1 (found "
-            f"{list(scale)} and {aspect:g})"
-        )
-    return ""
-
-
-def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
-    """Return the options of a depth network that follow from the training data.
-
-    These are ``depth_mean`` and ``depth_std`` on the network's scale and, if the classifier uses measured depths, their
-    position among the tabular inputs.
-    """
-    found: dict[str, Any] = {}
-    if options.predicts_depth:
-        plain = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
-        known = plain[~np.isnan(plain)]
-        if len(known) < MIN_CASES:
-            raise DataSetError(
-                f"{len(known)} of {len(plain)} training images have a depth, expected at least {MIN_CASES}. Fill in "
-                "the column that classification.depth.column names, or remove classification.depth."
-            )
-        found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
-    if options.predicts_depth and options.depth_source == "measured":
-        found["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
-    return found
-
-
-def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
-    """Evaluate predicted depths.
-
-    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
-    ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
-    """
-    known = ~np.isnan(true_mm)
-    predicted, true = predicted_mm[known], true_mm[known]
-    if len(true) < MIN_CASES:
-        return {}
-    spread = float(predicted.std() * true.std())
-    correlation = float(((predicted - predicted.mean()) * (true - true.mean())).mean()) / spread if spread > 0 else 0.0
-    return {"tuning_depth_mae_mm": float(np.abs(predicted - true).mean()), "tuning_depth_r": correlation}
-
-
-def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
-    """Position and scale of the measured depth among the tabular inputs."""
-    columns = encoding.numbers if encoding else ()
-    for column in columns:
-        if column.name == DEPTH_COLUMN and column.encoding == "standardised" and column.has_indicator:
-            assert encoding is not None
-            place = [one.field for one in encoding.continuous].index(DEPTH_COLUMN)
-            return DepthInputConfig(place=place, mean=column.mean, std=column.std)
-    raise DataSetError(
-        f'depth_source = "measured" needs {{ name = "{DEPTH_COLUMN}", missing = "unknown" }} among '
-        "classification.tabular.numbers. Add it, or set model.options.depth_source to predicted."
-    )
-
-
-BAG_RECIPE_DEFAULTS: dict[str, Any] = {
-    "title": "Slide classification",
-    "batch_size": 4,
-    "learning_rate": 5e-4,
-    "epochs": 50,
-    "patience": 10,
-    "precision": "fp32",  # two small layers: half precision saves no time and is less accurate
-}
-BAG_MODEL_DEFAULTS = {"architecture": "attention_mil", "start": "none"}
-
-
-class BagConfig(Config):
-    """Slides as bags of embeddings: the tiles sampled per epoch. Validation uses all tiles."""
-
-    tiles: int = Field(
-        4096, ge=1, description="maximum number of tiles of a slide in a training step, sampled per epoch"
-    )
-
-
-def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
-    """Return the changed options of a classification that do not apply to bags of embeddings."""
-    default = type(config)()
-    names = (
-        *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
-        *("stages", "depth"),
-    )
-    return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
-
-
 class AdaptationConfig(Config):
     """Adaptation of a classifier to another domain; ``to`` lists data sets whose labels are not used.
 
@@ -308,6 +191,159 @@ class ClassificationConfig(Config):
         if self.classes and self.positive not in self.classes:
             raise ValueError(f"positive is '{self.positive}', expected one of the classes ({', '.join(self.classes)})")
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPart:
+    """The labels and tabular values of one part, in the order of its cache.
+
+    ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
+    without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
+    (image,), NaN if unknown or not used.
+    """
+
+    labels: NDArray[np.int64]
+    values: TableValues | None
+    domains: NDArray[np.int64]
+    depth_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassData:
+    """The classes, tabular values and domains of a classification.
+
+    ``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
+    training set; None without a table.
+    """
+
+    names: tuple[str, ...]
+    encoding: TabularEncoding | None
+    domains: tuple[str, ...]
+    learn: ClassPart
+    tuning: ClassPart
+    unlabelled: ClassPart
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Training images of each class."""
+        return tuple(int((self.learn.labels == index).sum()) for index in range(len(self.names)))
+
+
+def depth_mismatch(
+    depth: DepthTargetConfig | None,
+    options: BiomarkerConfig | None,
+    region: str,
+    scale: tuple[float, float],
+    aspect: float,
+) -> str:
+    """Explain which options of a recipe do not fit a depth in mm; "" if all do."""
+    predicts_depth = options is not None and options.predicts_depth
+    if depth is None:
+        return (
+            "the network has a depth module, but the recipe has no depth target: add [classification.depth], or set "
+            "model.options.use_depth = false"
+            if predicts_depth
+            else ""
+        )
+    if not predicts_depth:
+        return (
+            f"classification.depth needs a network with a depth module: set "
+            f"model.architecture = '{DEPTH_NETWORK}' with "
+            "use_depth, or remove classification.depth"
+        )
+    assert options is not None
+    if (depth.loss == "gaussian_nll") != options.heteroscedastic:
+        return "the loss gaussian_nll and model.options.heteroscedastic require each other: set both, or neither"
+    if region != "photograph":
+        return (
+            "a depth in mm needs images of constant scale, but crops around lesions differ in scale: set "
+            "classification.view.region = 'photograph'"
+        )
+    if scale != (1, 1) or aspect != 1:
+        return (
+            f"a magnified image changes the apparent depth: set augmentation.scale = [1, 1] and aspect = 1 (found "
+            f"{list(scale)} and {aspect:g})"
+        )
+    return ""
+
+
+def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
+    """Return the options of a depth network that follow from the training data.
+
+    These are ``depth_mean`` and ``depth_std`` on the network's scale and, if the classifier uses measured depths, their
+    position among the tabular inputs.
+    """
+    found: dict[str, Any] = {}
+    if options.predicts_depth:
+        plain = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
+        known = plain[~np.isnan(plain)]
+        if len(known) < MIN_CASES:
+            raise DataSetError(
+                f"{len(known)} of {len(plain)} training images have a depth, expected at least {MIN_CASES}. Fill in "
+                "the column that classification.depth.column names, or remove classification.depth."
+            )
+        found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
+    if options.predicts_depth and options.depth_source == "measured":
+        found["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
+    return found
+
+
+def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
+    """Evaluate predicted depths.
+
+    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
+    ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
+    """
+    known = ~np.isnan(true_mm)
+    predicted, true = predicted_mm[known], true_mm[known]
+    if len(true) < MIN_CASES:
+        return {}
+    spread = float(predicted.std() * true.std())
+    correlation = float(((predicted - predicted.mean()) * (true - true.mean())).mean()) / spread if spread > 0 else 0.0
+    return {"tuning_depth_mae_mm": float(np.abs(predicted - true).mean()), "tuning_depth_r": correlation}
+
+
+def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
+    """Position and scale of the measured depth among the tabular inputs."""
+    columns = encoding.numbers if encoding else ()
+    for column in columns:
+        if column.name == DEPTH_COLUMN and column.encoding == "standardised" and column.has_indicator:
+            assert encoding is not None
+            place = [one.field for one in encoding.continuous].index(DEPTH_COLUMN)
+            return DepthInputConfig(place=place, mean=column.mean, std=column.std)
+    raise DataSetError(
+        f'depth_source = "measured" needs {{ name = "{DEPTH_COLUMN}", missing = "unknown" }} among '
+        "classification.tabular.numbers. Add it, or set model.options.depth_source to predicted."
+    )
+
+
+BAG_RECIPE_DEFAULTS: dict[str, Any] = {
+    "title": "Slide classification",
+    "batch_size": 4,
+    "learning_rate": 5e-4,
+    "epochs": 50,
+    "patience": 10,
+    "precision": "fp32",  # two small layers: half precision saves no time and is less accurate
+}
+BAG_MODEL_DEFAULTS = {"architecture": "attention_mil", "start": "none"}
+
+
+class BagConfig(Config):
+    """Slides as bags of embeddings: the tiles sampled per epoch. Validation uses all tiles."""
+
+    tiles: int = Field(
+        4096, ge=1, description="maximum number of tiles of a slide in a training step, sampled per epoch"
+    )
+
+
+def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
+    """Return the changed options of a classification that do not apply to bags of embeddings."""
+    default = type(config)()
+    names = (
+        *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
+        *("stages", "depth"),
+    )
+    return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
 
 
 NO_VARIATION = {"scale": (1.0, 1.0), "aspect": 1.0}  # values without augmentation; all others are 0
@@ -698,42 +734,6 @@ def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict) and isinstance(model.get("options", {}), dict):
         model = {**model, "options": {"classes": len(values["classes"]), **model.get("options", {})}}
     return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}
-
-
-@dataclass(frozen=True, eq=False)
-class ClassPart:
-    """The labels and tabular values of one part, in the order of its cache.
-
-    ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
-    without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
-    (image,), NaN if unknown or not used.
-    """
-
-    labels: NDArray[np.int64]
-    values: TableValues | None
-    domains: NDArray[np.int64]
-    depth_mm: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class ClassData:
-    """The classes, tabular values and domains of a classification.
-
-    ``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
-    training set; None without a table.
-    """
-
-    names: tuple[str, ...]
-    encoding: TabularEncoding | None
-    domains: tuple[str, ...]
-    learn: ClassPart
-    tuning: ClassPart
-    unlabelled: ClassPart
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Training images of each class."""
-        return tuple(int((self.learn.labels == index).sum()) for index in range(len(self.names)))
 
 
 class ClassBatch(NamedTuple):

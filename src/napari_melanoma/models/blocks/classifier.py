@@ -269,6 +269,22 @@ FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
 }
 
 
+class TabularNet(nn.Sequential):
+    """Layers for tabular inputs, as in fastai's ``TabularModel`` (Howard and Gugger 2020).
+
+    Each is linear, ReLU, batch normalization and dropout; the last is linear only.
+    """
+
+    def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
+        widths = (width, *layers)
+        hidden = [
+            part
+            for wide, narrow in pairwise(widths)
+            for part in (nn.Linear(wide, narrow, bias=False), nn.ReLU(), RowNorm(narrow), nn.Dropout(dropout))
+        ]
+        super().__init__(*hidden, nn.Linear(widths[-1], out_features))
+
+
 def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
     """Create the fusion method of the options; without tabular inputs it is the image alone."""
     if config.fusion == "tabular" and not config.tabular.width:
@@ -330,22 +346,6 @@ def _make_embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
     table = nn.Embedding(count, width, padding_idx=0 if zeros else None)
     nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=EMBEDDING_STD)
     return table
-
-
-class TabularNet(nn.Sequential):
-    """Layers for tabular inputs, as in fastai's ``TabularModel`` (Howard and Gugger 2020).
-
-    Each is linear, ReLU, batch normalization and dropout; the last is linear only.
-    """
-
-    def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
-        widths = (width, *layers)
-        hidden = [
-            part
-            for wide, narrow in pairwise(widths)
-            for part in (nn.Linear(wide, narrow, bias=False), nn.ReLU(), RowNorm(narrow), nn.Dropout(dropout))
-        ]
-        super().__init__(*hidden, nn.Linear(widths[-1], out_features))
 
 
 class MetadataNet(nn.Sequential):

@@ -57,6 +57,20 @@ class LesionPhantom:
     pixel_size: PixelSize
 
 
+@dataclass(frozen=True)
+class LesionPhantomPlan:
+    """Everything to be drawn: the configuration with every random choice made, and all positions."""
+
+    config: LesionPhantomConfig
+    scene: SceneTraits
+    plane: Plane
+    lesions: tuple[tuple[LesionOutline, LesionTraits], ...]
+    skin: SkinTraits
+    artefacts: ArtifactTraits
+    ruler: Ruler | None
+    camera: CameraTraits
+
+
 def lesion_phantom(config: LesionPhantomConfig | None = None) -> LesionPhantom:
     """Make a phantom lesion, by default a dermoscopic one from seed 0; the source of its pixel size is ``phantom``."""
     plan = plan_lesion_phantom(config or LesionPhantomConfig())
@@ -96,20 +110,6 @@ def _take_photograph(plan: LesionPhantomPlan, tissue: SkinTissue) -> NDArray[np.
     if plan.ruler is not None:
         add_ruler(light, plane, plan.ruler, modality, random_stream(seed, "ruler", "paper"))
     return expose(light, plane, plan.camera, seed)
-
-
-@dataclass(frozen=True)
-class LesionPhantomPlan:
-    """Everything to be drawn: the configuration with every random choice made, and all positions."""
-
-    config: LesionPhantomConfig
-    scene: SceneTraits
-    plane: Plane
-    lesions: tuple[tuple[LesionOutline, LesionTraits], ...]
-    skin: SkinTraits
-    artefacts: ArtifactTraits
-    ruler: Ruler | None
-    camera: CameraTraits
 
 
 def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:

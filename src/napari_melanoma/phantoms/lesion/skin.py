@@ -16,6 +16,124 @@ from napari_melanoma.phantoms.plane import Map, Plane, fractal, noise, ramp, ran
 FURROW_MM = 0.75
 
 
+@dataclass
+class SkinTissue:
+    """Maps of the skin, float32 (row, column), changed in place while a phantom is drawn.
+
+    ``melanin`` and ``blood`` are optical densities in green (natural logarithm), ``veil`` is the share (0 to 1) of
+    light that comes from scattering above the pigment, ``relief_mm`` the height of the surface; ``base`` holds melanin
+    and blood of the skin before anything was added.
+    """
+
+    melanin: Map
+    blood: Map
+    veil: Map
+    relief_mm: Map
+    base: tuple[float, float]
+
+    @classmethod
+    def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> SkinTissue:
+        """Make even, flat skin without veil or relief."""
+        flat = np.zeros(shape, np.float32)
+        return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
+
+    def crop(self, box: Box) -> SkinTissue:
+        """Return a view of a part; changes to it change the whole."""
+        part = box.slices
+        return SkinTissue(self.melanin[part], self.blood[part], self.veil[part], self.relief_mm[part], self.base)
+
+
+@dataclass(frozen=True)
+class CellPattern:
+    """Distances in cells to the nearest and second nearest center, and a random value per cell; (row, column)."""
+
+    nearest: Map
+    second: Map
+    value: Map
+
+    @property
+    def edge(self) -> Map:
+        """Distance from the border between two cells, in cells: 0 on the border, about 0.5 at a center."""
+        return (self.second - self.nearest) / 2
+
+
+@dataclass(frozen=True)
+class LesionOutline:
+    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians) and sheared.
+
+    ``radii`` (4096,) contains r divided by the mean radius, at equal steps of the angle, such that the enclosed area is
+    pi/4 * ``diameter_mm`` squared. ``shears`` (2, 2, waves) are cosine and sine amplitudes, over the diameter, of two
+    shears, each along one axis by a smooth function of the other; a shear bends the curve and keeps the area.
+    ``softness`` (4096,) is the local width of the fading border over its mean.
+    """
+
+    center_mm: tuple[float, float]
+    diameter_mm: float
+    elongation: float
+    rotation: float
+    radii: NDArray[np.float64]
+    shears: NDArray[np.float64]
+    softness: NDArray[np.float64]
+
+    @property
+    def area_mm2(self) -> float:
+        """Area within the curve."""
+        return math.pi / 4 * self.diameter_mm**2
+
+    @property
+    def axes_mm(self) -> tuple[float, float]:
+        """Full lengths of the longer and the shorter axis of the ellipse under the curve."""
+        stretch = math.sqrt(self.elongation)
+        return self.diameter_mm * stretch, self.diameter_mm / stretch
+
+    @cached_property
+    def radius_mm(self) -> float:
+        """Radius of a disk around the center that contains the curve."""
+        bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
+        return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
+
+    def depth_maps(self, plane: Plane) -> tuple[Map, Map, Map]:
+        """Calculate how deep each pixel is inside the outline.
+
+        ``plane``: the pixels. Returns three float32 (row, column): depth in mm, positive inside and 0 on the curve
+        (exact there, and elsewhere to first order); the distance from the center divided by that of the curve; the
+        softness of the
+        """
+        y, x = plane.y[:, None] - self.center_mm[0], plane.x[None] - self.center_mm[1]
+        cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
+        along, across = x * cosine + y * sine, y * cosine - x * sine
+        along = along + self._bend(across, 0)
+        across = across + self._bend(along, 1)
+        half_length, half_width = (axis / 2 for axis in self.axes_mm)
+        u, v = along / np.float32(half_length), across / np.float32(half_width)
+        r, angle = np.hypot(u, v), np.arctan2(v, u)
+        curve, slope, softness = (self._interpolate(angle, table) for table in self._tables())
+        depth = (curve - r) * np.float32(self.diameter_mm / 2) / np.sqrt(1 + slope * slope)
+        return depth, r / curve, softness
+
+    def _bend(self, position: Map, shear: int) -> Map:
+        """Shift in mm along one axis at a position on the other."""
+        phase = position * np.float32(2 * math.pi / self.diameter_mm)
+        shift = np.zeros_like(phase)
+        for wave, (cosine, sine) in enumerate(self.shears[shear].T, start=1):
+            shift += np.float32(cosine) * np.cos(wave * phase) + np.float32(sine) * np.sin(wave * phase)
+        return shift * np.float32(self.diameter_mm)
+
+    def _tables(self) -> tuple[NDArray, NDArray, NDArray]:
+        """Radius, its relative slope and the softness by angle."""
+        slope = np.gradient(np.log(self.radii), _ANGLES[1])
+        return self.radii, slope, self.softness
+
+    @staticmethod
+    def _interpolate(angle: Map, table: NDArray) -> Map:
+        """Look up a periodic table by angle, linear between its samples."""
+        position = np.mod(angle / np.float32(2 * math.pi), np.float32(1)) * np.float32(_SAMPLES)
+        first = position.astype(np.int32)
+        share = position - first
+        values = np.concatenate([table, table[:2]]).astype(np.float32)
+        return values[first] * (1 - share) + values[first + 1] * share
+
+
 def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: PhantomModality, seed: int) -> None:
     """Add texture to even skin.
 
@@ -74,53 +192,12 @@ def _add_redness(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random
     tissue.blood += np.float32(0.42 * amount) * area
 
 
-@dataclass
-class SkinTissue:
-    """Maps of the skin, float32 (row, column), changed in place while a phantom is drawn.
-
-    ``melanin`` and ``blood`` are optical densities in green (natural logarithm), ``veil`` is the share (0 to 1) of
-    light that comes from scattering above the pigment, ``relief_mm`` the height of the surface; ``base`` holds melanin
-    and blood of the skin before anything was added.
-    """
-
-    melanin: Map
-    blood: Map
-    veil: Map
-    relief_mm: Map
-    base: tuple[float, float]
-
-    @classmethod
-    def blank(cls, shape: tuple[int, int], melanin: float, blood: float) -> SkinTissue:
-        """Make even, flat skin without veil or relief."""
-        flat = np.zeros(shape, np.float32)
-        return cls(flat + np.float32(melanin), flat + np.float32(blood), flat, flat.copy(), (melanin, blood))
-
-    def crop(self, box: Box) -> SkinTissue:
-        """Return a view of a part; changes to it change the whole."""
-        part = box.slices
-        return SkinTissue(self.melanin[part], self.blood[part], self.veil[part], self.relief_mm[part], self.base)
-
-
 # Rows of the lattice lie sqrt(3)/2 apart, every second one shifted by half a cell.
 _ROW = math.sqrt(3) / 2
 # Looking up cells is the slowest step: for pixels finer than this share of a cell a coarser grid is used.
 _SAMPLES_PER_CELL = 18
 # Rows at a time, so that the data fit in the processor's cache.
 _STRIP = 24
-
-
-@dataclass(frozen=True)
-class CellPattern:
-    """Distances in cells to the nearest and second nearest center, and a random value per cell; (row, column)."""
-
-    nearest: Map
-    second: Map
-    value: Map
-
-    @property
-    def edge(self) -> Map:
-        """Distance from the border between two cells, in cells: 0 on the border, about 0.5 at a center."""
-        return (self.second - self.nearest) / 2
 
 
 def make_cell_pattern(
@@ -343,83 +420,6 @@ def _add_blotches_and_veil(
 _SAMPLES = 4096
 _ANGLES = np.arange(_SAMPLES) * (2 * math.pi / _SAMPLES)
 _HARMONICS = 40
-
-
-@dataclass(frozen=True)
-class LesionOutline:
-    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians) and sheared.
-
-    ``radii`` (4096,) contains r divided by the mean radius, at equal steps of the angle, such that the enclosed area is
-    pi/4 * ``diameter_mm`` squared. ``shears`` (2, 2, waves) are cosine and sine amplitudes, over the diameter, of two
-    shears, each along one axis by a smooth function of the other; a shear bends the curve and keeps the area.
-    ``softness`` (4096,) is the local width of the fading border over its mean.
-    """
-
-    center_mm: tuple[float, float]
-    diameter_mm: float
-    elongation: float
-    rotation: float
-    radii: NDArray[np.float64]
-    shears: NDArray[np.float64]
-    softness: NDArray[np.float64]
-
-    @property
-    def area_mm2(self) -> float:
-        """Area within the curve."""
-        return math.pi / 4 * self.diameter_mm**2
-
-    @property
-    def axes_mm(self) -> tuple[float, float]:
-        """Full lengths of the longer and the shorter axis of the ellipse under the curve."""
-        stretch = math.sqrt(self.elongation)
-        return self.diameter_mm * stretch, self.diameter_mm / stretch
-
-    @cached_property
-    def radius_mm(self) -> float:
-        """Radius of a disk around the center that contains the curve."""
-        bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
-        return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
-
-    def depth_maps(self, plane: Plane) -> tuple[Map, Map, Map]:
-        """Calculate how deep each pixel is inside the outline.
-
-        ``plane``: the pixels. Returns three float32 (row, column): depth in mm, positive inside and 0 on the curve
-        (exact there, and elsewhere to first order); the distance from the center divided by that of the curve; the
-        softness of the
-        """
-        y, x = plane.y[:, None] - self.center_mm[0], plane.x[None] - self.center_mm[1]
-        cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
-        along, across = x * cosine + y * sine, y * cosine - x * sine
-        along = along + self._bend(across, 0)
-        across = across + self._bend(along, 1)
-        half_length, half_width = (axis / 2 for axis in self.axes_mm)
-        u, v = along / np.float32(half_length), across / np.float32(half_width)
-        r, angle = np.hypot(u, v), np.arctan2(v, u)
-        curve, slope, softness = (self._interpolate(angle, table) for table in self._tables())
-        depth = (curve - r) * np.float32(self.diameter_mm / 2) / np.sqrt(1 + slope * slope)
-        return depth, r / curve, softness
-
-    def _bend(self, position: Map, shear: int) -> Map:
-        """Shift in mm along one axis at a position on the other."""
-        phase = position * np.float32(2 * math.pi / self.diameter_mm)
-        shift = np.zeros_like(phase)
-        for wave, (cosine, sine) in enumerate(self.shears[shear].T, start=1):
-            shift += np.float32(cosine) * np.cos(wave * phase) + np.float32(sine) * np.sin(wave * phase)
-        return shift * np.float32(self.diameter_mm)
-
-    def _tables(self) -> tuple[NDArray, NDArray, NDArray]:
-        """Radius, its relative slope and the softness by angle."""
-        slope = np.gradient(np.log(self.radii), _ANGLES[1])
-        return self.radii, slope, self.softness
-
-    @staticmethod
-    def _interpolate(angle: Map, table: NDArray) -> Map:
-        """Look up a periodic table by angle, linear between its samples."""
-        position = np.mod(angle / np.float32(2 * math.pi), np.float32(1)) * np.float32(_SAMPLES)
-        first = position.astype(np.int32)
-        share = position - first
-        values = np.concatenate([table, table[:2]]).astype(np.float32)
-        return values[first] * (1 - share) + values[first + 1] * share
 
 
 def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> LesionOutline:

@@ -43,6 +43,97 @@ class PlacedNuclei:
     stamp: Ints
 
 
+@dataclass(frozen=True)
+class SectionWindow:
+    """Pixels of level 0 of one section; ``labels`` are uint8 (row, column)."""
+
+    section: SectionPlan
+    look: SlideLook
+    mpp: float
+    box: Box
+    labels: NDArray[np.uint8]
+    seed: int
+
+    @cached_property
+    def x_um(self) -> Floats:
+        """Centers of the columns, float64 (column,)."""
+        return (self.box.left + np.arange(self.box.width) + 0.5) * self.mpp
+
+    @cached_property
+    def y_um(self) -> Floats:
+        """Centers of the rows, float64 (row,)."""
+        return (self.box.top + np.arange(self.box.height) + 0.5) * self.mpp
+
+    @property
+    def textures(self) -> TextureSet:
+        """Textures of the look."""
+        return make_textures(self.look.name)
+
+    @cached_property
+    def section_coordinates(self) -> tuple[Floats, Floats]:
+        """Along and depth of each pixel, float32 (row, column)."""
+        return self.section.frame.to_section(self.x_um[None], self.y_um[:, None])
+
+    def select_pixels(self, label: int) -> WindowPixels:
+        """Select all pixels of a label, in reading order."""
+        index = np.flatnonzero(self.labels == label).astype(np.int32)
+        along, depth = (part.ravel()[index] for part in self.section_coordinates)
+        row, column = np.divmod(index, np.int32(self.box.width))
+        return WindowPixels(self, row, column, along, depth)
+
+    @cached_property
+    def present_labels(self) -> tuple[int, ...]:
+        """Labels that occur, in rising order."""
+        return tuple(np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)).tolist())
+
+    def find_pixels(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Find the pixels below positions.
+
+        ``x_um``, ``y_um``: micrometers (point,). Returns row and column of each, which may lie outside.
+        """
+        row = np.floor(y_um / self.mpp).astype(np.int64) - self.box.top
+        column = np.floor(x_um / self.mpp).astype(np.int64) - self.box.left
+        return row, column
+
+
+@dataclass(frozen=True)
+class WindowPixels:
+    """Some pixels of a window: rows, columns, and positions in the section in micrometers, float32 (pixel,)."""
+
+    window: SectionWindow
+    row: NDArray[np.integer[Any]]
+    column: NDArray[np.integer[Any]]
+    along: Floats
+    depth: Floats
+
+    @cached_property
+    def x_um(self) -> Floats:
+        """Positions on the slide, float64 (pixel,)."""
+        return self.window.x_um[self.column]
+
+    @cached_property
+    def y_um(self) -> Floats:
+        """Positions on the slide, float64 (pixel,)."""
+        return self.window.y_um[self.row]
+
+    @cached_property
+    def below_surface(self) -> Floats:
+        """Depth below the granular layer, float32 (pixel,)."""
+        layers = self.window.section.layers
+        return self.depth - layers.depth_at(layers.granular, self.along).astype(np.float32)
+
+    @cached_property
+    def cloud(self) -> Floats:
+        """Slowly varying texture with detail, 0 to 1."""
+        return interpolate_texture(self.window.textures.clouds, self.along, self.depth, CLOUD_UM)
+
+    @cached_property
+    def patch(self) -> Floats:
+        """Very slowly varying, smooth texture, 0 to 1."""
+        shift = np.float32(977 * self.window.section.index)
+        return interpolate_texture(self.window.textures.patches, self.along + shift, self.depth, CLOUD_UM)
+
+
 def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
     """Place all nuclei whose center is in a window."""
     present = set(window.present_labels)
@@ -238,97 +329,6 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
                 mask &= labels[rows_columns] != TissueKind.GLASS
             labels[rows_columns][mask] = section.labels[index]
     return labels
-
-
-@dataclass(frozen=True)
-class SectionWindow:
-    """Pixels of level 0 of one section; ``labels`` are uint8 (row, column)."""
-
-    section: SectionPlan
-    look: SlideLook
-    mpp: float
-    box: Box
-    labels: NDArray[np.uint8]
-    seed: int
-
-    @cached_property
-    def x_um(self) -> Floats:
-        """Centers of the columns, float64 (column,)."""
-        return (self.box.left + np.arange(self.box.width) + 0.5) * self.mpp
-
-    @cached_property
-    def y_um(self) -> Floats:
-        """Centers of the rows, float64 (row,)."""
-        return (self.box.top + np.arange(self.box.height) + 0.5) * self.mpp
-
-    @property
-    def textures(self) -> TextureSet:
-        """Textures of the look."""
-        return make_textures(self.look.name)
-
-    @cached_property
-    def section_coordinates(self) -> tuple[Floats, Floats]:
-        """Along and depth of each pixel, float32 (row, column)."""
-        return self.section.frame.to_section(self.x_um[None], self.y_um[:, None])
-
-    def select_pixels(self, label: int) -> WindowPixels:
-        """Select all pixels of a label, in reading order."""
-        index = np.flatnonzero(self.labels == label).astype(np.int32)
-        along, depth = (part.ravel()[index] for part in self.section_coordinates)
-        row, column = np.divmod(index, np.int32(self.box.width))
-        return WindowPixels(self, row, column, along, depth)
-
-    @cached_property
-    def present_labels(self) -> tuple[int, ...]:
-        """Labels that occur, in rising order."""
-        return tuple(np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)).tolist())
-
-    def find_pixels(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Find the pixels below positions.
-
-        ``x_um``, ``y_um``: micrometers (point,). Returns row and column of each, which may lie outside.
-        """
-        row = np.floor(y_um / self.mpp).astype(np.int64) - self.box.top
-        column = np.floor(x_um / self.mpp).astype(np.int64) - self.box.left
-        return row, column
-
-
-@dataclass(frozen=True)
-class WindowPixels:
-    """Some pixels of a window: rows, columns, and positions in the section in micrometers, float32 (pixel,)."""
-
-    window: SectionWindow
-    row: NDArray[np.integer[Any]]
-    column: NDArray[np.integer[Any]]
-    along: Floats
-    depth: Floats
-
-    @cached_property
-    def x_um(self) -> Floats:
-        """Positions on the slide, float64 (pixel,)."""
-        return self.window.x_um[self.column]
-
-    @cached_property
-    def y_um(self) -> Floats:
-        """Positions on the slide, float64 (pixel,)."""
-        return self.window.y_um[self.row]
-
-    @cached_property
-    def below_surface(self) -> Floats:
-        """Depth below the granular layer, float32 (pixel,)."""
-        layers = self.window.section.layers
-        return self.depth - layers.depth_at(layers.granular, self.along).astype(np.float32)
-
-    @cached_property
-    def cloud(self) -> Floats:
-        """Slowly varying texture with detail, 0 to 1."""
-        return interpolate_texture(self.window.textures.clouds, self.along, self.depth, CLOUD_UM)
-
-    @cached_property
-    def patch(self) -> Floats:
-        """Very slowly varying, smooth texture, 0 to 1."""
-        shift = np.float32(977 * self.window.section.index)
-        return interpolate_texture(self.window.textures.patches, self.along + shift, self.depth, CLOUD_UM)
 
 
 HEMATOXYLIN, EOSIN, MELANIN, BLOOD = range(4)

@@ -44,6 +44,23 @@ _ORIENTATION = 274
 _UPRIGHT = 1
 
 
+@dataclass(frozen=True)
+class PixelBlock:
+    """Contiguous pixels in a file: offset, shape (row, column, sample), and stored type."""
+
+    reader: FileReader
+    offset: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+
+    def read_line(self, row: int, left: int, right: int) -> NDArray:
+        """Read a part of one line, (column, sample), in the stored type."""
+        _, width, samples = self.shape
+        pixel = samples * self.dtype.itemsize
+        start = self.offset + (row * width + left) * pixel
+        return np.frombuffer(self.reader.read(start, (right - left) * pixel), self.dtype).reshape(-1, samples)
+
+
 def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a PNG or JPEG image as a slide.
 
@@ -147,23 +164,6 @@ def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
 def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert gray, RGB or RGBA to RGB, blended over white."""
     return blend_over_white(pixels) if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)
-
-
-@dataclass(frozen=True)
-class PixelBlock:
-    """Contiguous pixels in a file: offset, shape (row, column, sample), and stored type."""
-
-    reader: FileReader
-    offset: int
-    shape: tuple[int, int, int]
-    dtype: np.dtype
-
-    def read_line(self, row: int, left: int, right: int) -> NDArray:
-        """Read a part of one line, (column, sample), in the stored type."""
-        _, width, samples = self.shape
-        pixel = samples * self.dtype.itemsize
-        start = self.offset + (row * width + left) * pixel
-        return np.frombuffer(self.reader.read(start, (right - left) * pixel), self.dtype).reshape(-1, samples)
 
 
 class FlatImageSource(TileSource):

@@ -49,6 +49,23 @@ _SEPARATE = 2
 SampleConversion = Callable[["NDArray"], "NDArray"]
 
 
+@dataclass(frozen=True)
+class LevelPages:
+    """The pages of one level, one per channel if they are separate, and messages on omitted planes."""
+
+    pages: tuple[TiffPage, ...]
+    omitted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """Type of the pixels of a level, and their conversion from decoded samples."""
+
+    kind: Literal["brightfield", "fluorescence"]
+    dtype: np.dtype
+    convert: Callable[[NDArray], NDArray]
+
+
 def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a TIFF file as a slide.
 
@@ -424,14 +441,6 @@ def _tags(page: TiffPage) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class LevelPages:
-    """The pages of one level, one per channel if they are separate, and messages on omitted planes."""
-
-    pages: tuple[TiffPage, ...]
-    omitted: tuple[str, ...] = ()
-
-
 def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
     """Separate the levels of the slide from associated images.
 
@@ -487,15 +496,6 @@ def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
     same_layout = series.keyframe.is_tiled and main.keyframe.is_tiled
     ratio = (full_height / height) / (full_width / width)
     return same_kind and same_layout and height < full_height and abs(ratio - 1) < _SAME_SHAPE
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """Type of the pixels of a level, and their conversion from decoded samples."""
-
-    kind: Literal["brightfield", "fluorescence"]
-    dtype: np.dtype
-    convert: Callable[[NDArray], NDArray]
 
 
 def read_pixel_format(page: TiffPage) -> PixelFormat:

@@ -64,6 +64,101 @@ _slide_numbers = itertools.count()
 _thread_state = local()
 
 
+class TileLevel:
+    """One level as a grid of tiles.
+
+    ``height``, ``width``: size of the level in pixels.
+    """
+
+    def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
+        if min(height, width, tile_height, tile_width) < 1:  # in a damaged header
+            raise ValueError(f"{width} x {height} pixels in tiles of {tile_width} x {tile_height} are invalid")
+        self.height, self.width = height, width
+        self.tile_height, self.tile_width = tile_height, tile_width
+
+    @property
+    def rows(self) -> int:
+        """Number of tiles in a column of the grid."""
+        return math.ceil(self.height / self.tile_height)
+
+    @property
+    def columns(self) -> int:
+        """Number of tiles in a row of the grid."""
+        return math.ceil(self.width / self.tile_width)
+
+    def size_of(self, row: int, column: int) -> tuple[int, int]:
+        """Height and width of a tile in pixels, clipped at the far edges."""
+        height = min(self.tile_height, self.height - row * self.tile_height)
+        return height, min(self.tile_width, self.width - column * self.tile_width)
+
+    def half_resolution(self) -> TileLevel:
+        """Return a computed level of half the resolution."""
+        return DownsampledLevel(self)
+
+
+class TileCache:
+    """Arrays by key up to a total number of bytes; safe to use from several threads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._arrays: OrderedDict[Hashable, NDArray] = OrderedDict()
+        self._bytes = 0
+        self._released: deque[Hashable] = deque()
+        self._lock = Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """Current size."""
+        return self._bytes
+
+    def get(self, key: Hashable) -> NDArray | None:
+        """Return a cached array, read-only; None if it is not in the cache."""
+        with self._lock:
+            found = self._arrays.get(key)
+            if found is not None:
+                self._arrays.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, array: NDArray) -> None:
+        """Add an array; the least recently used ones are evicted."""
+        array.flags.writeable = False
+        with self._lock:
+            self._drop_released()
+            self._drop(key)
+            if array.nbytes > self.limit_bytes:
+                return
+            while self._bytes + array.nbytes > self.limit_bytes:
+                self._drop(next(iter(self._arrays)))
+            self._arrays[key] = array
+            self._bytes += array.nbytes
+
+    def drop_owner(self, owner: Hashable) -> None:
+        """Remove all arrays whose key is a tuple that begins with ``owner``.
+
+        An unreferenced slide is finalized at any time, also while this thread holds the lock of the cache. Its arrays
+        are then removed later, to avoid a deadlock.
+        """
+        self._released.append(owner)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drop_released()
+            finally:
+                self._lock.release()
+
+    def _drop_released(self) -> None:
+        """Remove the arrays of released owners; the lock must be held."""
+        while self._released:
+            owner = self._released.popleft()
+            for key in [key for key in self._arrays if isinstance(key, tuple) and key[0] == owner]:
+                self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        """Remove one array if present; the lock must be held."""
+        dropped = self._arrays.pop(key, None)
+        if dropped is not None:
+            self._bytes -= dropped.nbytes
+
+
 def do_nothing() -> None:
     """Default for optional callbacks."""
 
@@ -320,38 +415,6 @@ def decode_in_this_thread() -> None:
     _thread_state.is_helper = True
 
 
-class TileLevel:
-    """One level as a grid of tiles.
-
-    ``height``, ``width``: size of the level in pixels.
-    """
-
-    def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
-        if min(height, width, tile_height, tile_width) < 1:  # in a damaged header
-            raise ValueError(f"{width} x {height} pixels in tiles of {tile_width} x {tile_height} are invalid")
-        self.height, self.width = height, width
-        self.tile_height, self.tile_width = tile_height, tile_width
-
-    @property
-    def rows(self) -> int:
-        """Number of tiles in a column of the grid."""
-        return math.ceil(self.height / self.tile_height)
-
-    @property
-    def columns(self) -> int:
-        """Number of tiles in a row of the grid."""
-        return math.ceil(self.width / self.tile_width)
-
-    def size_of(self, row: int, column: int) -> tuple[int, int]:
-        """Height and width of a tile in pixels, clipped at the far edges."""
-        height = min(self.tile_height, self.height - row * self.tile_height)
-        return height, min(self.tile_width, self.width - column * self.tile_width)
-
-    def half_resolution(self) -> TileLevel:
-        """Return a computed level of half the resolution."""
-        return DownsampledLevel(self)
-
-
 class TileSource(TileLevel, ABC):
     """A level whose tiles are decoded from a file."""
 
@@ -444,69 +507,6 @@ def _has_gap(finer: TileLevel, coarser: TileLevel | None) -> bool:
     if coarser is None:
         return max(finer.height, finer.width) > SCREEN_PX
     return max(finer.height / coarser.height, finer.width / coarser.width) >= MIN_LEVEL_GAP
-
-
-class TileCache:
-    """Arrays by key up to a total number of bytes; safe to use from several threads."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self._arrays: OrderedDict[Hashable, NDArray] = OrderedDict()
-        self._bytes = 0
-        self._released: deque[Hashable] = deque()
-        self._lock = Lock()
-
-    @property
-    def used_bytes(self) -> int:
-        """Current size."""
-        return self._bytes
-
-    def get(self, key: Hashable) -> NDArray | None:
-        """Return a cached array, read-only; None if it is not in the cache."""
-        with self._lock:
-            found = self._arrays.get(key)
-            if found is not None:
-                self._arrays.move_to_end(key)
-            return found
-
-    def put(self, key: Hashable, array: NDArray) -> None:
-        """Add an array; the least recently used ones are evicted."""
-        array.flags.writeable = False
-        with self._lock:
-            self._drop_released()
-            self._drop(key)
-            if array.nbytes > self.limit_bytes:
-                return
-            while self._bytes + array.nbytes > self.limit_bytes:
-                self._drop(next(iter(self._arrays)))
-            self._arrays[key] = array
-            self._bytes += array.nbytes
-
-    def drop_owner(self, owner: Hashable) -> None:
-        """Remove all arrays whose key is a tuple that begins with ``owner``.
-
-        An unreferenced slide is finalized at any time, also while this thread holds the lock of the cache. Its arrays
-        are then removed later, to avoid a deadlock.
-        """
-        self._released.append(owner)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._drop_released()
-            finally:
-                self._lock.release()
-
-    def _drop_released(self) -> None:
-        """Remove the arrays of released owners; the lock must be held."""
-        while self._released:
-            owner = self._released.popleft()
-            for key in [key for key in self._arrays if isinstance(key, tuple) and key[0] == owner]:
-                self._drop(key)
-
-    def _drop(self, key: Hashable) -> None:
-        """Remove one array if present; the lock must be held."""
-        dropped = self._arrays.pop(key, None)
-        if dropped is not None:
-            self._bytes -= dropped.nbytes
 
 
 def cache_limit() -> int:

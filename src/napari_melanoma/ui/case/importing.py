@@ -242,16 +242,6 @@ class CaseImporter(QObject):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._controller.store.folder)))
 
 
-def _add_to_lesion(case: Case, found: CaseImportResult, lesion: str) -> Case:
-    """Add images to the lesion on which they were dropped, whatever lesion their names suggest."""
-    existing = {image.content for _, image in case.iterate_images() if image.content}
-    imported = file_images(Case(), found.patient.images).case
-    images = [image for _, image in imported.iterate_images() if image.content not in existing]
-    for image in images:
-        imported = confirm(imported, image.id, "lesion")
-    return add_images(case, [imported.find_image(image.id) for image in images], lesion)
-
-
 @dataclass(frozen=True)
 class CaseImportRequest:
     """Sources of an import, with the target lesion ("" for automatic), the patient and the table mapping."""
@@ -271,6 +261,16 @@ class CaseImportResult:
     patient: CollectedPatient
     notes: tuple[Note, ...]
     several_patients: bool = False
+
+
+def _add_to_lesion(case: Case, found: CaseImportResult, lesion: str) -> Case:
+    """Add images to the lesion on which they were dropped, whatever lesion their names suggest."""
+    existing = {image.content for _, image in case.iterate_images() if image.content}
+    imported = file_images(Case(), found.patient.images).case
+    images = [image for _, image in imported.iterate_images() if image.content not in existing]
+    for image in images:
+        imported = confirm(imported, image.id, "lesion")
+    return add_images(case, [imported.find_image(image.id) for image in images], lesion)
 
 
 class CaseImageCollector(QObject):

@@ -62,6 +62,23 @@ class CaseDelegate(ThumbnailDelegate):
         _paint_text(painter, text_area, row, style.text, style.faint)
 
 
+@dataclass(frozen=True)
+class CaseRow:
+    """Content of a row: id, title, subtitle, state at the right, and the image file.
+
+    ``number`` is shown in the dot of a lesion; ``rows`` are the rows below it.
+    """
+
+    id: str
+    title: str
+    subtitle: str = ""
+    state: str = ""
+    number: str = ""
+    path: Path | None = None
+    tip: str = ""
+    rows: tuple[CaseRow, ...] = ()
+
+
 def _paint_dot(painter: QPainter, area: QRect, number: str, selected: bool) -> None:
     """Paint the number of a lesion as on the body map."""
     dot = QRect(0, 0, DOT_PX, DOT_PX)
@@ -288,23 +305,6 @@ def _create_item(row: CaseRow) -> QTreeWidgetItem:
     item.setFlags(usable | Qt.ItemFlag.ItemIsDragEnabled if row.path is not None else usable)
     item.addChildren([_create_item(below) for below in row.rows])
     return item
-
-
-@dataclass(frozen=True)
-class CaseRow:
-    """Content of a row: id, title, subtitle, state at the right, and the image file.
-
-    ``number`` is shown in the dot of a lesion; ``rows`` are the rows below it.
-    """
-
-    id: str
-    title: str
-    subtitle: str = ""
-    state: str = ""
-    number: str = ""
-    path: Path | None = None
-    tip: str = ""
-    rows: tuple[CaseRow, ...] = ()
 
 
 def create_rows(

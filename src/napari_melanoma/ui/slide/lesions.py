@@ -160,6 +160,39 @@ class SlideLesions(SlideDocument["LesionFindings"]):
             self.saved.emit(found.folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LesionFindings(DocumentState["LesionState"]):
+    """The lesions of a slide with their history, and the maps that they are measured on: size of the slide, class."""
+
+    size: tuple[int, int]
+    target: str
+    saved: bool = True
+    is_recomputed: bool = False  # whether they were just detected again, which can be undone
+
+    @property
+    def lesions(self) -> Lesions:
+        """The current lesions."""
+        return self.history.current.lesions
+
+    @property
+    def config(self) -> LesionConfig:
+        """The thresholds at which they were detected."""
+        return self.history.current.config
+
+    @property
+    def has_manual_edits(self) -> bool:
+        """Whether lesions were drawn, changed or removed manually."""
+        from napari_melanoma.slides.lesion_edits import manual_lesions
+
+        now = self.history.current
+        return bool(manual_lesions(now.lesions) or now.removed)
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether lesions were edited since the threshold was last changed."""
+        return not self.is_recomputed and (bool(self.history.past) or self.has_manual_edits)
+
+
 def _draw_outlines(viewer: Viewer, slide: ViewerSlide, found: LesionFindings) -> None:
     """Replace the drawn outlines."""
     layer = slide_layers.find_layer(viewer, slide, "lesions")
@@ -198,39 +231,6 @@ class LesionState:
     config: LesionConfig
     removed: Lesions | None = None
     rings: Sequence[tuple[int, str, NDArray[np.float64]]] = field(default=(), compare=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LesionFindings(DocumentState["LesionState"]):
-    """The lesions of a slide with their history, and the maps that they are measured on: size of the slide, class."""
-
-    size: tuple[int, int]
-    target: str
-    saved: bool = True
-    is_recomputed: bool = False  # whether they were just detected again, which can be undone
-
-    @property
-    def lesions(self) -> Lesions:
-        """The current lesions."""
-        return self.history.current.lesions
-
-    @property
-    def config(self) -> LesionConfig:
-        """The thresholds at which they were detected."""
-        return self.history.current.config
-
-    @property
-    def has_manual_edits(self) -> bool:
-        """Whether lesions were drawn, changed or removed manually."""
-        from napari_melanoma.slides.lesion_edits import manual_lesions
-
-        now = self.history.current
-        return bool(manual_lesions(now.lesions) or now.removed)
-
-    @property
-    def is_corrected(self) -> bool:
-        """Whether lesions were edited since the threshold was last changed."""
-        return not self.is_recomputed and (bool(self.history.past) or self.has_manual_edits)
 
 
 def make_lesion_config(threshold: float) -> LesionConfig:
