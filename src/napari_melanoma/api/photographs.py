@@ -271,10 +271,9 @@ def segment(
     from napari_melanoma.lesion.options import LesionOptions
 
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
-    info = to_bundle(model)
-    values = {"model": str(info.path), "threshold": threshold, "flips": flips}
-    options = LesionOptions.parse(values, "the options of segment")
-    result = analyze_lesion(photograph, load_segmenter(str(info.path)), options, run=to_run(progress))
+    path = str(to_bundle(model).path)
+    options = LesionOptions.parse({"model": path, "threshold": threshold, "flips": flips}, "the options of segment")
+    result = analyze_lesion(photograph, load_segmenter(path), options, run=to_run(progress))
     empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
     return Segmentation(
         mask=result.mask,
