@@ -108,7 +108,9 @@ class Pathologist(Person):
 
     def chooses_file(self, name, path):
         dialog = next(
-            w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.objectName() == name
+            w
+            for w in QApplication.topLevelWidgets()
+            if isinstance(w, QFileDialog) and w.objectName() == name and w.isVisible()
         )
         dialog.fileSelected.emit(str(path))
         dialog.reject()

@@ -221,3 +221,4 @@ def test_a_threshold_typed_while_layers_are_added_is_kept(during):
 
     during.viewer.layers.events.inserted.connect(go_on)
     assert both(during) == TYPED
+    during.viewer.layers.events.inserted.disconnect(go_on)

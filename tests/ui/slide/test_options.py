@@ -122,7 +122,7 @@ def test_invalid_options_are_shown_and_block_the_analysis(person, launched, slid
     line = person.finds(QLineEdit, "slide.stain_reference")
     line.setText(str(tmp_path / "gone.png"))
     assert not dock.analyze_button.isEnabled()
-    assert "stain reference: file not found" in dock.analyze_button.toolTip()
+    assert "Reference image: file not found" in dock.analyze_button.toolTip()
     assert person.finds(QLabel, "slide.stain_reference.fault").text() == "file not found"
     line.clear()
     assert dock.analyze_button.isEnabled()

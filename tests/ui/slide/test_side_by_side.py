@@ -12,6 +12,9 @@ from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
+# The second view connects napari's settings to itself, for as long as the viewer lives.
+pytestmark = pytest.mark.usefixtures("make_napari_viewer")
+
 
 def presses(person, name):
     """Click a button regardless of the scroll position."""

@@ -266,17 +266,22 @@ def test_a_small_number_round_trips_through_its_editor(form, qtbot):
 
 
 FAULTS = [
-    ("epochs", "0", "'0' is not allowed: expected a whole number (1 or more)"),
-    ("epochs", "many", "'many' is not allowed: expected a whole number (1 or more)"),
-    ("learning_rate", "0", "'0' is not allowed: expected a number (0 to 10, excluding 0)"),
-    ("model.input_size", "100", "'100' is not allowed: expected a whole number (32 to 2048, a multiple of 32)"),
-    ("name", "", "is empty: enter some text"),
+    ("epochs", "Epochs", "0", "'0' is not allowed: expected a whole number (1 or more)"),
+    ("epochs", "Epochs", "many", "'many' is not allowed: expected a whole number (1 or more)"),
+    ("learning_rate", "Learning rate", "0", "'0' is not allowed: expected a number (0 to 10, excluding 0)"),
+    (
+        "model.input_size",
+        "Input size (px)",
+        "100",
+        "'100' is not allowed: expected a whole number (32 to 2048, a multiple of 32)",
+    ),
+    ("name", "Model name", "", "is empty: enter some text"),
 ]
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize(("key", "typed", "fault"), FAULTS)
-def test_invalid_input_is_reported_below_the_field(form, qtbot, key, typed, fault):
+@pytest.mark.parametrize(("key", "title", "typed", "fault"), FAULTS)
+def test_invalid_input_is_reported_below_the_field(form, qtbot, key, title, typed, fault):
     widget = form.findChild(NumberBox, key) or form.findChild(QLineEdit, key)
     types(qtbot, widget, typed)
     if not typed:
@@ -284,7 +289,7 @@ def test_invalid_input_is_reported_below_the_field(form, qtbot, key, typed, faul
     label = form.findChild(QLabel, f"{key}.fault")
     assert label.text() == fault
     assert label.isVisibleTo(form)
-    assert form.faults == [f"{key.rpartition('.')[2].replace('_', ' ')}: {fault}"]
+    assert form.faults == [f"{title}: {fault}"]
     qtbot.mouseClick(form.findChild(QAbstractButton, f"{key}.reset"), Qt.MouseButton.LeftButton)
     assert form.faults == []
 
@@ -370,7 +375,7 @@ def test_number_lists_are_edited_in_one_line(stage, qtbot):
     types(qtbot, line, "4,8,12")
     assert form.values() == {"channels": (4, 8, 12)}
     types(qtbot, line, "4, many")
-    assert form.faults == ["channels: 'many' is not a whole number"]
+    assert form.faults == ["Channels: 'many' is not a whole number"]
 
 
 @pytest.mark.both_qts

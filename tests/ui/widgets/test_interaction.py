@@ -164,9 +164,11 @@ def test_analyze_all_selects_only_the_mask_in_view(person):
     for name in ("first", "second", "third"):
         person.opens(name)
     moves = []
-    person.viewer.layers.selection.events.active.connect(lambda event: moves.append(event.value))
+    selected = person.viewer.layers.selection.events.active
+    note = selected.connect(lambda event: moves.append(event.value))
     person.clicks("analyse_all")
     person.waits()
+    selected.disconnect(note)
     assert {layer.name for layer in moves if layer is not None} == {"third mask"}
 
 
