@@ -257,10 +257,10 @@ def test_ctrl_c_ends_cleanly(start, tiny: Path, photographs: Path, tmp_path: Pat
     for index in range(400):
         (photographs / f"more{index:03d}.png").write_bytes(pixels)
     process = start("lesion", photographs, "--out", "out", "--model", tiny, "--json", "--batch-size", 2)
-    event = {"done": 0}
-    while not event["done"]:  # the model is loaded first
+    event: dict = {}
+    while not event.get("done"):  # the model is loaded first
         event = json.loads(process.stdout.readline())
-        assert event["event"] == "progress"
+        assert event["event"] in ("progress", "note"), event
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stderr) == (130, "")

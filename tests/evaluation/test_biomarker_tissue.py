@@ -29,7 +29,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return SimpleNamespace(content={"depth": None if share is None else {"ulcer_share": share}})
 
     monkeypatch.setattr(analysing, "analyze_slide", analyse_slide)
-    samples = [SimpleNamespace(image=Path(f"{name}.png"), image_id=name, domain="set") for name in "abcde"]
+    samples = [
+        SimpleNamespace(image=Path(f"{name}.png"), image_id=name, domain="set", key=("set", name)) for name in "abcde"
+    ]
     rows = {("set", name): {"mpp_x": "4"} for name in "abcd"}
     return SimpleNamespace(samples=samples, rows=rows)
 

@@ -24,7 +24,7 @@ from napari_melanoma.ui.widgets.job import tasks
 
 SHAPE = (120, 160)
 PATIENCE_MS = 60_000
-VIEWERS = ("make_napari_viewer", "shown_viewer", "viewer")
+VIEWERS = ("shown_viewer", "viewer")
 # Relative duration of tests that use these fixtures.
 COSTS = {"make_napari_viewer": 12, "shown_viewer": 8, "viewer": 6, "opens_dock": 6}
 UNUSUAL = 100_000  # objects; each viewer leaves some thousands, importing napari twice as many as this
@@ -52,8 +52,9 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 
 
 def pytest_configure(config):
-    """Register the marker of tests that run under both Qts; CONTRIBUTING.md has its rule."""
+    """Register the markers; CONTRIBUTING.md has the rule of the first."""
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
+    config.addinivalue_line("markers", "own_viewer: leaves callbacks in its viewer, so it gets one of its own")
 
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves
@@ -62,7 +63,7 @@ def pytest_collection_modifyitems(config, items):
 
     The variable is ``NAPARI_MELANOMA_TEST_PART``.
     """
-    items.sort(key=lambda item: [name in item.fixturenames for name in VIEWERS])
+    items.sort(key=lambda item: [makes_viewer(item), *(name in item.fixturenames for name in VIEWERS)])
     part_setting = os.environ.get("NAPARI_MELANOMA_TEST_PART")
     if not part_setting:
         return
@@ -220,8 +221,13 @@ def closed_viewer(reused_viewer):
     reused_viewer.close()
 
 
+def makes_viewer(item):
+    """Return whether a test has a viewer of its own."""
+    return "make_napari_viewer" in item.fixturenames or item.get_closest_marker("own_viewer") is not None
+
+
 def empty_viewer(request, is_shown):
-    if "make_napari_viewer" in request.fixturenames:
+    if makes_viewer(request.node):
         yield request.getfixturevalue("make_napari_viewer")(show=is_shown)
         return
     reused = request.getfixturevalue("reused_viewer")

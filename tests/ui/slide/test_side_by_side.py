@@ -13,7 +13,7 @@ from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 # The second view connects napari's settings to itself, for as long as the viewer lives.
-pytestmark = pytest.mark.usefixtures("make_napari_viewer")
+pytestmark = pytest.mark.own_viewer
 
 
 def presses(person, name):

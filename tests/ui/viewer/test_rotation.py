@@ -125,7 +125,7 @@ def by_napari(person, paths):
         person.viewer.open(path, plugin="napari-melanoma")
 
 
-@pytest.mark.usefixtures("make_napari_viewer")  # readers keep their callbacks in it
+@pytest.mark.own_viewer  # readers keep their callbacks in it
 @pytest.mark.parametrize("opens", [by_dock, by_dock_at_once, by_napari])
 def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path, opens):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]

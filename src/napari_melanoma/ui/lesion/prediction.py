@@ -215,7 +215,6 @@ class LesionPredictionController(QObject):
 
     def _on_model(self) -> None:
         """Request predictions of the selected model for all analyzed photographs, the one in view first."""
-        self._controls.classifier.update_state()
         self.patient_data.set_model(self._controls.classifier.model)
         current = self._controls.picker.identity
         for identity in sorted(self._controller.store.lesions, key=lambda identity: identity != current):

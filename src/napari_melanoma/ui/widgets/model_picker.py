@@ -95,21 +95,24 @@ class ClassifierPicker(ModelPicker):
     accessible_names = ("Classification model", "Card of the classification model")
     tip = "Classification model"
 
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__(icons)
+        self.combo.currentIndexChanged.connect(self._update_card_button)
+
     def refresh(self) -> None:
         """Add newly installed models to the list, after the choice of no model."""
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
         super().refresh()
         self.combo.setItemText(0, "no prediction" if self.has_models else "none installed")
-        self.update_state()
+        self._update_card_button()
 
     @property
     def has_models(self) -> bool:
         """Whether a model is installed."""
         return self.combo.count() > 1
 
-    def update_state(self) -> None:
-        """Enable the card button if a model is selected."""
+    def _update_card_button(self) -> None:
         self._card_button.setEnabled(bool(self.model))
 
 
