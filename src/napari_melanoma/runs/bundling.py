@@ -20,11 +20,11 @@ from napari_melanoma.metrics.calibration import expected_calibration_error, fit_
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
 from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
 from napari_melanoma.metrics.roc_curves import choose_operating_point
+from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
 from napari_melanoma.models.registry import find_bundle, require_photograph_model
 from napari_melanoma.models.weights_location import START_WORDS
 from napari_melanoma.models.zoo import list_architectures
-from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.bags import PreparedBags
 from napari_melanoma.training.data_preparation import PreparedData

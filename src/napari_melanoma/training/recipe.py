@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.tabular_encoding import TableValues
+    from napari_melanoma.models.blocks.options import BiomarkerConfig
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
     from napari_melanoma.training.pixel_store import PixelKind
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module

@@ -14,7 +14,7 @@ from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion import recovery
-from napari_melanoma.ui.lesion.corrections import describe_correction
+from napari_melanoma.ui.lesion.corrections_bar import describe_correction
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.widgets.job import tasks
 

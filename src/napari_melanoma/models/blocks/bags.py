@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_melanoma.models.zoo.attention_mil import AttentionMilConfig
+    from napari_melanoma.models.blocks.options import AttentionMilConfig
 
 
 class PooledBag(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.core.prediction_config import DepthInputConfig, DepthScale
-    from napari_melanoma.models.zoo.biomarker import BiomarkerConfig
+    from napari_melanoma.models.blocks.options import BiomarkerConfig
 
 
 class BiomarkerNetwork(ClassifierNetwork):

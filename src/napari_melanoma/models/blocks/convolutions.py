@@ -14,8 +14,7 @@ from torch.nn.functional import interpolate, pad
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.models.blocks.options import RecurrentConfig, Upsampling, UShapeConfig
-    from napari_melanoma.models.zoo.simple_cnn import SimpleCNNConfig
+    from napari_melanoma.models.blocks.options import RecurrentConfig, SimpleCNNConfig, Upsampling, UShapeConfig
 
 
 MakeBlock = Callable[[int, int], nn.Module]

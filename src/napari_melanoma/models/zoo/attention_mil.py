@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.blocks.options import AttentionMilConfig
 from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class AttentionMilConfig(Config):
-    """Layer sizes and pooling of tiles."""
-
-    pooling: Literal["gated", "plain", "mean"] = Field(
-        "gated",
-        description="gated or plain attention; mean: equal weights, for comparison",
-    )
-    hidden: int = Field(256, title="Features per tile", ge=2, le=4096, description="features per tile before pooling")
-    attention: int = Field(
-        128, title="Attention width", ge=2, le=4096, description="width of the attention's inner layer"
-    )
-    heads: int = Field(
-        1, title="Attention heads", ge=1, le=16, description="number of attention heads, each with its own weights"
-    )
-    dropout: float = Field(0.25, ge=0, lt=1, description="share of a tile's features dropped during training")
-    normalise: bool = Field(True, title="Standardize embeddings", description="standardize each embedding first")
-    features: Annotated[int, Computed()] = Field(512, ge=1, description="length of an embedding of the encoder")
-    classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")
 
 
 SPEC = ArchitectureSpec(

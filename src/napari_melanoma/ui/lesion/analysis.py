@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox
 
-from napari_melanoma.ui.lesion.corrections import describe_other_lesions
+from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.queues import FinishedAnalysis, LesionAnalysisQueue
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.dialogs import create_question

@@ -262,3 +262,82 @@ def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResu
 
     corrected = result.corrected or bool((mask != result.mask).any())
     return replace(remeasure(result, mask, result.options), corrected=corrected)
+
+
+def redraw_from_strokes(
+    result: LesionResult, previous_mask: NDArray[np.uint8], strokes: NDArray[np.uint8]
+) -> LesionResult:
+    """Recompute the mask from strokes inside (1) and outside (2).
+
+    ``previous_mask``: uint8 (row, column), a copy of the current mask. ``strokes``: uint8 (row, column).
+    """
+    from napari_melanoma.imaging.scribbles import redraw_border
+
+    return result_for_mask(
+        result, redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
+    )
+
+
+def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
+    """Threshold and refine again; the probability is smoothed again only if the smoothing changed.
+
+    ``chosen``: a point (row, column) in the selected lesion.
+    """
+    from napari_melanoma.lesion.analysis import derive_result, find_uncertain_band, remeasure
+
+    # Model and flips in the options may already be set for the next analysis.
+    options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
+    if options.refinement.smoothing != result.options.refinement.smoothing:
+        return derive_result(result.photograph, result.prediction, options, result.model, chosen)
+    threshold = effective_threshold(result.model, options)
+    measured = remeasure(result, _threshold_mask(result, options, chosen), options, threshold)
+    band = find_uncertain_band(result.prediction, measured.mask, threshold, options.refinement)
+    return replace(measured, options=options, corrected=False, threshold=threshold, band=band)
+
+
+def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
+    """Return the predicted mask with default threshold and refinement, bool (row, column)."""
+    from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
+
+    default, smoothed = RefinementConfig(), result.smoothed
+    if default.smoothing != result.options.refinement.smoothing:
+        smoothed = smooth_probability(result.probability, default)
+    return refine_mask(smoothed >= result.model.threshold, default)
+
+
+def preview_contours(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
+    """Compute the contours for other options, without a new forward pass.
+
+    ``chosen``: a point (row, column) in the selected lesion.
+    """
+    from napari_melanoma.imaging.masks import trace_contours
+    from napari_melanoma.imaging.postprocessing import find_other_lesions
+
+    mask = _threshold_mask(result, options, chosen)
+    others = find_other_lesions(result.smoothed >= effective_threshold(result.model, options), mask, options.refinement)
+    return LesionUpdate(identity, contours=trace_contours(mask), other_contours=trace_contours(others))
+
+
+def _threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
+    from napari_melanoma.imaging.postprocessing import refine_mask
+
+    return refine_mask(result.smoothed >= effective_threshold(result.model, options), options.refinement, chosen)
+
+
+def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:
+    """Describe detected lesions that are not in the mask, such as ``2 lesions found; showing the largest.``.
+
+    Empty if all are in the mask.
+    """
+    others = len(result.other_masks)
+    if not others:
+        return ""
+    if result.corrected or len(result.mask_parts) != 1:
+        text = f"{others} other lesion{'s' if others > 1 else ''} found outside the mask (thin outlines)."
+    else:
+        shown = "the largest" if result.has_largest_in_mask else "the selected one"
+        text = f"{result.lesions_found} lesions found; showing {shown}."
+    if with_advice:
+        text += " Measurements and prediction refer to the mask only. Use Select lesion for another lesion, "
+        text += "or clear 'largest only' to include all."
+    return text

@@ -9,7 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.corrections import CorrectionsBar, describe_other_lesions
+from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
+from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.analyzed_lesions import ReplaceMask
-    from napari_melanoma.ui.lesion.controller import LesionLayers
+    from napari_melanoma.ui.lesion.layers import LesionLayers
 
 
 RECOVERY_DAYS = 30

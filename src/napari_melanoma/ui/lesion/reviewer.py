@@ -147,7 +147,7 @@ class CorrectionsStore(QObject):
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
     """Add an analyzed photograph to the corrections; call this in a thread."""
     from napari_melanoma.data.corrections import Correction
-    from napari_melanoma.ui.lesion.mask_editing import predict_default_mask
+    from napari_melanoma.ui.lesion.analyzed_lesions import predict_default_mask
 
     predicted, mask = predict_default_mask(result), result.mask
     if decision.with_others and result.others is not None:

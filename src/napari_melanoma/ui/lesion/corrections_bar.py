@@ -1,0 +1,203 @@
+"""The bar below the results that adds photographs to the corrections and shows their state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QInputDialog,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.core.formatting import format_time_ago
+from napari_melanoma.ui.lesion.reviewer import (
+    ReviewSettings,
+)
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.dialogs import choose_folder
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
+
+if TYPE_CHECKING:
+    pass
+
+
+StoreKey = tuple[str, str, str, str, Path]
+
+ADD_KEY = format_key("lesion.correct")
+REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
+STATE_TOOLTIPS = {
+    "accepted": "The predicted mask is unchanged. It will be stored as accepted.",
+    "corrected": "The mask was changed. It will be stored as corrected, together with the predicted mask.",
+}
+StoreStage = Literal["open", "storing", "stored"]
+# Short, to fit next to the diagnosis
+STAGE_TEXTS: dict[StoreStage, dict[str, str]] = {
+    "open": dict.fromkeys(STATE_TOOLTIPS, "not stored"),
+    "storing": dict.fromkeys(STATE_TOOLTIPS, "storing ..."),
+    "stored": {state: state for state in STATE_TOOLTIPS},
+}
+
+
+class CorrectionsBar(QWidget):
+    """The diagnosis, the review state, and buttons to store, reject and undo."""
+
+    add_requested = Signal()
+    reject_requested = Signal()
+    undo_requested = Signal()
+    folder_chosen = Signal(object)
+    diagnosis_changed = Signal(str)
+
+    def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self._row: Mapping[str, str] | None = None
+        self._diagnosis_combo = self._make_diagnosis_combo()
+        self._state_label = named(QLabel(), "review_state", "Review state")
+        self.add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
+        self.reject_button = tool_button("reject", "Reject", "", "reject")
+        self.undo_button = tool_button("undo_correction", "Undo the last addition", "Undo the last addition", "undo")
+        self._stored_label = WrappedLabel()
+        self._stored_label.setProperty("quiet", True)
+        self._stored_label.setObjectName("standing")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(row(QLabel("diagnosis"), self._diagnosis_combo, self._state_label, stretch=1))
+        layout.addWidget(
+            row(self.add_button, self.reject_button, self.undo_button, self._make_menu_button(icons), stretch=0)
+        )
+        layout.addWidget(self._stored_label)
+        self._refresh_timer = QTimer(self)
+        self._refresh_timer.setInterval(REFRESH_MS)
+        self._refresh_timer.timeout.connect(self._update_text)
+        self._refresh_timer.start()
+        self.add_button.clicked.connect(self.add_requested)
+        self.reject_button.clicked.connect(self.reject_requested)
+        self.undo_button.clicked.connect(self.undo_requested)
+        self.set_photograph(None, False)
+        self.set_stored_row(None)
+        self.set_diagnoses([])
+
+    @property
+    def diagnosis(self) -> str:
+        """The diagnosis in the combo box."""
+        return str(self._diagnosis_combo.currentText()).strip()
+
+    def set_diagnosis(self, diagnosis: str) -> None:
+        """Show a diagnosis."""
+        if diagnosis != self.diagnosis:
+            self._diagnosis_combo.setEditText(diagnosis)
+
+    def set_diagnoses(self, diagnoses: Sequence[str]) -> None:
+        """List diagnoses: recently used ones, common ones, and those in the corrections."""
+        words = list(dict.fromkeys(["", *self._settings.diagnoses, *diagnoses]))
+        if words != [self._diagnosis_combo.itemText(index) for index in range(self._diagnosis_combo.count())]:
+            current = self.diagnosis
+            self._diagnosis_combo.blockSignals(True)
+            self._diagnosis_combo.clear()
+            self._diagnosis_combo.addItems(words)
+            self._diagnosis_combo.setEditText(current)
+            self._diagnosis_combo.blockSignals(False)
+
+    def set_photograph(self, state: str | None, has_photograph: bool, stage: StoreStage = "open") -> None:
+        """Show the review state, and whether the photograph is stored."""
+        self._state_label.setText(STAGE_TEXTS[stage].get(state or "", ""))
+        self._state_label.setVisible(state is not None)
+        self._state_label.setToolTip(STATE_TOOLTIPS.get(state or "", ""))
+        self.add_button.setEnabled(state is not None)
+        tip = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {STATE_TOOLTIPS.get(state or '', '')}"
+        self.add_button.setToolTip(tip if state else "Analyze a photograph first")
+        self.reject_button.setEnabled(has_photograph)
+        self.reject_button.setToolTip("Store the photograph as rejected. It is not used for training.")
+        self._diagnosis_combo.setEnabled(has_photograph)
+
+    def set_stored_row(self, stored_row: Mapping[str, str] | None) -> None:
+        """Show how the photograph is stored in the corrections."""
+        self._row = stored_row
+        self._update_text()
+
+    def set_folder(self, folder: Path, total: int) -> None:
+        """Show the corrections folder and its number of images."""
+        self._folder_action.setText(f"Corrections folder ({total}) ...")
+        self._folder_action.setToolTip(str(folder))
+        self.undo_button.setEnabled(folder.is_dir())
+
+    def _make_diagnosis_combo(self) -> QComboBox:
+        box = named(NoWheelComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
+        box.setEditable(True)
+        box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        box.setMinimumContentsLength(8)
+        box.lineEdit().setPlaceholderText("unknown")
+        box.editTextChanged.connect(self.diagnosis_changed)
+        box.textActivated.connect(self.diagnosis_changed)  # if the empty diagnosis is selected again
+        return box
+
+    def _make_menu_button(self, icons: ThemedIcons) -> QToolButton:
+        button = tool_button("corrections_menu", "Corrections settings", "Reviewer and corrections folder")
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(button)
+        menu.setToolTipsVisible(True)
+        self._reviewer_action = menu.addAction("")
+        self._reviewer_action.setObjectName("reviewer")
+        self._folder_action = menu.addAction("Corrections folder ...")
+        self._folder_action.setObjectName("corrections_folder")
+        self._reviewer_action.triggered.connect(self._edit_reviewer)
+        self._folder_action.triggered.connect(self._choose_folder)
+        menu.aboutToShow.connect(self._update_reviewer)
+        button.setMenu(menu)
+        icons.add(button, "chevron_down")
+        self._update_reviewer()
+        return button
+
+    def _update_reviewer(self) -> None:
+        self._reviewer_action.setText(f"Reviewer: {self._settings.reviewer or 'not set'} ...")
+
+    def _edit_reviewer(self) -> None:
+        dialog = named(QInputDialog(self.window()), "reviewer_dialog", "Reviewer")
+        dialog.setWindowTitle("Corrections")
+        dialog.setLabelText("Name or initials stored with your corrections:")
+        dialog.setTextValue(self._settings.reviewer)
+        dialog.textValueSelected.connect(self._on_reviewer)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_reviewer(self, name: str) -> None:
+        self._settings.reviewer = name
+        self._update_reviewer()
+
+    def _choose_folder(self) -> None:
+        choose_folder(self, "corrections_dialog", "Corrections folder", self._settings.corrections, self._on_folder)
+
+    def _on_folder(self, folder: Path) -> None:
+        self.folder_chosen.emit(folder)
+
+    def _update_text(self) -> None:
+        self._stored_label.setVisible(self._row is not None)
+        if self._row is not None:
+            self._stored_label.setText(describe_correction(self._row, time.time()))
+
+
+def describe_correction(correction_row: Mapping[str, str], now: float) -> str:
+    """Describe how a photograph is stored, such as ``in corrections: corrected by Ana, 2 minutes ago``.
+
+    ``now``: Unix time in seconds.
+    """
+    reviewer = f" by {correction_row['reviewer']}" if correction_row.get("reviewer") else ""
+    try:
+        then = datetime.fromisoformat(correction_row.get("reviewed_at", "")).timestamp()
+    except ValueError:  # missing or edited manually
+        return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}"
+    time_ago = format_time_ago(max(0.0, now - then))
+    return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}, {time_ago}"
