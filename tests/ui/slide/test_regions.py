@@ -88,6 +88,11 @@ def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     assert kept(person) == regions(person)
     assert kept(person)[0].properties == {"reader": "Reader A"}
     assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_words")
+    dock.regions.controls.class_list.select_class(2)
+    goes_around(person, box(14, 2, 17, 5))
+    assert [one.class_name for one in regions(person)][2:] == ["Naevus"]  # as files have it
+    assert person.label_text("region_words").endswith("Nevus 1.")
+    person.clicks("region_undo")
     layer = person.viewer.layers[REGIONS_LAYER]
     np.testing.assert_allclose(layer.scale, (MPP, MPP))
     np.testing.assert_allclose(layer.data[0] + HALF, np.array(regions(person)[0].polygons[0].outer))

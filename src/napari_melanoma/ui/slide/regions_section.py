@@ -234,7 +234,7 @@ def _describe_regions(regions: Regions, shown: int) -> str:
     """Describe the number of regions by class."""
     if not regions:
         return NONE_YET
-    counts = Counter(region.class_name or "without a class" for region in regions)
+    counts = Counter(format_class(region.class_name) or "without a class" for region in regions)
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     hidden = len(regions) - shown
     more = f" The last {hidden} are not drawn, but saved." if hidden > 0 else ""
