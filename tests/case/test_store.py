@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.case import store as moved
+from napari_melanoma.case import moved_images
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction, set_patient
-from napari_melanoma.case.store import CaseStore, content_digest, read_correction, write_correction
+from napari_melanoma.case.moved_images import content_digest
+from napari_melanoma.case.store import CaseStore, read_correction, write_correction
 from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
 
 MASK = np.eye(4, dtype=bool)
@@ -90,8 +91,8 @@ def test_moved_files_are_read_once_and_others_not_at_all(tmp_path: Path, monkeyp
     for n in range(count):
         photograph(folder / f"{n}.jpg", b"")
     read: list[Path] = []
-    monkeypatch.setattr(moved, "content_digest", lambda path: read.append(path) or path.stem)
-    found = moved.locate_images(add_images(Case(), [*images, *there]), folder)
+    monkeypatch.setattr(moved_images, "content_digest", lambda path: read.append(path) or path.stem)
+    found = moved_images.locate_images(add_images(Case(), [*images, *there]), folder)
     assert [image.path.name for image in found.case.images[:count]] == [f"{n}.jpg" for n in range(count)]
     assert (len(found.found), found.missing) == (count, {})
     assert sorted(read) == sorted(folder / f"{n}.jpg" for n in range(count))
@@ -289,8 +290,8 @@ def test_a_mask_changed_by_another_program_is_rejected(folder: Path) -> None:
 
 
 def test_a_large_file_is_identified_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.case.store.FULL_DIGEST_UP_TO", 100)
-    monkeypatch.setattr("napari_melanoma.case.store.BLOCK", 8)
+    monkeypatch.setattr("napari_melanoma.case.moved_images.FULL_DIGEST_UP_TO", 100)
+    monkeypatch.setattr("napari_melanoma.case.moved_images.BLOCK", 8)
     pixels = bytearray(range(256)) * 8
     digests = set()
     for place in (None, 0, 1, len(pixels) - 1):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from napari_melanoma.case.image_assignment import Note
 from napari_melanoma.case.model import Case, CaseImage, CasePart
-from napari_melanoma.case.store import CaseStore, content_digest, read_correction
+from napari_melanoma.case.moved_images import content_digest
+from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count

@@ -20,7 +20,8 @@ from napari_melanoma.case.image_assignment import (
     read_header_metadata,
 )
 from napari_melanoma.case.model import Case, CaseImage, set_patient
-from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore, content_digest
+from napari_melanoma.case.moved_images import content_digest
+from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, describe_error
 from napari_melanoma.core.formatting import format_count
