@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from napari_melanoma.imaging.color import ABCD_COLORS, color_measurements, color_shares, to_lab
+from napari_melanoma.imaging.color import ABCD_COLORS, color_shares, to_lab
+from napari_melanoma.imaging.measurements import color_measurements
 
 SKIN = (220, 180, 160)
 

@@ -1,4 +1,4 @@
-"""Colors of a lesion: measurements, color constancy, and the illuminated circle of a dermatoscope."""
+"""Colors of a lesion and the skin around it, color constancy, and the illuminated circle of a dermatoscope."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID_SIDE = 256
-MIN_COLOR_SHARE = 0.05
 RING_WIDTHS = (0.05, 0.25)
 CLIPPED = 250  # of 255: clipped pixels show the limit of the camera, not the color of the light
 MIN_UNCLIPPED_SHARE = 0.05  # share of unclipped pixels below which all pixels are used
@@ -77,37 +76,6 @@ def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
     distances = (references**2).sum(axis=1) - 2 * np.einsum("pc,rc->pr", lab, references)
     counts = np.bincount(distances.argmin(axis=1), minlength=len(references))
     return dict(zip(ABCD_COLORS, (counts / len(lab)).tolist(), strict=True))
-
-
-def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[str, float]:
-    """Color variegation of a lesion and its contrast to the skin around it.
-
-    Lesion and surroundings are first averaged down to at most 256 pixels a side, which reduces noise and edges of
-    hairs.
-
-    - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the color
-      features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
-    - ``color_count``: number of the six colors of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
-      1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
-    - ``color_difference``: CIE 1976 color difference between the means of lesion and skin; skin is the ring from 5 %
-      to 25 % of the equivalent diameter away from the lesion.
-
-    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns name to
-    value; ``color_difference`` is NaN where no skin is in view.
-    """
-    lesion, ring, lab = lesion_and_ring(mask, rgb)
-    inside = lab[lesion]
-    spread = inside.std(axis=0, dtype=np.float64)
-    difference = math.nan
-    if ring.any():
-        difference = float(np.linalg.norm(inside.mean(axis=0) - lab[ring].mean(axis=0)))
-    return {
-        "color_std_l": float(spread[0]),
-        "color_std_a": float(spread[1]),
-        "color_std_b": float(spread[2]),
-        "color_count": float(sum(share >= MIN_COLOR_SHARE for share in color_shares(inside).values())),
-        "color_difference": difference,
-    }
 
 
 def lesion_and_ring(

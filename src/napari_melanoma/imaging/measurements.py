@@ -1,4 +1,4 @@
-"""Measurements of a lesion: shape, symmetry and border, and the list of all measurements with explanations."""
+"""Measurements of a lesion: shape, symmetry, border and color, and the list of all measurements with explanations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.imaging.color import color_measurements
+from napari_melanoma.imaging.color import color_shares, lesion_and_ring
 from napari_melanoma.imaging.masks import bounding_box, label_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import PixelSize
+
+MIN_COLOR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,13 @@ def measure_lesion(
     calculated in physical space, so that non-square pixels do not distort them. With area A, perimeter P and convex
     hull H, the ABCD family (Friedman, Rigel and Kopf 1985, doi:10.3322/canjclin.35.3.130) is
 
-    - A: ``asymmetry_major``, ``asymmetry_minor``, see ``shape.asymmetry``;
+    - A: ``asymmetry_major``, ``asymmetry_minor``, see ``asymmetry``;
     - B: ``compactness`` = P^2 / (4 pi A) (the irregularity index of Golston, Stoecker, Moss and Dhillon 1992, Comput
       Med Imaging Graph 16(3):199-203), ``border_irregularity`` = P / P(H) (inverse of the convexity by perimeters in
       Zunic and Rosin 2004, doi:10.1109/TPAMI.2004.19), ``solidity`` = A / A(H) (Celebi et al. 2007,
-      doi:10.1016/j.compmedimag.2007.01.003), ``fractal_dimension``, see ``shape.fractal_dimension``;
-    - C: the ``color_`` columns, see ``color.color_measurements``;
-    - D: ``max_diameter``, see ``shape.lengths``.
+      doi:10.1016/j.compmedimag.2007.01.003), ``fractal_dimension``, see ``fractal_dimension``;
+    - C: the ``color_`` columns, see ``color_measurements``;
+    - D: ``max_diameter``, see ``measure_lengths``.
 
     ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3), for the ``color_`` columns.
     ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Returns column to value in
@@ -107,6 +109,37 @@ def measure_lesion(
     if physical is not None:
         measured |= _named_lengths(physical, "mm", "mm2")
     return measured
+
+
+def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[str, float]:
+    """Color variegation of a lesion and its contrast to the skin around it.
+
+    Lesion and surroundings are first averaged down to at most 256 pixels a side, which reduces noise and edges of
+    hairs.
+
+    - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the color
+      features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
+    - ``color_count``: number of the six colors of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
+      1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
+    - ``color_difference``: CIE 1976 color difference between the means of lesion and skin; skin is the ring from 5 %
+      to 25 % of the equivalent diameter away from the lesion.
+
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns name to
+    value; ``color_difference`` is NaN where no skin is in view.
+    """
+    lesion, ring, lab = lesion_and_ring(mask, rgb)
+    inside = lab[lesion]
+    spread = inside.std(axis=0, dtype=np.float64)
+    difference = math.nan
+    if ring.any():
+        difference = float(np.linalg.norm(inside.mean(axis=0) - lab[ring].mean(axis=0)))
+    return {
+        "color_std_l": float(spread[0]),
+        "color_std_a": float(spread[1]),
+        "color_std_b": float(spread[2]),
+        "color_count": float(sum(share >= MIN_COLOR_SHARE for share in color_shares(inside).values())),
+        "color_difference": difference,
+    }
 
 
 def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
