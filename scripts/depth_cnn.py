@@ -32,7 +32,8 @@ from napari_melanoma.io.results import read_slide_result, write_rgb, write_table
 from napari_melanoma.metrics.agreement import DepthIntervals, depth_metrics
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.risk.inputs import case_of_slide, cut_slide_patches
+from napari_melanoma.risk.inputs import case_of_slide
+from napari_melanoma.risk.patches import cut_slide_patches
 from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.training.recipe import TrainRecipe
 

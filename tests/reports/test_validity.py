@@ -28,7 +28,7 @@ from napari_melanoma.phantoms.markers import is_phantom
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.risk.batch import RiskOutcome
 from napari_melanoma.risk.batch import _result_row as risk_row
-from napari_melanoma.risk.inputs import cut_slide_patches
+from napari_melanoma.risk.patches import cut_slide_patches
 from napari_melanoma.risk.prediction import PatchPrediction, RiskDepth, RiskOptions, RiskPrediction
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.options import SlideOptions, check_scale, match_scale

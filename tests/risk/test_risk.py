@@ -22,15 +22,10 @@ from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.comparators import read_comparators
-from napari_melanoma.risk.inputs import (
-    PatchImage,
-    RiskCase,
-    case_of_patch,
-    case_of_slide,
-    cut_slide_patches,
-    read_patch_image,
-)
-from napari_melanoma.risk.prediction import PARTS, RiskDepth, RiskOptions, RiskPrediction
+from napari_melanoma.risk.contributions import PARTS
+from napari_melanoma.risk.inputs import RiskCase, case_of_patch, case_of_slide
+from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
+from napari_melanoma.risk.prediction import RiskDepth, RiskOptions, RiskPrediction
 from napari_melanoma.risk.predictor import find_risk_model, predict_risk
 from napari_melanoma.slides.result_folder import record_slide
 

@@ -16,7 +16,8 @@ from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.phantoms.cohort import CohortPatch, draw_patch
 from napari_melanoma.phantoms.risk_law import CohortConfig, draw_patients
 from napari_melanoma.risk.comparators import read_comparators
-from napari_melanoma.risk.inputs import PatchImage, case_of_patch
+from napari_melanoma.risk.inputs import case_of_patch
+from napari_melanoma.risk.patches import PatchImage
 from napari_melanoma.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.risk.predictor import load_risk_model, predict_risk
 

@@ -19,7 +19,8 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.risk import batch
 from napari_melanoma.risk.batch import assess_risk_of_files
-from napari_melanoma.risk.inputs import PatchImage, case_of_patch, read_patch_image
+from napari_melanoma.risk.inputs import case_of_patch
+from napari_melanoma.risk.patches import PatchImage, read_patch_image
 from napari_melanoma.risk.prediction import MissingValuesError, RiskOptions, RiskPrediction, never_missing_columns
 from napari_melanoma.risk.predictor import predict_risk
 from napari_melanoma.risk.slide_files import read_risk

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.risk.comparators import LogisticRegression, expit
-from napari_melanoma.risk.prediction import (
-    choose_patch_positions,
-    coalitions,
-    patch_center,
-    pool_predictions,
-    shapley_shares,
-)
+from napari_melanoma.risk.contributions import coalitions, shapley_shares
+from napari_melanoma.risk.patches import choose_patch_positions, patch_center
+from napari_melanoma.risk.prediction import pool_predictions
 
 PARTS = ("image", "depth", "patient")
 UM = (0.5, 0.5)

@@ -13,16 +13,10 @@ from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describ
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS
-from napari_melanoma.risk.inputs import (
-    PatchImage,
-    RiskCase,
-    case_of_patch,
-    case_of_slide,
-    cut_slide_patches,
-    read_patch_image,
-)
+from napari_melanoma.risk.contributions import PARTS
+from napari_melanoma.risk.inputs import RiskCase, case_of_patch, case_of_slide
+from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
 from napari_melanoma.risk.prediction import (
-    PARTS,
     ComparatorPrediction,
     MissingValuesError,
     RiskDepth,

@@ -19,7 +19,7 @@ from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
 from napari_melanoma.io.results import read_object
-from napari_melanoma.risk.prediction import image_log_odds
+from napari_melanoma.risk.contributions import image_log_odds
 from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data

@@ -1,41 +1,24 @@
-"""Inputs of a risk prediction: clinical metadata, depth, and patches of a slide."""
+"""Inputs of a risk prediction: files, clinical metadata, and the depth with its source."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity, read_slide_validity
-from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, read_depth
-from napari_melanoma.imaging.modality import recognize_modality
-from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.phantoms.markers import is_phantom
-from napari_melanoma.risk.prediction import (
-    UM,
-    PatchPosition,
-    Point,
-    RiskDepth,
-    RiskOptions,
-    check_plausible_depth,
-    choose_patch_positions,
-)
+from napari_melanoma.risk.prediction import RiskDepth, check_plausible_depth
 from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
+from napari_melanoma.slides.reading.opening import find_slides, is_slide
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.reading.slide import Slide
+    pass
 
 
 @dataclass(frozen=True)
@@ -137,33 +120,6 @@ def _values_from_reading(reading: DepthReading | None) -> dict[str, str]:
     return {name: cell for name, cell in values.items() if cell is not None}
 
 
-MAX_PX = 1024  # side of a patch as it is read; input sizes of networks are smaller
-SCALE_TOLERANCE = 0.1  # relative difference in size from the patches that the model was trained on
-LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, not like a section: the prediction is meaningless"
-WIDTH_UNKNOWN = (
-    "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
-)
-BENIGN_LABELS = ("benign", "naevus", "nevus")
-
-
-@dataclass(frozen=True, eq=False)
-class PatchImage:
-    """Pixels of a patch, uint8 (row, column, channel=3), its content, its box in the finest pixels of the slide, notes.
-
-    ``width_mm`` is the width of the slide within it, None if unknown; ``modality`` is ``slide``, or what else it
-    certainly shows; ``synthetic`` marks phantoms.
-    """
-
-    rgb: NDArray[np.uint8]
-    description: str
-    box: Box | None = None
-    notes: tuple[str, ...] = ()
-    width_mm: float | None = None
-    modality: str | None = None
-    damage: str | None = None
-    synthetic: bool = False
-
-
 def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
     """List the slides and patches that files, folders and patterns name, without duplicates, in the given order."""
     from napari_melanoma.io.discovery import find_photographs
@@ -190,102 +146,3 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
 def is_slide_folder(path: Path) -> bool:
     """Whether a folder is a single slide, as in DICOM and OME-Zarr."""
     return path.is_dir() and is_slide(path)
-
-
-def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptions) -> PatchImage:
-    """Read an image that is a single patch."""
-    photograph = read_photograph(path)
-    _check_not_photograph(path.name, photograph, metadata)
-    rgb = photograph.rgb
-    stated = {name: read_number(metadata.get(name)) for name in ("mpp_y", "mpp_x")}
-    mpp = {name: um if um > 0 else options.mpp for name, um in stated.items()}
-    for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
-        side_mm = (mpp[name] or math.nan) * count / UM
-        if abs(side_mm - options.patch_mm) > SCALE_TOLERANCE * options.patch_mm:
-            raise InputError(
-                f"{path.name} is {side_mm:.2f} mm wide or high according to {name} or --mpp; the model expects "
-                f"patches of {options.patch_mm:g} mm. Crop it, correct the table, or set the size with --patch-mm."
-            )
-    notes = () if mpp["mpp_x"] else (WIDTH_UNKNOWN.format(options.patch_mm),)
-    if photograph.damage:
-        notes = (format_damage_warning(photograph.damage), *notes)
-    seen, modality = recognize_modality(rgb), "slide"
-    if seen.is_certain and seen.kind != "neither":
-        notes, modality = (LOOKS_LIKE_SKIN.format(seen.kind), *notes), seen.kind
-    return PatchImage(
-        rgb,
-        "the given patch",
-        notes=notes,
-        width_mm=options.patch_mm if mpp["mpp_x"] else None,
-        modality=modality,
-        damage=photograph.damage,
-        synthetic=is_phantom(path),
-    )
-
-
-def _check_not_photograph(name: str, photograph: Photograph, metadata: Mapping[str, str]) -> None:
-    """Refuse photographs and patches that are not square."""
-    height, width = photograph.rgb.shape[:2]
-    if abs(height - width) > SCALE_TOLERANCE * max(height, width):
-        raise InputError(
-            f"{name} has {width} x {height} pixels, expected a slide or a square patch of a slide. The models were not "
-            "trained on photographs of skin or on regions of other shapes. Crop a square patch, or select the slide."
-        )
-    modality = photograph.modality or metadata.get("modality") or "wsi"
-    if modality in MODALITY_WORDS:
-        raise InputError(f"{name} is a photograph of skin ({modality}), expected a slide, or a square patch of one.")
-
-
-def cut_slide_patches(
-    path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
-) -> list[PatchImage]:
-    """Cut patches out of a slide at the positions of greatest depth and at its lesions."""
-    given = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
-    with open_slide(path, given) as slide:
-        size = slide.info.pixel_size
-        if size is None:
-            raise ScaleMissing(
-                f"pixel size is missing: a patch of {options.patch_mm:g} mm requires micrometers per pixel, and "
-                f"{path.name} has none. Set it under Scale in the Slide dock (command line: --mpp)."
-            )
-        um = (size.y_um, size.x_um)
-        positions = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
-        if not positions:
-            nothing = "no tumor found: the analysis found neither a thickness nor a lesion"
-            raise InputError(
-                f"{path.name}: {read_slide_validity(content).headline(nothing)}. Measure the thickness by hand in the "
-                "Slide dock, or select a patch instead."
-            )
-        return [_read_patch(slide, position, um) for position in positions]
-
-
-def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
-    """Positions of the lesions that are not benign, in their order."""
-    found = []
-    for lesion in content.get("lesions") or []:
-        row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
-        if lesion.get("label") not in BENIGN_LABELS and row is not None and column is not None:
-            found.append((float(row), float(column)))
-    return found
-
-
-def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
-    """Read a patch at the coarsest sufficient level."""
-    if slide.info.kind != "brightfield":
-        raise InputError(
-            f"{slide.info.path.name} is not a brightfield slide: the models were trained on stained tissue."
-        )
-    box = position.box(um_per_px)
-    rgb = slide.read_square(box, min(MAX_PX, max(box.height, box.width)))
-    width = min(_size_on_slide_mm(box, slide, um_per_px))
-    return PatchImage(
-        rgb, position.description, box, width_mm=width, modality="slide", synthetic=is_phantom(slide.info.path)
-    )
-
-
-def _size_on_slide_mm(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:
-    """Height and width in mm of the part of a box within the slide."""
-    full = slide.info.levels[0]
-    bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
-    sides = bottom - max(box.top, 0), right - max(box.left, 0)
-    return max(0, sides[0]) * um_per_px[0] / UM, max(0, sides[1]) * um_per_px[1] / UM

@@ -1,11 +1,9 @@
-"""Risk prediction: options, patches, Shapley values, the prediction itself, and missing or implausible inputs."""
+"""Risk prediction: options, the prediction itself, and missing or implausible inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
-from math import factorial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,190 +12,18 @@ from pydantic import Field
 from napari_melanoma.classification.prediction import OTHER_CLASS, describe_prediction_set, format_probability
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier, EncoderOutput
+    from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
     from napari_melanoma.models.bundle import BundleConfig
 
-TableRow = Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class ShapleyShares:
-    """Contribution of each part to a probability, and the probability without any input."""
-
-    shares: dict[str, float]
-    baseline: float
-
-
-def explain_by_part(
-    model: Classifier, features: Sequence[EncoderOutput], row: TableRow, max_background: int
-) -> list[ShapleyShares] | None:
-    """Explain the predictions for the patches of a patient by the contributions of image, depth and metadata.
-
-    Exact Shapley values over the three parts; None if the bundle stores no training cases.
-    """
-    others = _background_features(model, max_background)
-    if others is None:
-        return None
-    found = []
-    for one in features:
-        predictions = {known: _predict_known_parts(model, one, row, known, others) for known in coalitions(PARTS)}
-        found.append(ShapleyShares(shapley_shares(predictions, PARTS), predictions[frozenset()]))
-    return found
-
-
-def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
-    """Return the log odds of the positive class from the image only, before calibration, float64 (patch,)."""
-    logits = model.run_head(features, [{}] * len(features)).astype(np.float64)
-    rest = np.delete(logits, model.calibration.positive, axis=1)
-    return logits[:, model.calibration.positive] - np.logaddexp.reduce(rest, axis=1)
-
-
-def _background_features(model: Classifier, max_count: int) -> NDArray[np.float32] | None:
-    """Features of evenly spaced training cases of the bundle, float32 (case, feature)."""
-    reference = model.calibration.reference
-    if reference is None or not len(reference.embeddings):
-        return None
-    count = len(reference.embeddings)
-    indices = np.unique(np.linspace(0, count - 1, min(max_count, count)).round().astype(int))
-    return reference.embeddings[indices].astype(np.float32)
-
-
-def _predict_known_parts(
-    model: Classifier, encoded: EncoderOutput, row: TableRow, known: KnownParts, others: NDArray[np.float32]
-) -> float:
-    """Probability of the positive class when only some parts are known."""
-    columns = _known_columns(row, known)
-    if {"image", "depth"} <= known:
-        logits = model.run_head([encoded], [columns])
-    else:
-        logits = model.run_head(_mix_features(model, encoded, known, others), [columns] * len(others))
-    return float(model.calibration.probabilities(logits)[:, model.calibration.positive].mean())
-
-
-def _known_columns(row: TableRow, known: KnownParts) -> dict[str, object]:
-    """The columns of a row that belong to known parts."""
-    return {name: cell for name, cell in row.items() if ("depth" if name == DEPTH_COLUMN else "patient") in known}
-
-
-def _mix_features(
-    model: Classifier, encoded: EncoderOutput, known: KnownParts, others: NDArray[np.float32]
-) -> list[EncoderOutput]:
-    """The features of the case for known parts, those of training cases for others; each as a 1 x 1 map."""
-    from napari_melanoma.classification.classifier import EncoderOutput
-
-    own, mixed = encoded.deepest.mean(axis=(0, 2, 3)), others.copy()
-    at = getattr(model.network, "image_features", len(own))  # predicted depth follows the image features
-    for part, where in (("image", np.s_[:at]), ("depth", np.s_[at:])):
-        if part in known:
-            mixed[:, where] = own[where]
-    return [EncoderOutput(one[None, :, None, None], one) for one in mixed]
-
-
-KnownParts = frozenset[str]
-
-
-def coalitions(parts: Sequence[str]) -> tuple[KnownParts, ...]:
-    """List all subsets of parts, the empty one first."""
-    return tuple(frozenset(chosen) for size in range(len(parts) + 1) for chosen in combinations(parts, size))
-
-
-def shapley_shares(predictions: Mapping[KnownParts, float], parts: Sequence[str]) -> dict[str, float]:
-    """Attribute the difference between knowing all parts and knowing none to the parts.
-
-    The mean of the contribution of a part over all orders in which parts may become known (Shapley 1953,
-    doi:10.1515/9781400881970-018). The shares add up to the prediction with all parts minus the one with none.
-    """
-    count, found = len(parts), dict.fromkeys(parts, 0.0)
-    for part in parts:
-        for known in coalitions([one for one in parts if one != part]):
-            orders = factorial(len(known)) * factorial(count - len(known) - 1) / factorial(count)
-            found[part] += orders * (predictions[known | {part}] - predictions[known])
-    return found
-
-
-Point = tuple[float, float]
-PoolingMethod = Literal["mean", "maximum"]
 UM = 1000.0  # in a millimeter
-MARGIN_ABOVE_MM = 0.2  # of glass and keratin above the surface, as in the training patches
-MIN_CENTER_DISTANCE = 0.5  # of a patch's side: patches with closer centers show the same tissue
-
-
-@dataclass(frozen=True)
-class PatchPosition:
-    """A patch: its center as (row, column) in pixels of the finest level, its side, and its description."""
-
-    center: Point
-    side_mm: float
-    description: str
-
-    def box(self, um_per_px: Point) -> Box:
-        """Return its box in pixels of the finest level, square in mm; it may extend beyond the slide."""
-        height, width = (max(1, round(self.side_mm * UM / um)) for um in um_per_px)
-        return Box(round(self.center[0] - height / 2), round(self.center[1] - width / 2), height, width)
-
-
-def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: float) -> Point:
-    """Return the center of a patch that starts a little above the surface and is oriented along the thickness line.
-
-    ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level. Returns (row, column) in
-    those pixels; straight below the surface if the line has no length.
-    """
-    scale = np.asarray(um_per_px) / UM
-    start, end = np.asarray(surface) * scale, np.asarray(deepest) * scale
-    length = float(np.hypot(*(end - start)))
-    down = (end - start) / length if length > 0 else np.array([1.0, 0.0])
-    row, column = (start + down * (side_mm / 2 - MARGIN_ABOVE_MM)) / scale
-    return float(row), float(column)
-
-
-def choose_patch_positions(
-    lines: Sequence[tuple[Point, Point]],
-    lesions: Sequence[Point],
-    um_per_px: Point,
-    side_mm: float,
-    max_patches: int,
-) -> tuple[PatchPosition, ...]:
-    """Choose positions: greatest depth first, then lesions without a measurement.
-
-    Positions that show nearly the same as an earlier one are left out; empty without lines and lesions.
-    """
-    found = [
-        PatchPosition(
-            patch_center(*line, um_per_px, side_mm), side_mm, "deepest place" if number == 0 else "another depth"
-        )
-        for number, line in enumerate(lines)
-    ]
-    found += [PatchPosition(center, side_mm, "lesion") for center in lesions]
-    kept: list[PatchPosition] = []
-    for one in found:
-        if all(_distance_mm(one, other, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for other in kept):
-            kept.append(one)
-    return tuple(kept[:max_patches])
-
-
-def pool_predictions(values: Sequence[float], how: PoolingMethod) -> float:
-    return float(np.mean(values)) if how == "mean" else float(np.max(values))
-
-
-def _distance_mm(one: PatchPosition, other: PatchPosition, um_per_px: Point) -> float:
-    """Distance between the centers of two patches."""
-    rows, columns = (
-        (mine - theirs) * um / UM for mine, theirs, um in zip(one.center, other.center, um_per_px, strict=True)
-    )
-    return float(np.hypot(rows, columns))
-
-
-PARTS = ("image", "depth", "patient")  # the three branches of P3
+PoolingMethod = Literal["mean", "maximum"]
 DepthSource = Literal["reader", "automatic", "metadata", "predicted", "unknown"]
 DEPTH_SOURCES: dict[DepthSource, str] = {
     "reader": "measured by {}",
@@ -368,6 +194,10 @@ class MissingValuesError(InputError):
     def __init__(self, message: str, depth: RiskDepth, comparisons: dict[str, ComparatorPrediction]) -> None:
         super().__init__(message)
         self.depth, self.comparisons = depth, comparisons
+
+
+def pool_predictions(values: Sequence[float], how: PoolingMethod) -> float:
+    return float(np.mean(values)) if how == "mean" else float(np.max(values))
 
 
 def missing_columns(row: Mapping[str, object], encoding: TabularEncoding) -> tuple[str, ...]:

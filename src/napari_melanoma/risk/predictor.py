@@ -15,20 +15,19 @@ from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
-from napari_melanoma.risk.inputs import PatchImage, RiskCase
+from napari_melanoma.risk.contributions import PARTS, ShapleyShares, explain_by_part, image_log_odds
+from napari_melanoma.risk.inputs import RiskCase
+from napari_melanoma.risk.patches import PatchImage
 from napari_melanoma.risk.prediction import (
-    PARTS,
+    UM,
     ComparatorPrediction,
     MissingValuesError,
     PatchPrediction,
     RiskDepth,
     RiskOptions,
     RiskPrediction,
-    ShapleyShares,
     describe_missing_values,
     describe_outliers,
-    explain_by_part,
-    image_log_odds,
     missing_columns,
     never_missing_columns,
     out_of_distribution_patches,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 POSITIVE = "metastasis"
-UM = 1000.0  # in a millimeter
 NO_COMPARATOR = "the model has no comparator"
 
 

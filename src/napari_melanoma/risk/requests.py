@@ -21,7 +21,8 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     """Predict the risk for a slide and save it as ``napari-melanoma risk`` does; ``file`` is the path of the result."""
     from napari_melanoma.core.files import write_json
     from napari_melanoma.io.results import RISK_FILE, read_slide_result
-    from napari_melanoma.risk.inputs import case_of_slide, cut_slide_patches
+    from napari_melanoma.risk.inputs import case_of_slide
+    from napari_melanoma.risk.patches import cut_slide_patches
     from napari_melanoma.risk.prediction import RiskOptions
     from napari_melanoma.risk.predictor import predict_risk
     from napari_melanoma.slides.result_folder import record_slide
@@ -104,7 +105,7 @@ def _load_model(name: str, run: RunContext) -> Classifier:
 
 def _read_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
     """Read patches of a slide, uint8 (row, column, channel=3), and the size of the slide in pixels."""
-    from napari_melanoma.risk.inputs import MAX_PX
+    from napari_melanoma.risk.patches import MAX_PX
     from napari_melanoma.slides.reading.opening import open_slide
 
     with open_slide(path) as slide:

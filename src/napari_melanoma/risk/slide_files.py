@@ -16,7 +16,8 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
-from napari_melanoma.risk.inputs import BENIGN_LABELS, case_of_slide
+from napari_melanoma.risk.inputs import case_of_slide
+from napari_melanoma.risk.patches import BENIGN_LABELS
 from napari_melanoma.risk.prediction import RiskDepth
 from napari_melanoma.slides.maps import find_strongest
 

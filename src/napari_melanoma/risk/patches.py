@@ -1,0 +1,217 @@
+"""Patches of a risk prediction: chosen and cut on a slide, or read from an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.data.dataset import MODALITY_WORDS
+from napari_melanoma.data.tabular_encoding import read_number
+from napari_melanoma.depth.readings import Line
+from napari_melanoma.imaging.modality import recognize_modality
+from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
+from napari_melanoma.phantoms.markers import is_phantom
+from napari_melanoma.risk.prediction import UM, RiskOptions
+from napari_melanoma.slides.reading.opening import open_slide
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.slides.reading.slide import Slide
+
+Point = tuple[float, float]
+MARGIN_ABOVE_MM = 0.2  # of glass and keratin above the surface, as in the training patches
+MIN_CENTER_DISTANCE = 0.5  # of a patch's side: patches with closer centers show the same tissue
+MAX_PX = 1024  # side of a patch as it is read; input sizes of networks are smaller
+SCALE_TOLERANCE = 0.1  # relative difference in size from the patches that the model was trained on
+LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, not like a section: the prediction is meaningless"
+WIDTH_UNKNOWN = (
+    "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
+)
+BENIGN_LABELS = ("benign", "naevus", "nevus")
+
+
+@dataclass(frozen=True)
+class PatchPosition:
+    """A patch: its center as (row, column) in pixels of the finest level, its side, and its description."""
+
+    center: Point
+    side_mm: float
+    description: str
+
+    def box(self, um_per_px: Point) -> Box:
+        """Return its box in pixels of the finest level, square in mm; it may extend beyond the slide."""
+        height, width = (max(1, round(self.side_mm * UM / um)) for um in um_per_px)
+        return Box(round(self.center[0] - height / 2), round(self.center[1] - width / 2), height, width)
+
+
+def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: float) -> Point:
+    """Return the center of a patch that starts a little above the surface and is oriented along the thickness line.
+
+    ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level. Returns (row, column) in
+    those pixels; straight below the surface if the line has no length.
+    """
+    scale = np.asarray(um_per_px) / UM
+    start, end = np.asarray(surface) * scale, np.asarray(deepest) * scale
+    length = float(np.hypot(*(end - start)))
+    down = (end - start) / length if length > 0 else np.array([1.0, 0.0])
+    row, column = (start + down * (side_mm / 2 - MARGIN_ABOVE_MM)) / scale
+    return float(row), float(column)
+
+
+def choose_patch_positions(
+    lines: Sequence[tuple[Point, Point]],
+    lesions: Sequence[Point],
+    um_per_px: Point,
+    side_mm: float,
+    max_patches: int,
+) -> tuple[PatchPosition, ...]:
+    """Choose positions: greatest depth first, then lesions without a measurement.
+
+    Positions that show nearly the same as an earlier one are left out; empty without lines and lesions.
+    """
+    found = [
+        PatchPosition(
+            patch_center(*line, um_per_px, side_mm), side_mm, "deepest place" if number == 0 else "another depth"
+        )
+        for number, line in enumerate(lines)
+    ]
+    found += [PatchPosition(center, side_mm, "lesion") for center in lesions]
+    kept: list[PatchPosition] = []
+    for one in found:
+        if all(_distance_mm(one, other, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for other in kept):
+            kept.append(one)
+    return tuple(kept[:max_patches])
+
+
+def _distance_mm(one: PatchPosition, other: PatchPosition, um_per_px: Point) -> float:
+    """Distance between the centers of two patches."""
+    rows, columns = (
+        (mine - theirs) * um / UM for mine, theirs, um in zip(one.center, other.center, um_per_px, strict=True)
+    )
+    return float(np.hypot(rows, columns))
+
+
+@dataclass(frozen=True, eq=False)
+class PatchImage:
+    """Pixels of a patch, uint8 (row, column, channel=3), its content, its box in the finest pixels of the slide, notes.
+
+    ``width_mm`` is the width of the slide within it, None if unknown; ``modality`` is ``slide``, or what else it
+    certainly shows; ``synthetic`` marks phantoms.
+    """
+
+    rgb: NDArray[np.uint8]
+    description: str
+    box: Box | None = None
+    notes: tuple[str, ...] = ()
+    width_mm: float | None = None
+    modality: str | None = None
+    damage: str | None = None
+    synthetic: bool = False
+
+
+def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptions) -> PatchImage:
+    """Read an image that is a single patch."""
+    photograph = read_photograph(path)
+    _check_not_photograph(path.name, photograph, metadata)
+    rgb = photograph.rgb
+    stated = {name: read_number(metadata.get(name)) for name in ("mpp_y", "mpp_x")}
+    mpp = {name: um if um > 0 else options.mpp for name, um in stated.items()}
+    for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
+        side_mm = (mpp[name] or math.nan) * count / UM
+        if abs(side_mm - options.patch_mm) > SCALE_TOLERANCE * options.patch_mm:
+            raise InputError(
+                f"{path.name} is {side_mm:.2f} mm wide or high according to {name} or --mpp; the model expects "
+                f"patches of {options.patch_mm:g} mm. Crop it, correct the table, or set the size with --patch-mm."
+            )
+    notes = () if mpp["mpp_x"] else (WIDTH_UNKNOWN.format(options.patch_mm),)
+    if photograph.damage:
+        notes = (format_damage_warning(photograph.damage), *notes)
+    seen, modality = recognize_modality(rgb), "slide"
+    if seen.is_certain and seen.kind != "neither":
+        notes, modality = (LOOKS_LIKE_SKIN.format(seen.kind), *notes), seen.kind
+    return PatchImage(
+        rgb,
+        "the given patch",
+        notes=notes,
+        width_mm=options.patch_mm if mpp["mpp_x"] else None,
+        modality=modality,
+        damage=photograph.damage,
+        synthetic=is_phantom(path),
+    )
+
+
+def _check_not_photograph(name: str, photograph: Photograph, metadata: Mapping[str, str]) -> None:
+    """Refuse photographs and patches that are not square."""
+    height, width = photograph.rgb.shape[:2]
+    if abs(height - width) > SCALE_TOLERANCE * max(height, width):
+        raise InputError(
+            f"{name} has {width} x {height} pixels, expected a slide or a square patch of a slide. The models were not "
+            "trained on photographs of skin or on regions of other shapes. Crop a square patch, or select the slide."
+        )
+    modality = photograph.modality or metadata.get("modality") or "wsi"
+    if modality in MODALITY_WORDS:
+        raise InputError(f"{name} is a photograph of skin ({modality}), expected a slide, or a square patch of one.")
+
+
+def cut_slide_patches(
+    path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
+) -> list[PatchImage]:
+    """Cut patches out of a slide at the positions of greatest depth and at its lesions."""
+    given = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
+    with open_slide(path, given) as slide:
+        size = slide.info.pixel_size
+        if size is None:
+            raise ScaleMissing(
+                f"pixel size is missing: a patch of {options.patch_mm:g} mm requires micrometers per pixel, and "
+                f"{path.name} has none. Set it under Scale in the Slide dock (command line: --mpp)."
+            )
+        um = (size.y_um, size.x_um)
+        positions = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
+        if not positions:
+            nothing = "no tumor found: the analysis found neither a thickness nor a lesion"
+            raise InputError(
+                f"{path.name}: {read_slide_validity(content).headline(nothing)}. Measure the thickness by hand in the "
+                "Slide dock, or select a patch instead."
+            )
+        return [_read_patch(slide, position, um) for position in positions]
+
+
+def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
+    """Positions of the lesions that are not benign, in their order."""
+    found = []
+    for lesion in content.get("lesions") or []:
+        row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
+        if lesion.get("label") not in BENIGN_LABELS and row is not None and column is not None:
+            found.append((float(row), float(column)))
+    return found
+
+
+def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
+    """Read a patch at the coarsest sufficient level."""
+    if slide.info.kind != "brightfield":
+        raise InputError(
+            f"{slide.info.path.name} is not a brightfield slide: the models were trained on stained tissue."
+        )
+    box = position.box(um_per_px)
+    rgb = slide.read_square(box, min(MAX_PX, max(box.height, box.width)))
+    width = min(_size_on_slide_mm(box, slide, um_per_px))
+    return PatchImage(
+        rgb, position.description, box, width_mm=width, modality="slide", synthetic=is_phantom(slide.info.path)
+    )
+
+
+def _size_on_slide_mm(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:
+    """Height and width in mm of the part of a box within the slide."""
+    full = slide.info.levels[0]
+    bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
+    sides = bottom - max(box.top, 0), right - max(box.left, 0)
+    return max(0, sides[0]) * um_per_px[0] / UM, max(0, sides[1]) * um_per_px[1] / UM
