@@ -28,14 +28,9 @@ import psutil
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.render import write_slide
-from napari_melanoma.slides.cohort_scheduler import (
-    CohortEntry,
-    CohortManifest,
-    CohortRecords,
-    CohortScheduler,
-    CohortSettings,
-)
-from napari_melanoma.slides.cohort_workers import CohortJob, DaskCluster, start_cluster
+from napari_melanoma.slides.cohort_cluster import CohortJob, DaskCluster, start_cluster
+from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
+from napari_melanoma.slides.cohort_scheduler import CohortScheduler
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable
 

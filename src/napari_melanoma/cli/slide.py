@@ -15,7 +15,8 @@ from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.analysis import SlidesSummary
-    from napari_melanoma.slides.cohort_scheduler import CohortEntry, CohortSummary
+    from napari_melanoma.slides.cohort_manifest import CohortEntry
+    from napari_melanoma.slides.cohort_scheduler import CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.table import SlideStatus
 

@@ -1,4 +1,4 @@
-"""The workers of a cohort: local processes or a dask scheduler, their memory, and one slide as a job."""
+"""The cluster of a cohort: local processes or the workers of a dask scheduler, and one slide as a job."""
 
 from __future__ import annotations
 

@@ -1,30 +1,25 @@
-"""Analysis of many slides by several workers: manifest, attempts, progress and records."""
+"""Analysis of many slides by several workers: assignment, attempts after failures and lost workers, progress."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
 
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import ParallelProgress, Progress, RunContext
-from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, DiskFull, RunError, SaveError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, DiskFull, SaveError
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.run_folder import RunFolder, RunState
-from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.slides.cohort_workers import (
+from napari_melanoma.slides.cohort_cluster import (
     Cluster,
     CohortJob,
     CohortJobResult,
@@ -32,8 +27,16 @@ from napari_melanoma.slides.cohort_workers import (
     WorkerLost,
     WorkerStatus,
     connect_cluster,
-    failed_row,
     start_cluster,
+)
+from napari_melanoma.slides.cohort_manifest import (
+    MANIFEST,
+    CohortEntry,
+    CohortRecords,
+    EntryCallback,
+    cohort_settings,
+    ignore_entry,
+    open_manifest,
 )
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames
@@ -46,13 +49,8 @@ STOP_S = 20.0  # for running jobs to write their results
 # Errors that concern all slides
 FATAL_ERRORS = {error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)}
 MAX_SHOWN = 12
-POSTPROCESSING_KEYS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
-MANIFEST, VERSION = "cohort.json", 1
 LOCK = ".cohort.lock"
 NO_WORKER_TIMEOUT_S = 120.0  # after which processes of this machine are not expected to start
-
-EntryState = Literal["waiting", "running", "done", "failed"]
-SettingsDict = dict[str, Any]
 
 
 @dataclass
@@ -231,14 +229,6 @@ class CohortScheduler:
             self._requeue(work)
 
 
-@dataclass(frozen=True)
-class CohortSettings:
-    """Settings of results: ``tiles`` must be the same for all slides, other ``answers`` are recomputed."""
-
-    tiles: SettingsDict
-    answers: SettingsDict
-
-
 def cohort_progress(at_work: Sequence[Path], done: int, total: int, workers: int) -> ParallelProgress:
     """Return the progress of a cohort in slides, and in tiles for the first ``MAX_SHOWN`` slides being analyzed."""
     if not workers:
@@ -277,161 +267,6 @@ class CohortOptions(Config):
     )
 
 
-def cohort_settings(options: SlideOptions) -> CohortSettings:
-    """Return the settings that determine the results of a cohort, without those of computation and speed.
-
-    JSON-serializable; files by their names.
-    """
-    answers = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
-    return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, answers)
-
-
-def _option_file_names(options: SlideOptions) -> dict[str, Any]:
-    files = {"weights": options.weights, "tissue_mask": options.tissue_mask, "stain_reference": options.stain_reference}
-    return {name: path.name for name, path in files.items() if path is not None}
-
-
-def _model_identity(options: SlideOptions) -> dict[str, Any]:
-    """Name and content of a bundle, whose content may have changed under the same name."""
-    from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, find_bundle
-
-    name = options.model or DEFAULT_TILE_MODEL
-    try:
-        bundle = find_bundle(name)
-    except BundleError:  # an encoder, or an unknown name, which loading reports
-        return {"model": name}
-    return {"model": bundle.name, "model_weights": bundle.fingerprint[:16]}
-
-
-@dataclass(frozen=True)
-class CohortEntry:
-    """Status of one slide."""
-
-    slide: str
-    file: str
-    state: EntryState = "waiting"
-    worker: str = ""
-    attempts: int = 0
-    seconds: float = 0.0
-    error: str = ""
-    earlier: tuple[str, ...] = ()
-    changed: str = ""
-
-
-class CohortManifest:
-    """Entries of all slides of a folder, stored on disk."""
-
-    def __init__(self, path: Path, settings: CohortSettings, entries: Mapping[str, CohortEntry]) -> None:
-        self.path, self.settings = path, settings
-        self.entries = dict(entries)
-
-    @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """Read a manifest; None if there is none."""
-        if not path.exists():
-            return None
-        try:
-            content = read_json(path)
-            if content["version"] != VERSION:
-                raise ValueError(f"version {content['version']}")
-            entries = [CohortEntry(**{**values, "earlier": tuple(values["earlier"])}) for values in content["slides"]]
-            if unknown := {entry.state for entry in entries} - set(get_args(EntryState)):
-                raise ValueError(f"state {', '.join(sorted(unknown))}")
-            settings = CohortSettings(content["settings"]["tiles"], content["settings"]["answers"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{path} is not a valid cohort manifest for this version ({parse_error_reason(error)}). Move it away, "
-                "choose another folder, or start over with --force."
-            ) from error
-        return cls(path, settings, {entry.slide: entry for entry in entries})
-
-    def check_settings(self, settings: CohortSettings) -> None:
-        """Raise an error if the settings of the tiles differ."""
-        mine, requested = _flatten_settings(self.settings.tiles), _flatten_settings(settings.tiles)
-        names = [name for name in dict.fromkeys([*mine, *requested]) if mine.get(name) != requested.get(name)]
-        if names:
-            differences = "; ".join(
-                f"{name} was {_format_value(mine.get(name))}, now {_format_value(requested.get(name))}"
-                for name in names
-            )
-            raise RunError(
-                f"{self.path} was written with other settings: {differences}. Use the same settings, choose another "
-                "folder, or start "
-                "over with --force."
-            )
-
-    def start_entries(self, entries: Iterable[CohortEntry]) -> list[CohortEntry]:
-        """Set the slides of a run to waiting unless they are done; entries of other slides are kept.
-
-        Returns the current entries in the same order.
-        """
-        current = []
-        for entry in entries:
-            before = self.entries.get(entry.slide)
-            kept = before is not None and before.state == "done"
-            current.append(before if before is not None and kept else replace(entry, changed=_now()))
-        self.entries |= {entry.slide: entry for entry in current}
-        self.write()
-        return current
-
-    def put(self, entry: CohortEntry) -> CohortEntry:
-        """Replace an entry, and write the manifest."""
-        changed = replace(entry, seconds=round(entry.seconds, 2), changed=_now())
-        self.entries[entry.slide] = changed
-        self.write()
-        return changed
-
-    def write(self) -> None:
-        slides = [asdict(self.entries[name]) for name in sorted(self.entries)]
-        write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _flatten_settings(settings: SettingsDict, before: str = "") -> dict[str, Any]:
-    """Settings by their full names, joined by dots."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flatten_settings(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
-    return flat
-
-
-def _format_value(value: object) -> str:
-    return "not given" if value is None or value == "" else str(value)
-
-
-EntryCallback = Callable[[CohortEntry], None]
-
-
-def ignore_entry(entry: CohortEntry) -> None:
-    """Default callback."""
-
-
-@dataclass(frozen=True)
-class CohortRecords:
-    """Manifest and table of the results; ``on_change`` is called for each change."""
-
-    manifest: CohortManifest
-    table: SlideTable
-    on_change: EntryCallback = ignore_entry
-
-    def entry(self, job: CohortJob) -> CohortEntry:
-        return self.manifest.entries[job.folder.name]
-
-    def update(self, job: CohortJob, **values: Any) -> CohortEntry:  # noqa: ANN401 - fields of an entry
-        """Change the entry of a slide."""
-        entry = self.manifest.put(replace(self.entry(job), **values))
-        self.on_change(entry)
-        return entry
-
-    def finish(self, job: CohortJob, result: CohortJobResult, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
-        done = result.outcome == "done"
-        self.table.put_row(result.row if done else failed_row(job, result.error))
-        self.update(job, state="done" if done else "failed", error=result.error, **values)
-
-
 @dataclass(frozen=True)
 class CohortSummary:
     """Numbers of slides that are done, failed and ``skipped`` (done before), paths of the files, and duration."""
@@ -457,7 +292,7 @@ def analyze_cohort(
     """Analyze slides on several processes or machines; finished slides are skipped, partial ones are resumed."""
     began = time.monotonic()
     with hold_lock(out / LOCK):
-        manifest, folders = _open_manifest(out / MANIFEST, cohort_settings(options), force=force), SlideFolderNames(out)
+        manifest, folders = open_manifest(out / MANIFEST, cohort_settings(options), force=force), SlideFolderNames(out)
         jobs = [CohortJob(path.absolute(), folders.folder_for(path).absolute(), options, force) for path in paths]
         entries = manifest.start_entries([CohortEntry(job.folder.name, job.slide.name) for job in jobs])
         todo = [job for job, entry in zip(jobs, entries, strict=True) if entry.state != "done"]
@@ -481,18 +316,3 @@ def _run_cohort(
         CohortScheduler(cluster, records, run, cohort_options.tries, skipped).run_jobs(
             todo, NO_WORKER_TIMEOUT_S if local else math.inf
         )
-
-
-def _open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> CohortManifest:
-    """Open or create a manifest; slides whose results are missing or outdated wait again."""
-    found = None if force else CohortManifest.read(path)
-    if found is None:
-        return CohortManifest(path, settings, {})
-    found.check_settings(settings)
-    same = found.settings.answers == settings.answers
-
-    def now(entry: CohortEntry) -> CohortEntry:
-        done = entry.state == "done" and same and (path.parent / entry.slide / RESULT).is_file()
-        return entry if done or entry.state == "failed" else replace(entry, state="waiting")
-
-    return CohortManifest(path, settings, {name: now(entry) for name, entry in found.entries.items()})

@@ -10,14 +10,9 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides import cohort_scheduler
-from napari_melanoma.slides.cohort_scheduler import (
-    CohortEntry,
-    CohortManifest,
-    CohortRecords,
-    CohortScheduler,
-    CohortSettings,
-)
-from napari_melanoma.slides.cohort_workers import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
+from napari_melanoma.slides.cohort_scheduler import CohortScheduler
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable
 

@@ -13,7 +13,7 @@ from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort_scheduler
-from napari_melanoma.slides.cohort_workers import CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides.cohort_cluster import CohortJobResult, WorkerLost, WorkerStatus
 
 DONE, BAD, AGAIN = (
     CohortJobResult("done"),

@@ -25,8 +25,8 @@ from napari_melanoma.core.errors import (
     ScaleMissing,
 )
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.slides import cohort_workers
-from napari_melanoma.slides.cohort_workers import CohortJob, DaskCluster, DaskJob, WorkerLost, run_job
+from napari_melanoma.slides import cohort_cluster
+from napari_melanoma.slides.cohort_cluster import CohortJob, DaskCluster, DaskJob, WorkerLost, run_job
 from napari_melanoma.slides.options import SlideOptions
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
     (tmp_path / "a.tif").touch()
-    monkeypatch.setattr(cohort_workers, "_set_thread_count", lambda: 1)
+    monkeypatch.setattr(cohort_cluster, "_set_thread_count", lambda: 1)
     return CohortJob(tmp_path / "a.tif", tmp_path / "out" / "a", SlideOptions())
 
 
@@ -60,7 +60,7 @@ def test_whatever_goes_wrong_is_an_answer(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cohort_workers, "analyze_slide", fail)
+    monkeypatch.setattr(cohort_cluster, "analyze_slide", fail)
     answer = run_job(job)
     assert answer.outcome == outcome
     assert message in answer.error
@@ -86,10 +86,10 @@ class FakeFuture:
     def __init__(self, status: str, error: Exception | None = None) -> None:
         self.status, self.error = status, error
 
-    def result(self, timeout: float) -> cohort_workers.CohortJobResult:
+    def result(self, timeout: float) -> cohort_cluster.CohortJobResult:
         if self.error is not None:
             raise self.error
-        return cohort_workers.CohortJobResult("done")
+        return cohort_cluster.CohortJobResult("done")
 
     def cancel(self) -> None:
         raise OSError("the scheduler has gone")
@@ -131,12 +131,12 @@ def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
 def test_workers_have_names_for_people() -> None:
     worker = {"metrics": {"memory": 5}, "memory_limit": 10, "status": "running"}
     seen = [
-        cohort_workers._worker_status("tcp://10.0.0.1:77", {**worker, "name": name})
+        cohort_cluster._worker_status("tcp://10.0.0.1:77", {**worker, "name": name})
         for name in (3, "job-3", "tcp://10.0.0.1:77")
     ]
     assert [one.name for one in seen] == ["process 3", "job-3 at 10.0.0.1", "tcp://10.0.0.1:77"]
     assert (seen[0].memory, seen[0].limit, seen[0].ready) == (5, 10, True)
-    paused = cohort_workers._worker_status("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
+    paused = cohort_cluster._worker_status("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
     assert (paused.memory, paused.ready) == (0, False)
 
 
@@ -164,14 +164,14 @@ def test_what_cannot_be_is_refused(run: Callable[..., Result], words: list[objec
 
 
 def test_without_dask_it_is_said_what_to_install(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort_workers, "find_spec", lambda name: None)
+    monkeypatch.setattr(cohort_cluster, "find_spec", lambda name: None)
     result = run("--processes", 2)
     assert result.exit_code == 1
     assert "Install napari-melanoma[cluster], or analyze one slide after the other" in result.stderr
 
 
 def test_unreachable_scheduler_is_reported(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort_workers, "CONNECT_S", 0.2)
+    monkeypatch.setattr(cohort_cluster, "CONNECT_S", 0.2)
     result = run("--scheduler", "tcp://127.0.0.1:9")
     assert result.exit_code == 1
     assert "no scheduler responded at tcp://127.0.0.1:9" in result.stderr
