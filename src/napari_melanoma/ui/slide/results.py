@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.formatting import format_class, format_duration
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
@@ -24,7 +24,7 @@ from napari_melanoma.ui.slide.lesions import (
     make_split_edit,
 )
 from napari_melanoma.ui.slide.overview import TileStrip
-from napari_melanoma.ui.slide.run_status import describe_outcome, describe_prediction, needs_run_panel
+from napari_melanoma.ui.slide.run_status import needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -34,6 +34,7 @@ from napari_melanoma.ui.widgets.validity import ValidityNotice
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.lesions import LesionConfig
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.slide.context import SlideContext
@@ -380,3 +381,40 @@ def column(*widgets: QWidget, spacing: int = 5) -> QWidget:
     for widget in widgets:
         layout.addWidget(widget)
     return part
+
+
+def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
+    """Describe the outcome of an analysis in a sentence: slide, number of tiles, time and model."""
+    if str(run.state) in ("failed", "cancelled") or not content:
+        return run.message
+    tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
+    model = (content.get("model") or {}).get("name", "")
+    return f"{content.get('slide', '')}: {tiles:,} tiles in {format_duration(seconds)} by {model}."
+
+
+def describe_prediction(content: Mapping[str, Any]) -> str:
+    """Describe the prediction for the whole slide in numbers, never as a verdict; empty if there is none."""
+    target, scores = content.get("target"), content.get("scores") or {}
+    if not target or content.get("probability") is None:
+        return ""
+    if "attention" in scores:
+        shown = f"{format_class(target)} {float(content['probability']):.2f}"
+        return f"{shown}, attention over all tiles{_describe_prevalence(content)}"
+    method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
+    others = [
+        f"{name.replace('_', ' ')} {values[target]:.2f}"
+        for name, values in scores.items()
+        if name != method and target in values
+    ]
+    text = f"{format_class(target)} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
+    return f"{text} ({', '.join(others)})" if others else text
+
+
+def _describe_prevalence(content: Mapping[str, Any]) -> str:
+    """Describe to which prevalence a prediction was adjusted, and its value before."""
+    calibration = content.get("calibration") or {}
+    stated = calibration.get("stated_prevalence")
+    if stated is None or calibration.get("probability") is None:
+        return ""
+    without = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
+    return f", at a stated prevalence of {stated:g} ({without})"

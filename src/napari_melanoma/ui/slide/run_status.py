@@ -1,4 +1,4 @@
-"""State and results of an analysis, read from its folder in a background thread, and their description."""
+"""State and results of an analysis, read from its folder in a background thread, and texts of its progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.formatting import format_class, format_duration
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:
@@ -242,40 +242,3 @@ def describe_progress(run: SlideRunStatus) -> str:
     if run.failed:
         parts.append(f"{run.failed:,} could not be read")
     return "  ·  ".join(parts)
-
-
-def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
-    """Describe the outcome of an analysis in a sentence: slide, number of tiles, time and model."""
-    if str(run.state) in ("failed", "cancelled") or not content:
-        return run.message
-    tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
-    model = (content.get("model") or {}).get("name", "")
-    return f"{content.get('slide', '')}: {tiles:,} tiles in {format_duration(seconds)} by {model}."
-
-
-def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Describe the prediction for the whole slide in numbers, never as a verdict; empty if there is none."""
-    target, scores = content.get("target"), content.get("scores") or {}
-    if not target or content.get("probability") is None:
-        return ""
-    if "attention" in scores:
-        shown = f"{format_class(target)} {float(content['probability']):.2f}"
-        return f"{shown}, attention over all tiles{_describe_prevalence(content)}"
-    method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
-    others = [
-        f"{name.replace('_', ' ')} {values[target]:.2f}"
-        for name, values in scores.items()
-        if name != method and target in values
-    ]
-    text = f"{format_class(target)} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
-    return f"{text} ({', '.join(others)})" if others else text
-
-
-def _describe_prevalence(content: Mapping[str, Any]) -> str:
-    """Describe to which prevalence a prediction was adjusted, and its value before."""
-    calibration = content.get("calibration") or {}
-    stated = calibration.get("stated_prevalence")
-    if stated is None or calibration.get("probability") is None:
-        return ""
-    without = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
-    return f", at a stated prevalence of {stated:g} ({without})"
