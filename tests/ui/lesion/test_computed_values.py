@@ -13,7 +13,7 @@ from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import queues
 from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion
-from napari_melanoma.ui.lesion.controller import prepare_replacement, update_from_mask
+from napari_melanoma.ui.lesion.result_updates import prepare_replacement, update_from_mask
 
 SHOWN = {"mask_parts", "other_masks", "other_contours", "has_largest_in_mask"}
 MODEL = {"name": "none", "fingerprint": "", "device": "cpu", "threshold": 0.5}

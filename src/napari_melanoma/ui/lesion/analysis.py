@@ -16,8 +16,8 @@ from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.controller import LesionController
     from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.widgets.status_line import Task
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion
-    from napari_melanoma.ui.lesion.controller import LesionController
     from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.widgets.job import JobFunction
 
 

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
-from napari_melanoma.ui.lesion.controller import LesionController
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.corrections import LesionCorrectionsController
 from napari_melanoma.ui.lesion.mask_controls import TOOL_KEYS
@@ -27,6 +26,7 @@ from napari_melanoma.ui.lesion.mask_editing import (
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
 from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
+from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SaveTarget, prepare_save
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock

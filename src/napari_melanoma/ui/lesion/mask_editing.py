@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.lesion.controller import LesionController
     from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 

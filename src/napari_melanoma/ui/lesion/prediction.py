@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.analyzed_lesions import LesionStore
-    from napari_melanoma.ui.lesion.controller import LesionController
     from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.result_updates import LesionController
     from napari_melanoma.ui.widgets.status_line import StatusLine, Task
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 

@@ -1,4 +1,4 @@
-"""Keep the layers, results and corrections of the Lesion dock consistent."""
+"""Update results of the Lesion dock: masks, layers, measurements and corrections stay consistent after every edit."""
 
 from __future__ import annotations
 
