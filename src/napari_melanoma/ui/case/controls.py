@@ -43,6 +43,7 @@ from napari_melanoma.ui.widgets.clinical_fields import (
     CaseForm,
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
@@ -57,7 +58,6 @@ from napari_melanoma.ui.widgets.style import (
 )
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
 from napari_melanoma.ui.widgets.validity import ValidityNotice
-from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,6 +21,7 @@ from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.lesion.saving import SaveBar
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -34,7 +35,6 @@ from napari_melanoma.ui.widgets.style import (
     scroll_area,
     section,
 )
-from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -31,12 +31,12 @@ from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, form_layout, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
-from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:

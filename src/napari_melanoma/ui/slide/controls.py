@@ -22,6 +22,7 @@ from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicke
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
@@ -35,7 +36,6 @@ from napari_melanoma.ui.widgets.style import (
     section,
     tool_button,
 )
-from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

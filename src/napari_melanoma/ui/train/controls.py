@@ -19,6 +19,7 @@ from napari_melanoma.ui.train.run_view import ActiveRunNotice, RunPage
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker, is_imagenet_available
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.file_drop import Welcome
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
     Connections,
@@ -30,7 +31,6 @@ from napari_melanoma.ui.widgets.style import (
     scroll_area,
     section,
 )
-from napari_melanoma.ui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

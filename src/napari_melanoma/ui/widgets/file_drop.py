@@ -1,4 +1,4 @@
-"""The start page of an empty dock, and files dropped on a dock."""
+"""Files dropped on a dock, and the start page of an empty dock."""
 
 from __future__ import annotations
 
