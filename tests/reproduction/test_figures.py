@@ -80,7 +80,8 @@ def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> N
 
 @pytest.mark.parametrize(("truth", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])
 def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
-    predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), np.linspace(0, 1, len(truth)))
+    values = np.linspace(0, 1, len(truth))
+    predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), values, values)
     work: Any = SimpleNamespace(
         folder=SimpleNamespace(figures=Path()), paper=SimpleNamespace(file=SimpleNamespace(target="melanoma"))
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -16,7 +18,7 @@ def drawn(count: int = 200, seed: int = 0, decimals: int = 1, shift: float = 0.3
     truth = rng.random(count) < 0.3
     probability = np.clip(rng.normal(0.35 + shift * truth, 0.2), 0, 1).round(decimals)
     above, covered, several = (rng.random((3, count)) < 0.8).astype(float)
-    return PooledPredictions(truth, probability, above, covered, several)
+    return PooledPredictions(truth, probability, probability, above, covered, several)
 
 
 def alone(count: int = 200) -> list[str]:
@@ -51,7 +53,7 @@ def test_calibration_error_matches_the_metrics_package() -> None:
 def test_weights_equal_repeated_images() -> None:
     pooled = drawn(60)
     times = np.random.default_rng(1).integers(0, 4, 60)
-    again = [np.repeat(values, times) for values in (pooled.truth, pooled.probability, *np.ones((3, 60)))]
+    again = [np.repeat(values, times) for values in (pooled.truth, pooled.as_trained, pooled.probability, *np.ones((3, 60)))]
     weighted, repeated = (
         pooled.figures(times[None].astype(float)),
         PooledPredictions(*again).figures(np.ones((1, times.sum()))),
@@ -63,7 +65,7 @@ def test_weights_equal_repeated_images() -> None:
 def test_images_of_one_patient_are_not_independent() -> None:
     one = drawn(100)
     thrice = PooledPredictions(
-        *(np.tile(v, 3) for v in (one.truth, one.probability, one.above, one.covered, one.several))
+        *(np.tile(v, 3) for v in (one.truth, one.as_trained, one.probability, one.above, one.covered, one.several))
     )
     apart = estimate_metrics(thrice, alone(300))["AUC"]
     together = estimate_metrics(thrice, alone(100) * 3)["AUC"]
@@ -80,9 +82,8 @@ def test_intervals_have_their_nominal_coverage() -> None:
 
 def test_differences_between_rows() -> None:
     less = drawn(300, shift=0.1)
-    more = PooledPredictions(
-        less.truth, np.clip(less.probability + 0.4 * less.truth, 0, 1), *(np.full((3, 300), np.nan))
-    )
+    better = np.clip(less.probability + 0.4 * less.truth, 0, 1)
+    more = PooledPredictions(less.truth, better, better, *(np.full((3, 300), np.nan)))
     found = estimate_changes(less, more, alone(300))
     assert found["AUC"].low > 0
     assert "COV" not in found  # one of them has no sets
@@ -92,7 +93,25 @@ def test_differences_between_rows() -> None:
 
 def test_constant_predictions_have_an_auc_of_one_half() -> None:
     one = drawn()
-    never = PooledPredictions(one.truth, np.zeros(200), *np.full((3, 200), np.nan))
+    never = PooledPredictions(one.truth, np.zeros(200), np.zeros(200), *np.full((3, 200), np.nan))
     found = estimate_metrics(never, alone())
     assert (found["AUC"].mean, found["F1"].mean, found["PR"].mean, found["SP"].mean) == (0.5, 0, 0, 1)
     assert {"SE90", "SP90", "COV", "CT"}.isdisjoint(found)
+
+
+def test_calibration_that_undoes_balanced_sampling_changes_decisions_only_in_its_own_metrics() -> None:
+    one = drawn(400, decimals=6)
+    pooled = replace(one, probability=one.as_trained / (one.as_trained + 9 * (1 - one.as_trained)))
+    found = {name: estimate.mean for name, estimate in estimate_metrics(pooled, alone(400)).items()}
+    as_trained, calibrated = (values >= 0.5 for values in (pooled.as_trained, pooled.probability))
+    assert found["SE"] == pytest.approx(metrics.recall_score(pooled.truth, as_trained))
+    assert found["calibrated_SE"] == pytest.approx(metrics.recall_score(pooled.truth, calibrated))
+    assert found["calibrated_SE"] < found["SE"]
+    assert found["calibrated_AUC"] == pytest.approx(found["AUC"])  # the order is the same
+
+
+def test_predictions_of_an_older_folder_have_only_calibrated_metrics() -> None:
+    old = replace(drawn(), as_trained=np.full(200, np.nan))
+    found = estimate_metrics(old, alone())
+    assert {"AC", "AUC", "ECE"}.isdisjoint(found)
+    assert {"calibrated_AC", "calibrated_AUC", "calibrated_ECE", "SE90"} <= set(found)

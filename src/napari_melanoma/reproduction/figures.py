@@ -193,12 +193,14 @@ MAX_COLUMNS = 4  # panels side by side
 class OutOfFoldPredictions:
     """Out-of-fold predictions of a row for the images of one test set.
 
-    ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated.
+    ``truth``: bool (image,): whether it is the positive class. ``probability``, ``calibrated``: float64 (image,), as
+    trained, and calibrated.
     """
 
     title: str
     truth: NDArray[np.bool_]
     probability: NDArray[np.float64]
+    calibrated: NDArray[np.float64]
     auc: str = ""
 
 
@@ -250,12 +252,17 @@ def draw_confusion(
 
 
 def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str = "melanoma") -> None:
-    """Draw the reliability diagrams of rows, with 95 % intervals."""
+    """Draw the reliability diagrams of rows, as trained and calibrated, with 95 % intervals."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
-        found = reliability_curve(row.probability, row.truth)
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-        plot_bins(axes, found, COLORS[0])
+        for color, label, values in (
+            (COLORS[1], "as trained", row.probability),
+            (COLORS[0], "calibrated", row.calibrated),
+        ):
+            plot_bins(axes, reliability_curve(values, row.truth), color)
+            axes.plot([], [], "o-", color=color, markersize=4, linewidth=1, label=label)
+        axes.legend(frameon=False, fontsize=6, loc="upper left")
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_title(row.title, fontsize=7)
         axes.set_xlabel("predicted probability", fontsize=7)
@@ -382,7 +389,7 @@ def _sample_pictures(
 
 
 POOLED = "All folds together; each image is predicted by the network that was not trained on its fold."
-CUT = "{} is predicted from a probability of one half, as in the papers, not at the operating point."
+CUT = "{} is predicted from a probability of one half, as trained, as in the papers, not at the operating point."
 BINS = "Ten bins with equal numbers of images, with 95 % intervals (Wilson 1927)."
 SHOWN = "As many {} as others of each data set, as input to the networks; black frame: true negative."
 
@@ -424,7 +431,8 @@ def _read_predictions(line: TableLine) -> _PlottedPredictions:
     pooled, row = pool(line.result.images), line.result.row
     area = line.result.estimates.get("AUC")
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
-    predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.probability, auc)
+    known = pooled.probability if np.isnan(pooled.as_trained).any() else pooled.as_trained
+    predictions = OutOfFoldPredictions(row.file.title, pooled.truth, known, pooled.probability, auc)
     return _PlottedPredictions(", ".join(line.set_names), predictions, row.file.answers == "network")
 
 

@@ -18,6 +18,7 @@ from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.metrics.calibration import softmax
 from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.reproduction.papers import ImageMeasurement, RowSubject
@@ -68,11 +69,15 @@ def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
 
 @dataclass(frozen=True, eq=False)
 class RowPrediction:
-    """Prediction for an image: the probability and, if the model was calibrated, threshold and prediction set."""
+    """Prediction for an image: the probability and, if the model was calibrated, threshold and prediction set.
+
+    ``as_trained`` is the network's own probability, before calibration; without a calibration both are equal.
+    """
 
     probability: float
     above: bool | None = None
     possible: tuple[bool, bool] | None = None
+    as_trained: float | None = None
 
     def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
         """Return its columns of ``per_image.csv``, with the true class."""
@@ -80,6 +85,7 @@ class RowPrediction:
         return {
             "fold": row["fold"],
             "label": int(truth),
+            "as_trained": f"{self.probability if self.as_trained is None else self.as_trained:.6f}",
             "probability": f"{self.probability:.6f}",
             "above": "" if self.above is None else int(self.above),
             "covered": "" if possible is None else int(possible[truth]),
@@ -116,7 +122,7 @@ def _measure_without_pixels(
     return ImageMeasurement(
         prediction.columns(row, subject.target),
         lambda: read_photograph(sample.image).rgb,
-        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, prediction.probability),
+        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, prediction),
     )
 
 
@@ -124,12 +130,13 @@ def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]
     """Convert the logits of one image, float32 (1, class), to a prediction, as elsewhere."""
     probabilities, point = calibration.probabilities(logits), calibration.operating_point()
     probability = float(probabilities[0, calibration.positive])
+    as_trained = float(softmax(logits)[0, calibration.positive])
     above = None if point is None else probability >= point.cut
     if calibration.reference is None:
-        return RowPrediction(probability, above)
+        return RowPrediction(probability, above, as_trained=as_trained)
     found = calibration.prediction_sets(probabilities)[0]
     others = bool(np.delete(found, calibration.positive).any())
-    return RowPrediction(probability, above, (others, bool(found[calibration.positive])))
+    return RowPrediction(probability, above, (others, bool(found[calibration.positive])), as_trained)
 
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
@@ -155,7 +162,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
         truth = row[subject.target] == "1"
         return ImageMeasurement(
-            columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction.probability)
+            columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction)
         )
 
     return measure
@@ -190,8 +197,9 @@ def _mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) 
     return mask, True
 
 
-def _draw_frame(view: NDArray[np.uint8], truth: bool, probability: float) -> NDArray[np.uint8]:
-    """Draw a frame in the color of the result around an image."""
+def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction) -> NDArray[np.uint8]:
+    """Draw a frame in the color of the result, as trained and at one half, around an image."""
+    probability = prediction.probability if prediction.as_trained is None else prediction.as_trained
     positive = probability >= HALF
     color = (FOUND if positive else MISSED) if truth else (TOO_MUCH if positive else RIGHT)
     width = max(1, round(FRAME * max(view.shape[:2])))
@@ -202,7 +210,7 @@ def _draw_frame(view: NDArray[np.uint8], truth: bool, probability: float) -> NDA
 
 
 FOLDS = "folds"  # out-of-fold predictions
-MEANS = {"probability": "{:.6f}", "depth_said": "{:.4f}"}
+MEANS = {"as_trained": "{:.6f}", "probability": "{:.6f}", "depth_said": "{:.4f}"}
 VOTES = ("above", "covered", "several", "no_lesion")
 
 
@@ -234,14 +242,14 @@ def _combine_predictions(answers: Sequence[Mapping[str, str]]) -> dict[str, str]
     return found
 
 
-METRICS = ("AC", "PR", "SE", "SP", "F1", "AUC", "AP", "ECE", "SE90", "SP90", "COV", "CT")
-# The rest: of both classes
-ALL_METRICS, POSITIVE_METRICS, NEGATIVE_METRICS = (
-    ("AC", "ECE", "COV", "CT"),
-    ("SE", "SE90"),
-    ("SP", "SP90"),
-)
-BIASED = ("ECE",)  # above 0 by chance, and more so in bootstrap samples
+CALIBRATED = "calibrated_"  # begins the names of the metrics of calibrated probabilities
+AT_HALF = ("AC", "PR", "SE", "SP", "F1")
+SCORES = (*AT_HALF, "AUC", "AP", "ECE")  # of the probabilities as trained, and of the calibrated ones
+STORED = ("SE90", "SP90", "COV", "CT")  # of decisions and prediction sets, which exist only after calibration
+METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
+# How many independent cases support a metric: those of both classes, of one class, or the smaller of the two
+OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
+BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # threshold of both papers
 Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
@@ -250,13 +258,15 @@ Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 class PooledPredictions:
     """Out-of-fold predictions for two classes.
 
-    ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated, 0 to 1.
+    ``truth``: bool (image,): whether it is the positive class. ``as_trained``, ``probability``: float64 (image,), 0 to
+    1, as the network predicts it, and calibrated; NaN where it is unknown.
     ``above``: float64 (image,): 1 at or above the operating point of the image's fold, else 0; NaN where there is none.
     ``covered``, ``several``: float64 (image,): 1 where the conformal set holds the truth, and where it holds both
     classes; NaN: no set.
     """
 
     truth: NDArray[np.bool_]
+    as_trained: NDArray[np.float64]
     probability: NDArray[np.float64]
     above: NDArray[np.float64]
     covered: NDArray[np.float64]
@@ -268,7 +278,21 @@ class PooledPredictions:
         ``weights``: float64 (sample, image), number of times of each image. Returns metric to float64 (sample,); NaN
         where it is undefined.
         """
-        resampled = ResampledScores(self.probability, self.truth, weights)
+        calibrated = self._scores(self.probability, weights)
+        same = np.array_equal(self.as_trained, self.probability)
+        return {
+            **(calibrated if same else self._scores(self.as_trained, weights)),
+            **{CALIBRATED + name: values for name, values in calibrated.items()},
+            **self._stored_metrics(weights),
+        }
+
+    def _scores(
+        self, probability: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Metrics of probabilities: those at one half, and those of all thresholds."""
+        if np.isnan(probability).any():
+            return {name: np.full(len(weights), np.nan) for name in SCORES}
+        resampled = ResampledScores(probability, self.truth, weights)
         decisions = resampled.threshold_metrics(HALF)
         return {
             "AC": decisions["accuracy"],
@@ -279,7 +303,6 @@ class PooledPredictions:
             "AUC": resampled.auc(),
             "AP": resampled.average_precision(),
             "ECE": resampled.calibration_error(),
-            **self._stored_metrics(weights),
         }
 
     def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -319,14 +342,15 @@ def _bootstrap_estimates(
     """Combine the metrics of all images with those of the bootstrap samples."""
     names, drawn = np.asarray(groups), draw_statistics(figures, groups)
     positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
-    behind = dict.fromkeys(METRICS, min(positives, others)) | dict.fromkeys(ALL_METRICS, len(np.unique(names)))
-    behind |= dict.fromkeys(POSITIVE_METRICS, positives) | dict.fromkeys(NEGATIVE_METRICS, others)
+    cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
+    cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, others)
     found = {}
-    for name in METRICS:
-        mean, draws = drawn[name]
+    for metric in METRICS:
+        name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
         if np.isfinite(mean):
-            ends = bootstrap_interval(mean, draws, behind[name], bounds=bounds, biased=name in BIASED)
-            found[name] = Estimate(mean, *ends, len(groups))
+            count = cases.get(name, min(positives, others))
+            ends = bootstrap_interval(mean, draws, count, bounds=bounds, biased=name == BIASED)
+            found[metric] = Estimate(mean, *ends, len(groups))
     return found
 
 

@@ -33,10 +33,15 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
 from napari_melanoma.reproduction.planning import ReproductionContext
+from napari_melanoma.reproduction.predictions import CALIBRATED, METRICS, SCORES, STORED
 
 INTERVAL_WORDS = "95 % interval"
 NOTHING_FOUND = "No row has been evaluated."
 SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the tables list the reductions."
+CALIBRATION_NOTE = (
+    "The same predictions after temperature and offset were fitted on the validation set: this undoes balanced "
+    "sampling, so that a probability of one half is reached by fewer images."
+)
 CHANCE = 0.5  # the AUC of uninformative predictions
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
@@ -73,9 +78,13 @@ def write_result(work: ReproductionContext, missing: Mapping[str, str]) -> list[
 def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
     """Create a table for each of the paper's that has rows, and one of the grids.
 
-    Metrics in per cent, ours with intervals; the last table contains depths in mm, if rows predict them.
+    Metrics in per cent, ours with intervals. A table of classifiers is followed by one of the calibrated
+    probabilities; the last table contains depths in mm, if rows predict them.
     """
-    tables = [_table(paper, table, rows, found) for _, table, rows in results_by_table(paper, found)]
+    tables = list[ReportTable]()
+    for _, table, rows in results_by_table(paper, found):
+        tables.append(_table(paper, table, rows, found))
+        tables += _calibrated_table(table, rows, found)
     depths = depth_table(paper, found)
     return [*tables, depths] if depths else tables
 
@@ -100,6 +109,32 @@ def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: S
         groups=tuple(headings[column][0] for column in shown),
         introduction=(f"Differences from the paper {_figures_owner(found)}: {'; '.join(common)}.",) if common else (),
     )
+
+
+def _calibrated_table(
+    table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]
+) -> Iterator[ReportTable]:
+    """Create a table of the metrics of calibrated probabilities, which the papers do not have, if rows have any."""
+    lines = [line for line in table_lines(found) if line.result.estimates]
+    known = {name for line in lines for name in line.result.estimates}
+    if known.isdisjoint(STORED):
+        return
+    metrics = [name for name in METRICS if name in known and name not in SCORES]
+    yield ReportTable(
+        title=f"{table.title}: calibrated probabilities",
+        columns=("Row", "Images", "n", *(name.removeprefix(CALIBRATED) for name in metrics)),
+        rows=tuple(_calibrated_cells(line, metrics) for line in lines),
+        notes=tuple(describe_differences(found, metrics, among)),
+        introduction=(f"{CALIBRATION_NOTE} With the {INTERVAL_METHOD}.",),
+    )
+
+
+def _calibrated_cells(line: TableLine, metrics: Sequence[str]) -> tuple[str, ...]:
+    """Format a line of the table of calibrated probabilities."""
+    ours = line.result.estimates
+    count = str(next(iter(ours.values())).count)
+    figures = (_interval(ours[name]) if name in ours else NOTHING for name in metrics)
+    return (line.result.row.file.title, " / ".join(line.set_names), count, *figures)
 
 
 def _in_every_row(found: Sequence[RowResult]) -> tuple[str, ...]:
@@ -284,7 +319,7 @@ def describe_differences(
         for other in (known[name] for name in item.row.file.against if name in known):
             for part in parts_of(item):
                 of = paired_changes(other, item, part)
-                differences = [f"{m} {_format_signed(of[m])}" for m in metrics if m in of]
+                differences = [f"{m.removeprefix(CALIBRATED)} {_format_signed(of[m])}" for m in metrics if m in of]
                 if differences:
                     titles = f"{item.row.file.title} minus {other.row.file.title}"
                     where = f", {PARTS[part]}" if part else ""
@@ -362,6 +397,8 @@ def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
     row = ours[claim.row]
     better = [m for m in claim.metrics if m in row and all(row[m].mean > ours[name][m].mean for name in claim.over)]
     known = [m for m in claim.metrics if m in row]
+    if not known:
+        return
     if len(better) == len(known):
         yield "Here it holds for all metrics, on all images together; see the intervals for the uncertainty."
     else:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def pool(images: Sequence[Image]) -> PooledPredictions:
     """Convert rows of ``per_image.csv`` to arrays."""
     truth = np.array([image["label"] == "1" for image in images])
-    return PooledPredictions(truth, *(_column(images, name) for name in ("probability", "above", "covered", "several")))
+    columns = ("as_trained", "probability", "above", "covered", "several")
+    return PooledPredictions(truth, *(_column(images, name) for name in columns))
 
 
 def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
