@@ -24,7 +24,7 @@ def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest
 
     def planned(minutes: float) -> ReproductionPlan:
         draft = ReproductionPlan(paper="P2", budget="small", minutes=minutes, data={"HAM10000": ("ham",)})
-        return complete_plan(draft, rows, data, RunContext())
+        return complete_plan(draft, rows, data, {}, RunContext())
 
     plan = planned(40)
     assert {row.steps * row.epochs >= MIN_STEPS for row in plan.rows if row.steps and row.epochs} == {True}

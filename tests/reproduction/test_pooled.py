@@ -53,7 +53,9 @@ def test_calibration_error_matches_the_metrics_package() -> None:
 def test_weights_equal_repeated_images() -> None:
     pooled = drawn(60)
     times = np.random.default_rng(1).integers(0, 4, 60)
-    again = [np.repeat(values, times) for values in (pooled.truth, pooled.as_trained, pooled.probability, *np.ones((3, 60)))]
+    again = [
+        np.repeat(values, times) for values in (pooled.truth, pooled.as_trained, pooled.probability, *np.ones((3, 60)))
+    ]
     weighted, repeated = (
         pooled.figures(times[None].astype(float)),
         PooledPredictions(*again).figures(np.ones((1, times.sum()))),

@@ -30,7 +30,8 @@ def test_a_name_that_contradicts_the_images_is_rejected(tmp_path: Path, spots: C
     rows = read_table(folder / "dataset.csv")
     write_table(folder / "dataset.csv", [{**row, "modality": "macroscopic"} for row in rows])
     with pytest.raises(
-        InputError, match=r"has the name of the dermoscopic data set isic2017, but contains images that are macroscopic"
+        InputError,
+        match="of the data set isic2017, whose images are dermoscopic, but contains images that are macroscopic",
     ):
         fill_roles(read_paper("P4"), [str(folder)], ("D",))
     spots(tmp_path / "all/isic2018", 2)

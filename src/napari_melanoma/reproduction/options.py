@@ -28,6 +28,9 @@ class ReproduceOptions(Config):
 
     paper: str = Field(description="such as 'P4'")
     data: tuple[str, ...] = Field((), description="data sets with their roles, or a folder of data sets")
+    labels: tuple[str, ...] = Field(
+        (), description="a table of labels for the images of a role: image_id, and melanoma (0 or 1) or diagnosis"
+    )
     weights: tuple[str, ...] = Field((), description="initial weights of the paper")
     rows: tuple[str, ...] = Field((), description="run only these rows, grids or tables")
     budget: Budget = Field(
@@ -62,6 +65,7 @@ def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
         budget=options.budget,
         minutes=options.limit,
         data=data,
+        labels=_labels(options, data),
         weights=_weights(options),
         notices=notices,
     )
@@ -79,6 +83,7 @@ def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> Rep
         )
     changed = {
         "--data": options.data and _data(options)[0] != plan.data,
+        "--labels": options.labels and _labels(options, plan.data) != plan.labels,
         "--weights": options.weights and _weights(options) != plan.weights,
         "--minutes": options.minutes is not None and plan.minutes is None,
     }
@@ -96,6 +101,21 @@ def _data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[
     needed = [role for row in paper.select(options.rows) for role in row.file.roles]
     folders, notices = fill_roles(paper, options.data, needed)
     return {role: tuple(map(str, found)) for role, found in folders.items() if role in needed}, tuple(notices)
+
+
+def _labels(options: ReproduceOptions, roles: Iterable[str]) -> dict[str, str]:
+    """Find the tables of labels: role to file."""
+    paper, known, found = read_paper(options.paper), tuple(roles), {}
+    for text in options.labels:
+        name, _, file = text.partition("=")
+        role = _role_of(paper, name)
+        if role not in known:
+            raise ConfigError(f"the labels '{text}' belong to no data: expected ROLE=FILE, ROLE {' or '.join(known)}.")
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise InputError(f"there is no table of labels {file}. Expected: {role}=FILE, a CSV table.")
+        found[role] = str(path.resolve())
+    return found
 
 
 def _weights(options: ReproduceOptions) -> dict[str, str]:
@@ -209,14 +229,17 @@ def _role_that_fits(paper: Paper, folder: Path) -> str | None:
     modalities = {sample.modality for sample in read_dataset(folder)}
     for name, role in paper.file.roles.items():
         if source in (*role.sources, *role.others):
-            if others := modalities - {role.modality, None}:
+            if others := modalities - role.modalities - {None}:
                 raise InputError(
-                    f"{folder} has the name of the {role.modality} data set {source}, but contains images that are "
+                    f"{folder} has the name of the data set {source}, whose images are "
+                    f"{' or '.join(sorted(role.modalities))}, but contains images that are "
                     f"{' and '.join(sorted(map(str, others)))}. Name its role, --data {name}={folder}, or rename the "
                     "folder."
                 )
             return name
-    return next((name for name, role in paper.file.roles.items() if modalities == {role.modality}), None)
+    roles = {name: role for name, role in paper.file.roles.items() if not role.control_of}
+    fitting = [name for name, role in roles.items() if modalities and modalities <= role.modalities]
+    return fitting[0] if len(fitting) == 1 else None  # tiles of total-body photographs may fit several
 
 
 def _missing(paper: Paper, missing: Sequence[str]) -> str:
@@ -229,7 +252,7 @@ def _missing(paper: Paper, missing: Sequence[str]) -> str:
         lines += [f"  {describe_access(known[set_].spec)}" for set_ in role.sources if set_ in known]
         lines.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
         if others := [known[set_].spec.title for set_ in role.others if set_ in known]:
-            lines.append(f"  Alternatives: {', '.join(others)}, or any data set of {role.title} with masks.")
+            lines.append(f"  Alternatives: {', '.join(others)}, or any data set of {role.title}.")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import PartContext, RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
@@ -35,9 +35,10 @@ from napari_melanoma.reproduction.planning import (
     RowFolder,
     use_threads,
 )
-from napari_melanoma.reproduction.predictions import FOLDS, HALF, pool_folds
+from napari_melanoma.reproduction.predictions import FOLDS, HALF, SEGMENTER, pool_folds
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
 from napari_melanoma.runs.train import train
+from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
@@ -206,10 +207,65 @@ def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
         "seed": fold,  # else all folds would be calibrated on nearly the same images
         "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST},
         "model": {"start": initial_weights(work, row, fold)},
+        "classification": {"masks": "predicted"} if _lacks_masks(work, row) else {},
     }
     if unseen:
-        more["classification"] = {"adaptation": {"to": unseen}}
+        more["classification"]["adaptation"] = {"to": unseen}
     return complete_recipe_with(work, row, more)
+
+
+def _lacks_masks(work: ReproductionContext, row: Row) -> bool:
+    """Return whether images of a row have no mask, so that its regions of interest are predicted for all of them."""
+    return any(work.crossed[role].without_mask for role in row.file.roles)
+
+
+def _uses_masks(row: Row) -> bool:
+    """Return whether a row trains on regions of interest."""
+    view = row.values["full"].get("classification", {}).get("view", {})
+    return row.kind.crossed and row.file.answers == "network" and view.get("region") != "photograph"
+
+
+def mask_notices(work: ReproductionContext) -> Iterator[str]:
+    """Note the roles whose regions of interest are predicted because masks are missing."""
+    rows = [work.paper.rows[name] for name in work.plan.by_name]
+    for role in dict.fromkeys(role for row in rows if _uses_masks(row) for role in row.file.roles):
+        images = work.crossed[role]
+        if images.without_mask:
+            yield (
+                f"{role}: {images.without_mask} of {images.images} images have no mask: the regions of interest of "
+                f"classifiers are predicted by {SEGMENTER}, for training and for evaluation."
+            )
+
+
+def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, str]:
+    """Select the training images of each row as its training will, without reading pixels: row to what is wrong."""
+    known, faults = dict[str, str](), dict[str, str]()
+    rows = [work.paper.rows[name] for name in work.plan.by_name]
+    for row in run.track(
+        [row for row in rows if row.file.learn and row.file.answers == "network"], "Checking the data"
+    ):
+        crossed = row.kind.crossed
+        folds = range(1, work.paper.file.folds + 1)
+        recipes = [fold_recipe(work, row, fold) for fold in folds] if crossed else [complete_recipe(work, row)]
+        for recipe in recipes:
+            key = recipe.model_dump_json(include={"data", "classification", "seed"})
+            if key not in known:
+                known[key] = _data_fault(recipe)
+            if known[key]:
+                faults[row.name] = known[key]
+                break
+    return faults
+
+
+def _data_fault(recipe: TrainRecipe) -> str:
+    """Return why a recipe has no usable training images; empty if it has."""
+    try:
+        chosen, table, _ = select_labeled(select_samples(recipe), recipe)
+        if table is not None:
+            check_run_classes(chosen, recipe, table)
+    except MelanomaError as error:
+        return str(error)
+    return ""
 
 
 def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set[str]:
@@ -227,7 +283,8 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
     target = work.paper.file.target
-    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target)
+    masks = "predicted" if _lacks_masks(work, row) else file.masks
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks)
     samples = read_datasets(judged)
     answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
@@ -436,6 +493,8 @@ def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterat
         yield "frozen encoder"
     if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
         yield "image branch trained before the head"
+    if ran.classification and ran.classification.masks == "predicted" and row.file.masks == "reference":
+        yield "predicted regions of interest, as images have no mask"
     if ran.augmentation.flip and not whole.get("augmentation", {}).get("flip", True):
         yield "images flipped"
     trained_on = work.data.get(row.file.learn or "") if not row.kind.crossed else None

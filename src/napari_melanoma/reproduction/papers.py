@@ -120,6 +120,9 @@ class Role(Config):
     modality: Literal["dermoscopic", "macroscopic", "tbp_tile", "wsi"] = Field(
         description="of images without this information"
     )
+    also: tuple[Literal["dermoscopic", "macroscopic", "tbp_tile"], ...] = Field(
+        (), description="further types of images that it may have"
+    )
     sources: tuple[str, ...] = Field(description="the data sets of the paper, as named in data/sources")
     others: tuple[str, ...] = Field((), description="further data sets that can be used instead")
     used: str = Field(description="the data of the paper, with numbers of images")
@@ -131,6 +134,11 @@ class Role(Config):
     control_of: str | None = Field(
         None, description="a role whose images it uses, with labels permuted among the patients"
     )
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """The types of images that it may have."""
+        return frozenset((self.modality, *self.also))
 
 
 class PhantomCohort(Config):
@@ -356,6 +364,7 @@ class RowSubject:
     judged: tuple[Path, ...] = ()
     learnt: tuple[Path, ...] = ()
     target: str = "melanoma"
+    masks: Literal["reference", "predicted"] = "reference"
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class ReproductionPlan(Config):
     planning_s: float = Field(0.0, description="used for planning: measurements and reading images")
     images: int | None = Field(None, description="maximum number of training images per role; none: all")
     data: dict[str, tuple[str, ...]] = Field(description="role to folders")
+    labels: dict[str, str] = Field(default_factory=dict, description="role to a table of labels")
     weights: dict[str, str] = Field(default_factory=dict)
     rows: tuple[PlannedRow, ...] = ()
     left_out: dict[str, str] = Field(default_factory=dict, description="rows that cannot run, with reasons")
@@ -70,8 +71,8 @@ class ReproductionPlan(Config):
         return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
 
     def folders_of(self, paper: Paper, *, crossed: bool) -> dict[str, tuple[Path, ...]]:
-        """Return the data sets of the cross-validated rows, or of the others."""
-        rows = [paper.rows[name] for name in (*self.by_name, *self.left_out)]
+        """Return the data sets of the cross-validated rows that run, or of the others."""
+        rows = [paper.rows[name] for name in self.by_name]
         roles = {role for row in rows if row.kind.crossed == crossed for role in row.file.roles}
         return {role: folders for role, folders in self.folders.items() if role in roles}
 
@@ -103,13 +104,14 @@ class ReproductionPlan(Config):
     def sentence(self) -> str:
         """Summary of rows, data and estimated time."""
         data = ", ".join(f"{role}={folder}" for role, folders in self.data.items() for folder in folders)
-        weights = "".join(f", weights {name}={file}" for name, file in self.weights.items())
+        given = {"labels": self.labels, "weights": self.weights}
+        files = "".join(f", {kind} {name}={file}" for kind, of in given.items() for name, file in of.items())
         epochs = sorted({row.epochs for row in self.rows if row.epochs})
         steps = max((row.steps * row.epochs for row in self.rows if row.steps and row.epochs), default=0)
         long = f", {'/'.join(map(str, epochs))} epochs (up to {steps} steps)" if epochs else ""
         time = "" if self.seconds is None else f", about {self.seconds / 60:.0f} min"
         most = "" if self.minutes is None else f" of at most {self.minutes:g}"
-        return f"{len(self.rows)} rows of {self.paper}, data {data}{weights}{long}{time}{most}."
+        return f"{len(self.rows)} rows of {self.paper}, data {data}{files}{long}{time}{most}."
 
 
 PER_IMAGE, JUDGEMENT, PICTURES = "per_image.csv", "judgement.json", "pictures"
@@ -335,11 +337,18 @@ class BudgetSize:
 
 
 def complete_plan(
-    draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
+    draft: ReproductionPlan,
+    rows: Sequence[Row],
+    data: ReproductionImages,
+    faults: Mapping[str, str],
+    run: RunContext,
 ) -> ReproductionPlan:
-    """Complete a plan with the rows that can run; the others are listed in ``left_out``."""
+    """Complete a plan with the rows that can run; the others are listed in ``left_out``.
+
+    ``faults`` are the rows whose images cannot be used, with reasons.
+    """
     began, size = time.monotonic(), None
-    candidates, left_out = _candidates(draft, rows, data, run)
+    candidates, left_out = _candidates(draft, rows, data, faults, run)
     more: dict[str, Any] = {}
     if draft.minutes is not None:
         candidates, faults = _measure_candidates(candidates, 60 * draft.minutes, run)
@@ -352,12 +361,14 @@ def complete_plan(
 
 
 def _candidates(
-    draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
+    draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, faults: Mapping[str, str], run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
     """Find the rows that can run, and the reasons why others cannot."""
-    found, left_out = list[RowCandidate](), dict[str, str]()
+    found, left_out = list[RowCandidate](), dict(faults)
     for row in rows:
         run.check()
+        if row.name in faults:
+            continue
         try:
             if why := _without_weights(draft, row) or _without_row(row, left_out):
                 left_out[row.name] = why

@@ -174,7 +174,7 @@ def _make_mask_finder(
     """Return the function that finds the mask of an image; without a lesion the whole image is used."""
     if classifier.config.view.region == "photograph":
         return lambda sample, rgb: (None, True)
-    if subject.row.file.masks == "reference":
+    if subject.masks == "reference":
         return lambda sample, rgb: _mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
     from napari_melanoma.imaging.postprocessing import refine_mask
     from napari_melanoma.lesion.segmentation import Segmenter
@@ -286,9 +286,7 @@ class PooledPredictions:
             **self._stored_metrics(weights),
         }
 
-    def _scores(
-        self, probability: NDArray[np.float64], weights: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
+    def _scores(self, probability: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Metrics of probabilities: those at one half, and those of all thresholds."""
         if np.isnan(probability).any():
             return {name: np.full(len(weights), np.nan) for name in SCORES}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from napari_melanoma.core.context import SCALE_STEPS, Cancelled, Milestone, PartContext, RunContext
-from napari_melanoma.core.errors import MelanomaError, RunError
+from napari_melanoma.core.errors import InputError, MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
@@ -23,7 +24,14 @@ from napari_melanoma.reproduction.options import (
     preview_phantom,
     read_begun_plan,
 )
-from napari_melanoma.reproduction.paper_rows import RowResult, cross_validate, evaluate_row, train_model
+from napari_melanoma.reproduction.paper_rows import (
+    RowResult,
+    cross_validate,
+    evaluate_row,
+    find_data_faults,
+    mask_notices,
+    train_model,
+)
 from napari_melanoma.reproduction.papers import Paper, Row, read_paper
 from napari_melanoma.reproduction.planning import (
     TABLES_S,
@@ -173,8 +181,9 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     """Plan a reproduction without writing anything."""
     if would := preview_phantom(options):
         draft, roles = would
-        rows = read_paper(options.paper).select(options.rows)
-        return Reproduction(read_paper(options.paper), complete_plan(draft, rows, ReproductionImages({}, roles), run))
+        paper = read_paper(options.paper)
+        plan = complete_plan(draft, paper.select(options.rows), ReproductionImages({}, roles), {}, run)
+        return Reproduction(paper, plan)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
         return Reproduction(read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run))
 
@@ -198,17 +207,43 @@ def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunC
     """Split the data and plan; split again if the plan uses fewer images."""
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
-    request = draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
-    split = request.folders_of(paper, crossed=False)
-    write_split(split, paper.file.roles, None, place.data, run)
-    write_folds(
-        request.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, place.crossed), run
-    )
+    faults = _write_images(draft, rows, place, run)
+    if len(faults) == len(rows):
+        raise InputError("\n".join(dict.fromkeys(faults.values())))
+    request = _request(draft, [row for row in rows if row.name not in faults])
     with allow_folders(chain(*request.folders.values())):
-        plan = complete_plan(draft, rows, ReproductionImages(*_read_images(request, place)), run)
+        split, crossed = _read_images(request, place)
+        work = ReproductionContext(paper, request, split, place, crossed)
+        faults |= find_data_faults(work, run)
+        draft = draft.model_copy(update={"notices": (*draft.notices, *mask_notices(work))})
+        plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run)
     if plan.images is not None:
-        write_split(split, paper.file.roles, plan.images, place.data, run)
+        write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, place.data, run)
     return plan
+
+
+def _request(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
+    """Return a plan with rows whose training is not planned yet."""
+    return draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
+
+
+def _write_images(
+    draft: ReproductionPlan, rows: Sequence[Row], place: ReproductionFolder, run: RunContext
+) -> dict[str, str]:
+    """Write the split and the folds of each role; returns the rows whose images cannot be used, and why."""
+    paper, request, faults = read_paper(draft.paper), _request(draft, rows), dict[str, str]()
+    how = CrossValidationSetup.from_paper(paper.file, place.crossed, draft.labels)
+    for crossed in (False, True):
+        for role, folders in request.folders_of(paper, crossed=crossed).items():
+            try:
+                if crossed:
+                    write_folds({role: folders}, how, run)
+                else:
+                    write_split({role: folders}, paper.file.roles, None, place.data, run)
+            except InputError as error:
+                needing = (row for row in rows if row.kind.crossed == crossed and role in row.file.roles)
+                faults |= {row.name: str(error) for row in needing}
+    return faults
 
 
 def _read_images(

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +168,20 @@ def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
         yield AssignedImage(sample, row, row_label(row, target))
 
 
+def _with_labels(found: Sequence[AssignedImage], role: str, how: CrossValidationSetup) -> list[AssignedImage]:
+    """Replace the labels of images by those of the user's table, by image id; other images keep their own."""
+    path = Path(how.labels[role])
+    rows = harmonize_rows(read_table(path), guess_source(path.stem) or "").rows
+    labels = {row["image_id"]: label for row in rows if row.get("image_id") and (label := row_label(row, how.target))}
+    if not any(one.sample.image_id in labels for one in found):
+        columns = ", ".join(rows[0]) if rows else "no rows"
+        raise InputError(
+            f"{role}: {path} labels none of {len(found)} images: expected a column image_id with their names, such as "
+            f"'{found[0].sample.image_id}', and a column '{how.target}' (0 or 1); found {columns}."
+        )
+    return [replace(one, label=labels.get(one.sample.image_id, one.label)) for one in found]
+
+
 def row_label(row: Mapping[str, str], target: str = MELANOMA) -> str:
     """Return the label of a row, ``"1"`` or ``"0"``, from its column; for ``melanoma`` also from the diagnosis.
 
@@ -263,11 +277,12 @@ class CrossValidationSetup:
     place: Path
     target: str = MELANOMA
     positives: str = "melanomas"
+    labels: Mapping[str, str] = field(default_factory=dict)  # role to a table of labels
 
     @classmethod
-    def from_paper(cls, paper: PaperFile, place: Path) -> CrossValidationSetup:
+    def from_paper(cls, paper: PaperFile, place: Path, labels: Mapping[str, str] | None = None) -> CrossValidationSetup:
         """Create the settings of a paper."""
-        return cls(paper.roles, paper.folds, place, paper.target, paper.positives)
+        return cls(paper.roles, paper.folds, place, paper.target, paper.positives, labels or {})
 
     def place_of(self, role: str) -> Path:
         """Return the folder of the tables of a role; controls use the same images as another role."""
@@ -282,6 +297,7 @@ def write_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSet
     """
     for role, members in folders.items():
         found = [one for folder in members for one in read_labeled_images(folder, how.target)]
+        found = _with_labels(found, role, how) if role in how.labels else found
         assigned = assign_to_folds(found, how.roles[role], how.folds, run)
         _check(role, members, assigned, how)
         place = how.place_of(role)
@@ -334,7 +350,7 @@ def _check(role: str, members: Sequence[Path], assigned: Sequence[AssignedImage]
     raise InputError(
         f"{role}: {positives} {how.positives} and {negatives} others have a label in "
         f"{', '.join(folder.name for folder in members)}; {how.folds} folds need {how.folds} of both. Name other data "
-        f"sets, with a column '{how.target}' (0 or 1){alternative}."
+        f"sets, with a column '{how.target}' (0 or 1){alternative}, or a table of labels: --labels {role}=FILE."
     )
 
 

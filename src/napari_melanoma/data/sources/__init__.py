@@ -35,6 +35,7 @@ class SourceSpec:
     ids: str = ""
     folders: str = ""
     public: bool = True
+    lacks: str = ""  # what an experiment may need and the set does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,9 @@ class DataSource:
 
 
 def describe_access(spec: SourceSpec) -> str:
-    """Describe where to get a set, and its licence."""
-    return f"Get {spec.title} from {spec.url} (licence: {spec.licence})."
+    """Describe where to get a set, its licence, and what it does not have."""
+    lacks = f" It has no {spec.lacks}." if spec.lacks else ""
+    return f"Get {spec.title} from {spec.url} (licence: {spec.licence}).{lacks}"
 
 
 @cache

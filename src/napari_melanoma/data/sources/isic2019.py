@@ -29,6 +29,7 @@ ISIC_2019_Training_Input/ISIC_*.jpg (25331), a folder or the zip file of that na
 ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv
 optional: ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Test_GroundTruth.csv""",
     images=25331,
+    folders="isic[-_ ]?2019",
     ids=ID_PATTERN,
 )
 PARTS = (("train", "Training"), ("test", "Test"))

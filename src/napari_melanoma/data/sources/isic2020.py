@@ -28,6 +28,7 @@ optional: ISIC_2020_Training_Duplicates.csv and the test part, which has no labe
 ISIC_2020_Test_JPEG or test (10982), ISIC_2020_Test_Metadata.csv or test.csv
 each image folder a folder, or the zip file of that name""",
     images=33126,
+    folders="isic[-_ ]?2020",
     ids=ID_PATTERN,
 )
 PARTS = (

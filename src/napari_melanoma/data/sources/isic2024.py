@@ -23,6 +23,7 @@ train-metadata.csv, or ISIC_2024_Training_GroundTruth.csv and ISIC_2024_Training
 optional: test-metadata.csv and lists of labels, ISIC_2024_label_list*.csv
 (train-image.hdf5 is not read: unpack train-image.zip; copyright_license has the licence of the permissive part)""",
     images=401059,
+    folders="isic[-_ ]?2024(?![-_ ]?path)",
     ids=ID_PATTERN,
 )
 TABLES = (

@@ -21,6 +21,8 @@ train/images/*.png, test/images/*.png (16954 together); a folder, or a zip file
 train/metadata.csv, test/metadata.csv with the columns image_id, age_at_baseline, body_part, sun_damage_score
 (the boxes of train/labels are not masks and are left out)""",
     images=16954,
+    folders="itobos([-_ ]?2024)?",
+    lacks="labels of melanoma, and no masks",
 )
 IMAGE = r"(.+)\.(?:png|jpe?g)"
 

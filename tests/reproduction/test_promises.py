@@ -1,0 +1,183 @@
+"""What --check promises is what runs, for data sets that lack masks, ages, a class or labels, and for tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.data.source_import import import_source
+from napari_melanoma.data.sources import find_source
+from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.reproduction import paper_rows, tables
+from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles
+from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.run import Reproduction, check, reproduce
+from napari_melanoma.runs.train import check_recipe, train
+from napari_melanoma.training.recipe import TrainRecipe
+
+Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
+COUNT = 30
+P1_ROWS = ("b-only", "adapt-pseudo-labels", "table-alone")
+P2_ROWS = ("constant-negative", "meta-annex-b")
+P3_ROWS = ("breslow", "clark", "image-alone", "patient-alone", "multi-modal")
+
+
+def without(folder: Path, *columns: str) -> None:
+    """Empty columns of a data set's table."""
+    rows = read_table(folder / "dataset.csv")
+    write_table(folder / "dataset.csv", [{**row, **dict.fromkeys(columns, "")} for row in rows])
+
+
+def no_masks(folder: Path) -> None:
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+
+
+def one_class(folder: Path) -> None:
+    rows = read_table(folder / "dataset.csv")
+    write_table(folder / "dataset.csv", [{**row, "melanoma": "0", "diagnosis": "nevus"} for row in rows])
+
+
+def tiles(folder: Path) -> None:
+    rows = read_table(folder / "dataset.csv")
+    write_table(folder / "dataset.csv", [{**row, "modality": "tbp_tile"} for row in rows])
+
+
+LACKING: dict[str, Callable[[Path], None]] = {
+    "nothing": lambda folder: None,
+    "masks": no_masks,
+    "ages": lambda folder: without(folder, "age"),
+    "melanomas": one_class,
+    "labels": lambda folder: without(folder, "melanoma", "diagnosis"),
+    "other modalities": tiles,
+}
+
+
+def options_of(paper: str, folder: Path, moles: Callable[..., Path], lacking: str) -> ReproduceOptions:
+    """Mock data sets for the roles of a paper; the last one lacks something."""
+    roles, rows = {"P1": (("A", "B"), P1_ROWS), "P2": (("HAM10000",), P2_ROWS), "P3": (("S",), P3_ROWS)}[paper]
+    for seed, role in enumerate(roles):
+        moles(folder / role.lower(), COUNT, seed=seed)
+        if paper == "P3":
+            table = [{**row, "metastasis": row["melanoma"]} for row in read_table(folder / "s/dataset.csv")]
+            more = [{"depth_mm": f"{1 + number % 7 / 2}", "clark": str(2 + number % 4)} for number in range(COUNT)]
+            write_table(folder / "s/dataset.csv", [{**row, **values} for row, values in zip(table, more, strict=True)])
+    LACKING[lacking](folder / roles[-1].lower())
+    data = tuple(f"{role}={folder / role.lower()}" for role in roles)
+    return ReproduceOptions(paper=paper, budget="small", minutes=1e6, rows=rows, data=data)
+
+
+def run_checked(
+    options: ReproduceOptions, out: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
+) -> Reproduction:
+    """Reproduce with the data of each training really read and checked, and only the network written."""
+    with patched() as write:
+
+        def pretend(recipe: TrainRecipe, folder: Path, **more: Any) -> None:
+            if recipe.classification is None:  # a baseline, which has nothing to train
+                train(recipe, folder, **more)
+                return
+            untrained = recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})})
+            check_recipe(untrained, RunContext())
+            write(recipe, folder)
+
+        monkeypatch.setattr(paper_rows, "train", pretend)
+        monkeypatch.setattr(tables, "draw_figures", lambda *of: [])
+        return reproduce(options, out, run=RunContext())
+
+
+@pytest.mark.parametrize(
+    ("paper", "lacking"),
+    [("P1", "nothing"), ("P1", "ages"), ("P1", "other modalities")] + [("P2", lacking) for lacking in LACKING],
+)
+def test_what_a_check_promises_is_what_runs(
+    paper: str,
+    lacking: str,
+    tmp_path: Path,
+    moles: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    planned: None,
+    patched: Patched,
+) -> None:
+    options = options_of(paper, tmp_path, moles, lacking)
+    plan = check(options, run=RunContext()).plan
+    done = run_checked(options, tmp_path / "out", monkeypatch, patched)
+    assert done.missing.all == {}
+    assert {item.row.name for item in done.results} == set(plan.by_name)
+    assert done.plan.left_out.keys() == plan.left_out.keys()
+    assert set(plan.by_name).isdisjoint(plan.left_out)
+    if lacking in ("nothing", "ages", "other modalities"):
+        assert plan.left_out == {}
+
+
+@pytest.mark.parametrize("lacking", ["melanomas", "labels"])
+def test_what_no_row_can_use_is_rejected_alike_by_check_and_run(
+    lacking: str, tmp_path: Path, moles: Callable[..., Path]
+) -> None:
+    options = options_of("P1", tmp_path, moles, lacking)
+    with pytest.raises(InputError, match="--labels B=FILE"):
+        check(options, run=RunContext())
+    with pytest.raises(InputError, match="--labels B=FILE"):
+        reproduce(options, tmp_path / "out", run=RunContext())
+
+
+def published_sets(folder: Path) -> tuple[Path, Path]:
+    """Mock-ups of ISIC 2024 and iToBoS 2024 with the columns of their publishers, imported."""
+    noise = np.random.default_rng(0)
+    isic, itobos = folder / "downloads/isic2024", folder / "downloads/itobos"
+    tiles, regions = [], []
+    for number in range(COUNT):
+        name, melanoma = f"ISIC_{number:07d}", number % 3 == 0
+        write_rgb(isic / f"train-image/image/{name}.png", noise.integers(0, 256, (40, 40, 3), np.uint8))
+        (isic / f"train-image/image/{name}.png").rename(isic / f"train-image/image/{name}.jpg")
+        finding = "Malignant::Malignant melanocytic proliferations (Melanoma)::Melanoma Invasive"
+        about = {"isic_id": name, "target": int(melanoma), "patient_id": f"IP_{number}", "age_approx": "60.0"}
+        place = {"anatom_site_general": "lower extremity", "image_type": "TBP tile: close-up"}
+        tiles.append({**about, **place, "iddx_full": finding if melanoma else "Benign"})
+        write_rgb(itobos / f"train/images/region_{number}.png", noise.integers(0, 256, (40, 40, 3), np.uint8))
+        regions.append({"image_id": f"region_{number}", "age_at_baseline": "43", "body_part": "torso back"})
+    write_table(isic / "train-metadata.csv", tiles)
+    write_table(itobos / "train/metadata.csv", regions)
+    for name, downloaded in (("isic2024", isic), ("itobos2024", itobos)):
+        import_source(find_source(name), downloaded, folder / name, run=RunContext())
+    return folder / "isic2024", folder / "itobos2024"
+
+
+def test_the_data_sets_of_p1_are_recognized_and_take_labels(tmp_path: Path, planned: None) -> None:
+    published_sets(tmp_path)
+    options = ReproduceOptions(
+        paper="P1", budget="small", minutes=1e6, rows=("a-only", "b-only"), data=(str(tmp_path),)
+    )
+    with pytest.raises(InputError, match=r"B: 0 melanomas and 0 others.*itobos2024.*--labels B=FILE"):
+        check(options, run=RunContext())
+    labels = tmp_path / "labels.csv"
+    write_table(labels, [{"image_id": f"region_{number}", "melanoma": number % 2} for number in range(COUNT)])
+    plan = check(options.model_copy(update={"labels": (f"B={labels}",)}), run=RunContext()).plan
+    assert {role: [Path(path).name for path in paths] for role, paths in plan.data.items()} == {
+        "A": ["isic2024"],
+        "B": ["itobos2024"],
+    }
+    assert set(plan.by_name) == {"a-only", "b-only"}
+    assert plan.labels == {"B": str(labels)}
+
+
+def test_what_a_data_set_lacks_is_said_before_the_download() -> None:
+    with pytest.raises(InputError, match=r"iToBoS 2024 from .* no labels of melanoma.*"):
+        fill_roles(read_paper("P1"), [], ("A", "B"))
+
+
+def test_labels_of_other_images_are_rejected(tmp_path: Path, moles: Callable[..., Path]) -> None:
+    options = options_of("P1", tmp_path, moles, "nothing")
+    labels = tmp_path / "labels.csv"
+    write_table(labels, [{"image_id": "unknown", "melanoma": "1"}])
+    with pytest.raises(InputError, match=r"labels none of 30 images: .*image_id.*'m0'"):
+        check(options.model_copy(update={"labels": (f"B={labels}",)}), run=RunContext())
+    with pytest.raises(ConfigError, match=r"belong to no data: expected ROLE=FILE, ROLE A or B"):
+        check(options.model_copy(update={"labels": (f"X={labels}",)}), run=RunContext())
