@@ -70,6 +70,17 @@ def test_prediction_does_not_depend_on_the_other_tiles_of_a_batch(tile_bundle: B
     np.testing.assert_array_equal(alone, moved)
 
 
+def test_prediction_does_not_depend_on_the_tiles_in_a_pass_with_one_thread() -> None:
+    model = load_tile_model("tile-demo", LoadOptions(batch_size=32, device="cpu", precision="fp32"))
+    tiles, threads = tiles_of(32, side=model.info.side_px), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        few, whole = (model.predict(tiles[:count])["probability"][:5] for count in (5, 32))
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(few, whole)
+
+
 def test_a_few_tiles_do_not_cost_a_whole_batch(tile_model: LoadModel) -> None:
     class Counting(nn.Module):
         """Records the size of each pass."""
@@ -80,11 +91,11 @@ def test_a_few_tiles_do_not_cost_a_whole_batch(tile_model: LoadModel) -> None:
             self.sizes.append(len(images))
             return images.mean(dim=(2, 3))[:, :2].sigmoid()
 
-    model = tile_model(network=Counting().eval(), batch_size=20)
+    model = tile_model(network=Counting().eval(), batch_size=40)
     sizes = Counting.sizes
-    for count in (1, 8, 9, 17, 20, 25):
+    for count in (1, 16, 17, 33, 40, 45):
         assert len(model.predict(tiles_of(count))["probability"]) == count
-    assert sizes == [8, 8, 16, 20, 20, 20, 8]
+    assert sizes == [16, 16, 32, 40, 40, 40, 16]
 
 
 def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
