@@ -17,9 +17,11 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_
 QT_TESTS := tests/ui
 MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
-# run that visit them: their own, those of slides, and a few others that are quick and see what these do not. It is
+# run that visit them: their own, and a few others that are quick and see what these do not. It is
 # tests/conftest.py that starts and stops: two runs would import all of torch and napari twice in each worker.
-TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides \
+TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides/reading \
+    $(addprefix tests/slides/test_,$(addsuffix .py,analyse_slide depth_readings lesion_relation ome_zarr result_folder \
+    slide_depth slide_results slide_runs tile_data)) \
     tests/training/bags/test_bag_reading.py tests/case/test_gathering.py \
     tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
     tests/hostile/test_photographs.py tests/hostile/test_dicom_frames.py \

@@ -107,3 +107,28 @@ def test_no_file_names_a_path_of_one_machine() -> None:
 )
 def test_what_counts_as_a_path_of_one_machine(line: str, is_one: bool) -> None:
     assert bool(OF_ONE_MACHINE.search(line)) is is_one
+
+
+def test_no_other_module_writes_or_reads_csv() -> None:
+    found = []
+    for path in MODULES:
+        if path == PACKAGE / "core" / "csv_files.py":
+            continue
+        text = path.read_text("utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import) and any(name.name.split(".")[0] == "csv" for name in node.names):
+                found.append(f"{path.name}:{node.lineno} imports csv")
+            if isinstance(node, ast.ImportFrom) and node.module == "csv":
+                found.append(f"{path.name}:{node.lineno} imports from csv")
+            if isinstance(node, ast.Attribute) and node.attr in ("to_csv", "to_clipboard", "savetxt", "write_csv"):
+                found.append(f"{path.name}:{node.lineno} {node.attr}")
+            if path.parent.name != "privacy" and joins_cells(node):  # which joins a table to look it through
+                found.append(f"{path.name}:{node.lineno} joins cells by hand")
+    assert found == []
+
+
+def joins_cells(node: ast.AST) -> bool:
+    """Whether texts are joined by a comma, semicolon or tab without a space after it."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join"):
+        return False
+    return isinstance(node.func.value, ast.Constant) and node.func.value.value in (",", ";", "\t")

@@ -41,3 +41,16 @@ def test_the_table_above_is_whole() -> None:
 
 def test_to_cancel_is_no_error() -> None:
     assert not issubclass(Cancelled, errors.MelanomaError)
+
+
+@pytest.mark.parametrize(
+    ("error", "described"),
+    [
+        (errors.InputError("no  such\nimage"), "no such image"),
+        (MemoryError("17 GiB"), "out of memory. Close other programs"),
+        (KeyError("size"), "unexpected KeyError: 'size'. The file may be damaged"),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_an_error_is_described_on_one_line(error: BaseException, described: str) -> None:
+    assert errors.describe_error(error).startswith(described)
