@@ -16,6 +16,7 @@ import psutil
 import pytest
 from qtpy.QtCore import QEvent
 from questions import answer
+from quick_napari import compute_once, ignore_other_windows, restyle_only_when_changed
 from reused_viewer import ReusedViewer
 from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
 
@@ -111,6 +112,9 @@ def nothing_read_or_written_for_each_viewer():
         patch.setattr(PluginManifest, "from_file", staticmethod(lambda path: read(path).model_copy(deep=True)))
         patch.setattr(NapariSettings, "save", lambda self, *_, **__: None)
         patch.setattr(garbage, "gc", SimpleNamespace(**{**vars(gc), "freeze": lambda: None, "unfreeze": lambda: None}))
+        compute_once(patch)
+        ignore_other_windows(patch)
+        restyle_only_when_changed(patch)
         if sys.platform != "win32":
             patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(0)), raising=False)
         yield
