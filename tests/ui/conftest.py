@@ -53,9 +53,9 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 
 
 def pytest_configure(config):
-    """Register the markers; CONTRIBUTING.md has the rule of the first."""
+    """Register the markers; CONTRIBUTING.md has their rules."""
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
-    config.addinivalue_line("markers", "own_viewer: leaves callbacks in its viewer, so it gets one of its own")
+    config.addinivalue_line("markers", "own_viewer: gets a new viewer: it leaves callbacks there or needs all parts")
 
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves
