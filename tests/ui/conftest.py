@@ -16,6 +16,7 @@ import psutil
 import pytest
 from qtpy.QtCore import QEvent
 from questions import answer
+from quick_napari import compute_once, ignore_other_windows, restyle_only_when_changed
 from reused_viewer import ReusedViewer
 from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
 
@@ -52,9 +53,9 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 
 
 def pytest_configure(config):
-    """Register the markers; CONTRIBUTING.md has the rule of the first."""
+    """Register the markers; CONTRIBUTING.md has their rules."""
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
-    config.addinivalue_line("markers", "own_viewer: leaves callbacks in its viewer, so it gets one of its own")
+    config.addinivalue_line("markers", "own_viewer: gets a new viewer: it leaves callbacks there or needs all parts")
 
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves
@@ -111,6 +112,9 @@ def nothing_read_or_written_for_each_viewer():
         patch.setattr(PluginManifest, "from_file", staticmethod(lambda path: read(path).model_copy(deep=True)))
         patch.setattr(NapariSettings, "save", lambda self, *_, **__: None)
         patch.setattr(garbage, "gc", SimpleNamespace(**{**vars(gc), "freeze": lambda: None, "unfreeze": lambda: None}))
+        compute_once(patch)
+        ignore_other_windows(patch)
+        restyle_only_when_changed(patch)
         if sys.platform != "win32":
             patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(0)), raising=False)
         yield

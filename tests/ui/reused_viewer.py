@@ -11,12 +11,14 @@ from copy import copy
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from napari.utils.events import EventedDict, EventedModel
 from napari.utils.events.event import EventEmitter
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QDialog, QDockWidget, QWidget
+from quick_napari import leave_out
 
 NOT_RESTORED = {"layers", "size", "status"}  # emptied; follows the window; follows the cursor
 
@@ -60,6 +62,7 @@ class ReusedViewer:
         enter(patch.object(NapariApplication, "get_app_model", return_value=app))
         enter(patch.object(StatusChecker, "start", lambda *_: None))
         enter(patch.object(QtViewer, "_get_console", lambda *_: _no_console()))
+        leave_out(is_shown, enter(pytest.MonkeyPatch.context()))
         self._viewer, self._is_shown = Viewer(show=is_shown, show_welcome_screen=False), is_shown
         self._window = self._viewer.window._qt_window
         if is_shown:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
+
 PATIENCE_MS = 60_000
 CYCLES = 3
 
 
+@pytest.mark.own_viewer  # with all that napari keeps for a layer
 def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(thawed, person, qtbot):
     known, layers = [], []
     for number in range(CYCLES):

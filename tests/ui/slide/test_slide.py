@@ -123,6 +123,10 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     assert "px" in person.label_text("place")
 
     person.clicks("scale")
+    assert "bare ruler" in person.viewer.layers
+    person.clicks("scale")
+    assert "bare ruler" not in person.viewer.layers  # without a line
+    person.clicks("scale")
     person.clicks("scale_ruler")
     assert "no line yet" in dock.status.text
     line = person.viewer.layers["bare ruler"]

@@ -1,0 +1,102 @@
+"""Patches for what napari and vispy repeat for each layer, which takes longer than most tests.
+
+Whatever depends on its arguments alone is computed once. In a viewer that is reused, parts that cannot be seen are not
+created.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from types import SimpleNamespace
+
+
+def compute_once(patch):
+    """Remember signatures of callbacks and parsed shaders: napari has the same ones for each layer."""
+    from napari.utils.events.event import EventEmitter
+    from vispy.gloo import program
+    from vispy.visuals.shaders.function import Function
+
+    check, clean = EventEmitter._check_signature, Function._clean_code
+    known = {}
+
+    def check_once(fun):
+        function = getattr(fun, "__func__", fun)
+        if not isinstance(function, types.FunctionType) or vars(function):  # with __wrapped__ or __signature__
+            return check(fun)
+        key = (function.__code__, len(function.__defaults__ or ()), isinstance(fun, types.MethodType))
+        if key not in known:
+            known[key] = check(fun)
+        return known[key]
+
+    patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
+    clean_once = functools.cache(lambda code: clean(None, code))
+    patch.setattr(Function, "_clean_code", lambda _, code: clean_once(code))
+    sub = functools.cache(re.sub)
+    find = functools.cache(lambda pattern, code: tuple(re.finditer(pattern, code)))
+    patch.setattr(program, "re", SimpleNamespace(**{**vars(re), "sub": sub, "finditer": find}))
+
+
+def ignore_other_windows(patch):
+    """Keep the main window from filtering all events of the application, which it does for a hidden menu bar."""
+    from napari._qt.qt_main_window import Window
+    from qtpy.QtWidgets import QApplication
+
+    create = Window.__init__
+
+    def create_without_filter(window, *args, **kwargs):
+        create(window, *args, **kwargs)
+        QApplication.instance().removeEventFilter(window._qt_window)
+
+    patch.setattr(Window, "__init__", create_without_filter)
+
+
+def restyle_only_when_changed(patch):
+    """Keep the buttons above the list of layers from being styled for a state that they have already."""
+    from napari._qt.widgets.qt_viewer_buttons import QtViewerPushButton
+
+    change = QtViewerPushButton._change_selection_state
+
+    def change_if_other(button, state):
+        if button.property("creation_state") != state:
+            change(button, state)
+
+    patch.setattr(QtViewerPushButton, "_change_selection_state", change_if_other)
+
+
+def leave_out(is_shown, patch):
+    """Leave out what no one sees in a viewer that is reused; those that a test makes itself have everything."""
+    create_controls_when_selected(patch)
+    if not is_shown:
+        create_no_visuals(patch)
+
+
+def create_controls_when_selected(patch):
+    """Create the controls of a layer when it is selected, not when it is added."""
+    from napari._qt.layer_controls.qt_layer_controls_container import QtLayerControlsContainer
+
+    add, remove, populate = (getattr(QtLayerControlsContainer, name) for name in ("_add", "_remove", "_populate"))
+
+    def populate_later(container):
+        active = container.viewer.layers.selection.active
+        if active is not None and active not in container.widgets:
+            add(container, SimpleNamespace(value=active))
+        populate(container)
+
+    def remove_if_created(container, event):
+        if event.value in container.widgets:
+            remove(container, event)
+
+    patch.setattr(QtLayerControlsContainer, "_add", lambda container, event: None)
+    patch.setattr(QtLayerControlsContainer, "_remove", remove_if_created)
+    patch.setattr(QtLayerControlsContainer, "_populate", populate_later)
+
+
+def create_no_visuals(patch):
+    """Create no visuals of layers, for a canvas that is never drawn."""
+    from napari._qt.qt_viewer import QtViewer
+    from napari._vispy.canvas import VispyCanvas
+
+    patch.setattr(QtViewer, "_add_layer", lambda *_: None)
+    patch.setattr(VispyCanvas, "_remove_layer", lambda *_: None)
