@@ -564,8 +564,13 @@ class TrainRecipe(Config):
         8,
         title="Patience (epochs)",
         ge=1,
-        description="epochs without improvement on the validation set (Jaccard, for a classifier AUC) before training "
-        "stops",
+        description="epochs without improvement on the validation set before training stops; `monitor` is the measure",
+    )
+    monitor: Literal["metric", "loss"] = Field(
+        "metric",
+        title="Early stopping by",
+        description="validation measure that selects the best epoch and stops training: metric (Jaccard; for a "
+        "classifier, AUC), or loss, as in P1 and P3",
     )
     keep: Literal["best", "last"] = Field(
         "best",
