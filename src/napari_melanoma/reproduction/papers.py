@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from napari_melanoma.core.config import Config, OneOf, import_submodules, overlay_values
+from napari_melanoma.core.config import Config, OneOf, import_submodules, overlay_recipe_values, overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
 from napari_melanoma.training.recipe import TrainRecipe
@@ -72,8 +72,8 @@ def paper_of_recipe(path: Path) -> tuple[str, str] | None:
 def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
     """Create the row of a file, or the rows of its grid."""
     own = paper.of.get(file.kind, KindValues())
-    full = _with_options(_with_options(paper.recipe, own.recipe), file.recipe)
-    small = reduce(_with_options, (paper.small, own.small, file.small), full)
+    full = overlay_recipe_values(overlay_recipe_values(paper.recipe, own.recipe), file.recipe)
+    small = reduce(overlay_recipe_values, (paper.small, own.small, file.small), full)
     if not file.grid:
         yield Row(name, file, {"full": full, "small": small})
         return
@@ -95,14 +95,8 @@ def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[s
     """Set values of a grid by their dotted names."""
     for key, value in grid.items():
         inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
-        values = _with_options(values, inside)
+        values = overlay_recipe_values(values, inside)
     return values
-
-
-def _with_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Overlay values; options of a network are merged individually."""
-    options = {**values.get("model", {}).get("options", {}), **more.get("model", {}).get("options", {})}
-    return overlay_values(overlay_values(values, more), {"model": {"options": options}})
 
 
 Budget = Literal["small", "full"]

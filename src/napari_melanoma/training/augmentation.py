@@ -146,7 +146,8 @@ def affine_matrices(config: AugmentationConfig, chance: BatchRandomNumbers) -> N
     stretch = np.exp(chance.uniform("stretch", -1, 1) * np.log(config.aspect) / 2)
     mirror = np.where(draw_flips(config, chance), -1, 1)
     angle = np.deg2rad(chance.uniform("angle", -config.rotation, config.rotation))
-    along_x, along_y = mirror * stretch / zoom, 1 / (stretch * zoom)
+    upside_down = np.where(config.vertical_flip & (chance.uniform("vertical_flip", 0, 1) < 0.5), -1, 1)
+    along_x, along_y = mirror * stretch / zoom, upside_down / (stretch * zoom)
     maps = np.empty((len(chance), 2, 3), np.float32)
     maps[:, 0, 0], maps[:, 0, 1] = np.cos(angle) * along_x, -np.sin(angle) * along_y
     maps[:, 1, 0], maps[:, 1, 1] = np.sin(angle) * along_x, np.cos(angle) * along_y

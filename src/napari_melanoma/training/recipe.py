@@ -457,7 +457,10 @@ class AugmentationConfig(Config):
         0.15, title="Shift (share of the side)", ge=0, le=1, description="share of the side, in each direction"
     )
     rotation: float = Field(180, title="Rotation (degrees)", ge=0, le=180, description="degrees in either direction")
-    flip: bool = Field(True, description="flip half of the images")
+    flip: bool = Field(True, description="flip half of the images horizontally")
+    vertical_flip: bool = Field(
+        False, description="flip half of the images vertically too; adds nothing to rotations by 180 degrees"
+    )
     elsewhere_probability: float = Field(
         0.06,
         title="Close-up probability",
@@ -497,7 +500,7 @@ class AugmentationConfig(Config):
 
     @property
     def is_off(self) -> bool:
-        """Whether images are used without augmentation other than flips."""
+        """Whether images are used without augmentation other than horizontal flips."""
         return all(value == NO_VARIATION.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
 
 
