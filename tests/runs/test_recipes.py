@@ -107,6 +107,17 @@ def test_p1_has_the_values_of_its_paper() -> None:
         assert imagenet_normalization(encoder) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
+def test_p2_and_p4_have_the_values_of_their_papers() -> None:
+    segment = find_shipped_recipe("segment-p2").complete(["x"], "none")
+    assert (segment.loss, segment.batch_size, segment.epochs, segment.model.input_size) == ("bce_dice", 32, 40, 256)
+    assert segment.augmentation.mosaic_seam == "center"
+    classify = find_shipped_recipe("classify-p2").complete(["x"], "imagenet")
+    assert (classify.learning_rate, classify.loss, classify.model.input_size) == (1e-3, "bce_one", 224)
+    assert (classify.model.options["encoder"], classify.data.sampling) == ("resnet50", "balanced")
+    macroscopic = find_shipped_recipe("segment-p4-soft-dice").complete(["x"], "none")
+    assert (macroscopic.schedule, macroscopic.batch_size, macroscopic.model.input_size) == ("cosine_restarts", 4, 512)
+
+
 def test_the_recipe_for_whole_slides_starts_from_scratch() -> None:
     shipped = find_shipped_recipe("slide-mil")
     assert shipped.start == "none"

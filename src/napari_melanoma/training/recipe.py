@@ -488,6 +488,12 @@ class AugmentationConfig(Config):
     )
     noise_probability: float = Field(0.15, ge=0, le=1, description="gaussian, standard deviation up to 0.04")
     mosaic_probability: float = Field(0, ge=0, le=1, description=f"four images, one in each corner; {SAMPLING_NOTE}")
+    mosaic_seam: Literal["random", "center"] = Field(
+        "random",
+        title="Seam of a mosaic",
+        description="where the four images meet; random: each is cropped to its corner; center: four whole images at "
+        "half their size, as in P2",
+    )
     cutmix_probability: float = Field(
         0, ge=0, le=1, description=f"a patch of another image with its mask; {SAMPLING_NOTE}"
     )
@@ -501,7 +507,8 @@ class AugmentationConfig(Config):
     @property
     def is_off(self) -> bool:
         """Whether images are used without augmentation other than horizontal flips."""
-        return all(value == NO_VARIATION.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
+        amounts = self.model_dump(exclude={"flip", "mosaic_seam"})
+        return all(value == NO_VARIATION.get(name, 0) for name, value in amounts.items())
 
 
 class TrainRecipe(Config):
