@@ -6,7 +6,7 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.sources import list_sources
-from napari_melanoma.reproduction.papers import kinds, papers, read_paper
+from napari_melanoma.reproduction.papers import DrawnRange, RandomSearch, kinds, papers, read_paper
 
 # Typed from the papers' tables, in the order of their columns.
 P4 = {
@@ -60,7 +60,8 @@ GRIDS = {
     "grid-xception": 2 * 3 * 5,
     "grid-mobilenetv2": 3 * 5,
     "grid-alpha": 5 * 5,
-    "grid-search": 4 * 4,
+    "search-segmentation": 16,
+    "search-classification": 16,
     "grid-learning-rate": 4,
 }
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
@@ -116,6 +117,30 @@ def test_every_row_is_a_recipe(budget: str) -> None:
                 assert row.file.learn in paper.file.roles
         for role in paper.file.roles.values():
             assert {*role.sources, *role.others} <= set(list_sources())
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout"), [("search-segmentation", "dropout"), ("search-classification", "head_dropout")]
+)
+def test_dropout_and_weight_decay_of_both_models_of_p2_are_searched_at_random(name: str, dropout: str) -> None:
+    rows = [row for row in read_paper("P2").rows.values() if row.grid == name]
+    recipes = [row.recipe("full", data={"datasets": ["x"]}) for row in rows]
+    drawn = {(recipe.model.options[dropout], recipe.weight_decay) for recipe in recipes}
+    assert len(drawn) == 16
+    assert all(0 <= share <= 0.7 and 1e-6 <= decay <= 1e-2 for share, decay in drawn)
+    assert sum(decay < 1e-4 for _, decay in drawn) > 4, "uniform in the logarithm"
+    assert [row.full_only for row in rows] == [False] * 3 + [True] * 13
+    assert len({row.file.title for row in rows}) == 16
+
+
+def test_a_search_is_drawn_by_its_seed_and_grows_at_its_end() -> None:
+    ranges = {"weight_decay": DrawnRange(low=1e-6, high=1e-2, log=True), "dropout": DrawnRange(low=0, high=0.5)}
+    few, many, other = (
+        RandomSearch(draws=draws, draws_small=1, seed=seed, ranges=ranges).draw()
+        for draws, seed in ((3, 0), (5, 0), (5, 1))
+    )
+    assert many[:3] == few
+    assert other != many
 
 
 def test_the_rows_that_a_row_needs_come_with_it() -> None:
