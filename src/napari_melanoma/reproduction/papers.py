@@ -122,6 +122,18 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+class SourceSplit(Config):
+    """Training and test images of a data set, by the splits that it names."""
+
+    train: tuple[str, ...] = Field((), description="splits used for training; none: all that are not test images")
+    test: tuple[str, ...] | None = Field(
+        None, description="splits used as test images; none: 'test', or else 'val'; empty: no test images"
+    )
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="share of the patients held out as test images if no such split is named"
+    )
+
+
 class Role(Config):
     """A type of data that a paper's experiments need."""
 
@@ -136,6 +148,9 @@ class Role(Config):
         False,
         description="whether images are excluded from all folds and evaluated once by the networks of all folds: those "
         "of its split test, or else of a fifth of the patients",
+    )
+    splits: dict[str, SourceSplit] = Field(
+        default_factory=dict, description="data sets that the paper splits in its own way, as named in data/sources"
     )
     control_of: str | None = Field(
         None, description="a role whose images it uses, with labels permuted among the patients"
