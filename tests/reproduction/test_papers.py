@@ -6,6 +6,7 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.sources import list_sources
+from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.reproduction.papers import DrawnRange, RandomSearch, kinds, papers, read_paper
 
 # Typed from the papers' tables, in the order of their columns.
@@ -54,6 +55,8 @@ P3 = {
     "breslow": (72, 70, 75, 72, 75),
     "clark": (68, 65, 70, 67, 70),
     "image-alone": (80, 78, 82, 80, None),
+    "image-alone-plain": (80, 78, 82, 80, None),
+    "multi-modal-paper": (87, 85, 89, 87, 92),
 }
 GRIDS = {
     "grid-unets": 4 * 3 * 5,
@@ -63,6 +66,7 @@ GRIDS = {
     "search-segmentation": 16,
     "search-classification": 16,
     "grid-learning-rate": 4,
+    "grid-normalization": 3,
 }
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 
@@ -141,6 +145,21 @@ def test_a_search_is_drawn_by_its_seed_and_grows_at_its_end() -> None:
     )
     assert many[:3] == few
     assert other != many
+
+
+def test_the_architecture_of_p3_is_the_same_in_both_budgets() -> None:
+    row = read_paper("P3").rows["multi-modal-paper"]
+    full, small = (row.recipe(budget, data={"datasets": ["s"]}) for budget in ("full", "small"))
+    networks = [BiomarkerConfig(**recipe.model.options) for recipe in (full, small)]
+    assert networks[0] == networks[1]
+    assert (networks[0].encoder, networks[0].depth_module) == ("resnet50", "convolutions")
+    assert small.model.model_copy(update={"options": full.model.options}) == full.model
+    assert (full.model.input_size, full.model.pixels, full.monitor) == (512, "unit", "loss")
+    assert small.classification is not None
+    assert (small.classification.freeze_encoder, small.classification.stages) == (False, 1)
+    plain, attention = (read_paper("P3").rows[name] for name in ("image-alone-plain", "image-alone"))
+    assert plain.values["full"]["model"]["options"].pop("attention") == "none"
+    assert plain.values["full"]["model"] == attention.values["full"]["model"]
 
 
 def test_the_rows_that_a_row_needs_come_with_it() -> None:

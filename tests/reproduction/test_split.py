@@ -57,9 +57,7 @@ def test_p4_tests_on_isic_2017_and_trains_on_three_years(tmp_path: Path, spots: 
     assert first == third == {"s0": "train", "s1": "train"}
 
 
-def test_without_isic_2017_the_test_images_of_another_year_are_used(
-    tmp_path: Path, spots: Callable[..., Path]
-) -> None:
+def test_without_isic_2017_the_test_images_of_another_year_are_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder = with_splits(spots(tmp_path / "isic2018", 6), ("train", "val", "test"))
     write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
     assert [name for name, side in sides_of(tmp_path / "out/isic2018").items() if side == "test"] == ["s4", "s5"]

@@ -76,7 +76,7 @@ OF_PAPERS = {
     "classify-p1-efficientformer": ("P1", "a-only-efficientformer"),
     "classify-p2": ("P2", "cls-resnet50"),
     "segment-p2": ("P2", "unetpp"),
-    "risk": ("P3", "multi-modal-told"),
+    "risk": ("P3", "multi-modal-paper"),
     **{f"segment-p4-{loss}": ("P4", f"grid-alpha-0.35-{loss}") for loss in ("ce", "soft-dice", "soft-jaccard")},
     **{f"segment-p4-{loss}": ("P4", f"grid-alpha-0.35-{loss}") for loss in ("ce-log-dice", "ce-log-jaccard")},
 }

@@ -143,7 +143,8 @@ def test_a_mosaic_keeps_the_shape_of_what_it_shows(masks: torch.Tensor) -> None:
 def test_a_mosaic_of_p2_shows_four_whole_images_at_half_their_size() -> None:
     tiles = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (6, 4, 2, 32, 32), dtype=np.uint8))
     halves = torch.nn.functional.avg_pool2d(tiles.flatten(0, 1).float(), 2).unflatten(0, (6, 4))
-    for one, parts in zip(make_mosaics(tiles, draw_random_numbers(0, keys(*range(6))), SEAMS["center"]), halves):
+    found = make_mosaics(tiles, draw_random_numbers(0, keys(*range(6))), SEAMS["center"])
+    for one, parts in zip(found, halves, strict=True):
         corners = [one[:, row : row + 16, column : column + 16].float() for row in (0, 16) for column in (0, 16)]
         assert all(any(bool(((corner - part).abs() <= 1).all()) for part in parts) for corner in corners)
         assert all(any(bool(((corner - part).abs() <= 1).all()) for corner in corners) for part in parts)

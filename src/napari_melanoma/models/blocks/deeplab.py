@@ -58,9 +58,7 @@ class DeepLabDecoder(nn.Module):
 class DeepLab(nn.Module):
     """DeepLabv3+ with three atrous branches and a decoder."""
 
-    def __init__(
-        self, encoder: AlignedXception | MobileNetV2, output_stride: int, channels: int, classes: int
-    ) -> None:
+    def __init__(self, encoder: AlignedXception | MobileNetV2, output_stride: int, channels: int, classes: int) -> None:
         super().__init__()
         rates = [96 // output_stride * times for times in (1, 2, 3)]  # 6, 12, 18 at an output stride of 16
         self.encoder = encoder

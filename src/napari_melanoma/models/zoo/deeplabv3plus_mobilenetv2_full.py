@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class FullDeepLabMobileNetConfig(DeepLabMobileNetConfig):
     """Options of DeepLabv3+ over MobileNetV2 with its whole head.
 
-    2.7 million weights with width 1, 0.9 million with 0.35; low-level features are the blocks' output at a quarter of the
-    image size."""
+    2.7 million weights with width 1, 0.9 million with 0.35. Low-level features are the output of the last block at a
+    quarter of the image size.
+    """
 
     head_channels: int = Field(256, ge=8, description="channels of pyramid pooling and decoder")
 
