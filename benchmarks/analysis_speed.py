@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.prediction_config import RoiConfig
+from napari_melanoma.core.prediction_config import RoiConfig, StainMethod
 from napari_melanoma.imaging.masks import draw_overlay, extract_roi, trace_contours
 from napari_melanoma.imaging.measurements import measure_lesion
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.imaging.scribbles import INSIDE, redraw_border
-from napari_melanoma.slides.stain import DEFAULT_STAINS, StainConfig, StainMethod, fit_stain, normalize_stain
+from napari_melanoma.imaging.stain import DEFAULT_STAINS, StainConfig, fit_stain, normalize_stain
 
 SIZES = ((384, 512), (2000, 3000))
 TILES, TILE = 50, 224  # tiles per batch, and side in pixels

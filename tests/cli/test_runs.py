@@ -65,7 +65,8 @@ def test_a_finished_run_rejects_commands(run: Run, folder: RunFolder) -> None:
 
 def test_recipes_are_listed(run: Run) -> None:
     listed = run("recipes", "list").stdout.splitlines()
-    assert listed[0].startswith("fine-tune        For a few to a few hundred corrected masks")
+    assert listed[0].split(maxsplit=1)[0] == "fine-tune"
+    assert "For a few to a few hundred corrected masks" in listed[0]
     names = [line.split(" ", 1)[0] for line in listed[:-1]]
     assert names[-4:] == ["P1", "P2", "P3", "P4"]
 

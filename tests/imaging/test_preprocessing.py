@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from napari_melanoma.core.prediction_config import PreprocessingConfig
+from napari_melanoma.core.prediction_config import PreprocessingConfig, StainMethod
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.thumbnails import fit_input
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -39,10 +40,42 @@ def test_the_cache_key_changes_with_effective_settings_only() -> None:
         PreprocessingConfig(remove_hair=True, working_size=256).cache_key,
         PreprocessingConfig(color_constancy=True, grey_power=1).cache_key,
         PreprocessingConfig(color_constancy=True, working_size=256).cache_key,
+        PreprocessingConfig(stain="histogram").cache_key,
+        PreprocessingConfig(stain="standardise").cache_key,
     }
-    assert len(marks) == 6
+    assert len(marks) == 8
     assert PreprocessingConfig(remove_hair=True, grey_power=3).cache_key == hair.cache_key  # no light is corrected
     assert BOTH.description == "dark hairs removed, light corrected by shades of gray with power 6"
+
+
+def test_keys_of_caches_without_stain_normalization_are_unchanged() -> None:
+    assert PreprocessingConfig(remove_hair=True).cache_key == "0ff9b75731d2"
+
+
+def stained(strength: float) -> np.ndarray:
+    """A patch with tissue on the right and glass on the left."""
+    rng = np.random.default_rng(0)
+    amounts = strength * rng.uniform(0.2, 1.0, (128, 128, 2))
+    density = amounts @ np.array([(0.56, 0.72, 0.41), (0.22, 0.80, 0.56)])
+    density[:, :64] = 0
+    return np.rint(255 * np.exp(-density)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("method", ["histogram", "standardise"])
+def test_the_stain_of_a_patch_is_normalized(method: StainMethod) -> None:
+    config = PreprocessingConfig(stain=method, working_size=128)
+    pale, dark = stained(0.6), stained(1.2)
+    prepared = [prepare_network_input(rgb, 128, config) for rgb in (pale, dark)]
+    tissue = [image[:, 64:].mean((0, 1)) for image in prepared]
+    before = np.abs(pale[:, 64:].mean((0, 1)) - dark[:, 64:].mean((0, 1))).max()
+    assert np.abs(tissue[0] - tissue[1]).max() < before / 4
+    assert (prepared[0][:, :64] == 255).all(), "glass is unchanged"
+
+
+def test_a_patch_without_tissue_is_unchanged() -> None:
+    glass = np.full((128, 128, 3), 240, np.uint8)
+    config = PreprocessingConfig(stain="histogram", working_size=128)
+    assert np.array_equal(prepare_network_input(glass, 128, config), glass)
 
 
 def test_no_detail_is_lost_where_the_network_sees_more_than_the_working_size() -> None:

@@ -17,6 +17,8 @@ from napari_melanoma.models.zoo.smp import SmpArchitecture
 from napari_melanoma.training.recipe import TrainRecipe
 
 PAPERS = [
+    ("deeplabv3plus_mobilenetv2_full", {"width": 1.0}, 2.7e6),
+    ("deeplabv3plus_mobilenetv2_full", {"width": 0.35}, 0.87e6),
     ("deeplabv3plus_xception", {"output_stride": 16}, 41e6),
     ("deeplabv3plus_xception", {"output_stride": 8}, 41e6),
     ("deeplabv3plus_mobilenetv2", {"width": 1.0}, 2e6),

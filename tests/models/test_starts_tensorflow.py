@@ -338,6 +338,17 @@ def official_tensors(state: Mapping[str, Any], names: list[tuple[str, str]]) -> 
     return found | {"logits/semantic/weights": head, "logits/semantic/biases": np.zeros(21, np.float32)}
 
 
+def test_official_files_fill_the_encoder_of_the_full_decoder(tmp_path: Path) -> None:
+    options, names = NETWORKS["deeplabv3plus_mobilenetv2"]
+    reduced = build_network("deeplabv3plus_mobilenetv2", options)
+    index = write_checkpoint(tmp_path / "model.ckpt", official_tensors(reduced.state_dict(), names))
+    network = build_network("deeplabv3plus_mobilenetv2_full", options)
+    load_weights_file(network, index)
+    truth, found = reduced.state_dict(), network.state_dict()
+    for key in (key for key in truth if key.startswith(("encoder.", "aspp.image.", "aspp.point."))):
+        assert key.endswith("num_batches_tracked") or bool((found[key] == truth[key]).all()), key
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: Path) -> None:
     options, names = NETWORKS[name]

@@ -83,6 +83,15 @@ def test_gives_a_logit_for_each_class(spec: ArchitectureSpec, classes: int, lesi
     assert bool(logits.isfinite().all())
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_fusion_of_p1_is_as_wide_as_there_are_classes(classes: int, lesions: Lesions) -> None:
+    spec = next(one for one in SPECS if one.name == "image_tabular")
+    network: Any = built(spec, classes=classes, out_features=0)
+    (last,) = [part for part in network.head if hasattr(part, "in_features")]
+    assert (last.in_features, last.out_features) == (2 * classes, classes)
+    assert network(*lesions.inputs).shape == (5, classes)
+
+
 @each_spec
 def test_classifying_encoded_maps_equals_the_forward_pass(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch

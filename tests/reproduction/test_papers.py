@@ -6,7 +6,8 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data.sources import list_sources
-from napari_melanoma.reproduction.papers import kinds, papers, read_paper
+from napari_melanoma.models.blocks.options import BiomarkerConfig
+from napari_melanoma.reproduction.papers import DrawnRange, RandomSearch, kinds, papers, read_paper
 
 # Typed from the papers' tables, in the order of their columns.
 P4 = {
@@ -54,14 +55,18 @@ P3 = {
     "breslow": (72, 70, 75, 72, 75),
     "clark": (68, 65, 70, 67, 70),
     "image-alone": (80, 78, 82, 80, None),
+    "image-alone-plain": (80, 78, 82, 80, None),
+    "multi-modal-paper": (87, 85, 89, 87, 92),
 }
 GRIDS = {
     "grid-unets": 4 * 3 * 5,
     "grid-xception": 2 * 3 * 5,
     "grid-mobilenetv2": 3 * 5,
     "grid-alpha": 5 * 5,
-    "grid-search": 4 * 4,
+    "search-segmentation": 16,
+    "search-classification": 16,
     "grid-learning-rate": 4,
+    "grid-normalization": 3,
 }
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
 
@@ -116,6 +121,45 @@ def test_every_row_is_a_recipe(budget: str) -> None:
                 assert row.file.learn in paper.file.roles
         for role in paper.file.roles.values():
             assert {*role.sources, *role.others} <= set(list_sources())
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout"), [("search-segmentation", "dropout"), ("search-classification", "head_dropout")]
+)
+def test_dropout_and_weight_decay_of_both_models_of_p2_are_searched_at_random(name: str, dropout: str) -> None:
+    rows = [row for row in read_paper("P2").rows.values() if row.grid == name]
+    recipes = [row.recipe("full", data={"datasets": ["x"]}) for row in rows]
+    drawn = {(recipe.model.options[dropout], recipe.weight_decay) for recipe in recipes}
+    assert len(drawn) == 16
+    assert all(0 <= share <= 0.7 and 1e-6 <= decay <= 1e-2 for share, decay in drawn)
+    assert sum(decay < 1e-4 for _, decay in drawn) > 4, "uniform in the logarithm"
+    assert [row.full_only for row in rows] == [False] * 3 + [True] * 13
+    assert len({row.file.title for row in rows}) == 16
+
+
+def test_a_search_is_drawn_by_its_seed_and_grows_at_its_end() -> None:
+    ranges = {"weight_decay": DrawnRange(low=1e-6, high=1e-2, log=True), "dropout": DrawnRange(low=0, high=0.5)}
+    few, many, other = (
+        RandomSearch(draws=draws, draws_small=1, seed=seed, ranges=ranges).draw()
+        for draws, seed in ((3, 0), (5, 0), (5, 1))
+    )
+    assert many[:3] == few
+    assert other != many
+
+
+def test_the_architecture_of_p3_is_the_same_in_both_budgets() -> None:
+    row = read_paper("P3").rows["multi-modal-paper"]
+    full, small = (row.recipe(budget, data={"datasets": ["s"]}) for budget in ("full", "small"))
+    networks = [BiomarkerConfig(**recipe.model.options) for recipe in (full, small)]
+    assert networks[0] == networks[1]
+    assert (networks[0].encoder, networks[0].depth_module) == ("resnet50", "convolutions")
+    assert small.model.model_copy(update={"options": full.model.options}) == full.model
+    assert (full.model.input_size, full.model.pixels, full.monitor) == (512, "unit", "loss")
+    assert small.classification is not None
+    assert (small.classification.freeze_encoder, small.classification.stages) == (False, 1)
+    plain, attention = (read_paper("P3").rows[name] for name in ("image-alone-plain", "image-alone"))
+    assert plain.values["full"]["model"]["options"].pop("attention") == "none"
+    assert plain.values["full"]["model"] == attention.values["full"]["model"]
 
 
 def test_the_rows_that_a_row_needs_come_with_it() -> None:

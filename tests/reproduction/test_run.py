@@ -135,6 +135,20 @@ def test_a_check_writes_nothing_and_lists_rows_that_cannot_run(sets: Path, tmp_p
 
 
 @pytest.mark.usefixtures("planned")
+def test_the_small_budget_has_the_first_draws_of_a_random_search(sets: Path) -> None:
+    data = (f"HAM10000={next(path for path in sorted(sets.iterdir()) if path.is_dir())}",)
+    options = ReproduceOptions(paper="P2", data=data, rows=("search-segmentation",), budget="small")
+    plan = check(options, run=RunContext()).plan
+    assert [row.name for row in plan.rows] == [f"search-segmentation-{number:02}" for number in (1, 2, 3)]
+    assert set(plan.left_out.values()) == {"a further draw, for the full budget"}
+    assert len(plan.left_out) == 13
+
+
+def test_a_search_of_classifiers_has_time() -> None:
+    assert ReproduceOptions(paper="P2", rows=("search-classification",), budget="small").limit == 40
+
+
+@pytest.mark.usefixtures("planned")
 def test_a_failed_row_is_reported_and_the_others_continue(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,42 @@ def test_no_patient_or_image_is_on_both_sides(tmp_path: Path, spots: Callable[..
     assert (less.training, less.left_out, less.test) == (10, found.training - 10, found.test)
 
 
+def with_splits(folder: Path, names: tuple[str, ...]) -> Path:
+    """Name the split of the images of a data set, each in equal numbers."""
+    rows = read_table(folder / "dataset.csv")
+    for number, row in enumerate(rows):
+        row["split"] = names[number * len(names) // len(rows)]
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def sides_of(table: Path) -> dict[str, str]:
+    with allow_outside_files():
+        return {sample.image_id: sample.split for sample in read_dataset(table)}
+
+
+def test_p4_tests_on_isic_2017_and_trains_on_three_years(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    names = ("train", "val", "test")
+    years = [with_splits(spots(tmp_path / f"isic{year}", 6, seed=year), names) for year in (2016, 2017, 2018)]
+    write_split({"D": tuple(years)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    first, second, third = (sides_of(tmp_path / "out" / year.name) for year in years)
+    assert second == {"s0": "train", "s1": "train", "s2": "train", "s3": "train", "s4": "test", "s5": "test"}
+    assert first == third == {"s0": "train", "s1": "train"}
+
+
+def test_without_isic_2017_the_test_images_of_another_year_are_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folder = with_splits(spots(tmp_path / "isic2018", 6), ("train", "val", "test"))
+    write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    assert [name for name, side in sides_of(tmp_path / "out/isic2018").items() if side == "test"] == ["s4", "s5"]
+
+
+def test_half_of_smartskins_is_its_test_set(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    folders = (spots(tmp_path / "smartskins", 20, seed=1), spots(tmp_path / "dermofit", 20, seed=2))
+    write_split({"M": folders}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
+    counts = [list(sides_of(tmp_path / "out" / folder.name).values()).count("test") for folder in folders]
+    assert counts == [10, 4]
+
+
 def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -> None:
     folder = spots(tmp_path / "isic2016", 8)
     rows = read_table(folder / "dataset.csv")

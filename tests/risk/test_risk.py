@@ -14,8 +14,10 @@ from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
@@ -58,6 +60,16 @@ def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage
     assert answer.interval is not None
     assert answer.interval[0] <= answer.probability <= answer.interval[1]
     assert answer.risk_text.startswith(f"risk of metastasis {answer.probability:.2f} (95 % interval ")
+
+
+def test_patches_are_stain_normalized_as_in_training(picture: PatchImage, loaded: Classifier) -> None:
+    preprocessing = PreprocessingConfig(stain="histogram")
+    config = loaded.info.config.model_copy(update={"preprocessing": preprocessing})
+    model = Classifier(replace(loaded.info, config=config), loaded.network)
+    normalized = PatchImage(prepare_network_input(picture.rgb, 64, preprocessing), "patch", width_mm=3.0)
+    answer = asked(picture, FORM, model)
+    assert answer.probability == pytest.approx(asked(normalized, FORM, loaded).probability)
+    assert answer.probability != asked(picture, FORM, loaded).probability
 
 
 def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: Classifier) -> None:

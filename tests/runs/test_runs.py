@@ -116,6 +116,14 @@ def test_a_run_whose_process_has_ended(kinds, state, message, folder: RunFolder,
     assert report.ended is not None
 
 
+def test_the_best_epoch_of_a_run_that_monitors_the_loss(folder: RunFolder) -> None:
+    write_toml(folder.config, RECIPE.model_copy(update={"monitor": "loss"}))
+    for epoch, loss in enumerate((0.6, 0.4, 0.5)):
+        folder.add_metrics({"epoch": epoch, "loss": 0.5, "tuning_loss": loss, "tuning_jaccard": 0.7 + epoch / 10})
+    report = read_run(folder.path)
+    assert (report.monitor.title, report.best) == ("loss", 0.4)
+
+
 def test_the_content_of_a_report(folder: RunFolder) -> None:
     write_events(folder, ["started", "step", "step"])
     ProcessStamp.create().write(folder.path / PROCESS_FILE)

@@ -224,7 +224,7 @@ def test_tissue_is_detected_by_default(
 def test_stain_is_normalised_and_colours_change_the_answer(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
-    from napari_melanoma.slides.stain import StainConfig
+    from napari_melanoma.imaging.stain import StainConfig
 
     plain = analysed(slide_path, tmp_path / "plain", options, tile_model())
     changed = options.model_copy(update={"stain": StainConfig(method="reinhard")})

@@ -10,6 +10,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_slide_result, write_mask
 from napari_melanoma.io.slide_spec import DONE, SlideResultSpec
 from napari_melanoma.io.slide_store import SlideResult
@@ -17,7 +18,6 @@ from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides import saved_results
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.stain import StainConfig
 
 
 def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **reported: Any) -> SlideResult:

@@ -12,6 +12,8 @@ from PIL import Image
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.prediction_config import StainMethod
+from napari_melanoma.imaging.stain import DEFAULT_STAINS, StainConfig, fit_stain
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.plan import (
     PixelTransform,
@@ -21,7 +23,6 @@ from napari_melanoma.slides.plan import (
     check_slide,
 )
 from napari_melanoma.slides.reading.slide import LevelInfo
-from napari_melanoma.slides.stain import DEFAULT_STAINS, StainConfig, StainMethod, fit_stain
 from napari_melanoma.slides.tissue import TissueConfig, estimate_glass_color, scanned_slices, tissue_of_overview
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]

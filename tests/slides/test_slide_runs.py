@@ -17,13 +17,13 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.processes import ProcessStamp, send_command
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import analysis, background_runs
 from napari_melanoma.slides.analysis import analyze_slides
 from napari_melanoma.slides.background_runs import SlideRunStatus, launch_slide, read_slide_run_status, slide_command
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.table import SlideStatus
 from napari_melanoma.slides.tile_models import TileModel
 

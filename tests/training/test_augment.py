@@ -92,6 +92,16 @@ def test_where_nothing_else_varies_mirrored_images_are_themselves_to_the_last_bi
     torch.testing.assert_close(varied, warped, atol=1e-2, rtol=0)
 
 
+def test_half_of_the_images_are_flipped_vertically() -> None:
+    images, masks = batch(16, SIDE)
+    varied, moved = BatchAugmentation(changed(vertical_flip=True), SIDE, 0)(images, masks, keys(*range(16)))
+    flipped = [torch.equal(mask, masks[0].flip(-2)) for mask in moved]
+    assert 4 < sum(flipped) < 12
+    assert all(torch.equal(mask, masks[0]) for mask, turned in zip(moved, flipped, strict=True) if not turned)
+    expected = torch.stack([image.flip(-2) if turned else image for image, turned in zip(images, flipped, strict=True)])
+    torch.testing.assert_close(varied, expected.float(), atol=1e-2, rtol=0)
+
+
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), epoch=st.integers(0, 1000), elsewhere=st.sampled_from([0.0, 1.0]))
 def test_an_image_that_equals_its_mask_still_does_when_moved(seed: int, epoch: int, elsewhere: float) -> None:

@@ -171,7 +171,9 @@ def keeper(folder: Path, patience: int = 3) -> Any:
     return BestCheckpoint(RunFolder(folder), RunContext(), patience, EpochTimer(PausableClock()))
 
 
-def epochs_through(keep: Any, measured: list[tuple[float, float]], first: int = 0) -> tuple[list[int], bool]:
+def epochs_through(
+    keep: Any, measured: list[tuple[float, float]], first: int = 0, monitor: str = "metric"
+) -> tuple[list[int], bool]:
     """Take epochs of (Jaccard, loss) past it: which were kept as the best, and whether it stopped."""
     kept: list[int] = []
     keep._folder.best_checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +190,8 @@ def epochs_through(keep: Any, measured: list[tuple[float, float]], first: int = 
     for epoch, (jaccard, loss) in enumerate(measured, start=first):
         trainer.current_epoch = epoch
         values = {"loss": 1.0, "tuning_loss": loss, "tuning_jaccard": jaccard}
-        keep.on_train_epoch_end(trainer, SimpleNamespace(metrics=values))
+        asked = SimpleNamespace(task="segmentation", monitor=monitor)
+        keep.on_train_epoch_end(trainer, SimpleNamespace(metrics=values, recipe=asked))
         if trainer.should_stop:
             break
     return kept, trainer.should_stop
@@ -211,6 +214,22 @@ def test_of_equals_the_smaller_loss_is_kept(course: str, tmp_path: Path) -> None
 def test_a_smaller_loss_does_not_make_patience_last(tmp_path: Path) -> None:
     kept, stopped = epochs_through(keeper(tmp_path), [(0.5, 1 / epoch) for epoch in range(1, 9)])
     assert (kept, stopped) == ([0, 1, 2, 3], True)
+
+
+LOSSES = [(0.9, 0.9), (0.1, 0.5), (0.95, 0.6), (0.96, 0.5), (0.97, 0.7)]
+
+
+def test_the_loss_can_select_the_epoch_and_stop(tmp_path: Path) -> None:
+    assert epochs_through(keeper(tmp_path / "loss"), LOSSES, monitor="loss") == ([0, 1], True)
+    assert epochs_through(keeper(tmp_path / "metric"), LOSSES) == ([0, 2, 3, 4], False)
+
+
+def test_a_resumed_run_that_monitors_the_loss_keeps_the_same_epochs(tmp_path: Path) -> None:
+    first, second = keeper(tmp_path), keeper(tmp_path)
+    before = epochs_through(first, LOSSES[:3], monitor="loss")
+    second.load_state_dict(first.state_dict())
+    after = epochs_through(second, LOSSES[3:], first=3, monitor="loss")
+    assert (before, after) == (([0, 1], False), ([], True))
 
 
 def test_a_resumed_run_keeps_the_same_epochs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.training.augmentation import BatchAugmentation, cutmix_boxes, make_mosaics, mix
+from napari_melanoma.training.augmentation import SEAMS, BatchAugmentation, cutmix_boxes, make_mosaics, mix
 from napari_melanoma.training.random_numbers import MixingTargets, PartnerSampler, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
@@ -119,7 +119,7 @@ def test_missing_partners_are_an_error(masks: torch.Tensor) -> None:
 
 def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
     tiles = torch.arange(50, 250, 50, dtype=torch.uint8).view(1, 4, 1, 1, 1).expand(20, 4, 1, 41, 41)
-    found = make_mosaics(tiles.contiguous(), draw_random_numbers(0, keys(*range(20))))
+    found = make_mosaics(tiles.contiguous(), draw_random_numbers(0, keys(*range(20))), SEAMS["random"])
     assert found.dtype == torch.uint8
     for one in found[:, 0]:
         corners = [one[0, 0], one[0, -1], one[-1, 0], one[-1, -1]]
@@ -133,10 +133,21 @@ def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
 def test_a_mosaic_keeps_the_shape_of_what_it_shows(masks: torch.Tensor) -> None:
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     disk = ((rows - 31.5) ** 2 + (columns - 31.5) ** 2 < 16**2).to(torch.uint8) * 255
-    found = make_mosaics(disk.expand(10, 4, 1, 64, 64), draw_random_numbers(1, keys(*range(10))))[:, 0] > 127
+    numbers = draw_random_numbers(1, keys(*range(10)))
+    found = make_mosaics(disk.expand(10, 4, 1, 64, 64), numbers, SEAMS["random"])[:, 0] > 127
     area = found.sum((1, 2)) / (4 * np.pi * 8**2)  # at half the size
     assert area.min() > 0.9
     assert area.max() < 1.7  # a corner may be larger than a quarter
+
+
+def test_a_mosaic_of_p2_shows_four_whole_images_at_half_their_size() -> None:
+    tiles = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (6, 4, 2, 32, 32), dtype=np.uint8))
+    halves = torch.nn.functional.avg_pool2d(tiles.flatten(0, 1).float(), 2).unflatten(0, (6, 4))
+    found = make_mosaics(tiles, draw_random_numbers(0, keys(*range(6))), SEAMS["center"])
+    for one, parts in zip(found, halves, strict=True):
+        corners = [one[:, row : row + 16, column : column + 16].float() for row in (0, 16) for column in (0, 16)]
+        assert all(any(bool(((corner - part).abs() <= 1).all()) for part in parts) for corner in corners)
+        assert all(any(bool(((corner - part).abs() <= 1).all()) for corner in corners) for part in parts)
 
 
 def test_a_patch_is_a_rectangle_of_the_other_image_in_its_own_place() -> None:

@@ -66,6 +66,13 @@ def stored(folder: Path, data: Path, side: int, preprocessing: PreprocessingConf
         return store.cache([ImageMaskPair(contents[sample.image].sha, contents[sample.mask].sha)], side).read([0])[0][0]
 
 
+def test_patches_are_stored_with_normalized_stain(photograph: Path, tmp_path: Path) -> None:
+    stain = PreprocessingConfig(stain="standardise", working_size=128)
+    expected = prepare_network_input(read_photograph(photograph).rgb, 64, stain).transpose(2, 0, 1)
+    assert np.array_equal(stored(tmp_path / "store", photograph.parents[1], 64, stain), expected)
+    assert not np.array_equal(stored(tmp_path / "store", photograph.parents[1], 64, PreprocessingConfig()), expected)
+
+
 def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
     model = Recording(prepared_bundle, load_network(prepared_bundle))
     rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size

@@ -116,6 +116,27 @@ def test_a_resumed_run_needs_neither_its_start_nor_its_data(
     assert origins[0]["parent"] == origins[1]["parent"]
 
 
+def test_a_resumed_run_selects_its_epoch_by_the_loss(
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    recipe = change(alone, monitor="loss", epochs=4, patience=2, learning_rate=0.05)
+    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    stop(recipe, tmp_path / "parts", "Epoch 2 of 4, ")
+    resume(recipe, tmp_path / "parts")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    epochs = [event for event in events(tmp_path / "whole") if event["kind"] == "epoch"]
+    losses = [event["tuning_loss"] for event in epochs]
+    assert [event["best"] for event in epochs] == [loss < min(losses[:n], default=1e9) for n, loss in enumerate(losses)]
+
+
+def test_a_run_without_the_choice_of_monitor_can_be_resumed(alone: TrainRecipe, tmp_path: Path, events: Events) -> None:
+    stop(alone, tmp_path, "Epoch 2 of 2, ")
+    config = tmp_path / "config.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace('monitor = "metric"\n', ""), encoding="utf-8")
+    resume(alone, tmp_path)
+    assert events(tmp_path)[-1]["kind"] == "finished"
+
+
 def test_a_run_folder_may_be_moved(alone: TrainRecipe, tmp_path: Path) -> None:
     train(alone, tmp_path / "whole", resume=False, run=RunContext())
     stop(alone, tmp_path / "here", "Epoch 2 of 2, ")

@@ -33,12 +33,12 @@ def list_(json: Json = False, debug: Debug = False) -> None:
 
         recipes = list_shipped_recipes()
         for recipe in recipes:
-            text = f"{recipe.name:<16} {recipe.summary}"
+            text = f"{recipe.name:<28} {recipe.summary}"
             values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
             current.report.emit_item("recipe", text, **values)
         for paper in map(read_paper, papers()):
             rows, command = paper.named, f"reproduce {paper.name}"
-            text = f"{paper.name:<16} {paper.file.reference}; with napari-melanoma {command} --rows: {', '.join(rows)}"
+            text = f"{paper.name:<28} {paper.file.reference}; with napari-melanoma {command} --rows: {', '.join(rows)}"
             current.report.emit_item("paper", text, name=paper.name, title=paper.file.title, rows=rows)
         current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
 

@@ -164,12 +164,12 @@ def _run_search(current: CommandSession, path: Path, out: Path, trials: int | No
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.runs.search import BEST, FIGURE, TABLE, SearchRecipe
     from napari_melanoma.runs.search import search as run_search
-    from napari_melanoma.training.monitor import monitor_for_recipe
+    from napari_melanoma.training.monitor import MONITORS
 
     recipe = read_toml(path, SearchRecipe)
     if trials is not None:
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
-    found, monitor = run_search(recipe, out, run=current.run), monitor_for_recipe(recipe)
+    found, monitor = run_search(recipe, out, run=current.run), MONITORS[recipe.task]
     for trial in found.trials:
         result = "" if trial.result is None else f"{trial.result:.4f}"
         text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"

@@ -264,6 +264,12 @@ def import_submodules(package: str, path: Iterable[str], *required: str) -> Iter
         yield module
 
 
+def overlay_recipe_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+    """Update the values of a recipe; options of a network are updated individually."""
+    options = {**values.get("model", {}).get("options", {}), **updates.get("model", {}).get("options", {})}
+    return overlay_values(overlay_values(values, updates), {"model": {"options": options}})
+
+
 def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
     """Update values recursively; a network's options are replaced as a whole."""
     found = dict(values)

@@ -44,6 +44,7 @@ class DepthOutputConfig(Config):
     coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the interval")
 
 
+StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
 DepthSource = Literal["predicted", "measured", "none"]
 DepthEncoding = Literal["number", "one_hot", "both"]
 
@@ -62,7 +63,7 @@ PREPROCESSING_VERSION = 2  # raised when the same settings give other pixels, so
 
 
 class PreprocessingConfig(Config):
-    """Preprocessing of photographs before a network; none by default.
+    """Preprocessing of images before a network; none by default.
 
     It is part of a model like its input size: predictions use the preprocessing of the training.
     """
@@ -76,24 +77,31 @@ class PreprocessingConfig(Config):
         le=64,
         description="1: the mean is gray; larger values weight bright pixels more",
     )
+    stain: StainMethod = Field(
+        "none",
+        title="Stain normalization of patches",
+        description="for patches of slides: normalize the colors of the tissue of each; histogram: histogram "
+        "equalization, standardise: mean and spread of each channel (both as in P3)",
+    )
     working_size: int = Field(
         512,
         title="Working size (px)",
         ge=128,
         le=2048,
-        description="side in pixels of the square in which hairs are detected and the light is estimated",
+        description="side in pixels of the square in which hairs are detected, and light and stain are estimated",
     )
 
     @property
     def is_on(self) -> bool:
         """Whether any step is enabled."""
-        return self.remove_hair or self.color_constancy
+        return self.remove_hair or self.color_constancy or self.stain != "none"
 
     @property
     def description(self) -> str:
         """The enabled steps in words; empty if none."""
         done = ["dark hairs removed"] if self.remove_hair else []
         done += [f"light corrected by shades of gray with power {self.grey_power:g}"] if self.color_constancy else []
+        done += [f"stain normalized ({self.stain})"] if self.stain != "none" else []
         return ", ".join(done)
 
     @property
@@ -102,6 +110,7 @@ class PreprocessingConfig(Config):
         if not self.is_on:
             return ""
         unused = {"grey_power"} if not self.color_constancy else set()
+        unused |= {"stain"} if self.stain == "none" else set()
         effective = [*sorted(self.model_dump(exclude=unused).items()), PREPROCESSING_VERSION]
         return hashlib.sha256(repr(effective).encode()).hexdigest()[:12]
 

@@ -19,6 +19,8 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions, find_labeled_images
 from napari_melanoma.figures.evaluation import plot_bars
+from napari_melanoma.imaging.stain import MEASURES as STAIN_MEASURES
+from napari_melanoma.imaging.stain import measure_stain
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
 from napari_melanoma.metrics.roc_curves import RankedFeature, adjust_p_values, rank_features
@@ -26,8 +28,6 @@ from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.stain import MEASURES as STAIN_MEASURES
-from napari_melanoma.slides.stain import measure_stain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

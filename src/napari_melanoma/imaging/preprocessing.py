@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.masks import extract_roi
 from napari_melanoma.io.thumbnails import fit_input
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.prediction_config import PreprocessingConfig, ViewConfig
+    from napari_melanoma.core.prediction_config import PreprocessingConfig, StainMethod, ViewConfig
 
 
 def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
-    """Preprocess a photograph and scale it to the network's square.
+    """Preprocess an image and scale it to the network's square.
 
-    Hairs are detected and the light is estimated in a square of ``config.working_size``, not of ``side``, so that
-    cached training images of another size are treated like images for predictions. The corrections are applied at the
-    larger of both sizes, so that no detail is lost.
+    Hairs are detected, and light and stain are estimated in a square of ``config.working_size``, not of ``side``, so
+    that cached training images of another size are treated like images for predictions. The corrections are applied at
+    the larger of both sizes, so that no detail is lost.
 
     ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``side``: of the square, in pixels. Returns uint8
     (side, side, channel).
@@ -38,7 +39,22 @@ def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: Preprocessi
         from napari_melanoma.imaging.color import illuminant_gains, scale_channels
 
         square = scale_channels(square, illuminant_gains(fit_input(rgb, config.working_size), config.grey_power))
+    if config.stain != "none":
+        square = _normalize_stain(square, fit_input(rgb, config.working_size), config.stain)
     return square
+
+
+def _normalize_stain(square: NDArray[np.uint8], sample: NDArray[np.uint8], method: StainMethod) -> NDArray[np.uint8]:
+    """Normalize the colors of a patch by its own tissue; a patch with too little tissue is unchanged."""
+    import numpy as np
+
+    from napari_melanoma.imaging.stain import StainConfig, fit_stain, normalize_stain_exact
+
+    try:
+        fit = fit_stain(sample, StainConfig(method=method))
+    except InputError:
+        return square
+    return np.rint(normalize_stain_exact(square, fit)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

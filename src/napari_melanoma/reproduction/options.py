@@ -52,9 +52,8 @@ class ReproduceOptions(Config):
         paper = read_paper(self.paper)
         rows = paper.select(self.rows)
         tables = {row.file.table for row in rows if row.kind.crossed and row.file.table}
-        return DEFAULT_MINUTES * any(not row.kind.crossed for row in rows) + sum(
-            paper.file.tables[t].minutes for t in tables
-        )
+        whole = DEFAULT_MINUTES * any(not row.kind.crossed for row in rows)
+        return whole + sum(paper.file.tables[t].minutes for t in tables) or DEFAULT_MINUTES  # grids have no table
 
 
 def draft_plan(options: ReproduceOptions) -> ReproductionPlan:

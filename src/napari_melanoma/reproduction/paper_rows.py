@@ -390,15 +390,18 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
     """Return whether the figure against network size shows a row: it trains a network, and its table is drawn there."""
     table = work.paper.file.tables.get(found.row.file.table or "")
-    return bool(found.parameters and not found.row.file.model_of and (table is None or table.drawn))
+    drawn = work.paper.file.chosen_by in found.row.kind.metrics if table is None else table.drawn
+    return bool(found.parameters and not found.row.file.model_of and drawn)
 
 
 def results_by_table(paper: Paper, found: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:
-    """Group rows by the tables of the paper, and those of grids into one table: name, table and rows."""
+    """Group rows by the tables of the paper, and those of grids by their type: name, table and rows."""
     tables = paper.file.tables
     parts = [(name, table, [item for item in found if item.row.file.table == name]) for name, table in tables.items()]
-    grids = PaperTable(title="Grids", metrics=next(iter(tables.values())).metrics)
-    parts.append(("grids", grids, [item for item in found if item.row.grid]))
+    for kind in dict.fromkeys(item.row.file.kind for item in found if item.row.grid):
+        rows = [item for item in found if item.row.grid and item.row.file.kind == kind]
+        alike = next(row.file.table for row in paper.rows.values() if row.file.table and row.file.kind == kind)
+        parts.append((f"grids-{kind}", PaperTable(title=f"Grids, {kind}", metrics=tables[alike].metrics), rows))
     return [part for part in parts if part[2]]
 
 

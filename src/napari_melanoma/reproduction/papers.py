@@ -10,15 +10,15 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field
 
-from napari_melanoma.core.config import Config, OneOf, import_submodules, overlay_values
+from napari_melanoma.core.config import Config, OneOf, import_submodules, overlay_recipe_values, overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.data.dataset import Sample
@@ -72,8 +72,18 @@ def paper_of_recipe(path: Path) -> tuple[str, str] | None:
 def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
     """Create the row of a file, or the rows of its grid."""
     own = paper.of.get(file.kind, KindValues())
-    full = _with_options(_with_options(paper.recipe, own.recipe), file.recipe)
-    small = reduce(_with_options, (paper.small, own.small, file.small), full)
+    full = overlay_recipe_values(overlay_recipe_values(paper.recipe, own.recipe), file.recipe)
+    small = reduce(overlay_recipe_values, (paper.small, own.small, file.small), full)
+    if file.search is not None:
+        for number, drawn in enumerate(file.search.draw(), 1):
+            yield Row(
+                f"{name}-{number:02}",
+                _with_title(file, drawn),
+                {"full": _with_grid_values(full, drawn), "small": _with_grid_values(small, drawn)},
+                name,
+                full_only=number > file.search.draws_small,
+            )
+        return
     if not file.grid:
         yield Row(name, file, {"full": full, "small": small})
         return
@@ -82,27 +92,26 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
             {key: values[key][place] for key, place in zip(file.grid, places, strict=True)}
             for values in (file.grid, {**file.grid, **file.grid_small})
         )
-        title = file.title.format(**{key.rpartition(".")[2]: value for key, value in grid.items()})
         yield Row(
             "-".join([name, *(str(value).replace("_", "-") for value in grid.values())]),
-            file.model_copy(update={"title": title}),
+            _with_title(file, grid),
             {"full": _with_grid_values(full, grid), "small": _with_grid_values(small, small_grid)},
             name,
         )
+
+
+def _with_title(file: RowFile, values: Mapping[str, Any]) -> RowFile:
+    """Fill in the values of a grid or of a draw in the title of a row."""
+    title = file.title.format(**{key.rpartition(".")[2]: value for key, value in values.items()})
+    return file.model_copy(update={"title": title})
 
 
 def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
     """Set values of a grid by their dotted names."""
     for key, value in grid.items():
         inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
-        values = _with_options(values, inside)
+        values = overlay_recipe_values(values, inside)
     return values
-
-
-def _with_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Overlay values; options of a network are merged individually."""
-    options = {**values.get("model", {}).get("options", {}), **more.get("model", {}).get("options", {})}
-    return overlay_values(overlay_values(values, more), {"model": {"options": options}})
 
 
 Budget = Literal["small", "full"]
@@ -111,6 +120,18 @@ Budget = Literal["small", "full"]
 def _as_tuple(value: object) -> object:
     """Convert a single name to a tuple."""
     return (value,) if isinstance(value, str) else value
+
+
+class SourceSplit(Config):
+    """Training and test images of a data set, by the splits that it names."""
+
+    train: tuple[str, ...] = Field((), description="splits used for training; none: all that are not test images")
+    test: tuple[str, ...] | None = Field(
+        None, description="splits used as test images; none: 'test', or else 'val'; empty: no test images"
+    )
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="share of the patients held out as test images if no such split is named"
+    )
 
 
 class Role(Config):
@@ -130,6 +151,9 @@ class Role(Config):
         False,
         description="whether images are excluded from all folds and evaluated once by the networks of all folds: those "
         "of its split test, or else of a fifth of the patients",
+    )
+    splits: dict[str, SourceSplit] = Field(
+        default_factory=dict, description="data sets that the paper splits in its own way, as named in data/sources"
     )
     control_of: str | None = Field(
         None, description="a role whose images it uses, with labels permuted among the patients"
@@ -225,10 +249,41 @@ class PaperFile(Config):
     )
 
 
-class RowFile(Config):
-    """The file of a row, or of a grid of rows."""
+class DrawnRange(Config):
+    """The range of a value in a random search."""
 
-    title: str = Field(description="of the row; that of a grid may contain its values in braces")
+    low: float
+    high: float
+    log: bool = Field(False, description="draw uniformly in the logarithm")
+
+    def draw(self, random: np.random.Generator) -> float:
+        """Draw a value of three significant digits."""
+        if self.log:
+            return float(f"{np.exp(random.uniform(np.log(self.low), np.log(self.high))):.3g}")
+        return float(f"{random.uniform(self.low, self.high):.3g}")
+
+
+class RandomSearch(Config):
+    """A random search; more draws do not change the first ones."""
+
+    draws: int = Field(ge=1, description="number of rows")
+    draws_small: int = Field(ge=1, description="number of rows of the small budget")
+    seed: int = Field(0, ge=0)
+    ranges: dict[str, DrawnRange] = Field(min_length=1, description="dotted name in the recipe to range")
+
+    def draw(self) -> list[dict[str, float]]:
+        """Draw the values of each row: dotted name to value."""
+        seeds = ((self.seed, number) for number in range(self.draws))
+        return [
+            {name: known.draw(random) for name, known in self.ranges.items()}
+            for random in map(np.random.default_rng, seeds)
+        ]
+
+
+class RowFile(Config):
+    """The file of a row, of a grid of rows, or of a random search."""
+
+    title: str = Field(description="of the row; that of a grid or search may contain its values in braces")
     kind: Annotated[str, OneOf(kinds)] = Field("segmentation", description="type of evaluation and metrics")
     order: int = Field(0, description="order of rows in tables and runs")
     table: str | None = Field(None, description="the table of the row; none: a grid, which runs if it is selected")
@@ -262,6 +317,7 @@ class RowFile(Config):
     small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget")
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="dotted name in the recipe to values")
     grid_small: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="the same for the small budget")
+    search: RandomSearch | None = Field(None, description="rows with random values instead of a grid")
 
     @property
     def learns(self) -> tuple[str, ...]:
@@ -286,12 +342,16 @@ class RowFile(Config):
 
 @dataclass(frozen=True)
 class Row:
-    """One row to reproduce; ``values`` are those of its recipe for both budgets, without data."""
+    """One row to reproduce; ``values`` are those of its recipe for both budgets, without data.
+
+    ``grid``: the grid or random search that it belongs to. ``full_only``: whether the small budget leaves it out.
+    """
 
     name: str
     file: RowFile
     values: Mapping[Budget, dict[str, Any]]
     grid: str | None = None
+    full_only: bool = False
 
     @property
     def kind(self) -> RowKind:

@@ -370,13 +370,18 @@ def _candidates(
         if row.name in faults:
             continue
         try:
-            if why := _without_weights(draft, row) or _without_row(row, left_out):
+            if why := _beyond_budget(draft, row) or _without_weights(draft, row) or _without_row(row, left_out):
                 left_out[row.name] = why
             else:
                 found.append(_candidate(draft, row, data))
         except MelanomaError as error:
             left_out[row.name] = str(error)
     return found, left_out
+
+
+def _beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
+    """Return the reason if only the full budget has a draw of a random search."""
+    return "a further draw, for the full budget" if row.full_only and draft.budget == "small" else None
 
 
 def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:

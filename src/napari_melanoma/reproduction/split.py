@@ -31,12 +31,12 @@ from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import assign_folds, hold_out, sample_by_name
 from napari_melanoma.data.tabular_encoding import explain_ineligible
 from napari_melanoma.io.results import read_table, write_table
-from napari_melanoma.reproduction.papers import PaperFile, Role
+from napari_melanoma.reproduction.papers import PaperFile, Role, SourceSplit
 from napari_melanoma.training.data_selection import diagnosis_includes
 
 TRAIN, TEST = "train", "test"
 LEFT_OUT, DUPLICATE = "left out", "duplicate"
-HELD_OUT_SHARE = 0.2  # both papers use a fifth as test set
+HELD_OUT_SHARE = 0.2  # cross-validated roles have a fifth as untouched test set
 HELD_OUT_SPLITS = ("test", "val")  # the first one in a data set is the test set; the rest is used for training
 SEED = 0
 TABLE = "dataset.csv"
@@ -71,11 +71,12 @@ def write_split(
     """Split the data sets of every role, and write the split.
 
     The split ``test`` of a data set, or else ``val``, is the test set, and the rest is used for training; without
-    either, a fifth of the patients is held out, stratified by diagnosis. No patient is in both sets, and of duplicate
-    images only one is used, preferably in the test set.
+    either, a fifth of the patients is held out, stratified by diagnosis. A data set for which the role has its own
+    split is divided as in the paper. No patient is in both sets, and of duplicate images only one is used, preferably
+    in the test set.
     """
     for role, members in folders.items():
-        parts = [_split(select_trainable(read_dataset(folder))) for folder in members]
+        parts = _split_role(members, roles[role])
         learn, judged = ([sample for part in parts for sample in part[side]] for side in (0, 1))
         duplicates = {id(pair.second) for pair in find_duplicates([*judged, *learn], run)}
         learn, judged = ([sample for sample in side if id(sample) not in duplicates] for side in (learn, judged))
@@ -106,15 +107,26 @@ def read_split(folders: Mapping[str, tuple[Path, ...]], out: Path) -> dict[str, 
     return found
 
 
-def _split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+def _split_role(members: Sequence[Path], role: Role) -> list[tuple[list[Sample], list[Sample]]]:
+    """Split the data sets of a role as in the paper, or as others are if the paper has no test images in them."""
+    usual = SourceSplit()
+    found = {folder: select_trainable(read_dataset(folder)) for folder in members}
+    plans = {folder: role.splits.get(guess_source(folder.name) or "", usual) for folder in members}
+    parts = [_split(samples, plans[folder]) for folder, samples in found.items()]
+    return parts if any(judged for _, judged in parts) else [_split(samples, usual) for samples in found.values()]
+
+
+def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], list[Sample]]:
     """Split a data set into training and test images."""
     splits = {sample.split for sample in samples}
-    side = next((split for split in HELD_OUT_SPLITS if split in splits), None)
-    if side is None:
-        return hold_out(samples, HELD_OUT_SHARE, SEED)
-    judged = [sample for sample in samples if sample.split == side]
+    usual = next(((split,) for split in HELD_OUT_SPLITS if split in splits), ())
+    sides = usual if plan.test is None else plan.test
+    if not splits & {*plan.train, *sides}:
+        return hold_out(samples, plan.held_out, SEED)
+    judged = [sample for sample in samples if sample.split in sides]
     unseen = {sample.group for sample in judged}
-    return [sample for sample in samples if sample.split != side and sample.group not in unseen], judged
+    learn = [sample for sample in samples if sample.split not in sides and sample.group not in unseen]
+    return [sample for sample in learn if not plan.train or sample.split in plan.train], judged
 
 
 def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:

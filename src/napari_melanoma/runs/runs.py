@@ -113,8 +113,8 @@ class RunReport:
     """The content of a run folder at one moment.
 
     ``epoch`` counts the finished epochs, ``metrics`` has a row for each (``epoch`` counted from 0), ``step`` is the
-    last event of that type or empty. ``recipe`` is None if another version wrote it. ``best`` is the greatest
-    value of the ``monitor`` so far.
+    last event of that type or empty. ``recipe`` is None if another version wrote it. ``best`` is the best value of the
+    ``monitor`` so far.
     """
 
     path: Path
@@ -136,12 +136,8 @@ class RunReport:
 
     @property
     def monitor(self) -> Monitor:
-        """The metric that selects the best epoch."""
-        return (
-            monitor_for_recipe(self.recipe)
-            if self.recipe
-            else monitor_from_values(self.metrics[-1] if self.metrics else {})
-        )
+        """The measure that selects the best epoch."""
+        return _find_monitor(self.recipe, self.metrics)
 
 
 def list_runs(folder: Path | None = None) -> list[RunReport]:
@@ -167,8 +163,8 @@ def read_run(path: Path) -> RunReport:
     state = run_state(path, events, at_work)
     metrics = _read_metrics(path / "metrics.csv")
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
-    name = (monitor_for_recipe(recipe) if recipe else monitor_from_values(metrics[-1] if metrics else {})).name
-    measured = [row[name] for row in metrics if not math.isnan(row.get(name, math.nan))]
+    monitor = _find_monitor(recipe, metrics)
+    measured = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
     epochs = recipe.epochs if recipe else 0
     return RunReport(
@@ -183,12 +179,17 @@ def read_run(path: Path) -> RunReport:
         step=step,
         started=first,
         ended=None if at_work or not events else _event_time(events[-1]),
-        best=max(measured, default=None),
+        best=max(measured, key=monitor.score, default=None),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_read_comparison(path),
         activated_as=activated_name(path),
         discarded=is_discarded(path),
     )
+
+
+def _find_monitor(recipe: TrainRecipe | None, metrics: list[dict[str, float]]) -> Monitor:
+    """Return the measure that selects the best epoch; that of the task in a run of another version."""
+    return monitor_for_recipe(recipe) if recipe else monitor_from_values(metrics[-1] if metrics else {})
 
 
 def _is_run(path: Path) -> bool:

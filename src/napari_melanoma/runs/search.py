@@ -22,7 +22,7 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_table
 from napari_melanoma.runs.train import train
-from napari_melanoma.training.monitor import monitor_for_recipe
+from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -148,9 +148,9 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
     """Train each trial, or continue an earlier search of the same recipe; an interruption loses at most one epoch.
 
     Existing trials of the folder are kept, also if fewer trials are requested now: finished ones count, and
-    of the others no more than requested are trained. Trials are compared only by the metric that selects the epoch of
-    a run, Jaccard index or AUC on the validation set: the test set stays unseen, so that the best trial can be
-    measured on it afterwards.
+    of the others no more than requested are trained. Trials are compared only by Jaccard index or AUC on the
+    validation set, also if the loss selects the epoch of each, as losses of different options are not comparable. The
+    test set stays unseen, so that the best trial can be measured on it afterwards.
     """
     _check_folder(recipe, out)
     _plan_trials(recipe, out)  # raises errors before the folder is created
@@ -245,7 +245,7 @@ def _read_trial(trial: SearchTrial) -> SearchTrial:
         return replace(trial, state="failed", facts={**facts, "error": last.get("message")})
     shutil.rmtree(folder.checkpoints, ignore_errors=True)  # several times as large as the bundle, and no longer needed
     facts["threshold"] = last.get("threshold")
-    result = float(str(last[monitor_for_recipe(trial.recipe).name]))
+    result = float(str(last[MONITORS[trial.recipe.task].name]))
     return replace(trial, state="finished", result=result, facts=facts)
 
 
@@ -260,11 +260,11 @@ def _write_results(recipe: SearchRecipe, trials: Sequence[SearchTrial], out: Pat
         finished = [
             FinishedTrial(t.number, t.result, _plot_values(t.options, listed)) for t in trials if t.result is not None
         ]
-        plot_search(finished, out / FIGURE, logarithmic, f"validation {monitor_for_recipe(recipe).title}")
+        plot_search(finished, out / FIGURE, logarithmic, f"validation {MONITORS[recipe.task].title}")
 
 
 def _table_row(trial: SearchTrial) -> dict[str, Any]:
-    about = {"trial": trial.number, "state": trial.state, monitor_for_recipe(trial.recipe).name: trial.result}
+    about = {"trial": trial.number, "state": trial.state, MONITORS[trial.recipe.task].name: trial.result}
     facts = {key: trial.facts.get(key) for key in ("threshold", "best_epoch", "epochs", "seconds", "error")}
     return {**about, **_plot_values(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
 
@@ -280,7 +280,7 @@ def _plot_values(options: dict[str, Any], listed: Collection[str] = ()) -> dict[
 def _describe_trial(trial: SearchTrial) -> str:
     if trial.result is None:
         return f"failed: {trial.facts.get('error')}, {trial.summary}"
-    return f"validation {monitor_for_recipe(trial.recipe).title} {trial.result:.4f}, {trial.summary}"
+    return f"validation {MONITORS[trial.recipe.task].title} {trial.result:.4f}, {trial.summary}"
 
 
 def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.config import overlay_values
+from napari_melanoma.core.config import overlay_recipe_values, overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
@@ -18,6 +18,9 @@ from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
 from napari_melanoma.slides.tile_sets import read_joint_tile_set
 from napari_melanoma.training.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 STRIDE = 32  # the input side of networks is a multiple of it
 POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # names of the positive class
@@ -127,9 +130,20 @@ def list_shipped_recipes() -> tuple[ShippedRecipe, ...]:
     found = []
     for file in files:
         values = parse_toml(file.read_bytes(), file.name)
-        summary, title = values.pop("summary"), values.pop("title")
+        summary, title, row = values.pop("summary"), values.pop("title"), values.pop("row", None)
+        if row is not None:
+            values = overlay_recipe_values(_read_row_values(folder, row), values)
         found.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
     return tuple(sorted(found, key=lambda item: (item.name != FIRST, item.name)))
+
+
+def _read_row_values(folder: Traversable, row: str) -> dict[str, Any]:
+    """Read the values of a row such as ``P1/a-only-resnet50``, which ``reproduce`` trains with the full budget."""
+    paper, _, name = row.partition("/")
+    files = (folder / paper / f"{stem}.toml" for stem in ("paper", name))
+    shared, own = (parse_toml(file.read_bytes(), file.name) for file in files)
+    of_kind = shared.get("of", {}).get(own.get("kind", "segmentation"), {})
+    return reduce(overlay_recipe_values, (one.get("recipe", {}) for one in (shared, of_kind, own)))
 
 
 def find_shipped_recipe(name: str) -> ShippedRecipe:

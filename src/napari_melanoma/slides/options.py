@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.phantoms.markers import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.tiling import Border
 from napari_melanoma.slides.tissue import TissueConfig
 

@@ -23,8 +23,8 @@ from napari_melanoma.slides.tissue import read_overview, scanned_slices, tissue_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.imaging.stain import StainFit
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
-    from napari_melanoma.slides.stain import StainFit
     from napari_melanoma.slides.tile_models import TileModelInfo
 
 STAIN_TILES = 32  # spread over the tissue; 16 match the fit of all tissue within 1.3 gray levels
@@ -229,7 +229,7 @@ def _fit_slide_stain(
     """Fit the stain of the slide's tissue on preprocessed pixels; None without normalization."""
     if options.stain is None or not options.normalizes_stain:
         return None
-    from napari_melanoma.slides.stain import fit_stain
+    from napari_melanoma.imaging.stain import fit_stain
     from napari_melanoma.slides.tissue import estimate_glass_color, find_unscanned
 
     pixels, overview = sample(), glass()
@@ -257,8 +257,8 @@ def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float3
 
 def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
     """Transformation of the colors of tiles to those of the reference."""
+    from napari_melanoma.imaging.stain import fit_stain, normalize_stain
     from napari_melanoma.io.photographs import read_photograph
-    from napari_melanoma.slides.stain import fit_stain, normalize_stain
     from napari_melanoma.slides.tissue import estimate_glass_color
 
     reference = None

@@ -418,8 +418,8 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         )
     if config.preprocessing.is_on:
         raise BundleError(
-            f"'{bundle.name}' requires preprocessing of photographs ({config.preprocessing.description}), which "
-            "slides do not support."
+            f"'{bundle.name}' requires preprocessing ({config.preprocessing.description}), which the analysis of "
+            "slides does not support; it has a stain normalization of its own."
         )
     if config.tabular is not None and config.tabular.columns:
         raise BundleError(f"'{bundle.name}' requires patient data, which tiles of a slide do not have.")

@@ -12,7 +12,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.imaging.masks import label_components
-from napari_melanoma.slides.stain import RGBValues, optical_density
+from napari_melanoma.imaging.stain import RGBValues, optical_density
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -146,7 +146,8 @@ def affine_matrices(config: AugmentationConfig, chance: BatchRandomNumbers) -> N
     stretch = np.exp(chance.uniform("stretch", -1, 1) * np.log(config.aspect) / 2)
     mirror = np.where(draw_flips(config, chance), -1, 1)
     angle = np.deg2rad(chance.uniform("angle", -config.rotation, config.rotation))
-    along_x, along_y = mirror * stretch / zoom, 1 / (stretch * zoom)
+    upside_down = np.where(config.vertical_flip & (chance.uniform("vertical_flip", 0, 1) < 0.5), -1, 1)
+    along_x, along_y = mirror * stretch / zoom, upside_down / (stretch * zoom)
     maps = np.empty((len(chance), 2, 3), np.float32)
     maps[:, 0, 0], maps[:, 0, 1] = np.cos(angle) * along_x, -np.sin(angle) * along_y
     maps[:, 1, 0], maps[:, 1, 1] = np.sin(angle) * along_x, np.cos(angle) * along_y
@@ -161,7 +162,8 @@ def draw_flips(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArra
     return np.asarray(config.flip & (chance.uniform("flip", 0, 1) < 0.5))
 
 
-SPLIT = (0.35, 0.65)  # position at which the four images of a mosaic meet, as a share of the side
+# Position at which the four images of a mosaic meet, as a share of the side.
+SEAMS = {"random": (0.35, 0.65), "center": (0.5, 0.5)}
 PATCH = (0.25, 0.6)  # sides of a patch, as a share of the side
 TILES = 1 + len(NEIGHBORS)
 
@@ -169,7 +171,7 @@ TILES = 1 + len(NEIGHBORS)
 def mix(images: Tensor, masks: Tensor, chance: BatchRandomNumbers, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
     """Combine the selected images of a batch with their partners.
 
-    A mosaic shows four images at about half their size, one in each corner (Bochkovskiy et al. 2020, arXiv:2004.10934);
+    A mosaic shows four images at half their size, one in each corner (Bochkovskiy et al. 2020, arXiv:2004.10934);
     a patch is a rectangle of another image at the same position (CutMix, Yun et al. 2019,
     doi:10.1109/ICCV.2019.00612). Masks are processed like a fourth channel.
 
@@ -188,7 +190,7 @@ def mix(images: Tensor, masks: Tensor, chance: BatchRandomNumbers, config: Augme
     if len(takers.mosaic):
         indices = torch.from_numpy(takers.mosaic).to(both.device, non_blocking=True)
         tiles = torch.cat([whole[indices, None], neighbors.unflatten(0, (-1, len(NEIGHBORS)))], dim=1)
-        whole[indices] = make_mosaics(tiles, chance.subset(takers.mosaic))
+        whole[indices] = make_mosaics(tiles, chance.subset(takers.mosaic), SEAMS[config.mosaic_seam])
     if len(takers.cutmix):
         indices = torch.from_numpy(takers.cutmix).to(both.device, non_blocking=True)
         patch = cutmix_boxes(both.shape[-1], chance.subset(takers.cutmix), both.device)
@@ -196,10 +198,11 @@ def mix(images: Tensor, masks: Tensor, chance: BatchRandomNumbers, config: Augme
     return whole[:, :3], whole[:, 3:]
 
 
-def make_mosaics(tiles: Tensor, chance: BatchRandomNumbers) -> Tensor:
+def make_mosaics(tiles: Tensor, chance: BatchRandomNumbers, seam: tuple[float, float]) -> Tensor:
     """Show four images in the corners of one, at about half their size, each cropped to its corner.
 
-    ``tiles``: uint8 (mosaic, 4, channel, side, side). Returns uint8 (mosaic, channel, side, side).
+    ``tiles``: uint8 (mosaic, 4, channel, side, side). ``seam``: range of the position where they meet, as a share of
+    the side; at half of it each image is whole. Returns uint8 (mosaic, channel, side, side).
     """
     side = tiles.shape[-1]
     turn = to_device(tiles.device, chance.uniform("corner", 0, TILES)).long()[:, None] + torch.arange(
@@ -208,7 +211,7 @@ def make_mosaics(tiles: Tensor, chance: BatchRandomNumbers) -> Tensor:
     turned = tiles.gather(1, (turn % TILES).view(-1, TILES, 1, 1, 1).expand_as(tiles))
     halved = avg_pool2d(turned.flatten(0, 1).float(), 2).unflatten(0, (-1, 2, 2))
     sheet = halved.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
-    grid = _draw_corners(side, halved.shape[-1], chance, tiles.device)
+    grid = _draw_corners(side, halved.shape[-1], chance, seam, tiles.device)
     return grid_sample(sheet, grid, mode="bilinear", align_corners=False).round_().to(torch.uint8)
 
 
@@ -226,12 +229,14 @@ def cutmix_boxes(side: int, chance: BatchRandomNumbers, device: torch.device) ->
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
 
 
-def _draw_corners(side: int, tile_px: int, chance: BatchRandomNumbers, device: torch.device) -> Tensor:
+def _draw_corners(
+    side: int, tile_px: int, chance: BatchRandomNumbers, seam: tuple[float, float], device: torch.device
+) -> Tensor:
     """Sampling positions of mosaic pixels on the sheet of four halved images: (mosaic, row, column, 2)."""
     centers = (torch.arange(side, device=device) + 0.5) / side
     far, middle, length = [], [], []
     for name in ("split_y", "split_x"):
-        split = to_device(device, chance.uniform(name, *SPLIT))[:, None]
+        split = to_device(device, chance.uniform(name, *seam))[:, None]
         beyond = centers >= split
         far.append(beyond)
         length.append(torch.where(beyond, 1 - split, split))

@@ -27,7 +27,7 @@ from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunCont
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
-from napari_melanoma.training.monitor import PEER_LOST, divergence_message, monitor_from_values
+from napari_melanoma.training.monitor import PEER_LOST, divergence_message, monitor_for_recipe, monitor_from_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,8 +130,8 @@ class RunWriter(Callback):
 class BestCheckpoint(Checkpoint):
     """Writes metrics after each epoch, keeps the last and the best state, and stops when the run no longer improves.
 
-    The best epoch has the greatest value of the task's monitor; ties (as in a run that has found nothing yet) are
-    broken by the smallest loss.
+    The best epoch is that with the best value of the recipe's monitor; ties (as in a run that has found nothing yet)
+    are broken by the smallest loss.
 
     Lightning's own callbacks lose the best score when a run folder has moved, and a run that was stopped early would
     train for another epoch when resumed.
@@ -169,7 +169,8 @@ class BestCheckpoint(Checkpoint):
             if not math.isfinite(values[name]):
                 raise TrainingDiverged(divergence_message(pl_module.recipe, name.replace("_", " "), epoch, None))
         self._reset_lost_best(trainer)
-        measured, loss = values[monitor_from_values(values).name], values["tuning_loss"]
+        monitor, loss = monitor_for_recipe(pl_module.recipe), values["tuning_loss"]
+        measured = monitor.score(values[monitor.name])
         risen = measured > self._best
         better = risen or (measured == self._best and loss < self._best_loss)
         if better:

@@ -56,7 +56,7 @@ ROUNDING = 1e-9
 
 
 class Monitor(NamedTuple):
-    """A measure on the validation set; greater is better.
+    """A measure on the validation set; greater is better, unless it is a loss.
 
     ``name`` is its key in events, tables and the provenance of a bundle, ``title`` is for users, and ``others`` are
     further measures with their names.
@@ -65,6 +65,11 @@ class Monitor(NamedTuple):
     name: str
     title: str
     others: tuple[tuple[str, str], ...] = ()
+    is_loss: bool = False
+
+    def score(self, value: float) -> float:
+        """Return a number that is greater for a better value."""
+        return -value if self.is_loss else value
 
     @property
     def measures(self) -> tuple[tuple[str, str], ...]:
@@ -76,15 +81,16 @@ MONITORS = {
     "segmentation": Monitor("tuning_jaccard", "Jaccard", (("tuning_dice", "Dice"),)),
     "classification": Monitor("tuning_auc", "AUC", (("tuning_accuracy", "accuracy"),)),
 }
+LOSS_MONITOR = Monitor("tuning_loss", "loss", is_loss=True)
 
 
 def monitor_for_recipe(recipe: TrainRecipe) -> Monitor:
     """Return the measure that selects the epoch of a recipe."""
-    return MONITORS[recipe.task]
+    return LOSS_MONITOR if recipe.monitor == "loss" else MONITORS[recipe.task]
 
 
 def monitor_from_values(values: Mapping[str, Any]) -> Monitor:
-    """Find the measure that a row, an event or a provenance contains; by default that of segmentation."""
+    """Find the metric that a row, an event or a provenance contains; by default that of segmentation."""
     return next((found for found in MONITORS.values() if found.name in values), MONITORS["segmentation"])
 
 

@@ -30,6 +30,7 @@ NAMES = (
     *("hair", "bubbles"),
     *("vignette", "stop_x", "stop_y", "stop", "softness", "darkness"),
     *("cutout", "cover_x", "cover_y", "cover_side"),
+    "vertical_flip",
 )
 
 

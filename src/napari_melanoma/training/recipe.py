@@ -457,7 +457,10 @@ class AugmentationConfig(Config):
         0.15, title="Shift (share of the side)", ge=0, le=1, description="share of the side, in each direction"
     )
     rotation: float = Field(180, title="Rotation (degrees)", ge=0, le=180, description="degrees in either direction")
-    flip: bool = Field(True, description="flip half of the images")
+    flip: bool = Field(True, description="flip half of the images horizontally")
+    vertical_flip: bool = Field(
+        False, description="flip half of the images vertically too; adds nothing to rotations by 180 degrees"
+    )
     elsewhere_probability: float = Field(
         0.06,
         title="Close-up probability",
@@ -485,6 +488,12 @@ class AugmentationConfig(Config):
     )
     noise_probability: float = Field(0.15, ge=0, le=1, description="gaussian, standard deviation up to 0.04")
     mosaic_probability: float = Field(0, ge=0, le=1, description=f"four images, one in each corner; {SAMPLING_NOTE}")
+    mosaic_seam: Literal["random", "center"] = Field(
+        "random",
+        title="Seam of a mosaic",
+        description="where the four images meet; random: each is cropped to its corner; center: four whole images at "
+        "half their size, as in P2",
+    )
     cutmix_probability: float = Field(
         0, ge=0, le=1, description=f"a patch of another image with its mask; {SAMPLING_NOTE}"
     )
@@ -497,8 +506,9 @@ class AugmentationConfig(Config):
 
     @property
     def is_off(self) -> bool:
-        """Whether images are used without augmentation other than flips."""
-        return all(value == NO_VARIATION.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
+        """Whether images are used without augmentation other than horizontal flips."""
+        amounts = self.model_dump(exclude={"flip", "mosaic_seam"})
+        return all(value == NO_VARIATION.get(name, 0) for name, value in amounts.items())
 
 
 class TrainRecipe(Config):
@@ -564,8 +574,13 @@ class TrainRecipe(Config):
         8,
         title="Patience (epochs)",
         ge=1,
-        description="epochs without improvement on the validation set (Jaccard, for a classifier AUC) before training "
-        "stops",
+        description="epochs without improvement on the validation set before training stops; `monitor` is the measure",
+    )
+    monitor: Literal["metric", "loss"] = Field(
+        "metric",
+        title="Early stopping by",
+        description="validation measure that selects the best epoch and stops training: metric (Jaccard; for a "
+        "classifier, AUC), or loss, as in P1 and P3",
     )
     keep: Literal["best", "last"] = Field(
         "best",

@@ -7,9 +7,9 @@ from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
 from slide_stage import FIXTURES
 
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.tissue import TissueConfig
 from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, get_changed_options
 from napari_melanoma.ui.slide.options_form import SlideOptionsForm

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QApplication, QLabel
 from stage import Stage
 
 from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.training.monitor import LOSS_MONITOR
 from napari_melanoma.ui.train.run_view import PLOTS, TrainingCurves
 from napari_melanoma.ui.train.run_watch import MAX_POINTS, LossCurve, LossTrace
 
@@ -161,6 +162,12 @@ def test_a_run_of_few_steps_shows_the_loss_of_its_epochs(curves):
     epochs, values = curves.plots["loss"].points("training")
     assert (epochs.tolist(), values.tolist()) == ([1, 2, 3], pytest.approx([0.4, 0.3, 0.2]))
     assert "training 0.200" in legend(curves, "loss")
+
+
+def test_the_best_epoch_is_that_of_the_monitor(curves):
+    assert "best: 2" in legend(curves, "overlap")
+    curves.show_run(LOSSES, ROWS, 5, LOSS_MONITOR)
+    assert "best: 3" in legend(curves, "overlap")
 
 
 def test_one_point_can_be_seen(curves):

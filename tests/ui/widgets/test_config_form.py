@@ -29,11 +29,11 @@ from stage import Stage
 from superqt import QCollapsible
 
 from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, field_title, nested_config
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.tile_sets import TileDataOptions
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+LOW_STRIDE = 4  # downsampling factor of the low-level features of the decoder
 LOW_CHANNELS = 48  # low-level channels of the decoder (Chen et al. 2018, table 1)
 DROPOUT = 0.1
 
@@ -55,10 +56,11 @@ class DeepLabDecoder(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """DeepLabv3+ with the aligned Xception."""
+    """DeepLabv3+ with three atrous branches and a decoder."""
 
-    def __init__(self, encoder: AlignedXception, rates: Sequence[int], channels: int, classes: int) -> None:
+    def __init__(self, encoder: AlignedXception | MobileNetV2, output_stride: int, channels: int, classes: int) -> None:
         super().__init__()
+        rates = [96 // output_stride * times for times in (1, 2, 3)]  # 6, 12, 18 at an output stride of 16
         self.encoder = encoder
         self.aspp = PyramidPooling(encoder.deep_channels, channels, rates)
         self.decoder = DeepLabDecoder(encoder.low_channels, channels)
@@ -81,7 +83,8 @@ class ReducedDeepLab(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
-        return _upsample_like(self.logits(self.aspp(self.encoder(images))), images)
+        _, deep = self.encoder(images)
+        return _upsample_like(self.logits(self.aspp(deep)), images)
 
 
 def _upsample_like(features: Tensor, like: Tensor) -> Tensor:
@@ -203,12 +206,19 @@ class MobileNetV2(nn.Module):
                 used = nominal if shrunk * nominal <= output_stride else 1
                 blocks.append(InvertedResidual(inside, out, expansion=expansion, stride=used, dilation=dilation))
                 shrunk, dilation, inside = shrunk * used, dilation * nominal // used, out
+                if shrunk == LOW_STRIDE:
+                    self._low_block, self.low_channels = len(blocks) - 1, out
         self.blocks = nn.Sequential(*blocks)
         self.deep_channels = inside
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the deepest features of images (batch, 3, row, column)."""
-        return self.blocks(self.stem(images))
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features at a quarter of the size, and the deepest, of images (batch, 3, row, column)."""
+        features = low = self.stem(images)
+        for number, block in enumerate(self.blocks):
+            features = block(features)
+            if number == self._low_block:
+                low = features
+        return low, features
 
 
 Skip = Literal["convolution", "sum", "none"]

@@ -63,7 +63,10 @@ class FusionConfig(Config):
         "image; none: the image alone; tabular: the table alone",
     )
     out_features: int = Field(
-        128, title="Features per branch", ge=1, description="for concat and tabular: length of each branch's vector"
+        128,
+        title="Features per branch",
+        ge=0,
+        description="for concat and tabular: length of each branch's vector; 0: the number of classes, as in P1",
     )
     tabular_layers: tuple[int, ...] = Field(
         (200, 100),

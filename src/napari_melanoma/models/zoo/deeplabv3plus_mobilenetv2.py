@@ -17,8 +17,7 @@ class DeepLabMobileNetConfig(Config):
     """Options of DeepLabv3+ over MobileNetV2; 2.1 million weights with width 1, 0.4 million with 0.35 (as P4's).
 
     These sizes are reached with the head of the official models of this encoder: pooling over the image and a 1 x 1
-    convolution, without atrous branches and low-level features. With P4's full decoder they would be 4.4 and 0.9
-    million.
+    convolution, without atrous branches and low-level features, which ``deeplabv3plus_mobilenetv2_full`` has.
     """
 
     width: float = Field(

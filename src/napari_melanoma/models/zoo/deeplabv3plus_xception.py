@@ -52,5 +52,4 @@ def build(config: DeepLabXceptionConfig) -> nn.Module:
     from napari_melanoma.models.blocks.deeplab import AlignedXception, DeepLab
 
     encoder = AlignedXception(config.output_stride, config.width, config.middle)
-    rates = [96 // config.output_stride * times for times in (1, 2, 3)]  # 6, 12, 18 at an output stride of 16
-    return DeepLab(encoder, rates, config.decoder_channels, config.classes)
+    return DeepLab(encoder, config.output_stride, config.decoder_channels, config.classes)

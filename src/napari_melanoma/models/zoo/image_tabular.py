@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ImageTabularConfig(FusionConfig):
-    """Encoder, fusion method and head; the defaults are P1's with a small encoder."""
+    """Encoder, fusion method and head; the defaults are P1's with a small encoder and wider branches."""
 
     encoder: str = Field("tf_efficientnet_lite0", min_length=1, description="name of a timm encoder")
     output_stride: Literal[8, 16, 32] = Field(
@@ -53,6 +53,8 @@ def build(config: ImageTabularConfig) -> nn.Module:
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork, LinearHead, TwoLayerHead, build_fusion
     from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder
 
+    if not config.out_features:
+        config = config.model_copy(update={"out_features": config.classes})
     alone = config.fusion == "tabular"
     encoder = MeanColor() if alone else TimmEncoder(config.encoder, config.output_stride)
     fusion = build_fusion(encoder.features, config)

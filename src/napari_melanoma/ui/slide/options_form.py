@@ -10,8 +10,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.prediction_config import StainMethod
+from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.stain import StainConfig, StainMethod
 from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
 from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout, named

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.training.monitor import MONITORS, monitor_from_values
+from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.training.monitor import Monitor
 
 STOPPING = "stopping ..."
 LOADING, WAITING = "loading the network", "waiting for the first step"
@@ -95,12 +96,12 @@ def is_training(report: RunReport) -> bool:
 
 def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) -> str:
     """Describe the result of the best epoch on the validation set."""
-    best = find_best_row(report.metrics)
+    monitor = report.monitor
+    best = find_best_row(report.metrics, monitor)
     if best is None:
         return "no epoch was measured"
     count = None if activity is None else activity.validation_images
     images = "the validation images" if count is None else f"{count:,} validation image{'' if count == 1 else 's'}"
-    monitor = monitor_from_values(best)
     return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}"
 
 
@@ -116,18 +117,22 @@ def _describe_test_result(report: RunReport) -> str:
 
 def _describe_validation_result(report: RunReport, activity: RunActivity) -> str:
     """Describe the validation result of the curves next to that of the comparison."""
-    if not _describe_test_result(report) or find_best_row(report.metrics) is None:
+    if not _describe_test_result(report) or find_best_row(report.metrics, report.monitor) is None:
         return ""
     return f" During training, at the network's input size without refinement: {describe_best_epoch(report, activity)}."
 
 
-def find_best_row(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Find the epoch with the greatest validation metric (Jaccard or AUC), of equals that with the smallest loss."""
-    name = monitor_from_values(metrics[-1] if metrics else {}).name
+def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Mapping[str, Any] | None:
+    """Find the epoch with the best value of a measure, of equals that with the smallest validation loss."""
+    name = monitor.name
     measured = [
         row for row in metrics if parse_number(row, name) is not None and parse_number(row, "epoch") is not None
     ]
-    return max(measured, key=lambda row: (float(row[name]), -(parse_number(row, "tuning_loss") or 0)), default=None)
+    return max(
+        measured,
+        key=lambda row: (monitor.score(float(row[name])), -(parse_number(row, "tuning_loss") or 0)),
+        default=None,
+    )
 
 
 def parse_number(row: Mapping[str, Any], name: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.training.monitor import Monitor
     from napari_melanoma.ui.train.plot import CurvePlot
     from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -140,7 +141,7 @@ class RunView(QWidget):
         self.buttons.show_report(report)
         self.watch.expecting = bool(self.buttons.pending_text)
         self._update_text()
-        self.curves.show_run(snapshot.losses, report.metrics, report.epochs)
+        self.curves.show_run(snapshot.losses, report.metrics, report.epochs, report.monitor)
         self.samples.show_samples(snapshot.path, snapshot.epochs)
         self.log.add(snapshot.log)
         for event in snapshot.events:
@@ -425,6 +426,7 @@ class TrainingCurves(QWidget):
         self._job: BackgroundJob | None = None
         self._losses, self._epochs = LossCurve(), 0
         self._rows: list[dict[str, float]] = []
+        self._monitor: Monitor | None = None
         self._epoch_under_mouse: float | None = None
         self.plots: dict[str, CurvePlot] = {}
         self._new_plots: dict[str, CurvePlot] = {}
@@ -450,10 +452,13 @@ class TrainingCurves(QWidget):
             self._job.succeeded.connect(self._on_imported)
             self._job.start()
 
-    def show_run(self, losses: LossCurve, metrics: list[dict[str, float]], epochs: int | None) -> None:
-        new = (losses, metrics, epochs or 0)
-        if new != (self._losses, self._rows, self._epochs):
-            self._losses, self._rows, self._epochs = losses, list(metrics), epochs or 0
+    def show_run(
+        self, losses: LossCurve, metrics: list[dict[str, float]], epochs: int | None, monitor: Monitor | None = None
+    ) -> None:
+        """Show the curves; ``monitor`` selects the best epoch, by default the metric of the task."""
+        new = (losses, metrics, epochs or 0, monitor)
+        if new != (self._losses, self._rows, self._epochs, self._monitor):
+            self._losses, self._rows, self._epochs, self._monitor = losses, list(metrics), epochs or 0, monitor
             self._draw()
 
     def values_at(self, epoch: float | None = None) -> dict[str, float | None]:
@@ -509,7 +514,7 @@ class TrainingCurves(QWidget):
         loss.set_values("validation", *_metric_column(self._rows, "tuning_loss"))
         for role, (key, _) in zip((MONITOR_CURVE, SECOND_CURVE), self._measures, strict=True):
             metric.set_values(role, *_metric_column(self._rows, key))
-        best = find_best_row(self._rows)
+        best = self._best_row
         for plot in self.plots.values():
             plot.set_epochs(max(self._epochs, len(self._rows)))
             plot.set_best(None if best is None else float(best["epoch"]) + 1)
@@ -518,7 +523,16 @@ class TrainingCurves(QWidget):
     @property
     def _measures(self) -> tuple[tuple[str, str], ...]:
         """Key and title of the validation metrics: Jaccard and Dice, or those of a classifier."""
-        return monitor_from_values(self._rows[-1] if self._rows else {}).measures
+        return self._metric.measures
+
+    @property
+    def _metric(self) -> Monitor:
+        """The validation metric of the task."""
+        return monitor_from_values(self._rows[-1] if self._rows else {})
+
+    @property
+    def _best_row(self) -> Mapping[str, Any] | None:
+        return find_best_row(self._rows, self._monitor or self._metric)
 
     def _training_loss(self) -> tuple[Sequence[float], Sequence[float]]:
         """Return the training loss of the steps, or of the epochs if there are fewer steps."""
@@ -530,7 +544,7 @@ class TrainingCurves(QWidget):
         """Write the legends: each curve with its symbol, color and value."""
         if not self.plots:
             return
-        values, best = self.values_at(self._epoch_under_mouse), find_best_row(self._rows)
+        values, best = self.values_at(self._epoch_under_mouse), self._best_row
         titles = dict(zip((MONITOR_CURVE, SECOND_CURVE), (title for _, title in self._measures), strict=True))
         epoch_text = None if self._epoch_under_mouse is None else f"epoch {_nearest_epoch(self._epoch_under_mouse)}"
         for title, curves in PLOTS.items():

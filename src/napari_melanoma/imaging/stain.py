@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.prediction_config import StainMethod
 from napari_melanoma.imaging.color import to_lab, to_srgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
 RGBValues = tuple[float, float, float]
 MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels for a fit
 MIN_STAIN_ANGLE = 0.12  # radians between two stains; a smaller angle is one stain with noise

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.prediction_config import StainMethod
 from napari_melanoma.imaging.color import to_lab, to_srgb
-from napari_melanoma.slides.stain import (
+from napari_melanoma.imaging.stain import (
     StainConfig,
     StainFit,
-    StainMethod,
     default_reference,
     fit_stain,
     normalize_stain,

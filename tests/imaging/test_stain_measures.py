@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.slides.stain import DEFAULT_STAINS, MEASURES, measure_stain
+from napari_melanoma.imaging.stain import DEFAULT_STAINS, MEASURES, measure_stain
 
 SIDE = 200
 MELANIN = np.array([0.45, 0.9, 1.6])  # absorbs blue most
