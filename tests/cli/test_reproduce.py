@@ -15,7 +15,9 @@ from napari_melanoma.reproduction.run import MissingRows, Reproduction
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
-PLANNED = PlannedRow(name="unet", epochs=9, fixed_s=20, epoch_s=10, image_ms=25, parameters=489_000)
+PLANNED = PlannedRow(
+    name="unet", epochs=9, fixed_s=20, epoch_s=10, image_ms=25, parameters=489_000, start="random initialization"
+)
 PLAN = ReproductionPlan(
     paper="P4",
     budget="small",
@@ -39,6 +41,7 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
     assert "unet" in text
     assert "0.49M" in text
     assert "9 epochs" in text
+    assert "from random initialization" in text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.reproduction import planning
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import MIN_STEPS, ReproductionImages, ReproductionPlan, complete_plan
-from napari_melanoma.reproduction.split import RoleData
+from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 from napari_melanoma.training import step_time
 
 
@@ -38,3 +38,25 @@ def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest
     assert {row.epochs for row in short.rows} == {100}
     with pytest.raises(RunError, match=r"too short for any row: each needs at least 300 steps.*--minutes \d+"):
         planned(1)
+
+
+@pytest.mark.parametrize(
+    ("row", "weights", "start"),
+    [
+        ("cls-lite0", {}, "ImageNet weights of tf_efficientnet_lite0"),
+        ("cls-resnet50", {"imagenet_resnet50": "resnet50.pth"}, "ResNet-50, ImageNet"),
+        (
+            "cls-resnet50",
+            {},
+            "random initialization instead of ResNet-50, ImageNet (--weights imagenet_resnet50=FILE)",
+        ),
+        ("cls-resnet50-predicted", {}, ""),  # the network of another row
+        ("meta-table-alone", {}, ""),
+    ],
+)
+def test_a_plan_says_what_each_row_starts_from(row: str, weights: dict[str, str], start: str) -> None:
+    draft = ReproductionPlan(paper="P2", budget="full", data={"HAM10000": ("ham",)}, weights=weights)
+    role = CrossValidatedRole("HAM10000", Path("folds"), ("ham",), 5, images=100, positives=20, groups=50)
+    data = ReproductionImages({}, {"HAM10000": role})
+    plan = complete_plan(draft, read_paper("P2").select((row,)), data, {}, RunContext())
+    assert plan.by_name[row].start == start

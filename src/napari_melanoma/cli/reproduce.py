@@ -78,7 +78,8 @@ def _report_plan(done: Reproduction, current: CommandSession) -> None:
         each = f"{planned.image_ms:.0f} ms/image" if planned.image_ms else ""
         time = f"{planned.seconds:.0f} s" if planned.seconds is not None else ""
         time += ", waits" if planned.waits else ""
-        text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time}"
+        start = f"from {planned.start}" if planned.start else ""
+        text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time:<14} {start}"
         values = planned.model_dump(exclude={"name"})
         current.report.emit_item("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
     for name, why in plan.left_out.items():

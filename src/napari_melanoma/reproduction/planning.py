@@ -36,6 +36,7 @@ class PlannedRow(Config):
     epoch_s: float | None = Field(None, description="estimated, per epoch")
     image_ms: float | None = Field(None, description="measured training time per image")
     threads: int | None = Field(None, description="fastest number of threads; none: chosen by torch")
+    start: str = Field("", description="initial weights in words; empty: no training")
     waits: bool = Field(False, description="whether it runs only if the other rows leave time")
     parameters: int | None = Field(None, description="of the network that is trained")
     whole_parameters: int | None = Field(None, description="of the network that the full budget trains")
@@ -259,6 +260,7 @@ class ReproductionContext:
     crossed: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
 
 
+RANDOM_START = "random initialization"
 CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
 CROSSED_SHARE = 0.5  # maximum share of the time if there are also rows with one split
 
@@ -356,7 +358,8 @@ def complete_plan(
         spent = time.monotonic() - began + ENCODE_S * data.count
         size, notices = _choose_budget(candidates, draft.minutes, spent)
         more = {"planning_s": round(spent, 1), "images": size.images, "late": tuple(notices)}
-    more |= {"rows": tuple(_plan_row(one, size) for one in candidates), "left_out": left_out}
+    planned = (_plan_row(one, size, _describe_start(draft, one)) for one in candidates)
+    more |= {"rows": tuple(planned), "left_out": left_out}
     return draft.model_copy(update=more)
 
 
@@ -489,12 +492,30 @@ def _choose_split_budget(
     return size, [notice]
 
 
-def _plan_row(candidate: RowCandidate, size: BudgetSize | None) -> PlannedRow:
+def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
+    """Describe what the training of a row starts from; empty without training."""
+    row, known = candidate.row, read_paper(draft.paper).file.weights
+    if candidate.recipe is None:
+        return ""
+    if row.file.start_of:
+        return f"the model of {row.file.start_of}"
+    model = row.values[draft.budget].get("model", {})
+    start: str = model.get("start", "none")
+    if start in known and start not in draft.weights:
+        return f"{RANDOM_START} instead of {known[start].title} (--weights {start}=FILE)"
+    if start in known:
+        return known[start].title
+    if start == "imagenet":
+        return f"ImageNet weights of {model.get('options', {}).get('encoder', 'the encoder')}"
+    return RANDOM_START if start == "none" else f"the model {start}"
+
+
+def _plan_row(candidate: RowCandidate, size: BudgetSize | None, start: str) -> PlannedRow:
     """Plan the training of a row."""
     from napari_melanoma.models.zoo import count_parameters
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
-    about: dict[str, Any] = {"name": row.name}
+    about: dict[str, Any] = {"name": row.name, "start": start}
     if recipe is not None:
         whole = row.values["full"]["model"]
         about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)
