@@ -32,6 +32,7 @@ def write_cohort(folder: Path, count: int = PATIENTS) -> Path:
         depth = float(np.exp(rng.normal(0.8 * spread, 0.7)))
         known = {"age": int(rng.normal(55 + 8 * spread, 10)), "sex": "female", "site": "posterior torso"}
         known |= {"depth_mm": round(depth, 2), "clark": 2 + spread, "metastasis": spread}
+        known |= {f"depth_mm_reader_{one}": round(depth * rng.normal(1, 0.1), 1) for one in (1, 2)}
         split = "test" if index < APART else "train"
         table.append({"image_id": f"p{index}", "patient_id": f"q{index}", "split": split, **known})
     write_table(folder / "dataset.csv", table)
@@ -107,6 +108,12 @@ def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduc
         pair = "Multi-modal, measured depth minus Breslow: depth alone, logistic regression, on the same images, "
         assert f"{pair}{where}: AC" in text
     assert "12 more, 6 with metastasis, are in no fold" in text
+
+
+def test_the_readings_are_in_the_tables_of_the_folds(done: tuple[Reproduction, Path]) -> None:
+    for row in read_table(done[1] / "folds/fold-1/cohort/dataset.csv"):
+        assert float(row["depth_mm_reader_1"]) >= 0
+        assert float(row["depth_mm_reader_2"]) >= 0
 
 
 def test_figures_name_the_target(done: tuple[Reproduction, Path]) -> None:

@@ -187,6 +187,7 @@ def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> di
         "mpp_x": mpp,
         "mpp_y": mpp,
         "depth_mm": f"{patient.depth_mm:g}",
+        **{f"depth_mm_reader_{number}": f"{mm:.1f}" for number, mm in enumerate(patient.readings_mm, start=1)},
         "ulceration": str(int(patient.ulcerated)),
         "mitoses_per_mm2": f"{patient.mitoses_per_mm2:g}",
         "clark": str(truth["clark"]),

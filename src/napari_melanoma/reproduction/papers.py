@@ -175,6 +175,7 @@ class PaperDepth(Config):
     title: str
     mae_mm: float
     sd_mm: float
+    relative_percent: float = Field(description="mean relative error")
     note: str = ""
 
 

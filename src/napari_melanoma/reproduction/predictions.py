@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
+from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
@@ -153,6 +154,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
         columns = {**prediction.columns(row, subject.target), "no_lesion": int(not found)}
         if (depths := classifier.depths(encoded)) is not None:
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
+            columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
         truth = row[subject.target] == "1"
         return ImageMeasurement(
             columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction.probability)

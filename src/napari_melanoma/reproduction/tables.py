@@ -15,6 +15,7 @@ from napari_melanoma.reproduction.figures import (
     PATH_NOTE,
     NextStep,
     ReproductionPage,
+    agreement_table,
     depth_table,
     draw_figures,
     write_page,
@@ -73,11 +74,10 @@ def write_result(work: ReproductionContext, missing: Mapping[str, str]) -> list[
 def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
     """Create a table for each of the paper's that has rows, and one of the grids.
 
-    Metrics in per cent, ours with intervals; the last table contains depths in mm, if rows predict them.
+    Metrics in per cent, ours with intervals; the last tables contain depths in mm, if rows predict them.
     """
     tables = [_table(paper, table, rows, found) for _, table, rows in results_by_table(paper, found)]
-    depths = depth_table(paper, found)
-    return [*tables, depths] if depths else tables
+    return [*tables, *filter(None, (depth_table(paper, found), agreement_table(found)))]
 
 
 def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:
