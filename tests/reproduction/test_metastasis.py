@@ -18,7 +18,7 @@ from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 
 PATIENTS, APART, FOLDS = 60, 12, 5
-ROWS = ("breslow", "clark", "table-alone", "multi-modal", "control")
+ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "control")
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 
 
@@ -108,6 +108,14 @@ def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduc
         pair = "Multi-modal, measured depth minus Breslow: depth alone, logistic regression, on the same images, "
         assert f"{pair}{where}: AC" in text
     assert "12 more, 6 with metastasis, are in no fold" in text
+
+
+def test_features_are_selected_in_each_fold(done: tuple[Reproduction, Path]) -> None:
+    images = answers(done[1], "features")
+    assert len({one["image_id"] for one in images}) == PATIENTS
+    rows = {(row["row"], row["data_sets"]): row for row in read_table(done[1] / "tables.csv")}
+    # The images are noise: a selection that had seen the test images would find them.
+    assert float(rows["features", "cohort, cross-validated"]["AUC"]) < 75
 
 
 def test_the_readings_are_in_the_tables_of_the_folds(done: tuple[Reproduction, Path]) -> None:

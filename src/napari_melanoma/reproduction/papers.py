@@ -232,10 +232,11 @@ class RowFile(Config):
     judged_also: tuple[str, ...] = Field(
         (), description="further roles of test images, evaluated separately and together"
     )
-    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic"] = Field(
+    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic", "features"] = Field(
         "network",
         description="source of the predictions of a classifier; prevalence: share of its data set; tabular: gradient "
-        "boosting on the table alone; logistic: logistic regression on the table alone",
+        "boosting on the table alone; logistic: logistic regression on the table alone; features: logistic regression "
+        "on selected features of the image that need no network",
     )
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="source of the regions of interest in the evaluation of a classifier"
