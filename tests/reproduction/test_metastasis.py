@@ -127,7 +127,9 @@ def test_the_readings_are_in_the_tables_of_the_folds(done: tuple[Reproduction, P
 def test_figures_name_the_target(done: tuple[Reproduction, Path]) -> None:
     figures = {path.name for path in (done[1] / "figures").glob("*.png")}
     assert {"roc-methods.png", "confusion-methods.png", "bars-folds.png", "bars-untouched.png"} <= figures
+    assert "grad-cam.png" in figures
     page = (done[1] / "tables.html").read_text(encoding="utf-8")
+    assert "Grad-CAM: Multi-modal, measured depth" in page
     assert "Metastasis is predicted from a probability of one half" in page
     assert "Melanoma is predicted" not in page
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.data.table_schema import READER_COLUMN
+from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
 from napari_melanoma.figures.evaluation import draw_depths, plot_bars, plot_bins, plot_bland_altman
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_photograph
@@ -21,11 +23,13 @@ from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, intraclas
 from napari_melanoma.metrics.calibration import reliability_curve
 from napari_melanoma.metrics.roc_curves import confusion_matrix
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
+from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction.kinds.classification import pool
 from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,
     TableLine,
+    choose_pictured,
     images_in_part,
     is_in_size_figure,
     parts_of,
@@ -35,6 +39,7 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Paper, PaperTable
 from napari_melanoma.reproduction.planning import ReproductionContext, ReproductionFolder
+from napari_melanoma.reproduction.split import TABLE, TEST, UNTOUCHED
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -305,7 +310,8 @@ def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[
             draw_samples(samples, images.names, path)
             pictures.append(ReportPicture(f"Sample predictions on {images.names} (role {role})", path))
     pictures += draw_predictions(work, [item for item in found if item.row.kind.crossed])
-    return [*pictures, *_draw_bars(work, found), *depth_pictures(_claimed_first(work, found), folder)]
+    pictures += _draw_bars(work, found)
+    return [*pictures, *draw_explanations(work, found), *depth_pictures(_claimed_first(work, found), folder)]
 
 
 def _claimed_first(work: ReproductionContext, found: Sequence[RowResult]) -> list[RowResult]:
@@ -461,6 +467,40 @@ def _draw_samples(
         sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
         draw_samples(answers, sets, path)
         yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(work.paper.file.positives))
+
+
+GRAD_CAM = "Each image, and Grad-CAM for the class {} of the network of fold 1, which was not trained on these images."
+EXPLAINED_PX = 224  # side of an image
+
+
+def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> Iterator[ReportPicture]:
+    """Draw Grad-CAM of the network of the first fold of a row on a few images, a line for each class."""
+    from napari_melanoma.classification.classifier import Classifier, LesionInput
+    from napari_melanoma.classification.explanation import explain
+
+    item = next((one for one in found if one.row.name == work.paper.file.explained), None)
+    bundle = work.folder.row(item.row.name).fold(1).run.bundle if item else None
+    if item is None or bundle is None or not bundle.is_dir():
+        return
+    classifier, target = Classifier.load(read_bundle(bundle)), work.paper.file.target
+    folders = work.crossed[item.row.file.judged].folders(1)
+    table = {(place.name, one["image_id"]): one for place in folders for one in read_table(place / TABLE)}
+    unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST)]
+    apart = [one for one in unseen if one.split == UNTOUCHED] or unseen
+    chosen = choose_pictured(apart, {one.full_name: table[one.key][target] for one in apart})
+    said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
+    lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
+    for sample in (one for one in apart if one.full_name in chosen):
+        rgb, mask = read_picture(classifier, sample)
+        heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
+        shrink = max(1, max(heat.shape) // EXPLAINED_PX)
+        title = f"{sample.image_id}: {said[sample.key]:.2f}" if sample.key in said else sample.image_id
+        lines[table[sample.key][target]].append(GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title))
+    shown = [GalleryRow(f"{target} {label}", images) for label, images in lines.items() if images]
+    if shown:
+        path = work.folder.figures / "grad-cam.png"
+        draw_gallery(shown, path)
+        yield ReportPicture(f"Grad-CAM: {item.row.file.title}", path, GRAD_CAM.format(classifier.config.positive))
 
 
 MEASURES = (

@@ -208,6 +208,7 @@ class PaperFile(Config):
     target: str = Field("melanoma", description="column of the table that contains the class, for classification rows")
     positives: str = Field("melanomas", description="name of the positive class, in the plural")
     phantom: PhantomCohort | None = Field(None, description="generated if no data are given; none: data are required")
+    explained: str | None = Field(None, description="row whose network is shown with Grad-CAM on a few images")
     chosen_by: str = Field("DI", description="the metric in the figure against size")
     note: str = Field("", description="note below the tables")
     later: str = Field("", description="experiments of the paper that are not included")
