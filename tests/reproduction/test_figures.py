@@ -16,6 +16,8 @@ from napari_melanoma.reproduction.figures import (
     MIN_DISTANCE,
     OutOfFoldPredictions,
     SizePoint,
+    agreement_table,
+    depth_pictures,
     draw_curves,
     draw_size,
     spread_sizes,
@@ -94,3 +96,42 @@ def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figu
         "Reliability diagrams",
     ]
     assert len(figure) == len(titles)
+
+
+def depth_row(readers: int) -> Any:
+    """A row that predicts 10 % too much, with readers of whom each reads 0.1 mm more than the previous one."""
+    images = []
+    for index, part in enumerate(["folds"] * 6 + ["untouched"] * 5):
+        mm = 1.0 + index % 6
+        readings = {f"depth_mm_reader_{one}": f"{mm + 0.1 * (one - 1):.1f}" for one in range(1, readers + 1)}
+        image = {"depth_mm": f"{mm}", "depth_said": f"{1.1 * mm}", "part": part, "group": f"p{index}"}
+        images.append({**image, **readings})
+    return SimpleNamespace(row=SimpleNamespace(file=SimpleNamespace(title="Module")), images=images)
+
+
+def test_predictions_are_compared_with_each_reader_and_readers_with_each_other() -> None:
+    rows = [depth_row(2), depth_row(2)]
+    rows[1].row.file.title = "Other"
+    rows[1].images[0]["depth_mm_reader_2"] = ""  # this one has not read all
+    table = agreement_table(rows)
+    assert table is not None
+    lines = {line[:2]: dict(zip(table.columns, line, strict=True)) for line in table.rows}
+    assert len(lines) == 2 * (2 * 2 + 1)
+    both = lines["reader 1 and reader 2", "cross-validated"]
+    assert (both["n"], both["mean difference, mm"], both["95 % limits, mm"]) == ("6", "+0.10", "+0.10 to +0.10")
+    assert both["ICC"].startswith("1.00")
+    assert lines["reader 1 and Module", "untouched test set"]["Relative difference, %"] == "10"
+    assert lines["reader 2 and Other", "cross-validated"]["n"] == "5"
+
+
+def test_without_readers_there_is_no_agreement(tmp_path: Path) -> None:
+    assert agreement_table([depth_row(0)]) is None
+    assert [one.path.name for one in depth_pictures([depth_row(0)], tmp_path)] == ["depth.png"]
+
+
+def test_a_bland_altman_figure_is_drawn_for_each_pair(tmp_path: Path) -> None:
+    pictures = depth_pictures([depth_row(2)], tmp_path)
+    names = ["depth", "agreement-reader-1-prediction", "agreement-reader-1-reader-2", "agreement-reader-2-prediction"]
+    assert [one.path.stem for one in pictures] == names
+    assert all(one.path.is_file() for one in pictures)
+    assert pictures[-1].about == "Module: untouched test set"

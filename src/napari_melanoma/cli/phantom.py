@@ -171,16 +171,18 @@ def cohort(
     options: Annotated[
         Given, ConfigOptions("phantoms.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds"))
     ],
-    processes: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    processes: Annotated[int | None, typer.Option(min=1, help="Number of processes; one per core by default.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Generate a phantom cohort."""
     with command_session(json, debug) as current:
+        from napari_melanoma.core.context import usable_cores
         from napari_melanoma.phantoms.cohort import write_cohort
         from napari_melanoma.phantoms.risk_law import CohortConfig
 
-        written = write_cohort(CohortConfig.parse(options, "the command line"), out, processes, current.run)
+        config = CohortConfig.parse(options, "the command line")
+        written = write_cohort(config, out, processes or usable_cores(), current.run)
         text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
         current.finish(text, out=str(out), patients=written.patients, slides=written.slides)
 

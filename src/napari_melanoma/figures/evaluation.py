@@ -149,7 +149,9 @@ def _plot_case(axes: Sequence[Any], item: EvaluatedCase, title: str) -> None:
     axes[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
 
 
-def plot_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm") -> None:
+def plot_bland_altman(
+    found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm", items: str = "slides"
+) -> None:
     """Draw a Bland-Altman plot with bias, limits of agreement and their intervals."""
     from matplotlib.figure import Figure
 
@@ -169,7 +171,7 @@ def plot_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, 
     axis.set(
         xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} minus {readers[0]} ({unit})"
     )
-    axis.set_title(f"{len(found.means)} slides; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
+    axis.set_title(f"{len(found.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)

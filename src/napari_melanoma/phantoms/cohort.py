@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
@@ -40,7 +42,8 @@ from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import MAX_DEPTH_SHARE, PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, draw_region, is_glass
 
-FORMAT = 1
+# Counts changes of the images of the same patients: those of two formats are not mixed.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
     with assemble_folder(out) as gathering:
         _write_or_check_config(config, gathering)
         missing = [patient for patient in patients if not _image_path(gathering, patient).exists()]
-        total, done = len(patients), len(patients) - len(missing)
-        for _ in run_tasks(partial(write_patient, config=config, folder=gathering), missing, processes, run):
-            done += 1
-            run.report(Progress(done, total, "Generating patients"))
+        total, kept, began = len(patients), len(patients) - len(missing), time.monotonic()
+        tasks = run_tasks(partial(write_patient, config=config, folder=gathering), missing, processes, run)
+        for drawn, _ in enumerate(tasks, start=1):
+            left = format_duration((time.monotonic() - began) * (len(missing) - drawn) / drawn)
+            run.report(Progress(kept + drawn, total, f"Generating patients, about {left} left"))
         shown = _choose_slide_patients(config, patients)
         remaining = [patient for patient in shown if not (gathering / "slides" / f"{patient.name}.tif").exists()]
         for number, _ in enumerate(
@@ -75,6 +79,15 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
             run.report(Progress(number + 1, len(remaining), "Generating whole slides"))
         _write_tables(config, patients, shown, gathering)
     return CohortFiles(out, len(patients), len(shown))
+
+
+def estimate_drawing_time(config: CohortConfig, processes: int) -> float:
+    """Estimate the seconds that the patches of a cohort take, from its first patient."""
+    patients = draw_patients(config)
+    draw_patch(patients[0], config)  # also prepares the textures, once in each process
+    began = time.monotonic()
+    draw_patch(patients[0], config)
+    return (time.monotonic() - began) * len(patients) / processes
 
 
 def write_patient(patient: Patient, config: CohortConfig, folder: Path) -> None:
@@ -174,6 +187,7 @@ def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> di
         "mpp_x": mpp,
         "mpp_y": mpp,
         "depth_mm": f"{patient.depth_mm:g}",
+        **{f"depth_mm_reader_{number}": f"{mm:.1f}" for number, mm in enumerate(patient.readings_mm, start=1)},
         "ulceration": str(int(patient.ulcerated)),
         "mitoses_per_mm2": f"{patient.mitoses_per_mm2:g}",
         "clark": str(truth["clark"]),
@@ -210,6 +224,8 @@ UM = 1000.0
 # Margins of the view: glass and keratin above the surface, and tissue below the deepest point.
 ABOVE_MM, BELOW_MM = 0.2, 0.05
 _BLOCK = 512
+# Along each side of a pixel of a patch.
+_LEAST_SAMPLES = 3
 _TUMOR = 3
 
 
@@ -254,14 +270,25 @@ def downsample_factor(config: CohortConfig) -> int:
     return int(np.ceil(config.patch_mm * UM / config.patch_px))
 
 
+def drawn_level(step: int) -> int:
+    """Choose the level of the slide at which a patch is drawn, whose pixels are ``step`` times those of level 0.
+
+    At least three by three pixels are averaged to one of the patch; with the four times as many of level 0, drawing
+    takes three times as long.
+    """
+    return 1 if step % 2 == 0 and step >= 2 * _LEAST_SAMPLES else 0
+
+
 def draw_patch(patient: Patient, config: CohortConfig) -> CohortPatch:
     """Generate the patch of a patient, with the truth of the slide as JSON values."""
     plan = plan_slide(make_slide_config(patient, config))
     known = describe_slide_truth(plan)
     box, fits = choose_patch_box(plan, config)
     step = downsample_factor(config)
+    level = drawn_level(step)
+    fine = step // 2**level
     rgb = _downsample(
-        _render_box(plan, Box(box.top * step, box.left * step, box.height * step, box.width * step)), step
+        _render_box(plan, Box(box.top * fine, box.left * fine, box.height * fine, box.width * fine), level), fine
     )
     labels = label_pixels(plan.sections[0], box, step)
     necrosis = labels == TissueKind.NECROSIS
@@ -296,23 +323,23 @@ def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box,
     return Box(int(top - ABOVE_MM * per_mm), int(column), config.patch_px, config.patch_px), bool(visible == 1.0)
 
 
-def _render_box(plan: PhantomSlidePlan, box: Box) -> NDArray[np.uint8]:
-    """Render a part of the slide in blocks, larger than those of a pyramid as each is drawn once."""
+def _render_box(plan: PhantomSlidePlan, box: Box, level: int) -> NDArray[np.uint8]:
+    """Render a part of a level in blocks, larger than those of a pyramid as each is drawn once."""
     rgb = np.empty((box.height, box.width, 3), np.uint8)
     rgb[:] = plan.look.stain.glass
     for top in range(0, box.height, _BLOCK):
         for left in range(0, box.width, _BLOCK):
             height, width = min(_BLOCK, box.height - top), min(_BLOCK, box.width - left)
             part = Box(box.top + top, box.left + left, height, width)
-            if not is_glass(plan, 0, part):
-                rgb[top : top + height, left : left + width] = draw_region(plan, part)
+            if not is_glass(plan, level, part):
+                rgb[top : top + height, left : left + width] = draw_region(plan, part, level)
     return rgb
 
 
 def _downsample(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     """Mean of squares of ``step`` by ``step`` pixels."""
-    rows, columns = rgb.shape[0] // step, rgb.shape[1] // step
-    total = rgb.reshape(rows, step, columns, step, 3).sum(axis=(1, 3), dtype=np.uint32)
+    lines = sum((rgb[start::step].astype(np.uint32) for start in range(1, step)), rgb[::step].astype(np.uint32))
+    total = sum((lines[:, start::step] for start in range(1, step)), lines[:, ::step])
     return ((total + step * step // 2) // (step * step)).astype(np.uint8)
 
 

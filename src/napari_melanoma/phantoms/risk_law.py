@@ -154,6 +154,25 @@ def expected_aucs(law: RiskLaw = LAW, seed: int = 0) -> dict[str, float | None]:
     return {name: area_under_curve(answer, truth) for name, answer in optimal_scores(facts, law).items()}
 
 
+# Two readers of the depth: the mean of each relative to the truth, the relative standard deviation of a reading, which
+# gives their agreement in Scolyer et al. 2003 (ICC 0.96), and the step to which depths are reported.
+READER_BIAS = (1.02, 0.98)
+READER_SD = 0.12
+READER_STEP_MM = 0.1
+
+
+def draw_depth_readings(rng: np.random.Generator, depth_mm: Floats) -> Floats:
+    """Draw the depths that two readers report for the same slides, in mm.
+
+    The errors are relative, log-normal and independent between readers.
+
+    Returns float64 (patient, reader).
+    """
+    spread = READER_SD * rng.standard_normal((len(depth_mm), len(READER_BIAS)))
+    read = depth_mm[:, None] * np.array(READER_BIAS) * np.exp(spread - READER_SD**2 / 2)
+    return np.maximum(np.rint(read / READER_STEP_MM), 1) * READER_STEP_MM
+
+
 # Candidates for each patient: about half have a metastasis, and the surplus of either class is left out.
 _CANDIDATES = 3
 
@@ -163,7 +182,7 @@ class Patient:
     """One patient.
 
     ``probability`` is that of the law, ``necrosis`` the necrotic share of the tumor, ``seed`` that of the slide,
-    ``fold`` counts from 1, and is 0 for test patients.
+    ``fold`` counts from 1, and is 0 for test patients. ``readings_mm`` are the depths that two readers report.
     """
 
     name: str
@@ -177,6 +196,7 @@ class Patient:
     necrosis: float
     probability: float
     metastasis: bool
+    readings_mm: tuple[float, ...] = ()
     split: str = "train"
     fold: int = 0
 
@@ -214,6 +234,7 @@ def _draw_balanced(config: CohortConfig) -> list[Patient]:
     mitoses = np.round(rng.uniform(0, 3, number) + 4 * rng.random(number) * facts.depth_mm, 1)
     dead = np.where(facts.necrotic, np.round(rng.uniform(0.12, 0.30, number), 3), 0.0)
     seeds = rng.integers(2**32, 2**52, number)
+    readings = draw_depth_readings(random_stream(config.seed, "readers"), facts.depth_mm)
     half = config.count // 2
     kept = np.sort(
         np.concatenate([np.flatnonzero(metastasis)[: config.count - half], np.flatnonzero(~metastasis)[:half]])
@@ -232,6 +253,7 @@ def _draw_balanced(config: CohortConfig) -> list[Patient]:
             necrosis=float(dead[number]),
             probability=float(probability[number]),
             metastasis=bool(metastasis[number]),
+            readings_mm=tuple(readings[number].tolist()),
         )
         for index, number in enumerate(kept.tolist(), start=1)
     ]

@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.figures.evaluation import draw_depths, plot_bars, plot_bins
+from napari_melanoma.data.dataset import read_datasets
+from napari_melanoma.data.table_schema import READER_COLUMN
+from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
+from napari_melanoma.figures.evaluation import draw_depths, plot_bars, plot_bins, plot_bland_altman
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
-from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, weighted_pearson
+from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, intraclass_correlation, weighted_pearson
 from napari_melanoma.metrics.calibration import reliability_curve
 from napari_melanoma.metrics.roc_curves import confusion_matrix
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
+from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction.kinds.classification import pool
 from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,
     TableLine,
+    choose_pictured,
     images_in_part,
     is_in_size_figure,
     parts_of,
@@ -34,6 +39,7 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Paper, PaperTable
 from napari_melanoma.reproduction.planning import ReproductionContext, ReproductionFolder
+from napari_melanoma.reproduction.split import TABLE, TEST, UNTOUCHED
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -311,7 +317,8 @@ def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[
             draw_samples(samples, images.names, path)
             pictures.append(ReportPicture(f"Sample predictions on {images.names} (role {role})", path))
     pictures += draw_predictions(work, [item for item in found if item.row.kind.crossed])
-    return [*pictures, *_draw_bars(work, found), *depth_pictures(_claimed_first(work, found), folder)]
+    pictures += _draw_bars(work, found)
+    return [*pictures, *draw_explanations(work, found), *depth_pictures(_claimed_first(work, found), folder)]
 
 
 def _claimed_first(work: ReproductionContext, found: Sequence[RowResult]) -> list[RowResult]:
@@ -470,20 +477,95 @@ def _draw_samples(
         yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(work.paper.file.positives))
 
 
-MEASURES = ("MAE, mm", "SD of the error, mm", "Pearson r", "mean difference, mm", "95 % limits, mm")
+GRAD_CAM = "Each image, and Grad-CAM for the class {} of the network of fold 1, which was not trained on these images."
+EXPLAINED_PX = 224  # side of an image
+
+
+def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> Iterator[ReportPicture]:
+    """Draw Grad-CAM of the network of the first fold of a row on a few images, a line for each class."""
+    from napari_melanoma.classification.classifier import Classifier, LesionInput
+    from napari_melanoma.classification.explanation import explain
+
+    item = next((one for one in found if one.row.name == work.paper.file.explained), None)
+    bundle = work.folder.row(item.row.name).fold(1).run.bundle if item else None
+    if item is None or bundle is None or not bundle.is_dir():
+        return
+    classifier, target = Classifier.load(read_bundle(bundle)), work.paper.file.target
+    folders = work.crossed[item.row.file.judged].folders(1)
+    table = {(place.name, one["image_id"]): one for place in folders for one in read_table(place / TABLE)}
+    unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST)]
+    apart = [one for one in unseen if one.split == UNTOUCHED] or unseen
+    chosen = choose_pictured(apart, {one.full_name: table[one.key][target] for one in apart})
+    said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
+    lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
+    for sample in (one for one in apart if one.full_name in chosen):
+        rgb, mask = read_picture(classifier, sample)
+        heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
+        shrink = max(1, max(heat.shape) // EXPLAINED_PX)
+        title = f"{sample.image_id}: {said[sample.key]:.2f}" if sample.key in said else sample.image_id
+        lines[table[sample.key][target]].append(GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title))
+    shown = [GalleryRow(f"{target} {label}", images) for label, images in lines.items() if images]
+    if shown:
+        path = work.folder.figures / "grad-cam.png"
+        draw_gallery(shown, path)
+        yield ReportPicture(f"Grad-CAM: {item.row.file.title}", path, GRAD_CAM.format(classifier.config.positive))
+
+
+MEASURES = (
+    "MAE, mm",
+    "SD of the error, mm",
+    "Relative error, %",
+    "Pearson r",
+    "mean difference, mm",
+    "95 % limits, mm",
+)
 COLUMNS = ("Row", "Images", "n", *MEASURES)
+AGREEMENT = ("ICC", "mean difference, mm", "95 % limits, mm", "Relative difference, %")
+AGREEMENT_COLUMNS = ("Depths", "Images", "n", *AGREEMENT)
+AGREEMENT_NOTE = (
+    "ICC: intraclass correlation of single readings, absolute agreement, ICC(2,1). Differences: second minus first, "
+    "with 95 % limits of agreement (Bland and Altman); relative: mean of their absolute values, each divided by the "
+    "first."
+)
 DRAWN = "Predicted minus measured. Beyond the height of a patch the deepest point is not visible."
 
 
 @dataclass(frozen=True, eq=False)
 class DepthPredictions:
-    """Depths of a row on a part of the images: predicted and measured, mm, float64 (image,), and patients."""
+    """Depths of a row on a part of the images: predicted and measured, mm, float64 (image,), and patients.
+
+    ``readings_mm``: those of each reader by name, NaN where a reader has none.
+    """
 
     title: str
     where: str
     predicted_mm: NDArray[np.float64]
     true_mm: NDArray[np.float64]
     groups: list[str]
+    readings_mm: Mapping[str, NDArray[np.float64]]
+
+    def pairs(self) -> Iterator[DepthPair]:
+        """Pair the readings of all readers with each other and each with the prediction."""
+        for number, (reader, read) in enumerate(self.readings_mm.items()):
+            yield from self._pair((reader, "prediction"), read, self.predicted_mm)
+            for other in list(self.readings_mm)[number + 1 :]:
+                yield from self._pair((reader, other), read, self.readings_mm[other])
+
+    def _pair(
+        self, names: tuple[str, str], first: NDArray[np.float64], second: NDArray[np.float64]
+    ) -> Iterator[DepthPair]:
+        known = ~(np.isnan(first) | np.isnan(second))
+        if known.sum() >= MIN_CASES:
+            yield DepthPair(names, first[known], second[known])
+
+
+@dataclass(frozen=True, eq=False)
+class DepthPair:
+    """Two depths of the same images, mm, float64 (image,) each, and their names."""
+
+    names: tuple[str, str]
+    first_mm: NDArray[np.float64]
+    second_mm: NDArray[np.float64]
 
 
 def collect_depth_predictions(found: Sequence[RowResult]) -> Iterator[DepthPredictions]:
@@ -494,7 +576,16 @@ def collect_depth_predictions(found: Sequence[RowResult]) -> Iterator[DepthPredi
             if len(known) >= MIN_CASES:
                 predicted, true = (np.array([float(one[name]) for one in known]) for name in ("depth_said", "depth_mm"))
                 groups = [one["group"] for one in known]
-                yield DepthPredictions(item.row.file.title, PARTS.get(part, "all"), predicted, true, groups)
+                where = PARTS.get(part, "all")
+                yield DepthPredictions(item.row.file.title, where, predicted, true, groups, _collect_readings(known))
+
+
+def _collect_readings(images: Sequence[Mapping[str, str]]) -> dict[str, NDArray[np.float64]]:
+    """Read the depths of each reader."""
+    columns = sorted(name for name in images[0] if READER_COLUMN.fullmatch(name))
+    return {
+        f"reader {name.rpartition('_')[2]}": np.array([float(one[name] or "nan") for one in images]) for name in columns
+    }
 
 
 def depth_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
@@ -503,21 +594,58 @@ def depth_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
     known = paper.file.depth
     if not rows or known is None:
         return None
-    first = ("the paper's module", "", "", f"{known.mae_mm:g}", f"{known.sd_mm:g}", "", "", "")
+    numbers = (f"{known.mae_mm:g}", f"{known.sd_mm:g}", f"{known.relative_percent:g}")
+    first = ("the paper's module", "", "", *numbers, "", "", "")
     return ReportTable(known.title, COLUMNS, (first, *rows), notes=tuple(filter(None, [known.note])))
 
 
+def agreement_table(found: Sequence[RowResult]) -> ReportTable | None:
+    """Create the table of the agreement of predictions and readers; None if no row predicts depths that readers read.
+
+    Readers are compared with each other once for each part of the images.
+    """
+    rows = dict[tuple[str, str], tuple[str, ...]]()
+    for one in collect_depth_predictions(found):
+        for pair in one.pairs():
+            second = one.title if pair.names[1] == "prediction" else pair.names[1]
+            names = f"{pair.names[0]} and {second}"
+            rows.setdefault((names, one.where), (names, one.where, *_describe_agreement(pair)))
+    if not rows:
+        return None
+    return ReportTable("Agreement with the readers", AGREEMENT_COLUMNS, tuple(rows.values()), notes=(AGREEMENT_NOTE,))
+
+
+def _describe_agreement(pair: DepthPair) -> tuple[str, ...]:
+    """Return the cells of a pair from the number of images on."""
+    related = intraclass_correlation(np.stack([pair.first_mm, pair.second_mm], axis=1))
+    found = bland_altman(pair.first_mm, pair.second_mm)
+    limits = f"{found.low.mean:+.2f} to {found.high.mean:+.2f}"
+    relative = f"{_relative_percent(pair.second_mm, pair.first_mm):.0f}"
+    return (str(len(pair.first_mm)), _format_estimate(related), f"{found.bias.mean:+.2f}", limits, relative)
+
+
+def _relative_percent(mm: NDArray[np.float64], reference_mm: NDArray[np.float64]) -> float:
+    """Mean absolute difference in percent of the reference, without references of 0 mm."""
+    known = reference_mm > 0
+    return 100 * float(np.mean(np.abs(mm - reference_mm)[known] / reference_mm[known])) if known.any() else float("nan")
+
+
 def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPicture]:
-    """Draw predicted and measured depths of the first row that predicts one."""
+    """Draw predicted and measured depths of the first row that predicts one, and its agreement with the readers."""
     rows = list(collect_depth_predictions(found))
     if not rows:
         return []
     path = folder / "depth.png"
-    panels = {
-        f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in rows if one.title == rows[0].title
-    }
-    draw_depths(panels, path)
-    return [ReportPicture("Predicted and measured depth", path, DRAWN)]
+    own = [one for one in rows if one.title == rows[0].title]
+    draw_depths({f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in own}, path)
+    pictures = [ReportPicture("Predicted and measured depth", path, DRAWN)]
+    judged = own[-1]  # the untouched part, if any
+    for pair in judged.pairs():
+        path = folder / f"agreement-{'-'.join(pair.names).replace(' ', '-')}.png"
+        plot_bland_altman(bland_altman(pair.first_mm, pair.second_mm), pair.names, path, items="patches")
+        title = f"Depth: {pair.names[0]} and {pair.names[1]}"
+        pictures.append(ReportPicture(title, path, f"{judged.title}: {judged.where}"))
+    return pictures
 
 
 def _row(one: DepthPredictions) -> tuple[str, ...]:
@@ -529,6 +657,7 @@ def _row(one: DepthPredictions) -> tuple[str, ...]:
     written = [
         _format_estimate(mean_error),
         f"{error.std(ddof=1):.2f}",
+        f"{_relative_percent(one.predicted_mm, one.true_mm):.0f}",
         _format_estimate(related),
         f"{found.bias.mean:+.2f}",
         limits,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
 from napari_melanoma.data.sources import describe_access, guess_source, list_sources
@@ -19,6 +20,9 @@ from napari_melanoma.models.weights_location import find_weights_file
 from napari_melanoma.reproduction.papers import Budget, Paper, PhantomCohort, read_paper
 from napari_melanoma.reproduction.planning import ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.split import PHANTOM, CrossValidatedRole
+
+if TYPE_CHECKING:
+    from napari_melanoma.phantoms.risk_law import CohortConfig
 
 DEFAULT_MINUTES = 40.0
 
@@ -316,7 +320,7 @@ def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[s
     }
     notice = (
         f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first, which "
-        "takes some minutes."
+        f"takes about {format_duration(_estimate_drawing_time(cohort))} on this machine."
     )
     plan = ReproductionPlan(
         paper=paper.name,
@@ -359,7 +363,19 @@ def _draw(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Generate the cohort, with a process per core."""
     from napari_melanoma.core.context import usable_cores
     from napari_melanoma.phantoms.cohort import write_cohort
+
+    write_cohort(_cohort_config(cohort), folder, usable_cores(), run)
+
+
+def _estimate_drawing_time(cohort: PhantomCohort) -> float:
+    """Estimate the seconds to generate the cohort."""
+    from napari_melanoma.core.context import usable_cores
+    from napari_melanoma.phantoms.cohort import estimate_drawing_time
+
+    return estimate_drawing_time(_cohort_config(cohort), usable_cores())
+
+
+def _cohort_config(cohort: PhantomCohort) -> CohortConfig:
     from napari_melanoma.phantoms.risk_law import CohortConfig
 
-    config = CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)
-    write_cohort(config, folder, usable_cores(), run)
+    return CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)

@@ -207,6 +207,7 @@ class PaperDepth(Config):
     title: str
     mae_mm: float
     sd_mm: float
+    relative_percent: float = Field(description="mean relative error")
     note: str = ""
 
 
@@ -239,6 +240,7 @@ class PaperFile(Config):
     target: str = Field("melanoma", description="column of the table that contains the class, for classification rows")
     positives: str = Field("melanomas", description="name of the positive class, in the plural")
     phantom: PhantomCohort | None = Field(None, description="generated if no data are given; none: data are required")
+    explained: str | None = Field(None, description="row whose network is shown with Grad-CAM on a few images")
     chosen_by: str = Field("DI", description="the metric in the figure against size")
     note: str = Field("", description="note below the tables")
     later: str = Field("", description="experiments of the paper that are not included")
@@ -294,10 +296,11 @@ class RowFile(Config):
     judged_also: tuple[str, ...] = Field(
         (), description="further roles of test images, evaluated separately and together"
     )
-    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic"] = Field(
+    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic", "features"] = Field(
         "network",
         description="source of the predictions of a classifier; prevalence: share of its data set; tabular: gradient "
-        "boosting on the table alone; logistic: logistic regression on the table alone",
+        "boosting on the table alone; logistic: logistic regression on the table alone; features: logistic regression "
+        "on selected features of the image that need no network",
     )
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="source of the regions of interest in the evaluation of a classifier"

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
+from napari_melanoma.data.dataset import read_datasets
+from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
@@ -36,6 +38,7 @@ Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its 
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
 TABLE_MODELS = ("tabular", "logistic")
+SELECTED_FEATURES = 15  # as many as P3 calls biomarkers
 SEGMENTER = "lesion-small"  # predicts the masks of rows that are evaluated on predicted masks
 
 
@@ -44,7 +47,7 @@ def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
     rows = _rows(subject.judged)
     if subject.row.file.answers == "network":
         return _network_measure(subject, rows)
-    if subject.row.file.answers in TABLE_MODELS:
+    if subject.row.file.answers in (*TABLE_MODELS, "features"):
         probabilities = _table_predictions(subject, rows)
         return partial(
             _measure_without_pixels,
@@ -56,7 +59,9 @@ def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
 
 
 def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
-    """Predict from the table alone."""
+    """Predict from the table alone, or from features of the image alone."""
+    if subject.row.file.answers == "features":
+        return predict_with_features(subject.learnt, subject.judged, subject.target)
     choices = TabularConfig.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
     predict = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
     return predict(subject.learnt, rows, choices, subject.target)
@@ -160,6 +165,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
         columns = {**prediction.columns(row, subject.target), "no_lesion": int(not found)}
         if (depths := classifier.depths(encoded)) is not None:
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
+            columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
         truth = row[subject.target] == "1"
         return ImageMeasurement(
             columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction)
@@ -373,6 +379,48 @@ def predict_with_logistic(
     rows, labels = _training_rows(training_folders, target)
     found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(judged.values()))
     return dict(zip(judged, found.tolist(), strict=True))
+
+
+def predict_with_features(
+    training_folders: tuple[Path, ...], judged_folders: tuple[Path, ...], target: str
+) -> dict[Key, float]:
+    """Select features of the images of the other folds, fit a logistic regression to them, and predict every image.
+
+    Medians in place of undefined values, scales, selection (largest F of an analysis of variance) and regression are
+    all determined by the training images.
+    """
+    from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = _rows(training_folders)
+    training = [sample for sample in read_datasets(training_folders) if sample.split == TRAIN]
+    model = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        VarianceThreshold(),
+        StandardScaler(),
+        SelectKBest(f_classif, k=SELECTED_FEATURES),
+        LogisticRegression(max_iter=1000),
+    )
+    model.fit(_features_of(training, rows), np.array([int(rows[sample.key][target]) for sample in training]))
+    judged = read_datasets(judged_folders)
+    found = model.predict_proba(_features_of(judged, _rows(judged_folders)))[:, 1]
+    return {sample.key: float(probability) for sample, probability in zip(judged, found, strict=True)}
+
+
+def _features_of(samples: Sequence[Sample], rows: Rows) -> NDArray[np.float64]:
+    """Features of images, float64 (image, feature)."""
+    return np.array([_image_features(sample.image.resolve(), rows[sample.key].get("mpp_x", "")) for sample in samples])
+
+
+@lru_cache(maxsize=10_000)
+def _image_features(image: Path, mpp: str) -> tuple[float, ...]:
+    """Features of an image; stored, as the folds have the same images."""
+    from napari_melanoma.slides.patch_features import measure_patch_features
+
+    return tuple(measure_patch_features(read_photograph(image).rgb, float(mpp) if mpp else None).values())
 
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:

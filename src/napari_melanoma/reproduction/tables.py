@@ -15,6 +15,7 @@ from napari_melanoma.reproduction.figures import (
     PATH_NOTE,
     NextStep,
     ReproductionPage,
+    agreement_table,
     depth_table,
     draw_figures,
     write_page,
@@ -79,14 +80,13 @@ def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
     """Create a table for each of the paper's that has rows, and one of the grids.
 
     Metrics in per cent, ours with intervals. A table of classifiers is followed by one of the calibrated
-    probabilities; the last table contains depths in mm, if rows predict them.
+    probabilities; the last tables contain depths in mm, if rows predict them.
     """
     tables = list[ReportTable]()
     for _, table, rows in results_by_table(paper, found):
         tables.append(_table(paper, table, rows, found))
         tables += _calibrated_table(table, rows, found)
-    depths = depth_table(paper, found)
-    return [*tables, depths] if depths else tables
+    return [*tables, *filter(None, (depth_table(paper, found), agreement_table(found)))]
 
 
 def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:

@@ -14,7 +14,13 @@ from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.phantoms import cohort
-from napari_melanoma.phantoms.cohort import CohortPatch, make_slide_config, run_tasks, write_cohort
+from napari_melanoma.phantoms.cohort import (
+    CohortPatch,
+    estimate_drawing_time,
+    make_slide_config,
+    run_tasks,
+    write_cohort,
+)
 from napari_melanoma.phantoms.risk_law import CohortConfig, Patient, draw_patients
 
 CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
@@ -117,6 +123,16 @@ def test_a_stopped_cohort_is_resumed(quick: list[str], tmp_path: Path) -> None:
     write_cohort(CONFIG, again)
     files_of = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert files_of == {path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()}
+
+
+def test_the_remaining_time_is_reported_from_the_first_patients(quick: list[str], tmp_path: Path) -> None:
+    reported: list[Progress] = []
+    write_cohort(CONFIG, tmp_path / "cohort", run=RunContext(reported.append))
+    assert [one.done for one in reported] == list(range(1, 13))
+    assert all("left" in one.message for one in reported)
+    assert reported[-1].message.endswith("about 0 s left")
+    assert estimate_drawing_time(CONFIG, 1) > 0
+    assert quick[-2:] == ["phantom_1_00001"] * 2  # timed on the second drawing
 
 
 def test_another_cohort_is_not_mixed_into_one_that_was_begun(quick: list[str], tmp_path: Path) -> None:

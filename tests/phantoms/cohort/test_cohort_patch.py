@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.cohort import (
@@ -13,6 +14,7 @@ from napari_melanoma.phantoms.cohort import (
     choose_patch_box,
     downsample_factor,
     draw_patch,
+    drawn_level,
     make_slide_config,
 )
 from napari_melanoma.phantoms.risk_law import CohortConfig, draw_patients
@@ -53,14 +55,31 @@ def test_surface_and_deepest_place_are_in_view_as_far_as_they_fit(depth_mm: floa
             assert ends[1, 0] > box.top + box.height - 0.06 * per_mm
 
 
-def test_pixels_are_those_of_the_slide_made_coarser(patch: CohortPatch) -> None:
-    plan = plan_slide(make_slide_config(PATIENT, SMALL))
-    place, step = patch.truth["patch"], downsample_factor(SMALL)
-    assert plan.config.mpp * step == pytest.approx(8.0) == place["mpp"]
-    fine = render_region(plan, 0, Box(place["top"] * step, place["left"] * step, 50 * step, 100 * step)).astype(float)
-    mean = fine.reshape(50, step, 100, step, 3).mean(axis=(1, 3))
-    assert np.abs(mean - patch.rgb[:50]).max() <= 1.5
-    assert patch.rgb.shape == (100, 100, 3)
+def slide_pixels(config: CohortConfig, patch: CohortPatch) -> NDArray[np.float64]:
+    """The upper half of a patch, as the mean of the pixels of level 0 of the slide."""
+    plan = plan_slide(make_slide_config(PATIENT, config))
+    place, step = patch.truth["patch"], downsample_factor(config)
+    assert plan.config.mpp * step == pytest.approx(config.patch_mm * 1000 / config.patch_px) == place["mpp"]
+    rows, columns = config.patch_px // 2, config.patch_px
+    box = Box(place["top"] * step, place["left"] * step, rows * step, columns * step)
+    fine = render_region(plan, 0, box).astype(float)
+    return fine.reshape(rows, step, columns, step, 3).mean(axis=(1, 3))
+
+
+def test_fine_patches_are_the_pixels_of_the_slide_made_coarser() -> None:
+    config = CohortConfig(count=10, patch_mm=0.5, patch_px=200)
+    assert (downsample_factor(config), drawn_level(downsample_factor(config))) == (3, 0)
+    patch = draw_patch(PATIENT, config)
+    assert np.abs(slide_pixels(config, patch) - patch.rgb[:100]).max() <= 1.5
+    assert patch.rgb.shape == (200, 200, 3)
+
+
+def test_patches_of_wide_pixels_have_the_colors_and_the_texture_of_the_slide(patch: CohortPatch) -> None:
+    assert drawn_level(downsample_factor(SMALL)) == 1
+    slide, own = slide_pixels(SMALL, patch), patch.rgb[:50].astype(float)
+    assert np.abs((own - slide).mean(axis=(0, 1))).max() < 1
+    assert own.std(axis=(0, 1)) == pytest.approx(slide.std(axis=(0, 1)), rel=0.03)
+    assert np.corrcoef(own.ravel(), slide.ravel())[0, 1] > 0.98
 
 
 def test_masks_are_those_of_the_truth(patch: CohortPatch) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_melanoma.metrics.agreement import intraclass_correlation
 from napari_melanoma.phantoms.cohort import make_slide_config
 from napari_melanoma.phantoms.risk_law import (
     CohortConfig,
@@ -87,3 +88,16 @@ def test_a_small_or_odd_cohort_is_divided_too() -> None:
     few = draw_patients(CohortConfig(count=11, test_share=0.0, folds=2))
     assert len(few) == 11
     assert Counter(one.fold for one in few) == {1: 6, 2: 5}
+
+
+def test_two_readers_agree_as_pathologists_do() -> None:
+    patients = draw_patients(CohortConfig(seed=3, count=800))
+    readings = np.array([patient.readings_mm for patient in patients])
+    depth = np.array([patient.depth_mm for patient in patients])
+    agreement = intraclass_correlation(readings)
+    assert agreement.low < 0.96 < agreement.high  # Scolyer et al. 2003
+    assert readings.min() >= 0.1
+    assert np.abs(readings * 10 - np.rint(readings * 10)).max() < 1e-9  # tenths of a millimeter
+    first, second = (np.mean(read / depth) for read in readings.T)
+    assert second < 1 < first
+    assert abs(first - second) < 0.06

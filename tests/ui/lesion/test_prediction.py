@@ -21,7 +21,7 @@ from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.ui.lesion import controller as lesion_steps
+from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import tasks
@@ -130,13 +130,13 @@ def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbo
     analyzed(person)
     before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
     go_on = threading.Event()
-    derive = lesion_steps.update_from_mask
+    derive = result_updates.update_from_mask
 
     def follow(*arguments):
         go_on.wait(PATIENCE_MS / 1000)
         return derive(*arguments)
 
-    monkeypatch.setattr(lesion_steps, "update_from_mask", follow)
+    monkeypatch.setattr(result_updates, "update_from_mask", follow)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
     try:
         qtbot.waitUntil(lambda: text_of(person) != verdict and prediction_of(person) is not None, timeout=PATIENCE_MS)

@@ -355,7 +355,7 @@ def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Fl
     scale = np.float32(1 / pixel_um)
     column = np.floor(x * scale).astype(np.int32) & np.int32(SIDE - 1)
     row = np.floor(y * scale).astype(np.int32) & np.int32(SIDE - 1)
-    return texture.ravel()[(row << np.int32(10)) | column]
+    return texture.ravel().take((row << np.int32(10)) | column, mode="clip")  # half the time of an index
 
 
 def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
@@ -374,8 +374,9 @@ def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) 
     )
     right, bottom = (left + np.int32(1)) & np.int32(SIDE - 1), (top + np.int32(SIDE)) & np.int32(SIDE * SIDE - 1)
     flat = texture.ravel()
-    upper = flat[top | left] * (1 - across) + flat[top | right] * across
-    lower = flat[bottom | left] * (1 - across) + flat[bottom | right] * across
+    corners = (flat.take(row | column, mode="clip") for row in (top, bottom) for column in (left, right))
+    upper = next(corners) * (1 - across) + next(corners) * across
+    lower = next(corners) * (1 - across) + next(corners) * across
     return upper * (1 - down) + lower * down
 
 

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 BLOCK = 256
 # Margin around a block in pixels: for the blur of the optics, and for areas out of focus.
 _SOFT_MARGIN, _BLUR_MARGIN = 2, 20
+# Half of the variance of the optical blur in square pixels of level 0.
+_OPTICAL_BLUR = 0.2
 _CACHED_BLOCKS = 96
 
 
@@ -175,37 +177,38 @@ def downsample_by_two(rgb: Rgb) -> Rgb:
     return ((wide[:, 0::2] + wide[:, 1::2] + 2) >> 2).astype(np.uint8)
 
 
-def draw_region(plan: PhantomSlidePlan, box: Box) -> Rgb:
-    """Render a part of level 0 at once; ``render_region`` combines such parts.
+def draw_region(plan: PhantomSlidePlan, box: Box, level: int = 0) -> Rgb:
+    """Render a part of a level at once; ``render_region`` combines such parts of level 0.
 
-    ``box``: in pixels of level 0. Returns uint8 sRGB (row, column, channel).
+    ``level``: above 0, pixels are sampled at their centers, in place of the mean of the pixels of level 0 in them.
+    ``box``: in pixels of that level. Returns uint8 sRGB (row, column, channel).
     """
-    mpp = plan.config.mpp
+    mpp = plan.config.mpp * 2**level
     edges = (box.top * mpp, box.left * mpp, (box.top + box.height) * mpp, (box.left + box.width) * mpp)
     blurred = plan.defocus.find_in_box(*edges)
     margin = _BLUR_MARGIN if len(blurred) else _SOFT_MARGIN
     wide = Box(box.top - margin, box.left - margin, box.height + 2 * margin, box.width + 2 * margin)
     density = np.zeros((3, wide.height, wide.width), np.float32)
     for section in plan.sections:
-        if _touches(section.box, wide, 1.0):
-            density += _section_density(plan, section, wide)
-    density = _soften(density)
+        if _touches(section.box, wide, float(2**level)):
+            density += _section_density(plan, section, wide, level)
+    density = _soften(density, np.float32(_OPTICAL_BLUR / 2**level))
     if len(blurred):
-        density = _blur_defocused(plan, density, wide, blurred)
-    _add_dust(plan, density, wide)
-    _add_ink(plan, density, wide)
+        density = _blur_defocused(plan, density, wide, blurred, mpp)
+    _add_dust(plan, density, wide, mpp)
+    _add_ink(plan, density, wide, mpp)
     inner = density[:, margin : margin + box.height, margin : margin + box.width]
     glass = np.array(plan.look.stain.glass, np.float32)[:, None, None]
     return np.ascontiguousarray(np.moveaxis(np.rint(glass * np.exp(-inner)).astype(np.uint8), 0, 2))
 
 
-def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box) -> Floats:
+def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box, level: int) -> Floats:
     """Optical density (3, row, column) of one section."""
-    mpp = plan.config.mpp
+    mpp = plan.config.mpp * 2**level
     nuclei = make_stamp_bank(plan.look.name, mpp)
     reach = nuclei.reach
     wide = Box(box.top - reach, box.left - reach, box.height + 2 * reach, box.width + 2 * reach)
-    labels = label_pixels(section, wide)
+    labels = label_pixels(section, wide, float(2**level))
     inner = labels[reach:-reach, reach:-reach]
     if not labels.any():
         return np.zeros((3, box.height, box.width), np.float32)
@@ -235,18 +238,21 @@ def _fold_thickness(section: SectionPlan, box: Box, mpp: float) -> Floats | floa
     return layers
 
 
-def _soften(density: Floats) -> Floats:
-    """Blur by about half a pixel, like the optics."""
-    density[:, 1:-1] = 0.2 * (density[:, :-2] + density[:, 2:]) + 0.6 * density[:, 1:-1]
-    density[:, :, 1:-1] = 0.2 * (density[:, :, :-2] + density[:, :, 2:]) + 0.6 * density[:, :, 1:-1]
+def _soften(density: Floats, side: np.float32) -> Floats:
+    """Blur like the optics; ``side`` is the weight of each neighbor, half of the variance in pixels."""
+    middle = 1 - 2 * side
+    density[:, 1:-1] = side * (density[:, :-2] + density[:, 2:]) + middle * density[:, 1:-1]
+    density[:, :, 1:-1] = side * (density[:, :, :-2] + density[:, :, 2:]) + middle * density[:, :, 1:-1]
     return density
 
 
-def _blur_defocused(plan: PhantomSlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64]) -> Floats:
+def _blur_defocused(
+    plan: PhantomSlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64], mpp: float
+) -> Floats:
     """Blur areas out of focus, increasingly towards their middle."""
     from scipy.ndimage import gaussian_filter1d
 
-    spots, mpp = plan.defocus, plan.config.mpp
+    spots = plan.defocus
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     share = np.zeros(density.shape[1:], np.float32)
     for index in blurred:
@@ -258,21 +264,23 @@ def _blur_defocused(plan: PhantomSlidePlan, density: Floats, box: Box, blurred: 
     return density + share * (soft - density)
 
 
-def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
+def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box, mpp: float) -> None:
     """Draw specks: dark, with a bright and a dark ring, as they are above the focus."""
-    mpp, dust = plan.config.mpp, plan.dust
+    dust = plan.dust
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     for index in dust.find_in_box(y[0], x[0], y[-1], x[-1]):
-        across, down = x[None] - dust.x[index], y[:, None] - dust.y[index]
+        reach = dust.radius[index]
+        rows = slice(*np.searchsorted(y, (dust.y[index] - reach, dust.y[index] + reach)))
+        columns = slice(*np.searchsorted(x, (dust.x[index] - reach, dust.x[index] + reach)))
+        across, down = x[None, columns] - dust.x[index], y[rows, None] - dust.y[index]
         turn = np.arctan2(down, across)
         uneven = 1 + 0.25 * np.sin(2 * turn + index) + 0.15 * np.sin(3 * turn + 2 * index)
         away = np.hypot(across, down) / (0.7 * dust.radius[index] * uneven)
-        density += (0.55 * np.clip((1 - away) / 0.3, 0, 1)).astype(np.float32)
+        density[:, rows, columns] += (0.55 * np.clip((1 - away) / 0.3, 0, 1)).astype(np.float32)
 
 
-def _add_ink(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
+def _add_ink(plan: PhantomSlidePlan, density: Floats, box: Box, mpp: float) -> None:
     """Draw pen marks over everything."""
-    mpp = plan.config.mpp
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     for pen in plan.pens:
         if _overlap(pen.box, (y[0], x[0], y[-1], x[-1])):

@@ -24,7 +24,8 @@ def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
 def polygon_area(polygon: Floats) -> float:
     """Return the area of a polygon that does not cross itself."""
     x, y = (polygon - polygon[0]).T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+    next_x, next_y = (np.concatenate((values[1:], values[:1])) for values in (x, y))  # np.roll takes five times as long
+    return float(abs(np.dot(x, next_y) - np.dot(y, next_x)) / 2)
 
 
 def polygon_perimeter(polygon: Floats) -> float:
@@ -188,6 +189,8 @@ def resample_outline(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
 
 
 Ints = NDArray[np.integer[Any]]
+# Pixels compared at once, so that all stay in the cache of a core.
+_CHUNK = 32_768
 # Rows of a triangular lattice are closer than the points of a row.
 _ROW = 0.8660254
 
@@ -268,13 +271,19 @@ def _two_nearest(
     """Compare with the nine cells around."""
     first = np.full(near.shape, 1e9, np.float32)
     second = first.copy()
-    for shift in (down * width + across for down in (-1, 0, 1) for across in (-1, 0, 1)):
-        index = near + np.int32(shift)
-        across, down = here[0] - points[0][index], here[1] - points[1][index]
-        square = across * across + down * down
-        np.minimum(second, np.maximum(first, square), out=second)
-        np.minimum(first, square, out=first)
-    return np.sqrt(first), np.sqrt(second)
+    shifts = [np.int32(down * width + across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+    for start in range(0, len(near), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        cell, x, y, nearest, next_one = near[part], here[0][part], here[1][part], first[part], second[part]
+        for shift in shifts:
+            index = cell + shift
+            across, down = x - points[0].take(index, mode="clip"), y - points[1].take(index, mode="clip")
+            across *= across
+            down *= down
+            across += down
+            np.minimum(next_one, np.maximum(nearest, across, out=down), out=next_one)
+            np.minimum(nearest, across, out=nearest)
+    return np.sqrt(first, out=first), np.sqrt(second, out=second)
 
 
 def hash_uniform(row: Ints, column: Ints, name: int) -> Floats:

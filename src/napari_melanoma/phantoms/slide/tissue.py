@@ -43,7 +43,7 @@ class SkinLayers:
         ``along``: micrometers, of any shape; beyond the ends the last value is used. Depths, of the same shape.
         """
         index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
-        return depths[np.clip(index, 0, len(depths) - 1, out=index)]
+        return depths.take(index, mode="clip")
 
     def with_upper_layers(self, top: Floats, granular: Floats, junction: Floats) -> SkinLayers:
         """Return the layers with the upper ones replaced, for a lesion."""
