@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.slides.stain import DEFAULT_FIT, MIN_DENSITY, measure_stain, optical_density, stain_amounts
+from napari_melanoma.imaging.stain import DEFAULT_FIT, MIN_DENSITY, measure_stain, optical_density, stain_amounts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
