@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.papers import papers, read_paper
 from napari_melanoma.reproduction.planning import (
     MIN_EPOCHS,
     MIN_STEPS,
@@ -61,3 +63,24 @@ def test_the_slowest_rows_wait_with_those_that_need_them() -> None:
     )
     names = [row.name for row in plan.ordered_rows(read_paper("P4"))]
     assert names == ["unet", "transfer-d", "transfer-d-then-m", "deeplab-xception"]
+
+
+def test_the_main_comparison_waits_after_all_others() -> None:
+    slow = {"transfer-m": 0.5, "transfer-d": 0.5, "transfer-d-then-m": 0.5}
+    rows = [replace(one, central=one.row.name in slow) for one in candidates(500, slow)]
+    found = choose_size(rows, 2600)
+    assert found is not None
+    assert found.waiting
+    assert slow.keys().isdisjoint(found.waiting)
+    short = choose_size(rows, 2000)
+    assert short is not None
+    assert short.waiting == ("transfer-d-then-m",)  # as no time is enough for all of the comparison
+
+
+@pytest.mark.parametrize("name", papers())
+def test_the_main_comparison_of_a_paper_is_complete(name: str) -> None:
+    paper = read_paper(name)
+    assert paper.file.central
+    assert paper.central <= {row.name for row in paper.select(())}
+    compared = [paper.rows[row].file for row in paper.file.central]
+    assert any(set(file.against) & paper.central for file in compared)

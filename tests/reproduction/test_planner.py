@@ -33,8 +33,8 @@ def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest
     assert plan.seconds is not None
     assert plan.seconds < 40 * 60
     short = planned(5)
-    assert [row.name for row in short.rows if row.waits] == ["unetpp"]
-    assert "unetpp runs only if the others leave time. All rows need about" in short.late[0]
+    assert [row.name for row in short.rows if row.waits] == ["unet"]  # unetpp is in the main comparison
+    assert "unet runs only if the others leave time. All rows need about" in short.late[0]
     assert {row.epochs for row in short.rows} == {100}
     with pytest.raises(RunError, match=r"too short for any row: each needs at least 300 steps.*--minutes \d+"):
         planned(1)

@@ -234,6 +234,7 @@ class PaperFile(Config):
     tables: dict[str, PaperTable]
     weights: dict[str, InitialWeights] = Field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    central: tuple[str, ...] = Field((), description="rows of the paper's main comparison, which are postponed last")
     bars: PaperBars | None = None
     depth: PaperDepth | None = None
     folds: int = Field(5, ge=2, le=20, description="of cross-validated rows")
@@ -388,6 +389,16 @@ class Paper:
     def metrics(self) -> tuple[str, ...]:
         """The metrics of all its types of rows."""
         return tuple(dict.fromkeys(metric for row in self.rows.values() for metric in row.kind.metrics))
+
+    @property
+    def central(self) -> frozenset[str]:
+        """The rows of the main comparison, with those that they need."""
+        found, pending = set[str](), list(self.file.central)
+        while pending:
+            name = pending.pop()
+            found.add(name)
+            pending += [other for other in self.rows[name].file.needs if other not in found]
+        return frozenset(found)
 
     def select(self, names: Sequence[str]) -> tuple[Row, ...]:
         """Select rows by name, grid or table, with those that they need or are compared with, in the paper's order."""

@@ -89,7 +89,7 @@ class ReproductionPlan(Config):
         return {row.name: row for row in self.rows}
 
     def ordered_rows(self, paper: Paper) -> list[PlannedRow]:
-        """Return the rows in the order in which they run: that of the paper, then waiting ones, the fastest first.
+        """Return the rows in the order in which they run: the main comparison, the others, waiting ones by their time.
 
         Each row comes after those that it needs.
         """
@@ -99,7 +99,8 @@ class ReproductionPlan(Config):
             before = [other for other in paper.rows[name].file.needs if other in waiting]
             return (waiting[name].seconds or 0.0) + sum(map(whole, before))
 
-        return [*(row for row in self.rows if not row.waits), *sorted(waiting.values(), key=lambda r: whole(r.name))]
+        going = sorted((row for row in self.rows if not row.waits), key=lambda row: row.name not in paper.central)
+        return [*going, *sorted(waiting.values(), key=lambda row: whole(row.name))]
 
     @property
     def sentence(self) -> str:
@@ -303,6 +304,7 @@ class RowCandidate:
     pace: TrainingPace | None = None
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
     times: float = 1.0  # cost of a step relative to one with labeled images only
+    central: bool = False  # whether it belongs to the paper's main comparison
 
     def cost(self, images: int | None) -> RowCost:
         """Return the time of the row for a maximum number of images."""
@@ -368,6 +370,7 @@ def _candidates(
 ) -> tuple[list[RowCandidate], dict[str, str]]:
     """Find the rows that can run, and the reasons why others cannot."""
     found, left_out = list[RowCandidate](), dict(faults)
+    central = read_paper(draft.paper).central
     for row in rows:
         run.check()
         if row.name in faults:
@@ -376,7 +379,7 @@ def _candidates(
             if why := _beyond_budget(draft, row) or _without_weights(draft, row) or _without_row(row, left_out):
                 left_out[row.name] = why
             else:
-                found.append(_candidate(draft, row, data))
+                found.append(replace(_candidate(draft, row, data), central=row.name in central))
         except MelanomaError as error:
             left_out[row.name] = str(error)
     return found, left_out
@@ -649,23 +652,33 @@ def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSiz
             fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
             if steps >= MIN_STEPS and (fewest >= MIN_EPOCHS or images == IMAGE_LIMITS[-1]):
                 return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
-        waiting.add(max(reversed(learning), key=lambda one: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS)).row.name)
+        least = {one.row.name: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in learning}
+        waiting.add(_most_dispensable(learning, least, seconds))
         for one in going:  # rows that need a waiting row wait as well
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
 
 
 def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
-    """Choose the cross-validated rows that wait: the slowest, and those that need them; in the paper's order."""
+    """Choose the cross-validated rows that wait, and those that need them; in the paper's order."""
     waiting: set[str] = set()
     while True:
         going = [one for one in candidates if one.row.name not in waiting]
         if sum(one.seconds for one in going) <= seconds or not going:
             return tuple(one.row.name for one in candidates if one.row.name in waiting)
-        waiting.add(max(reversed(going), key=lambda one: one.seconds).row.name)
+        waiting.add(_most_dispensable(going, {one.row.name: one.seconds for one in going}, seconds))
         for one in going:
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
+
+
+def _most_dispensable(candidates: Sequence[RowCandidate], costs: Mapping[str, float], seconds: float) -> str:
+    """Choose the row that waits next: the slowest and last one.
+
+    Those of the main comparison wait after all others if there is time for them.
+    """
+    protects = sum(costs[one.row.name] for one in candidates if one.central) <= seconds
+    return max(reversed(candidates), key=lambda one: (not (protects and one.central), costs[one.row.name])).row.name
 
 
 def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:

@@ -228,6 +228,7 @@ def title(work: ReproductionContext) -> str:
 def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[str]:
     """Describe data and methods, and missing rows; each text is a paragraph."""
     paper, plan = work.paper.file, work.plan
+    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
     notes = [f"{paper.reference}. Results in per cent; ours with the {INTERVAL_METHOD}."]
     for role, images in work.data.items():
         what = paper.roles[role]
@@ -241,12 +242,11 @@ def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Seq
     if plan.budget == "small":
         notes.append(SMALL)
     nothing = "" if found else NOTHING_FOUND
-    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
     waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in found}
     notices = (*plan.notices, *(plan.late if waiting else ()))
     phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
-    parts = (*phantoms, *notes, *_about_folds(work), *notices)
-    parts = (*parts, paper.note, paper.later, *describe_claims(work.paper, found), *not_run)
+    parts = (*not_run, *phantoms, *notes, *_about_folds(work), *notices)
+    parts = (*parts, paper.note, paper.later, *describe_claims(work.paper, found))
     return [_without_folders(work, text) for text in (*parts, nothing) if text]
 
 
