@@ -173,7 +173,7 @@ def _figures(
     if config.tabular is not None:
         form = cross_validate_trees(table, config.tabular, where, both.truth.astype(np.intp), target=config.target)
         unknown = np.full(len(rows), np.nan)
-        alone = PooledPredictions(both.truth, form[:, 1], unknown, unknown, unknown)
+        alone = PooledPredictions(both.truth, form[:, 1], form[:, 1], unknown, unknown, unknown)
         found["form"] = _named(estimate_metrics(alone, groups))
     found["both less image"] = _named(estimate_changes(image, both, groups))
     owners = np.asarray(groups)
@@ -190,7 +190,7 @@ def _pooled(config: ClassificationConfig, rows: Sequence[dict[str, str]], name: 
     truth = np.array([row["class"] == config.positive for row in rows])
     above = (numbers[name] >= numbers["cut"]).astype(float)
     sets = [numbers[key] if name == "both" else np.full(len(rows), np.nan) for key in SETS]
-    return PooledPredictions(truth, numbers[name], above, *sets)
+    return PooledPredictions(truth, numbers[name], numbers[name], above, *sets)
 
 
 def _named(estimated: Mapping[str, Estimate]) -> dict[str, Estimate]:

@@ -25,8 +25,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 COUNT = 30
 P1_ROWS = ("b-only", "adapt-pseudo-labels", "table-alone")
-P2_ROWS = ("constant-negative", "meta-annex-b")
-P3_ROWS = ("breslow", "clark", "image-alone", "patient-alone", "multi-modal")
+P2_ROWS = ("constant-negative", "cls-lite0")
 
 
 def without(folder: Path, *columns: str) -> None:
@@ -62,23 +61,17 @@ LACKING: dict[str, Callable[[Path], None]] = {
 
 def options_of(paper: str, folder: Path, moles: Callable[..., Path], lacking: str) -> ReproduceOptions:
     """Mock data sets for the roles of a paper; the last one lacks something."""
-    roles, rows = {"P1": (("A", "B"), P1_ROWS), "P2": (("HAM10000",), P2_ROWS), "P3": (("S",), P3_ROWS)}[paper]
+    roles, rows = {"P1": (("A", "B"), P1_ROWS), "P2": (("HAM10000",), P2_ROWS)}[paper]
     for seed, role in enumerate(roles):
         moles(folder / role.lower(), COUNT, seed=seed)
-        if paper == "P3":
-            table = [{**row, "metastasis": row["melanoma"]} for row in read_table(folder / "s/dataset.csv")]
-            more = [{"depth_mm": f"{1 + number % 7 / 2}", "clark": str(2 + number % 4)} for number in range(COUNT)]
-            write_table(folder / "s/dataset.csv", [{**row, **values} for row, values in zip(table, more, strict=True)])
     LACKING[lacking](folder / roles[-1].lower())
     data = tuple(f"{role}={folder / role.lower()}" for role in roles)
     return ReproduceOptions(paper=paper, budget="small", minutes=1e6, rows=rows, data=data)
 
 
-def run_checked(
-    options: ReproduceOptions, out: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
-) -> Reproduction:
+def run_checked(options: ReproduceOptions, out: Path, patched: Patched) -> Reproduction:
     """Reproduce with the data of each training really read and checked, and only the network written."""
-    with patched() as write:
+    with patched() as write, pytest.MonkeyPatch.context() as patch:
 
         def pretend(recipe: TrainRecipe, folder: Path, **more: Any) -> None:
             if recipe.classification is None:  # a baseline, which has nothing to train
@@ -88,8 +81,8 @@ def run_checked(
             check_recipe(untrained, RunContext())
             write(recipe, folder)
 
-        monkeypatch.setattr(paper_rows, "train", pretend)
-        monkeypatch.setattr(tables, "draw_figures", lambda *of: [])
+        patch.setattr(paper_rows, "train", pretend)
+        patch.setattr(tables, "draw_figures", lambda *of: [])
         return reproduce(options, out, run=RunContext())
 
 
@@ -102,13 +95,12 @@ def test_what_a_check_promises_is_what_runs(
     lacking: str,
     tmp_path: Path,
     moles: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
     planned: None,
     patched: Patched,
 ) -> None:
     options = options_of(paper, tmp_path, moles, lacking)
     plan = check(options, run=RunContext()).plan
-    done = run_checked(options, tmp_path / "out", monkeypatch, patched)
+    done = run_checked(options, tmp_path / "out", patched)
     assert done.missing.all == {}
     assert {item.row.name for item in done.results} == set(plan.by_name)
     assert done.plan.left_out.keys() == plan.left_out.keys()

@@ -53,7 +53,7 @@ def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: Mo
     ]
     found = script._figures(ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows)
     held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "cannot_tell"))
-    pooled = PooledPredictions(truth, said, (said >= cuts).astype(float), held, several)
+    pooled = PooledPredictions(truth, said, said, (said >= cuts).astype(float), held, several)
     expected = estimate_metrics(pooled, [f"p{n // 2}" for n in range(60)])
     assert found["both"] == {script.NAMES[key]: expected[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}
     assert found["sets"]["held"] == expected["COV"]

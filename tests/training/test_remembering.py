@@ -131,7 +131,7 @@ def recipe(augmentation: dict[str, object], **asked: object) -> TrainRecipe:
 
 @pytest.mark.parametrize("name", [name for name in STILL if name not in ("aspect", "flip")])
 def test_an_image_that_is_varied_is_never_the_same(name: str) -> None:
-    varied = {**STILL, name: {"scale": (0.9, 1.0)}.get(name, 0.1)}
+    varied = {**STILL, name: {"scale": (0.9, 1.0), "vertical_flip": True}.get(name, 0.1)}
     assert not AugmentationConfig.model_validate(varied).is_off
 
 
