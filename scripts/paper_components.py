@@ -6,7 +6,6 @@ Run it after a change of that file: ``python scripts/paper_components.py``
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,13 +70,10 @@ def component_table(components: Sequence[Component]) -> str:
 def written(page: str) -> str:
     """Insert the table of each paper between its markers."""
     for paper, components in read_components().items():
-        table = component_table(components)
-        page = re.sub(
-            rf"(<!-- {paper} -->\n).*?(\n<!-- /{paper} -->)",
-            lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}",  # type: ignore[misc]
-            page,
-            flags=re.DOTALL,
-        )
+        opening, closing = f"<!-- {paper} -->\n", f"<!-- /{paper} -->\n"
+        before, _, rest = page.partition(opening)
+        _, _, after = rest.partition(closing)
+        page = f"{before}{opening}\n{component_table(components)}\n\n{closing}{after}"
     return page
 
 
