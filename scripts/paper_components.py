@@ -1,0 +1,98 @@
+"""Write the tables of the papers' components into ``docs/reference/papers.md``, from ``paper_components.toml``.
+
+Run it after a change of that file: ``python scripts/paper_components.py``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.parsing import read_toml_table
+
+COMPONENTS = Path(__file__).with_suffix(".toml")
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "papers.md"
+
+
+class Component(Config):
+    """A component of a paper, how it is done here, and what gives the paper's own way."""
+
+    component: str
+    paper: str = Field(description="how the paper has it")
+    ours: str = Field("as the paper", description="how it differs, and why")
+    stated: bool = Field(True, description="whether the paper states how it does it")
+    rows: tuple[str, ...] = Field((), description="rows that have it")
+    values: dict[str, Any] = Field(default_factory=dict, description="dotted keys of their recipes to values")
+    command: str = ""
+    paper_rows: tuple[str, ...] = Field((), description="rows that have it in the paper's way")
+    paper_values: dict[str, Any] = Field(default_factory=dict, description="values that give the paper's way")
+    paper_command: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is not as in the paper."""
+        return "ours" in self.model_fields_set
+
+    @property
+    def paper_way(self) -> str:
+        """What gives the paper's own way."""
+        if not self.differs:
+            return "the same"
+        own = _format_place(self.paper_rows, self.paper_values, self.paper_command)
+        return own or ("**no option**" if self.stated else "not stated")
+
+
+def read_components() -> dict[str, list[Component]]:
+    """Read the components of each paper."""
+    return {
+        paper: [Component.parse(entry, f"{COMPONENTS.name}, {paper}") for entry in entries]
+        for paper, entries in read_toml_table(COMPONENTS).items()
+    }
+
+
+def component_table(components: Sequence[Component]) -> str:
+    """Return the components as a Markdown table."""
+    lines = [
+        "| component | the paper | here | rows, keys and commands | the paper's own way |",
+        "|---|---|---|---|---|",
+    ]
+    for one in components:
+        cells = (one.component, one.paper, one.ours, _format_place(one.rows, one.values, one.command), one.paper_way)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def written(page: str) -> str:
+    """Insert the table of each paper between its markers."""
+    for paper, components in read_components().items():
+        opening, closing = f"<!-- {paper} -->\n", f"<!-- /{paper} -->\n"
+        before, _, rest = page.partition(opening)
+        _, _, after = rest.partition(closing)
+        page = f"{before}{opening}\n{component_table(components)}\n\n{closing}{after}"
+    return page
+
+
+def _format_place(rows: Sequence[str], values: dict[str, Any], command: str) -> str:
+    """Name rows, keys with their values, and a command."""
+    parts = [", ".join(f"`{row}`" for row in rows)]
+    parts += [", ".join(f"`{key} = {_format_toml(value)}`" for key, value in values.items())]
+    parts += [f"`{command}`" if command else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _format_toml(value: Any) -> str:  # noqa: ANN401 - any value of a recipe
+    """Format a value as inline TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_format_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_format_toml, value)) + "]"
+    return json.dumps(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
