@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_runs_are_listed(run: Run, folder: RunFolder, lines) -> None:
     listed = run("runs", "list", "runs").stdout.splitlines()
-    assert listed[0].split() == ["lesion-01", "running", "0.800", "Epoch", "3", "of", "20."]
+    assert listed[0].split() == ["lesion-01", "running", "Jaccard", "0.800", "Epoch", "3", "of", "20."]
     assert listed[1] == "1 run in runs"
     (found, summary) = lines(run("runs", "list", "runs", "--json").stdout)
     assert (found["name"], found["state"], found["epoch"], found["best_jaccard"]) == ("lesion-01", "running", 2, 0.8)

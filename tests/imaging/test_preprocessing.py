@@ -95,3 +95,12 @@ def test_the_light_is_judged_at_the_working_size() -> None:
         for size in (128, 256)
     )
     assert np.abs(small.astype(int) - large).max() > 3
+
+
+@pytest.mark.parametrize("method", ["histogram", "standardise", "macenko", "reinhard"])
+def test_a_cached_patch_has_the_stain_of_a_predicted_one(method: StainMethod) -> None:
+    config = PreprocessingConfig(stain=method, working_size=256)
+    rgb = np.tile(stained(1.0), (4, 4, 1))
+    cached = fit_input(prepare_network_input(rgb, 160, config), 64)
+    predicted = prepare_network_input(rgb, 64, config)
+    assert np.abs(cached.astype(float) - predicted).mean() < 2

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.errors import ConfigError, InputError, RunError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.data.source_import import import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.reproduction import paper_rows, tables
-from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles
+from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles, read_begun_plan
 from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.planning import PlannedRow, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.training.recipe import TrainRecipe
@@ -173,3 +175,46 @@ def test_labels_of_other_images_are_rejected(tmp_path: Path, moles: Callable[...
         check(options.model_copy(update={"labels": (f"B={labels}",)}), run=RunContext())
     with pytest.raises(ConfigError, match=r"belong to no data: expected ROLE=FILE, ROLE A or B"):
         check(options.model_copy(update={"labels": (f"X={labels}",)}), run=RunContext())
+
+
+@pytest.mark.parametrize(
+    ("rows", "sets", "message"),
+    [
+        ([("m0", "1"), ("m0", "0")], ("b",), "different labels for the image 'm0'"),
+        ([("m0", "1")], ("b", "c"), "'m0', which is an image of several data sets"),
+    ],
+)
+def test_labels_that_contradict_each_other_are_rejected(
+    rows: list[tuple[str, str]], sets: tuple[str, ...], message: str, tmp_path: Path, moles: Callable[..., Path]
+) -> None:
+    for seed, name in enumerate(("a", "b", "c")):
+        moles(tmp_path / name, COUNT, seed=seed)
+    write_table(tmp_path / "labels.csv", [{"image_id": name, "melanoma": label} for name, label in rows])
+    data = (f"A={tmp_path / 'a'}", *(f"B={tmp_path / name}" for name in sets))
+    labels = (f"B={tmp_path / 'labels.csv'}",)
+    with pytest.raises(InputError, match=message):
+        check(ReproduceOptions(paper="P1", rows=("b-only",), data=data, labels=labels), run=RunContext())
+
+
+def test_labels_of_a_role_are_those_of_its_control_too(tmp_path: Path, moles: Callable[..., Path]) -> None:
+    without(moles(tmp_path / "s", COUNT), "melanoma", "diagnosis")
+    write_table(
+        tmp_path / "s.csv", [{"image_id": f"m{number}", "metastasis": number // 2 % 2} for number in range(COUNT)]
+    )
+    options = ReproduceOptions(
+        paper="P3", rows=("control",), data=(f"S={tmp_path / 's'}",), labels=(f"S={tmp_path / 's.csv'}",)
+    )
+    assert "control" in check(options, run=RunContext()).plan.by_name
+
+
+def test_a_folder_that_was_begun_with_other_recipes_is_not_continued(tmp_path: Path) -> None:
+    rows = read_paper("P2").select(("cls-lite0",))
+    planned = tuple(PlannedRow(name=row.name, recipe=row.digest("small")) for row in rows)
+    plan = ReproductionPlan(paper="P2", budget="small", minutes=40, data={}, rows=planned)
+    options, place = ReproduceOptions(paper="P2", budget="small", rows=("cls-lite0",)), ReproductionFolder(tmp_path)
+    write_json(place.plan, plan.model_dump(mode="json"))
+    assert read_begun_plan(options, place) == plan
+    before = plan.model_copy(update={"rows": tuple(row.model_copy(update={"recipe": ""}) for row in planned)})
+    write_json(place.plan, before.model_dump(mode="json"))
+    with pytest.raises(RunError, match=r"started with other recipes of .*cls-lite0, by another version"):
+        read_begun_plan(options, place)

@@ -285,3 +285,9 @@ def test_other_classes_need_a_new_head(tiles: Path) -> None:
     with pytest.raises(RunError, match=r"or model.take to 'encoder'"):
         _check_classes(whole, prepared)
     _check_classes(find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder"), prepared)
+
+
+def test_tiles_are_not_trained_with_preprocessing_that_slides_do_not_get() -> None:
+    values = {"task": "classification", "data": {"datasets": ["any"]}, "tile": {"mpp": 1.0, "side_px": 64}}
+    with pytest.raises(ConfigError, match=r"stain normalized .macenko.*slides are analyzed without"):
+        TrainRecipe.parse({**values, "model": {"preprocessing": {"stain": "macenko"}}}, "a recipe")

@@ -256,8 +256,8 @@ def _send_command(
 
 
 def _format_run(report: RunReport) -> str:
-    best = "" if report.best is None else f"{report.best:.3f}"
-    return f"{report.name:<28} {report.state:<10} {best:<6} {' '.join(report.message.split())}"
+    best = "" if report.best is None else f"{report.monitor.title} {report.best:.3f}"
+    return f"{report.name:<28} {report.state:<10} {best:<20} {' '.join(report.message.split())}"
 
 
 def _run_values(report: RunReport) -> dict[str, object]:

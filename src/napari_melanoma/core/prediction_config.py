@@ -80,8 +80,8 @@ class PreprocessingConfig(Config):
     stain: StainMethod = Field(
         "none",
         title="Stain normalization of patches",
-        description="for patches of slides: normalize the colors of the tissue of each; histogram: histogram "
-        "equalization, standardise: mean and spread of each channel (both as in P3)",
+        description="for single patches of slides, not for tiles: normalize the colors of the tissue of each; "
+        "histogram: histogram equalization, standardise: mean and spread of each channel (both as in P3)",
     )
     working_size: int = Field(
         512,

@@ -34,13 +34,14 @@ def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: Preprocessi
 
         hair = hair_mask(fit_input(rgb, config.working_size))
         rgb = inpaint_hair(fit_input(rgb, max(side, config.working_size)), hair)
-    square = fit_input(rgb, side)
+    whole = side if config.stain == "none" else max(side, config.working_size)  # stain methods are not linear
+    square = fit_input(rgb, whole)
     if config.color_constancy:
         from napari_melanoma.imaging.color import illuminant_gains, scale_channels
 
         square = scale_channels(square, illuminant_gains(fit_input(rgb, config.working_size), config.grey_power))
     if config.stain != "none":
-        square = _normalize_stain(square, fit_input(rgb, config.working_size), config.stain)
+        square = fit_input(_normalize_stain(square, fit_input(square, config.working_size), config.stain), side)
     return square
 
 

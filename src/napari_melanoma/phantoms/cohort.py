@@ -130,8 +130,9 @@ def _write_or_check_config(config: CohortConfig, folder: Path) -> None:
         }
         if not same:
             raise DataSetError(
-                f"{folder} contains the beginning of another cohort ({known['config']}). Request the same one to "
-                "continue, name another folder, or remove it."
+                f"{folder} contains the beginning of another cohort, of format {known.get('format')} "
+                f"({known['config']}); this one has format {FORMAT}. Request the same one to continue, name another "
+                "folder, or remove it."
             )
     write_json(path, expected)
 

@@ -81,8 +81,13 @@ def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> Rep
     known = {*plan.by_name, *plan.left_out}
     if (plan.paper, plan.budget, known) != (paper.name, options.budget, names):
         raise RunError(
-            f"{place.out} contains another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. Choose "
-            "another folder, or use the original options."
+            f"{place.out} contains another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. It has "
+            "other options or was begun by an earlier version. Choose another folder, or use the original options."
+        )
+    if other := [row.name for row in plan.rows if row.recipe != paper.rows[row.name].digest(plan.budget)]:
+        raise RunError(
+            f"{place.out} was started with other recipes of {', '.join(other)}, by another version of this program: "
+            "continued, its tables would mix both. Choose another folder."
         )
     changed = {
         "--data": options.data and _data(options)[0] != plan.data,
@@ -90,9 +95,9 @@ def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> Rep
         "--weights": options.weights and _weights(options) != plan.weights,
         "--minutes": options.minutes is not None and plan.minutes is None,
     }
-    if other := " and ".join(option for option, differs in changed.items() if differs):
+    if named := " and ".join(option for option, differs in changed.items() if differs):
         raise RunError(
-            f"{place.out} was started with other {other}: {plan.sentence} Choose another folder, or omit {other} to "
+            f"{place.out} was started with other {named}: {plan.sentence} Choose another folder, or omit {named} to "
             "continue."
         )
     return plan if options.minutes is None else plan.model_copy(update={"minutes": options.minutes})
@@ -108,7 +113,8 @@ def _data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[
 
 def _labels(options: ReproduceOptions, roles: Iterable[str]) -> dict[str, str]:
     """Find the tables of labels: role to file."""
-    paper, known, found = read_paper(options.paper), tuple(roles), {}
+    paper, found = read_paper(options.paper), dict[str, str]()
+    known = tuple(dict.fromkeys(paper.file.roles[role].control_of or role for role in roles))
     for text in options.labels:
         name, _, file = text.partition("=")
         role = _role_of(paper, name)

@@ -207,20 +207,20 @@ def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
         "seed": fold,  # else all folds would be calibrated on nearly the same images
         "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST},
         "model": {"start": initial_weights(work, row, fold)},
-        "classification": {"masks": "predicted"} if _lacks_masks(work, row) else {},
+        "classification": {"masks": "predicted"} if _predicts_masks(work, row) else {},
     }
     if unseen:
         more["classification"]["adaptation"] = {"to": unseen}
     return complete_recipe_with(work, row, more)
 
 
-def _lacks_masks(work: ReproductionContext, row: Row) -> bool:
-    """Return whether images of a row have no mask, so that its regions of interest are predicted for all of them."""
-    return any(work.crossed[role].without_mask for role in row.file.roles)
+def _predicts_masks(work: ReproductionContext, row: Row) -> bool:
+    """Return whether the regions of interest of a row are predicted, as most images of a role have no mask."""
+    return _uses_masks(row) and any(work.crossed[role].lacks_masks for role in row.file.roles)
 
 
 def _uses_masks(row: Row) -> bool:
-    """Return whether a row trains on regions of interest."""
+    """Return whether the network of a row sees regions of interest."""
     view = row.values["full"].get("classification", {}).get("view", {})
     return row.kind.crossed and row.file.answers == "network" and view.get("region") != "photograph"
 
@@ -230,10 +230,15 @@ def mask_notices(work: ReproductionContext) -> Iterator[str]:
     rows = [work.paper.rows[name] for name in work.plan.by_name]
     for role in dict.fromkeys(role for row in rows if _uses_masks(row) for role in row.file.roles):
         images = work.crossed[role]
-        if images.without_mask:
+        if images.lacks_masks:
             yield (
                 f"{role}: {images.without_mask} of {images.images} images have no mask: the regions of interest of "
                 f"classifiers are predicted by {SEGMENTER}, for training and for evaluation."
+            )
+        elif images.without_mask:
+            yield (
+                f"{role}: {images.without_mask} of {images.images} images have no mask: classifiers of the region of "
+                "interest are not trained on them, and see the whole photograph in the evaluation."
             )
 
 
@@ -245,15 +250,13 @@ def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, st
         [row for row in rows if row.file.learn and row.file.answers == "network"], "Checking the data"
     ):
         crossed = row.kind.crossed
-        folds = range(1, work.paper.file.folds + 1)
-        recipes = [fold_recipe(work, row, fold) for fold in folds] if crossed else [complete_recipe(work, row)]
-        for recipe in recipes:
-            key = recipe.model_dump_json(include={"data", "classification", "seed"})
-            if key not in known:
-                known[key] = _data_fault(recipe)
-            if known[key]:
-                faults[row.name] = known[key]
-                break
+        # The folds are stratified: what one of them has, all have.
+        recipe = fold_recipe(work, row, 1) if crossed else complete_recipe(work, row)
+        key = recipe.model_dump_json(include={"data", "classification", "seed"})
+        if key not in known:
+            known[key] = _data_fault(recipe)
+        if known[key]:
+            faults[row.name] = known[key]
     return faults
 
 
@@ -283,7 +286,7 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
     target = work.paper.file.target
-    masks = "predicted" if _lacks_masks(work, row) else file.masks
+    masks = "predicted" if _predicts_masks(work, row) else file.masks
     subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks)
     samples = read_datasets(judged)
     answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
@@ -390,7 +393,7 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
     """Return whether the figure against network size shows a row: it trains a network, and its table is drawn there."""
     table = work.paper.file.tables.get(found.row.file.table or "")
-    drawn = work.paper.file.chosen_by in found.row.kind.metrics if table is None else table.drawn
+    drawn = work.paper.file.chosen_by in found.estimates if table is None else table.drawn
     return bool(found.parameters and not found.row.file.model_of and drawn)
 
 
@@ -497,7 +500,7 @@ def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterat
     if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
         yield "image branch trained before the head"
     if ran.classification and ran.classification.masks == "predicted" and row.file.masks == "reference":
-        yield "predicted regions of interest, as images have no mask"
+        yield "predicted regions of interest, as most images have no mask"
     if ran.augmentation.flip and not whole.get("augmentation", {}).get("flip", True):
         yield "images flipped"
     trained_on = work.data.get(row.file.learn or "") if not row.kind.crossed else None

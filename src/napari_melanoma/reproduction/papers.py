@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -361,6 +363,12 @@ class Row:
     def kind(self) -> RowKind:
         """Its type of evaluation and metrics."""
         return kinds()[self.file.kind]
+
+    def digest(self, budget: Budget) -> str:
+        """Identify its experiment: roles, initial model and recipe."""
+        file = self.file.model_dump(mode="json", include={"learn", "learn_also", "unlabelled", "judged", "start_of"})
+        content = json.dumps([file, self.values[budget]], sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def recipe(self, budget: Budget, **more: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
         """Return its complete recipe."""

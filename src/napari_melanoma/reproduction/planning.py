@@ -30,6 +30,7 @@ class PlannedRow(Config):
     """A row with its planned training."""
 
     name: str
+    recipe: str = Field("", description="digest of its recipe; a folder with other recipes is not continued")
     steps: int | None = Field(None, description="of the optimizer per epoch; none: unknown, or no training")
     epochs: int | None = Field(None, description="none: those of the recipe, or no training")
     fixed_s: float | None = Field(None, description="estimated, independent of the epochs")
@@ -360,7 +361,7 @@ def complete_plan(
         spent = time.monotonic() - began + ENCODE_S * data.count
         size, notices = _choose_budget(candidates, draft.minutes, spent)
         more = {"planning_s": round(spent, 1), "images": size.images, "late": tuple(notices)}
-    planned = (_plan_row(one, size, _describe_start(draft, one)) for one in candidates)
+    planned = (_plan_row(one, size, draft.budget, _describe_start(draft, one)) for one in candidates)
     more |= {"rows": tuple(planned), "left_out": left_out}
     return draft.model_copy(update=more)
 
@@ -513,12 +514,12 @@ def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
     return RANDOM_START if start == "none" else f"the model {start}"
 
 
-def _plan_row(candidate: RowCandidate, size: BudgetSize | None, start: str) -> PlannedRow:
+def _plan_row(candidate: RowCandidate, size: BudgetSize | None, budget: Budget, start: str) -> PlannedRow:
     """Plan the training of a row."""
     from napari_melanoma.models.zoo import count_parameters
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
-    about: dict[str, Any] = {"name": row.name, "start": start}
+    about: dict[str, Any] = {"name": row.name, "recipe": row.digest(budget), "start": start}
     if recipe is not None:
         whole = row.values["full"]["model"]
         about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)

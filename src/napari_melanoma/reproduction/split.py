@@ -180,16 +180,32 @@ def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
         yield AssignedImage(sample, row, row_label(row, target))
 
 
-def _with_labels(found: Sequence[AssignedImage], role: str, how: CrossValidationSetup) -> list[AssignedImage]:
-    """Replace the labels of images by those of the user's table, by image id; other images keep their own."""
-    path = Path(how.labels[role])
-    rows = harmonize_rows(read_table(path), guess_source(path.stem) or "").rows
-    labels = {row["image_id"]: label for row in rows if row.get("image_id") and (label := row_label(row, how.target))}
-    if not any(one.sample.image_id in labels for one in found):
+def _with_labels(found: Sequence[AssignedImage], role: str, how: CrossValidationSetup) -> Sequence[AssignedImage]:
+    """Replace the labels of images by those of the user's table, by image id, if there is one for the role.
+
+    A control takes the table of the role whose images it uses. Images that the table does not name keep their labels;
+    an empty cell means that the label is unknown.
+    """
+    file = how.labels.get(role) or how.labels.get(how.roles[role].control_of or "")
+    if file is None:
+        return found
+    rows = harmonize_rows(read_table(Path(file)), guess_source(Path(file).stem) or "").rows
+    labels = dict[str, str]()
+    for row in rows:
+        name, label = row.get("image_id", ""), row_label(row, how.target)
+        if labels.setdefault(name, label) != label:
+            raise InputError(f"{role}: {file} has different labels for the image '{name}'. Keep one row of each image.")
+    named = [one.sample for one in found if one.sample.image_id in labels]
+    if not named:
         columns = ", ".join(rows[0]) if rows else "no rows"
         raise InputError(
-            f"{role}: {path} labels none of {len(found)} images: expected a column image_id with their names, such as "
+            f"{role}: {file} labels none of {len(found)} images: expected a column image_id with their names, such as "
             f"'{found[0].sample.image_id}', and a column '{how.target}' (0 or 1); found {columns}."
+        )
+    if twice := [name for name, count in Counter(sample.image_id for sample in named).items() if count > 1]:
+        raise InputError(
+            f"{role}: {file} names '{twice[0]}', which is an image of several data sets of this role. Write the labels "
+            "into the tables of these data sets instead."
         )
     return [replace(one, label=labels.get(one.sample.image_id, one.label)) for one in found]
 
@@ -271,6 +287,11 @@ class CrossValidatedRole:
     untouched: int = 0
     untouched_positives: int = 0
 
+    @property
+    def lacks_masks(self) -> bool:
+        """Whether most of its images have no mask."""
+        return 2 * self.without_mask > self.images
+
     def folders(self, fold: int) -> tuple[Path, ...]:
         """Return the data sets of a fold, with splits ``train`` and ``test``."""
         return tuple(self.place / f"fold-{fold}" / name for name in self.names)
@@ -309,8 +330,7 @@ def write_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSet
     """
     for role, members in folders.items():
         found = [one for folder in members for one in read_labeled_images(folder, how.target)]
-        found = _with_labels(found, role, how) if role in how.labels else found
-        assigned = assign_to_folds(found, how.roles[role], how.folds, run)
+        assigned = assign_to_folds(_with_labels(found, role, how), how.roles[role], how.folds, run)
         _check(role, members, assigned, how)
         place = how.place_of(role)
         for folder in members:

@@ -395,8 +395,8 @@ def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
     if len(ours) <= len(claim.over):
         return
     row = ours[claim.row]
-    better = [m for m in claim.metrics if m in row and all(row[m].mean > ours[name][m].mean for name in claim.over)]
-    known = [m for m in claim.metrics if m in row]
+    known = [m for m in claim.metrics if all(m in estimates for estimates in ours.values())]
+    better = [m for m in known if all(row[m].mean > ours[name][m].mean for name in claim.over)]
     if not known:
         return
     if len(better) == len(known):

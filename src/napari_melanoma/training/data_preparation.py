@@ -376,7 +376,9 @@ def view_kind(recipe: TrainRecipe) -> PixelKind:
     """Name of the store for views, which depends on their settings."""
     assert recipe.classification is not None
     view, preprocessing = recipe.classification.view, recipe.model.preprocessing
-    settings = json.dumps([view.model_dump(mode="json"), preprocessing.model_dump(mode="json")], sort_keys=True)
+    unused = {"stain"} if preprocessing.stain == "none" else set()
+    steps = preprocessing.model_dump(mode="json", exclude=unused)
+    settings = json.dumps([view.model_dump(mode="json"), steps], sort_keys=True)
     return cast("PixelKind", f"view {hashlib.sha256(settings.encode()).hexdigest()[:16]}")
 
 

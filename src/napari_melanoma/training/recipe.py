@@ -459,7 +459,9 @@ class AugmentationConfig(Config):
     rotation: float = Field(180, title="Rotation (degrees)", ge=0, le=180, description="degrees in either direction")
     flip: bool = Field(True, description="flip half of the images horizontally")
     vertical_flip: bool = Field(
-        False, description="flip half of the images vertically too; adds nothing to rotations by 180 degrees"
+        False,
+        description="flip half of the images vertically too; adds nothing to horizontal flips with rotations by 180 "
+        "degrees",
     )
     elsewhere_probability: float = Field(
         0.06,
@@ -675,6 +677,11 @@ class TrainRecipe(Config):
         expected = "bags" if self.bags is not None else self.task
         if spec.task != expected:
             raise ValueError(f"the architecture '{name}' is for {spec.task}, but the task is {expected}")
+        if self.tile is not None and self.model.preprocessing.is_on:
+            raise ValueError(
+                f"model.preprocessing is on ({self.model.preprocessing.description}), but slides are analyzed without "
+                "it: set the stain of tiles in the options of the slide analysis"
+            )
         if self.classification is not None and self.data.base:
             raise ValueError(
                 "data.base is supported for segmentation only; a classifier trains on all of data.datasets"

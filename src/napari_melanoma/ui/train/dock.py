@@ -154,12 +154,13 @@ class TrainDock(TrainControls):
         if shipped is not None:
             self.settings.set("train/recipe", shipped.name)
             other = shipped.is_of_slides != self.start_picker.of_slides
+            before = self.start_picker.start
             self.start_picker.of_slides = shipped.is_of_slides
             if shipped.start is not None:
                 self.start_picker.start = shipped.start
             elif other or self.start_picker.start in (IMAGENET, NOTHING):
                 self.start_picker.start = DEFAULT_BUNDLE
-            if other:  # also for the next session, because a start of the other type is not listed
+            if self.start_picker.start != before:  # also for the next session, which begins with this recipe
                 self.settings.set("train/start", self.start_picker.start)
         elif loaded is not None:
             self.data_picker.select(loaded.data.datasets, loaded.data.base)
