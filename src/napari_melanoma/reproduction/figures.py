@@ -438,8 +438,7 @@ def _read_predictions(line: TableLine) -> _PlottedPredictions:
     pooled, row = pool(line.result.images), line.result.row
     area = line.result.estimates.get("AUC")
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
-    known = pooled.probability if np.isnan(pooled.as_trained).any() else pooled.as_trained
-    predictions = OutOfFoldPredictions(row.file.title, pooled.truth, known, pooled.probability, auc)
+    predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.as_trained, pooled.probability, auc)
     return _PlottedPredictions(", ".join(line.set_names), predictions, row.file.answers == "network")
 
 

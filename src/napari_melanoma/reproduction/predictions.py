@@ -84,13 +84,18 @@ class RowPrediction:
     possible: tuple[bool, bool] | None = None
     as_trained: float | None = None
 
+    @property
+    def uncalibrated(self) -> float:
+        """The probability as trained."""
+        return self.probability if self.as_trained is None else self.as_trained
+
     def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
         """Return its columns of ``per_image.csv``, with the true class."""
         truth, possible = row[target] == "1", self.possible
         return {
             "fold": row["fold"],
             "label": int(truth),
-            "as_trained": f"{self.probability if self.as_trained is None else self.as_trained:.6f}",
+            "as_trained": f"{self.uncalibrated:.6f}",
             "probability": f"{self.probability:.6f}",
             "above": "" if self.above is None else int(self.above),
             "covered": "" if possible is None else int(possible[truth]),
@@ -205,8 +210,7 @@ def _mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) 
 
 def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction) -> NDArray[np.uint8]:
     """Draw a frame in the color of the result, as trained and at one half, around an image."""
-    probability = prediction.probability if prediction.as_trained is None else prediction.as_trained
-    positive = probability >= HALF
+    positive = prediction.uncalibrated >= HALF
     color = (FOUND if positive else MISSED) if truth else (TOO_MUCH if positive else RIGHT)
     width = max(1, round(FRAME * max(view.shape[:2])))
     framed = view.copy()
