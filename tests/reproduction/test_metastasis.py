@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Milestone, Progress, RunContext
-from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.io.results import read_table
 from napari_melanoma.reproduction import options as reproduction_options
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
@@ -22,28 +22,13 @@ ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "control")
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 
 
-def write_cohort(folder: Path, count: int = PATIENTS) -> Path:
-    """Write patients of whom thick melanomas of the old have spread, each with an image of noise."""
-    rng, table = np.random.default_rng(0), []
-    for index in range(count):
-        spread = index % 2
-        coarse = np.kron(rng.uniform(0, 255, (8, 8, 3)), np.ones((8, 8, 1)))
-        write_rgb(folder / f"images/p{index}.png", coarse.astype(np.uint8))
-        depth = float(np.exp(rng.normal(0.8 * spread, 0.7)))
-        known = {"age": int(rng.normal(55 + 8 * spread, 10)), "sex": "female", "site": "posterior torso"}
-        known |= {"depth_mm": round(depth, 2), "clark": 2 + spread, "metastasis": spread}
-        known |= {f"depth_mm_reader_{one}": round(depth * rng.normal(1, 0.1), 1) for one in (1, 2)}
-        split = "test" if index < APART else "train"
-        table.append({"image_id": f"p{index}", "patient_id": f"q{index}", "split": split, **known})
-    write_table(folder / "dataset.csv", table)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, patched: Patched) -> Iterator[tuple[Reproduction, Path]]:
+def done(
+    tmp_path_factory: pytest.TempPathFactory, patched: Patched, patients: Callable[..., Path]
+) -> Iterator[tuple[Reproduction, Path]]:
     """Rows of P3 on a tiny cohort."""
     folder = tmp_path_factory.mktemp("metastasis")
-    data = (f"S={write_cohort(folder / 'cohort')}",)
+    data = (f"S={patients(folder / 'cohort')}",)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=ROWS, data=data)
     with patched():
         yield reproduce(options, folder / "p3", run=RunContext()), folder / "p3"
@@ -135,12 +120,12 @@ def test_figures_name_the_target(done: tuple[Reproduction, Path]) -> None:
 
 
 def test_without_data_a_phantom_cohort_is_generated_with_a_notice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched, patients: Callable[..., Path]
 ) -> None:
     drawn, reported = [], []
 
     def draw(asked: object, folder: Path, run: RunContext) -> None:
-        drawn.append(write_cohort(folder))
+        drawn.append(patients(folder))
         law = {"law": {}, "auc_of_these": {"all": 0.95, "depth": 0.75}}
         (folder / "cohort.json").write_text(json.dumps(law), encoding="utf-8")
 

@@ -14,9 +14,11 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import PartContext, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.mask_measurement import describe_failure
@@ -147,7 +149,7 @@ def measure_samples(
 ) -> RowEvaluation:
     """Measure a model on images; failures are recorded, and the others continue."""
     row, found, (names, pictures) = subject.row, RowEvaluation(), pictured
-    measure = row.kind.make_measure(subject)
+    measure = row.kind.make_measure(subject, run)
     for sample in run.track(samples, f"Evaluating {row.file.title}"):
         name = sample.full_name
         try:
@@ -197,6 +199,7 @@ def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None
         _evaluate_fold(work, row, fold, part)
         shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # no longer needed, and large
     _pool_row(work, row)
+    remove_partial_results(place.run.path)
 
 
 def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
@@ -287,7 +290,8 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
     target = work.paper.file.target
     masks = "predicted" if _predicts_masks(work, row) else file.masks
-    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks)
+    store = work.folder.row(row.name).run.path
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, store)
     samples = read_datasets(judged)
     answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
@@ -346,6 +350,7 @@ class RowResult:
     images: list[dict[str, str]]
     parameters: int | None
     reduced: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)  # images that could not be measured, with reasons
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -355,7 +360,9 @@ class RowResult:
     @property
     def remark(self) -> str:
         """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
-        return self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        about = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        failed = f"{len(self.failed)} images could not be measured: {format_names(self.failed)}" if self.failed else ""
+        return "; ".join(filter(None, (about, failed)))
 
 
 @dataclass(frozen=True)
@@ -382,11 +389,10 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         if not place.judgement.is_file():
             continue
         maker = work.paper.rows[row.file.model_of or row.name]
-        threshold = float(read_json(place.judgement)["threshold"])
+        facts, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        found.append(
-            RowResult(row, threshold, read_table(place.per_image), parameters, describe_reductions(work, maker))
-        )
+        reduced = describe_reductions(work, maker)
+        found.append(RowResult(row, float(facts["threshold"]), images, parameters, reduced, facts["failed"]))
     return found
 
 

@@ -23,6 +23,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleInfo
@@ -447,6 +448,7 @@ class RowSubject:
     learnt: tuple[Path, ...] = ()
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
+    store: Path | None = None  # folder for what all folds share
 
 
 @dataclass(frozen=True)
@@ -455,7 +457,7 @@ class RowKind:
 
     name: str
     metrics: tuple[str, ...]
-    make_measure: Callable[[RowSubject], Callable[[Sample], ImageMeasurement]]
+    make_measure: Callable[[RowSubject, RunContext], Callable[[Sample], ImageMeasurement]]
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]

@@ -305,14 +305,14 @@ class RowCandidate:
     pace: TrainingPace | None = None
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
     times: float = 1.0  # cost of a step relative to one with labeled images only
+    once_s: float = 0.0  # once for all folds, such as features of the images
     central: bool = False  # whether it belongs to the paper's main comparison
 
     def cost(self, images: int | None) -> RowCost:
         """Return the time of the row for a maximum number of images."""
         if self.pace is None:
-            return RowCost(
-                self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0
-            )
+            judging = self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S
+            return RowCost(self.once_s + judging, 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))
@@ -356,7 +356,7 @@ def complete_plan(
     candidates, left_out = _candidates(draft, rows, data, faults, run)
     more: dict[str, Any] = {}
     if draft.minutes is not None:
-        candidates, faults = _measure_candidates(candidates, 60 * draft.minutes, run)
+        candidates, faults = _measure_candidates(candidates, data, 60 * draft.minutes, run)
         left_out |= faults
         spent = time.monotonic() - began + ENCODE_S * data.count
         size, notices = _choose_budget(candidates, draft.minutes, spent)
@@ -445,14 +445,25 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
 
 
 def _measure_candidates(
-    candidates: Sequence[RowCandidate], seconds: float, run: RunContext
+    candidates: Sequence[RowCandidate], data: ReproductionImages, seconds: float, run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Measure all trained rows; leave out those that cannot be measured, and those that need them."""
+    """Measure all trained rows, and those of features; leave out those that cannot be measured, and those that need them."""
     paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
     for one in candidates:
         if why := _without_row(one.row, faults):
             faults[one.row.name] = why
-    return [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults], faults
+    going = [one for one in candidates if one.row.name not in faults]
+    return [replace(one, pace=paces.get(one.row.name), once_s=_feature_seconds(one, data)) for one in going], faults
+
+
+def _feature_seconds(candidate: RowCandidate, data: ReproductionImages) -> float:
+    """Estimate the time to measure features of all images of a row; 0 for other rows."""
+    from napari_melanoma.reproduction.image_features import time_features
+
+    if candidate.row.file.answers != "features":
+        return 0.0
+    roles = [data.crossed[role] for role in candidate.row.file.roles]
+    return sum((role.images + role.untouched) * time_features(role.folders(1)) for role in roles)
 
 
 def _choose_budget(candidates: Sequence[RowCandidate], minutes: float, spent: float) -> tuple[BudgetSize, list[str]]:
