@@ -114,6 +114,7 @@ def write_patients(folder: Path, count: int = PATIENTS) -> Path:
         depth = float(np.exp(rng.normal(0.8 * spread, 0.7)))
         known = {"age": int(rng.normal(55 + 8 * spread, 10)), "sex": "female", "site": "posterior torso"}
         known |= {"depth_mm": round(depth, 2), "clark": 2 + spread, "metastasis": spread}
+        known |= {"necrosis": "" if index % 15 == 14 else int(index % 3 == 0)}
         known |= {f"depth_mm_reader_{one}": round(depth * rng.normal(1, 0.1), 1) for one in (1, 2)}
         split = "test" if index < count // 5 else "train"
         table.append({"image_id": f"p{index}", "patient_id": f"q{index}", "split": split, **known})

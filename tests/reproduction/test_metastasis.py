@@ -18,7 +18,7 @@ from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 
 PATIENTS, APART, FOLDS = 60, 12, 5
-ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "control")
+ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "biomarker", "control")
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 
 
@@ -93,6 +93,19 @@ def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduc
         pair = "Multi-modal, measured depth minus Breslow: depth alone, logistic regression, on the same images, "
         assert f"{pair}{where}: AC" in text
     assert "12 more, 6 with metastasis, are in no fold" in text
+
+
+def test_the_biomarker_network_is_evaluated_on_its_own_labels(done: tuple[Reproduction, Path]) -> None:
+    images = answers(done[1], "biomarker")
+    assert len(images) == PATIENTS - PATIENTS // 15  # of the others it is not known
+    assert all(one["label"] == str(int(int(one["image_id"][1:]) % 3 == 0)) for one in images)
+    rows = {(row["row"], row["data_sets"]): row for row in read_table(done[1] / "tables.csv")}
+    row = rows["biomarker", "cohort, untouched test set"]
+    assert (row["paper_SE"], row["paper_SP"], row["n"]) == ("92.00", "88.00", str(APART))
+    assert row["SE_low"] != row["SE_high"] != ""
+    page = (done[1] / "tables.html").read_text(encoding="utf-8")
+    assert "Necrosis is predicted from a probability of one half" in page
+    assert "As many with necrosis in view as others" in page
 
 
 def test_features_are_selected_in_each_fold(done: tuple[Reproduction, Path]) -> None:

@@ -116,6 +116,7 @@ def initial_weights(work: ReproductionContext, row: Row, fold: int | None = None
 
 PICTURE_COUNT, PICTURE_PX = 4, 192
 ABOUT = ("image_id", "domain", "group", "diagnosis")
+LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, and not always for that of a row
 
 
 @dataclass(frozen=True)
@@ -288,12 +289,12 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
-    target = work.paper.file.target
+    target = work.paper.target_of(row)
     masks = "predicted" if _predicts_masks(work, row) else file.masks
     store = work.folder.row(row.name).run.path
     subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, store)
-    samples = read_datasets(judged)
     answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
+    samples = [sample for sample in read_datasets(judged) if answers[sample.full_name] in LABELS]
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
     with atomic_folder(here.judged) as folder:

@@ -184,6 +184,7 @@ class PaperTable(Config):
     metrics: tuple[str, ...] = Field(description="its columns, as named by the type of its rows")
     drawn: bool = Field(True, description="whether its rows are shown in the figure of the metric against size")
     minutes: float = Field(0, ge=0, description="of the small budget for its cross-validated rows")
+    positives: str = Field("", description="name of its positive class, in the plural; empty: that of the paper")
     note: str = Field("", description="note on the table")
 
 
@@ -306,6 +307,7 @@ class RowFile(Config):
         "boosting on the table alone; logistic: logistic regression on the table alone; features: logistic regression "
         "on selected features of the image that need no network",
     )
+    target: str | None = Field(None, description="column that contains the class; none: that of the paper")
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="source of the regions of interest in the evaluation of a classifier"
     )
@@ -393,6 +395,10 @@ class Paper:
         tables = (row.name for row in self.rows.values() if row.file.table)
         grids = (row.grid for row in self.rows.values() if row.grid)
         return tuple(dict.fromkeys([*tables, *grids, *self.file.tables]))
+
+    def target_of(self, row: Row) -> str:
+        """Return the column that contains the class that a row predicts."""
+        return row.file.target or self.file.target
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -447,7 +447,7 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
 def _measure_candidates(
     candidates: Sequence[RowCandidate], data: ReproductionImages, seconds: float, run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Measure all trained rows, and those of features; leave out those that cannot be measured, and those that need them."""
+    """Measure all rows that are trained or use features; leave out those that cannot be, and those that need them."""
     paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
     for one in candidates:
         if why := _without_row(one.row, faults):
