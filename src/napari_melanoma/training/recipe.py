@@ -277,15 +277,20 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     if options.predicts_depth:
         plain = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
         known = plain[~np.isnan(plain)]
-        if len(known) < MIN_CASES:
-            raise DataSetError(
-                f"{len(known)} of {len(plain)} training images have a depth, expected at least {MIN_CASES}. Fill in "
-                "the column that classification.depth.column names, or remove classification.depth."
-            )
+        check_depth_count(len(known), len(plain))
         found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
     if options.predicts_depth and options.depth_source == "measured":
         found["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
     return found
+
+
+def check_depth_count(known: int, images: int) -> None:
+    """Raise if too few training images have a depth."""
+    if known < MIN_CASES:
+        raise DataSetError(
+            f"{known} of {images} training images have a depth, expected at least {MIN_CASES}. Fill in the column that "
+            "classification.depth.column names, or remove classification.depth."
+        )
 
 
 def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
