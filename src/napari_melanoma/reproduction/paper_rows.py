@@ -529,6 +529,8 @@ def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterat
         yield f"start from the model '{ran.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
     if ran.classification and ran.classification.freeze_encoder and not whole.get("classification", {}).get(FROZEN):
         yield "frozen encoder"
+    if ran.classification and (versions := ran.classification.augmented_versions):
+        yield f"{versions} augmented versions of each image instead of new ones in each epoch"
     if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
         yield "image branch trained before the head"
     if ran.classification and ran.classification.masks == "predicted" and row.file.masks == "reference":

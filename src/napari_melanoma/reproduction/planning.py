@@ -264,6 +264,7 @@ class ReproductionContext:
 
 RANDOM_START = "random initialization"
 CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
+AUGMENTED_SHARE = 0.07  # of a step, for the augmentation that is repeated in each epoch
 CROSSED_SHARE = 0.5  # maximum share of the time if there are also rows with one split
 
 
@@ -428,7 +429,7 @@ def _tuning(row: Row, learn: int) -> int:
 
 def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
     """Count the images of a fold of a row and complete its recipe; rows without a network are not trained."""
-    from napari_melanoma.training.tasks.task import has_constant_inputs
+    from napari_melanoma.training.tasks.task import count_encoder_inputs
 
     file, folds = row.file, read_paper(draft.paper).file.folds
     judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
@@ -439,8 +440,11 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
-    looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # each image once, also flipped, in all folds
-    times = CACHED_SHARE + looks if has_constant_inputs(recipe) else 1.0 + beside
+    if inputs := count_encoder_inputs(recipe):  # each is encoded once in all folds
+        share = CACHED_SHARE if recipe.augmentation.is_off else CACHED_SHARE + AUGMENTED_SHARE
+        times = share + inputs / (recipe.epochs * folds)
+    else:
+        times = 1.0 + beside
     return RowCandidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 

@@ -155,6 +155,13 @@ class ClassificationConfig(Config):
         description="probability that a patch of another image is pasted in, with its share of the label",
     )
     freeze_encoder: bool = Field(False, description="train only the layers after the encoder")
+    augmented_versions: int = Field(
+        0,
+        title="Augmented versions of an image",
+        ge=0,
+        description="with a frozen encoder: number of augmented versions of each image, encoded once on a CPU, of which "
+        "one is drawn in each epoch; 0: a new one in each epoch",
+    )
     stages: Literal[1, 2] = Field(
         1,
         title="Training stages",
@@ -190,6 +197,8 @@ class ClassificationConfig(Config):
             raise ValueError(f"classes are {self.classes}, expected two or more, each once")
         if self.classes and self.positive not in self.classes:
             raise ValueError(f"positive is '{self.positive}', expected one of the classes ({', '.join(self.classes)})")
+        if self.augmented_versions and not self.freeze_encoder:
+            raise ValueError("augmented_versions needs a frozen encoder: set freeze_encoder = true, or leave it out")
         return self
 
 
@@ -346,7 +355,7 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     default = type(config)()
     names = (
         *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
-        *("stages", "depth"),
+        *("stages", "depth", "augmented_versions"),
     )
     return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
 
