@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import case_of_slide
@@ -54,6 +55,36 @@ class StoredRisk:
     maps: tuple[RiskMap, ...] = ()
     gallery: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
+
+
+@dataclass(frozen=True)
+class NetworkDepth:
+    """The depth in mm that the network of a stored risk predicted from the patch at the deepest position."""
+
+    mm: float
+    model: str
+    validity: Validity
+
+    def describe(self, measured_mm: float | None) -> str:
+        """Describe the depth and its difference from a measured one; why not, if the prediction is not valid."""
+        by = f"Predicted by {self.model} from a patch"
+        if not self.validity.valid:
+            return f"{by}: {self.validity.headline('')}."
+        difference = "" if measured_mm is None else f" ({self.mm - measured_mm:+.2f} mm)"
+        return f"{by}: {self.mm:.2f} mm{difference}."
+
+
+def read_network_depth(folder: Path) -> NetworkDepth | None:
+    """Read the depth that the network of the stored risk of a slide predicted; None if there is none."""
+    found = read_object(folder / RISK_FILE)
+    patches = found.get("patches")
+    first = patches[0] if isinstance(patches, list) and patches else {}
+    mm = first.get("depth_mm") if isinstance(first, dict) else None
+    if not isinstance(mm, int | float) or not math.isfinite(mm):
+        return None
+    model = found.get("model")
+    name = str(model.get("name", "")) if isinstance(model, dict) else ""
+    return NetworkDepth(float(mm), name or "a network", read_risk_validity(found))
 
 
 def read_risk(folder: Path) -> StoredRisk:

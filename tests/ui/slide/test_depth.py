@@ -122,6 +122,30 @@ def test_section_is_created_when_it_is_opened(person, slide_path):
     assert line_layer(person) is None
 
 
+def predicts(person, mm, *reasons):
+    """Write the stored risk of the slide, with a depth that the network predicted from the first patch."""
+    found = {"patches": [{"depth_mm": mm}, {"depth_mm": 9.0}], "model": {"name": "risk-test"}}
+    write_json(person.dock.result_location.folder / "risk.json", {**found, "validity": {"reasons": reasons}})
+    person.dock.sections.depth.store.reload_proposals()
+    person.waits()
+
+
+def test_depth_of_a_network_is_shown_beside_the_reading(measuring):
+    label = measuring.finds(QLabel, "depth_network")
+    assert not label.isVisibleTo(page(measuring).view)
+    predicts(measuring, 0.5)
+    assert label.text() == "Predicted by risk-test from a patch: 0.50 mm."
+    draws(measuring)
+    assert label.text() == "Predicted by risk-test from a patch: 0.50 mm (+0.30 mm)."
+    reason = {"code": "demonstration", "text": "the model was trained on synthetic patients"}
+    predicts(measuring, 0.5, reason)
+    assert label.text() == (
+        "Predicted by risk-test from a patch: Not valid: the model was trained on synthetic patients."
+    )
+    predicts(measuring, None)
+    assert not label.isVisibleTo(page(measuring).view)
+
+
 @pytest.mark.both_qts
 def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     person = measuring

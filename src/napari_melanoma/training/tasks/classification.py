@@ -248,8 +248,8 @@ def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int
 class ClassAugmentation:
     """Augments batches; the result for an image depends on the seed and its key only.
 
-    With a number of versions in the recipe, it is one of the versions of the image, which depend on its pixels only: they
-    are the same in all epochs and for all folds of a cross-validation.
+    With a number of versions in the recipe, it is one of the versions of the image. These depend on its pixels only:
+    they are the same in all epochs, and for all folds of a cross-validation.
     """
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -289,10 +289,9 @@ class ClassAugmentation:
     def _version_keys(self, images: Tensor, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw a version of each image; keys of the same pixels and version are equal, int64 (image, 2)."""
         versions = [derive_seed(self._seed, VERSION_SEED, *key) % self._versions for key in keys.tolist()]
-        pixels = (
-            hashlib.sha1(image.data, usedforsecurity=False).digest() for image in images.cpu().contiguous().numpy()
-        )
-        return np.array([(v, int.from_bytes(each[:7])) for v, each in zip(versions, pixels, strict=True)], np.int64)
+        pixels = images.cpu().contiguous().numpy()
+        digests = [hashlib.sha1(image.data, usedforsecurity=False).digest()[:7] for image in pixels]
+        return np.stack([versions, [int.from_bytes(one, "big") for one in digests]], axis=1)
 
     def _swap_spectra(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
         """Replace the low frequencies of some images by those of the other domain."""

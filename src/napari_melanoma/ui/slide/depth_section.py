@@ -239,6 +239,9 @@ class SlideDepthSection(QObject):
         view.thickness_label.setText(category.format_headline(reading))
         view.source_label.setText(category.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
+        network = None if now is None else now.network
+        view.network_label.setText("" if network is None else network.describe(reading.mm))
+        view.network_label.setVisible(network is not None)
         warnings = list(category.reading_warnings(reading, self.store.size))
         if slide is not None and slide.info.pixel_size is None:
             warnings.insert(0, f"No scale: a depth requires one. {self._context.icons.link('scale', 'Set the scale')}.")

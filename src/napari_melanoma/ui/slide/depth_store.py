@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, SlideDepthReadings
+    from napari_melanoma.risk.slide_files import NetworkDepth
     from napari_melanoma.slides.depth_readings import StoredDepth
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -25,9 +26,10 @@ READER_EXISTS = "{} has measured this slide before. The reading without a name i
 
 @dataclass(frozen=True, kw_only=True)
 class DepthReadingState(DocumentState["SlideDepthReadings"]):
-    """The readings of a slide with their history, and the proposals of the analysis."""
+    """The readings of a slide with their history, the proposals of the analysis, and the prediction of a network."""
 
     proposed: SlideDepthProposals
+    network: NetworkDepth | None = None  # predicted for the Risk section
     selected: int = 0  # index of the selected proposal
 
 
@@ -105,7 +107,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.show(None if slide is None else slide.identity)
 
     def reload_proposals(self) -> None:
-        """Read the proposals of the analysis again."""
+        """Read the proposals of the analysis and the prediction of a network again."""
         now = self.state
         if now is not None:
             work = partial(_load_proposals, now.folder)
@@ -150,8 +152,10 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         depth = restore_values(now.history.current, history.current, self.reader, _time())
         return replace(now, history=replace(history, current=depth))
 
-    def _on_proposals(self, identity: str, proposed: SlideDepthProposals) -> None:
-        self.add(replace(self._states[identity], proposed=proposed, selected=0))
+    def _on_proposals(self, identity: str, found: tuple[SlideDepthProposals, NetworkDepth | None]) -> None:
+        now, (proposed, network) = self._states[identity], found
+        selected = now.selected if proposed == now.proposed else 0
+        self.add(replace(now, proposed=proposed, network=network, selected=selected))
 
 
 def _time() -> str:
@@ -160,16 +164,23 @@ def _time() -> str:
 
 
 def _load_readings(identity: str, folder: Path) -> tuple[DepthReadingState, StoredDepth]:
-    from napari_melanoma.slides.depth_readings import load_depth, read_proposals
+    from napari_melanoma.slides.depth_readings import load_depth
 
     found = load_depth(folder)
-    return DepthReadingState(identity, EditHistory(found.depth), folder, proposed=read_proposals(folder)), found
+    proposed, network = _read_proposals(folder)
+    return DepthReadingState(identity, EditHistory(found.depth), folder, proposed=proposed, network=network), found
 
 
-def _load_proposals(folder: Path, run: RunContext) -> SlideDepthProposals:
+def _load_proposals(folder: Path, run: RunContext) -> tuple[SlideDepthProposals, NetworkDepth | None]:
+    return _read_proposals(folder)
+
+
+def _read_proposals(folder: Path) -> tuple[SlideDepthProposals, NetworkDepth | None]:
+    """Read the proposals of the analysis, and the depth that a network predicted."""
+    from napari_melanoma.risk.slide_files import read_network_depth
     from napari_melanoma.slides.depth_readings import read_proposals
 
-    return read_proposals(folder)
+    return read_proposals(folder), read_network_depth(folder)
 
 
 def _save_readings(state: DepthReadingState, stamp: Stamp | None) -> StoredDepth:

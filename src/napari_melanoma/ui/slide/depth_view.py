@@ -183,6 +183,12 @@ NO_MODEL = "No model that segments the epidermis is installed: measure manually.
 AUTOMATIC = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
 
 
+NETWORK_TIP = (
+    "For comparison only: the network of the Risk section predicts a depth from a patch at the deepest position. It "
+    "does not measure a line, and cannot see cells below the patch. In parentheses, its difference from the reading"
+)
+
+
 class DepthView(QWidget):
     """The widgets of the Depth section."""
 
@@ -200,6 +206,7 @@ class DepthView(QWidget):
         self.thickness_label.setProperty("loud", True)
         self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
         self.source_label = named(quiet_label(), "depth_origin", "Source of the thickness")
+        self.network_label = named(quiet_label(), "depth_network", "Depth predicted by a network", NETWORK_TIP)
         self.warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
         self.warning_label.setProperty("fault", True)
         self.draw_button = named(
@@ -295,6 +302,7 @@ class DepthView(QWidget):
         for widget in (
             self.thickness_label,
             self.source_label,
+            self.network_label,
             self.warning_label,
             row(self.draw_button, self.move_button),
             self.hint_label,
