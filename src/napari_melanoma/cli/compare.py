@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
     AcceptDamaged,
     AllowOutside,
     ClassifierValues,
+    ConfigOptions,
     Debug,
+    Given,
     Json,
     NoRefine,
     examples,

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import napari_melanoma.cli.data as data_sets
-from napari_melanoma.cli.config_options import ConfigOptions, Given, add_verb
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, MaskValues, NoPatients, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    ConfigOptions,
+    Debug,
+    Given,
+    Json,
+    MaskValues,
+    NoPatients,
+    add_verb,
+    examples,
+)
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.formatting import format_count
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
-from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
+from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, examples
 from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
 
-from napari_melanoma.cli.config_options import parameter_name
+from napari_melanoma.cli.options import parameter_name
 from napari_melanoma.core.context import Cancelled, Milestone, ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
 from napari_melanoma.core.files import replace_non_finite

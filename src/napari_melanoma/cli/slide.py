@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import ConfigError
 

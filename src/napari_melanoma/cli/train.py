@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_melanoma.cli.config_options import add_verb
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import RunError

@@ -1,4 +1,4 @@
-"""Risk law of a phantom cohort, and its patients."""
+"""The risk law of a synthetic cohort: risk factors, the true probability of metastasis, and patients drawn from it."""
 
 from __future__ import annotations
 
