@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.cohort_manifest import CohortEntry
     from napari_melanoma.slides.cohort_scheduler import CohortSummary
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.table import SlideStatus
+    from napari_melanoma.slides.slide_table import SlideStatus
 
 SlideValues = Annotated[
     Given,

@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
-from napari_melanoma.ui.train.forecast import READING, RunForecast
+from napari_melanoma.ui.train.recipe_estimate import READING, RunForecast
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, INSTALL_HINT, NOTHING, is_imagenet_available
 from napari_melanoma.ui.viewer.docking import show_dock

@@ -253,12 +253,12 @@ class RunLauncher(QObject):
 
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     """Check a recipe again, because files may have changed, and launch it."""
-    from napari_melanoma.runs import runs
-    from napari_melanoma.ui.train.forecast import check_recipe_data
+    from napari_melanoma.runs import launching
+    from napari_melanoma.ui.train.recipe_estimate import check_recipe_data
 
     check_recipe_data(recipe, run)
-    path = runs.create_run_folder(recipe.name)
-    runs.launch(recipe, path)
+    path = launching.create_run_folder(recipe.name)
+    launching.launch(recipe, path)
     return path
 
 
@@ -266,14 +266,14 @@ def _resume_run(path: Path, run: RunContext) -> Path:
     """Launch a run again with its recipe."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.core.errors import RunError
-    from napari_melanoma.runs import runs
+    from napari_melanoma.runs import launching
 
-    recipe = runs.read_run(path).recipe
+    recipe = launching.read_run(path).recipe
     if recipe is None:
         raise RunError(
             f"{path.name} was started by another version of napari-melanoma and cannot be resumed. Start a new run."
         )
-    if runs.is_run_alive(path):  # the last event is written some seconds before the process ends
+    if launching.is_run_alive(path):  # the last event is written some seconds before the process ends
         run.report(Progress(0, None, f"Waiting for the process of {path.name} to end"))
-    runs.launch(recipe, path, resume=True)
+    launching.launch(recipe, path, resume=True)
     return path
