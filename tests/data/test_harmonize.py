@@ -288,7 +288,7 @@ SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(TABLES, SOURCES)
-def test_harmonising_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
+def test_harmonizing_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
     once = harmonize_rows(rows, source)
     assert len(once.rows) == len(rows) == once.report.rows
     assert harmonize_rows(once.rows, source).rows == once.rows

@@ -178,7 +178,7 @@ def test_the_risk_as_text_table_and_json() -> None:
     valid = replace(RISK, validity=Validity())
     assert (
         valid.headline
-        == "Risk of metastasis 0.08 (95 % interval 0.00–0.25); unusual for metastasis (at most 10 % of cases)"
+        == "Risk of metastasis 0.08 (95 % interval 0.00–0.25); unusually low for metastasis (at most 10 % of cases)"
     )
 
 

@@ -142,7 +142,7 @@ class ClassificationConfig(Config):
     focal_gamma: float = Field(2.0, title="Focal loss gamma", ge=0, le=10, description="gamma of the focal loss")
     mixup: float = Field(
         0.0,
-        title="Mixup probability",
+        title="MixUp probability",
         ge=0,
         le=1,
         description="probability that an image and its label are blended with another image",
@@ -497,7 +497,11 @@ class AugmentationConfig(Config):
         "half their size, as in P2",
     )
     cutmix_probability: float = Field(
-        0, ge=0, le=1, description=f"a patch of another image with its mask; {SAMPLING_NOTE}"
+        0,
+        title="CutMix probability",
+        ge=0,
+        le=1,
+        description=f"a patch of another image with its mask; {SAMPLING_NOTE}",
     )
     hair_probability: float = Field(0, ge=0, le=1, description="4 to 24 artificial hairs, most of them dark")
     bubbles_probability: float = Field(

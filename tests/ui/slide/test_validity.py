@@ -109,7 +109,7 @@ def test_invalid_risk_is_not_shown(person):
     person.qtbot.addWidget(view)
     result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
-        "verdict": "Risk of metastasis 0.08; unusual for metastasis (at most 10 % of cases)",
+        "verdict": "Risk of metastasis 0.08; unusually low for metastasis (at most 10 % of cases)",
         "interval": [0.0, 0.25],
     }
     view.show_prediction({**result, "validity": DEMO.to_json()}, "")
@@ -131,7 +131,7 @@ def test_case_does_not_show_an_invalid_risk(person, tmp_path):
 
     result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
-        "verdict": "Risk of metastasis 0.08; unusual for metastasis (at most 10 % of cases)",
+        "verdict": "Risk of metastasis 0.08; unusually low for metastasis (at most 10 % of cases)",
         "validity": DEMO.to_json(),
     }
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
