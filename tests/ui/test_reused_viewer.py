@@ -15,5 +15,5 @@ def test_a_callback_of_the_mouse_is_noticed(reused_viewer, qtbot, kind):
 
 def test_a_key_is_noticed(reused_viewer, qtbot):
     reused_viewer.get(False, qtbot).bind_key("Control-Shift-F11", lambda viewer: None)
-    with pytest.raises(AssertionError, match="left in the viewer.*key"):
+    with pytest.raises(AssertionError, match=r"left in the viewer.*key"):
         reused_viewer.empty()
