@@ -169,9 +169,8 @@ class ReusedViewer:
             return
         with patch.object(self._window, "_save_current_window_settings"), suppress(RuntimeError):  # if it is deleted
             self._viewer.close()
-        self._viewer = self._window = self._docks = self._old_extras = self._values = self._keys = self._callbacks = (
-            None
-        )
+        self._viewer = self._window = self._docks = self._old_extras = None
+        self._values = self._keys = self._callbacks = None
         self._patches.close()
         gc.unfreeze()
         self._qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)

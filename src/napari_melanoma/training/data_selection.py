@@ -240,13 +240,13 @@ def _read_rows(folders: Iterable[str], config: ClassificationConfig) -> tuple[di
         found = join_features(entries, Path(config.features).expanduser()) if config.features else entries
         for row in found if config.features else found[:1]:  # all rows of a table have the same columns
             columns.update(row)
-        reader = _ColumnReader(selected)
+        reader = ColumnReader(selected)
         rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in found}
     return rows, columns | {name for row in rows.values() for name in row}
 
 
-class _ColumnReader:
-    """Reads selected columns, including those that a table has under a synonym."""
+class ColumnReader:
+    """Reads selected columns, also under a synonym, or derived from others, as ``melanoma`` from the diagnosis."""
 
     def __init__(self, selected: set[str]) -> None:
         self._selected = selected

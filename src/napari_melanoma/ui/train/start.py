@@ -130,7 +130,7 @@ class StartPicker(QWidget):
         self.combo.insertSeparator(self.combo.count())
         self.combo.addItem("ImageNet weights", IMAGENET)
         self._update_imagenet_item(self.combo.count() - 1)
-        self.combo.addItem("nothing (random weights)", NOTHING)
+        self.combo.addItem("random weights", NOTHING)
         self.combo.addItem("a weights file …", CHOOSE_FILE)
         self.combo.blockSignals(False)
         if selected:
