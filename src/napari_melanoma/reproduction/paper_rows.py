@@ -25,6 +25,7 @@ from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.reproduction.budget import reduce_input, use_threads
 from napari_melanoma.reproduction.papers import Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     JUDGEMENT,
@@ -33,7 +34,6 @@ from napari_melanoma.reproduction.planning import (
     FoldFolder,
     ReproductionContext,
     RowFolder,
-    use_threads,
 )
 from napari_melanoma.reproduction.predictions import FOLDS, HALF, SEGMENTER, pool_folds
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
@@ -80,15 +80,15 @@ def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
 
 
 def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
-    """Complete the recipe of a row with values and the epochs of the plan.
+    """Complete the recipe of a row with values, and with epochs and size of the images of the plan.
 
     A schedule with restarts ends with a whole cycle.
     """
-    plan = work.plan
-    epochs = plan.by_name[row.name].epochs
+    plan, planned = work.plan, work.plan.by_name[row.name]
+    epochs = planned.epochs
     if epochs is None:
         return row.recipe(plan.budget, **more)
-    recipe = row.recipe(plan.budget, **more, epochs=epochs, patience=epochs)
+    recipe = reduce_input(row.recipe(plan.budget, **more, epochs=epochs, patience=epochs), planned.input_size)
     if recipe.schedule != "cosine_restarts":
         return recipe
     return recipe.model_copy(update={"cycle_epochs": _whole_cycles(recipe, epochs)})

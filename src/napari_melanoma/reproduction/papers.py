@@ -249,6 +249,9 @@ class PaperFile(Config):
     later: str = Field("", description="experiments of the paper that are not included")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of the recipes of all rows")
     small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget in all rows")
+    smaller_sizes: tuple[int, ...] = Field(
+        (), description="smaller sides of the images of the small budget, in pixels, for when not all rows fit"
+    )
     of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(
         default_factory=dict, description="the same, for a type of rows"
     )
