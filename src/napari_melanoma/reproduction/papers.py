@@ -454,7 +454,11 @@ class RowSubject:
 
 @dataclass(frozen=True)
 class RowKind:
-    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images."""
+    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images.
+
+    ``explain_unlearned`` returns why the model of a row has not learned, from the images of its evaluation and
+    ``judgement.json``; empty if it has, or if nothing is trained.
+    """
 
     name: str
     metrics: tuple[str, ...]
@@ -462,6 +466,7 @@ class RowKind:
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
+    explain_unlearned: Callable[[Row, Sequence[Image], Mapping[str, Any]], str]
     crossed: bool = False
 
 
