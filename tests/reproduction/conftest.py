@@ -17,7 +17,7 @@ from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.reproduction import paper_rows, planning
-from napari_melanoma.reproduction.planning import BudgetSize
+from napari_melanoma.reproduction.budget import BudgetSize
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost

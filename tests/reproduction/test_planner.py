@@ -6,19 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.reproduction import planning
+from napari_melanoma.reproduction import budget
+from napari_melanoma.reproduction.budget import MIN_STEPS
+from napari_melanoma.reproduction.paper_rows import complete_recipe, describe_reductions
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.planning import MIN_STEPS, ReproductionImages, ReproductionPlan, complete_plan
+from napari_melanoma.reproduction.planning import (
+    ReproductionContext,
+    ReproductionFolder,
+    ReproductionImages,
+    ReproductionPlan,
+    complete_plan,
+)
 from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 from napari_melanoma.training import step_time
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import StepCost
 
 
 def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_time, "fastest_seconds", lambda work, device, clock: 0.05)
     monkeypatch.setattr(step_time, "MAX_PROBE_IMAGES", 2)
-    monkeypatch.setattr(planning, "ROUNDS", 1)
+    monkeypatch.setattr(budget, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
     data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
 
@@ -60,3 +71,31 @@ def test_a_plan_says_what_each_row_starts_from(row: str, weights: dict[str, str]
     data = ReproductionImages({}, {"HAM10000": role})
     plan = complete_plan(draft, read_paper("P2").select((row,)), data, {}, RunContext())
     assert plan.by_name[row].start == start
+
+
+def test_a_reduced_size_is_part_of_the_plan_and_of_the_recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A continued reproduction measures nothing: it keeps the size that it began with."""
+
+    def measure(recipe: TrainRecipe) -> StepCost:
+        pixels = recipe.model.input_size**2
+        return StepCost(1.4e-6 * pixels, 1e-3, 1.4e-7 * pixels, 1, 1, "cpu", "32-true")
+
+    monkeypatch.setattr(step_time, "measure_step", measure)
+    paper = read_paper("P2")
+    data = {"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)}
+    draft = ReproductionPlan(
+        paper="P2", budget="small", minutes=5, planning_s=7.0, data={"HAM10000": ("ham",)}, notices=("a",)
+    )
+    plan = complete_plan(draft, paper.select(("unet", "unetpp")), ReproductionImages(data), {}, RunContext())
+    assert plan.planning_s == pytest.approx(7 + 80 * budget.ENCODE_S, abs=1)  # the data were checked before
+    assert {row.input_size for row in plan.rows} == {96}
+    assert plan.late == ()
+    assert plan.notices[0] == "a"
+    assert "images of 96 pixels instead of 128" in plan.notices[1]
+    stored = ReproductionPlan.parse(plan.model_dump(mode="json"), "the folder")
+    work = ReproductionContext(paper, stored, data, ReproductionFolder(tmp_path))
+    recipes = [complete_recipe(work, paper.rows[name]) for name in plan.by_name]
+    assert {(recipe.model.input_size, recipe.data.cache_size) for recipe in recipes} == {(96, 96)}
+    for recipe in recipes:
+        write_toml(work.folder.row(recipe.name).recipe, recipe)
+        assert "96 px instead of 256" in describe_reductions(work, paper.rows[recipe.name])

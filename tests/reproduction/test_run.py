@@ -15,6 +15,7 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction import paper_rows
@@ -38,6 +39,8 @@ def test_a_row_is_trained(
     assert found.missing.failed == {}
     assert found.results[0].estimates["JA"].mean > 0.5
     assert found.results[0].remark == ""
+    judgement = read_json(tmp_path / "out/judged/unet/judgement.json")
+    assert judgement["validation_dice"] > judgement["constant_dice"] > 0.1  # discs cover a part of the image
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ class ReproduceOptions(Config):
     rows: tuple[str, ...] = Field((), description="run only these rows, grids or tables")
     budget: Budget = Field(
         "full",
-        description="size of the training: full, as in the paper, or small, with 128 pixels, reduced widths, "
+        description="size of the training: full, as in the paper, or small, with at most 128 pixels, reduced widths, "
         "few epochs and a limited time",
     )
     minutes: float | None = Field(

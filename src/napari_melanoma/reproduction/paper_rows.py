@@ -25,6 +25,8 @@ from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.reproduction.budget import reduce_input, use_threads
+from napari_melanoma.reproduction.kinds.segmentation import measure_validation
 from napari_melanoma.reproduction.papers import Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     JUDGEMENT,
@@ -33,7 +35,6 @@ from napari_melanoma.reproduction.planning import (
     FoldFolder,
     ReproductionContext,
     RowFolder,
-    use_threads,
 )
 from napari_melanoma.reproduction.predictions import FOLDS, HALF, SEGMENTER, pool_folds
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
@@ -80,15 +81,15 @@ def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
 
 
 def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
-    """Complete the recipe of a row with values and the epochs of the plan.
+    """Complete the recipe of a row with values, and with epochs and size of the images of the plan.
 
     A schedule with restarts ends with a whole cycle.
     """
-    plan = work.plan
-    epochs = plan.by_name[row.name].epochs
+    plan, planned = work.plan, work.plan.by_name[row.name]
+    epochs = planned.epochs
     if epochs is None:
         return row.recipe(plan.budget, **more)
-    recipe = row.recipe(plan.budget, **more, epochs=epochs, patience=epochs)
+    recipe = reduce_input(row.recipe(plan.budget, **more, epochs=epochs, patience=epochs), planned.input_size)
     if recipe.schedule != "cosine_restarts":
         return recipe
     return recipe.model_copy(update={"cycle_epochs": _whole_cycles(recipe, epochs)})
@@ -135,6 +136,7 @@ def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
         found = measure_samples(work, subject, samples, (pictured, folder / place.pictures.name), run)
         write_table(folder / place.per_image.name, found.rows)
         facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
+        facts |= measure_validation(work.folder.row(maker).run)
         write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
 
 
@@ -339,13 +341,17 @@ WORDS = {"channels": "first channels", "decoder_channels": "channels of the deco
 
 @dataclass(frozen=True)
 class RowResult:
-    """Results of a row for each image, its threshold and parameters, and the reductions relative to the paper."""
+    """Results of a row for each image, its threshold and parameters, and the reductions relative to the paper.
+
+    ``unlearned``: why its model has not learned; empty if it has. Such a row is not compared with others.
+    """
 
     row: Row
     threshold: float
     images: list[dict[str, str]]
     parameters: int | None
     reduced: tuple[str, ...]
+    unlearned: str = ""
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -355,7 +361,10 @@ class RowResult:
     @property
     def remark(self) -> str:
         """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
-        return self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        if not self.images:
+            return ""
+        remark = self.row.kind.remark(self.images, bool(self.parameters))
+        return "; ".join(filter(None, [self.unlearned and f"not learned: {self.unlearned}", remark]))
 
 
 @dataclass(frozen=True)
@@ -382,11 +391,11 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         if not place.judgement.is_file():
             continue
         maker = work.paper.rows[row.file.model_of or row.name]
-        threshold = float(read_json(place.judgement)["threshold"])
+        judgement, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        found.append(
-            RowResult(row, threshold, read_table(place.per_image), parameters, describe_reductions(work, maker))
-        )
+        unlearned = row.kind.explain_unlearned(maker, images, judgement) if parameters != 0 else ""
+        reduced = describe_reductions(work, maker)
+        found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned))
     return found
 
 

@@ -249,6 +249,9 @@ class PaperFile(Config):
     later: str = Field("", description="experiments of the paper that are not included")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of the recipes of all rows")
     small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget in all rows")
+    smaller_sizes: tuple[int, ...] = Field(
+        (), description="smaller sides of the images of the small budget, in pixels, for when not all rows fit"
+    )
     of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(
         default_factory=dict, description="the same, for a type of rows"
     )
@@ -451,7 +454,11 @@ class RowSubject:
 
 @dataclass(frozen=True)
 class RowKind:
-    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images."""
+    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images.
+
+    ``explain_unlearned`` returns why the model of a row has not learned, from the images of its evaluation and
+    ``judgement.json``; empty if it has, or if nothing is trained.
+    """
 
     name: str
     metrics: tuple[str, ...]
@@ -459,6 +466,7 @@ class RowKind:
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
+    explain_unlearned: Callable[[Row, Sequence[Image], Mapping[str, Any]], str]
     crossed: bool = False
 
 

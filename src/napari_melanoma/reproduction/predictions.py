@@ -261,6 +261,8 @@ METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
 OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
 BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # threshold of both papers
+CHANCE = 0.5  # the AUC of uninformative predictions
+UNTRAINED = ("random", "constant_negative", "prevalence")  # sources of predictions that learn nothing from the images
 Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
 
@@ -329,6 +331,17 @@ def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[s
     return _bootstrap_estimates(pooled, pooled.figures, groups, (0, 1))
 
 
+def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
+    """Estimate the AUC as trained, with the same interval as all metrics together; None if it is undefined."""
+    if np.isnan(pooled.as_trained).any():
+        return None
+
+    def area(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {"AUC": ResampledScores(pooled.as_trained, pooled.truth, weights).auc()}
+
+    return _bootstrap_estimates(pooled, area, groups, (0, 1)).get("AUC")
+
+
 def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
     """Estimate the differences, second minus first, paired on the same bootstrap samples."""
 
@@ -353,7 +366,7 @@ def _bootstrap_estimates(
     cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
     cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, others)
     found = {}
-    for metric in METRICS:
+    for metric in (known for known in METRICS if known in drawn):
         name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
         if np.isfinite(mean):
             count = cases.get(name, min(positives, others))

