@@ -310,9 +310,7 @@ class RowCandidate:
     def cost(self, images: int | None) -> RowCost:
         """Return the time of the row for a maximum number of images."""
         if self.pace is None:
-            return RowCost(
-                self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0
-            )
+            return RowCost(max(1, self.folds) * self.judged * self.judge_s + (0 if self.folds else START_S), 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))
@@ -320,10 +318,16 @@ class RowCandidate:
         steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
         runs = max(1, self.folds)
         return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (ENCODE_S if self.folds else JUDGE_S))),
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + self.judge_s)),
             epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )
+
+    @property
+    def judge_s(self) -> float:
+        """Time to read a test image, and its mask if the row compares or predicts it."""
+        has_masks = self.row.kind.needs_masks or self.row.file.masks == "predicted"
+        return ENCODE_S if self.folds and not has_masks else JUDGE_S
 
     @property
     def seconds(self) -> float:
@@ -437,6 +441,9 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
+    if row.kind.needs_masks and draft.budget == "small":
+        steps = max(1, (learn - tuning) // _images_per_step(recipe))
+        recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
     looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # each image once, also flipped, in all folds
@@ -599,9 +606,14 @@ def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
         found[threads] = replace(cost, **least)
 
 
+def _images_per_step(recipe: TrainRecipe) -> int:
+    """Return the batch size, which the recipes of papers set."""
+    return recipe.batch_size if isinstance(recipe.batch_size, int) else 16
+
+
 def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
     """Choose the fastest number of threads."""
-    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers set it
+    images = _images_per_step(recipe)
     threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
     return TrainingPace(found[threads], images, threads)
 
