@@ -66,6 +66,8 @@ GRIDS = {
     "search-segmentation": 16,
     "search-classification": 16,
     "grid-learning-rate": 4,
+    "grid-split": 2,
+    "validation": 7,
     "grid-normalization": 3,
 }
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
@@ -100,6 +102,7 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
             row
             for row in rows
             if row.grid
+            and row.file.learn
             and row.values["full"]["loss"] == best.loss
             and row.values["full"]["model"]["architecture"] == best.model.architecture
         ]

@@ -41,6 +41,7 @@ from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_checks import check_counts
 from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,10 +127,10 @@ class RowEvaluation:
 
 
 def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Measure the model of a row on the test images, and save a few pictures."""
+    """Measure the model of a row on the test images or its validation images, and save a few pictures."""
     place, maker = work.folder.row(row.name), row.file.model_of or row.name
     bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
-    samples = data.test_samples
+    samples = data.test_samples if row.file.judged_on == TEST else _validation_samples(work.folder.row(maker))
     pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
     with atomic_folder(place.judged) as folder:
         subject = RowSubject(row, bundle, data.folders)
@@ -137,6 +138,11 @@ def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
         write_table(folder / place.per_image.name, found.rows)
         facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
         write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
+
+
+def _validation_samples(place: RowFolder) -> list[Sample]:
+    """Return the images that selected the epoch and the threshold of the model of a row."""
+    return [row.sample for row in read_data(place.run.data) if row.part == "tuning"]
 
 
 def measure_samples(

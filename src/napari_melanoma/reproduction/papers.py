@@ -49,6 +49,7 @@ def read_paper(name: str) -> Paper:
     rows: list[Row] = []
     for title, row in values.items():
         rows += _rows(title.removesuffix(".toml"), RowFile.parse(row, f"{found}/{title}"), file)
+    rows += [_validation_row(row) for row in rows if file.validation and row.file.table == file.validation]
     rows.sort(key=lambda row: (row.file.order, row.grid or row.name))
     return Paper(found, file, {row.name: row for row in rows})
 
@@ -101,6 +102,25 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
             {"full": _with_grid_values(full, grid), "small": _with_grid_values(small, small_grid)},
             name,
         )
+
+
+VALIDATION = "validation"  # name of the rows that are evaluated on validation images
+VALIDATION_ORDER = 2000  # after all others
+
+
+def _validation_row(row: Row) -> Row:
+    """Return the row that evaluates the model of another one on its validation images."""
+    own = {
+        "title": f"{row.file.title}, validation images",
+        "order": VALIDATION_ORDER + row.file.order,
+        "table": None,
+        "learn": None,
+        "learn_also": (),
+        "start_of": None,
+        "model_of": row.file.model_of or row.name,
+        "judged_on": VALIDATION,
+    }
+    return Row(f"{VALIDATION}-{row.name}", row.file.model_copy(update=own), row.values, VALIDATION)
 
 
 def _with_title(file: RowFile, values: Mapping[str, Any]) -> RowFile:
@@ -262,6 +282,9 @@ class PaperFile(Config):
     bars: PaperBars | None = None
     depth: PaperDepth | None = None
     literature: Literature | None = None
+    validation: str = Field(
+        "", description="table whose models can be evaluated on their validation images too, by --rows validation"
+    )
     folds: int = Field(5, ge=2, le=20, description="of cross-validated rows")
     target: str = Field("melanoma", description="column of the table that contains the class, for classification rows")
     positives: str = Field("melanomas", description="name of the positive class, in the plural")
@@ -336,6 +359,10 @@ class RowFile(Config):
         None,
         description="the cross-validated segmentation row whose network of the same fold predicts the masks; none: a "
         "model of the program",
+    )
+    judged_on: Literal["test", "validation"] = Field(
+        "test",
+        description="images of the evaluation; validation: those that selected epoch and threshold of the model",
     )
     model_of: str | None = Field(None, description="the row whose model is evaluated, without training")
     against: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(

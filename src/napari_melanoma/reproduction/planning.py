@@ -398,7 +398,7 @@ def _beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
 def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
     """Return the reason if a row of a grid starts from weights that the user has not provided."""
     start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
-    if not row.grid or start not in known or start in draft.weights:
+    if not row.grid or row.file.learn is None or start not in known or start in draft.weights:
         return None
     return f"needs {known[start].title}: get {known[start].where} and name it with --weights {start}=FILE"
 
@@ -422,6 +422,8 @@ def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> R
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     learns = count_parameters(recipe.model.architecture, recipe.model.options) > 0
+    if not recipe.data.tuning_fraction:  # the test images are monitored
+        return RowCandidate(row, judged, learn, judged, recipe if learns else None)
     return RowCandidate(row, judged, learn - tuning, tuning, recipe if learns else None)
 
 
