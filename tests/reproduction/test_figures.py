@@ -72,12 +72,16 @@ def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) ->
 
 
 def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> None:
-    rows = [{"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_jaccard": 0.5} for epoch in range(3)]
+    rows = [
+        {"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_loss": 1.1, "tuning_jaccard": 0.5} for epoch in range(3)
+    ]
     draw_curves({f"row {number}": rows for number in range(14)}, ("tuning_jaccard", "Jaccard"), Path("none.png"))
     lines = figure[0].axes[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
-    assert figure[0].axes[0].get_yscale() == "log"
+    assert [axes.get_yscale() for axes in figure[0].axes] == ["log", "log", "linear"]
+    assert [axes.get_ylabel() for axes in figure[0].axes] == ["training loss", "validation loss", "Jaccard"]
+    assert figure[0].axes[0].get_ylim() == figure[0].axes[1].get_ylim()
 
 
 @pytest.mark.parametrize(("truth", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])

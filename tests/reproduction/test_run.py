@@ -54,6 +54,33 @@ def done(
         yield reproduce(OPTIONS.model_copy(update={"data": (str(sets),)}), out, run=RunContext()), out
 
 
+@pytest.mark.usefixtures("planned")
+def test_a_model_is_evaluated_on_its_validation_images(spots: Callable[..., Path], tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(
+        update={"data": (f"M={spots(tmp_path / 'dermofit', 24)}",), "rows": ("validation-unet",)}
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    assert [item.row.name for item in found.results] == ["unet", "validation-unet"]
+    parts = {row.sample.image_id: row.part for row in read_data(tmp_path / "out/rows/unet/data.csv")}
+    for item, part in zip(found.results, ("held_out", "tuning"), strict=True):
+        assert {image["image_id"] for image in item.images} == {name for name in parts if parts[name] == part}
+    assert found.results[0].row.file.paper == found.results[1].row.file.paper
+
+
+@pytest.mark.usefixtures("planned")
+def test_the_split_of_p2_has_no_validation_images(spots: Callable[..., Path], tmp_path: Path) -> None:
+    options = ReproduceOptions(
+        paper="P2", budget="small", minutes=1e6, rows=("grid-split-0.0",), data=(str(spots(tmp_path / "ham10000", 24)),)
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    (item,) = found.results
+    rows = read_data(tmp_path / "out/rows/grid-split-0.0/data.csv")
+    tested = {row.sample.image_id for row in rows if row.part == "tuning"}
+    assert {image["image_id"] for image in item.images} == tested
+    assert {row.part for row in rows} == {"learn", "tuning"}
+    assert len(rows) == 24
+
+
 def table_of(out: Path) -> list[dict[str, str]]:
     with (out / "tables.csv").open(newline="", encoding="utf-8") as table:
         return list(csv.DictReader(table))

@@ -88,7 +88,7 @@ class RowCandidate:
         steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
         runs = max(1, self.folds)
         return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (ENCODE_S if self.folds else JUDGE_S))),
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + self._reading_s)),
             epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )
@@ -97,8 +97,15 @@ class RowCandidate:
     def _judging_seconds(self) -> float:
         """Time of a row without training; one that predicts from the table reads no images."""
         if not self.folds:
-            return START_S + self.judged * JUDGE_S
-        return self.folds * self.judged * ENCODE_S if self.row.file.answers in ("network", "features") else START_S
+            return START_S + self.judged * self._reading_s
+        reads = self.row.file.answers in ("network", "features") or self.row.kind.needs_masks
+        return self.folds * self.judged * self._reading_s if reads else START_S
+
+    @property
+    def _reading_s(self) -> float:
+        """Time to read a test image, and its mask if the row compares or predicts it."""
+        has_masks = self.row.kind.needs_masks or self.row.file.masks == "predicted"
+        return ENCODE_S if self.folds and not has_masks else JUDGE_S
 
     @property
     def seconds(self) -> float:
@@ -246,9 +253,14 @@ def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
         found[threads] = replace(cost, **least)
 
 
+def images_per_step(recipe: TrainRecipe) -> int:
+    """Return the batch size, which the recipes of papers set."""
+    return recipe.batch_size if isinstance(recipe.batch_size, int) else 16
+
+
 def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
     """Choose the fastest number of threads."""
-    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers set it
+    images = images_per_step(recipe)
     threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
     return TrainingPace(found[threads], images, threads)
 

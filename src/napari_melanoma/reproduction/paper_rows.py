@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
-from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.dataset import Sample, read_datasets, select_trainable
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.mask_measurement import describe_failure
@@ -27,7 +27,7 @@ from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.reproduction.budget import reduce_input, use_threads
 from napari_melanoma.reproduction.kinds.segmentation import measure_validation
-from napari_melanoma.reproduction.papers import Paper, PaperTable, Row, RowSubject
+from napari_melanoma.reproduction.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     JUDGEMENT,
     PER_IMAGE,
@@ -36,11 +36,13 @@ from napari_melanoma.reproduction.planning import (
     ReproductionContext,
     RowFolder,
 )
-from napari_melanoma.reproduction.predictions import FOLDS, HALF, SEGMENTER, pool_folds
+from napari_melanoma.reproduction.predictions import FOLDS, HALF, pool_folds
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
 from napari_melanoma.runs.train import train
+from napari_melanoma.training.data_checks import check_counts
 from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,10 +128,10 @@ class RowEvaluation:
 
 
 def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Measure the model of a row on the test images, and save a few pictures."""
+    """Measure the model of a row on the test images or its validation images, and save a few pictures."""
     place, maker = work.folder.row(row.name), row.file.model_of or row.name
     bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
-    samples = data.test_samples
+    samples = data.test_samples if row.file.judged_on == TEST else _validation_samples(work.folder.row(maker))
     pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
     with atomic_folder(place.judged) as folder:
         subject = RowSubject(row, bundle, data.folders)
@@ -138,6 +140,11 @@ def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
         facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
         facts |= measure_validation(work.folder.row(maker).run)
         write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
+
+
+def _validation_samples(place: RowFolder) -> list[Sample]:
+    """Return the images that selected the epoch and the threshold of the model of a row."""
+    return [row.sample for row in read_data(place.run.data) if row.part == "tuning"]
 
 
 def measure_samples(
@@ -209,10 +216,11 @@ def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
         "seed": fold,  # else all folds would be calibrated on nearly the same images
         "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST},
         "model": {"start": initial_weights(work, row, fold)},
-        "classification": {"masks": "predicted"} if _predicts_masks(work, row) else {},
     }
+    if _predicts_masks(work, row):
+        more["classification"] = {"masks": "predicted"}
     if unseen:
-        more["classification"]["adaptation"] = {"to": unseen}
+        more["classification"] = {**more.get("classification", {}), "adaptation": {"to": unseen}}
     return complete_recipe_with(work, row, more)
 
 
@@ -224,7 +232,7 @@ def _predicts_masks(work: ReproductionContext, row: Row) -> bool:
 def _uses_masks(row: Row) -> bool:
     """Return whether the network of a row sees regions of interest."""
     view = row.values["full"].get("classification", {}).get("view", {})
-    return row.kind.crossed and row.file.answers == "network" and view.get("region") != "photograph"
+    return row.task == "classification" and row.file.answers == "network" and view.get("region") != "photograph"
 
 
 def mask_notices(work: ReproductionContext) -> Iterator[str]:
@@ -256,16 +264,26 @@ def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, st
         recipe = fold_recipe(work, row, 1) if crossed else complete_recipe(work, row)
         key = recipe.model_dump_json(include={"data", "classification", "seed"})
         if key not in known:
-            known[key] = _data_fault(recipe)
+            known[key] = _without_masks(work, row) or _data_fault(recipe)
         if known[key]:
             faults[row.name] = known[key]
     return faults
+
+
+def _without_masks(work: ReproductionContext, row: Row) -> str:
+    """Return why a cross-validated segmentation row cannot be trained if a role has no masks at all."""
+    roles = [work.crossed[role] for role in row.file.learns] if row.kind.crossed and row.kind.needs_masks else []
+    bare = next((role for role in roles if role.without_mask == role.images), None)
+    if bare is None:
+        return ""
+    return f"{bare.role}: none of {bare.images} images has a mask, and a segmentation network is trained on masks."
 
 
 def _data_fault(recipe: TrainRecipe) -> str:
     """Return why a recipe has no usable training images; empty if it has."""
     try:
         chosen, table, _ = select_labeled(select_samples(recipe), recipe)
+        check_counts(chosen.parts)
         if table is not None:
             check_run_classes(chosen, recipe, table)
     except MelanomaError as error:
@@ -289,14 +307,20 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
     target = work.paper.file.target
     masks = "predicted" if _predicts_masks(work, row) else file.masks
-    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks)
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, _segmenter(work, row, fold))
     samples = read_datasets(judged)
-    answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
+    table = {f"{place.name}/{one['image_id']}": one for place in judged for one in read_table(place / TABLE)}
+    answers = {name: one[target] for name, one in table.items()}
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
     with atomic_folder(here.judged) as folder:
-        found = measure_samples(work, subject, unseen, (shown, folder / PICTURES), run)
-        rows = [{**answer, "role": role_of[str(answer["domain"])]} for answer in found.rows]
+        usable = select_trainable(unseen) if row.kind.needs_masks else unseen
+        found = measure_samples(work, subject, usable, (shown, folder / PICTURES), run)
+        fold_of = {name: one["fold"] for name, one in table.items()}
+        rows = [
+            {**one, "fold": fold_of[f"{one['domain']}/{one['image_id']}"], "role": role_of[str(one["domain"])]}
+            for one in found.rows
+        ]
         write_table(folder / PER_IMAGE, rows)
         write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
 
@@ -308,10 +332,17 @@ def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None
     return read_bundle(work.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
 
 
+def _segmenter(work: ReproductionContext, row: Row, fold: int) -> str:
+    """Return the model that predicts masks for a fold: that of another row, or else one of the program."""
+    return str(work.folder.row(row.file.masks_of).fold(fold).run.bundle) if row.file.masks_of else SEGMENTER
+
+
 def _facts(bundle: BundleInfo | None) -> dict[str, object]:
-    """Return weights and calibration of the network of a fold."""
-    if bundle is None or bundle.config.classifier is None:
+    """Return weights and threshold or calibration of the network of a fold."""
+    if bundle is None:
         return {}
+    if bundle.config.classifier is None:
+        return {"weights": bundle.fingerprint, "threshold": bundle.config.threshold}
     config = bundle.config.classifier
     point = None if config.operating_point is None else config.operating_point.model_dump(mode="json")
     calibration = config.model_dump(mode="json", include={"temperature", "bias", "coverage", "set_rule", "prevalence"})
@@ -400,10 +431,14 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
 
 
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
-    """Return whether the figure against network size shows a row: it trains a network, and its table is drawn there."""
+    """Return whether the figure against network size shows a row.
+
+    It trains a network, its masks are not refined, and its table is drawn there.
+    """
     table = work.paper.file.tables.get(found.row.file.table or "")
     drawn = work.paper.file.chosen_by in found.estimates if table is None else table.drawn
-    return bool(found.parameters and not found.row.file.model_of and drawn)
+    file = found.row.file
+    return bool(found.parameters and not file.model_of and not file.refine and drawn)
 
 
 def results_by_table(paper: Paper, found: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:

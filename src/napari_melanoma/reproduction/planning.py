@@ -27,6 +27,7 @@ from napari_melanoma.reproduction.budget import (
     choose_size,
     explain_missing_need,
     fit_rows,
+    images_per_step,
     measure_candidates,
     needed_minutes,
     waiting_rows,
@@ -353,7 +354,7 @@ def _beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
 def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
     """Return the reason if a row of a grid starts from weights that the user has not provided."""
     start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
-    if not row.grid or start not in known or start in draft.weights:
+    if not row.grid or row.file.learn is None or start not in known or start in draft.weights:
         return None
     return f"needs {known[start].title}: get {known[start].where} and name it with --weights {start}=FILE"
 
@@ -371,6 +372,8 @@ def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> R
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
     learns = count_parameters(recipe.model.architecture, recipe.model.options) > 0
+    if not recipe.data.tuning_fraction:  # the test images are monitored
+        return RowCandidate(row, judged, learn, judged, recipe if learns else None)
     return RowCandidate(row, judged, learn - tuning, tuning, recipe if learns else None)
 
 
@@ -390,6 +393,9 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
+    if row.kind.needs_masks and draft.budget == "small":
+        steps = max(1, (learn - tuning) // images_per_step(recipe))
+        recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
     looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # each image once, also flipped, in all folds

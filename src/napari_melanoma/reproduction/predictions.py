@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
     from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.lesion.segmentation import Segmenter
 
 Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
 # Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
@@ -39,7 +40,6 @@ FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0,
 FRAME = 0.04  # of the side
 TABLE_MODELS = ("tabular", "logistic")
 SELECTED_FEATURES = 15  # as many as P3 calls biomarkers
-SEGMENTER = "lesion-small"  # predicts the masks of rows that are evaluated on predicted masks
 
 
 def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
@@ -93,7 +93,6 @@ class RowPrediction:
         """Return its columns of ``per_image.csv``, with the true class."""
         truth, possible = row[target] == "1", self.possible
         return {
-            "fold": row["fold"],
             "label": int(truth),
             "as_trained": f"{self.uncalibrated:.6f}",
             "probability": f"{self.probability:.6f}",
@@ -186,22 +185,28 @@ def _make_mask_finder(
     if classifier.config.view.region == "photograph":
         return lambda sample, rgb: (None, True)
     if subject.masks == "reference":
-        return lambda sample, rgb: _mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
-    from napari_melanoma.imaging.postprocessing import refine_mask
+        return lambda sample, rgb: mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
 
-    segmenter = Segmenter.load(find_bundle(SEGMENTER))
+    segmenter = Segmenter.load(find_bundle(subject.segmenter))
 
     def predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
-        drawn = segmenter.probability(rgb) >= segmenter.info.config.threshold
-        return _mask_or_everything(refine_mask(drawn, LARGEST_FILLED), rgb)
+        return mask_or_everything(segment_and_refine(segmenter, rgb)[1], rgb)
 
     return predicted
 
 
-def _mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+def segment_and_refine(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Segment a photograph; return the mask, and its largest part filled, as in P2."""
+    from napari_melanoma.imaging.postprocessing import refine_mask
+    from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
+
+    mask = segmenter.probability(rgb) >= segmenter.info.config.threshold
+    return mask, refine_mask(mask, LARGEST_FILLED)
+
+
+def mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
     """Use the whole photograph if no lesion was found, so that all rows are evaluated on the same images."""
     if mask is None or not mask.any():
         return np.ones(rgb.shape[:2], bool), False

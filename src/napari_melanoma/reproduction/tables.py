@@ -32,7 +32,7 @@ from napari_melanoma.reproduction.paper_rows import (
     results_by_table,
     table_lines,
 )
-from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
+from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, PublishedMethod, Role
 from napari_melanoma.reproduction.planning import ReproductionContext
 from napari_melanoma.reproduction.predictions import CALIBRATED, CHANCE, METRICS, SCORES, STORED
 
@@ -57,7 +57,8 @@ def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
     columns = (*ABOUT, *figures, "remark", "reduced")
-    write_table(out / "tables.csv", [_record(line, metrics) for line in table_lines(found)], columns)
+    records = [_record(line, metrics) for line in table_lines(found)]
+    write_table(out / "tables.csv", [*records, *literature_records(work.paper, found)], columns)
     return found
 
 
@@ -85,7 +86,64 @@ def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
     for _, table, rows in results_by_table(paper, found):
         tables.append(_table(paper, table, rows, found))
         tables += _calibrated_table(table, rows, found)
-    return [*tables, *filter(None, (depth_table(paper, found), agreement_table(found)))]
+    more = (literature_table(paper, found), depth_table(paper, found), agreement_table(found))
+    return [*tables, *filter(None, more)]
+
+
+def literature_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
+    """Create the table of other methods beside the paper's and ours; None without a result of ours to compare."""
+    known = paper.file.literature
+    ours = _compared_with_literature(paper, found)
+    if known is None or not ours:
+        return None
+    published = [(one.title, one.data, "", one.figures) for one in known.methods]
+    own = paper.rows[known.row].file
+    published += [(f"{own.title}, the paper", name or known.data, "", of) for name, of in own.paper.items()]
+    rows = [(*about, *(_percent(of.get(m)) for m in known.metrics)) for *about, of in published]
+    for item in ours:
+        sets = ", ".join(sorted({image["domain"] for image in item.images}))
+        about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
+        rows.append((*about, *(_interval(item.estimates[m]) for m in known.metrics)))
+    sources = "; ".join(f"{one.title}: {one.source}" for one in known.methods)
+    contradictions = (text for one in known.methods if (text := _accuracy_contradiction(one)))
+    notes = (*filter(None, [known.note]), f"Sources: {sources}.", *contradictions)
+    return ReportTable(known.title, ("Method", "Images", "n", *known.metrics), tuple(rows), notes=notes)
+
+
+def literature_records(paper: Paper, found: Sequence[RowResult]) -> Iterator[dict[str, object]]:
+    """Yield the lines of ``tables.csv`` of other methods, with their results in the columns of the paper."""
+    known = paper.file.literature
+    if known is None or not _compared_with_literature(paper, found):
+        return
+    for one in known.methods:
+        figures = {f"paper_{metric}": f"{value:.2f}" for metric, value in one.figures.items()}
+        yield {"table": "literature", "title": one.title, "paper_sets": one.data, **figures, "remark": one.source}
+
+
+def _compared_with_literature(paper: Paper, found: Sequence[RowResult]) -> list[RowResult]:
+    """Return our results that are listed beside the literature."""
+    known = paper.file.literature
+    names = (known.row, *known.ours) if known else ()
+    return [item for item in found if item.row.name in names and item.estimates]
+
+
+def _accuracy_contradiction(method: PublishedMethod) -> str:
+    """Describe an accuracy that sensitivity and specificity of the same two classes exclude; empty if there is none.
+
+    It is their mean, weighted by the share of each class.
+    """
+    accuracy, ends = method.figures.get("AC"), [method.figures[m] for m in ("SE", "SP") if m in method.figures]
+    if accuracy is None or len(ends) < 2 or min(ends) <= accuracy <= max(ends):
+        return ""
+    return (
+        f"{method.title}: an accuracy of {accuracy:.2f} is not possible for two classes with a sensitivity of "
+        f"{method.figures['SE']:.2f} and a specificity of {method.figures['SP']:.2f}; it may refer to other classes."
+    )
+
+
+def _percent(value: float | None) -> str:
+    """Format a result of others."""
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:

@@ -388,6 +388,8 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     to = recipe.classification.adaptation.to if recipe.classification else ()
     check_dataset_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)])
     parts = _split(recipe, recipe.data.datasets)
+    if not recipe.data.tuning_fraction:  # nothing is selected: the test images are monitored, as in P2
+        parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
     if not recipe.data.base:
         return SelectedSamples(parts, left_out=parts.left_out, unlabelled=unlabelled)

@@ -368,9 +368,10 @@ class DataConfig(Config):
     tuning_fraction: float = Field(
         0.1,
         title="Validation set (share of patients)",
-        gt=0,
+        ge=0,
         lt=0.5,
-        description="share of the training patients that are used as validation set, for epoch and threshold",
+        description="share of the training patients that are used as validation set, for epoch and threshold; 0: none, "
+        "for segmentation with keep = 'last' and threshold_rule = 'half': the curves are those of the test set",
     )
     base: tuple[str, ...] = Field(
         (), title="Base data sets", description="folders of data sets that preserve the initial model's performance"
@@ -697,6 +698,20 @@ class TrainRecipe(Config):
         if self.task == "classification" and self.classes:
             raise ValueError(
                 "'classes' lists the classes of label images; set those of a classifier in classification.classes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> Self:
+        if self.data.tuning_fraction > 0:
+            return self
+        if self.task == "classification":
+            raise ValueError("data.tuning_fraction is 0, but the calibration of a classifier needs validation images")
+        wrong = {"keep": self.keep != "last", "threshold_rule": self.threshold_rule != "half"}
+        if any(wrong.values()) or self.data.base:
+            raise ValueError(
+                "data.tuning_fraction is 0, so that no image selects epoch and threshold: set keep = 'last' and "
+                "threshold_rule = 'half' and leave data.base empty, or set a share such as 0.1"
             )
         return self
 
