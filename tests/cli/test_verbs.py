@@ -28,6 +28,7 @@ VERBS = (
     "train",
     "search",
     "readings",
+    "relation",
     "reproduce",
     "risk",
     "evaluate",

@@ -101,6 +101,33 @@ def moles_() -> Callable[..., Path]:
     return write_moles
 
 
+PATIENTS = 60
+
+
+def write_patients(folder: Path, count: int = PATIENTS) -> Path:
+    """Write patients of whom thick melanomas of the old have spread, each with an image of noise; a fifth is apart."""
+    rng, table = np.random.default_rng(0), []
+    for index in range(count):
+        spread = index % 2
+        coarse = np.kron(rng.uniform(0, 255, (8, 8, 3)), np.ones((8, 8, 1)))
+        write_rgb(folder / f"images/p{index}.png", coarse.astype(np.uint8))
+        depth = float(np.exp(rng.normal(0.8 * spread, 0.7)))
+        known = {"age": int(rng.normal(55 + 8 * spread, 10)), "sex": "female", "site": "posterior torso"}
+        known |= {"depth_mm": round(depth, 2), "clark": 2 + spread, "metastasis": spread}
+        known |= {"necrosis": "" if index % 15 == 14 else int(index % 3 == 0)}
+        known |= {f"depth_mm_reader_{one}": round(depth * rng.normal(1, 0.1), 1) for one in (1, 2)}
+        split = "test" if index < count // 5 else "train"
+        table.append({"image_id": f"p{index}", "patient_id": f"q{index}", "split": split, **known})
+    write_table(folder / "dataset.csv", table)
+    return folder
+
+
+@pytest.fixture(scope="session", name="patients")
+def patients_() -> Callable[..., Path]:
+    """What writes a data set of patients with and without metastasis."""
+    return write_patients
+
+
 OPTIONS = {"encoder": "test_efficientnet", "fusion": "none", "out_features": 8}
 POINT = OperatingPoint(
     asked=0.9, cut=0.4, sensitivity=0.9, sensitivity_interval=(0.8, 1), specificity=0.5, specificity_interval=(0.4, 0.6)

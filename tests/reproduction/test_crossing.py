@@ -220,5 +220,5 @@ def test_slow_rows_wait_if_there_is_no_time(sets: Path, patched: Patched) -> Non
         plan = check(asked, run=RunContext()).plan
     assert {row.name for row in plan.rows if row.waits} == {"a-only", "b-only"}
     assert "run only if the others leave time" in plan.late[0]
-    tables = {"P1": 55, "P2": 95, "P3": 70, "P4": 40}
+    tables = {"P1": 55, "P2": 95, "P3": 76, "P4": 40}
     assert {paper: ReproduceOptions(paper=paper, budget="small").limit for paper in tables} == tables

@@ -11,39 +11,24 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Milestone, Progress, RunContext
-from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.io.results import read_table
 from napari_melanoma.reproduction import options as reproduction_options
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
 
 PATIENTS, APART, FOLDS = 60, 12, 5
-ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "control")
+ROWS = ("breslow", "clark", "table-alone", "features", "multi-modal", "biomarker", "control")
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 
 
-def write_cohort(folder: Path, count: int = PATIENTS) -> Path:
-    """Write patients of whom thick melanomas of the old have spread, each with an image of noise."""
-    rng, table = np.random.default_rng(0), []
-    for index in range(count):
-        spread = index % 2
-        coarse = np.kron(rng.uniform(0, 255, (8, 8, 3)), np.ones((8, 8, 1)))
-        write_rgb(folder / f"images/p{index}.png", coarse.astype(np.uint8))
-        depth = float(np.exp(rng.normal(0.8 * spread, 0.7)))
-        known = {"age": int(rng.normal(55 + 8 * spread, 10)), "sex": "female", "site": "posterior torso"}
-        known |= {"depth_mm": round(depth, 2), "clark": 2 + spread, "metastasis": spread}
-        known |= {f"depth_mm_reader_{one}": round(depth * rng.normal(1, 0.1), 1) for one in (1, 2)}
-        split = "test" if index < APART else "train"
-        table.append({"image_id": f"p{index}", "patient_id": f"q{index}", "split": split, **known})
-    write_table(folder / "dataset.csv", table)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, patched: Patched) -> Iterator[tuple[Reproduction, Path]]:
+def done(
+    tmp_path_factory: pytest.TempPathFactory, patched: Patched, patients: Callable[..., Path]
+) -> Iterator[tuple[Reproduction, Path]]:
     """Rows of P3 on a tiny cohort."""
     folder = tmp_path_factory.mktemp("metastasis")
-    data = (f"S={write_cohort(folder / 'cohort')}",)
+    data = (f"S={patients(folder / 'cohort')}",)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=ROWS, data=data)
     with patched():
         yield reproduce(options, folder / "p3", run=RunContext()), folder / "p3"
@@ -110,6 +95,19 @@ def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduc
     assert "12 more, 6 with metastasis, are in no fold" in text
 
 
+def test_the_biomarker_network_is_evaluated_on_its_own_labels(done: tuple[Reproduction, Path]) -> None:
+    images = answers(done[1], "biomarker")
+    assert len(images) == PATIENTS - PATIENTS // 15  # of the others it is not known
+    assert all(one["label"] == str(int(int(one["image_id"][1:]) % 3 == 0)) for one in images)
+    rows = {(row["row"], row["data_sets"]): row for row in read_table(done[1] / "tables.csv")}
+    row = rows["biomarker", "cohort, untouched test set"]
+    assert (row["paper_SE"], row["paper_SP"], row["n"]) == ("92.00", "88.00", str(APART))
+    assert row["SE_low"] != row["SE_high"] != ""
+    page = (done[1] / "tables.html").read_text(encoding="utf-8")
+    assert "Necrosis is predicted from a probability of one half" in page
+    assert "As many with necrosis in view as others" in page
+
+
 def test_features_are_selected_in_each_fold(done: tuple[Reproduction, Path]) -> None:
     images = answers(done[1], "features")
     assert len({one["image_id"] for one in images}) == PATIENTS
@@ -135,12 +133,12 @@ def test_figures_name_the_target(done: tuple[Reproduction, Path]) -> None:
 
 
 def test_without_data_a_phantom_cohort_is_generated_with_a_notice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: Patched, patients: Callable[..., Path]
 ) -> None:
     drawn, reported = [], []
 
     def draw(asked: object, folder: Path, run: RunContext) -> None:
-        drawn.append(write_cohort(folder))
+        drawn.append(patients(folder))
         law = {"law": {}, "auc_of_these": {"all": 0.95, "depth": 0.75}}
         (folder / "cohort.json").write_text(json.dumps(law), encoding="utf-8")
 

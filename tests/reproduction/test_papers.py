@@ -56,6 +56,7 @@ P3 = {
     "image-alone": (80, 78, 82, 80, None),
     "image-alone-plain": (80, 78, 82, 80, None),
     "multi-modal-paper": (87, 85, 89, 87, 92),
+    "biomarker": (None, None, 92, None, None),
 }
 GRIDS = {
     "grid-unets": 4 * 3 * 5,

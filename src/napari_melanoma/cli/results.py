@@ -1,4 +1,4 @@
-"""``export``, ``readings`` and ``audit``: convert results, compare depth readings, and check files before sharing."""
+"""``export``, ``readings``, ``relation`` and ``audit``: convert, compare and check results."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ READINGS_HELP = examples(
     "agreement.json (Bland-Altman bias and limits of agreement, ICC(2,1), each with its 95 % interval) "
     "and figures/bland_altman.png. The reader 'model' is the automatic measurement. Files that cannot be read are "
     "reported and the rest is processed (exit code 1).",
+)
+RELATION_HELP = examples(
+    "napari-melanoma relation results --out relation",
+    "napari-melanoma relation results/section --out relation --include-invalid",
+    "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes lesions.csv (one "
+    "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
+    "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
+    "correlation, unless --include-invalid is given. Slides without lesions.csv, or with a damaged one, are reported "
+    "and the rest is processed (exit code 1).",
 )
 AUDIT_HELP = examples(
     "napari-melanoma audit results",
@@ -121,6 +130,38 @@ def readings(
         if agreement is None and len(readers) != 1:
             text += " Select two readers with --reader to measure their agreement."
         current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)
+
+
+def relation(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders that contain them.")
+    ],
+    out: Out,
+    include_invalid: Annotated[
+        bool, typer.Option("--include-invalid", help="Correlate the lesions of predictions that are not valid as well.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Relate area and probability of lesions."""
+    with command_session(json, debug) as current:
+        from napari_melanoma.reports.slide_export import find_result_folders
+        from napari_melanoma.slides.lesion_relation import relate_lesions, relation_to_json, write_relation
+
+        current.after_stop = "Nothing was written."
+        found = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
+        for name, error in found.failed.items():
+            current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
+        for note in found.notes:
+            current.report.emit("warning", f"Warning: {note}", message=note)
+        current.lock_folder(out)
+        written = write_relation(found, out)
+        current.report.emit("relation", found.summary, **relation_to_json(found))
+        text = (
+            f"{len(found.lesions)} lesions of {len(found.validity)} slides in {written[0]}; {written[-1].name} shows "
+        )
+        text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
+        current.finish(f"{text} Research use only.", some_failed=bool(found.failed), out=str(out))
 
 
 def audit(

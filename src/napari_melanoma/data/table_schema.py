@@ -64,6 +64,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("ulceration", "yes_no", "Ulceration", "1 where the lesion is ulcerated."),
     Column("mitoses_per_mm2", "number", "Mitoses", "Mitoses in a square millimeter.", "1/mm²", 0, 1000),
     Column("clark", "word", "Clark level", "Clark's level of invasion, 1 to 5.", taxonomy="clark"),
+    Column("necrosis", "yes_no", "Necrosis", "1 where necrotic tumor is in view."),
     Column("metastasis", "yes_no", "Metastasis", "1 where the melanoma has spread."),
     Column("split", "text", "Split", "What the row is used for: train, val or test."),
     Column("review", "text", "Review", "Review state of the mask: unreviewed, accepted, corrected, rejected."),

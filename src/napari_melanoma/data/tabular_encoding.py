@@ -427,6 +427,7 @@ POST_DIAGNOSIS_COLUMNS = (
     "ulceration",
     "mitoses_per_mm2",
     "clark",
+    "necrosis",
     "metastasis",
     "mel_thick_mm",
     "mel_mitotic_index",

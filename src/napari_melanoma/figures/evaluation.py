@@ -177,6 +177,41 @@ def plot_bland_altman(
         figure.savefig(temporary, dpi=130)
 
 
+MALIGNANT_COLOR, BENIGN_COLOR = "#b35c00", "#0066a8"
+
+
+@dataclass(frozen=True)
+class LesionPoints:
+    """Lesions in a plot: area, probability, and whether each is malignant."""
+
+    areas: Sequence[float]
+    probabilities: Sequence[float]
+    malignant: Sequence[bool]
+
+
+def plot_area_and_probability(points: LesionPoints, unit: str, title: str, path: Path, *, log_axis: bool) -> None:
+    """Draw lesions by area and probability: disks for malignant ones, squares for benign ones."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axis = figure.subplots()
+    areas, probabilities, malignant = map(np.asarray, (points.areas, points.probabilities, points.malignant))
+    for name, marker, color, chosen in (
+        ("malignant", "o", MALIGNANT_COLOR, malignant),
+        ("benign", "s", BENIGN_COLOR, ~malignant),
+    ):
+        if chosen.any():
+            axis.plot(areas[chosen], probabilities[chosen], marker, color=color, markersize=5, alpha=0.75, label=name)
+    axis.set(xlabel=f"area ({unit})", ylabel="probability", ylim=(-0.03, 1.03), xscale="log" if log_axis else "linear")
+    if not log_axis:
+        axis.set_xlim(left=0)
+    axis.set_title(title, fontsize=8, color=GRAY, loc="left", wrap=True)
+    axis.legend(fontsize=8, frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
 def draw_contours(
     rgb: NDArray[np.uint8],
     old: NDArray[np.bool_],

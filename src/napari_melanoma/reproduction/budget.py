@@ -70,6 +70,7 @@ class RowCandidate:
     recipe: TrainRecipe | None = None
     pace: TrainingPace | None = None
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
+    once_s: float = 0.0  # once for all folds, such as features of the images
     times: float = 1.0  # cost of a step relative to one with labeled images only
     central: bool = False  # whether it belongs to the paper's main comparison
 
@@ -80,7 +81,7 @@ class RowCandidate:
     def cost(self, images: int | None) -> RowCost:
         """Return the time of the row for a maximum number of images."""
         if self.pace is None:
-            return RowCost(self._judging_seconds, 0.0, 0)
+            return RowCost(self.once_s + self._judging_seconds, 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))

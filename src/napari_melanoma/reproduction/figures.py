@@ -416,11 +416,12 @@ SHOWN = "As many {} as others of each data set, as input to the networks; black 
 
 @dataclass(frozen=True, eq=False)
 class _PlottedPredictions:
-    """The predictions of a row for a test set, and whether they are those of a network."""
+    """The predictions of a row for a test set, whether they are those of a network, and of what."""
 
     test_set: str
     predictions: OutOfFoldPredictions
     network: bool
+    target: str
 
     @property
     def varies(self) -> bool:
@@ -442,17 +443,19 @@ def draw_predictions(work: ReproductionContext, found: Sequence[RowResult]) -> l
     """Draw the figures of each table of classifiers, in the order of the page."""
     pictures: list[ReportPicture] = []
     for name, table, rows in results_by_table(work.paper, found):
-        shown = [_read_predictions(line) for line in table_lines(rows) if line.domains]
+        shown = [_read_predictions(work.paper, line) for line in table_lines(rows) if line.domains]
         pictures += [*_draw_table(work, name, table, shown), *_draw_samples(work, name, table, rows)]
     return pictures
 
 
-def _read_predictions(line: TableLine) -> _PlottedPredictions:
+def _read_predictions(paper: Paper, line: TableLine) -> _PlottedPredictions:
     pooled, row = pool(line.result.images), line.result.row
     area = line.result.estimates.get("AUC")
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
     predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.as_trained, pooled.probability, auc)
-    return _PlottedPredictions(", ".join(line.set_names), predictions, row.file.answers == "network")
+    return _PlottedPredictions(
+        ", ".join(line.set_names), predictions, row.file.answers == "network", paper.target_of(row)
+    )
 
 
 def _draw_table(
@@ -463,7 +466,7 @@ def _draw_table(
     if sets:
         draw_roc({of: [one.predictions for one in shown if one.test_set == of and one.has_roc] for of in sets}, roc)
         yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED)
-    target = work.paper.file.target
+    target = shown[0].target
     draw_confusion([one.titled for one in shown], matrices, name=target)
     yield ReportPicture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
     if networks := [one.titled for one in shown if one.network and one.varies]:
@@ -486,7 +489,8 @@ def _draw_samples(
         path = work.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
         draw_samples(answers, sets, path)
-        yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(work.paper.file.positives))
+        positives = table.positives or work.paper.file.positives
+        yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(positives))
 
 
 MEASURES = (

@@ -213,7 +213,7 @@ def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> 
     bundle = work.folder.row(item.row.name).fold(1).run.bundle if item else None
     if item is None or bundle is None or not bundle.is_dir():
         return
-    classifier, target = Classifier.load(read_bundle(bundle)), work.paper.file.target
+    classifier, target = Classifier.load(read_bundle(bundle)), work.paper.target_of(item.row)
     folders = work.crossed[item.row.file.judged].folders(1)
     table = {(place.name, one["image_id"]): one for place in folders for one in read_table(place / TABLE)}
     said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}

@@ -14,9 +14,11 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import PartContext, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.data.dataset import Sample, read_datasets, select_trainable
+from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.mask_measurement import describe_failure
@@ -117,6 +119,7 @@ def initial_weights(work: ReproductionContext, row: Row, fold: int | None = None
 
 PICTURE_COUNT, PICTURE_PX = 4, 192
 ABOUT = ("image_id", "domain", "group", "diagnosis")
+LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, and not always for that of a row
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def measure_samples(
 ) -> RowEvaluation:
     """Measure a model on images; failures are recorded, and the others continue."""
     row, found, (names, pictures) = subject.row, RowEvaluation(), pictured
-    measure = row.kind.make_measure(subject)
+    measure = row.kind.make_measure(subject, run)
     for sample in run.track(samples, f"Evaluating {row.file.title}"):
         name = sample.full_name
         try:
@@ -206,6 +209,7 @@ def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None
         _evaluate_fold(work, row, fold, part)
         shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # no longer needed, and large
     _pool_row(work, row)
+    remove_partial_results(place.run.path)
 
 
 def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
@@ -305,12 +309,14 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
-    target = work.paper.file.target
+    target = work.paper.target_of(row)
     masks = "predicted" if _predicts_masks(work, row) else file.masks
-    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, _segmenter(work, row, fold))
-    samples = read_datasets(judged)
+    store = work.folder.row(row.name).run.path
+    segmenter = _segmenter(work, row, fold)
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, segmenter, store)
     table = {f"{place.name}/{one['image_id']}": one for place in judged for one in read_table(place / TABLE)}
     answers = {name: one[target] for name, one in table.items()}
+    samples = [sample for sample in read_datasets(judged) if answers[sample.full_name] in LABELS]
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
     with atomic_folder(here.judged) as folder:
@@ -383,6 +389,7 @@ class RowResult:
     parameters: int | None
     reduced: tuple[str, ...]
     unlearned: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)  # images that could not be measured, with reasons
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -392,10 +399,10 @@ class RowResult:
     @property
     def remark(self) -> str:
         """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
-        if not self.images:
-            return ""
-        remark = self.row.kind.remark(self.images, bool(self.parameters))
-        return "; ".join(filter(None, [self.unlearned and f"not learned: {self.unlearned}", remark]))
+        remark = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        unlearned = f"not learned: {self.unlearned}" if self.unlearned else ""
+        failed = f"{len(self.failed)} images could not be measured: {format_names(self.failed)}" if self.failed else ""
+        return "; ".join(filter(None, (unlearned, remark, failed)))
 
 
 @dataclass(frozen=True)
@@ -424,9 +431,9 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         maker = work.paper.rows[row.file.model_of or row.name]
         judgement, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        unlearned = row.kind.explain_unlearned(maker, images, judgement) if parameters != 0 else ""
-        reduced = describe_reductions(work, maker)
-        found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned))
+        unlearned = row.kind.explain_unlearned(maker, images, judgement) if parameters != 0 and images else ""
+        reduced, failed = describe_reductions(work, maker), judgement["failed"]
+        found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned, failed))
     return found
 
 

@@ -23,6 +23,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleInfo
@@ -204,6 +205,7 @@ class PaperTable(Config):
     metrics: tuple[str, ...] = Field(description="its columns, as named by the type of its rows")
     drawn: bool = Field(True, description="whether its rows are shown in the figure of the metric against size")
     minutes: float = Field(0, ge=0, description="of the small budget for its cross-validated rows")
+    positives: str = Field("", description="name of its positive class, in the plural; empty: that of the paper")
     note: str = Field("", description="note on the table")
 
 
@@ -355,6 +357,7 @@ class RowFile(Config):
         "boosting on the table alone; logistic: logistic regression on the table alone; features: logistic regression "
         "on selected features of the image that need no network",
     )
+    target: str | None = Field(None, description="column that contains the class; none: that of the paper")
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="source of the regions of interest in the evaluation of a classifier"
     )
@@ -459,6 +462,10 @@ class Paper:
         grids = (row.grid for row in self.rows.values() if row.grid)
         return tuple(dict.fromkeys([*tables, *grids, *self.file.tables]))
 
+    def target_of(self, row: Row) -> str:
+        """Return the column that contains the class that a row predicts."""
+        return row.file.target or self.file.target
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of all its types of rows."""
@@ -514,6 +521,7 @@ class RowSubject:
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
     segmenter: str = SEGMENTER  # name or folder of the model that predicts masks
+    store: Path | None = None  # folder for what all folds share
 
 
 @dataclass(frozen=True)
@@ -527,7 +535,7 @@ class RowKind:
 
     name: str
     metrics: tuple[str, ...]
-    make_measure: Callable[[RowSubject], Callable[[Sample], ImageMeasurement]]
+    make_measure: Callable[[RowSubject, RunContext], Callable[[Sample], ImageMeasurement]]
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]

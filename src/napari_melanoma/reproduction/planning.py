@@ -389,7 +389,7 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     file, folds = row.file, read_paper(draft.paper).file.folds
     judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
     if not file.learn or file.answers != "network":
-        return RowCandidate(row, judged, folds=folds)
+        return RowCandidate(row, judged, folds=folds, once_s=_feature_seconds(row, data))
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
@@ -423,6 +423,16 @@ def _fit_budget(
     waiting = first.budget.waiting if first.budget else ()
     taken = sum(one.seconds for one in first.candidates if one.row.name not in waiting)
     return first, fit_rows(split, smaller, measure, lambda rows: choose_size(rows, seconds() - taken))
+
+
+def _feature_seconds(row: Row, data: Mapping[str, CrossValidatedRole]) -> float:
+    """Estimate the time to measure features of all images of a row; 0 for other rows."""
+    from napari_melanoma.reproduction.image_features import time_features
+
+    if row.file.answers != "features":
+        return 0.0
+    roles = [data[role] for role in row.file.roles]
+    return sum((role.images + role.untouched) * time_features(role.folders(1)) for role in roles)
 
 
 def _smaller_notices(draft: ReproductionPlan, fitted: Iterable[FittedRows]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
-from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
@@ -23,6 +22,7 @@ from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.metrics.calibration import softmax
 from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
+from napari_melanoma.reproduction.image_features import make_feature_predictor
 from napari_melanoma.reproduction.papers import ImageMeasurement, RowSubject
 from napari_melanoma.reproduction.split import TABLE, TRAIN, UNTOUCHED
 from napari_melanoma.risk.comparators import fit_table_logistic
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.segmentation import Segmenter
 
@@ -39,29 +40,29 @@ Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its 
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
 TABLE_MODELS = ("tabular", "logistic")
-SELECTED_FEATURES = 15  # as many as P3 calls biomarkers
 
 
-def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
+def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the predictor of a row, and return the function that measures an image."""
     rows = _rows(subject.judged)
     if subject.row.file.answers == "network":
         return _network_measure(subject, rows)
-    if subject.row.file.answers in (*TABLE_MODELS, "features"):
+    return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
+
+
+def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], RowPrediction]:
+    """Return the function that predicts an image without a network."""
+    if subject.row.file.answers == "features":
+        probability = make_feature_predictor(subject, run)
+        return lambda sample: RowPrediction(probability(sample))
+    if subject.row.file.answers in TABLE_MODELS:
         probabilities = _table_predictions(subject, rows)
-        return partial(
-            _measure_without_pixels,
-            subject,
-            rows,
-            lambda sample: RowPrediction(probabilities[sample.key]),
-        )
-    return partial(_measure_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
+        return lambda sample: RowPrediction(probabilities[sample.key])
+    return _baselines(subject)[subject.row.file.answers]
 
 
 def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
-    """Predict from the table alone, or from features of the image alone."""
-    if subject.row.file.answers == "features":
-        return predict_with_features(subject.learnt, subject.judged, subject.target)
+    """Predict from the table alone."""
     choices = TabularConfig.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
     predict = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
     return predict(subject.learnt, rows, choices, subject.target)
@@ -401,48 +402,6 @@ def predict_with_logistic(
     rows, labels = _training_rows(training_folders, target)
     found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(judged.values()))
     return dict(zip(judged, found.tolist(), strict=True))
-
-
-def predict_with_features(
-    training_folders: tuple[Path, ...], judged_folders: tuple[Path, ...], target: str
-) -> dict[Key, float]:
-    """Select features of the images of the other folds, fit a logistic regression to them, and predict every image.
-
-    Medians in place of undefined values, scales, selection (largest F of an analysis of variance) and regression are
-    all determined by the training images.
-    """
-    from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    rows = _rows(training_folders)
-    training = [sample for sample in read_datasets(training_folders) if sample.split == TRAIN]
-    model = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True),
-        VarianceThreshold(),
-        StandardScaler(),
-        SelectKBest(f_classif, k=SELECTED_FEATURES),
-        LogisticRegression(max_iter=1000),
-    )
-    model.fit(_features_of(training, rows), np.array([int(rows[sample.key][target]) for sample in training]))
-    judged = read_datasets(judged_folders)
-    found = model.predict_proba(_features_of(judged, _rows(judged_folders)))[:, 1]
-    return {sample.key: float(probability) for sample, probability in zip(judged, found, strict=True)}
-
-
-def _features_of(samples: Sequence[Sample], rows: Rows) -> NDArray[np.float64]:
-    """Features of images, float64 (image, feature)."""
-    return np.array([_image_features(sample.image.resolve(), rows[sample.key].get("mpp_x", "")) for sample in samples])
-
-
-@lru_cache(maxsize=10_000)
-def _image_features(image: Path, mpp: str) -> tuple[float, ...]:
-    """Features of an image; stored, as the folds have the same images."""
-    from napari_melanoma.slides.patch_features import measure_patch_features
-
-    return tuple(measure_patch_features(read_photograph(image).rgb, float(mpp) if mpp else None).values())
 
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.metrics.statistics import Estimate
 
+LOG_AXIS_RATIO = 30.0  # a wider range of areas is plotted on a logarithmic axis
 MIN_LESIONS = 3  # the rank correlation of two is always 1, -1 or undefined
 
 
@@ -133,6 +135,27 @@ def correlate_area_and_probability(
     areas = np.array([lesion.area_mm2 if in_mm2 else lesion.area_px for lesion in lesions], np.float64)
     probabilities = np.array([lesion.probability for lesion in lesions])
     return bootstrap_statistic(partial(spearman, areas, probabilities), names, seed=seed, bounds=(-1.0, 1.0))
+
+
+def describe_correlation(found: Estimate | None, lesions: int, slides: int | None) -> str:
+    """Describe a correlation with its interval, and over what the interval was computed."""
+    of = f"{lesions} lesion{'' if lesions == 1 else 's'}"
+    if slides is not None:
+        of += f" of {slides} slide{'' if slides == 1 else 's'}"
+    if found is None:
+        return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
+    if math.isnan(found.mean):
+        return f"{of}: all areas or all probabilities are equal, so the rank correlation is undefined."
+    interval = f"95 % {found.low:.2f} to {found.high:.2f}" if found.has_interval else "too few for an interval"
+    text = f"Spearman {found.mean:.2f} ({interval}), {of}."
+    if slides is None or slides == 1:
+        return f"{text} The interval is over these lesions only and does not apply to other slides."
+    return f"{text} The interval is over slides."
+
+
+def uses_log_axis(areas: Sequence[float]) -> bool:
+    """Whether areas differ so much that a linear axis would not separate the smaller ones."""
+    return bool(areas) and min(areas) > 0 and max(areas) / min(areas) > LOG_AXIS_RATIO
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

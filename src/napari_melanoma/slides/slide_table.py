@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,7 +214,31 @@ class LesionRow:
 def read_lesion_rows(root: Path) -> tuple[LesionRow, ...]:
     """Read the lesions of all analyzed slides; unreadable tables and rows without a probability are left out."""
     folders = sorted({path.parent for pattern in TABLE_PATTERNS for path in root.glob(f"{pattern}/{LESIONS}")})
-    return tuple(lesion for folder in folders for lesion in _read_slide_rows(folder))
+    return tuple(lesion for folder in folders for lesion in _read_known_rows(folder))
+
+
+def _read_known_rows(folder: Path) -> list[LesionRow]:
+    """Read the lesions of a slide that have a probability; none if they cannot be read."""
+    with suppress(InputError, KeyError, ValueError):
+        return [row for row in read_slide_lesion_rows(folder) if math.isfinite(row.probability)]
+    return []
+
+
+def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
+    """Read the lesions of an analyzed slide; raises for a table that cannot be read. Unknown probabilities are NaN."""
+    model = str((read_slide_result(folder).get("model") or {}).get("name", ""))
+    return [
+        LesionRow(
+            slide=folder,
+            model=model,
+            index=int(row["index"]),
+            label=row["label"],
+            area_px=float(row["area_px"]),
+            area_mm2=float(row["area_mm2"]) if row["area_mm2"] else None,
+            probability=float(row["probability"] or math.nan),
+        )
+        for row in read_table(folder / LESIONS)
+    ]
 
 
 def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
@@ -235,15 +259,3 @@ def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[Lesio
         )
         for one in lesions
     )
-
-
-def _read_slide_rows(folder: Path) -> Iterator[LesionRow]:
-    with suppress(InputError, KeyError, ValueError):
-        model = str((read_slide_result(folder).get("model") or {}).get("name", ""))
-        for row in read_table(folder / LESIONS):
-            in_mm2 = float(row["area_mm2"]) if row["area_mm2"] else None
-            probability = float(row["probability"] or math.nan)
-            if math.isfinite(probability):
-                yield LesionRow(
-                    folder, model, int(row["index"]), row["label"], float(row["area_px"]), in_mm2, probability
-                )

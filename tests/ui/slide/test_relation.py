@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, choose_ticks, describe_correlation
+from napari_melanoma.slides.scores import describe_correlation
+from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, choose_ticks
 from napari_melanoma.ui.viewer.camera import get_camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)

@@ -192,6 +192,7 @@ def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> di
         "ulceration": str(int(patient.ulcerated)),
         "mitoses_per_mm2": f"{patient.mitoses_per_mm2:g}",
         "clark": str(truth["clark"]),
+        "necrosis": str(int(marked)),
         "metastasis": str(int(patient.metastasis)),
         "split": patient.split,
         "fold": str(patient.fold or ""),

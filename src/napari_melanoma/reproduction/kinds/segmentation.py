@@ -19,6 +19,7 @@ from napari_melanoma.reproduction.papers import Image, ImageMeasurement, Row, Ro
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
 
 NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
@@ -26,7 +27,7 @@ NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing
 LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
 
 
-def _make_measure(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
+def _make_measure(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the model."""
     from napari_melanoma.lesion.segmentation import Segmenter
 

@@ -13,6 +13,12 @@ from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QCheckBox, QToolTip, QVBoxLayout, QWidget
 
+from napari_melanoma.slides.scores import (
+    correlate_area_and_probability,
+    describe_correlation,
+    uses_log_axis,
+    with_area_and_probability,
+)
 from napari_melanoma.ui.slide.lesions import class_of_probability
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.slides.scores import LesionLike
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
 HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
 MAX_TICKS = 5  # per axis
 CLICK_RADIUS_PX = 9  # a click this close to a mark selects it
-LOG_AXIS_RATIO = 30.0  # a wider range of areas is plotted on a logarithmic axis
 # Dark theme, light theme; from the palette of Okabe and Ito
 MALIGNANT, BENIGN = (
     ("#e69f00", "#b35c00"),
@@ -182,8 +186,7 @@ class LesionScatterPlot(QWidget):
 
     @property
     def _logarithmic(self) -> bool:
-        areas = [mark.area for mark in self.marks]
-        return bool(areas) and min(areas) > 0 and max(areas) / min(areas) > LOG_AXIS_RATIO
+        return uses_log_axis([mark.area for mark in self.marks])
 
     def _scale_area(self, area: float) -> float:
         return math.log10(area) if self._logarithmic else area
@@ -331,7 +334,6 @@ def _correlate(
     identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
 ) -> tuple[str, AreaCorrelation]:
     """Correlate the lesions of the displayed slide, together with those of all slides below ``root`` if given."""
-    from napari_melanoma.slides.scores import correlate_area_and_probability, with_area_and_probability
     from napari_melanoma.slides.slide_table import lesions_to_rows, read_lesion_rows
 
     own = with_area_and_probability(lesions if root is None else lesions_to_rows(folder, lesions))
@@ -365,19 +367,3 @@ def _make_mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> Lesi
     probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
     description = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return LesionMark(area, float(lesion.probability), lesion.label != "benign", description, index)
-
-
-def describe_correlation(found: Estimate | None, lesions: int, slides: int | None) -> str:
-    """Describe a correlation with its interval, and over what the interval was computed."""
-    of = f"{lesions} lesion{'' if lesions == 1 else 's'}"
-    if slides is not None:
-        of += f" of {slides} slide{'' if slides == 1 else 's'}"
-    if found is None:
-        return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
-    if math.isnan(found.mean):
-        return f"{of}: all areas or all probabilities are equal, so the rank correlation is undefined."
-    interval = f"95 % {found.low:.2f} to {found.high:.2f}" if found.has_interval else "too few for an interval"
-    text = f"Spearman {found.mean:.2f} ({interval}), {of}."
-    if slides is None or slides == 1:
-        return f"{text} The interval is over these lesions only and does not apply to other slides."
-    return f"{text} The interval is over slides."

@@ -1,0 +1,143 @@
+"""Area and probability of the lesions of several slides: a table, Spearman's rank correlation and a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
+from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.slides.scores import (
+    correlate_area_and_probability,
+    describe_correlation,
+    uses_log_axis,
+    with_area_and_probability,
+)
+from napari_melanoma.slides.slide_table import LesionRow, read_slide_lesion_rows
+
+RELATION, FIGURE = "relation.json", "figures/area_probability.png"
+COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "model", "valid", "validity", "used")
+
+
+@dataclass(frozen=True)
+class LesionRelation:
+    """Lesions of several slides, those that are correlated, and the correlation; ``failed``: folder to reason.
+
+    ``validity``: of each slide. ``included``: whether slides without a valid prediction are correlated as well.
+    """
+
+    lesions: tuple[LesionRow, ...]
+    validity: Mapping[Path, Validity]
+    included: bool
+    failed: Mapping[str, str]
+
+    @property
+    def used(self) -> tuple[LesionRow, ...]:
+        """The correlated lesions."""
+        known = with_area_and_probability(self.lesions)
+        return tuple(one for one in known if self.included or self.validity[one.slide].valid)
+
+    @property
+    def slides(self) -> int:
+        """Number of slides with correlated lesions."""
+        return len({one.slide for one in self.used})
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The correlation, with an interval over slides, or over the lesions of a single one."""
+        names = [str(one.slide) for one in self.used] if self.slides > 1 else None
+        return correlate_area_and_probability(self.used, names)
+
+    @property
+    def in_mm2(self) -> bool:
+        """Whether areas are in square millimeters, and not in pixels."""
+        return all(one.area_mm2 is not None for one in self.used)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models of the correlated lesions."""
+        return tuple(dict.fromkeys(one.model for one in self.used))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits the correlation."""
+        invalid = {slide.name: one.headline("") for slide, one in self.validity.items() if not one.valid}
+        notes = [f"{name}: {text}{'' if self.included else '; left out'}" for name, text in invalid.items()]
+        if len(self.models) > 1:
+            notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
+        return tuple(notes)
+
+    @property
+    def summary(self) -> str:
+        """The correlation in words."""
+        return describe_correlation(self.estimate, len(self.used), self.slides)
+
+
+def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunContext) -> LesionRelation:
+    """Read the lesions in the result folders of slides, with manual corrections."""
+    lesions, validity, failed = list[LesionRow](), dict[Path, Validity](), dict[str, str]()
+    for folder in run.track(folders, "Reading lesions"):
+        if not (folder / LESIONS).is_file():
+            failed[folder.name] = f"there is no {LESIONS}: analyze the slide with 'napari-melanoma slide'."
+            continue
+        try:
+            lesions += read_slide_lesion_rows(folder)
+            validity[folder] = read_slide_validity(read_slide_result(folder))
+        except InputError as error:
+            failed[folder.name] = str(error)
+        except (KeyError, ValueError) as error:
+            failed[folder.name] = f"{LESIONS} cannot be read ({error}): restore it from a backup, or analyze again."
+    lesions = [one for one in lesions if one.slide in validity]
+    return LesionRelation(tuple(lesions), validity, include_invalid, failed)
+
+
+def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
+    """Write the table of all lesions, the correlation, and the figure if there are correlated lesions."""
+    used = set(map(id, relation.used))
+    write_table(out / LESIONS, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
+    write_json(out / RELATION, relation_to_json(relation))
+    if not used:
+        return [out / LESIONS, out / RELATION]
+    areas = [_area(one, in_mm2=relation.in_mm2) for one in relation.used]
+    points = LesionPoints(
+        areas, [one.probability for one in relation.used], [one.label != "benign" for one in relation.used]
+    )
+    unit = "mm²" if relation.in_mm2 else "pixels"
+    some_invalid = not all(relation.validity[one.slide].valid for one in relation.used)
+    title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.summary}"
+    plot_area_and_probability(points, unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
+    return [out / LESIONS, out / RELATION, out / FIGURE]
+
+
+def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
+    """Return the correlation as JSON; null for fewer than three lesions or equal values."""
+    found = relation.estimate
+    return {
+        "format_version": 1,
+        "spearman": None if found is None or math.isnan(found.mean) else asdict(found),
+        "interval_over": "slides" if relation.slides > 1 else "lesions",
+        "area_unit": "mm2" if relation.in_mm2 else "px",
+        "lesions": len(relation.used),
+        "slides": relation.slides,
+        "models": list(relation.models),
+        "summary": relation.summary,
+        "notes": list(relation.notes),
+    }
+
+
+def _area(lesion: LesionRow, *, in_mm2: bool) -> float:
+    return float(lesion.area_mm2 or 0) if in_mm2 else lesion.area_px
+
+
+def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:
+    about = {name: getattr(lesion, name) for name in ("label", "area_mm2", "area_px", "probability", "model")}
+    valid = relation.validity[lesion.slide].to_columns()
+    return {"slide": lesion.slide.name, "lesion": lesion.index, **about, **valid, "used": int(used)}
