@@ -196,7 +196,9 @@ def test_labels_that_contradict_each_other_are_rejected(
         check(ReproduceOptions(paper="P1", rows=("b-only",), data=data, labels=labels), run=RunContext())
 
 
-def test_labels_of_a_role_are_those_of_its_control_too(tmp_path: Path, moles: Callable[..., Path]) -> None:
+def test_labels_of_a_role_are_those_of_its_control_too(
+    tmp_path: Path, moles: Callable[..., Path], planned: None
+) -> None:
     without(moles(tmp_path / "s", COUNT), "melanoma", "diagnosis")
     write_table(
         tmp_path / "s.csv", [{"image_id": f"m{number}", "metastasis": number // 2 % 2} for number in range(COUNT)]

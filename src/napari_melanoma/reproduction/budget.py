@@ -27,6 +27,7 @@ SHARE = 0.75  # of the time is planned, since steps take longer if other program
 # With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
 MIN_STEPS = 300
 MIN_EPOCHS = 4  # needed to choose the best epoch; rather use fewer images
+CPU = "cpu"
 IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
 
 
@@ -69,6 +70,7 @@ class RowCandidate:
     tuning: int = 0
     recipe: TrainRecipe | None = None
     pace: TrainingPace | None = None
+    cpu_pace: TrainingPace | None = None  # if the other one is that of a GPU
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
     once_s: float = 0.0  # once for all folds, such as features of the images
     times: float = 1.0  # cost of a step relative to one with labeled images only
@@ -127,9 +129,9 @@ def reduce_input(recipe: TrainRecipe, size: int | None) -> TrainRecipe:
 
 @dataclass(frozen=True)
 class BudgetSize:
-    """Training of every row: optimizer steps, maximum number of images (None: all), and rows that wait."""
+    """Training of every row: optimizer steps (None: all epochs), maximum number of images (None: all), waiting rows."""
 
-    steps: int
+    steps: int | None
     images: int | None
     waiting: tuple[str, ...] = ()
 
@@ -149,7 +151,18 @@ class FittedRows:
     @property
     def missing(self) -> int:
         """Number of rows for which there is no time, or that cannot be measured."""
-        return len(self.faults) + len(self.candidates if self.budget is None else self.budget.waiting)
+        return len(self.faults) + len(self.candidates) - len(self.going)
+
+    @property
+    def going(self) -> list[RowCandidate]:
+        """Rows that do not wait."""
+        return [one for one in self.candidates if self.budget and one.row.name not in self.budget.waiting]
+
+    @property
+    def least_seconds(self) -> float:
+        """Time that the rows that do not wait need for the minimum of training, with the same images."""
+        costs = [one.cost(self.budget.images) for one in self.going if self.budget]
+        return sum(cost.seconds(max(MIN_STEPS, MIN_EPOCHS * cost.steps)) for cost in costs)
 
 
 def fit_rows(
@@ -182,6 +195,16 @@ def measure_candidates(
         if why := explain_missing_need(one.row, faults):
             faults[one.row.name] = why
     return [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults], faults
+
+
+def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> FittedRows:
+    """Measure each network once, on the device that runs use, and also on the CPU if that is a GPU."""
+    measured, faults = measure_candidates(candidates, 0, run)
+    if any(one.pace and one.pace.cost.device != CPU for one in measured):
+        recipes = {one.row.name: one.recipe.model_copy(update={"device": CPU}) for one in measured if one.recipe}
+        paces, _ = measure_paces(recipes, 0, run)
+        measured = [replace(one, cpu_pace=paces.get(one.row.name)) for one in measured]
+    return FittedRows(measured, BudgetSize(None, None), faults=faults)
 
 
 def explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:

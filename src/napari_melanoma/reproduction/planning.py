@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.reproduction.budget import (
+    CPU,
     ENCODE_S,
     MIN_STEPS,
     SHARE,
@@ -27,6 +28,7 @@ from napari_melanoma.reproduction.budget import (
     choose_size,
     explain_missing_need,
     fit_rows,
+    forecast_rows,
     images_per_step,
     measure_candidates,
     needed_minutes,
@@ -53,6 +55,9 @@ class PlannedRow(Config):
     start: str = Field("", description="initial weights in words; empty: no training")
     waits: bool = Field(False, description="whether it runs only if the other rows leave time")
     input_size: int | None = Field(None, description="side of smaller images in pixels; none: that of the recipe")
+    device: str | None = Field(None, description="on which a step was measured")
+    memory_mb: int | None = Field(None, description="estimated, of a training step, with the libraries")
+    cpu_s: float | None = Field(None, description="estimated time on the CPU, if a GPU is used")
     parameters: int | None = Field(None, description="of the network that is trained")
     whole_parameters: int | None = Field(None, description="of the network that the full budget trains")
 
@@ -279,7 +284,7 @@ class ReproductionContext:
 RANDOM_START = "random initialization"
 ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}  # completes a recipe that is only measured
 CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
-CROSSED_SHARE = 0.5  # maximum share of the time if there are also rows with one split
+CROSSED_SHARE = 0.5  # share of the time if rows with one split need the rest for the minimum of training
 
 
 @dataclass(frozen=True)
@@ -302,16 +307,22 @@ def complete_plan(
     data: ReproductionImages,
     faults: Mapping[str, str],
     run: RunContext,
+    *,
+    forecast: bool = False,
 ) -> ReproductionPlan:
     """Complete a plan with the rows that can run; the others are listed in ``left_out``.
 
     ``faults`` are the rows whose images cannot be used, with reasons. ``draft.planning_s`` is the time already used.
+    ``forecast``: whether time and memory are also estimated without a time limit.
     """
     began = time.monotonic() - draft.planning_s - ENCODE_S * data.count
     candidates, left_out = _candidates(draft, rows, data, faults, run)
     if draft.minutes is None:
-        planned = [_plan_row(draft, one, None) for one in candidates]
-        return draft.model_copy(update={"rows": tuple(planned), "left_out": left_out})
+        known = forecast_rows(candidates, run) if forecast else FittedRows(candidates, None)
+        planned = [_plan_row(draft, one, known) for one in known.candidates]
+        notices = (*draft.notices, *_forecast_notices(planned))
+        more = {"rows": tuple(planned), "left_out": left_out | dict(known.faults), "notices": notices}
+        return draft.model_copy(update=more)
     crossed, split = fitted = _fit_budget(draft, candidates, began, run)
     spent = time.monotonic() - began
     rows_of = {one.row.name: _plan_row(draft, one, group) for group in fitted for one in group.candidates}
@@ -406,12 +417,16 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
 def _fit_budget(
     draft: ReproductionPlan, candidates: Sequence[RowCandidate], began: float, run: RunContext
 ) -> tuple[FittedRows, FittedRows]:
-    """Fit the cross-validated rows, and then those with one split, into the time."""
+    """Fit the cross-validated rows and those with one split into the time.
+
+    The number of epochs of cross-validated rows is fixed. They have the time that the others do not need for the
+    minimum of training, or at least a share of it; the others are trained longer in what is left.
+    """
     assert draft.minutes is not None
     limit = 60 * draft.minutes
-    crossed, split = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
+    crossing, splitting = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
     smaller = read_paper(draft.paper).file.smaller_sizes if draft.budget == "small" else ()
-    share = CROSSED_SHARE if any(one.recipe for one in split) else 1.0
+    share = 1 - CROSSED_SHARE if any(one.recipe for one in crossing) else 1.0
 
     def seconds() -> float:
         return SHARE * limit - TABLES_S - (time.monotonic() - began)
@@ -419,10 +434,22 @@ def _fit_budget(
     def measure(rows: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
         return measure_candidates(rows, limit / (1 + len(smaller)), run)
 
-    first = fit_rows(crossed, smaller, measure, lambda rows: BudgetSize(0, None, waiting_rows(rows, share * seconds())))
-    waiting = first.budget.waiting if first.budget else ()
-    taken = sum(one.seconds for one in first.candidates if one.row.name not in waiting)
-    return first, fit_rows(split, smaller, measure, lambda rows: choose_size(rows, seconds() - taken))
+    split = fit_rows(splitting, smaller, measure, lambda rows: choose_size(rows, share * seconds()))
+    least = split.least_seconds
+    crossed = fit_rows(
+        crossing, smaller, measure, lambda rows: BudgetSize(0, None, waiting_rows(rows, seconds() - least))
+    )
+    taken = sum(one.seconds for one in crossed.going)
+    return crossed, replace(split, budget=choose_size(split.candidates, seconds() - taken))
+
+
+def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
+    """State what the estimates of time and memory rest on."""
+    if any(row.device == CPU for row in rows):
+        yield (
+            "Time and memory are estimated from one step of each network on the CPU. A GPU needs about as much memory: "
+            "parameters, gradients, optimizer, activations and libraries."
+        )
 
 
 def _feature_seconds(row: Row, data: Mapping[str, CrossValidatedRole]) -> float:
@@ -487,9 +514,10 @@ def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
     return RANDOM_START if start == "none" else f"the model {start}"
 
 
-def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRows | None) -> PlannedRow:
+def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRows) -> PlannedRow:
     """Plan the training of a row."""
     from napari_melanoma.models.zoo import count_parameters
+    from napari_melanoma.runs.estimate import estimate_memory
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
     start = _describe_start(draft, candidate)
@@ -498,14 +526,18 @@ def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRo
         whole = row.values["full"]["model"]
         about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)
         about["whole_parameters"] = count_parameters(whole["architecture"], whole.get("options", {}))
-    if fitted is None or fitted.budget is None:
+    if fitted.budget is None:
         return PlannedRow(**about)
     size = fitted.budget
     cost = candidate.cost(None if candidate.folds else size.images)
     about |= {"fixed_s": round(cost.fixed, 2), "epoch_s": round(cost.epoch, 2), "waits": row.name in size.waiting}
     if pace is not None and recipe is not None:
-        epochs = recipe.epochs if candidate.folds else cost.epochs(size.steps)
+        epochs = recipe.epochs if candidate.folds or size.steps is None else cost.epochs(size.steps)
         image_ms = round(1000 * pace.cost.image_s, 2)
         about |= {"steps": cost.steps, "epochs": epochs, "image_ms": image_ms, "threads": pace.threads}
-        about["input_size"] = fitted.input_size
+        about |= {"input_size": fitted.input_size, "device": pace.cost.device}
+        about["memory_mb"] = estimate_memory(pace.cost, pace.images // recipe.pieces)
+        if candidate.cpu_pace is not None:
+            on_cpu = replace(candidate, pace=candidate.cpu_pace).cost(size.images)
+            about["cpu_s"] = round(on_cpu.fixed + on_cpu.epoch * epochs, 1)
     return PlannedRow(**about)

@@ -183,10 +183,13 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     if would := preview_phantom(options):
         draft, roles = would
         paper = read_paper(options.paper)
-        plan = complete_plan(draft, paper.select(options.rows), ReproductionImages({}, roles), {}, run)
+        rows = paper.select(options.rows)
+        plan = complete_plan(draft, rows, ReproductionImages({}, roles), {}, run, forecast=True)
         return Reproduction(paper, plan)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
-        return Reproduction(read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run))
+        return Reproduction(
+            read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run, forecast=True)
+        )
 
 
 def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionContext:
@@ -204,7 +207,9 @@ def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext
     return ReproductionContext(read_paper(options.paper), plan, split, place, crossed)
 
 
-def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionPlan:
+def _settle_plan(
+    options: ReproduceOptions, place: ReproductionFolder, run: RunContext, *, forecast: bool = False
+) -> ReproductionPlan:
     """Split the data and plan; split again if the plan uses fewer images."""
     began = time.monotonic()
     paper, draft = read_paper(options.paper), draft_plan(options)
@@ -219,7 +224,7 @@ def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunC
         faults |= find_data_faults(work, run)
         notices = (*draft.notices, *mask_notices(work))
         draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
-        plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run)
+        plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run, forecast=forecast)
     if plan.images is not None:
         write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, place.data, run)
     return plan
