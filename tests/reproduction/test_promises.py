@@ -4,30 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.source_import import import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.models.bundle import BundleConfig, write_bundle
+from napari_melanoma.models.zoo import build_network, count_parameters
 from napari_melanoma.reproduction import paper_rows, tables
 from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles, read_begun_plan
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.runs.train import check_recipe, train
+from napari_melanoma.slides import patch_features
 from napari_melanoma.training.recipe import TrainRecipe
 
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
 COUNT = 30
+LATER_FOLDS = tuple(f"fold-{number}" for number in range(2, 6))
 P1_ROWS = ("b-only", "adapt-pseudo-labels", "table-alone")
 P2_ROWS = ("constant-negative", "cls-lite0")
+P4_ROWS = ("transfer-d-then-m", "transfer-zero-shot")
 
 
 def without(folder: Path, *columns: str) -> None:
@@ -46,9 +54,20 @@ def one_class(folder: Path) -> None:
     write_table(folder / "dataset.csv", [{**row, "melanoma": "0", "diagnosis": "nevus"} for row in rows])
 
 
-def tiles(folder: Path) -> None:
+def every_row(folder: Path, **values: str) -> None:
+    """Set columns of a data set's table."""
     rows = read_table(folder / "dataset.csv")
-    write_table(folder / "dataset.csv", [{**row, "modality": "tbp_tile"} for row in rows])
+    write_table(folder / "dataset.csv", [{**row, **values} for row in rows])
+
+
+def tiles(folder: Path) -> None:
+    every_row(folder, modality="tbp_tile")
+
+
+def only_first_masks(folder: Path) -> None:
+    for mask in (folder / "masks").iterdir():
+        if int(mask.stem[1:]) >= 8:
+            mask.unlink()
 
 
 LACKING: dict[str, Callable[[Path], None]] = {
@@ -61,6 +80,57 @@ LACKING: dict[str, Callable[[Path], None]] = {
 }
 
 
+LACKING_P3: dict[str, Callable[[Path], None]] = {
+    "nothing": lambda folder: None,
+    "ages": lambda folder: without(folder, "age"),
+    "patient data": lambda folder: without(folder, "age", "sex", "site"),
+    "depths": lambda folder: without(folder, "depth_mm"),
+    "some depths": lambda folder: some_without(folder, "depth_mm", "clark"),
+    "Clark levels": lambda folder: without(folder, "clark"),
+    "necrosis": lambda folder: without(folder, "necrosis"),
+    "any necrosis": lambda folder: every_row(folder, necrosis="0"),
+    "slides": lambda folder: every_row(folder, modality="dermoscopic"),
+}
+P3_TABLES = ("breslow", "clark", "patient-alone")
+P3_ROWS = {  # those that need what is lacking, and some that do not
+    "nothing": (*P3_TABLES, "features", "biomarker"),
+    "ages": ("breslow", "patient-alone", "control"),
+    "patient data": ("breslow", "patient-alone", "control"),
+    "depths": (*P3_TABLES, "control"),
+    "some depths": (*P3_TABLES, "control"),
+    "necrosis": ("breslow", "biomarker"),
+    "any necrosis": ("breslow", "biomarker"),
+    "slides": ("features", "control"),
+}
+LEFT_OUT_P3 = {
+    "ages": {"patient-alone": "age", "control": "age"},
+    "depths": {"breslow": "depth_mm", "control": "depth_mm"},
+    "Clark levels": {"clark": "clark"},
+    "patient data": {"patient-alone": "age", "control": "age"},
+    "necrosis": {"biomarker": "necrosis"},
+    "any necrosis": {"biomarker": "necrosis"},
+}
+LACKING_P4: dict[str, Callable[[Path], None]] = {
+    "nothing": lambda folder: None,
+    "some masks": only_first_masks,
+    "masks": no_masks,
+    "other modalities": tiles,
+}
+
+
+LEFT_OUT_P4 = {
+    ("M", "masks"): {"deeplab-mobilenetv2-035", "transfer-m", "transfer-d-then-m", "transfer-zero-shot"},
+    ("D", "masks"): {"transfer-d", "transfer-d-then-m", "transfer-zero-shot"},
+}
+
+
+def some_without(folder: Path, *columns: str) -> None:
+    """Empty columns in every second row of a data set's table."""
+    rows = read_table(folder / "dataset.csv")
+    empty = dict.fromkeys(columns, "")
+    write_table(folder / "dataset.csv", [{**row, **(empty if index % 2 else {})} for index, row in enumerate(rows)])
+
+
 def options_of(paper: str, folder: Path, moles: Callable[..., Path], lacking: str) -> ReproduceOptions:
     """Mock data sets for the roles of a paper; the last one lacks something."""
     roles, rows = {"P1": (("A", "B"), P1_ROWS), "P2": (("HAM10000",), P2_ROWS)}[paper]
@@ -71,17 +141,35 @@ def options_of(paper: str, folder: Path, moles: Callable[..., Path], lacking: st
     return ReproduceOptions(paper=paper, budget="small", minutes=1e6, rows=rows, data=data)
 
 
+def write_segmenter(recipe: TrainRecipe, out: Path) -> None:
+    """Write a run folder with a network that was not trained."""
+    folder, model = RunFolder(out), recipe.model
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_toml(folder.config, recipe)
+    folder.add_metrics({"epoch": 0, "loss": 1.0})
+    config = BundleConfig(
+        name=recipe.name,
+        title=recipe.title,
+        architecture=model.architecture,
+        options=model.options,
+        input_size=model.input_size,
+        classes=("lesion",),
+    )
+    write_bundle(folder.bundle, config, build_network(model.architecture, model.options), "")
+
+
 def run_checked(options: ReproduceOptions, out: Path, patched: Patched) -> Reproduction:
     """Reproduce with the data of each training really read and checked, and only the network written."""
     with patched() as write, pytest.MonkeyPatch.context() as patch:
 
         def pretend(recipe: TrainRecipe, folder: Path, **more: Any) -> None:
-            if recipe.classification is None:  # a baseline, which has nothing to train
+            if not count_parameters(recipe.model.architecture, recipe.model.options):  # has nothing to train
                 train(recipe, folder, **more)
                 return
-            untrained = recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})})
-            check_recipe(untrained, RunContext())
-            write(recipe, folder)
+            if folder.name not in LATER_FOLDS:  # whose data are alike
+                untrained = recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})})
+                check_recipe(untrained, RunContext())
+            (write if recipe.classification else write_segmenter)(recipe, folder)
 
         patch.setattr(paper_rows, "train", pretend)
         patch.setattr(tables, "draw_figures", lambda *of: [])
@@ -100,15 +188,78 @@ def test_what_a_check_promises_is_what_runs(
     planned: None,
     patched: Patched,
 ) -> None:
-    options = options_of(paper, tmp_path, moles, lacking)
+    plan = keeps_its_promise(options_of(paper, tmp_path, moles, lacking), tmp_path / "out", patched)
+    if lacking in ("nothing", "ages", "other modalities"):
+        assert plan.left_out == {}
+
+
+def keeps_its_promise(options: ReproduceOptions, out: Path, patched: Patched) -> ReproductionPlan:
+    """Check and run a reproduction: the planned rows run, the others are left out for the same reasons."""
     plan = check(options, run=RunContext()).plan
-    done = run_checked(options, tmp_path / "out", patched)
+    done = run_checked(options, out, patched)
     assert done.missing.all == {}
     assert {item.row.name for item in done.results} == set(plan.by_name)
     assert done.plan.left_out.keys() == plan.left_out.keys()
     assert set(plan.by_name).isdisjoint(plan.left_out)
-    if lacking in ("nothing", "ages", "other modalities"):
-        assert plan.left_out == {}
+    return plan
+
+
+@pytest.mark.parametrize("lacking", LACKING_P3)
+def test_what_a_check_promises_of_p3_is_what_runs(
+    lacking: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    patients: Callable[..., Path],
+    planned: None,
+    patched: Patched,
+) -> None:
+    def measure(rgb: Any, mpp: float | None) -> dict[int, float]:
+        return dict(enumerate(rgb[0, ::3, 0] / 1.0))
+
+    monkeypatch.setattr(patch_features, "measure_patch_features", measure)
+    folder = patients(tmp_path / "s", 40)
+    LACKING_P3[lacking](folder)
+    rows = P3_ROWS.get(lacking, P3_TABLES)
+    options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=rows, data=(f"S={folder}",))
+    plan = keeps_its_promise(options, tmp_path / "out", patched)
+    expected = LEFT_OUT_P3.get(lacking, {})
+    assert plan.left_out.keys() == expected.keys()
+    assert all(word in plan.left_out[name] for name, word in expected.items())
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_patients_of_one_class_are_rejected_alike_by_check_and_run(
+    value: str, tmp_path: Path, patients: Callable[..., Path]
+) -> None:
+    folder = patients(tmp_path / "s", 20)
+    every_row(folder, metastasis=value)
+    options = ReproduceOptions(paper="P3", rows=P3_TABLES, data=(f"S={folder}",))
+    with pytest.raises(InputError, match=r"0 with metastasis and .* --labels S=FILE"):
+        check(options, run=RunContext())
+    with pytest.raises(InputError, match=r"0 with metastasis and .* --labels S=FILE"):
+        reproduce(options, tmp_path / "out", run=RunContext())
+
+
+@pytest.mark.parametrize(
+    ("role", "lacking"), [("M", one) for one in LACKING_P4] + [("D", "masks"), ("D", "some masks")]
+)
+def test_what_a_check_promises_of_p4_is_what_runs(
+    role: str, lacking: str, tmp_path: Path, spots: Callable[..., Path], planned: None, patched: Patched
+) -> None:
+    folders = {one: spots(tmp_path / one.lower(), 20, seed=seed) for seed, one in enumerate(("M", "D"))}
+    LACKING_P4[lacking](folders[role])
+    data = tuple(f"{one}={folder}" for one, folder in folders.items())
+    options = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=P4_ROWS, data=data)
+    plan = keeps_its_promise(options, tmp_path / "out", patched)
+    expected = LEFT_OUT_P4.get((role, lacking), set())
+    assert plan.left_out.keys() == expected
+
+
+def test_p4_without_a_role_is_rejected_alike_by_check_and_run(tmp_path: Path, spots: Callable[..., Path]) -> None:
+    options = ReproduceOptions(paper="P4", budget="small", rows=P4_ROWS, data=(f"M={spots(tmp_path / 'm')}",))
+    for begin in (check, partial(reproduce, out=tmp_path / "out")):
+        with pytest.raises(InputError, match="P4 needs dermoscopic photographs as D"):
+            begin(options, run=RunContext())
 
 
 @pytest.mark.parametrize("lacking", ["melanomas", "labels"])
@@ -200,6 +351,7 @@ def test_labels_of_a_role_are_those_of_its_control_too(
     tmp_path: Path, moles: Callable[..., Path], planned: None
 ) -> None:
     without(moles(tmp_path / "s", COUNT), "melanoma", "diagnosis")
+    every_row(tmp_path / "s", depth_mm="1.2")
     write_table(
         tmp_path / "s.csv", [{"image_id": f"m{number}", "metastasis": number // 2 % 2} for number in range(COUNT)]
     )

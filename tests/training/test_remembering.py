@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
+from napari_melanoma.training.recipe import AugmentationConfig, ClassBatch, TrainRecipe
+from napari_melanoma.training.tasks.classification import ClassAugmentation
 from napari_melanoma.training.tasks.task import (
     cache_encoder,
     clear_encoder_caches,
-    has_constant_inputs,
+    count_encoder_inputs,
     reuse_encoder_cache,
 )
 
@@ -136,8 +138,47 @@ def test_an_image_that_is_varied_is_never_the_same(name: str) -> None:
 
 
 def test_an_encoder_that_learns_or_sees_mixtures_remembers_nothing() -> None:
-    assert has_constant_inputs(recipe(STILL))
-    assert has_constant_inputs(recipe({**STILL, "flip": True}))
-    assert not has_constant_inputs(recipe({}))
-    assert not has_constant_inputs(recipe(STILL, freeze_encoder=False))
-    assert not has_constant_inputs(recipe(STILL, mixup=0.5))
+    assert count_encoder_inputs(recipe(STILL)) == 1
+    assert count_encoder_inputs(recipe({**STILL, "flip": True})) == 2
+    assert count_encoder_inputs(recipe({})) == 0
+    assert count_encoder_inputs(recipe({}, augmented_versions=3)) == 3
+    assert count_encoder_inputs(recipe(STILL, freeze_encoder=False)) == 0
+    assert count_encoder_inputs(recipe(STILL, mixup=0.5)) == 0
+    with pytest.raises(ValueError, match="augmented_versions needs a frozen encoder"):
+        recipe({}, freeze_encoder=False, augmented_versions=3)
+
+
+def test_a_cache_of_half_precision_is_another_one() -> None:
+    encoder, images = Counting().requires_grad_(False).eval(), torch.rand(3, 3, 8, 8)
+    whole, half = deepcopy(encoder), deepcopy(encoder)
+    cache_encoder(whole)
+    cache_encoder(half, half=True)
+    exact, first, again = whole(images)[-1], half(images)[-1], half(images)[-1]
+    assert (whole.looked, half.looked) == (3, 3)
+    assert torch.equal(first, again)
+    assert first.dtype == torch.float32
+    assert torch.allclose(first, exact, atol=1e-3)
+    assert not torch.equal(first, exact)
+
+
+def batch(pixels: torch.Tensor, epoch: int, *places: int) -> ClassBatch:
+    """Some images of an epoch, by their places in a data set."""
+    keys, none = np.array([(epoch, place) for place in places]), torch.zeros(len(places), 0)
+    masks = torch.zeros(len(places), 1, *pixels.shape[2:], dtype=torch.uint8)
+    shares, nan = torch.eye(2)[torch.zeros(len(places), dtype=torch.int64)], torch.full((len(places),), torch.nan)
+    return ClassBatch(pixels, masks, keys, shares, none, none.long(), torch.zeros(len(places)), shares[:0], nan)
+
+
+@pytest.mark.parametrize("versions", [0, 3])
+def test_an_image_has_so_many_versions_in_all_epochs_and_folds(versions: int) -> None:
+    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen: list[set[bytes]] = [set(), set()]
+    for seed in (1, 2):  # of two folds, in which the images have other places
+        run = recipe({"flip": True}, augmented_versions=versions).model_copy(update={"seed": seed})
+        model = run.model.model_copy(update={"input_size": 32})
+        augment = ClassAugmentation(run.model_copy(update={"model": model}))
+        for epoch in range(12):
+            for number, image in enumerate(augment(batch(pixels, epoch, seed, 7)).images):
+                seen[number].add(image.numpy().tobytes())
+    assert [len(each) for each in seen] == [versions or 24] * 2
+    assert seen[0].isdisjoint(seen[1])

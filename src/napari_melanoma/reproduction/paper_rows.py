@@ -38,10 +38,17 @@ from napari_melanoma.reproduction.planning import (
     ReproductionContext,
     RowFolder,
 )
-from napari_melanoma.reproduction.predictions import FOLDS, HALF, pool_folds
+from napari_melanoma.reproduction.predictions import (
+    FOLDS,
+    HALF,
+    TABLE_MODELS,
+    check_table_columns,
+    pool_folds,
+)
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_checks import check_counts
+from napari_melanoma.training.data_preparation import check_table_inputs
 from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
@@ -260,15 +267,18 @@ def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, st
     """Select the training images of each row as its training will, without reading pixels: row to what is wrong."""
     known, faults = dict[str, str](), dict[str, str]()
     rows = [work.paper.rows[name] for name in work.plan.by_name]
-    for row in run.track(
-        [row for row in rows if row.file.learn and row.file.answers == "network"], "Checking the data"
-    ):
+    for row in run.track([row for row in rows if row.file.learn], "Checking the data"):
+        if row.file.answers != "network":
+            if why := _table_fault(work, row):
+                faults[row.name] = why
+            continue
         crossed = row.kind.crossed
         # The folds are stratified: what one of them has, all have.
         recipe = fold_recipe(work, row, 1) if crossed else complete_recipe(work, row)
-        key = recipe.model_dump_json(include={"data", "classification", "seed"})
+        fits = not row.file.start_of  # otherwise the table is encoded as by that row
+        key = f"{fits} {recipe.model_dump_json(include={'data', 'classification', 'seed'})}"
         if key not in known:
-            known[key] = _without_masks(work, row) or _data_fault(recipe)
+            known[key] = _without_masks(work, row) or _data_fault(recipe, fits_table=fits)
         if known[key]:
             faults[row.name] = known[key]
     return faults
@@ -283,13 +293,27 @@ def _without_masks(work: ReproductionContext, row: Row) -> str:
     return f"{bare.role}: none of {bare.images} images has a mask, and a segmentation network is trained on masks."
 
 
-def _data_fault(recipe: TrainRecipe) -> str:
+def _data_fault(recipe: TrainRecipe, *, fits_table: bool) -> str:
     """Return why a recipe has no usable training images; empty if it has."""
     try:
         chosen, table, _ = select_labeled(select_samples(recipe), recipe)
         check_counts(chosen.parts)
         if table is not None:
             check_run_classes(chosen, recipe, table)
+        if table is not None and fits_table and recipe.classification:
+            check_table_inputs([table.rows[one.key] for one in chosen.parts.training], recipe.classification)
+    except MelanomaError as error:
+        return str(error)
+    return ""
+
+
+def _table_fault(work: ReproductionContext, row: Row) -> str:
+    """Return why a row of the table alone cannot be fitted; empty if it can."""
+    if row.file.answers not in TABLE_MODELS:
+        return ""
+    folders = tuple(folder for role in row.file.learns for folder in work.crossed[role].folders(1))
+    try:
+        check_table_columns(folders, row, work.paper.target_of(row))
     except MelanomaError as error:
         return str(error)
     return ""
@@ -548,6 +572,8 @@ def _reductions(work: ReproductionContext, row: Row, ran: TrainRecipe) -> Iterat
         yield f"start from the model '{ran.model.start}' instead of {weights[start].title.rpartition(', ')[2]}"
     if ran.classification and ran.classification.freeze_encoder and not whole.get("classification", {}).get(FROZEN):
         yield "frozen encoder"
+    if ran.classification and (versions := ran.classification.augmented_versions):
+        yield f"{versions} augmented versions of each image instead of new ones in each epoch"
     if ran.classification and ran.classification.stages > whole.get("classification", {}).get("stages", 1):
         yield "image branch trained before the head"
     if ran.classification and ran.classification.masks == "predicted" and row.file.masks == "reference":

@@ -285,6 +285,7 @@ RANDOM_START = "random initialization"
 ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}  # completes a recipe that is only measured
 CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
 CROSSED_SHARE = 0.5  # share of the time if rows with one split need the rest for the minimum of training
+AUGMENTED_SHARE = 0.07  # of a step, for the augmentation that is repeated in each epoch
 
 
 @dataclass(frozen=True)
@@ -395,7 +396,7 @@ def _tuning(row: Row, learn: int) -> int:
 
 def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
     """Count the images of a fold of a row and complete its recipe; rows without a network are not trained."""
-    from napari_melanoma.training.tasks.task import has_constant_inputs
+    from napari_melanoma.training.tasks.task import count_encoder_inputs
 
     file, folds = row.file, read_paper(draft.paper).file.folds
     judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
@@ -409,8 +410,11 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
         recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
-    looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # each image once, also flipped, in all folds
-    times = CACHED_SHARE + looks if has_constant_inputs(recipe) else 1.0 + beside
+    if inputs := count_encoder_inputs(recipe):  # each is encoded once in all folds
+        share = CACHED_SHARE if recipe.augmentation.is_off else CACHED_SHARE + AUGMENTED_SHARE
+        times = share + inputs / (recipe.epochs * folds)
+    else:
+        times = 1.0 + beside
     return RowCandidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
 from napari_melanoma.data.table_schema import READER_COLUMN
-from napari_melanoma.data.tabular_encoding import read_table_values, to_matrix
+from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
@@ -23,7 +23,7 @@ from napari_melanoma.metrics.calibration import softmax
 from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.reproduction.image_features import make_feature_predictor
-from napari_melanoma.reproduction.papers import ImageMeasurement, RowSubject
+from napari_melanoma.reproduction.papers import ImageMeasurement, Row, RowSubject
 from napari_melanoma.reproduction.split import TABLE, TRAIN, UNTOUCHED
 from napari_melanoma.risk.comparators import fit_table_logistic
 
@@ -63,9 +63,18 @@ def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Calla
 
 def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
     """Predict from the table alone."""
-    choices = TabularConfig.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
+    choices = _table_choices(subject.row)
     predict = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
     return predict(subject.learnt, rows, choices, subject.target)
+
+
+def _table_choices(row: Row) -> TabularConfig:
+    return TabularConfig.parse(row.values["full"]["classification"]["tabular"], row.name)
+
+
+def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> None:
+    """Raise if the training rows lack a column that a row of the table alone uses."""
+    fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
 
 
 def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ from napari_melanoma.training.pixel_store import (
     read_items,
     user_store_folder,
 )
-from napari_melanoma.training.recipe import NO_LABEL, ClassData, ClassPart
+from napari_melanoma.training.recipe import NO_LABEL, ClassData, ClassPart, check_depth_count
 from napari_melanoma.training.run_data import (
     DataPart,
     DataRow,
@@ -264,6 +264,15 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
         for found in facts:
             total.update(label_counts(found) if found else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
+
+
+def check_table_inputs(rows: Sequence[Mapping[str, str]], config: ClassificationConfig) -> None:
+    """Raise if the training rows lack a column that the network uses, or depths; for an encoding that is not fitted."""
+    if config.tabular:
+        fit_encoding(rows, config.tabular, config.target)
+    if config.depth:
+        column = config.depth.column
+        check_depth_count(sum(bool(_depth_cell(row.get(column, ""), column)) for row in rows), len(rows))
 
 
 def write_classes(

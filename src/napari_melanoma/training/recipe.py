@@ -155,6 +155,13 @@ class ClassificationConfig(Config):
         description="probability that a patch of another image is pasted in, with its share of the label",
     )
     freeze_encoder: bool = Field(False, description="train only the layers after the encoder")
+    augmented_versions: int = Field(
+        0,
+        title="Augmented versions of an image",
+        ge=0,
+        description="with a frozen encoder: number of augmented versions of each image, encoded once on a CPU, of which "
+        "one is drawn in each epoch; 0: a new one in each epoch",
+    )
     stages: Literal[1, 2] = Field(
         1,
         title="Training stages",
@@ -190,6 +197,8 @@ class ClassificationConfig(Config):
             raise ValueError(f"classes are {self.classes}, expected two or more, each once")
         if self.classes and self.positive not in self.classes:
             raise ValueError(f"positive is '{self.positive}', expected one of the classes ({', '.join(self.classes)})")
+        if self.augmented_versions and not self.freeze_encoder:
+            raise ValueError("augmented_versions needs a frozen encoder: set freeze_encoder = true, or leave it out")
         return self
 
 
@@ -277,15 +286,20 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     if options.predicts_depth:
         plain = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
         known = plain[~np.isnan(plain)]
-        if len(known) < MIN_CASES:
-            raise DataSetError(
-                f"{len(known)} of {len(plain)} training images have a depth, expected at least {MIN_CASES}. Fill in "
-                "the column that classification.depth.column names, or remove classification.depth."
-            )
+        check_depth_count(len(known), len(plain))
         found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
     if options.predicts_depth and options.depth_source == "measured":
         found["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
     return found
+
+
+def check_depth_count(known: int, images: int) -> None:
+    """Raise if too few training images have a depth."""
+    if known < MIN_CASES:
+        raise DataSetError(
+            f"{known} of {images} training images have a depth, expected at least {MIN_CASES}. Fill in the column that "
+            "classification.depth.column names, or remove classification.depth."
+        )
 
 
 def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
@@ -341,7 +355,7 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     default = type(config)()
     names = (
         *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
-        *("stages", "depth"),
+        *("stages", "depth", "augmented_versions"),
     )
     return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
 

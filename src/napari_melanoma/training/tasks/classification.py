@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
@@ -25,7 +26,7 @@ from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, PARTNER_KEY, depth_metrics
-from napari_melanoma.training.tasks.task import Task, cache_encoder, has_constant_inputs
+from napari_melanoma.training.tasks.task import Task, cache_encoder, count_encoder_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 
 CHANCE_AUC = 0.5  # AUC of data with a single class
-FOURIER_SEED = 14  # separates these random numbers from other uses of the seed
+FOURIER_SEED, VERSION_SEED = 14, 15  # separate these random numbers from other uses of the seed
 # These augmentations could remove the lesion from the view.
 DISABLED_AUGMENTATIONS = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probability": 0.0}
 BLANK_PX = 64  # side of a blank image for measuring the width of the features
@@ -130,8 +131,8 @@ class ClassificationTask(ClassTask):
         encoder = find_encoder(network)
         if encoder is not None and self._config.freeze_encoder:
             encoder.requires_grad_(False)
-            if has_constant_inputs(recipe):
-                cache_encoder(encoder)
+            if count_encoder_inputs(recipe):
+                cache_encoder(encoder, half=self._config.augmented_versions > 0)
 
     def forward(self, images: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
         """Return logits, float32 (batch, class), of images in [0, 255], (batch, 3, row, column), and encoded rows."""
@@ -245,12 +246,17 @@ def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int
 
 
 class ClassAugmentation:
-    """Augments batches; the result for an image depends on the seed and its key only."""
+    """Augments batches; the result for an image depends on the seed and its key only.
+
+    With a number of versions in the recipe, it is one of the versions of the image, which depend on its pixels only: they
+    are the same in all epochs and for all folds of a cross-validation.
+    """
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
         config = recipe.augmentation.model_copy(update=DISABLED_AUGMENTATIONS)
-        self._augment = BatchAugmentation(config, recipe.model.input_size, recipe.seed)
+        self._versions = recipe.classification.augmented_versions
+        self._augment = BatchAugmentation(config, recipe.model.input_size, 0 if self._versions else recipe.seed)
         self._mixing = MixupSampler(recipe)
         self._seed = recipe.seed
         self._adaptation = recipe.classification.adaptation
@@ -266,7 +272,9 @@ class ClassAugmentation:
         if seen > count:
             all_keys.append(keys + np.array([0, OTHER_DOMAIN_KEY]))
         all_keys.append(keys[chosen] + np.array([0, PARTNER_KEY]))
-        varied, _ = self._augment(batch.images, batch.masks, np.concatenate(all_keys))
+        every_key = np.concatenate(all_keys)
+        chosen_keys = self._version_keys(batch.images, every_key) if self._versions else every_key
+        varied, _ = self._augment(batch.images, batch.masks, chosen_keys)
         images, partners, shares = varied[:seen], varied[seen:], batch.shares
         if self._adaptation.method == "fourier" and seen > count:
             images = self._swap_spectra(images[:count], images[count:], batch)
@@ -277,6 +285,14 @@ class ClassAugmentation:
             depth = depth.index_fill(0, indices, torch.nan)  # a mixture of two images has no depth
         masks = batch.masks[:seen, :, :0, :0]
         return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
+
+    def _version_keys(self, images: Tensor, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw a version of each image; keys of the same pixels and version are equal, int64 (image, 2)."""
+        versions = [derive_seed(self._seed, VERSION_SEED, *key) % self._versions for key in keys.tolist()]
+        pixels = (
+            hashlib.sha1(image.data, usedforsecurity=False).digest() for image in images.cpu().contiguous().numpy()
+        )
+        return np.array([(v, int.from_bytes(each[:7])) for v, each in zip(versions, pixels, strict=True)], np.int64)
 
     def _swap_spectra(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
         """Replace the low frequencies of some images by those of the other domain."""

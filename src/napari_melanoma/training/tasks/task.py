@@ -206,8 +206,11 @@ def make_schedule(recipe: TrainRecipe, optimizer: Optimizer, steps: int) -> LRSc
     return schedules()[recipe.schedule].build(optimizer, ScheduleSteps(steps, cycle, recipe.cycle_growth))
 
 
-def has_constant_inputs(recipe: TrainRecipe) -> bool:
-    """Whether a frozen encoder gets the same inputs in every epoch: no augmentation, mixing or adaptation."""
+def count_encoder_inputs(recipe: TrainRecipe) -> int:
+    """Count the inputs that a frozen encoder gets of each image in all epochs; 0 if it gets others in each epoch.
+
+    Without augmentation the image, and its mirror image if images are flipped; with it, the versions of the recipe.
+    """
     config = recipe.classification
     if (
         config is None
@@ -216,16 +219,18 @@ def has_constant_inputs(recipe: TrainRecipe) -> bool:
         or config.cutmix
         or config.adaptation.method != "none"
     ):
-        return False
-    return recipe.augmentation.is_off
+        return 0
+    return 1 + recipe.augmentation.flip if recipe.augmentation.is_off else config.augmented_versions
 
 
-def cache_encoder(encoder: nn.Module, most_bytes: int = MAX_CACHE_BYTES) -> None:
+def cache_encoder(encoder: nn.Module, most_bytes: int = MAX_CACHE_BYTES, *, half: bool = False) -> None:
     """Compute the features of a frozen encoder once per image and cache them; new images are computed as before.
 
     Only the deepest map is cached, which is what classifiers use. Encoders with the same weights, such as those of the
     folds of a cross-validation, share a cache; at most two caches are kept. On a GPU nothing is cached, as computing is
     faster there than the lookup.
+
+    ``half``: use a cache of its own, with maps rounded to half precision and twice as many images.
 
     ``encoder``: maps float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without
     gradients. Its weights must not change after the first call.
@@ -234,20 +239,21 @@ def cache_encoder(encoder: nn.Module, most_bytes: int = MAX_CACHE_BYTES) -> None
 
     def cached_forward(images: Tensor) -> list[Tensor]:
         if not opened:  # a resumed run loads its weights after the network is built
-            opened.append(_find_cache(encoder, most_bytes))
+            opened.append(_find_cache(encoder, most_bytes, half=half))
         cache = opened[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", forward(images))
         keys = [_digest_of(image.numpy()) for image in images.contiguous()]
         new = [index for index, key in enumerate(keys) if key not in cache.known]
         if not new:
-            return [torch.stack([cache.known[key] for key in keys])]
+            return [torch.stack([cache.known[key] for key in keys]).float()]
         with torch.inference_mode(False), torch.no_grad():  # cached maps may be used in training later
             found = cast("list[Tensor]", forward(images[new]))[-1]
+            found = found.half() if half else found
         fresh = dict(zip((keys[index] for index in new), found, strict=True))
         for key, one in fresh.items():
             cache.add(key, one)
-        return [torch.stack([fresh[key] if key in fresh else cache.known[key] for key in keys])]
+        return [torch.stack([fresh[key] if key in fresh else cache.known[key] for key in keys]).float()]
 
     encoder.forward = cached_forward  # keeps the names of the weights
 
@@ -283,12 +289,14 @@ class _EncoderCache:
         self._bytes = 0
 
 
-_ENCODER_CACHES: dict[bytes, _EncoderCache] = {}  # by the digest of the encoder; the most recently used last
+_ENCODER_CACHES: dict[
+    bytes, _EncoderCache
+] = {}  # by the digest of the encoder, and precision; the most recently used last
 
 
-def _find_cache(encoder: nn.Module, most_bytes: int) -> _EncoderCache:
+def _find_cache(encoder: nn.Module, most_bytes: int, *, half: bool) -> _EncoderCache:
     """Find or create the cache of an encoder; the least recently used one is discarded."""
-    digest = _digest(encoder)
+    digest = _digest(encoder) + (b"half" if half else b"")
     cache = _ENCODER_CACHES.pop(digest, None) or _EncoderCache(most_bytes)
     _ENCODER_CACHES[digest] = cache
     while len(_ENCODER_CACHES) > MAX_CACHES:
