@@ -45,7 +45,8 @@ class ReproduceOptions(Config):
     minutes: float | None = Field(
         None,
         gt=0,
-        description="time limit in minutes; by default 40 for a small budget, plus those of the tables of classifiers",
+        description="time limit in minutes; by default 40 for a small budget, plus those of tables that are "
+        "cross-validated",
     )
 
     @property
