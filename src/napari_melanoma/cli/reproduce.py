@@ -88,7 +88,7 @@ def _report_plan(done: Reproduction, current: CommandSession) -> None:
         current.report.emit_item("start", text, start=start, rows=names)
     for name, why in plan.left_out.items():
         current.report.emit("left out", f"{name} cannot run: {why}", row=name, error=why)
-    whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
+    whole = "" if plan.seconds is None else f", about {format_duration(plan.seconds)} on this machine"
     waiting = sum(row.waits for row in plan.rows)
     over = f"; {waiting} more only if time is left" if waiting else ""
     current.finish(

@@ -322,7 +322,7 @@ def complete_plan(
         known = forecast_rows(candidates, run) if forecast else FittedRows(candidates, None)
         planned = [_plan_row(draft, one, known) for one in known.candidates]
         notices = (*draft.notices, *_forecast_notices(planned))
-        more = {"rows": tuple(planned), "left_out": left_out | dict(known.faults), "notices": notices}
+        more: dict[str, Any] = {"rows": tuple(planned), "left_out": left_out | dict(known.faults), "notices": notices}
         return draft.model_copy(update=more)
     crossed, split = fitted = _fit_budget(draft, candidates, began, run)
     spent = time.monotonic() - began
