@@ -88,11 +88,9 @@ def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> N
 def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
     values = np.linspace(0, 1, len(truth))
     predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), values, values)
-    work: Any = SimpleNamespace(
-        folder=SimpleNamespace(figures=Path()), paper=SimpleNamespace(file=SimpleNamespace(target="melanoma"))
-    )
+    work: Any = SimpleNamespace(folder=SimpleNamespace(figures=Path()))
     table: Any = SimpleNamespace(title="Networks")
-    shown = [figures._PlottedPredictions("D", predictions, network=True)]
+    shown = [figures._PlottedPredictions("D", predictions, network=True, target="melanoma")]
     titles = [picture.title for picture in figures._draw_table(work, "networks", table, shown)]
     assert [title.partition(":")[0] for title in titles] == [
         *(["ROC curves"] if curves else []),

@@ -159,8 +159,8 @@ class ClassificationConfig(Config):
         0,
         title="Augmented versions of an image",
         ge=0,
-        description="with a frozen encoder: number of augmented versions of each image, encoded once on a CPU, of which "
-        "one is drawn in each epoch; 0: a new one in each epoch",
+        description="with a frozen encoder: number of augmented versions of each image, encoded once on a CPU, of "
+        "which one is drawn in each epoch; 0: a new one in each epoch",
     )
     stages: Literal[1, 2] = Field(
         1,
