@@ -71,7 +71,12 @@ def test_a_module_can_be_read_at_one_sitting() -> None:
 def test_what_counts_as_too_long() -> None:
     body = "    pass\n"
     text = f"def f():\n{body * 60}def g():\n{body * 59}class K:\n{body * 399}class L:\n{body * 398}print()\n"
-    assert list(faults(text, ast.walk(ast.parse(text)))) == ["921 lines", "f has 61 lines", "K has 400 lines", "print in line 921"]
+    assert list(faults(text, ast.walk(ast.parse(text)))) == [
+        "921 lines",
+        "f has 61 lines",
+        "K has 400 lines",
+        "print in line 921",
+    ]
 
 
 def imported(tree: ast.Module) -> set[str]:
