@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
@@ -16,6 +17,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.data.source_import import import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.reproduction import paper_rows, tables
 from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles, read_begun_plan
 from napari_melanoma.reproduction.papers import read_paper
@@ -71,8 +73,13 @@ def options_of(paper: str, folder: Path, moles: Callable[..., Path], lacking: st
     return ReproduceOptions(paper=paper, budget="small", minutes=1e6, rows=rows, data=data)
 
 
+def find_dark(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Find the lesions of ``moles`` without a network."""
+    return (rgb.mean(axis=2) < 130).astype(np.float32)
+
+
 def run_checked(options: ReproduceOptions, out: Path, patched: Patched) -> Reproduction:
-    """Reproduce with the data of each training really read and checked, and only the network written."""
+    """Reproduce with the data of each training really read and checked, networks written and lesions found by color."""
     with patched() as write, pytest.MonkeyPatch.context() as patch:
 
         def pretend(recipe: TrainRecipe, folder: Path, **more: Any) -> None:
@@ -83,6 +90,7 @@ def run_checked(options: ReproduceOptions, out: Path, patched: Patched) -> Repro
             check_recipe(untrained, RunContext())
             write(recipe, folder)
 
+        patch.setattr(Segmenter, "probability", find_dark)
         patch.setattr(paper_rows, "train", pretend)
         patch.setattr(tables, "draw_figures", lambda *of: [])
         return reproduce(options, out, run=RunContext())
