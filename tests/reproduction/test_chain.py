@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import MIN_STEPS
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
+from napari_melanoma.reproduction.tables import describe_differences
 from napari_melanoma.training.recipe import TrainRecipe
 
 Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]
@@ -71,7 +72,9 @@ def test_the_chain_runs_with_what_it_needs(done: ChainRun) -> None:
     assert {rows[name]["n"] for name in CHAIN} == {"60"}
     assert float(rows["unetpp-folds"]["DI"]) > 80
     differences = describe_differences([replace(item, unlearned="") for item in done.found.results], ("AUC",))
-    pair = "U-Net++ and EfficientNet-Lite0 (predicted ROI) minus EfficientNet-Lite0 (true ROI), on the same images: AUC "
+    pair = (
+        "U-Net++ and EfficientNet-Lite0 (predicted ROI) minus EfficientNet-Lite0 (true ROI), on the same images: AUC "
+    )
     assert any(text.startswith(pair) for text in differences)
 
 

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QDialog, QDockWidget, QWidget
 from quick_napari import leave_out
 
 NOT_RESTORED = {"layers", "size", "status"}  # emptied; follows the window; follows the cursor
+SHOWN_SIZE = (800, 520)  # nearly the smallest: without a GPU, drawing takes as long as there are pixels
 
 
 class ReusedViewer:
@@ -67,6 +68,7 @@ class ReusedViewer:
         self._window = self._viewer.window._qt_window
         if is_shown:
             qtbot.wait_exposed(self._window, timeout=5000)
+            self._window.resize(*SHOWN_SIZE)
         self._docks = self._window.findChildren(QDockWidget)
         self._arrangement, self._size = self._window.saveState(), self._window.size()
         self._values = {path: copy(value) for path, _, _, value in self._state()}

@@ -9,7 +9,7 @@ import pytest
 from answers import risk_answer
 from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QLabel
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.case.results import save_risk
@@ -22,7 +22,7 @@ from napari_melanoma.ui.widgets.validity import ValidityNotice
 from .test_depth import opens as opens_depth
 from .test_depth import page as depth_page
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|unusual|0\.08|0\.20", re.IGNORECASE)
 DEMO = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()
 HEADLINE = "Not valid: not applicable to real patients."
