@@ -377,7 +377,7 @@ def _draw_curves(work: ReproductionContext, figure: LearningCurves, found: Seque
         return []
     monitor, path = MONITORS[figure.task], work.folder.figures / figure.file
     draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
-    unvalidated = [row.file.title for row in own if row.values["full"]["data"].get("tuning_fraction") == 0]
+    unvalidated = [row.file.title for row in own if row.values["full"].get("data", {}).get("tuning_fraction") == 0]
     note = " ".join([CURVES, *[FIRST_FOLD] * figure.crossed, *map(MONITORED.format, unvalidated)])
     return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
 
