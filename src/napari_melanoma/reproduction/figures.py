@@ -55,6 +55,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#00
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
 MARKS = 8  # markers per curve
+NARROW = 3.0  # ratio of the ends of a narrow axis
 LOSSES = {"loss": "training loss", "tuning_loss": "validation loss"}
 MIN_DISTANCE = 0.03  # minimum distance between points, relative to the axis
 OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
@@ -134,10 +135,15 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
     if all(row[key] > 0 for rows in curves.values() for row in rows for key in LOSSES):  # rows may have other losses
         for axes in panels[:2]:
             axes.set_yscale("log")
-            _few_ticks(axes.yaxis, "{:g}".format, (1, 1.5, 2, 3, 5, 7))
+            _few_ticks(axes.yaxis, "{:g}".format, _loss_ticks(*axes.get_ylim()))
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
+
+
+def _loss_ticks(low: float, high: float) -> Sequence[float]:
+    """Return the ticks of a decade of losses: more of them if the range is narrow."""
+    return (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9) if high < NARROW * low else (1, 1.5, 2, 3, 5, 7)
 
 
 def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
@@ -293,6 +299,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 CURVES = "Losses are comparable only between rows with the same loss."
 FIRST_FOLD = "Curves of the first fold."
+MONITORED = "For {}, which has no validation images, the curves are those of the test images."
 TITLES = {"tuning_jaccard": "Jaccard index, validation"}
 SIZE = "Points of nearly the same size are shifted slightly so that they do not overlap."
 
@@ -370,7 +377,8 @@ def _draw_curves(work: ReproductionContext, figure: LearningCurves, found: Seque
         return []
     monitor, path = MONITORS[figure.task], work.folder.figures / figure.file
     draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
-    note = f"{CURVES} {FIRST_FOLD}" if figure.crossed else CURVES
+    unvalidated = [row.file.title for row in own if row.values["full"].get("data", {}).get("tuning_fraction") == 0]
+    note = " ".join([CURVES, *[FIRST_FOLD] * figure.crossed, *map(MONITORED.format, unvalidated)])
     return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
 
 

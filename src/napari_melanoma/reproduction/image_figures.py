@@ -168,6 +168,7 @@ def _draw_stages(rows: Sequence[dict[str, NDArray[np.uint8]]], labels: Sequence[
     ):
         for axes, title in zip(axes_row, (*titles, "label"), strict=True):
             axes.set_axis_off()
+            axes.set_anchor("N")  # titles of images of different shape at one height
             if line == 0:
                 axes.set_title(title, fontsize=8)
             if title in row:
