@@ -32,7 +32,7 @@ from napari_melanoma.slides.cohort_cluster import CohortJob, DaskCluster, start_
 from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
 from napari_melanoma.slides.cohort_scheduler import CohortScheduler
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.table import SlideTable
+from napari_melanoma.slides.slide_table import SlideTable
 
 SPEED_UP, OF_IDEAL = 1.8, 1.1
 BOUND = hasattr(psutil.Process, "cpu_affinity")

@@ -22,7 +22,7 @@ from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.dataset_table import TableFile, TableRecord
 from napari_melanoma.data.duplicates import BANDS, Duplicate, find_close_pairs
 from napari_melanoma.data.splits import TrainingSplit
-from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.data_selection import SelectedSamples, remove_leaks
 from napari_melanoma.ui.body_map.widget import spread_points
 

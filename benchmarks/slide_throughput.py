@@ -53,7 +53,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
 
 TILE, MPP, FILE_TILE = 224, 0.5, 256
-AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.95, "tiatoolbox": 4.0}}
+AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.90, "tiatoolbox": 4.0}}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PEER = """
 import json, os, sys, time, warnings

@@ -38,7 +38,7 @@ from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from vispy.scene import SceneCanvas
 
 from napari_melanoma.core.processes import send_command
-from napari_melanoma.runs.runs import create_run_folder, launch, read_run
+from napari_melanoma.runs.launching import create_run_folder, launch, read_run
 from napari_melanoma.ui.train.dock import TrainDock
 from napari_melanoma.ui.widgets.job import tasks
 

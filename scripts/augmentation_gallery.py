@@ -137,21 +137,14 @@ def _phantoms() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def _panel(panel: Panel, images: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Augment the phantoms as in a training run, below a title."""
-    import torch
-
-    from napari_melanoma.training.augmentation import BatchAugmentation
-    from napari_melanoma.training.random_numbers import PartnerSampler
+    from napari_melanoma.training.augmentation import preview_augmentation
 
     off = {name: 0.0 for name in AugmentationConfig.model_fields if name.endswith("_probability")}
     config = AugmentationConfig(**{**NOTHING, **off, **panel.values})
-    keys = np.stack([np.full(SHOWN, panel.seed), np.arange(SHOWN)], axis=1)
-    indices = np.concatenate([np.arange(SHOWN), PartnerSampler(config, 0, len(images)).sample(keys)])
-    pixels = torch.from_numpy(images[indices]).permute(0, 3, 1, 2).contiguous()
-    augmented, warped = BatchAugmentation(config, SIDE, 0)(pixels, torch.from_numpy(masks[indices])[:, None], keys)
-    photographs = augmented.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    photographs, warped = preview_augmentation(config, images, masks, SHOWN, panel.seed)
     tiles = [
         _tile(np.ascontiguousarray(photograph), mask > 127, near=panel.near)
-        for photograph, mask in zip(photographs, warped[:, 0].numpy(), strict=True)
+        for photograph, mask in zip(photographs, warped, strict=True)
     ]
     return _titled(_strip(tiles), panel.title, panel.fields)
 

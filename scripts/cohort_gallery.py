@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.phantoms.cohort import CohortPatch, draw_patch
-from napari_melanoma.phantoms.risk_law import CohortConfig, Patient, draw_patients
+from napari_melanoma.phantoms.cohort.dataset import CohortPatch, draw_patch
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "cohort-phantom.jpg"
 GAP, WIDTH = 6, 1236

@@ -16,8 +16,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.evaluate import evaluate
+from napari_melanoma.evaluation.mask_results import Evaluation, EvaluationOptions
 from napari_melanoma.evaluation.model_card import full_card
-from napari_melanoma.evaluation.results import Evaluation, EvaluationOptions
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
 

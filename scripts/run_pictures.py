@@ -15,7 +15,7 @@ import napari
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.runs.runs import list_runs
+from napari_melanoma.runs.launching import list_runs
 from napari_melanoma.ui.launch import process_events
 from napari_melanoma.ui.train.comparison import ComparisonView
 from napari_melanoma.ui.train.run_list import RunList

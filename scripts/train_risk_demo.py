@@ -26,10 +26,10 @@ from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOpt
 from napari_melanoma.evaluation.evaluate_classifiers import evaluate_classifier
 from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
-from napari_melanoma.phantoms.cohort import write_cohort
-from napari_melanoma.phantoms.risk_law import CohortConfig
+from napari_melanoma.phantoms.cohort.dataset import write_cohort
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 from napari_melanoma.risk.comparators import COMPARATORS_FILE
-from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.runs.train import train
 

@@ -152,7 +152,7 @@ def test_real_probes_do_not_import_from_the_current_folder(tmp_path: Path, monke
     (tmp_path / "json.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     (tmp_path / "torch.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    answer, fault = run_probe("napari_melanoma.backends")
+    answer, fault = run_probe("napari_melanoma.torch_backends")
     assert fault == ""
     assert answer["threads"] >= 1
     assert ("model" in answer) != ("model_error" in answer)

@@ -6,7 +6,9 @@ import ast
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -25,14 +27,32 @@ LARGEST_WEIGHTS = 60e6
 OF_ONE_MACHINE = re.compile(r"(?<![\w.~<:/-])/(?:home|Users|root|work|scratch|mnt)/\w|\b[A-Z]:\\Users\\\w")
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What the rules ask of a module, found while its syntax tree is in memory."""
+
+    faults: list[str]
+    imported: set[str]
+    tables: list[str]
+
+
+@cache
+def examine(path: Path) -> Examined:
+    """Parse a module once for all rules."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    return Examined(list(faults(text, nodes)), imported(tree), list(tables(path, nodes)))
+
+
 def length(node: ast.stmt) -> int:
     return node.end_lineno - node.lineno + 1
 
 
-def faults(text: str) -> Iterator[str]:
+def faults(text: str, nodes: Iterable[ast.AST]) -> Iterator[str]:
     if (lines := len(text.splitlines())) > LONGEST_FILE:
         yield f"{lines} lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes:
         is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if (is_function and length(node) > LONGEST_FUNCTION) or (
             isinstance(node, ast.ClassDef) and length(node) >= LONGEST_CLASS
@@ -44,20 +64,25 @@ def faults(text: str) -> Iterator[str]:
 
 def test_a_module_can_be_read_at_one_sitting() -> None:
     assert len(MODULES) > 100
-    found = [f"{path.relative_to(PACKAGE)}: {fault}" for path in MODULES for fault in faults(path.read_text("utf-8"))]
+    found = [f"{path.relative_to(PACKAGE)}: {fault}" for path in MODULES for fault in examine(path).faults]
     assert found == []
 
 
 def test_what_counts_as_too_long() -> None:
     body = "    pass\n"
     text = f"def f():\n{body * 60}def g():\n{body * 59}class K:\n{body * 399}class L:\n{body * 398}print()\n"
-    assert list(faults(text)) == ["921 lines", "f has 61 lines", "K has 400 lines", "print in line 921"]
+    assert list(faults(text, ast.walk(ast.parse(text)))) == [
+        "921 lines",
+        "f has 61 lines",
+        "K has 400 lines",
+        "print in line 921",
+    ]
 
 
-def imported(path: Path) -> set[str]:
+def imported(tree: ast.Module) -> set[str]:
     """Name what a module needs while it is imported itself: packages, their modules, and names within those."""
     named = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             named |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
@@ -68,7 +93,7 @@ def imported(path: Path) -> set[str]:
 def test_there_is_no_import_cycle() -> None:
     names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
     modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
-    graph = {name: imported(path) & modules.keys() - {name} for name, path in modules.items()}
+    graph = {name: examine(path).imported & modules.keys() - {name} for name, path in modules.items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(modules)  # or it raises CycleError
 
 
@@ -110,21 +135,20 @@ def test_what_counts_as_a_path_of_one_machine(line: str, is_one: bool) -> None:
 
 
 def test_no_other_module_writes_or_reads_csv() -> None:
-    found = []
-    for path in MODULES:
-        if path == PACKAGE / "core" / "csv_files.py":
-            continue
-        text = path.read_text("utf-8")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import) and any(name.name.split(".")[0] == "csv" for name in node.names):
-                found.append(f"{path.name}:{node.lineno} imports csv")
-            if isinstance(node, ast.ImportFrom) and node.module == "csv":
-                found.append(f"{path.name}:{node.lineno} imports from csv")
-            if isinstance(node, ast.Attribute) and node.attr in ("to_csv", "to_clipboard", "savetxt", "write_csv"):
-                found.append(f"{path.name}:{node.lineno} {node.attr}")
-            if path.parent.name != "privacy" and joins_cells(node):  # which joins a table to look it through
-                found.append(f"{path.name}:{node.lineno} joins cells by hand")
-    assert found == []
+    others = [path for path in MODULES if path != PACKAGE / "core" / "csv_files.py"]
+    assert [f"{path.name}:{found}" for path in others for found in examine(path).tables] == []
+
+
+def tables(path: Path, nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import) and any(name.name.split(".")[0] == "csv" for name in node.names):
+            yield f"{node.lineno} imports csv"
+        if isinstance(node, ast.ImportFrom) and node.module == "csv":
+            yield f"{node.lineno} imports from csv"
+        if isinstance(node, ast.Attribute) and node.attr in ("to_csv", "to_clipboard", "savetxt", "write_csv"):
+            yield f"{node.lineno} {node.attr}"
+        if path.parent.name != "privacy" and joins_cells(node):  # which joins a table to look it through
+            yield f"{node.lineno} joins cells by hand"
 
 
 def joins_cells(node: ast.AST) -> bool:

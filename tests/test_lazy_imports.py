@@ -61,7 +61,7 @@ PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" o
 COMPUTING = ("models", "training")
 # Modules that define networks at import time; they are imported inside functions only.
 NETWORKS = ("classification.explanation_networks", "slides.tile_outputs")
-WITHOUT_WINDOWS = [part for part in PARTS if part not in {*COMPUTING, "ui", "__init__", "__main__", "backends"}]
+WITHOUT_WINDOWS = [part for part in PARTS if part not in {*COMPUTING, "ui", "__init__", "__main__", "torch_backends"}]
 
 
 def modules_of(*parts: str) -> str:

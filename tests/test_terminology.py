@@ -99,8 +99,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Stored keys, column values, option names and words of foreign tables keep their spelling.
 KEYS = re.compile(r"[\w.:/<>=%$*?|\\()\[\]{}^+,;!#@&~'\"-]*")  # a literal without white space
 STORED = re.compile(
-    r"\bdata harmonise\b|\bharmonised\.csv\b|\breport and harmonise\b"  # a command and its example
-    r"|\bcannot tell\b"  # the value of an advice in comparison.json
+    r"\bcannot tell\b"  # the value of an advice in comparison.json
     r"|\bdrawn patients alone\b"  # a warning that older results hold
     r"|\b(?:standardise)\b"  # an option's value
     r"|\b(?:milli|centi)metres?\b"  # units as tables spell them

@@ -74,7 +74,7 @@ def check_python() -> list[DoctorCheck]:
 
 def check_torch() -> list[DoctorCheck]:
     """Check torch, GPU and the default model in a separate process."""
-    answer, fault = run_probe("napari_melanoma.backends")
+    answer, fault = run_probe("napari_melanoma.torch_backends")
     if fault:
         fix = "Install both from the same source: pip install --force-reinstall torch torchvision"
         return [DoctorCheck("Torch", "fail", fault, fix)]
@@ -104,7 +104,7 @@ def check_graphics() -> list[DoctorCheck]:
     if not any(find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without Qt."
         return [DoctorCheck("Qt", "warn", "no binding installed", fix)]
-    answer, fault = run_probe("napari_melanoma.ui.graphics")
+    answer, fault = run_probe("napari_melanoma.ui.opengl_versions")
     if fault:
         fix = "Start from a desktop session, or with xvfb-run. The command line works without a window."
         return [DoctorCheck("Qt", "warn", f"no window can be opened ({fault})", fix)]

@@ -17,10 +17,10 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
 from napari_melanoma.core.parsing import parse_json, shorten
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
-from napari_melanoma.risk.requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
+from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.requests import ClassificationRequests
+    from napari_melanoma.lesion.worker_requests import ClassificationRequests
 
 
 def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _describe_error(error: Exception) -> str:
 @lru_cache(maxsize=1)
 def _prediction_service() -> ClassificationRequests:
     """Return the service, which caches the last lesion."""
-    from napari_melanoma.lesion.requests import ClassificationRequests
+    from napari_melanoma.lesion.worker_requests import ClassificationRequests
 
     return ClassificationRequests(load_classifier)
 

@@ -11,7 +11,7 @@ from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ViewConfig
-from napari_melanoma.lesion.requests import ClassificationRequests
+from napari_melanoma.lesion.worker_requests import ClassificationRequests
 from napari_melanoma.models.bundle import BundleInfo
 
 

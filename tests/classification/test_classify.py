@@ -345,26 +345,33 @@ def test_every_heatmap_can_be_requested(method) -> None:
 @pytest.mark.parametrize(
     ("classes", "possible", "expected"),
     [
-        (("nevus", "melanoma"), ("melanoma",), "Melanoma 0.50; unusual for nevus (at most 10 % of cases)"),
+        (("nevus", "melanoma"), ("melanoma",), "Melanoma 0.50; unusually high for nevus (at most 10 % of cases)"),
         (("nevus", "melanoma"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50"),
         (("nevus", "melanoma", "wart"), ("nevus", "melanoma"), "Inconclusive (nevus or melanoma): melanoma 0.50"),
         (
             ("nevus", "melanoma", "wart"),
             ("wart",),
-            "Melanoma 0.50; unusual for melanoma and nevus (at most 10 % of cases)",
+            "Melanoma 0.50 and nevus 0.47: unusually low for these classes (at most 10 % of cases)",
+        ),
+        (
+            ("nevus", "melanoma", "wart"),
+            ("melanoma",),
+            "Melanoma 0.50; nevus 0.47 and wart 0.02 are unusually low for these classes (at most 10 % of cases)",
         ),
         (
             ("nevus", "melanoma", "wart", "scar"),
             ("melanoma",),
-            "Melanoma 0.50; unusual for all classes except melanoma (at most 10 % of cases)",
+            "Melanoma 0.50; unusually low probabilities of all classes except melanoma (at most 10 % of cases)",
         ),
-        (("other", "melanoma"), ("other",), "Melanoma 0.50; unusual for melanoma (at most 10 % of cases)"),
+        (("other", "melanoma"), ("other",), "Melanoma 0.50; unusually low for melanoma (at most 10 % of cases)"),
         (
             ("other", "melanoma"),
             ("melanoma",),
-            "Melanoma 0.50; unusual for cases without melanoma (at most 10 % of cases)",
+            "Melanoma 0.50; unusually high for cases without melanoma (at most 10 % of cases)",
         ),
     ],
 )
 def test_the_headline_never_contradicts_the_probabilities(classes, possible, expected) -> None:
-    assert describe_prediction_set("melanoma 0.50", classes, possible, "melanoma", 0.9) == expected
+    known = {"nevus": 0.47, "melanoma": 0.50, "wart": 0.02, "scar": 0.01, "other": 0.50}
+    probabilities = {name: known[name] for name in classes}
+    assert describe_prediction_set("melanoma 0.50", probabilities, possible, "melanoma", 0.9) == expected

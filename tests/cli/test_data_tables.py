@@ -1,4 +1,4 @@
-"""``data harmonise`` and ``data check`` of a table: text and JSON output, and exit codes."""
+"""``data harmonize`` and ``data check`` of a table: text and JSON output, and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_a_table_is_harmonized_and_reported(run, table: Path) -> None:
-    result = run("data", "harmonise", "clinic.csv", "--out", "out.csv")
+    result = run("data", "harmonize", "clinic.csv", "--out", "out.csv")
     assert result.exit_code == 0, result.output
     assert "isic_id -> image_id" in result.stdout
     assert "note: site: 1 cell is not understood and kept in site_as_given: 'Glabella' (1)" in result.output
@@ -28,14 +28,14 @@ def test_a_table_is_harmonized_and_reported(run, table: Path) -> None:
 
 
 def test_json_output_contains_the_counts(run, table: Path, lines) -> None:
-    summary = lines(run("data", "harmonise", "clinic.csv", "--out", "out.csv", "--json").stdout)[-1]
+    summary = lines(run("data", "harmonize", "clinic.csv", "--out", "out.csv", "--json").stdout)[-1]
     assert (summary["rows"], summary["unmapped"]) == (2, {"site": {"Glabella": 1}})
     assert summary["impossible"] == {"age": {"430": 1}}
 
 
 def test_a_mapping_defines_a_word(run, table: Path, tmp_path: Path) -> None:
     (tmp_path / "map.toml").write_text('[words.site]\nGlabella = "forehead"\n')
-    result = run("data", "harmonise", "clinic.csv", "--out", "out.csv", "--map", "map.toml")
+    result = run("data", "harmonize", "clinic.csv", "--out", "out.csv", "--map", "map.toml")
     assert result.exit_code == 0, result.output
     assert "Glabella" not in result.output
     assert "forehead" in (tmp_path / "out.csv").read_text()
@@ -51,7 +51,7 @@ USAGE = [
 
 @pytest.mark.parametrize(("words", "expected"), USAGE, ids=[expected for _, expected in USAGE])
 def test_a_usage_error_gives_exit_code_2(run, table: Path, words: tuple[str, ...], expected: str) -> None:
-    result = run("data", "harmonise", *words)
+    result = run("data", "harmonize", *words)
     assert result.exit_code == 2
     assert expected in result.output
 
@@ -60,8 +60,8 @@ def test_a_table_without_images_is_checked(run, table: Path, tmp_path: Path) -> 
     result = run("data", "check", "clinic.csv")
     assert result.exit_code == 2
     assert "needs a column image_id" in result.output
-    assert "'napari-melanoma data harmonise' renames columns to those of a data set." in result.output
-    run("data", "harmonise", "clinic.csv", "--out", "out.csv")
+    assert "'napari-melanoma data harmonize' renames columns to those of a data set." in result.output
+    run("data", "harmonize", "clinic.csv", "--out", "out.csv")
     result = run("data", "check", "out.csv")
     assert result.exit_code == 0, result.output
     assert "2 rows, 0 images" in result.stdout

@@ -16,7 +16,16 @@ from napari_melanoma.reproduction.run import MissingRows, Reproduction
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 PLANNED = PlannedRow(
-    name="unet", epochs=9, fixed_s=20, epoch_s=10, image_ms=25, parameters=489_000, start="random initialization"
+    name="unet",
+    epochs=9,
+    fixed_s=20,
+    epoch_s=10,
+    image_ms=25,
+    device="cuda",
+    memory_mb=1536,
+    cpu_s=9000,
+    parameters=489_000,
+    start="random initialization",
 )
 PLAN = ReproductionPlan(
     paper="P4",
@@ -34,14 +43,18 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
     result = run("reproduce", "P4", "--budget", "small", "--check", "--json")
     assert result.exit_code == 0, result.output
     found = lines(result.stdout)
-    assert [line["event"] for line in found] == ["notice", "row", "row", "left out", "summary"]
+    assert [line["event"] for line in found] == ["notice", "row", "row", "start", "left out", "summary"]
     assert (found[1]["row"], found[1]["parameters"], found[1]["seconds"]) == ("unet", 489_000, 110)
+    assert (found[1]["device"], found[1]["memory_mb"], found[1]["cpu_s"]) == ("cuda", 1536, 9000)
+    assert (found[3]["start"], found[3]["rows"]) == ("random initialization", ["unet"])
     assert found[-1]["seconds"] == 124
     text = run("reproduce", "P4", "--check").stdout
     assert "unet" in text
     assert "0.49M" in text
     assert "9 epochs" in text
-    assert "from random initialization" in text
+    assert "1.5 GB  2 min (2.5 h on CPU)" in text
+    assert "from random initialization: unet" in text
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(

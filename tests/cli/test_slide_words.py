@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.cli.slide import _report_slide
-from napari_melanoma.slides.table import SlideStatus
+from napari_melanoma.slides.slide_table import SlideStatus
 
 DEPTH = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
 CASES = [

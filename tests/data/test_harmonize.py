@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.table_mapping import list_known_names
 from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
-from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.data.taxonomy import TAXONOMY_FOLDER, load_taxonomy, read_taxonomy_rows
 from napari_melanoma.io.tables import iterate_rows
 
 
@@ -278,7 +277,7 @@ TEXTS = st.sampled_from(
     ]
 )
 HEADERS = [
-    *(name for names in list_known_names().values() for name in names),
+    *(row["theirs"] for row in read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")),
     *(*COLUMN_NAMES, *(f"{name}_as_given" for name in COLUMN_NAMES), "depth_mm_reader_1", "itch"),
     *("Age (months)", "Diameter_1 [cm]", "Ulceration (y)"),
 ]
@@ -288,7 +287,7 @@ SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(TABLES, SOURCES)
-def test_harmonising_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
+def test_harmonizing_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
     once = harmonize_rows(rows, source)
     assert len(once.rows) == len(rows) == once.report.rows
     assert harmonize_rows(once.rows, source).rows == once.rows

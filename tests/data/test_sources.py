@@ -442,7 +442,7 @@ def zipped(layout: Layout, folder: Path) -> Path:
     return folder
 
 
-def harmonised(source: str, record: SourceRecord) -> dict[str, str]:
+def harmonized(source: str, record: SourceRecord) -> dict[str, str]:
     (row,) = harmonize_rows([record.values], source if find_source(source).spec.public else "").rows
     return row
 
@@ -462,7 +462,7 @@ def test_a_set_is_found_in_its_official_layout(
     assert [record.image_id for record in found.importable if record.mask is not None] == layout.masked
     image_id, known = layout.known
     record = next(record for record in found.importable if record.image_id == image_id)
-    assert {column: harmonised(layout.source, record).get(column) for column in known} == known
+    assert {column: harmonized(layout.source, record).get(column) for column in known} == known
     assert record.image is None or record.image.read() == PICTURE
 
 

@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.depth.candidates import DepthCandidate, measure_depth
-from napari_melanoma.depth.maps import TissueMaps
+from napari_melanoma.depth.tumor_maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_truth

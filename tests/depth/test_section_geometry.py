@@ -31,7 +31,7 @@ from napari_melanoma.depth.geometry import (
     remove_small_parts,
     thickness_bounds,
 )
-from napari_melanoma.depth.maps import DepthMeasurementConfig, TissueMasks
+from napari_melanoma.depth.tumor_maps import DepthMeasurementConfig, TissueMasks
 
 CELL = (10.0, 10.0)
 CONFIG = DepthMeasurementConfig()

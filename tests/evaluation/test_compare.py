@@ -16,8 +16,8 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.evaluation.comparison import Comparison, ImageChange, read_comparison
+from napari_melanoma.evaluation.mask_results import ComparisonOptions
 from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair, compare_segmenters
-from napari_melanoma.evaluation.results import ComparisonOptions
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 

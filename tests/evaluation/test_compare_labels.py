@@ -16,8 +16,8 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
+from napari_melanoma.evaluation.mask_results import ComparisonOptions
 from napari_melanoma.evaluation.pair_comparison import LabelPair, compare_pair, compare_segmenters
-from napari_melanoma.evaluation.results import ComparisonOptions
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
 

@@ -23,9 +23,9 @@ from napari_melanoma.evaluation.compare_several import (
     compare_several_loaded,
 )
 from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.files import is_evaluation, read_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models
-from napari_melanoma.evaluation.results import EvaluationOptions
+from napari_melanoma.evaluation.mask_results import EvaluationOptions
+from napari_melanoma.evaluation.metrics_files import is_evaluation, read_evaluation
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")

@@ -19,7 +19,12 @@ from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.evaluation import mask_measurement
 from napari_melanoma.evaluation.evaluate import _cases, evaluate
 from napari_melanoma.evaluation.mask_measurement import measure_models
-from napari_melanoma.evaluation.results import EvaluationOptions, ImageMetrics, divide_into_subgroups, estimate_metrics
+from napari_melanoma.evaluation.mask_results import (
+    EvaluationOptions,
+    ImageMetrics,
+    divide_into_subgroups,
+    estimate_metrics,
+)
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics import statistics

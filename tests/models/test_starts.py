@@ -12,7 +12,7 @@ from napari_melanoma.models.checkpoint_conversion import read_weights
 from napari_melanoma.models.published_encoders import find_imagenet_name, load_imagenet_weights
 from napari_melanoma.models.smp_networks import find_encoder_name
 from napari_melanoma.models.weights_location import find_weights_file, fingerprint_weights
-from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder, list_architectures
+from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder
 from napari_melanoma.models.zoo.smp import SmpArchitecture
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -137,7 +137,7 @@ def test_published_encoders_fit_in_their_order(
     monkeypatch.setattr(timm, "create_model", published_one)
     with torch.device("meta"):
         encoder = find_encoder(build_network(name, options))
-        published = find_imagenet_name(list_architectures()[name].spec.config.parse(options, "options"))
+        published = find_imagenet_name(name, options)
         assert encoder is not None
         assert published is not None
         load_imagenet_weights(encoder, published)  # raises where a shape differs
@@ -146,8 +146,7 @@ def test_published_encoders_fit_in_their_order(
 
 @pytest.mark.parametrize("options", [{"width": 0.35}, {"width": 0.5}])
 def test_unusual_widths_have_no_published_weights(options: dict[str, Any]) -> None:
-    spec = list_architectures()["deeplabv3plus_mobilenetv2"].spec
-    assert find_imagenet_name(spec.config.parse(options, "options")) is None
+    assert find_imagenet_name("deeplabv3plus_mobilenetv2", options) is None
 
 
 def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

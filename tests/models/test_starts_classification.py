@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import published_encoders
 from napari_melanoma.models.checkpoint_conversion import load_weights_file
 from napari_melanoma.models.published_encoders import find_imagenet_name, imagenet_normalization, load_imagenet_weights
-from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
+from napari_melanoma.models.zoo import build_network, find_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -186,6 +186,5 @@ def test_the_papers_encoders_want_images_as_imagenet_has_them(name: str) -> None
 
 
 def test_the_table_alone_has_no_published_weights() -> None:
-    spec = list_architectures()["image_tabular"].spec
-    assert find_imagenet_name(spec.config.parse({"fusion": "tabular"}, "options")) is None
-    assert find_imagenet_name(spec.config.parse({}, "options")) == "tf_efficientnet_lite0"
+    assert find_imagenet_name("image_tabular", {"fusion": "tabular"}) is None
+    assert find_imagenet_name("image_tabular", {}) == "tf_efficientnet_lite0"

@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.lesion.camera import bezier_points, draw_stroke
 from napari_melanoma.phantoms.lesion.skin import make_cell_pattern
 from napari_melanoma.phantoms.lesion.traits import TYPE_ANGLES, encode_srgb, find_melanin, reflectance, typology_angle
-from napari_melanoma.phantoms.plane import Plane, fractal, noise, ramp, random_stream
+from napari_melanoma.phantoms.skin_texture import Plane, fractal, noise, ramp, random_stream
 
 
 def test_pixel_centres_lie_symmetrically_around_the_middle() -> None:

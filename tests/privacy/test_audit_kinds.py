@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.privacy.audit import CHUNK_BYTES, audit
-from napari_melanoma.privacy.rules import KINDS, PrivacyFinding
+from napari_melanoma.privacy.personal_data import KINDS, PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"

@@ -23,8 +23,8 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.batch import result_row as photograph_row
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.report import write_lesion_report
-from napari_melanoma.phantoms.markers import is_phantom
+from napari_melanoma.phantoms.recognition import is_phantom
+from napari_melanoma.reports.lesion import write_lesion_report
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.risk.batch import RiskOutcome
 from napari_melanoma.risk.batch import _result_row as risk_row
@@ -33,7 +33,7 @@ from napari_melanoma.risk.prediction import PatchPrediction, RiskDepth, RiskOpti
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.options import SlideOptions, check_scale, match_scale
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
-from napari_melanoma.slides.table import SlideStatus, status_to_row
+from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
@@ -178,7 +178,7 @@ def test_the_risk_as_text_table_and_json() -> None:
     valid = replace(RISK, validity=Validity())
     assert (
         valid.headline
-        == "Risk of metastasis 0.08 (95 % interval 0.00–0.25); unusual for metastasis (at most 10 % of cases)"
+        == "Risk of metastasis 0.08 (95 % interval 0.00–0.25); unusually low for metastasis (at most 10 % of cases)"
     )
 
 

@@ -17,7 +17,7 @@ from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.reproduction import paper_rows, planning
-from napari_melanoma.reproduction.planning import BudgetSize
+from napari_melanoma.reproduction.budget import BudgetSize
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost
@@ -144,7 +144,8 @@ def write_classifier(recipe: TrainRecipe, out: Path) -> None:
     folder.checkpoints.mkdir(parents=True)
     write_toml(folder.config, recipe)
     for epoch in range(2):
-        folder.add_metrics({"epoch": epoch, "loss": 1 / (epoch + 1), "tuning_auc": 0.5 + epoch / 4})
+        losses = {"loss": 1 / (epoch + 1), "tuning_loss": 1.1 / (epoch + 1)}
+        folder.add_metrics({"epoch": epoch, **losses, "tuning_auc": 0.5 + epoch / 4})
     labels = np.arange(40) % 2
     reference = ReferenceCases(
         logits=draw.normal(0, 1, (40, 2)).astype(np.float32),
@@ -167,13 +168,27 @@ def write_classifier(recipe: TrainRecipe, out: Path) -> None:
     write_bundle(folder.bundle, config, build_network("image_tabular", OPTIONS), "", reference=reference)
 
 
+def write_segmenter(recipe: TrainRecipe, out: Path) -> None:
+    """Write a run folder with a small untrained network."""
+    folder, options = RunFolder(out), {"channels": 4}
+    folder.checkpoints.mkdir(parents=True)
+    write_toml(folder.config, recipe)
+    for epoch in range(2):
+        losses = {"loss": 1 / (epoch + 1), "tuning_loss": 1.2 / (epoch + 1)}
+        folder.add_metrics({"epoch": epoch, **losses, "tuning_jaccard": epoch / 4})
+    config = BundleConfig(
+        name=recipe.name, title=recipe.title, architecture="unetpp_p2", options=options, input_size=32, threshold=0.5
+    )
+    write_bundle(folder.bundle, config, build_network("unetpp_p2", options), "")
+
+
 @contextmanager
 def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]:
-    """Write classifiers instead of training them, after a pause, and measure no step."""
+    """Write networks instead of training them, after a pause, and measure no step."""
 
     def train(recipe: TrainRecipe, out: Path, **_: object) -> None:
         time.sleep(pause)
-        write_classifier(recipe, out)
+        (write_classifier if recipe.classification else write_segmenter)(recipe, out)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_time, "measure_step", lambda recipe: COST)

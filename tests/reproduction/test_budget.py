@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from napari_melanoma.reproduction.papers import papers, read_paper
-from napari_melanoma.reproduction.planning import (
+from napari_melanoma.reproduction.budget import (
     MIN_EPOCHS,
     MIN_STEPS,
-    PlannedRow,
-    ReproductionPlan,
+    BudgetSize,
     RowCandidate,
     RowCost,
     TrainingPace,
     choose_size,
+    fit_rows,
+    reduce_input,
     steps_that_fit,
 )
+from napari_melanoma.reproduction.papers import papers, read_paper
+from napari_melanoma.reproduction.planning import PlannedRow, ReproductionPlan
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost
 
 
@@ -84,3 +88,44 @@ def test_the_main_comparison_of_a_paper_is_complete(name: str) -> None:
     assert paper.central <= {row.name for row in paper.select(())}
     compared = [paper.rows[row].file for row in paper.file.central]
     assert any(set(file.against) & paper.central for file in compared)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "size"),
+    [
+        ({128: 2, 96: 2, 64: 2}, None),  # all rows
+        ({128: 1, 96: 2, 64: 2}, 96),
+        ({128: 0, 96: 1, 64: 2}, 64),
+        ({128: 1, 96: 1, 64: 1}, None),  # smaller images do not help
+    ],
+)
+def test_images_are_reduced_before_rows_are_postponed(fitting: dict[int, int], size: int | None) -> None:
+    rows, seen = candidates(500)[:2], list[int]()
+
+    def measure(sized: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
+        sizes = {one.recipe.model.input_size for one in sized if one.recipe}
+        assert len(sizes) == 1  # the same for rows that are compared
+        seen.extend(sizes)
+        return list(sized), {}
+
+    def choose(sized: Sequence[RowCandidate]) -> BudgetSize | None:
+        count = fitting[seen[-1]]
+        return BudgetSize(300, None, tuple(one.row.name for one in sized[count:])) if count else None
+
+    found = fit_rows(rows, (96, 64), measure, choose)
+    assert found.input_size == size
+    assert {one.recipe.model.input_size for one in found.candidates if one.recipe} == {size or 128}
+    assert seen == [128, 96, 64][: len(seen)]
+    assert len(seen) == next((n for n, rows in enumerate(fitting.values(), 1) if rows == 2), 3)
+
+
+@pytest.mark.parametrize("name", papers())
+def test_every_network_accepts_each_reduced_size(name: str) -> None:
+    paper = read_paper(name)
+    trained = [row for row in paper.rows.values() if row.file.learn and row.file.answers == "network"]
+    assert bool(paper.file.smaller_sizes) == (name != "P3")  # its encoder was trained at one scale
+    for size in paper.file.smaller_sizes:
+        recipes = [reduce_input(row.recipe("small", data={"datasets": ["d"]}), size) for row in trained]
+        assert {recipe.model.input_size for recipe in recipes} == {size}
+        assert all(TrainRecipe.model_validate(recipe.model_dump()) == recipe for recipe in recipes)
+        assert all(recipe.data.cache_size >= size for recipe in recipes)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_melanoma.reproduction.paper_rows import RowResult
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.tables import describe_claims
+from napari_melanoma.reproduction.tables import describe_claims, describe_differences
 
 PAPER = read_paper("P1")
 TABLE = "Its own table contradicts this: SE 92.35 compared with 67.05, AUC 77.21 compared with 70.95."
@@ -42,3 +44,50 @@ def test_without_our_rows_only_the_papers_table_is_compared() -> None:
     (sentence,) = describe_claims(PAPER, [found("a-only", 0.6)])
     assert sentence.endswith(TABLE)
     assert describe_claims(read_paper("P4"), []) == []
+
+
+def test_rows_that_have_not_learned_are_not_compared() -> None:
+    skills = {"a-only": 0.8, "b-only": 0.8, "adapted": 0.5}
+    rows = [found(name, skill) for name, skill in skills.items()]
+    rows = [replace(row, unlearned=row.row.kind.explain_unlearned(row.row, row.images, {})) for row in rows]
+    assert [bool(row.unlearned) for row in rows] == [False, False, True]
+    assert rows[-1].remark == "not learned: the interval of its AUC contains 50"
+    title = rows[-1].row.file.title
+    (sentence,) = describe_claims(PAPER, rows)
+    assert sentence.endswith(f"Here it cannot be compared: not learned: {title}.")
+    (difference,) = describe_differences(rows, ("AUC",))
+    assert difference == f"{title} is not compared with {rows[0].row.file.title}: not learned: {title}."
+
+
+@pytest.mark.parametrize(
+    ("name", "skills", "learned"),
+    [
+        ("a-only", {"A": 0.8, "B": 0.5}, True),  # on the images of its own role
+        ("a-only", {"A": 0.5, "B": 0.8}, False),
+        ("a-only", {"A": 0.2, "B": 0.8}, False),  # worse than chance
+        ("adapted", {"A": 0.5, "B": 0.8}, True),  # trained on both
+        ("data-set-alone", {"A": 0.5, "B": 0.5}, True),  # learns nothing by design
+        ("table-alone", {"A": 0.5, "B": 0.5}, False),
+    ],
+)
+def test_a_classifier_has_learned_if_its_auc_is_above_chance_where_it_was_trained(
+    name: str, skills: dict[str, float], learned: bool
+) -> None:
+    images = [{**image, "role": role} for role, skill in skills.items() for image in found(name, skill).images]
+    row = PAPER.rows[name]
+    assert (row.kind.explain_unlearned(row, images, {}) == "") is learned
+
+
+@pytest.mark.parametrize(
+    ("judgement", "learned"),
+    [
+        ({"validation_dice": 0.50, "constant_dice": 0.45}, True),
+        ({"validation_dice": 0.45, "constant_dice": 0.45}, False),
+        ({}, True),  # of a folder that was begun before this was measured
+    ],
+)
+def test_a_segmentation_has_learned_if_it_is_better_than_masks_of_the_whole_image(
+    judgement: dict[str, float], learned: bool
+) -> None:
+    row = read_paper("P4").rows["unet"]
+    assert (row.kind.explain_unlearned(row, [], judgement) == "") is learned

@@ -72,23 +72,25 @@ def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) ->
 
 
 def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> None:
-    rows = [{"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_jaccard": 0.5} for epoch in range(3)]
+    rows = [
+        {"epoch": epoch, "loss": 1.0 / (epoch + 1), "tuning_loss": 1.1, "tuning_jaccard": 0.5} for epoch in range(3)
+    ]
     draw_curves({f"row {number}": rows for number in range(14)}, ("tuning_jaccard", "Jaccard"), Path("none.png"))
     lines = figure[0].axes[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
-    assert figure[0].axes[0].get_yscale() == "log"
+    assert [axes.get_yscale() for axes in figure[0].axes] == ["log", "log", "linear"]
+    assert [axes.get_ylabel() for axes in figure[0].axes] == ["training loss", "validation loss", "Jaccard"]
+    assert figure[0].axes[0].get_ylim() == figure[0].axes[1].get_ylim()
 
 
 @pytest.mark.parametrize(("truth", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])
 def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
     values = np.linspace(0, 1, len(truth))
     predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), values, values)
-    work: Any = SimpleNamespace(
-        folder=SimpleNamespace(figures=Path()), paper=SimpleNamespace(file=SimpleNamespace(target="melanoma"))
-    )
+    work: Any = SimpleNamespace(folder=SimpleNamespace(figures=Path()))
     table: Any = SimpleNamespace(title="Networks")
-    shown = [figures._PlottedPredictions("D", predictions, network=True)]
+    shown = [figures._PlottedPredictions("D", predictions, network=True, target="melanoma")]
     titles = [picture.title for picture in figures._draw_table(work, "networks", table, shown)]
     assert [title.partition(":")[0] for title in titles] == [
         *(["ROC curves"] if curves else []),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.reproduction.budget import measure_paces, use_threads
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.planning import measure_paces, use_threads
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost

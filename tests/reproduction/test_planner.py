@@ -6,19 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.reproduction import planning
+from napari_melanoma.reproduction import budget
+from napari_melanoma.reproduction.budget import MIN_STEPS
+from napari_melanoma.reproduction.paper_rows import complete_recipe, describe_reductions
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.planning import MIN_STEPS, ReproductionImages, ReproductionPlan, complete_plan
+from napari_melanoma.reproduction.planning import (
+    ReproductionContext,
+    ReproductionFolder,
+    ReproductionImages,
+    ReproductionPlan,
+    complete_plan,
+)
 from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 from napari_melanoma.training import step_time
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.step_time import StepCost
 
 
 def test_a_plan_has_enough_steps_or_states_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_time, "fastest_seconds", lambda work, device, clock: 0.05)
     monkeypatch.setattr(step_time, "MAX_PROBE_IMAGES", 2)
-    monkeypatch.setattr(planning, "ROUNDS", 1)
+    monkeypatch.setattr(budget, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
     data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
 
@@ -60,3 +71,69 @@ def test_a_plan_says_what_each_row_starts_from(row: str, weights: dict[str, str]
     data = ReproductionImages({}, {"HAM10000": role})
     plan = complete_plan(draft, read_paper("P2").select((row,)), data, {}, RunContext())
     assert plan.by_name[row].start == start
+
+
+def test_a_reduced_size_is_part_of_the_plan_and_of_the_recipes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A continued reproduction measures nothing: it keeps the size that it began with."""
+
+    def measure(recipe: TrainRecipe) -> StepCost:
+        pixels = recipe.model.input_size**2
+        return StepCost(1.4e-6 * pixels, 1e-3, 1.4e-7 * pixels, 1, 1, "cpu", "32-true")
+
+    monkeypatch.setattr(step_time, "measure_step", measure)
+    paper = read_paper("P2")
+    data = {"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)}
+    draft = ReproductionPlan(
+        paper="P2", budget="small", minutes=5, planning_s=7.0, data={"HAM10000": ("ham",)}, notices=("a",)
+    )
+    plan = complete_plan(draft, paper.select(("unet", "unetpp")), ReproductionImages(data), {}, RunContext())
+    assert plan.planning_s == pytest.approx(7 + 80 * budget.ENCODE_S, abs=1)  # the data were checked before
+    assert {row.input_size for row in plan.rows} == {96}
+    assert plan.late == ()
+    assert plan.notices[0] == "a"
+    assert "images of 96 pixels instead of 128" in plan.notices[1]
+    stored = ReproductionPlan.parse(plan.model_dump(mode="json"), "the folder")
+    work = ReproductionContext(paper, stored, data, ReproductionFolder(tmp_path))
+    recipes = [complete_recipe(work, paper.rows[name]) for name in plan.by_name]
+    assert {(recipe.model.input_size, recipe.data.cache_size) for recipe in recipes} == {(96, 96)}
+    for recipe in recipes:
+        write_toml(work.folder.row(recipe.name).recipe, recipe)
+        assert "96 px instead of 256" in describe_reductions(work, paper.rows[recipe.name])
+
+
+def test_longer_training_leaves_no_cross_validated_row_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_time, "measure_step", lambda recipe: StepCost(0.02, 1e-3, 2e-3, 1, 1, "cpu", "32-true"))
+    rows = read_paper("P2").select(("unet", "cls-lite0", "meta-image-alone"))
+    role = CrossValidatedRole("HAM10000", Path("folds"), ("ham",), 5, images=1000, positives=180, groups=900)
+    data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 400, 100)}, {"HAM10000": role})
+    draft = ReproductionPlan(paper="P2", budget="small", minutes=15, data={"HAM10000": ("ham",)})
+    plan = complete_plan(draft, rows, data, {}, RunContext())
+    seconds = {row.name: row.seconds or 0.0 for row in plan.rows}
+    assert seconds["cls-lite0"] + seconds["meta-image-alone"] > 0.5 * 60 * 15 * budget.SHARE  # more than their share
+    assert not any(row.waits or row.input_size for row in plan.rows)
+    (trained,) = [row for row in plan.rows if row.name == "unet"]
+    assert trained.steps is not None
+    assert trained.epochs is not None
+    assert trained.steps * trained.epochs >= MIN_STEPS
+    assert plan.seconds is not None
+    assert plan.seconds <= 60 * 15 * budget.SHARE
+
+
+def test_a_forecast_of_the_full_budget_has_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(recipe: TrainRecipe) -> StepCost:
+        device, image_s = ("cpu", 1.0) if recipe.device == "cpu" else ("cuda", 0.01)
+        return StepCost(image_s, 0.1, 0.1, 10 * 2**20, 100 * 2**20, device, "32-true")
+
+    monkeypatch.setattr(step_time, "measure_step", measure)
+    data = ReproductionImages({"M": RoleData("M", (Path("m"),), 100, 20)})
+    draft = ReproductionPlan(paper="P4", budget="full", data={"M": ("m",)})
+    row = read_paper("P4").rows["unet"]
+    (planned,) = complete_plan(draft, (row,), data, {}, RunContext(), forecast=True).rows
+    assert (planned.epochs, planned.device) == (124, "cuda")
+    assert planned.memory_mb == 700 + 100 + 1.4 * 4 * 10  # libraries, weights and optimizer, activations of a batch
+    assert planned.seconds is not None
+    assert planned.cpu_s is not None
+    assert 124 * 90 < planned.cpu_s < 124 * 120  # 90 images, 1 s each
+    assert planned.seconds < planned.cpu_s / 10
+    (planned,) = complete_plan(draft, (row,), data, {}, RunContext()).rows
+    assert (planned.seconds, planned.memory_mb) == (None, None)

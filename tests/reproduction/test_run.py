@@ -9,17 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction import paper_rows
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
+from napari_melanoma.reproduction.tables import describe_differences
 from napari_melanoma.training.run_data import read_data
 
 TRANSFER = ("deeplab-mobilenetv2-035", "transfer-m", "transfer-d", "transfer-zero-shot", "transfer-d-then-m")
@@ -38,6 +41,8 @@ def test_a_row_is_trained(
     assert found.missing.failed == {}
     assert found.results[0].estimates["JA"].mean > 0.5
     assert found.results[0].remark == ""
+    judgement = read_json(tmp_path / "out/judged/unet/judgement.json")
+    assert judgement["validation_dice"] > judgement["constant_dice"] > 0.1  # discs cover a part of the image
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,33 @@ def done(
     with pytest.MonkeyPatch.context() as patch:
         two_steps(patch)
         yield reproduce(OPTIONS.model_copy(update={"data": (str(sets),)}), out, run=RunContext()), out
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_model_is_evaluated_on_its_validation_images(spots: Callable[..., Path], tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(
+        update={"data": (f"M={spots(tmp_path / 'dermofit', 24)}",), "rows": ("validation-unet",)}
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    assert [item.row.name for item in found.results] == ["unet", "validation-unet"]
+    parts = {row.sample.image_id: row.part for row in read_data(tmp_path / "out/rows/unet/data.csv")}
+    for item, part in zip(found.results, ("held_out", "tuning"), strict=True):
+        assert {image["image_id"] for image in item.images} == {name for name in parts if parts[name] == part}
+    assert found.results[0].row.file.paper == found.results[1].row.file.paper
+
+
+@pytest.mark.usefixtures("planned")
+def test_the_split_of_p2_has_no_validation_images(spots: Callable[..., Path], tmp_path: Path) -> None:
+    options = ReproduceOptions(
+        paper="P2", budget="small", minutes=1e6, rows=("grid-split-0.0",), data=(str(spots(tmp_path / "ham10000", 24)),)
+    )
+    found = reproduce(options, tmp_path / "out", run=RunContext())
+    (item,) = found.results
+    rows = read_data(tmp_path / "out/rows/grid-split-0.0/data.csv")
+    tested = {row.sample.image_id for row in rows if row.part == "tuning"}
+    assert {image["image_id"] for image in item.images} == tested
+    assert {row.part for row in rows} == {"learn", "tuning"}
+    assert len(rows) == 24
 
 
 def table_of(out: Path) -> list[dict[str, str]]:
@@ -73,7 +105,7 @@ def test_all_rows_use_the_same_split(done: tuple[Reproduction, Path]) -> None:
 
 
 def test_tables_of_paper_and_reproduction(done: tuple[Reproduction, Path]) -> None:
-    _, out = done
+    found, out = done
     rows = {(row["row"], row["data_sets"]): row for row in table_of(out)}
     assert rows["transfer-m", "dermofit"]["paper_TJA"] == "72.97"
     assert rows["transfer-m", ""]["paper_TJA"] == "78.51"
@@ -84,7 +116,9 @@ def test_tables_of_paper_and_reproduction(done: tuple[Reproduction, Path]) -> No
     assert "128 px instead of 512" in ours["reduced"]
     text = (out / "tables.md").read_text(encoding="utf-8")
     assert "| D, then M | Dermofit | dermofit | 2 |" in text
-    assert "D, then M minus M only, on the same images: TJA " in text
+    assert "D, then M is not compared with M only: not learned: " in text  # after two steps
+    differences = describe_differences([replace(item, unlearned="") for item in found.results], ("TJA",))
+    assert any(text.startswith("D, then M minus M only, on the same images: TJA ") for text in differences)
     page = (out / "tables.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 4
     figures = {path.name for path in (out / "figures").glob("*.png")}

@@ -75,8 +75,12 @@ def test_patches_are_stain_normalized_as_in_training(picture: PatchImage, loaded
 def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
     for possible, message in {
-        (loaded.info.config.classes[0],): f"R{answer.risk_text[1:]}; unusual for metastasis (at most 10 % of cases)",
-        ("metastasis",): f"R{answer.risk_text[1:]}; unusual for cases without metastasis (at most 10 % of cases)",
+        (
+            loaded.info.config.classes[0],
+        ): f"R{answer.risk_text[1:]}; unusually low for metastasis (at most 10 % of cases)",
+        (
+            "metastasis",
+        ): f"R{answer.risk_text[1:]}; unusually high for cases without metastasis (at most 10 % of cases)",
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
         assert replace(answer, possible=possible).headline.startswith(message)

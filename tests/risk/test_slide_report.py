@@ -21,8 +21,8 @@ from napari_melanoma.reports.slide import read_risk_part, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.prediction import RiskOptions
-from napari_melanoma.risk.requests import explain_slide_risk, predict_slide_risk
 from napari_melanoma.risk.slide_files import read_risk
+from napari_melanoma.risk.worker_requests import explain_slide_risk, predict_slide_risk
 from napari_melanoma.slides.result_folder import record_slide
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}

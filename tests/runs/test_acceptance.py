@@ -27,7 +27,7 @@ from napari_melanoma.runs.acceptance import (
     find_test_images,
     warn_of_training_images,
 )
-from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
 

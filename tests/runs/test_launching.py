@@ -19,8 +19,8 @@ from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.processes import ProcessStamp, end_process, is_run_alive, send_command_or_stop
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunState
 from napari_melanoma.core.run_queue import draw_ticket, queue_folder, wait_for_turn
-from napari_melanoma.runs import runs as launching
-from napari_melanoma.runs.runs import RunReport, build_command, create_run_folder, launch, read_run, runs_folder
+from napari_melanoma.runs import launching
+from napari_melanoma.runs.launching import RunReport, build_command, create_run_folder, launch, read_run, runs_folder
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPE = TrainRecipe.parse({"data": {"datasets": ["somewhere"]}}, "the test")
@@ -70,7 +70,7 @@ def test_a_run_survives_its_parent_process(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from napari_melanoma.runs import runs as launching
+from napari_melanoma.runs import launching
 from napari_melanoma.training.recipe import TrainRecipe
 launching.build_command = lambda out, **options: [sys.executable, "-c", "import time; time.sleep(60)"]
 launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), Path({str(out)!r}))

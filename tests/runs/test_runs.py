@@ -19,7 +19,7 @@ from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.processes import ProcessStamp, is_run_alive
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunEventReader, RunFolder, RunState
-from napari_melanoma.runs.runs import RunReport, list_runs, read_run
+from napari_melanoma.runs.launching import RunReport, list_runs, read_run
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPE = TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["somewhere"]}}, "the test")

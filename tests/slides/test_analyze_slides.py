@@ -19,7 +19,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.io.zarr import write_durably
 from napari_melanoma.slides.analysis import analyze_slides
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.table import SlideStatus
+from napari_melanoma.slides.slide_table import SlideStatus
 
 LoadModel = Callable[..., Any]
 

@@ -20,7 +20,7 @@ from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides import analysis as workflow
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.table import SlideStatus
+from napari_melanoma.slides.slide_table import SlideStatus
 from napari_melanoma.slides.tile_models import OutOfMemory, TileModel, TileNoveltyDetector
 
 LoadModel = Callable[..., TileModel]

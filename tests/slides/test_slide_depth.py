@@ -21,7 +21,7 @@ from napari_melanoma.slides import depth as parts
 from napari_melanoma.slides.depth import DepthMap, describe_depth, measure_slide_depth
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.slides.maps import SlideMaps
-from napari_melanoma.slides.table import COLUMNS, SlideStatus, status_to_row
+from napari_melanoma.slides.slide_table import COLUMNS, SlideStatus, status_to_row
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 PIXEL = PixelSize(0.5, 0.5)

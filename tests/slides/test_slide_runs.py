@@ -24,7 +24,7 @@ from napari_melanoma.slides.analysis import analyze_slides
 from napari_melanoma.slides.background_runs import SlideRunStatus, launch_slide, read_slide_run_status, slide_command
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.table import SlideStatus
+from napari_melanoma.slides.slide_table import SlideStatus
 from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]

@@ -9,7 +9,7 @@ from fake_slides import FakeAnalysis, draw_slide
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.table import list_work_items
+from napari_melanoma.slides.slide_table import list_work_items
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:

@@ -17,7 +17,7 @@ from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.runs.acceptance import activate_model, compare_run
-from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.results import EvaluationOptions
+from napari_melanoma.evaluation.mask_results import EvaluationOptions
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, read_bundle

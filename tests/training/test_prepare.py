@@ -53,6 +53,23 @@ def edit_table(data: Path, edit: Callable[[dict[str, str]], dict[str, str] | Non
     (data / "dataset.csv").write_text("\n".join(lines) + "\n")
 
 
+def test_without_validation_images_the_test_images_are_monitored(
+    of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe]
+) -> None:
+    alone = change(of_data, keep="last", threshold_rule="half", data={"tuning_fraction": 0})
+    usual, prepared = prepare(of_data, RunFolder(tmp_path / "usual")), prepare(alone, RunFolder(tmp_path / "alone"))
+    names = [
+        {one.image_id for one in part}
+        for part in (usual.samples.training, usual.samples.validation, usual.samples.test)
+    ]
+    assert all(names)
+    assert {one.image_id for one in prepared.samples.training} == names[0] | names[1]
+    assert {one.image_id for one in prepared.samples.validation} == names[2]
+    assert prepared.samples.test == []
+    resumed = prepare(alone, RunFolder(tmp_path / "alone"), resume=True)
+    assert resumed.samples.validation == prepared.samples.validation
+
+
 def pixels(prepared: PreparedData) -> list[np.ndarray]:
     caches = [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache]
     return [part for cache in caches for part in cache.read(range(len(cache)))]

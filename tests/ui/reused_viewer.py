@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QDialog, QDockWidget, QWidget
 from quick_napari import leave_out
 
 NOT_RESTORED = {"layers", "size", "status"}  # emptied; follows the window; follows the cursor
+SHOWN_SIZE = (800, 520)  # nearly the smallest: without a GPU, drawing takes as long as there are pixels
 
 
 class ReusedViewer:
@@ -67,9 +68,11 @@ class ReusedViewer:
         self._window = self._viewer.window._qt_window
         if is_shown:
             qtbot.wait_exposed(self._window, timeout=5000)
+            self._window.resize(*SHOWN_SIZE)
         self._docks = self._window.findChildren(QDockWidget)
         self._arrangement, self._size = self._window.saveState(), self._window.size()
         self._values = {path: copy(value) for path, _, _, value in self._state()}
+        self._keys = set(self._viewer.keymap)
         self._old_extras = self._extras()
         self._callbacks = {path: emitter.callbacks for path, emitter in self._emitters()}
 
@@ -106,13 +109,14 @@ class ReusedViewer:
     def _restore(self):
         for path, model, name, value in self._state():
             old = self._values[path]
+            if name.endswith("_callbacks"):
+                continue  # a dock removes its own
             if isinstance(value, list):
                 value[:] = old
             elif not _is_same(value, old):
                 setattr(model, name, copy(old))
         self._viewer._mouse_drag_gen.clear()
         self._viewer._mouse_wheel_gen.clear()
-        self._viewer.keymap = {}
         if self._is_shown and self._window.saveState() != self._arrangement:
             self._window.restoreState(self._arrangement)
         if self._window.size() != self._size:
@@ -123,6 +127,7 @@ class ReusedViewer:
         for path, emitter in self._emitters():
             old = {_key_of(callback) for callback in self._callbacks[path]}
             left += [f"{path}: {one}" for one in emitter.callbacks if _key_of(one) not in old and not _is_harmless(one)]
+        left += [f"key {key}" for key in self._viewer.keymap if key not in self._keys]
         return left + [one.objectName() or one for one in self._extras() if one not in self._old_extras]
 
     def _extras(self):
@@ -166,7 +171,8 @@ class ReusedViewer:
             return
         with patch.object(self._window, "_save_current_window_settings"), suppress(RuntimeError):  # if it is deleted
             self._viewer.close()
-        self._viewer = self._window = self._docks = self._old_extras = self._values = self._callbacks = None
+        self._viewer = self._window = self._docks = self._old_extras = None
+        self._values = self._keys = self._callbacks = None
         self._patches.close()
         gc.unfreeze()
         self._qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)

@@ -122,8 +122,18 @@ def slide_path(tmp_path):
 
 
 def person(user, shown_viewer, qtbot):
-    _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    yield Pathologist(shown_viewer, dock, qtbot)
+    yield from with_slide_dock(shown_viewer, qtbot)
+
+
+def unseen_person(user, request, qtbot):
+    """User of a viewer without a visible window, where nothing is drawn, unless the test uses the shown one."""
+    name = "shown_viewer" if "shown_viewer" in request.fixturenames else "viewer"
+    yield from with_slide_dock(request.getfixturevalue(name), qtbot)
+
+
+def with_slide_dock(viewer, qtbot):
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+    yield Pathologist(viewer, dock, qtbot)
     wait_until_idle(qtbot, dock)
 
 
@@ -138,3 +148,4 @@ def analysed(person, slide_path):
 
 
 FIXTURES = (user, launched, slide_path, person, analysed)
+UNSEEN = (user, launched, slide_path, unseen_person, analysed)

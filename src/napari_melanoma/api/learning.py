@@ -385,7 +385,7 @@ def evaluate(
     BundleError, ConfigError
         If there is no such model or option.
     """
-    from napari_melanoma.evaluation.tasks import evaluate_model
+    from napari_melanoma.evaluation.any_task import evaluate_model
 
     out = to_path(folder, "the folder of the results")
     given = {"split": split, "include_seen": include_seen, **options}
@@ -474,8 +474,8 @@ def compare(
     DataSetError
         If a data set is invalid, or no image could be measured.
     """
+    from napari_melanoma.evaluation.any_task import compare_evaluation_folders, compare_models
     from napari_melanoma.evaluation.comparison import Comparison
-    from napari_melanoma.evaluation.tasks import compare_evaluation_folders, compare_models
 
     out = to_path(folder, "the folder of the results")
     check_sequence(models, "models")

@@ -435,7 +435,7 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
 
 def _list_depth_models() -> list[str]:
     """The installed slide models that distinguish the layers of the skin."""
-    from napari_melanoma.depth.maps import ClassRoles
+    from napari_melanoma.depth.tumor_maps import ClassRoles
     from napari_melanoma.models.registry import list_bundles
 
     return [

@@ -157,7 +157,10 @@ class ClassPrediction:
     @property
     def verdict(self) -> str:
         """The headline, such as "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44)", or why it is not valid."""
-        text = describe_prediction_set(self.probability_text, self.classes, self.possible, self.positive, self.coverage)
+        probabilities = dict(zip(self.classes, self.probabilities, strict=True))
+        text = describe_prediction_set(
+            self.probability_text, probabilities, self.possible, self.positive, self.coverage
+        )
         return self.validity.headline(text)
 
     @property
@@ -255,22 +258,29 @@ def _prediction_validity(prediction: ClassPrediction) -> Validity:
 
 
 def describe_prediction_set(
-    probability_text: str, classes: Sequence[str], possible: Sequence[str], positive: str, coverage: float
+    probability_text: str, probabilities: Mapping[str, float], possible: Sequence[str], positive: str, coverage: float
 ) -> str:
     """Describe a probability and its prediction set in one line.
 
-    With one class in the set, the line names the others: each is excluded because of a low probability for a case of
-    that class, which is not the same as a low probability. A nevus with 0.47 is unusual, even if 0.47 is a lot.
+    With one class in the set, the line states for the others that their probability is low compared with known cases of
+    that class, which is not the same as a low probability: a nevus with 0.47 is unusual, even if 0.47 is a lot. Of two
+    classes, a low probability of one is a high one of the other.
     """
     if len(possible) != 1:
-        some = f" ({' or '.join(possible)})" if 1 < len(possible) < len(classes) else ""
+        some = f" ({' or '.join(possible)})" if 1 < len(possible) < len(probabilities) else ""
         return f"Inconclusive{some}: {probability_text}"
-    excluded = [name for name in classes if name not in possible]
-    excluded.sort(key=lambda name: name != positive)
-    names = [f"cases without {positive}" if name == OTHER_CLASS else name for name in excluded]
-    listed = " and ".join(names) if len(names) <= MAX_EXCLUDED else f"all classes except {possible[0]}"
     start = f"{probability_text[:1].upper()}{probability_text[1:]}"
-    return f"{start}; unusual for {listed} ({format_rarity(coverage)})"
+    excluded = [name for name in probabilities if name not in possible]
+    rarity = f"({format_rarity(coverage)})"
+    if len(excluded) == 1:
+        name = f"cases without {positive}" if excluded[0] == OTHER_CLASS else excluded[0]
+        return f"{start}; unusually {'low' if excluded[0] == positive else 'high'} for {name} {rarity}"
+    if len(excluded) > MAX_EXCLUDED:
+        return f"{start}; unusually low probabilities of all classes except {possible[0]} {rarity}"
+    others = " and ".join(f"{name} {probabilities[name]:.2f}" for name in excluded if name != positive)
+    if positive in excluded:
+        return f"{start} and {others}: unusually low for these classes {rarity}"
+    return f"{start}; {others} are unusually low for these classes {rarity}"
 
 
 def format_rarity(coverage: float) -> str:

@@ -24,7 +24,7 @@ from napari_melanoma.cli import (
     slide,
     train,
 )
-from napari_melanoma.cli.config_options import add_verb
+from napari_melanoma.cli.options import add_verb
 
 __all__ = ["app", "main"]
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
     AcceptDamaged,
     AllowOutside,
     ClassifierValues,
+    ConfigOptions,
     Debug,
+    Given,
     Json,
     NoRefine,
     examples,
@@ -56,7 +57,7 @@ def compare(
     *,
     options: Annotated[
         Given,
-        ConfigOptions("evaluation.results:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
+        ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
     ],
     for_classes: ClassifierValues,
     no_refine: NoRefine = False,
@@ -110,8 +111,8 @@ def _compare_bundles(
     current: CommandSession,
 ) -> None:
     """Run models on the same images and compare them."""
+    from napari_melanoma.evaluation.any_task import compare_models
     from napari_melanoma.evaluation.comparison import Comparison
-    from napari_melanoma.evaluation.tasks import compare_models
 
     of_classes = any(info.config.task == "classification" for info in bundles)
     if of_classes or len(bundles) > 2:
@@ -130,7 +131,7 @@ def _compare_bundles(
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.evaluation.tasks import compare_evaluation_folders
+    from napari_melanoma.evaluation.any_task import compare_evaluation_folders
 
     if out is None:
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
@@ -172,7 +173,7 @@ def _reject_classifier_options(given: object) -> None:
 
 
 def _is_evaluation_folder(folder: Path) -> bool:
-    from napari_melanoma.evaluation.files import is_evaluation
+    from napari_melanoma.evaluation.metrics_files import is_evaluation
 
     return is_evaluation(folder)
 

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import napari_melanoma.cli.data as data_sets
-from napari_melanoma.cli.config_options import ConfigOptions, Given, add_verb
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, MaskValues, NoPatients, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    AllowOutside,
+    ConfigOptions,
+    Debug,
+    Given,
+    Json,
+    MaskValues,
+    NoPatients,
+    add_verb,
+    examples,
+)
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.formatting import format_count
 
@@ -65,9 +75,9 @@ REPORT_HELP = examples(
     "FOLDER also write a page with figures: how the sources differ, how well a classifier separates them and by which "
     "features, and duplicate images. The page contains no photographs. With --out FILE.md only the text is written.",
 )
-HARMONISE_HELP = examples(
-    "napari-melanoma data harmonise HAM10000_metadata.csv --out harmonised.csv --source ham10000",
-    "napari-melanoma data harmonise patients.csv --out harmonised.csv --map columns.toml",
+HARMONIZE_HELP = examples(
+    "napari-melanoma data harmonize HAM10000_metadata.csv --out harmonized.csv --source ham10000",
+    "napari-melanoma data harmonize patients.csv --out harmonized.csv --map columns.toml",
     "Harmonize the columns and words of a table: CSV with commas, semicolons or tabs, in UTF-8, "
     "UTF-16 or Windows-1252. No row is lost; unrecognized values are kept in separate columns and counted.",
 )
@@ -288,7 +298,7 @@ def _format_shift(shift: DomainShift) -> str:
     return f"{shift.first} and {shift.second}: AUC {shift.auc[shift.family]} by {shift.family}, mainly by {features}"
 
 
-def harmonise(
+def harmonize(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file, plain or compressed with gzip.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="The new table; replaced if it exists.")],
     source: Annotated[
@@ -604,4 +614,4 @@ add_verb(app, "tiles", tiles, TILES_HELP)
 add_verb(app, "features", features, FEATURES_HELP)
 add_verb(app, "baseline", baseline, BASELINE_HELP)
 add_verb(app, "report", data_sets.report, data_sets.REPORT_HELP)
-add_verb(app, "harmonise", data_sets.harmonise, data_sets.HARMONISE_HELP)
+add_verb(app, "harmonize", data_sets.harmonize, data_sets.HARMONIZE_HELP)

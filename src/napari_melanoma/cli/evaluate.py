@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
     AcceptDamaged,
     AllowOutside,
     ClassifierValues,
+    ConfigOptions,
     Debug,
+    Given,
     Json,
     NoRefine,
     Out,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.explanation import PointingOptions
     from napari_melanoma.cli.session import CommandSession
-    from napari_melanoma.evaluation.tasks import ModelEvaluation
+    from napari_melanoma.evaluation.any_task import ModelEvaluation
     from napari_melanoma.models.bundle import BundleInfo
 
 EVALUATE_HELP = examples(
@@ -62,7 +63,7 @@ def evaluate(
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
     ],
     out: Out,
-    options: Annotated[Given, ConfigOptions("evaluation.results:EvaluationOptions", without=("refinement",))],
+    options: Annotated[Given, ConfigOptions("evaluation.mask_results:EvaluationOptions", without=("refinement",))],
     for_classes: ClassifierValues,
     no_refine: NoRefine = False,
     pointing: Pointing = None,
@@ -76,7 +77,7 @@ def evaluate(
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.classification.explanation import PointingOptions
         from napari_melanoma.data.dataset import check_are_datasets
-        from napari_melanoma.evaluation.tasks import evaluate_model, evaluation_task
+        from napari_melanoma.evaluation.any_task import evaluate_model, evaluation_task
         from napari_melanoma.models.registry import find_bundle
 
         info = find_bundle(model)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
 from napari_melanoma.cli.options import (
     NO_REFINEMENT,
     AcceptDamaged,
     Age,
+    ConfigOptions,
     Debug,
+    Given,
     Json,
     NoRefine,
     Out,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given, add_verb
-from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
+from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given, add_verb
-from napari_melanoma.cli.options import Debug, Json, Out, drop_unset, examples
+from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, add_verb, drop_unset, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path)
 def cohort(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
     options: Annotated[
-        Given, ConfigOptions("phantoms.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds"))
+        Given, ConfigOptions("phantoms.cohort.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds"))
     ],
     processes: Annotated[int | None, typer.Option(min=1, help="Number of processes; one per core by default.")] = None,
     json: Json = False,
@@ -178,8 +177,8 @@ def cohort(
     """Generate a phantom cohort."""
     with command_session(json, debug) as current:
         from napari_melanoma.core.context import usable_cores
-        from napari_melanoma.phantoms.cohort import write_cohort
-        from napari_melanoma.phantoms.risk_law import CohortConfig
+        from napari_melanoma.phantoms.cohort.dataset import write_cohort
+        from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
         config = CohortConfig.parse(options, "the command line")
         written = write_cohort(config, out, processes or usable_cores(), current.run)

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.config_options import add_verb
-from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import command_session
 
 LIST_HELP = examples(

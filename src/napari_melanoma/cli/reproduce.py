@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
-from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
+from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, examples
 from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.formatting import format_duration
 
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import CommandSession
+    from napari_melanoma.reproduction.planning import PlannedRow
     from napari_melanoma.reproduction.run import Reproduction
 
+COLUMNS = 100  # of a line of --check
 HELP = examples(
     "napari-melanoma reproduce P4 --data D=datasets/isic2017 --data M=datasets/pad_ufes --budget small --out p4",
     "napari-melanoma reproduce P3 --budget small --out p3",
@@ -40,7 +43,9 @@ def reproduce(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder of tables and runs; reproduced-PAPER by default."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only report what would run and the estimated time.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only report what would run, the estimated time and memory.")
+    ] = False,
     allow_outside: AllowOutside = False,
     json: Json = False,
     debug: Debug = False,
@@ -72,19 +77,18 @@ def _report_plan(done: Reproduction, current: CommandSession) -> None:
     plan = done.plan
     for notice in (*plan.notices, *plan.late):
         current.report.emit("notice", notice, message=notice)
+    width = max((len(planned.name) for planned in plan.rows), default=0)
     for planned in plan.rows:
-        size = f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""
-        epochs = f"{planned.epochs} epochs" if planned.epochs else ""
-        each = f"{planned.image_ms:.0f} ms/image" if planned.image_ms else ""
-        time = f"{planned.seconds:.0f} s" if planned.seconds is not None else ""
-        time += ", waits" if planned.waits else ""
-        start = f"from {planned.start}" if planned.start else ""
-        text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time:<14} {start}"
         values = planned.model_dump(exclude={"name"})
+        text = f"{planned.name:<{width}}{_format_planned(planned)}"
         current.report.emit_item("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
+    for start in dict.fromkeys(planned.start for planned in plan.rows if planned.start):
+        names = [planned.name for planned in plan.rows if planned.start == start]
+        text = fill(f"from {start}: {', '.join(names)}", COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
+        current.report.emit_item("start", text, start=start, rows=names)
     for name, why in plan.left_out.items():
         current.report.emit("left out", f"{name} cannot run: {why}", row=name, error=why)
-    whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
+    whole = "" if plan.seconds is None else f", about {format_duration(plan.seconds)} on this machine"
     waiting = sum(row.waits for row in plan.rows)
     over = f"; {waiting} more only if time is left" if waiting else ""
     current.finish(
@@ -92,3 +96,17 @@ def _report_plan(done: Reproduction, current: CommandSession) -> None:
         rows=len(plan.rows),
         seconds=plan.seconds,
     )
+
+
+def _format_planned(planned: PlannedRow) -> str:
+    """Format parameters, epochs, time per image, time and memory of a row as columns."""
+    time = format_duration(planned.seconds) if planned.seconds is not None else ""
+    if planned.cpu_s is not None:
+        time += f" ({format_duration(planned.cpu_s)} on CPU)"
+    cells = (
+        (7, f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""),
+        (10, f"{planned.epochs} epoch{'s' if planned.epochs > 1 else ''}" if planned.epochs else ""),
+        (14, f"{planned.image_ms:.0f} ms/image" if planned.image_ms else ""),
+        (9, f"{planned.memory_mb / 1024:.1f} GB" if planned.memory_mb is not None else ""),
+    )
+    return "".join(f" {cell:>{width}}" for width, cell in cells) + f"  {time}{', waits' if planned.waits else ''}"

@@ -11,7 +11,7 @@ from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
-    from napari_melanoma.privacy.rules import PrivacyFinding
+    from napari_melanoma.privacy.personal_data import PrivacyFinding
     from napari_melanoma.reports.slide_export import ExportedFile
 
 EXPORT_HELP = examples(

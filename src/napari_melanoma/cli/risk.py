@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
-from napari_melanoma.cli.options import AcceptDamaged, Age, Debug, Json, Out, Sex, Site, drop_unset, examples
+from napari_melanoma.cli.options import (
+    AcceptDamaged,
+    Age,
+    ConfigOptions,
+    Debug,
+    Given,
+    Json,
+    Out,
+    Sex,
+    Site,
+    drop_unset,
+    examples,
+)
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError
 

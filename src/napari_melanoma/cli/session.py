@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
 
-from napari_melanoma.cli.config_options import parameter_name
+from napari_melanoma.cli.options import parameter_name
 from napari_melanoma.core.context import Cancelled, Milestone, ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
 from napari_melanoma.core.files import replace_non_finite
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 LOG_EVERY_S = 10.0
+TOO_LONG_ON_WINDOWS = 206  # ERROR_FILENAME_EXCED_RANGE
+SHOWN_OF_PATH = 60  # characters
 
 
 class OutputClosed(Exception):  # noqa: N818 - not an error: the reader of the pipe, such as head, has read enough
@@ -313,8 +316,27 @@ def command_session(
             current.finish_failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED)
         except (typer.Exit, OutputClosed):
             raise
+        except OSError as error:
+            if not _is_path_too_long(error):
+                current.finish_failed(error, FAILED)
+            current.finish_failed(InputError(_describe_long_path(error)), USAGE)
         except Exception as error:  # noqa: BLE001 - the one place that reports any error to the user
             current.finish_failed(error, FAILED)
+
+
+def _is_path_too_long(error: OSError) -> bool:
+    """Whether the system refused a path because of its length."""
+    return error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == TOO_LONG_ON_WINDOWS
+
+
+def _describe_long_path(error: OSError) -> str:
+    """Describe a path that the system refused because of its length."""
+    path = Path(str(error.filename))
+    name = max(path.parts, key=len, default="")
+    return (
+        f"the path '{str(path)[:SHOWN_OF_PATH]}…' is too long for the file system: {len(str(path))} characters, "
+        f"{len(name)} of them in one name. Names can usually have 255. Specify a shorter path."
+    )
 
 
 @contextmanager

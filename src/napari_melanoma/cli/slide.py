@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.config_options import ConfigOptions, Given
-from napari_melanoma.cli.options import Debug, Json, Out, examples
+from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import ConfigError
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.cohort_manifest import CohortEntry
     from napari_melanoma.slides.cohort_scheduler import CohortSummary
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.table import SlideStatus
+    from napari_melanoma.slides.slide_table import SlideStatus
 
 SlideValues = Annotated[
     Given,

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_melanoma.cli.config_options import add_verb
-from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
+from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.formatting import format_duration
 
 if TYPE_CHECKING:
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
 
 
@@ -215,7 +214,7 @@ def list_(
 ) -> None:
     """List the runs of a folder."""
     with command_session(json, debug) as current:
-        from napari_melanoma.runs.runs import list_runs, runs_folder
+        from napari_melanoma.runs.launching import list_runs, runs_folder
 
         reports = list_runs(folder)
         for report in reports:
@@ -246,7 +245,7 @@ def _send_command(
 ) -> None:
     with command_session(json, debug) as current:
         from napari_melanoma.core.processes import send_command_or_stop
-        from napari_melanoma.runs.runs import read_run
+        from napari_melanoma.runs.launching import read_run
 
         report = read_run(path)
         if not report.state.active:

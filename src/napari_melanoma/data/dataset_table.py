@@ -74,7 +74,7 @@ class TableFile:
             found = ", ".join(header.cells) or "no rows"
             raise DataSetError(
                 f"{path} needs a column image_id and at least one row; found {found}. "
-                "'napari-melanoma data harmonise' renames columns to those of a data set."
+                "'napari-melanoma data harmonize' renames columns to those of a data set."
             )
         return cls(tuple(header.cells), tuple(records[1:]), header.text, layout)
 

@@ -510,14 +510,6 @@ def _look_up_meanings(name: str, source: str) -> tuple[ColumnMeaning, ...]:
     return ()
 
 
-def list_known_names() -> dict[str, tuple[str, ...]]:
-    """List all known column names: our column to the names of others, including those of a single source."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv"):
-        found[row["ours"]].append(row["theirs"])
-    return {ours: tuple(dict.fromkeys(theirs)) for ours, theirs in found.items()}
-
-
 def possible_columns(name: str) -> frozenset[str]:
     """Return all our columns that a name may mean in any source."""
     word = _normalize_name(name)

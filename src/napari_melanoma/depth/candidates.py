@@ -29,7 +29,7 @@ from napari_melanoma.depth.geometry import (
     measure_thickest,
     thickness_bounds,
 )
-from napari_melanoma.depth.maps import (
+from napari_melanoma.depth.tumor_maps import (
     DepthMeasurementConfig,
     TissueMaps,
     check_cell_um,

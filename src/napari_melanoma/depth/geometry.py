@@ -13,7 +13,7 @@ from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, grow_bo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.depth.maps import DepthMeasurementConfig, TissueMasks
+    from napari_melanoma.depth.tumor_maps import DepthMeasurementConfig, TissueMasks
 
     Floats = NDArray[np.floating[Any]]
 

@@ -25,7 +25,7 @@ from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import TableValues, read_number, read_table_values
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
-from napari_melanoma.evaluation.results import REFERENCE_SHARE, ImageMetrics
+from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, ImageMetrics
 from napari_melanoma.evaluation.training_overlap import Overlap, images_to_measure
 from napari_melanoma.imaging.postprocessing import refine_mask, smooth_probability
 from napari_melanoma.io.photographs import read_photograph

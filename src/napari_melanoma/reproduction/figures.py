@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.data.table_schema import READER_COLUMN
-from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
 from napari_melanoma.figures.evaluation import draw_depths, plot_bars, plot_bins, plot_bland_altman
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_photograph
@@ -23,13 +21,17 @@ from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, intraclas
 from napari_melanoma.metrics.calibration import reliability_curve
 from napari_melanoma.metrics.roc_curves import confusion_matrix
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
-from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.reproduction.image_figures import (
+    ReportPicture,
+    draw_augmentations,
+    draw_explanations,
+    draw_stages,
+)
 from napari_melanoma.reproduction.kinds.classification import pool
 from napari_melanoma.reproduction.paper_rows import (
     PARTS,
     RowResult,
     TableLine,
-    choose_pictured,
     images_in_part,
     is_in_size_figure,
     parts_of,
@@ -39,7 +41,6 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Paper, PaperTable
 from napari_melanoma.reproduction.planning import ReproductionContext, ReproductionFolder
-from napari_melanoma.reproduction.split import TABLE, TEST, UNTOUCHED
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#00
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
 MARKS = 8  # markers per curve
+NARROW = 3.0  # ratio of the ends of a narrow axis
+LOSSES = {"loss": "training loss", "tuning_loss": "validation loss"}
 MIN_DISTANCE = 0.03  # minimum distance between points, relative to the axis
 OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
 
@@ -69,15 +72,6 @@ class SizePoint:
     high: float
     paper_parameters: float | None = None
     paper: float | None = None
-
-
-@dataclass(frozen=True)
-class ReportPicture:
-    """A PNG with its title and a note."""
-
-    title: str
-    path: Path
-    about: str = ""
 
 
 def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
@@ -122,13 +116,14 @@ def spread_sizes(sizes: Sequence[float]) -> list[float]:
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
-    """Plot the learning curves of each row: loss, and the monitored metric on the validation set."""
+    """Plot the learning curves of each row: loss in training and on the validation set, and the monitored metric."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, (key, label) in zip(panels, (("loss", "loss"), watched), strict=True):
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    panels = figure.subplots(1, 3)
+    panels[1].sharey(panels[0])
+    for axes, (key, label) in zip(panels, (*LOSSES.items(), watched), strict=True):
         for number, (title, rows) in enumerate(curves.items()):
             epochs, each = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
             marks = (number % each, each)  # at different epochs for different curves
@@ -137,12 +132,18 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    if all(row["loss"] > 0 for rows in curves.values() for row in rows):  # losses may differ between rows
-        panels[0].set_yscale("log")
-        _few_ticks(panels[0].yaxis, "{:g}".format, (1, 1.5, 2, 3, 5, 7))
-    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    if all(row[key] > 0 for rows in curves.values() for row in rows for key in LOSSES):  # rows may have other losses
+        for axes in panels[:2]:
+            axes.set_yscale("log")
+            _few_ticks(axes.yaxis, "{:g}".format, _loss_ticks(*axes.get_ylim()))
+    figure.legend(*panels[2].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
+
+
+def _loss_ticks(low: float, high: float) -> Sequence[float]:
+    """Return the ticks of a decade of losses: more of them if the range is narrow."""
+    return (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9) if high < NARROW * low else (1, 1.5, 2, 3, 5, 7)
 
 
 def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
@@ -298,6 +299,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 CURVES = "Losses are comparable only between rows with the same loss."
 FIRST_FOLD = "Curves of the first fold."
+MONITORED = "For {}, which has no validation images, the curves are those of the test images."
 TITLES = {"tuning_jaccard": "Jaccard index, validation"}
 SIZE = "Points of nearly the same size are shifted slightly so that they do not overlap."
 
@@ -309,14 +311,16 @@ def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[
         size = folder / f"{metric.lower()}-against-size.png"
         draw_size(points, metric, size)
         pictures.append(ReportPicture(f"{metric} against size", size, SIZE))
-    for crossed in (False, True):
-        pictures += _draw_curves(work, [item for item in found if item.row.kind.crossed == crossed], crossed)
+    for curves in LEARNING_CURVES:
+        pictures += _draw_curves(work, curves, found)
     for role, images in work.data.items():
         if samples := _sample_pictures(work, role, found):
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(samples, images.names, path)
             pictures.append(ReportPicture(f"Sample predictions on {images.names} (role {role})", path))
-    pictures += draw_predictions(work, [item for item in found if item.row.kind.crossed])
+    pictures += draw_augmentations(work)
+    pictures += draw_predictions(work, [item for item in found if item.row.file.kind == "classification"])
+    pictures += draw_stages(work, found)
     pictures += _draw_bars(work, found)
     return [*pictures, *draw_explanations(work, found), *depth_pictures(_claimed_first(work, found), folder)]
 
@@ -346,19 +350,36 @@ def _draw_bars(work: ReproductionContext, found: Sequence[RowResult]) -> list[Re
     return pictures
 
 
-def _draw_curves(work: ReproductionContext, found: Sequence[RowResult], crossed: bool) -> list[ReportPicture]:
-    """Draw the learning curves of rows of one type; for cross-validations those of the first fold."""
-    trained = [item for item in found if item.row.file.learn and item.row.file.answers == "network"]
-    curves = {item.row.file.title: _learning_curve(work.folder, item.row.name, crossed) for item in trained}
-    several = {title: rows for title, rows in curves.items() if len(rows) > 1}
+@dataclass(frozen=True)
+class LearningCurves:
+    """A figure of learning curves: the rows of one task, with one split or of the first fold."""
+
+    task: Literal["segmentation", "classification"]
+    crossed: bool
+    file: str
+    title: str
+
+
+LEARNING_CURVES = (
+    LearningCurves("segmentation", False, "curves.png", "Learning curves"),
+    LearningCurves("segmentation", True, "curves-of-folds.png", "Learning curves, segmentation of the folds"),
+    LearningCurves("classification", True, "curves-of-classifiers.png", "Learning curves, classifiers"),
+)
+
+
+def _draw_curves(work: ReproductionContext, figure: LearningCurves, found: Sequence[RowResult]) -> list[ReportPicture]:
+    """Draw the learning curves of the rows of a figure; for cross-validations those of the first fold."""
+    rows = [item.row for item in found if item.row.file.learn and item.row.file.answers == "network"]
+    own = [row for row in rows if (row.task, row.kind.crossed) == (figure.task, figure.crossed)]
+    curves = {row.file.title: _learning_curve(work.folder, row.name, figure.crossed) for row in own}
+    several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
     if not several:
         return []
-    monitor = MONITORS[trained[0].row.file.kind]
-    path = work.folder.figures / ("curves-of-classifiers.png" if crossed else "curves.png")
+    monitor, path = MONITORS[figure.task], work.folder.figures / figure.file
     draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
-    note = f"{CURVES} {FIRST_FOLD}" if crossed else CURVES
-    title = "Learning curves, classifiers" if crossed else "Learning curves"
-    return [ReportPicture(title, path, note + _not_drawn_text(curves))]
+    unvalidated = [row.file.title for row in own if row.values["full"].get("data", {}).get("tuning_fraction") == 0]
+    note = " ".join([CURVES, *[FIRST_FOLD] * figure.crossed, *map(MONITORED.format, unvalidated)])
+    return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
 
 
 def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
@@ -478,40 +499,6 @@ def _draw_samples(
         draw_samples(answers, sets, path)
         positives = table.positives or work.paper.file.positives
         yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(positives))
-
-
-GRAD_CAM = "Each image, and Grad-CAM for the class {} of the network of fold 1, which was not trained on these images."
-EXPLAINED_PX = 224  # side of an image
-
-
-def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> Iterator[ReportPicture]:
-    """Draw Grad-CAM of the network of the first fold of a row on a few images, a line for each class."""
-    from napari_melanoma.classification.classifier import Classifier, LesionInput
-    from napari_melanoma.classification.explanation import explain
-
-    item = next((one for one in found if one.row.name == work.paper.file.explained), None)
-    bundle = work.folder.row(item.row.name).fold(1).run.bundle if item else None
-    if item is None or bundle is None or not bundle.is_dir():
-        return
-    classifier, target = Classifier.load(read_bundle(bundle)), work.paper.target_of(item.row)
-    folders = work.crossed[item.row.file.judged].folders(1)
-    table = {(place.name, one["image_id"]): one for place in folders for one in read_table(place / TABLE)}
-    said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
-    unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in said]
-    apart = [one for one in unseen if one.split == UNTOUCHED] or unseen
-    chosen = choose_pictured(apart, {one.full_name: table[one.key][target] for one in apart})
-    lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
-    for sample in (one for one in apart if one.full_name in chosen):
-        rgb, mask = read_picture(classifier, sample)
-        heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
-        shrink = max(1, max(heat.shape) // EXPLAINED_PX)
-        title = f"{sample.image_id}: {said[sample.key]:.2f}"
-        lines[table[sample.key][target]].append(GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title))
-    shown = [GalleryRow(f"{target} {label}", images) for label, images in lines.items() if images]
-    if shown:
-        path = work.folder.figures / "grad-cam.png"
-        draw_gallery(shown, path)
-        yield ReportPicture(f"Grad-CAM: {item.row.file.title}", path, GRAD_CAM.format(classifier.config.positive))
 
 
 MEASURES = (

@@ -22,7 +22,7 @@ from napari_melanoma.reproduction.planning import ReproductionFolder, Reproducti
 from napari_melanoma.reproduction.split import PHANTOM, CrossValidatedRole
 
 if TYPE_CHECKING:
-    from napari_melanoma.phantoms.risk_law import CohortConfig
+    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
 DEFAULT_MINUTES = 40.0
 
@@ -39,13 +39,14 @@ class ReproduceOptions(Config):
     rows: tuple[str, ...] = Field((), description="run only these rows, grids or tables")
     budget: Budget = Field(
         "full",
-        description="size of the training: full, as in the paper, or small, with 128 pixels, reduced widths, "
+        description="size of the training: full, as in the paper, or small, with at most 128 pixels, reduced widths, "
         "few epochs and a limited time",
     )
     minutes: float | None = Field(
         None,
         gt=0,
-        description="time limit in minutes; by default 40 for a small budget, plus those of the tables of classifiers",
+        description="time limit in minutes; by default 40 for a small budget, plus those of tables that are "
+        "cross-validated",
     )
 
     @property
@@ -368,7 +369,7 @@ def _roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
 def _draw(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Generate the cohort, with a process per core."""
     from napari_melanoma.core.context import usable_cores
-    from napari_melanoma.phantoms.cohort import write_cohort
+    from napari_melanoma.phantoms.cohort.dataset import write_cohort
 
     write_cohort(_cohort_config(cohort), folder, usable_cores(), run)
 
@@ -376,12 +377,12 @@ def _draw(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
 def _estimate_drawing_time(cohort: PhantomCohort) -> float:
     """Estimate the seconds to generate the cohort."""
     from napari_melanoma.core.context import usable_cores
-    from napari_melanoma.phantoms.cohort import estimate_drawing_time
+    from napari_melanoma.phantoms.cohort.dataset import estimate_drawing_time
 
     return estimate_drawing_time(_cohort_config(cohort), usable_cores())
 
 
 def _cohort_config(cohort: PhantomCohort) -> CohortConfig:
-    from napari_melanoma.phantoms.risk_law import CohortConfig
+    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
     return CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)

@@ -17,7 +17,7 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
-from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.dataset import Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import sample_by_name
@@ -27,7 +27,9 @@ from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
-from napari_melanoma.reproduction.papers import Paper, PaperTable, Row, RowSubject
+from napari_melanoma.reproduction.budget import reduce_input, use_threads
+from napari_melanoma.reproduction.kinds.segmentation import measure_validation
+from napari_melanoma.reproduction.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     JUDGEMENT,
     PER_IMAGE,
@@ -35,21 +37,21 @@ from napari_melanoma.reproduction.planning import (
     FoldFolder,
     ReproductionContext,
     RowFolder,
-    use_threads,
 )
 from napari_melanoma.reproduction.predictions import (
     FOLDS,
     HALF,
-    SEGMENTER,
     TABLE_MODELS,
     check_table_columns,
     pool_folds,
 )
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
 from napari_melanoma.runs.train import train
+from napari_melanoma.training.data_checks import check_counts
 from napari_melanoma.training.data_preparation import check_table_inputs
 from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,15 +92,15 @@ def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
 
 
 def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
-    """Complete the recipe of a row with values and the epochs of the plan.
+    """Complete the recipe of a row with values, and with epochs and size of the images of the plan.
 
     A schedule with restarts ends with a whole cycle.
     """
-    plan = work.plan
-    epochs = plan.by_name[row.name].epochs
+    plan, planned = work.plan, work.plan.by_name[row.name]
+    epochs = planned.epochs
     if epochs is None:
         return row.recipe(plan.budget, **more)
-    recipe = row.recipe(plan.budget, **more, epochs=epochs, patience=epochs)
+    recipe = reduce_input(row.recipe(plan.budget, **more, epochs=epochs, patience=epochs), planned.input_size)
     if recipe.schedule != "cosine_restarts":
         return recipe
     return recipe.model_copy(update={"cycle_epochs": _whole_cycles(recipe, epochs)})
@@ -136,17 +138,23 @@ class RowEvaluation:
 
 
 def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
-    """Measure the model of a row on the test images, and save a few pictures."""
+    """Measure the model of a row on the test images or its validation images, and save a few pictures."""
     place, maker = work.folder.row(row.name), row.file.model_of or row.name
     bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
-    samples = data.test_samples
+    samples = data.test_samples if row.file.judged_on == TEST else _validation_samples(work.folder.row(maker))
     pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
     with atomic_folder(place.judged) as folder:
         subject = RowSubject(row, bundle, data.folders)
         found = measure_samples(work, subject, samples, (pictured, folder / place.pictures.name), run)
         write_table(folder / place.per_image.name, found.rows)
         facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
+        facts |= measure_validation(work.folder.row(maker).run)
         write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
+
+
+def _validation_samples(place: RowFolder) -> list[Sample]:
+    """Return the images that selected the epoch and the threshold of the model of a row."""
+    return [row.sample for row in read_data(place.run.data) if row.part == "tuning"]
 
 
 def measure_samples(
@@ -219,10 +227,11 @@ def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
         "seed": fold,  # else all folds would be calibrated on nearly the same images
         "data": {"datasets": folders, "split": TRAIN, "held_out_split": TEST},
         "model": {"start": initial_weights(work, row, fold)},
-        "classification": {"masks": "predicted"} if _predicts_masks(work, row) else {},
     }
+    if _predicts_masks(work, row):
+        more["classification"] = {"masks": "predicted"}
     if unseen:
-        more["classification"]["adaptation"] = {"to": unseen}
+        more["classification"] = {**more.get("classification", {}), "adaptation": {"to": unseen}}
     return complete_recipe_with(work, row, more)
 
 
@@ -234,7 +243,7 @@ def _predicts_masks(work: ReproductionContext, row: Row) -> bool:
 def _uses_masks(row: Row) -> bool:
     """Return whether the network of a row sees regions of interest."""
     view = row.values["full"].get("classification", {}).get("view", {})
-    return row.kind.crossed and row.file.answers == "network" and view.get("region") != "photograph"
+    return row.task == "classification" and row.file.answers == "network" and view.get("region") != "photograph"
 
 
 def mask_notices(work: ReproductionContext) -> Iterator[str]:
@@ -269,16 +278,26 @@ def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, st
         fits = not row.file.start_of  # otherwise the table is encoded as by that row
         key = f"{fits} {recipe.model_dump_json(include={'data', 'classification', 'seed'})}"
         if key not in known:
-            known[key] = _data_fault(recipe, fits_table=fits)
+            known[key] = _without_masks(work, row) or _data_fault(recipe, fits_table=fits)
         if known[key]:
             faults[row.name] = known[key]
     return faults
+
+
+def _without_masks(work: ReproductionContext, row: Row) -> str:
+    """Return why a cross-validated segmentation row cannot be trained if a role has no masks at all."""
+    roles = [work.crossed[role] for role in row.file.learns] if row.kind.crossed and row.kind.needs_masks else []
+    bare = next((role for role in roles if role.without_mask == role.images), None)
+    if bare is None:
+        return ""
+    return f"{bare.role}: none of {bare.images} images has a mask, and a segmentation network is trained on masks."
 
 
 def _data_fault(recipe: TrainRecipe, *, fits_table: bool) -> str:
     """Return why a recipe has no usable training images; empty if it has."""
     try:
         chosen, table, _ = select_labeled(select_samples(recipe), recipe)
+        check_counts(chosen.parts)
         if table is not None:
             check_run_classes(chosen, recipe, table)
         if table is not None and fits_table and recipe.classification:
@@ -317,14 +336,21 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     target = work.paper.target_of(row)
     masks = "predicted" if _predicts_masks(work, row) else file.masks
     store = work.folder.row(row.name).run.path
-    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, store)
-    answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
+    segmenter = _segmenter(work, row, fold)
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, segmenter, store)
+    table = {f"{place.name}/{one['image_id']}": one for place in judged for one in read_table(place / TABLE)}
+    answers = {name: one[target] for name, one in table.items()}
     samples = [sample for sample in read_datasets(judged) if answers[sample.full_name] in LABELS]
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
     with atomic_folder(here.judged) as folder:
-        found = measure_samples(work, subject, unseen, (shown, folder / PICTURES), run)
-        rows = [{**answer, "role": role_of[str(answer["domain"])]} for answer in found.rows]
+        usable = select_trainable(unseen) if row.kind.needs_masks else unseen
+        found = measure_samples(work, subject, usable, (shown, folder / PICTURES), run)
+        fold_of = {name: one["fold"] for name, one in table.items()}
+        rows = [
+            {**one, "fold": fold_of[f"{one['domain']}/{one['image_id']}"], "role": role_of[str(one["domain"])]}
+            for one in found.rows
+        ]
         write_table(folder / PER_IMAGE, rows)
         write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
 
@@ -336,10 +362,17 @@ def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None
     return read_bundle(work.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
 
 
+def _segmenter(work: ReproductionContext, row: Row, fold: int) -> str:
+    """Return the model that predicts masks for a fold: that of another row, or else one of the program."""
+    return str(work.folder.row(row.file.masks_of).fold(fold).run.bundle) if row.file.masks_of else SEGMENTER
+
+
 def _facts(bundle: BundleInfo | None) -> dict[str, object]:
-    """Return weights and calibration of the network of a fold."""
-    if bundle is None or bundle.config.classifier is None:
+    """Return weights and threshold or calibration of the network of a fold."""
+    if bundle is None:
         return {}
+    if bundle.config.classifier is None:
+        return {"weights": bundle.fingerprint, "threshold": bundle.config.threshold}
     config = bundle.config.classifier
     point = None if config.operating_point is None else config.operating_point.model_dump(mode="json")
     calibration = config.model_dump(mode="json", include={"temperature", "bias", "coverage", "set_rule", "prevalence"})
@@ -369,13 +402,17 @@ WORDS = {"channels": "first channels", "decoder_channels": "channels of the deco
 
 @dataclass(frozen=True)
 class RowResult:
-    """Results of a row for each image, its threshold and parameters, and the reductions relative to the paper."""
+    """Results of a row for each image, its threshold and parameters, and the reductions relative to the paper.
+
+    ``unlearned``: why its model has not learned; empty if it has. Such a row is not compared with others.
+    """
 
     row: Row
     threshold: float
     images: list[dict[str, str]]
     parameters: int | None
     reduced: tuple[str, ...]
+    unlearned: str = ""
     failed: Mapping[str, str] = field(default_factory=dict)  # images that could not be measured, with reasons
 
     @cached_property
@@ -386,9 +423,10 @@ class RowResult:
     @property
     def remark(self) -> str:
         """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
-        about = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        remark = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
+        unlearned = f"not learned: {self.unlearned}" if self.unlearned else ""
         failed = f"{len(self.failed)} images could not be measured: {format_names(self.failed)}" if self.failed else ""
-        return "; ".join(filter(None, (about, failed)))
+        return "; ".join(filter(None, (unlearned, remark, failed)))
 
 
 @dataclass(frozen=True)
@@ -415,18 +453,23 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         if not place.judgement.is_file():
             continue
         maker = work.paper.rows[row.file.model_of or row.name]
-        facts, images = read_json(place.judgement), read_table(place.per_image)
+        judgement, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        reduced = describe_reductions(work, maker)
-        found.append(RowResult(row, float(facts["threshold"]), images, parameters, reduced, facts["failed"]))
+        unlearned = row.kind.explain_unlearned(maker, images, judgement) if parameters != 0 and images else ""
+        reduced, failed = describe_reductions(work, maker), judgement["failed"]
+        found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned, failed))
     return found
 
 
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
-    """Return whether the figure against network size shows a row: it trains a network, and its table is drawn there."""
+    """Return whether the figure against network size shows a row.
+
+    It trains a network, its masks are not refined, and its table is drawn there.
+    """
     table = work.paper.file.tables.get(found.row.file.table or "")
     drawn = work.paper.file.chosen_by in found.estimates if table is None else table.drawn
-    return bool(found.parameters and not found.row.file.model_of and drawn)
+    file = found.row.file
+    return bool(found.parameters and not file.model_of and not file.refine and drawn)
 
 
 def results_by_table(paper: Paper, found: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:

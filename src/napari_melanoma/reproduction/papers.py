@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RECIPES = resources.files("napari_melanoma.training") / "recipes"
 SHARED = "paper.toml"
+SEGMENTER = "lesion-small"  # predicts masks, unless a row names another
 
 
 def papers() -> tuple[str, ...]:
@@ -49,6 +50,7 @@ def read_paper(name: str) -> Paper:
     rows: list[Row] = []
     for title, row in values.items():
         rows += _rows(title.removesuffix(".toml"), RowFile.parse(row, f"{found}/{title}"), file)
+    rows += [_validation_row(row) for row in rows if file.validation and row.file.table == file.validation]
     rows.sort(key=lambda row: (row.file.order, row.grid or row.name))
     return Paper(found, file, {row.name: row for row in rows})
 
@@ -101,6 +103,25 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
             {"full": _with_grid_values(full, grid), "small": _with_grid_values(small, small_grid)},
             name,
         )
+
+
+VALIDATION = "validation"  # name of the rows that are evaluated on validation images
+VALIDATION_ORDER = 2000  # after all others
+
+
+def _validation_row(row: Row) -> Row:
+    """Return the row that evaluates the model of another one on its validation images."""
+    own = {
+        "title": f"{row.file.title}, validation images",
+        "order": VALIDATION_ORDER + row.file.order,
+        "table": None,
+        "learn": None,
+        "learn_also": (),
+        "start_of": None,
+        "model_of": row.file.model_of or row.name,
+        "judged_on": VALIDATION,
+    }
+    return Row(f"{VALIDATION}-{row.name}", row.file.model_copy(update=own), row.values, VALIDATION)
 
 
 def _with_title(file: RowFile, values: Mapping[str, Any]) -> RowFile:
@@ -215,6 +236,27 @@ class PaperDepth(Config):
     note: str = ""
 
 
+class PublishedMethod(Config):
+    """A method of others in a paper's comparison with the literature."""
+
+    title: str
+    data: str = Field(description="its data set")
+    source: str = Field(description="authors, title and place of publication")
+    figures: dict[str, float] = Field(description="metric to its value in per cent, as printed in the paper")
+
+
+class Literature(Config):
+    """A paper's comparison with the literature."""
+
+    title: str
+    metrics: tuple[str, ...]
+    row: str = Field(description="the row of the paper's own method")
+    data: str = Field(description="its data set")
+    ours: tuple[str, ...] = Field(description="further rows of ours that are listed")
+    methods: tuple[PublishedMethod, ...]
+    note: str = ""
+
+
 class InitialWeights(Config):
     """Initial weights of a paper that a user can provide as a file."""
 
@@ -241,16 +283,24 @@ class PaperFile(Config):
     central: tuple[str, ...] = Field((), description="rows of the paper's main comparison, which are postponed last")
     bars: PaperBars | None = None
     depth: PaperDepth | None = None
+    literature: Literature | None = None
+    validation: str = Field(
+        "", description="table whose models can be evaluated on their validation images too, by --rows validation"
+    )
     folds: int = Field(5, ge=2, le=20, description="of cross-validated rows")
     target: str = Field("melanoma", description="column of the table that contains the class, for classification rows")
     positives: str = Field("melanomas", description="name of the positive class, in the plural")
     phantom: PhantomCohort | None = Field(None, description="generated if no data are given; none: data are required")
     explained: str | None = Field(None, description="row whose network is shown with Grad-CAM on a few images")
+    augmented: str | None = Field(None, description="segmentation row whose augmentations are shown on a few images")
     chosen_by: str = Field("DI", description="the metric in the figure against size")
     note: str = Field("", description="note below the tables")
     later: str = Field("", description="experiments of the paper that are not included")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of the recipes of all rows")
     small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget in all rows")
+    smaller_sizes: tuple[int, ...] = Field(
+        (), description="smaller sides of the images of the small budget, in pixels, for when not all rows fit"
+    )
     of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(
         default_factory=dict, description="the same, for a type of rows"
     )
@@ -311,6 +361,15 @@ class RowFile(Config):
     masks: Literal["reference", "predicted"] = Field(
         "reference", description="source of the regions of interest in the evaluation of a classifier"
     )
+    masks_of: str | None = Field(
+        None,
+        description="the cross-validated segmentation row whose network of the same fold predicts the masks; none: a "
+        "model of the program",
+    )
+    judged_on: Literal["test", "validation"] = Field(
+        "test",
+        description="images of the evaluation; validation: those that selected epoch and threshold of the model",
+    )
     model_of: str | None = Field(None, description="the row whose model is evaluated, without training")
     against: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
         (), description="the row or rows that it is compared with, paired by image"
@@ -346,7 +405,7 @@ class RowFile(Config):
     @property
     def needs(self) -> tuple[str, ...]:
         """Rows whose models it needs, without those that it is compared with."""
-        return tuple(name for name in (self.model_of, self.start_of) if name)
+        return tuple(name for name in (self.model_of, self.start_of, self.masks_of) if name)
 
 
 @dataclass(frozen=True)
@@ -367,9 +426,16 @@ class Row:
         """Its type of evaluation and metrics."""
         return kinds()[self.file.kind]
 
+    @property
+    def task(self) -> Literal["segmentation", "classification"]:
+        """The task of its recipe."""
+        return "classification" if self.values["full"].get("task") == "classification" else "segmentation"
+
     def digest(self, budget: Budget) -> str:
-        """Identify its experiment: roles, initial model and recipe."""
-        file = self.file.model_dump(mode="json", include={"learn", "learn_also", "unlabelled", "judged", "start_of"})
+        """Identify its experiment: roles, initial model, source of masks and recipe."""
+        file = self.file.model_dump(
+            mode="json", include={"learn", "learn_also", "unlabelled", "judged", "start_of", "masks_of"}
+        )
         content = json.dumps([file, self.values[budget]], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -454,12 +520,18 @@ class RowSubject:
     learnt: tuple[Path, ...] = ()
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
+    segmenter: str = SEGMENTER  # name or folder of the model that predicts masks
     store: Path | None = None  # folder for what all folds share
 
 
 @dataclass(frozen=True)
 class RowKind:
-    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images."""
+    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images.
+
+    ``explain_unlearned`` returns why the model of a row has not learned, from the images of its evaluation and
+    ``judgement.json``; empty if it has, or if nothing is trained.
+    ``crossed``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are not evaluated.
+    """
 
     name: str
     metrics: tuple[str, ...]
@@ -467,7 +539,9 @@ class RowKind:
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
+    explain_unlearned: Callable[[Row, Sequence[Image], Mapping[str, Any]], str]
     crossed: bool = False
+    needs_masks: bool = False
 
 
 @cache

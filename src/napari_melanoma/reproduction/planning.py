@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +16,29 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import CONFIG
+from napari_melanoma.reproduction.budget import (
+    CPU,
+    ENCODE_S,
+    MIN_STEPS,
+    SHARE,
+    TABLES_S,
+    BudgetSize,
+    FittedRows,
+    RowCandidate,
+    choose_size,
+    explain_missing_need,
+    fit_rows,
+    forecast_rows,
+    images_per_step,
+    measure_candidates,
+    needed_minutes,
+    waiting_rows,
+)
 from napari_melanoma.reproduction.papers import Budget, Paper, Row, read_paper
 from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 
 if TYPE_CHECKING:
-    from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.step_time import StepCost
+    pass
 
 
 class PlannedRow(Config):
@@ -39,6 +54,10 @@ class PlannedRow(Config):
     threads: int | None = Field(None, description="fastest number of threads; none: chosen by torch")
     start: str = Field("", description="initial weights in words; empty: no training")
     waits: bool = Field(False, description="whether it runs only if the other rows leave time")
+    input_size: int | None = Field(None, description="side of smaller images in pixels; none: that of the recipe")
+    device: str | None = Field(None, description="on which a step was measured")
+    memory_mb: int | None = Field(None, description="estimated, of a training step, with the libraries")
+    cpu_s: float | None = Field(None, description="estimated time on the CPU, if a GPU is used")
     parameters: int | None = Field(None, description="of the network that is trained")
     whole_parameters: int | None = Field(None, description="of the network that the full budget trains")
 
@@ -57,7 +76,7 @@ class ReproductionPlan(Config):
     paper: str
     budget: Budget
     minutes: float | None = None
-    planning_s: float = Field(0.0, description="used for planning: measurements and reading images")
+    planning_s: float = Field(0.0, description="used for planning: checking the data, measurements, reading images")
     images: int | None = Field(None, description="maximum number of training images per role; none: all")
     data: dict[str, tuple[str, ...]] = Field(description="role to folders")
     labels: dict[str, str] = Field(default_factory=dict, description="role to a table of labels")
@@ -263,9 +282,10 @@ class ReproductionContext:
 
 
 RANDOM_START = "random initialization"
+ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}  # completes a recipe that is only measured
 CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
+CROSSED_SHARE = 0.5  # share of the time if rows with one split need the rest for the minimum of training
 AUGMENTED_SHARE = 0.07  # of a step, for the augmentation that is repeated in each epoch
-CROSSED_SHARE = 0.5  # maximum share of the time if there are also rows with one split
 
 
 @dataclass(frozen=True)
@@ -282,88 +302,39 @@ class ReproductionImages:
         return whole + sum(each.images for each in self.crossed.values())
 
 
-@dataclass(frozen=True)
-class TrainingPace:
-    """Minimum time of a training step with a number of images, and the number of threads (None: on a GPU)."""
-
-    cost: StepCost
-    images: int
-    threads: int | None = None
-
-
-@dataclass(frozen=True)
-class RowCandidate:
-    """A row that can run: number of test images and, if it is trained, of training images, recipe and measured time.
-
-    For a cross-validated row these are the images of one fold.
-    """
-
-    row: Row
-    judged: int
-    learn: int = 0
-    tuning: int = 0
-    recipe: TrainRecipe | None = None
-    pace: TrainingPace | None = None
-    folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
-    times: float = 1.0  # cost of a step relative to one with labeled images only
-    once_s: float = 0.0  # once for all folds, such as features of the images
-    central: bool = False  # whether it belongs to the paper's main comparison
-
-    def cost(self, images: int | None) -> RowCost:
-        """Return the time of the row for a maximum number of images."""
-        if self.pace is None:
-            judging = self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S
-            return RowCost(self.once_s + judging, 0.0, 0)
-        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
-        if images is not None and images < learn + tuning:
-            tuning = max(1, round(tuning * images / (learn + tuning)))
-            learn = images - tuning
-        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
-        runs = max(1, self.folds)
-        return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (ENCODE_S if self.folds else JUDGE_S))),
-            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
-            steps=steps,
-        )
-
-    @property
-    def seconds(self) -> float:
-        """Time of a cross-validated row, with the epochs of its recipe."""
-        cost = self.cost(None)
-        return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
-
-
-@dataclass(frozen=True)
-class BudgetSize:
-    """Training of every row: optimizer steps, maximum number of images (None: all), and rows that wait."""
-
-    steps: int
-    images: int | None
-    waiting: tuple[str, ...] = ()
-
-
 def complete_plan(
     draft: ReproductionPlan,
     rows: Sequence[Row],
     data: ReproductionImages,
     faults: Mapping[str, str],
     run: RunContext,
+    *,
+    forecast: bool = False,
 ) -> ReproductionPlan:
     """Complete a plan with the rows that can run; the others are listed in ``left_out``.
 
-    ``faults`` are the rows whose images cannot be used, with reasons.
+    ``faults`` are the rows whose images cannot be used, with reasons. ``draft.planning_s`` is the time already used.
+    ``forecast``: whether time and memory are also estimated without a time limit.
     """
-    began, size = time.monotonic(), None
+    began = time.monotonic() - draft.planning_s - ENCODE_S * data.count
     candidates, left_out = _candidates(draft, rows, data, faults, run)
-    more: dict[str, Any] = {}
-    if draft.minutes is not None:
-        candidates, faults = _measure_candidates(candidates, data, 60 * draft.minutes, run)
-        left_out |= faults
-        spent = time.monotonic() - began + ENCODE_S * data.count
-        size, notices = _choose_budget(candidates, draft.minutes, spent)
-        more = {"planning_s": round(spent, 1), "images": size.images, "late": tuple(notices)}
-    planned = (_plan_row(one, size, draft.budget, _describe_start(draft, one)) for one in candidates)
-    more |= {"rows": tuple(planned), "left_out": left_out}
+    if draft.minutes is None:
+        known = forecast_rows(candidates, run) if forecast else FittedRows(candidates, None)
+        planned = [_plan_row(draft, one, known) for one in known.candidates]
+        notices = (*draft.notices, *_forecast_notices(planned))
+        more: dict[str, Any] = {"rows": tuple(planned), "left_out": left_out | dict(known.faults), "notices": notices}
+        return draft.model_copy(update=more)
+    crossed, split = fitted = _fit_budget(draft, candidates, began, run)
+    spent = time.monotonic() - began
+    rows_of = {one.row.name: _plan_row(draft, one, group) for group in fitted for one in group.candidates}
+    more = {
+        "rows": tuple(rows_of[one.row.name] for one in candidates if one.row.name in rows_of),
+        "left_out": left_out | dict(crossed.faults) | dict(split.faults),
+        "planning_s": round(spent, 1),
+        "images": split.budget.images if split.budget else None,
+        "notices": (*draft.notices, *_smaller_notices(draft, fitted)),
+        "late": tuple(_late_notices(crossed, split, draft.minutes, spent)),
+    }
     return draft.model_copy(update=more)
 
 
@@ -378,7 +349,7 @@ def _candidates(
         if row.name in faults:
             continue
         try:
-            if why := _beyond_budget(draft, row) or _without_weights(draft, row) or _without_row(row, left_out):
+            if why := _beyond_budget(draft, row) or _without_weights(draft, row) or explain_missing_need(row, left_out):
                 left_out[row.name] = why
             else:
                 found.append(replace(_candidate(draft, row, data), central=row.name in central))
@@ -395,15 +366,9 @@ def _beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
 def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
     """Return the reason if a row of a grid starts from weights that the user has not provided."""
     start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
-    if not row.grid or start not in known or start in draft.weights:
+    if not row.grid or row.file.learn is None or start not in known or start in draft.weights:
         return None
     return f"needs {known[start].title}: get {known[start].where} and name it with --weights {start}=FILE"
-
-
-def _without_row(row: Row, left_out: Mapping[str, str]) -> str | None:
-    """Return the reason if a row needs one that cannot run."""
-    without = [name for name in row.file.needs if name in left_out]
-    return f"needs the row '{without[0]}', which cannot run" if without else None
 
 
 def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> RowCandidate:
@@ -417,8 +382,10 @@ def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> R
         return RowCandidate(row, judged)
     learn = data.split[row.file.learn].training
     tuning = _tuning(row, learn)
-    recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
+    recipe = row.recipe(draft.budget, **ANY_DATA)
     learns = count_parameters(recipe.model.architecture, recipe.model.options) > 0
+    if not recipe.data.tuning_fraction:  # the test images are monitored
+        return RowCandidate(row, judged, learn, judged, recipe if learns else None)
     return RowCandidate(row, judged, learn - tuning, tuning, recipe if learns else None)
 
 
@@ -434,10 +401,13 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     file, folds = row.file, read_paper(draft.paper).file.folds
     judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
     if not file.learn or file.answers != "network":
-        return RowCandidate(row, judged, folds=folds)
+        return RowCandidate(row, judged, folds=folds, once_s=_feature_seconds(row, data))
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
-    recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
+    recipe = row.recipe(draft.budget, **ANY_DATA)
+    if row.kind.needs_masks and draft.budget == "small":
+        steps = max(1, (learn - tuning) // images_per_step(recipe))
+        recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
     if inputs := count_encoder_inputs(recipe):  # each is encoded once in all folds
@@ -448,67 +418,86 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     return RowCandidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 
-def _measure_candidates(
-    candidates: Sequence[RowCandidate], data: ReproductionImages, seconds: float, run: RunContext
-) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Measure all rows that are trained or use features; leave out those that cannot be, and those that need them."""
-    paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
-    for one in candidates:
-        if why := _without_row(one.row, faults):
-            faults[one.row.name] = why
-    going = [one for one in candidates if one.row.name not in faults]
-    return [replace(one, pace=paces.get(one.row.name), once_s=_feature_seconds(one, data)) for one in going], faults
+def _fit_budget(
+    draft: ReproductionPlan, candidates: Sequence[RowCandidate], began: float, run: RunContext
+) -> tuple[FittedRows, FittedRows]:
+    """Fit the cross-validated rows and those with one split into the time.
+
+    The number of epochs of cross-validated rows is fixed. They have the time that the others do not need for the
+    minimum of training, or at least a share of it; the others are trained longer in what is left.
+    """
+    assert draft.minutes is not None
+    limit = 60 * draft.minutes
+    crossing, splitting = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
+    smaller = read_paper(draft.paper).file.smaller_sizes if draft.budget == "small" else ()
+    share = 1 - CROSSED_SHARE if any(one.recipe for one in crossing) else 1.0
+
+    def seconds() -> float:
+        return SHARE * limit - TABLES_S - (time.monotonic() - began)
+
+    def measure(rows: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
+        return measure_candidates(rows, limit / (1 + len(smaller)), run)
+
+    split = fit_rows(splitting, smaller, measure, lambda rows: choose_size(rows, share * seconds()))
+    least = split.least_seconds
+    crossed = fit_rows(
+        crossing, smaller, measure, lambda rows: BudgetSize(0, None, waiting_rows(rows, seconds() - least))
+    )
+    taken = sum(one.seconds for one in crossed.going)
+    return crossed, replace(split, budget=choose_size(split.candidates, seconds() - taken))
 
 
-def _feature_seconds(candidate: RowCandidate, data: ReproductionImages) -> float:
+def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
+    """State what the estimates of time and memory rest on."""
+    if any(row.device == CPU for row in rows):
+        yield (
+            "Time and memory are estimated from one step of each network on the CPU. A GPU needs about as much memory: "
+            "parameters, gradients, optimizer, activations and libraries."
+        )
+
+
+def _feature_seconds(row: Row, data: Mapping[str, CrossValidatedRole]) -> float:
     """Estimate the time to measure features of all images of a row; 0 for other rows."""
     from napari_melanoma.reproduction.image_features import time_features
 
-    if candidate.row.file.answers != "features":
+    if row.file.answers != "features":
         return 0.0
-    roles = [data.crossed[role] for role in candidate.row.file.roles]
+    roles = [data[role] for role in row.file.roles]
     return sum((role.images + role.untouched) * time_features(role.folders(1)) for role in roles)
 
 
-def _choose_budget(candidates: Sequence[RowCandidate], minutes: float, spent: float) -> tuple[BudgetSize, list[str]]:
-    """Choose the amount of training, and the rows for which there is no time; an error if there is none for any."""
-    seconds = SHARE * 60 * minutes - TABLES_S - spent
-    crossed = [one for one in candidates if one.folds]
-    candidates = [one for one in candidates if not one.folds]
-    late = waiting_rows(crossed, seconds * (CROSSED_SHARE if any(one.pace for one in candidates) else 1))
-    seconds -= sum(one.seconds for one in crossed if one.row.name not in late)
-    size, notices = (
-        _choose_split_budget(candidates, minutes, seconds, spent) if candidates else (BudgetSize(0, None), [])
-    )
-    if not late:
-        return size, notices
-    whole = math.ceil((sum(one.seconds for one in crossed) + TABLES_S + spent) / SHARE / 60)
-    notice = (
-        f"Not all cross-validated rows fit into the time: {', '.join(late)} run only if the others leave time. All "
-        f"of them need about {whole} min on this machine."
-    )
-    return replace(size, waiting=(*size.waiting, *late)), [*notices, notice]
+def _smaller_notices(draft: ReproductionPlan, fitted: Iterable[FittedRows]) -> Iterator[str]:
+    """State which rows have smaller images than in their recipes."""
+    for group in fitted:
+        sizes = [one.row.recipe(draft.budget, **ANY_DATA).model.input_size for one in group.candidates if one.recipe]
+        if group.input_size is not None and sizes:
+            which = "Cross-validated rows" if group.candidates[0].folds else "Rows with one split"
+            yield (
+                f"{which} have images of {group.input_size} pixels instead of {max(sizes)}, the same for all: with "
+                "larger ones, fewer rows would fit into the time."
+            )
 
 
-def _choose_split_budget(
-    candidates: Sequence[RowCandidate], minutes: float, seconds: float, spent: float
-) -> tuple[BudgetSize, list[str]]:
-    """Choose the same number of steps for all rows with one split."""
-    size = choose_size(candidates, seconds)
-    if size and not size.waiting:
-        return size, []
-    needed, least = needed_minutes(candidates, spent), MIN_STEPS
-    if size is None:
+def _late_notices(crossed: FittedRows, split: FittedRows, minutes: float, spent: float) -> Iterator[str]:
+    """State which rows wait and how much time all would need; an error if there is no time for any."""
+    least, needed = MIN_STEPS, needed_minutes(split.candidates, spent)
+    if split.budget is None:
         raise RunError(
             f"{minutes:g} min are too short for any row: each needs at least {least} steps. All of them need "
             f"about {needed} min on this machine: --minutes {needed}, or fewer --rows."
         )
-    notice = (
-        f"Not all rows can be trained for {least} steps in {minutes:g} min: {', '.join(size.waiting)} "
-        f"{'runs' if len(size.waiting) == 1 else 'run'} only if the others leave time. All rows need about "
-        f"{needed} min on this machine: --minutes {needed}."
-    )
-    return size, [notice]
+    if waiting := split.budget.waiting:
+        yield (
+            f"Not all rows can be trained for {least} steps in {minutes:g} min: {', '.join(waiting)} "
+            f"{'runs' if len(waiting) == 1 else 'run'} only if the others leave time. All rows need about "
+            f"{needed} min on this machine: --minutes {needed}."
+        )
+    if crossed.budget and (late := crossed.budget.waiting):
+        whole = math.ceil((sum(one.seconds for one in crossed.candidates) + TABLES_S + spent) / SHARE / 60)
+        yield (
+            f"Not all cross-validated rows fit into the time: {', '.join(late)} run only if the others leave time. All "
+            f"of them need about {whole} min on this machine."
+        )
 
 
 def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
@@ -529,181 +518,30 @@ def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
     return RANDOM_START if start == "none" else f"the model {start}"
 
 
-def _plan_row(candidate: RowCandidate, size: BudgetSize | None, budget: Budget, start: str) -> PlannedRow:
+def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRows) -> PlannedRow:
     """Plan the training of a row."""
     from napari_melanoma.models.zoo import count_parameters
+    from napari_melanoma.runs.estimate import estimate_memory
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
-    about: dict[str, Any] = {"name": row.name, "recipe": row.digest(budget), "start": start}
+    start = _describe_start(draft, candidate)
+    about: dict[str, Any] = {"name": row.name, "recipe": row.digest(draft.budget), "start": start}
     if recipe is not None:
         whole = row.values["full"]["model"]
         about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)
         about["whole_parameters"] = count_parameters(whole["architecture"], whole.get("options", {}))
-    if size is None:
+    if fitted.budget is None:
         return PlannedRow(**about)
+    size = fitted.budget
     cost = candidate.cost(None if candidate.folds else size.images)
     about |= {"fixed_s": round(cost.fixed, 2), "epoch_s": round(cost.epoch, 2), "waits": row.name in size.waiting}
-    if pace is not None:
-        epochs = recipe.epochs if candidate.folds and recipe else cost.epochs(size.steps)
+    if pace is not None and recipe is not None:
+        epochs = recipe.epochs if candidate.folds or size.steps is None else cost.epochs(size.steps)
         image_ms = round(1000 * pace.cost.image_s, 2)
         about |= {"steps": cost.steps, "epochs": epochs, "image_ms": image_ms, "threads": pace.threads}
+        about |= {"input_size": fitted.input_size, "device": pace.cost.device}
+        about["memory_mb"] = estimate_memory(pace.cost, pace.images // recipe.pieces)
+        if candidate.cpu_pace is not None:
+            on_cpu = replace(candidate, pace=candidate.cpu_pace).cost(size.images)
+            about["cpu_s"] = round(on_cpu.fixed + on_cpu.epoch * epochs, 1)
     return PlannedRow(**about)
-
-
-ROUNDS = 3  # over all networks, so that the measurements of each are spread in time
-ROUNDS_SHARE = 0.03  # of the available time: no further round starts after it
-
-
-def measure_paces(
-    recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
-) -> tuple[dict[str, TrainingPace], dict[str, str]]:
-    """Measure each distinct network several times, with one thread and with all, and keep the fastest.
-
-    Small steps are often faster with one thread, especially if other programs are running.
-    """
-    keys = {name: _key(recipe) for name, recipe in recipes.items()}
-    distinct = {keys[name]: recipe for name, recipe in recipes.items()}
-    found: dict[str, dict[int | None, StepCost]] = {key: {} for key in distinct}
-    faults: dict[str, str] = {}
-    began = time.monotonic()
-    for turn in range(ROUNDS):
-        if turn and time.monotonic() - began > ROUNDS_SHARE * seconds:
-            break
-        for key, recipe in run.track(list(distinct.items()), "Measuring a step of each network"):
-            try:
-                _measure(recipe, found[key])
-            except MelanomaError as error:
-                faults[key] = str(error)
-    paces = {name: _quickest(recipes[name], found[key]) for name, key in keys.items() if key not in faults}
-    return paces, {name: faults[key] for name, key in keys.items() if key in faults}
-
-
-@contextmanager
-def use_threads(threads: int | None) -> Iterator[None]:
-    """Limit torch to a number of threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _key(recipe: TrainRecipe) -> str:
-    """Identify recipes whose steps may take different times."""
-    parts = {"model", "loss", "optimiser", "augmentation", "batch_size", "precision", "device"}
-    return recipe.model_dump_json(include=parts)
-
-
-def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
-    """Measure a network with one thread and with all, and keep the minimum times."""
-    import torch
-
-    from napari_melanoma.training.engine import accelerator
-    from napari_melanoma.training.step_time import measure_step
-
-    choices = {1, torch.get_num_threads()} if accelerator(recipe) == "cpu" else {None}
-    for threads in choices:
-        with use_threads(threads):
-            cost = measure_step(recipe)
-        known = found.get(threads, cost)
-        least = {name: min(getattr(cost, name), getattr(known, name)) for name in ("image_s", "update_s", "forward_s")}
-        found[threads] = replace(cost, **least)
-
-
-def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
-    """Choose the fastest number of threads."""
-    images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers set it
-    threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
-    return TrainingPace(found[threads], images, threads)
-
-
-# Measured on two cores: what a row costs besides its steps.
-START_S = 6.0  # network, optimizer, threshold, bundle
-JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
-ENCODE_S = 0.02  # decoding an image for the first row that is trained on it
-TABLES_S = 20.0  # figures and tables at the end
-SHARE = 0.75  # of the time is planned, since steps take longer if other programs are running
-# With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
-MIN_STEPS = 300
-MIN_EPOCHS = 4  # needed to choose the best epoch; rather use fewer images
-IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
-
-
-@dataclass(frozen=True)
-class RowCost:
-    """Seconds of a row: fixed, per epoch, and the number of steps per epoch (0: no training)."""
-
-    fixed: float
-    epoch: float
-    steps: int
-
-    def epochs(self, steps: int) -> int:
-        """Return the number of whole epochs for a number of steps, at least 1 if the row is trained."""
-        return max(1, math.ceil(steps / self.steps)) if self.steps else 0
-
-    def seconds(self, steps: int) -> float:
-        """Return the total time for a number of steps."""
-        return self.fixed + self.epoch * self.epochs(steps)
-
-
-def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSize | None:
-    """Choose the steps, a limit of images if there would be too few epochs, and the rows that wait.
-
-    The same for every row; None if the time is too short even for the fastest row.
-    """
-    waiting: set[str] = set()
-    while True:
-        going = [one for one in candidates if one.row.name not in waiting]
-        learning = [one for one in going if one.pace]
-        if not learning:
-            return None if waiting else BudgetSize(0, None)
-        for images in IMAGE_LIMITS:
-            costs = [one.cost(images) for one in going]
-            most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
-            steps = steps_that_fit(costs, seconds, max(MIN_STEPS, most))
-            fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
-            if steps >= MIN_STEPS and (fewest >= MIN_EPOCHS or images == IMAGE_LIMITS[-1]):
-                return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
-        least = {one.row.name: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in learning}
-        waiting.add(_most_dispensable(learning, least, seconds))
-        for one in going:  # rows that need a waiting row wait as well
-            if waiting.intersection(one.row.file.needs):
-                waiting.add(one.row.name)
-
-
-def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
-    """Choose the cross-validated rows that wait, and those that need them; in the paper's order."""
-    waiting: set[str] = set()
-    while True:
-        going = [one for one in candidates if one.row.name not in waiting]
-        if sum(one.seconds for one in going) <= seconds or not going:
-            return tuple(one.row.name for one in candidates if one.row.name in waiting)
-        waiting.add(_most_dispensable(going, {one.row.name: one.seconds for one in going}, seconds))
-        for one in going:
-            if waiting.intersection(one.row.file.needs):
-                waiting.add(one.row.name)
-
-
-def _most_dispensable(candidates: Sequence[RowCandidate], costs: Mapping[str, float], seconds: float) -> str:
-    """Choose the row that waits next: the slowest and last one.
-
-    Those of the main comparison wait after all others if there is time for them.
-    """
-    protects = sum(costs[one.row.name] for one in candidates if one.central) <= seconds
-    return max(reversed(candidates), key=lambda one: (not (protects and one.central), costs[one.row.name])).row.name
-
-
-def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
-    """Return the number of steps for which all rows can be trained in a time; 0 if none."""
-    whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
-    return max(0, whole - 1)
-
-
-def needed_minutes(candidates: Iterable[RowCandidate], spent: float) -> int:
-    """Return the minutes that all rows need for the minimum training; ``spent``: seconds already used."""
-    seconds = sum(one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in candidates) + TABLES_S + spent
-    return math.ceil(seconds / SHARE / 60) + 1  # measurements vary

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
+    from napari_melanoma.lesion.segmentation import Segmenter
 
 Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
 # Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
 TABLE_MODELS = ("tabular", "logistic")
-SEGMENTER = "lesion-small"  # predicts the masks of rows that are evaluated on predicted masks
 
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
@@ -103,7 +103,6 @@ class RowPrediction:
         """Return its columns of ``per_image.csv``, with the true class."""
         truth, possible = row[target] == "1", self.possible
         return {
-            "fold": row["fold"],
             "label": int(truth),
             "as_trained": f"{self.uncalibrated:.6f}",
             "probability": f"{self.probability:.6f}",
@@ -196,22 +195,28 @@ def _make_mask_finder(
     if classifier.config.view.region == "photograph":
         return lambda sample, rgb: (None, True)
     if subject.masks == "reference":
-        return lambda sample, rgb: _mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
-    from napari_melanoma.imaging.postprocessing import refine_mask
+        return lambda sample, rgb: mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
 
-    segmenter = Segmenter.load(find_bundle(SEGMENTER))
+    segmenter = Segmenter.load(find_bundle(subject.segmenter))
 
     def predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
-        drawn = segmenter.probability(rgb) >= segmenter.info.config.threshold
-        return _mask_or_everything(refine_mask(drawn, LARGEST_FILLED), rgb)
+        return mask_or_everything(segment_and_refine(segmenter, rgb)[1], rgb)
 
     return predicted
 
 
-def _mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+def segment_and_refine(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Segment a photograph; return the mask, and its largest part filled, as in P2."""
+    from napari_melanoma.imaging.postprocessing import refine_mask
+    from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
+
+    mask = segmenter.probability(rgb) >= segmenter.info.config.threshold
+    return mask, refine_mask(mask, LARGEST_FILLED)
+
+
+def mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
     """Use the whole photograph if no lesion was found, so that all rows are evaluated on the same images."""
     if mask is None or not mask.any():
         return np.ones(rgb.shape[:2], bool), False
@@ -271,6 +276,8 @@ METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
 OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
 BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # threshold of both papers
+CHANCE = 0.5  # the AUC of uninformative predictions
+UNTRAINED = ("random", "constant_negative", "prevalence")  # sources of predictions that learn nothing from the images
 Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
 
@@ -339,6 +346,17 @@ def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[s
     return _bootstrap_estimates(pooled, pooled.figures, groups, (0, 1))
 
 
+def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
+    """Estimate the AUC as trained, with the same interval as all metrics together; None if it is undefined."""
+    if np.isnan(pooled.as_trained).any():
+        return None
+
+    def area(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {"AUC": ResampledScores(pooled.as_trained, pooled.truth, weights).auc()}
+
+    return _bootstrap_estimates(pooled, area, groups, (0, 1)).get("AUC")
+
+
 def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
     """Estimate the differences, second minus first, paired on the same bootstrap samples."""
 
@@ -363,7 +381,7 @@ def _bootstrap_estimates(
     cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
     cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, others)
     found = {}
-    for metric in METRICS:
+    for metric in (known for known in METRICS if known in drawn):
         name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
         if np.isfinite(mean):
             count = cases.get(name, min(positives, others))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,6 +16,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
+from napari_melanoma.reproduction.budget import TABLES_S
 from napari_melanoma.reproduction.options import (
     ReproduceOptions,
     default_phantom,
@@ -34,7 +36,6 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Paper, Row, read_paper
 from napari_melanoma.reproduction.planning import (
-    TABLES_S,
     PlannedRow,
     ReproductionContext,
     ReproductionFolder,
@@ -182,10 +183,13 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     if would := preview_phantom(options):
         draft, roles = would
         paper = read_paper(options.paper)
-        plan = complete_plan(draft, paper.select(options.rows), ReproductionImages({}, roles), {}, run)
+        rows = paper.select(options.rows)
+        plan = complete_plan(draft, rows, ReproductionImages({}, roles), {}, run, forecast=True)
         return Reproduction(paper, plan)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
-        return Reproduction(read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run))
+        return Reproduction(
+            read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run, forecast=True)
+        )
 
 
 def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionContext:
@@ -203,8 +207,11 @@ def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext
     return ReproductionContext(read_paper(options.paper), plan, split, place, crossed)
 
 
-def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionPlan:
+def _settle_plan(
+    options: ReproduceOptions, place: ReproductionFolder, run: RunContext, *, forecast: bool = False
+) -> ReproductionPlan:
     """Split the data and plan; split again if the plan uses fewer images."""
+    began = time.monotonic()
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
     faults = _write_images(draft, rows, place, run)
@@ -215,8 +222,9 @@ def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunC
         split, crossed = _read_images(request, place)
         work = ReproductionContext(paper, request, split, place, crossed)
         faults |= find_data_faults(work, run)
-        draft = draft.model_copy(update={"notices": (*draft.notices, *mask_notices(work))})
-        plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run)
+        notices = (*draft.notices, *mask_notices(work))
+        draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
+        plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run, forecast=forecast)
     if plan.images is not None:
         write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, place.data, run)
     return plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.files import write_text
@@ -32,9 +32,9 @@ from napari_melanoma.reproduction.paper_rows import (
     results_by_table,
     table_lines,
 )
-from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
+from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, PublishedMethod, Role
 from napari_melanoma.reproduction.planning import ReproductionContext
-from napari_melanoma.reproduction.predictions import CALIBRATED, METRICS, SCORES, STORED
+from napari_melanoma.reproduction.predictions import CALIBRATED, CHANCE, METRICS, SCORES, STORED
 
 INTERVAL_WORDS = "95 % interval"
 NOTHING_FOUND = "No row has been evaluated."
@@ -43,7 +43,6 @@ CALIBRATION_NOTE = (
     "The same predictions after temperature and offset were fitted on the validation set: this undoes balanced "
     "sampling, so that a probability of one half is reached by fewer images."
 )
-CHANCE = 0.5  # the AUC of uninformative predictions
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
@@ -58,7 +57,8 @@ def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
     columns = (*ABOUT, *figures, "remark", "reduced")
-    write_table(out / "tables.csv", [_record(line, metrics) for line in table_lines(found)], columns)
+    records = [_record(line, metrics) for line in table_lines(found)]
+    write_table(out / "tables.csv", [*records, *literature_records(work.paper, found)], columns)
     return found
 
 
@@ -86,7 +86,64 @@ def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
     for _, table, rows in results_by_table(paper, found):
         tables.append(_table(paper, table, rows, found))
         tables += _calibrated_table(table, rows, found)
-    return [*tables, *filter(None, (depth_table(paper, found), agreement_table(found)))]
+    more = (literature_table(paper, found), depth_table(paper, found), agreement_table(found))
+    return [*tables, *filter(None, more)]
+
+
+def literature_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
+    """Create the table of other methods beside the paper's and ours; None without a result of ours to compare."""
+    known = paper.file.literature
+    ours = _compared_with_literature(paper, found)
+    if known is None or not ours:
+        return None
+    published = [(one.title, one.data, "", one.figures) for one in known.methods]
+    own = paper.rows[known.row].file
+    published += [(f"{own.title}, the paper", name or known.data, "", of) for name, of in own.paper.items()]
+    rows = [(*about, *(_percent(of.get(m)) for m in known.metrics)) for *about, of in published]
+    for item in ours:
+        sets = ", ".join(sorted({image["domain"] for image in item.images}))
+        about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
+        rows.append((*about, *(_interval(item.estimates[m]) for m in known.metrics)))
+    sources = "; ".join(f"{one.title}: {one.source}" for one in known.methods)
+    contradictions = (text for one in known.methods if (text := _accuracy_contradiction(one)))
+    notes = (*filter(None, [known.note]), f"Sources: {sources}.", *contradictions)
+    return ReportTable(known.title, ("Method", "Images", "n", *known.metrics), tuple(rows), notes=notes)
+
+
+def literature_records(paper: Paper, found: Sequence[RowResult]) -> Iterator[dict[str, object]]:
+    """Yield the lines of ``tables.csv`` of other methods, with their results in the columns of the paper."""
+    known = paper.file.literature
+    if known is None or not _compared_with_literature(paper, found):
+        return
+    for one in known.methods:
+        figures = {f"paper_{metric}": f"{value:.2f}" for metric, value in one.figures.items()}
+        yield {"table": "literature", "title": one.title, "paper_sets": one.data, **figures, "remark": one.source}
+
+
+def _compared_with_literature(paper: Paper, found: Sequence[RowResult]) -> list[RowResult]:
+    """Return our results that are listed beside the literature."""
+    known = paper.file.literature
+    names = (known.row, *known.ours) if known else ()
+    return [item for item in found if item.row.name in names and item.estimates]
+
+
+def _accuracy_contradiction(method: PublishedMethod) -> str:
+    """Describe an accuracy that sensitivity and specificity of the same two classes exclude; empty if there is none.
+
+    It is their mean, weighted by the share of each class.
+    """
+    accuracy, ends = method.figures.get("AC"), [method.figures[m] for m in ("SE", "SP") if m in method.figures]
+    if accuracy is None or len(ends) < 2 or min(ends) <= accuracy <= max(ends):
+        return ""
+    return (
+        f"{method.title}: an accuracy of {accuracy:.2f} is not possible for two classes with a sensitivity of "
+        f"{method.figures['SE']:.2f} and a specificity of {method.figures['SP']:.2f}; it may refer to other classes."
+    )
+
+
+def _percent(value: float | None) -> str:
+    """Format a result of others."""
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:
@@ -258,7 +315,7 @@ def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Seq
         more = "" if plan.minutes is None else " --minutes MORE"
         again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # the data are stored in the folder
         steps.append(NextStep("Run the missing rows, with the same --rows if any were given", again))
-    if models := [item for item in found if is_in_size_figure(work, item)]:
+    if models := [item for item in found if is_in_size_figure(work, item) and not item.unlearned]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
         use = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
         steps.append(NextStep(use, f"napari-melanoma models import rows/{best.name}"))
@@ -313,10 +370,16 @@ def _without_folders(work: ReproductionContext, text: str) -> str:
 def describe_differences(
     found: Sequence[RowResult], metrics: Sequence[str], among: Sequence[RowResult] = ()
 ) -> Iterator[str]:
-    """Describe the paired differences between rows, a sentence for each pair and part of the images."""
+    """Describe the paired differences between rows, a sentence for each pair and part of the images.
+
+    Rows that have not learned are not compared.
+    """
     known = {item.row.name: item for item in among or found}
     for item in found:
         for other in (known[name] for name in item.row.file.against if name in known):
+            if without := _unlearned_rows((item, other)):
+                yield f"{item.row.file.title} is not compared with {other.row.file.title}: {without}."
+                continue
             for part in parts_of(item):
                 of = paired_changes(other, item, part)
                 differences = [f"{m.removeprefix(CALIBRATED)} {_format_signed(of[m])}" for m in metrics if m in of]
@@ -351,6 +414,12 @@ def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> 
             )
             where = f", {PARTS[part]}" if part else ""
             yield f"{item.row.file.title}{where}: AUC {_interval(area)}; its interval {result}."
+
+
+def _unlearned_rows(found: Iterable[RowResult]) -> str:
+    """Name the rows that have not learned; empty if all have."""
+    titles = [item.row.file.title for item in found if item.unlearned]
+    return f"not learned: {'; '.join(titles)}" if titles else ""
 
 
 def _format_signed(change: Estimate) -> str:
@@ -391,9 +460,13 @@ def _figures(paper: Paper, name: str) -> Mapping[str, float]:
 
 def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
     """Compare a claim with our results on all images together."""
-    ours = {item.row.name: item.estimates for item in found if item.row.name in (claim.row, *claim.over)}
-    if len(ours) <= len(claim.over):
+    compared = [item for item in found if item.row.name in (claim.row, *claim.over)]
+    if len(compared) <= len(claim.over):
         return
+    if without := _unlearned_rows(compared):
+        yield f"Here it cannot be compared: {without}."
+        return
+    ours = {item.row.name: item.estimates for item in compared}
     row = ours[claim.row]
     known = [m for m in claim.metrics if all(m in estimates for estimates in ours.values())]
     better = [m for m in known if all(row[m].mean > ours[name][m].mean for name in claim.over)]

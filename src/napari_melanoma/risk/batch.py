@@ -193,8 +193,8 @@ def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: Ru
 
     The prediction is valid without them. A network without attention has one map.
     """
-    from napari_melanoma.risk.requests import explain_slide_risk
     from napari_melanoma.risk.slide_files import MAP_METHODS
+    from napari_melanoma.risk.worker_requests import explain_slide_risk
 
     try:
         record_slide(folder, path, record_name=True)

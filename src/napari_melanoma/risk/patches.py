@@ -18,7 +18,7 @@ from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import Line
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
-from napari_melanoma.phantoms.markers import is_phantom
+from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.risk.prediction import UM, RiskOptions
 from napari_melanoma.slides.reading.opening import open_slide
 

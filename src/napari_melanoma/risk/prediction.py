@@ -140,8 +140,8 @@ class RiskPrediction:
     def headline(self) -> str:
         """The headline, ``Inconclusive: risk of metastasis 0.61 (95 % interval 0.42–0.90)``; or why it is not valid."""
         possible = [name if name == self.positive else OTHER_CLASS for name in self.possible]
-        classes = (OTHER_CLASS, self.positive)
-        text = describe_prediction_set(self.risk_text, classes, possible, self.positive, self.coverage)
+        probabilities = {OTHER_CLASS: 1 - self.probability, self.positive: self.probability}
+        text = describe_prediction_set(self.risk_text, probabilities, possible, self.positive, self.coverage)
         return self.validity.headline(text)
 
     @property

@@ -103,10 +103,9 @@ def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
     test = 2 * workload.test_images * (cost.forward_s + TEST_IMAGE_S)
     read = (workload.training_images + workload.validation_images) * READ_S
     seconds = START_S + read + steps * step_s + validation + test
-    memory = PROGRAM_MB[cost.device] + (cost.fixed_bytes + WORKSPACE * workload.device_batch * cost.image_bytes) / MB
     return RunEstimate(
         seconds=round(seconds, 1),
-        memory_mb=round(memory),
+        memory_mb=estimate_memory(cost, workload.device_batch),
         images=workload.training_images,
         steps=steps,
         epochs=workload.epochs,
@@ -118,6 +117,11 @@ def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
         ),
         free_mb=_free_mb(cost.device),
     )
+
+
+def estimate_memory(cost: StepCost, images: int) -> int:
+    """Estimate the memory of a step with a number of images on a device, in MB."""
+    return round(PROGRAM_MB[cost.device] + (cost.fixed_bytes + WORKSPACE * images * cost.image_bytes) / MB)
 
 
 def _cost_key(recipe: TrainRecipe) -> str:

@@ -18,6 +18,7 @@ from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.published_encoders import (
+    explain_missing_weights,
     find_imagenet_name,
     imagenet_normalization,
     load_encoder,
@@ -25,7 +26,7 @@ from napari_melanoma.models.published_encoders import (
 )
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.weights_location import explain_missing, find_weights_file, fingerprint_weights
-from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
+from napari_melanoma.models.zoo import build_network, find_encoder
 from napari_melanoma.training.engine import read_initial_weights
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -113,8 +114,8 @@ def check_start(recipe: TrainRecipe) -> None:
     file = find_weights_file(recipe.model.start)
     if file is not None and not file.is_file():
         raise BundleError(explain_missing(file))
-    if recipe.model.start == "imagenet":
-        _imagenet_name(recipe)
+    if recipe.model.start == "imagenet" and (why := explain_missing_weights(_imagenet_name(recipe))):
+        raise BundleError(why)
 
 
 def create_network(
@@ -223,8 +224,7 @@ def _load_imagenet_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
 
 
 def _imagenet_name(recipe: TrainRecipe) -> str:
-    config = list_architectures()[recipe.model.architecture].spec.config.parse(recipe.model.options, "model.options")
-    name = find_imagenet_name(config)
+    name = find_imagenet_name(recipe.model.architecture, recipe.model.options)
     if name is None:
         options = f" with {recipe.model.options}" if recipe.model.options else ""
         raise RunError(

@@ -126,7 +126,7 @@ class SegmentationSetup:
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw contours on evenly chosen images."""
-        from napari_melanoma.training.samples import SampleWriter
+        from napari_melanoma.training.sample_pictures import SampleWriter
 
         indices = spread_indices(len(prepared.tuning), recipe.samples)
         if not len(indices):
@@ -170,7 +170,7 @@ class MulticlassSetup:
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw the classes in colors on evenly chosen images."""
-        from napari_melanoma.training.samples import LabelSampleWriter
+        from napari_melanoma.training.sample_pictures import LabelSampleWriter
 
         indices = spread_indices(len(prepared.tuning), recipe.samples)
         if not len(indices):
@@ -232,7 +232,7 @@ class ClassificationSetup:
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw the network inputs of images of every class with their predictions."""
-        from napari_melanoma.training.samples import ClassSampleWriter
+        from napari_melanoma.training.sample_pictures import ClassSampleWriter
 
         assert prepared.classes is not None
         data = prepared.classes

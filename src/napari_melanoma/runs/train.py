@@ -80,7 +80,7 @@ log = logging.getLogger(__name__)
 class TrainingRun:
     """An active run: recipe, folder, whether it is resumed, and whether it is evaluated.
 
-    ``network`` has the starting weights; None if its shape depends on the prepared data.
+    ``network`` has the starting weights; None if its shape depends on the prepared data. ``epochs``: finished before.
     """
 
     recipe: TrainRecipe
@@ -88,6 +88,7 @@ class TrainingRun:
     network: nn.Module | None
     resume: bool
     evaluate: bool
+    epochs: int
 
 
 def train(
@@ -116,11 +117,11 @@ def train(
     with folder.locked():
         _check_folder(recipe, folder, resume)  # another process may have run here meanwhile
         with folder.log_to_file(), log_outcome(folder):
-            _prepare_folder(recipe, folder, resume)
+            epochs = _prepare_folder(recipe, folder, resume)
             for message in notices:
                 folder.append_event("notice", message=message)
             with wait_for_turn(out, run=run) if queue else nullcontext():
-                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate), controlled)
+                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate, epochs), controlled)
 
 
 def _find_setup(recipe: TrainRecipe) -> TaskSetup:
@@ -150,15 +151,20 @@ def _check_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
         )
 
 
-def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
-    """Prepare the folder: repair it after a kill, write the process stamp, drop the metrics of a repeated epoch."""
+def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> int:
+    """Prepare the folder: repair it after a kill, write the process stamp, drop the metrics of a repeated epoch.
+
+    Returns the number of finished epochs.
+    """
     folder.repair()
     if not resume:
         write_toml(folder.config, recipe)
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     if not folder.is_launching:  # the launching process has written "run", and the user may have canceled since
         folder.write_command("run")
-    folder.drop_metrics_from(_count_epochs(folder))
+    epochs = _count_epochs(folder)
+    folder.drop_metrics_from(epochs)
+    return epochs
 
 
 def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
@@ -309,7 +315,7 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
         held_out=len(parts.test),
         base=len(prepared.base_samples),
         resumed=work.resume,
-        epoch=_count_epochs(folder),
+        epoch=work.epochs,
         epochs=recipe.epochs,
         device=device_name(recipe),
         devices=process_count(recipe),

@@ -47,7 +47,7 @@ from napari_melanoma.slides.result_folder import (
     restore_previous,
     resume_unfinished,
 )
-from napari_melanoma.slides.table import TABLE, SlideStatus, SlideTable
+from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.engine import TileBatch, TileReader

@@ -32,7 +32,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
-from napari_melanoma.slides.table import Row, SlideStatus, status_to_row
+from napari_melanoma.slides.slide_table import Row, SlideStatus, status_to_row
 
 if TYPE_CHECKING:
     from distributed import Client, Future

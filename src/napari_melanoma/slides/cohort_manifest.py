@@ -14,7 +14,7 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult, failed_row
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.table import SlideTable
+from napari_melanoma.slides.slide_table import SlideTable
 
 POSTPROCESSING_KEYS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
 MANIFEST, VERSION = "cohort.json", 1

@@ -40,7 +40,7 @@ from napari_melanoma.slides.cohort_manifest import (
 )
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames
-from napari_melanoma.slides.table import TABLE, SlideTable
+from napari_melanoma.slides.slide_table import TABLE, SlideTable
 
 POLL_S, WORKER_POLL_S = 0.05, 1.0  # between checks for results, and for workers
 BUSY_RETRY_S = 10.0  # between checks of a slide that another process analyzes

@@ -24,7 +24,7 @@ from napari_melanoma.depth.candidates import (
 )
 from napari_melanoma.depth.category import categories_in_interval, t_category
 from napari_melanoma.depth.geometry import SkinSection, dilate, find_sections, remove_small_parts
-from napari_melanoma.depth.maps import (
+from napari_melanoma.depth.tumor_maps import (
     ClassRoles,
     DepthMeasurementConfig,
     TissueMaps,

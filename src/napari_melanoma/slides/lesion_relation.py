@@ -21,7 +21,7 @@ from napari_melanoma.slides.scores import (
     uses_log_axis,
     with_area_and_probability,
 )
-from napari_melanoma.slides.table import LesionRow, read_slide_lesion_rows
+from napari_melanoma.slides.slide_table import LesionRow, read_slide_lesion_rows
 
 RELATION, FIGURE = "relation.json", "figures/area_probability.png"
 COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "model", "valid", "validity", "used")

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
-from napari_melanoma.depth.maps import BENIGN_NAMES
+from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
 from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons

@@ -11,7 +11,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 from napari_melanoma.imaging.stain import StainConfig
-from napari_melanoma.phantoms.markers import is_phantom
+from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import Border

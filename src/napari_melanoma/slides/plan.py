@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
-from napari_melanoma.depth.maps import UM, describe_implausible_size
+from napari_melanoma.depth.tumor_maps import UM, describe_implausible_size
 from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.slide import DamagedTile

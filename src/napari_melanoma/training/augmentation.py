@@ -23,7 +23,13 @@ from napari_melanoma.training.appearance_augmentation import (
     Vignette,
     to_device,
 )
-from napari_melanoma.training.random_numbers import NEIGHBORS, MixingTargets, draw_random_numbers, is_mixing
+from napari_melanoma.training.random_numbers import (
+    NEIGHBORS,
+    MixingTargets,
+    PartnerSampler,
+    draw_random_numbers,
+    is_mixing,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,6 +89,22 @@ class BatchAugmentation:
         chosen = chosen[:, None, None, None]
         images, masks = (torch.where(chosen, each.flip(-1), each) for each in (images, masks))
         return images.float(), masks
+
+
+def preview_augmentation(
+    config: AugmentationConfig, images: NDArray[np.uint8], masks: NDArray[np.uint8], shown: int, seed: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Augment the first ``shown`` images as a training step does; the others are mixed in where the options say so.
+
+    ``images``: uint8 (image, side, side, 3). ``masks``: uint8 (image, side, side), 0 or 255. Returns both for the shown
+    images.
+    """
+    side = images.shape[1]
+    keys = np.stack([np.full(shown, seed), np.arange(shown)], axis=1)
+    indices = np.concatenate([np.arange(shown), PartnerSampler(config, 0, len(images)).sample(keys)])
+    pixels = torch.from_numpy(images[indices]).permute(0, 3, 1, 2).contiguous()
+    augmented, warped = BatchAugmentation(config, side, 0)(pixels, torch.from_numpy(masks[indices])[:, None], keys)
+    return augmented.round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), warped[:, 0].numpy()
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

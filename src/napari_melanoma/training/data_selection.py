@@ -240,13 +240,13 @@ def _read_rows(folders: Iterable[str], config: ClassificationConfig) -> tuple[di
         found = join_features(entries, Path(config.features).expanduser()) if config.features else entries
         for row in found if config.features else found[:1]:  # all rows of a table have the same columns
             columns.update(row)
-        reader = _ColumnReader(selected)
+        reader = ColumnReader(selected)
         rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in found}
     return rows, columns | {name for row in rows.values() for name in row}
 
 
-class _ColumnReader:
-    """Reads selected columns, including those that a table has under a synonym."""
+class ColumnReader:
+    """Reads selected columns, also under a synonym, or derived from others, as ``melanoma`` from the diagnosis."""
 
     def __init__(self, selected: set[str]) -> None:
         self._selected = selected
@@ -388,6 +388,8 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     to = recipe.classification.adaptation.to if recipe.classification else ()
     check_dataset_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)])
     parts = _split(recipe, recipe.data.datasets)
+    if not recipe.data.tuning_fraction:  # nothing is selected: the test images are monitored, as in P2
+        parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
     if not recipe.data.base:
         return SelectedSamples(parts, left_out=parts.left_out, unlabelled=unlabelled)

@@ -142,7 +142,7 @@ class ClassificationConfig(Config):
     focal_gamma: float = Field(2.0, title="Focal loss gamma", ge=0, le=10, description="gamma of the focal loss")
     mixup: float = Field(
         0.0,
-        title="Mixup probability",
+        title="MixUp probability",
         ge=0,
         le=1,
         description="probability that an image and its label are blended with another image",
@@ -159,8 +159,8 @@ class ClassificationConfig(Config):
         0,
         title="Augmented versions of an image",
         ge=0,
-        description="with a frozen encoder: number of augmented versions of each image, encoded once on a CPU; each "
-        "epoch draws one of them; 0: a new one in each epoch",
+        description="with a frozen encoder: number of augmented versions of each image, encoded once on a CPU, of "
+        "which one is drawn in each epoch; 0: a new one in each epoch",
     )
     stages: Literal[1, 2] = Field(
         1,
@@ -382,9 +382,10 @@ class DataConfig(Config):
     tuning_fraction: float = Field(
         0.1,
         title="Validation set (share of patients)",
-        gt=0,
+        ge=0,
         lt=0.5,
-        description="share of the training patients that are used as validation set, for epoch and threshold",
+        description="share of the training patients that are used as validation set, for epoch and threshold; 0: none, "
+        "for segmentation with keep = 'last' and threshold_rule = 'half': the curves are those of the test set",
     )
     base: tuple[str, ...] = Field(
         (), title="Base data sets", description="folders of data sets that preserve the initial model's performance"
@@ -511,7 +512,11 @@ class AugmentationConfig(Config):
         "half their size, as in P2",
     )
     cutmix_probability: float = Field(
-        0, ge=0, le=1, description=f"a patch of another image with its mask; {SAMPLING_NOTE}"
+        0,
+        title="CutMix probability",
+        ge=0,
+        le=1,
+        description=f"a patch of another image with its mask; {SAMPLING_NOTE}",
     )
     hair_probability: float = Field(0, ge=0, le=1, description="4 to 24 artificial hairs, most of them dark")
     bubbles_probability: float = Field(
@@ -707,6 +712,20 @@ class TrainRecipe(Config):
         if self.task == "classification" and self.classes:
             raise ValueError(
                 "'classes' lists the classes of label images; set those of a classifier in classification.classes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> Self:
+        if self.data.tuning_fraction > 0:
+            return self
+        if self.task == "classification":
+            raise ValueError("data.tuning_fraction is 0, but the calibration of a classifier needs validation images")
+        wrong = {"keep": self.keep != "last", "threshold_rule": self.threshold_rule != "half"}
+        if any(wrong.values()) or self.data.base:
+            raise ValueError(
+                "data.tuning_fraction is 0, so that no image selects epoch and threshold: set keep = 'last' and "
+                "threshold_rule = 'half' and leave data.base empty, or set a share such as 0.1"
             )
         return self
 

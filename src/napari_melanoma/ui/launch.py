@@ -122,7 +122,7 @@ def _write(dock: LesionDock, out: Path) -> None:
     """Write the saved results, the report, and a screenshot of the window."""
     from napari_melanoma.imaging.masks import draw_overlay
     from napari_melanoma.lesion.analysis import describe_result
-    from napari_melanoma.lesion.report import write_lesion_report
+    from napari_melanoma.reports.lesion import write_lesion_report
     from napari_melanoma.ui.lesion.saving import result_folder, save_result
 
     result: LesionResult = dock.controller.store.lesions[str(dock.picker.identity)].result

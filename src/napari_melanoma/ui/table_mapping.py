@@ -173,7 +173,7 @@ class MappingDialog(QDialog):
         return TableMapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
 
     def save(self, path: Path) -> None:
-        """Write the mapping to a file, which ``data harmonise --map`` and ``data import --map`` read."""
+        """Write the mapping to a file, which ``data harmonize --map`` and ``data import --map`` read."""
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:

@@ -13,15 +13,15 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.table_schema import check_value, find_column
-from napari_melanoma.phantoms import cohort
-from napari_melanoma.phantoms.cohort import (
+from napari_melanoma.phantoms.cohort import dataset as cohort
+from napari_melanoma.phantoms.cohort.dataset import (
     CohortPatch,
     estimate_drawing_time,
     make_slide_config,
     run_tasks,
     write_cohort,
 )
-from napari_melanoma.phantoms.risk_law import CohortConfig, Patient, draw_patients
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
 
 CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
 

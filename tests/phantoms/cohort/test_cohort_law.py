@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.phantoms.risk_law import (
+from napari_melanoma.phantoms.cohort.risk_law import (
     LAW,
     SITES,
     RiskFactors,

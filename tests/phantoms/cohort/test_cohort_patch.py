@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.cohort import (
+from napari_melanoma.phantoms.cohort.dataset import (
     CohortPatch,
     choose_patch_box,
     downsample_factor,
@@ -17,7 +17,7 @@ from napari_melanoma.phantoms.cohort import (
     drawn_level,
     make_slide_config,
 )
-from napari_melanoma.phantoms.risk_law import CohortConfig, draw_patients
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_region, render_truth
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.metrics.agreement import intraclass_correlation
-from napari_melanoma.phantoms.cohort import make_slide_config
-from napari_melanoma.phantoms.risk_law import (
+from napari_melanoma.phantoms.cohort.dataset import make_slide_config
+from napari_melanoma.phantoms.cohort.risk_law import (
     CohortConfig,
     Patient,
     area_under_curve,

@@ -14,7 +14,7 @@ from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult, Wo
 from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
 from napari_melanoma.slides.cohort_scheduler import CohortScheduler
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.table import SlideTable
+from napari_melanoma.slides.slide_table import SlideTable
 
 DONE = CohortJobResult("done", row={})
 Script = Callable[[CohortJob, str, int], "CohortJobResult | Exception | None"]

@@ -20,7 +20,7 @@ from napari_melanoma.slides.cohort_manifest import CohortManifest, cohort_settin
 from napari_melanoma.slides.cohort_scheduler import CohortOptions, CohortSummary, analyze_cohort
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
-from napari_melanoma.slides.table import SlideTable
+from napari_melanoma.slides.slide_table import SlideTable
 
 Start = Callable[..., CohortSummary]
 pytestmark = pytest.mark.usefixtures("user_folders", "stage")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.privacy.rules import filter_private_properties
+from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading import flat_images, openslide
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.opening import is_slide, open_slide

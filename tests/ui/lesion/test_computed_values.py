@@ -20,23 +20,23 @@ MODEL = {"name": "none", "fingerprint": "", "device": "cpu", "threshold": 0.5}
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, ...]:
+def files(tmp_path: Path) -> queues.AnalysisArrays:
     """The arrays of an analysis: image, probability, and no spread."""
     probability = np.zeros((200, 300), np.float32)
     probability[20:60, 20:60] = probability[100:180, 100:200] = 0.9
     np.save(tmp_path / "image.npy", probability)
     np.save(tmp_path / "probability.npy", probability)
-    return tmp_path / "image.npy", tmp_path / "probability.npy", tmp_path / "spread.npy"
+    return queues.AnalysisArrays(*(tmp_path / f"{name}.npy" for name in ("image", "probability", "spread")))
 
 
 @pytest.fixture
-def result(files: tuple[Path, ...]) -> LesionResult:
+def result(files: queues.AnalysisArrays) -> LesionResult:
     photograph = Photograph(np.full((200, 300, 3), 200, np.uint8), "two")
     found, _ = queues._derive_result(photograph, files, {"model": MODEL}, LesionOptions(), RunContext())
     return found
 
 
-def test_analysis(result: LesionResult, files: tuple[Path, ...]) -> None:
+def test_analysis(result: LesionResult, files: queues.AnalysisArrays) -> None:
     assert vars(result).keys() >= SHOWN
     assert len(result.other_contours) == 1
     assert result.has_largest_in_mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDoubleSpinBox, QSlider, QSpinBox, QTableView
 
 PATIENCE_MS = 60_000
@@ -133,6 +134,17 @@ def test_a_click_selects_a_lesion(person):
     person.layer("mask").undo()
     person.waits()
     assert person.mask[60, 50]
+
+
+def test_a_closed_dock_does_not_wait_for_a_click(person, qapp):
+    person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
+    person.analyses()
+    callbacks = list(person.viewer.mouse_drag_callbacks)
+    person.clicks("choose")
+    assert person.viewer.mouse_drag_callbacks != callbacks
+    person.dock.deleteLater()
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert person.viewer.mouse_drag_callbacks == callbacks
 
 
 def test_all_lesions_are_kept_without_largest_only(person):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_slides import LESION, FakeAnalysis
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.bags import write_attention
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.ui.slide.results import describe_prediction
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 ANSWER = {
     "target": "melanoma",

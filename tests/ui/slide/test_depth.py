@@ -15,7 +15,7 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QListWidget, QPlainTextEdit, QTableWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer import slide_layers
 
 from .test_drawing import event
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
 
 
@@ -238,7 +238,7 @@ def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
     assert line_layer(person) is None
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     person.finds(QLabel, "depth_warning").linkActivated.emit("scale")
-    assert person.dock.scale_panel.isVisible()
+    assert person.dock.scale_panel.isVisibleTo(person.dock)
     person.dock.scale_panel._number.setValue(1.0)
     person.clicks("scale_set")
     person.waits()
@@ -519,6 +519,7 @@ def test_closing_a_slide_while_measuring(measuring):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_closing_the_window_while_drawing_a_line(measuring):
     person = measuring
     proposes(person.dock.result_location.folder, 0.2, 0.12)
@@ -533,6 +534,7 @@ def test_closing_the_window_while_drawing_a_line(measuring):
     person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "typed at the last moment", timeout=5000)
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkeypatch):
     person = measuring
     keeper, folder, write = page(person).store, person.dock.result_location.folder, depth_readings.write_depth

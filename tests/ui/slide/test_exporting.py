@@ -9,7 +9,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
@@ -18,7 +18,7 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.reports.slide_export import FORMATS
 from napari_melanoma.ui.slide.export import EXPORTS
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def test_menu_lists_all_export_formats():

@@ -9,14 +9,14 @@ from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QListWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
 from napari_melanoma.ui.slide import measurements
 from napari_melanoma.ui.viewer import slide_layers
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))  # 0.1 mm at 0.5 µm a pixel
 AREA = SlideMeasurement("area", ((10.0, 10.0), (10.0, 210.0), (110.0, 210.0), (110.0, 10.0)))  # 0.005 mm²
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_slides import FakeAnalysis
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.slides.options import SlideOptions
@@ -14,7 +14,7 @@ from napari_melanoma.slides.tissue import TissueConfig
 from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, get_changed_options
 from napari_melanoma.ui.slide.options_form import SlideOptionsForm
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 UNUSUAL = {
     "accept_scale": True,
@@ -100,9 +100,9 @@ def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_pat
     opens_fold(person)
     stain = person.finds(QComboBox, "slide.stain")
     assert [stain.itemText(place) for place in range(5)] == ["none", "macenko", "reinhard", "histogram", "standardise"]
-    assert not person.finds(QWidget, "slide.stain.least_density").isVisible()
+    assert not person.finds(QWidget, "slide.stain.least_density").isVisibleTo(person.dock)
     stain.setCurrentIndex(3)
-    assert person.finds(QWidget, "slide.stain.least_density").isVisible()
+    assert person.finds(QWidget, "slide.stain.least_density").isVisibleTo(person.dock)
     assert dock.options_section.text() == "Options  (1 changed)"
     assert dock.settings.get("slide/options", {}) == {"stain": {"method": "histogram"}}
     person.analyses()

@@ -8,14 +8,14 @@ import shutil
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import describe_correlation
-from napari_melanoma.ui.slide.correlation import LesionMark, LesionScatterPlot, choose_ticks
+from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, choose_ticks
 from napari_melanoma.ui.viewer.camera import get_camera
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 NAN = float("nan")
 
 
@@ -37,7 +37,7 @@ def test_without_lesions_there_is_no_correlation(person, slide_path):
     person.opens_slides(slide_path)
     plot = opens_fold(person)
     assert "No lesions yet" in person.label_text("relation_words")
-    assert not plot.isVisible()
+    assert not plot.isVisibleTo(person.dock)
 
 
 @pytest.mark.both_qts

@@ -11,7 +11,7 @@ import pytest
 from answers import add_risk, risk_answer
 from fake_slides import MPP, draw_fluorescence, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
@@ -24,7 +24,7 @@ from napari_melanoma.ui.widgets import worker_client
 from .test_depth import draws as draws_depth
 from .test_depth import proposes
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
 
 

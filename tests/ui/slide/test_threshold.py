@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_slide_result
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def moves(person, threshold):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QAbstractButton, QWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LAYER = "section tissue"
 
 

@@ -130,6 +130,14 @@ def test_a_recipe_of_segmentation_hides_it(shown: RecipeForm) -> None:
     assert recipe_of(shown).classification is None
 
 
+def test_a_target_that_follows_from_the_diagnosis_is_counted(patients: Path) -> None:
+    rows = [{"image_id": f"j{index}", "diagnosis": ("nevus", "melanoma")[index % 2]} for index in range(10)]
+    write_table(patients.with_name("clinic") / "dataset.csv", rows)
+    folders = [str(patients), str(patients.with_name("clinic"))]
+    assert read_table_columns(folders[1:], "melanoma", RunContext()).targets["melanoma"] == {"other": 5, "melanoma": 5}
+    assert read_table_columns(folders, "melanoma", RunContext()).targets["melanoma"] == {"other": 23, "melanoma": 11}
+
+
 def test_a_missing_folder_is_reported(patients: Path) -> None:
     with pytest.raises(DataSetError, match="is not a data set"):
         read_table_columns([str(patients / "gone")], "melanoma", RunContext())

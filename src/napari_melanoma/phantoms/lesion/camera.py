@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue
 from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode_srgb, reflectance
-from napari_melanoma.phantoms.plane import Map, Plane, noise, ramp, random_stream
+from napari_melanoma.phantoms.skin_texture import Map, Plane, noise, ramp, random_stream
 
 # Radius of the round field over the width of the view.
 APERTURE = 0.485

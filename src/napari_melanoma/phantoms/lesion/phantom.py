@@ -40,7 +40,7 @@ from napari_melanoma.phantoms.lesion.traits import (
     draw_skin_traits,
     find_melanin,
 )
-from napari_melanoma.phantoms.plane import Plane, random_stream
+from napari_melanoma.phantoms.skin_texture import Plane, random_stream
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.lesion.traits import LesionTraits, PhantomModality, SkinTraits
-from napari_melanoma.phantoms.plane import Map, Plane, fractal, noise, ramp, random_stream
+from napari_melanoma.phantoms.skin_texture import Map, Plane, fractal, noise, ramp, random_stream
 
 FURROW_MM = 0.75
 

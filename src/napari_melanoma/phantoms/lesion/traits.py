@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.phantoms.plane import Map, random_stream
+from napari_melanoma.phantoms.skin_texture import Map, random_stream
 
 PhantomModality = Literal["dermoscopic", "macroscopic"]
 Structure = Literal["network", "globules", "homogeneous"]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.phantoms.plane import random_stream
+from napari_melanoma.phantoms.skin_texture import random_stream
 
 Vector = tuple[float, float, float]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.phantoms.plane import random_stream
+from napari_melanoma.phantoms.skin_texture import random_stream
 from napari_melanoma.phantoms.slide.appearance import NUCLEUS_TYPE_INDEX, SlideLook, family_looks, get_look
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.lesions import (

@@ -18,7 +18,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.markers import PHANTOM_DESCRIPTION
+from napari_melanoma.phantoms.recognition import PHANTOM_DESCRIPTION
 from napari_melanoma.phantoms.slide.appearance import make_stamp_bank
 from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.lesions import PhantomLesion

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_melanoma.reproduction import predictions
-from napari_melanoma.reproduction.papers import Image, RowKind
-from napari_melanoma.reproduction.predictions import METRICS, PooledPredictions, make_predictor
+from napari_melanoma.reproduction.papers import Image, Row, RowKind
+from napari_melanoma.reproduction.predictions import (
+    CHANCE,
+    METRICS,
+    UNTRAINED,
+    PooledPredictions,
+    estimate_auc,
+    make_predictor,
+)
+from napari_melanoma.reproduction.split import UNTOUCHED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,4 +58,17 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
     return "; ".join(remarks)
 
 
-KIND = RowKind("classification", METRICS, make_predictor, _estimates, _changes, _remark, crossed=True)
+def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
+    """Return that the AUC is at chance on every role that a row was trained on, by its interval in the folds."""
+    if row.file.answers in UNTRAINED:
+        return ""
+    inside = [image for image in images if image.get("part") != UNTOUCHED]
+    roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.learns]
+    areas = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
+    at_chance = [area is not None and area.low <= CHANCE for area in areas]
+    return "the interval of its AUC contains 50" if areas and all(at_chance) else ""
+
+
+KIND = RowKind(
+    "classification", METRICS, make_predictor, _estimates, _changes, _remark, _explain_unlearned, crossed=True
+)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.figures.evaluation import comparison_image
 from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
-from napari_melanoma.reproduction.papers import Image, ImageMeasurement, RowKind, RowSubject
+from napari_melanoma.reproduction.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
+from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -72,4 +75,26 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
     return f"found no lesion in {none} of {len(images)}{failure}"
 
 
-KIND = RowKind("segmentation", METRICS, _make_measure, _estimates, _changes, _remark)
+VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in judgement.json
+
+
+def measure_validation(run: RunFolder) -> dict[str, float]:
+    """Return the best mean Dice of a training on its validation images, and that of masks of the whole image."""
+    metrics = read_table(run.path / "metrics.csv")
+    masks = [row.sample.mask for row in read_data(run.data) if row.part == "tuning" and row.sample.mask]
+    shares = [read_mask(mask).mean() for mask in masks]
+    found = [float(row["tuning_dice"]) for row in metrics if row.get("tuning_dice")]
+    if not found or not shares:
+        return {}
+    return {VALIDATION_DICE: max(found), CONSTANT_DICE: float(np.mean([2 * share / (1 + share) for share in shares]))}
+
+
+def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
+    """Return that no epoch had a Dice on the validation images above that of masks of the whole image."""
+    ours, constant = judgement.get(VALIDATION_DICE), judgement.get(CONSTANT_DICE)
+    if ours is None or constant is None or ours > constant:
+        return ""
+    return f"Dice of {100 * ours:.1f} on the validation images, {100 * constant:.1f} for masks of the whole image"
+
+
+KIND = RowKind("segmentation", METRICS, _make_measure, _estimates, _changes, _remark, _explain_unlearned)

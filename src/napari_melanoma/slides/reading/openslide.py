@@ -18,7 +18,7 @@ from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.tiff import TRUNCATED, is_truncated
-from napari_melanoma.privacy.rules import filter_private_properties
+from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
     LevelInfo,

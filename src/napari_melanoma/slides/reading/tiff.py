@@ -18,7 +18,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.color_conversion import describe_dtype, to_eight_bit
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, decode_whole, find_segment_damage, is_truncated
-from napari_melanoma.privacy.rules import filter_private_properties
+from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlock
 from napari_melanoma.slides.reading.slide import (

@@ -248,8 +248,8 @@ def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int
 class ClassAugmentation:
     """Augments batches; the result for an image depends on the seed and its key only.
 
-    With a number of versions in the recipe, it is one of the versions of the image. These depend on its pixels only:
-    they are the same in all epochs, and for all folds of a cross-validation.
+    With a number of versions in the recipe, it is one of the versions of the image, which depend on its pixels only:
+    they are the same in all epochs and for all folds of a cross-validation.
     """
 
     def __init__(self, recipe: TrainRecipe) -> None:

@@ -38,6 +38,7 @@ class MaskEditingController(QObject):
         self._controller = work
         self._shown_identity: str | None = None
         self._click_tool = LesionClickTool(viewer, self._on_chosen)
+        self.destroyed.connect(self._click_tool.stop)
         controls.mask_controls.changing.connect(self._on_threshold)
         controls.mask_controls.changed.connect(self._on_mask)
         controls.mask_controls.revert_requested.connect(self._on_revert)

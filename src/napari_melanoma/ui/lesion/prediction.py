@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.lesion.patient_data import PatientDataController
+from napari_melanoma.ui.lesion.patient_controller import PatientDataController
 from napari_melanoma.ui.lesion.queues import ClassifierInput, LesionPredictionRequest, PredictionQueue
 from napari_melanoma.ui.lesion.saving import SavedPrediction, SavedPredictions
 from napari_melanoma.ui.shared_state import models_changed

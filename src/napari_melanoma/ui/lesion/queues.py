@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -26,6 +26,14 @@ from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
+
+
+class AnalysisArrays(NamedTuple):
+    """The ``.npy`` files of an analysis: pixels, and the probability and its spread that the worker writes."""
+
+    image: Path
+    probability: Path
+    spread: Path
 
 
 class LesionAnalysisTask(QObject):
@@ -46,17 +54,14 @@ class LesionAnalysisTask(QObject):
         self._source = source
         self._options = options
         name = uuid.uuid4().hex
-        self._image_path = client.folder / f"{name}-image.npy"
-        self._probability_path = client.folder / f"{name}-probability.npy"
-        self._spread_path = client.folder / f"{name}-spread.npy"
-        self._files = self._image_path, self._probability_path, self._spread_path
+        self._arrays = AnalysisArrays(*(client.folder / f"{name}-{array}.npy" for array in AnalysisArrays._fields))
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._photograph: Photograph | None = None
         self._digest = ""
 
     def start(self) -> None:
         """Start; call once."""
-        self._start_stage(BackgroundJob(partial(_read, self._source, self._image_path)), self._on_read)
+        self._start_stage(BackgroundJob(partial(_read, self._source, self._arrays.image)), self._on_read)
 
     def cancel(self) -> None:
         """Cancel at once; only ``finished`` is emitted."""
@@ -75,15 +80,15 @@ class LesionAnalysisTask(QObject):
 
     def _on_read(self, found: tuple[Photograph, str]) -> None:
         self._photograph, self._digest = found
-        paths = {"image": str(self._image_path), "out": str(self._probability_path)}
+        paths = {"image": str(self._arrays.image), "out": str(self._arrays.probability)}
         if self._options.flips:
-            paths["spread"] = str(self._spread_path)
+            paths["spread"] = str(self._arrays.spread)
         self._start_stage(self._client.request("segment", model=self._options.model, **paths), self._on_segmented)
 
     def _on_segmented(self, response: dict[str, Any]) -> None:
         assert self._photograph is not None
         self.progressed.emit(Progress(2, 2, "Measuring"))
-        work = partial(_derive_result, self._photograph, self._files, response, self._options)
+        work = partial(_derive_result, self._photograph, self._arrays, response, self._options)
         self._start_stage(BackgroundJob(work), self._on_result)
 
     def _on_result(self, derived: tuple[LesionResult, str]) -> None:
@@ -97,7 +102,7 @@ class LesionAnalysisTask(QObject):
         self._end()
 
     def _end(self) -> None:
-        for path in self._files:
+        for path in self._arrays:
             _remove(path)
         self.finished.emit()
 
@@ -117,11 +122,11 @@ def _read(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[
 
 
 def _derive_result(
-    photograph: Photograph, files: Sequence[Path], response: dict[str, Any], options: LesionOptions, run: RunContext
+    photograph: Photograph, arrays: AnalysisArrays, response: dict[str, Any], options: LesionOptions, run: RunContext
 ) -> tuple[LesionResult, str]:
     run.check()
-    found = derive_served_result(photograph, files[1], response, options)
-    for path in files:
+    found = derive_served_result(photograph, arrays.probability, response, options)
+    for path in arrays:
         _remove(path)  # not in the GUI thread, where it took up to 14 ms
     return found
 

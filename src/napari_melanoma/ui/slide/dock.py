@@ -11,8 +11,8 @@ from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
+from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.controls import SlideControls
-from napari_melanoma.ui.slide.correlation import LesionCorrelationSection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.table import WorkItem
+    from napari_melanoma.slides.slide_table import WorkItem
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -195,6 +195,6 @@ class SlideWorklist(QObject):
 
 def _list_folder(folder: Path, out: Path, run: RunContext) -> FolderListing:
     """List the slides of a folder."""
-    from napari_melanoma.slides.table import list_work_items
+    from napari_melanoma.slides.slide_table import list_work_items
 
     return folder, list_work_items(folder, out, run)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.comparison import Comparison, ImageChange
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
 
 
 class ModelDecision(QObject):

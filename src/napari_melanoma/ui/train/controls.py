@@ -16,7 +16,7 @@ from napari_melanoma.ui.train.data_sets import DataPicker
 from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker
 from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_view import ActiveRunNotice, RunPage
-from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker, is_imagenet_available
+from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import Welcome
@@ -112,7 +112,7 @@ class TrainControls(QWidget):
         """Suggest another start if the selected one would leave classes out."""
         new, bundle, link = self.unknown_classes, self.start_picker.bundle, self.icons.link
         if new and bundle is not None:
-            imagenet = f", or from {link(IMAGENET, 'ImageNet')}" if is_imagenet_available() else ""
+            imagenet = f", or from {link(IMAGENET, 'ImageNet')}" if self.start_picker.is_imagenet_available else ""
             other = link(ENCODER, "Start from its encoder, with a new head")
             self.start_hint.setText(
                 UNKNOWN_CLASSES_HINT.format(", ".join(map(escape, new)), escape(bundle.name), other, imagenet)

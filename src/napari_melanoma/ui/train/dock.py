@@ -12,12 +12,13 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
+from napari_melanoma.models.published_encoders import find_imagenet_name
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
-from napari_melanoma.ui.train.forecast import READING, RunForecast
+from napari_melanoma.ui.train.recipe_estimate import READING, RunForecast
 from napari_melanoma.ui.train.run_controller import RunController
-from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, INSTALL_HINT, NOTHING, is_imagenet_available
+from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -189,7 +190,9 @@ class TrainDock(TrainControls):
             self.forecaster.set_error(fault)
             return
         try:
-            self.forecaster.set_recipe(self.build_recipe())
+            recipe = self.build_recipe()
+            self.start_picker.encoder = find_imagenet_name(recipe.model.architecture, recipe.model.options)
+            self.forecaster.set_recipe(recipe)
         except ConfigError as error:
             self.forecaster.set_error(str(error))
 
@@ -204,8 +207,6 @@ class TrainDock(TrainControls):
         shipped = self.recipe_picker.shipped_recipe
         if shipped is not None and self.data_picker.kinds and self.data_picker.kinds != {shipped.is_of_slides}:
             return NOT_OF_TILES if shipped.is_of_slides else OF_TILES
-        if self.start_picker.start == IMAGENET and not is_imagenet_available():
-            return f"{INSTALL_HINT}. Or start from a model."
         return next(iter(self.recipe_form.faults), "")
 
     def _show_forecast(self) -> None:

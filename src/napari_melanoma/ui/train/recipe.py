@@ -460,6 +460,7 @@ class TableColumns:
 def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> TableColumns:
     from napari_melanoma.data.dataset import DatasetEntry, iter_entries
     from napari_melanoma.data.tabular_encoding import choose_encodings, explain_ineligible, list_eligible_columns
+    from napari_melanoma.training.data_selection import ColumnReader
 
     rows: list[dict[str, str]] = []
     for folder in folders:
@@ -467,6 +468,9 @@ def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> 
         rows += [entry.row for entry in iter_entries(Path(folder).expanduser()) if isinstance(entry, DatasetEntry)]
     columns = dict.fromkeys(name for row in rows for name in row)
     targets = {name: found for name in columns if (found := count_classes(rows, name))}
+    if not all(target in row for row in rows):  # a run reads melanoma from the diagnosis, for example
+        found = count_classes(list(map(ColumnReader({target}).read, rows)), target)
+        targets |= {target: found} if found else {}
     inputs = tuple(name for name in list_eligible_columns(rows, target) if name != target)
     reasons = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
     excluded = {name: reason for name, reason in reasons.items() if reason and name in targets}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.train.controls import TrainControls
 
@@ -209,7 +209,7 @@ class RunCloseGuard(WindowGuard):
 
     def may_close(self) -> bool:
         """Ask if a training is active that is not kept in the background; return False if the window stays open."""
-        from napari_melanoma.runs.runs import list_runs
+        from napari_melanoma.runs.launching import list_runs
 
         active = [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
         return not active or self._confirm_close(active)

@@ -41,7 +41,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, ro
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
 
 INTERVAL_MS = 2000
 REFRESH_FACTOR = 10  # a list is read again after ten times the time that reading took
@@ -230,7 +230,7 @@ class RunList(QWidget):
 
 def _list_runs_timed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
     """Read the list; return it with the time this took."""
-    from napari_melanoma.runs.runs import list_runs
+    from napari_melanoma.runs.launching import list_runs
 
     began = time.monotonic()
     return list_runs(folder), time.monotonic() - began

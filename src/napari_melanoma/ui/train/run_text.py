@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.monitor import Monitor
 
 STOPPING = "stopping ..."

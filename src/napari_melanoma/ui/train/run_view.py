@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.monitor import Monitor
     from napari_melanoma.ui.train.plot import CurvePlot
     from napari_melanoma.ui.widgets.settings import DockSettings

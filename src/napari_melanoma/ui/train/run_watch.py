@@ -14,7 +14,7 @@ from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.runs.runs import RunReport
+    from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.ui.widgets.style import Palette
 
 
@@ -153,7 +153,7 @@ class RunFolderReader:
 
     def read_new(self, run: RunContext) -> RunSnapshot:
         """Read the new content."""
-        from napari_melanoma.runs.runs import read_run
+        from napari_melanoma.runs.launching import read_run
 
         new_events: list[dict[str, Any]] = []
         while events := self._tail.poll():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.published_encoders import PACKAGED
+from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_weights
 from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.models.weights_location import SUFFIXES, find_weights_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -50,6 +49,7 @@ class StartPicker(QWidget):
             self.take_combo.addItem(text, take)
         self._hint = quiet_label()
         self._selected_start, self._of_slides, self._task = NOTHING, False, "segmentation"
+        self._encoder: str | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -93,6 +93,23 @@ class StartPicker(QWidget):
         self._update_hint()
 
     @property
+    def encoder(self) -> str | None:
+        """Published encoder of the recipe's network; None if it has none, or before a recipe is shown."""
+        return self._encoder
+
+    @encoder.setter
+    def encoder(self, encoder: str | None) -> None:
+        if encoder != self._encoder:
+            self._encoder = encoder
+            self._update_imagenet_item()
+            self._update_hint()
+
+    @property
+    def is_imagenet_available(self) -> bool:
+        """Whether the ImageNet weights of the encoder are installed or can be downloaded."""
+        return not (self._encoder and explain_missing_weights(self._encoder))
+
+    @property
     def _is_continuable(self) -> bool:
         """Whether the whole model can be used."""
         bundle = self.bundle
@@ -129,21 +146,20 @@ class StartPicker(QWidget):
             self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())
         self.combo.addItem("ImageNet weights", IMAGENET)
-        self._update_imagenet_item(self.combo.count() - 1)
-        self.combo.addItem("nothing (random weights)", NOTHING)
+        self.combo.addItem("random weights", NOTHING)
         self.combo.addItem("a weights file …", CHOOSE_FILE)
+        self._update_imagenet_item()
         self.combo.blockSignals(False)
         if selected:
             self.start = selected
         self._update_hint()
 
-    def _update_imagenet_item(self, index: int) -> None:
+    def _update_imagenet_item(self) -> None:
         """Disable ImageNet weights if their package is not installed, with a tooltip how to install it."""
-        if not is_imagenet_available():
-            items = self.combo.model()
-            assert isinstance(items, QStandardItemModel)
-            items.item(index).setEnabled(False)
-            self.combo.setItemData(index, INSTALL_HINT, Qt.ItemDataRole.ToolTipRole)
+        index, items, available = self.combo.findData(IMAGENET), self.combo.model(), self.is_imagenet_available
+        assert isinstance(items, QStandardItemModel)
+        items.item(index).setEnabled(available)
+        self.combo.setItemData(index, "" if available else INSTALL_HINT, Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
         if self.combo.itemData(index) == CHOOSE_FILE:
@@ -174,7 +190,7 @@ class StartPicker(QWidget):
         self.take_combo.setVisible(self._is_continuable)
         hint = ""
         if self.start == IMAGENET:
-            hint = "the encoder was trained on everyday photographs" if is_imagenet_available() else INSTALL_HINT
+            hint = self._imagenet_hint
         elif self.start == NOTHING:
             hint = "needs thousands of masks for good results"
         elif file is not None:
@@ -185,6 +201,15 @@ class StartPicker(QWidget):
         self._hint.setVisible(bool(hint))
         self.combo.setToolTip(bundle.config.title if bundle is not None else "Weights at the start of training")
 
+    @property
+    def _imagenet_hint(self) -> str:
+        """Where the ImageNet weights of the encoder come from."""
+        if not self.is_imagenet_available:
+            return INSTALL_HINT
+        if self._encoder and self._encoder.removeprefix("tu-") not in PACKAGED:
+            return f"the weights of {self._encoder} are downloaded when the run starts, unless they are cached"
+        return "the encoder was trained on everyday photographs"
+
     def _on_card(self) -> None:
         try:
             bundle = find_bundle(self.start)
@@ -192,11 +217,6 @@ class StartPicker(QWidget):
             self.failed.emit(error)
             return
         show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no card.")
-
-
-def is_imagenet_available() -> bool:
-    """Return whether ImageNet weights are installed."""
-    return any(find_spec(module) is not None for module, _ in PACKAGED.values())
 
 
 def _format_start(start: str) -> str:
@@ -253,12 +273,12 @@ class RunLauncher(QObject):
 
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     """Check a recipe again, because files may have changed, and launch it."""
-    from napari_melanoma.runs import runs
-    from napari_melanoma.ui.train.forecast import check_recipe_data
+    from napari_melanoma.runs import launching
+    from napari_melanoma.ui.train.recipe_estimate import check_recipe_data
 
     check_recipe_data(recipe, run)
-    path = runs.create_run_folder(recipe.name)
-    runs.launch(recipe, path)
+    path = launching.create_run_folder(recipe.name)
+    launching.launch(recipe, path)
     return path
 
 
@@ -266,14 +286,14 @@ def _resume_run(path: Path, run: RunContext) -> Path:
     """Launch a run again with its recipe."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.core.errors import RunError
-    from napari_melanoma.runs import runs
+    from napari_melanoma.runs import launching
 
-    recipe = runs.read_run(path).recipe
+    recipe = launching.read_run(path).recipe
     if recipe is None:
         raise RunError(
             f"{path.name} was started by another version of napari-melanoma and cannot be resumed. Start a new run."
         )
-    if runs.is_run_alive(path):  # the last event is written some seconds before the process ends
+    if launching.is_run_alive(path):  # the last event is written some seconds before the process ends
         run.report(Progress(0, None, f"Waiting for the process of {path.name} to end"))
-    runs.launch(recipe, path, resume=True)
+    launching.launch(recipe, path, resume=True)
     return path

@@ -20,8 +20,8 @@ from napari_melanoma.data.dataset import TABLE_NAMES
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.postprocessing import RefinementConfig
-from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.overlap import BOUNDARY_METRICS, METRICS
+from napari_melanoma.metrics.segmentation_difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 
 if TYPE_CHECKING:

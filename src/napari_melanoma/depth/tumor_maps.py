@@ -1,4 +1,4 @@
-"""Tissue maps of a section: scale, roles of the classes, and options."""
+"""Maps of the tissue and of likely and possible tumor, on which a thickness is measured."""
 
 from __future__ import annotations
 

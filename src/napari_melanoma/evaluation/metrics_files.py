@@ -13,8 +13,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
-from napari_melanoma.evaluation.results import (
+from napari_melanoma.evaluation.mask_results import (
     FACTS,
     LESS_IS_BETTER,
     MEASURED,
@@ -29,6 +28,7 @@ from napari_melanoma.evaluation.results import (
     estimates_to_json,
     interval_cells,
 )
+from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
     mark_training_rows,
@@ -37,11 +37,11 @@ from napari_melanoma.evaluation.training_overlap import (
 )
 from napari_melanoma.figures.evaluation import EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
+from napari_melanoma.metrics.segmentation_difficulty import DIFFICULTY_TRAITS
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.results import FailedImage
+    from napari_melanoma.evaluation.mask_results import FailedImage
     from napari_melanoma.evaluation.training_overlap import Overlap
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.metrics.statistics import Estimate

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from napari_melanoma.cli import app, data, evaluate, lesion, models, phantom, reproduce, risk, slide
 from napari_melanoma.cli import compare as compare_verb
-from napari_melanoma.cli.config_options import (
+from napari_melanoma.cli.options import (
     ConfigOption,
     ConfigOptions,
     Given,

@@ -24,7 +24,7 @@ CLINIC = (
 MAPPING = TableMapping(columns={"Durchmesser": "diameter_1_mm"}, words={"site": {"Glabella": "head/neck"}})
 
 
-def harmonise(table: Path, out: Path, **options: object) -> list[dict[str, str]]:
+def harmonized(table: Path, out: Path, **options: object) -> list[dict[str, str]]:
     harmonize_table(table, out, HarmonizeOptions.parse(options, "the test"), run=RunContext())
     return [{column: text for column, text in row.items() if text} for row in iterate_rows(out)]
 
@@ -38,7 +38,7 @@ def table(tmp_path: Path) -> Path:
 def test_a_table_of_a_clinic(table: Path) -> None:
     out = table.with_name("out.csv")
     report = harmonize_table(table, out, HarmonizeOptions(mapping=MAPPING), run=RunContext())
-    assert harmonise(out, table.with_name("again.csv")) == [
+    assert harmonized(out, table.with_name("again.csv")) == [
         {
             "image_id": "IMG_1",
             "patient_id": "17",
@@ -64,22 +64,22 @@ def test_a_table_of_a_clinic(table: Path) -> None:
 
 
 def test_without_a_mapping_a_word_is_kept(table: Path) -> None:
-    row = harmonise(table, table.with_name("out.csv"))[1]
+    row = harmonized(table, table.with_name("out.csv"))[1]
     assert (row["site_as_given"], "site" in row) == ("Glabella", False)
 
 
 def test_paths_are_adapted_to_the_new_folder(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,path,mask_path\na,images/a.jpg,/elsewhere/a.png\n")
     (tmp_path / "new").mkdir()
-    (row,) = harmonise(tmp_path / "t.csv", tmp_path / "new" / "out.csv")
+    (row,) = harmonized(tmp_path / "t.csv", tmp_path / "new" / "out.csv")
     assert row == {"image_id": "a", "path": "../images/a.jpg", "mask_path": "/elsewhere/a.png"}
-    (row,) = harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
+    (row,) = harmonized(tmp_path / "t.csv", tmp_path / "out.csv")
     assert row["path"] == "images/a.jpg"
 
 
 def test_a_column_that_a_later_row_adds(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,sex\na,f\nb,x\nc,m\n")
-    harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
+    harmonized(tmp_path / "t.csv", tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert {line.count(",") for line in lines} == {len(COLUMN_NAMES)}
     assert lines[0].endswith(",sex_as_given")
@@ -88,13 +88,13 @@ def test_a_column_that_a_later_row_adds(tmp_path: Path) -> None:
 
 def test_the_table_itself_stays(table: Path) -> None:
     with pytest.raises(InputError, match="is the table itself"):
-        harmonise(table, table)
+        harmonized(table, table)
 
 
 def test_a_table_without_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,sex\n")
     with pytest.raises(DataSetError, match="at least one row below its header"):
-        harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
+        harmonized(tmp_path / "t.csv", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 

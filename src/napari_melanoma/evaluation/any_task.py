@@ -29,8 +29,8 @@ from napari_melanoma.evaluation.evaluate import (
     evaluate_labels,
 )
 from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, evaluate_classifier, is_class_evaluation
+from napari_melanoma.evaluation.mask_results import ComparisonOptions, Evaluation, EvaluationOptions
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
-from napari_melanoma.evaluation.results import ComparisonOptions, Evaluation, EvaluationOptions
 from napari_melanoma.models.bundle import BundleInfo
 
 Task = Literal["masks", "labels", "classes", "slides"]

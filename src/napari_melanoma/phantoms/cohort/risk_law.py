@@ -1,4 +1,4 @@
-"""Risk law of a phantom cohort, and its patients."""
+"""The risk law of a synthetic cohort: risk factors, the true probability of metastasis, and patients drawn from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.phantoms.plane import random_stream
+from napari_melanoma.phantoms.skin_texture import random_stream
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""Rules that detect identifying information in field names, texts and slide properties; the findings of an audit."""
+"""What counts as personal data: rules for field names, texts, file names and slide properties; findings of an audit."""
 
 from __future__ import annotations
 

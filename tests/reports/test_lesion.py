@@ -11,7 +11,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.report import write_lesion_report
+from napari_melanoma.reports.lesion import write_lesion_report
 
 STAMP = ModelStamp("lesion-small", "a" * 64, "cpu", 0.5)
 

@@ -1,4 +1,4 @@
-"""A synthetic cohort: patients with a phantom slide each, and a metastasis by a known risk law."""
+"""Write a synthetic cohort as a data set: a patch of a phantom slide for each patient, tables and whole slides."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
-from napari_melanoma.phantoms.risk_law import (
+from napari_melanoma.phantoms.cohort.risk_law import (
     LAW,
     NECROTIC_FROM_MM,
     SITES,

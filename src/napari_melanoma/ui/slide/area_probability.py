@@ -334,7 +334,7 @@ def _correlate(
     identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
 ) -> tuple[str, AreaCorrelation]:
     """Correlate the lesions of the displayed slide, together with those of all slides below ``root`` if given."""
-    from napari_melanoma.slides.table import lesions_to_rows, read_lesion_rows
+    from napari_melanoma.slides.slide_table import lesions_to_rows, read_lesion_rows
 
     own = with_area_and_probability(lesions if root is None else lesions_to_rows(folder, lesions))
     others = (

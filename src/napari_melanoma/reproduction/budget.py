@@ -1,0 +1,348 @@
+"""The budget of a reproduction: the measured time of each row, and the rows, steps and images that fit into a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.reproduction.papers import Row
+
+if TYPE_CHECKING:
+    from napari_melanoma.training.recipe import TrainRecipe
+    from napari_melanoma.training.step_time import StepCost
+
+# Measured on two cores: what a row costs besides its steps.
+START_S = 6.0  # network, optimizer, threshold, bundle
+JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
+ENCODE_S = 0.02  # decoding an image for the first row that is trained on it
+TABLES_S = 20.0  # figures and tables at the end
+SHARE = 0.75  # of the time is planned, since steps take longer if other programs are running
+# With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
+MIN_STEPS = 300
+MIN_EPOCHS = 4  # needed to choose the best epoch; rather use fewer images
+CPU = "cpu"
+IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
+
+
+@dataclass(frozen=True)
+class TrainingPace:
+    """Minimum time of a training step with a number of images, and the number of threads (None: on a GPU)."""
+
+    cost: StepCost
+    images: int
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """Seconds of a row: fixed, per epoch, and the number of steps per epoch (0: no training)."""
+
+    fixed: float
+    epoch: float
+    steps: int
+
+    def epochs(self, steps: int) -> int:
+        """Return the number of whole epochs for a number of steps, at least 1 if the row is trained."""
+        return max(1, math.ceil(steps / self.steps)) if self.steps else 0
+
+    def seconds(self, steps: int) -> float:
+        """Return the total time for a number of steps."""
+        return self.fixed + self.epoch * self.epochs(steps)
+
+
+@dataclass(frozen=True)
+class RowCandidate:
+    """A row that can run: number of test images and, if it is trained, of training images, recipe and measured time.
+
+    For a cross-validated row these are the images of one fold.
+    """
+
+    row: Row
+    judged: int
+    learn: int = 0
+    tuning: int = 0
+    recipe: TrainRecipe | None = None
+    pace: TrainingPace | None = None
+    cpu_pace: TrainingPace | None = None  # if the other one is that of a GPU
+    folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
+    once_s: float = 0.0  # once for all folds, such as features of the images
+    times: float = 1.0  # cost of a step relative to one with labeled images only
+    central: bool = False  # whether it belongs to the paper's main comparison
+
+    def with_input_size(self, size: int | None) -> RowCandidate:
+        """Return the row with images of at most a size."""
+        return self if self.recipe is None else replace(self, recipe=reduce_input(self.recipe, size))
+
+    def cost(self, images: int | None) -> RowCost:
+        """Return the time of the row for a maximum number of images."""
+        if self.pace is None:
+            return RowCost(self.once_s + self._judging_seconds, 0.0, 0)
+        learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
+        if images is not None and images < learn + tuning:
+            tuning = max(1, round(tuning * images / (learn + tuning)))
+            learn = images - tuning
+        steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
+        runs = max(1, self.folds)
+        return RowCost(
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + self._reading_s)),
+            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
+            steps=steps,
+        )
+
+    @property
+    def _judging_seconds(self) -> float:
+        """Time of a row without training; one that predicts from the table reads no images."""
+        if not self.folds:
+            return START_S + self.judged * self._reading_s
+        reads = self.row.file.answers in ("network", "features") or self.row.kind.needs_masks
+        return self.folds * self.judged * self._reading_s if reads else START_S
+
+    @property
+    def _reading_s(self) -> float:
+        """Time to read a test image, and its mask if the row compares or predicts it."""
+        has_masks = self.row.kind.needs_masks or self.row.file.masks == "predicted"
+        return ENCODE_S if self.folds and not has_masks else JUDGE_S
+
+    @property
+    def seconds(self) -> float:
+        """Time of a cross-validated row, with the epochs of its recipe."""
+        cost = self.cost(None)
+        return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
+
+
+def reduce_input(recipe: TrainRecipe, size: int | None) -> TrainRecipe:
+    """Return the recipe for images of at most a size (None: any), and stored images reduced in proportion."""
+    before = recipe.model.input_size
+    if size is None or size >= before:
+        return recipe
+    model = recipe.model.model_copy(update={"input_size": size})
+    data = recipe.data.model_copy(update={"cache_size": round(recipe.data.cache_size * size / before)})
+    return recipe.model_copy(update={"model": model, "data": data})
+
+
+@dataclass(frozen=True)
+class BudgetSize:
+    """Training of every row: optimizer steps (None: all epochs), maximum number of images (None: all), waiting rows."""
+
+    steps: int | None
+    images: int | None
+    waiting: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FittedRows:
+    """Measured rows with images of the same size, and their training; None if the time is too short for any.
+
+    ``input_size``: side in pixels; None for that of the recipes. ``faults``: rows that cannot be measured, and why.
+    """
+
+    candidates: list[RowCandidate]
+    budget: BudgetSize | None
+    input_size: int | None = None
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """Number of rows for which there is no time, or that cannot be measured."""
+        return len(self.faults) + len(self.candidates) - len(self.going)
+
+    @property
+    def going(self) -> list[RowCandidate]:
+        """Rows that do not wait."""
+        return [one for one in self.candidates if self.budget and one.row.name not in self.budget.waiting]
+
+    @property
+    def least_seconds(self) -> float:
+        """Time that the rows that do not wait need for the minimum of training, with the same images."""
+        costs = [one.cost(self.budget.images) for one in self.going if self.budget]
+        return sum(cost.seconds(max(MIN_STEPS, MIN_EPOCHS * cost.steps)) for cost in costs)
+
+
+def fit_rows(
+    candidates: Sequence[RowCandidate],
+    smaller: Sequence[int],
+    measure: Callable[[Sequence[RowCandidate]], tuple[list[RowCandidate], dict[str, str]]],
+    choose: Callable[[Sequence[RowCandidate]], BudgetSize | None],
+) -> FittedRows:
+    """Choose the size of the images: that of the recipes, or the largest of smaller ones with which most rows fit.
+
+    Smaller ones are measured only if not all rows fit.
+    """
+    if not candidates:
+        return FittedRows([], BudgetSize(0, None))
+    found = list[FittedRows]()
+    for size in (None, *smaller):
+        measured, faults = measure([one.with_input_size(size) for one in candidates])
+        found.append(FittedRows(measured, choose(measured), size, faults))
+        if found[-1].budget and not found[-1].budget.waiting:
+            break
+    return min(found, key=lambda one: one.missing)
+
+
+def measure_candidates(
+    candidates: Sequence[RowCandidate], seconds: float, run: RunContext
+) -> tuple[list[RowCandidate], dict[str, str]]:
+    """Measure all trained rows; leave out those that cannot be measured, and those that need them."""
+    paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
+    for one in candidates:
+        if why := explain_missing_need(one.row, faults):
+            faults[one.row.name] = why
+    return [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults], faults
+
+
+def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> FittedRows:
+    """Measure each network once, on the device that runs use, and also on the CPU if that is a GPU."""
+    measured, faults = measure_candidates(candidates, 0, run)
+    if any(one.pace and one.pace.cost.device != CPU for one in measured):
+        recipes = {one.row.name: one.recipe.model_copy(update={"device": CPU}) for one in measured if one.recipe}
+        paces, _ = measure_paces(recipes, 0, run)
+        measured = [replace(one, cpu_pace=paces.get(one.row.name)) for one in measured]
+    return FittedRows(measured, BudgetSize(None, None), faults=faults)
+
+
+def explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:
+    """Return the reason if a row needs one that cannot run."""
+    without = [name for name in row.file.needs if name in left_out]
+    return f"needs the row '{without[0]}', which cannot run" if without else None
+
+
+ROUNDS = 3  # over all networks, so that the measurements of each are spread in time
+ROUNDS_SHARE = 0.03  # of the available time: no further round starts after it
+
+
+def measure_paces(
+    recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
+) -> tuple[dict[str, TrainingPace], dict[str, str]]:
+    """Measure each distinct network several times, with one thread and with all, and keep the fastest.
+
+    Small steps are often faster with one thread, especially if other programs are running.
+    """
+    keys = {name: _key(recipe) for name, recipe in recipes.items()}
+    distinct = {keys[name]: recipe for name, recipe in recipes.items()}
+    found: dict[str, dict[int | None, StepCost]] = {key: {} for key in distinct}
+    faults: dict[str, str] = {}
+    began = time.monotonic()
+    for turn in range(ROUNDS):
+        if turn and time.monotonic() - began > ROUNDS_SHARE * seconds:
+            break
+        for key, recipe in run.track(list(distinct.items()), "Measuring a step of each network"):
+            try:
+                _measure(recipe, found[key])
+            except MelanomaError as error:
+                faults[key] = str(error)
+    paces = {name: _quickest(recipes[name], found[key]) for name, key in keys.items() if key not in faults}
+    return paces, {name: faults[key] for name, key in keys.items() if key in faults}
+
+
+@contextmanager
+def use_threads(threads: int | None) -> Iterator[None]:
+    """Limit torch to a number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _key(recipe: TrainRecipe) -> str:
+    """Identify recipes whose steps may take different times; the cost of the loss is negligible."""
+    parts = {"model", "optimiser", "augmentation", "batch_size", "precision", "device"}
+    return recipe.model_dump_json(include=parts)
+
+
+def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
+    """Measure a network with one thread and with all, and keep the minimum times."""
+    import torch
+
+    from napari_melanoma.training.engine import accelerator
+    from napari_melanoma.training.step_time import measure_step
+
+    choices = {1, torch.get_num_threads()} if accelerator(recipe) == "cpu" else {None}
+    for threads in choices:
+        with use_threads(threads):
+            cost = measure_step(recipe)
+        known = found.get(threads, cost)
+        least = {name: min(getattr(cost, name), getattr(known, name)) for name in ("image_s", "update_s", "forward_s")}
+        found[threads] = replace(cost, **least)
+
+
+def images_per_step(recipe: TrainRecipe) -> int:
+    """Return the batch size, which the recipes of papers set."""
+    return recipe.batch_size if isinstance(recipe.batch_size, int) else 16
+
+
+def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
+    """Choose the fastest number of threads."""
+    images = images_per_step(recipe)
+    threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
+    return TrainingPace(found[threads], images, threads)
+
+
+def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSize | None:
+    """Choose the steps, a limit of images if there would be too few epochs, and the rows that wait.
+
+    The same for every row; None if the time is too short even for the fastest row.
+    """
+    waiting: set[str] = set()
+    while True:
+        going = [one for one in candidates if one.row.name not in waiting]
+        learning = [one for one in going if one.pace]
+        if not learning:
+            return None if waiting else BudgetSize(0, None)
+        for images in IMAGE_LIMITS:
+            costs = [one.cost(images) for one in going]
+            most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
+            steps = steps_that_fit(costs, seconds, max(MIN_STEPS, most))
+            fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
+            if steps >= MIN_STEPS and (fewest >= MIN_EPOCHS or images == IMAGE_LIMITS[-1]):
+                return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
+        least = {one.row.name: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in learning}
+        waiting.add(_most_dispensable(learning, least, seconds))
+        for one in going:  # rows that need a waiting row wait as well
+            if waiting.intersection(one.row.file.needs):
+                waiting.add(one.row.name)
+
+
+def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
+    """Choose the cross-validated rows that wait, and those that need them; in the paper's order."""
+    waiting: set[str] = set()
+    while True:
+        going = [one for one in candidates if one.row.name not in waiting]
+        if sum(one.seconds for one in going) <= seconds or not going:
+            return tuple(one.row.name for one in candidates if one.row.name in waiting)
+        waiting.add(_most_dispensable(going, {one.row.name: one.seconds for one in going}, seconds))
+        for one in going:
+            if waiting.intersection(one.row.file.needs):
+                waiting.add(one.row.name)
+
+
+def _most_dispensable(candidates: Sequence[RowCandidate], costs: Mapping[str, float], seconds: float) -> str:
+    """Choose the row that waits next: the slowest and last one.
+
+    Those of the main comparison wait after all others if there is time for them.
+    """
+    protects = sum(costs[one.row.name] for one in candidates if one.central) <= seconds
+    return max(reversed(candidates), key=lambda one: (not (protects and one.central), costs[one.row.name])).row.name
+
+
+def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
+    """Return the number of steps for which all rows can be trained in a time; 0 if none."""
+    whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
+    return max(0, whole - 1)
+
+
+def needed_minutes(candidates: Iterable[RowCandidate], spent: float) -> int:
+    """Return the minutes that all rows need for the minimum training; ``spent``: seconds already used."""
+    seconds = sum(one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in candidates) + TABLES_S + spent
+    return math.ceil(seconds / SHARE / 60) + 1  # measurements vary
