@@ -22,7 +22,7 @@ from napari_melanoma.phantoms.lesion.traits import (
     LesionPhantomConfig,
     PhantomLesionOptions,
 )
-from napari_melanoma.training.recipe import AugmentationConfig
+from napari_melanoma.training.augmentation_config import AugmentationConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from torchvision.transforms.v2 import functional
 
 from napari_melanoma.training.appearance_augmentation import YIQ, recompress
 from napari_melanoma.training.augmentation import BatchAugmentation
+from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.random_numbers import NAMES, BatchRandomNumbers, draw_random_numbers
-from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 64
 OFF = AugmentationConfig(

@@ -18,8 +18,8 @@ from napari_melanoma.training.appearance_augmentation import (
     Vignette,
     vignette_light,
 )
+from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.random_numbers import BatchRandomNumbers, draw_random_numbers
-from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 48
 SKIN = 200.0

@@ -11,10 +11,11 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.data_preparation import PreparedData, prepare_data
 from napari_melanoma.training.loader import Rank, TrainingBatches, training_loader, validation_loader
 from napari_melanoma.training.random_numbers import PartnerSampler
-from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
+from napari_melanoma.training.recipe import TrainRecipe
 
 MIXED = AugmentationConfig(mosaic_probability=0.5, cutmix_probability=0.5)
 pytestmark = pytest.mark.usefixtures("user_folders")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.training.augmentation import SEAMS, BatchAugmentation, cutmix_boxes, make_mosaics, mix
+from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.random_numbers import MixingTargets, PartnerSampler, draw_random_numbers
-from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 32
 IMAGES = 12

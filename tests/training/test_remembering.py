@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_melanoma.training.recipe import AugmentationConfig, ClassBatch, TrainRecipe
+from napari_melanoma.training.augmentation_config import AugmentationConfig
+from napari_melanoma.training.recipe import ClassBatch, TrainRecipe
 from napari_melanoma.training.tasks.classification import ClassAugmentation
 from napari_melanoma.training.tasks.task import (
     cache_encoder,

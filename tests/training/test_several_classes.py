@@ -168,7 +168,7 @@ def test_augmentation_keeps_labels_whole() -> None:
     import torch
 
     from napari_melanoma.training.augmentation import BatchAugmentation
-    from napari_melanoma.training.recipe import AugmentationConfig
+    from napari_melanoma.training.augmentation_config import AugmentationConfig
 
     keys = np.stack([np.zeros(6, np.int64), np.arange(6)], axis=1)
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (6, 1, 6, 6)).astype(np.uint8))

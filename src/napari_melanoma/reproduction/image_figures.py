@@ -22,7 +22,8 @@ from napari_melanoma.reproduction.paper_rows import RowResult, choose_pictured
 from napari_melanoma.reproduction.planning import ReproductionContext
 from napari_melanoma.reproduction.predictions import HALF, mask_or_everything, segment_and_refine
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
-from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
+from napari_melanoma.training.augmentation_config import AugmentationConfig
+from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

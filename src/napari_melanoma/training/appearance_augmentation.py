@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_melanoma.training.augmentation_config import AugmentationConfig
     from napari_melanoma.training.random_numbers import BatchRandomNumbers
-    from napari_melanoma.training.recipe import AugmentationConfig
 
 
 class RandomAugmentation(v2.Transform):

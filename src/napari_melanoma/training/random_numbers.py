@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.training.recipe import AugmentationConfig
+    from napari_melanoma.training.augmentation_config import AugmentationConfig
 
 
 def derive_seed(*numbers: int) -> int:
