@@ -161,6 +161,17 @@ def usual_collection_at_the_end() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Only check what is given to ``os.fsync``: thousands of calls wait for the disk, and no test cuts the power.
+
+    Processes that tests start, and kill, really write.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
