@@ -76,7 +76,7 @@ abreast tests: $(VENV)/.ready-to-test
 
 tests: ## those without a window beside those with one
 
-unit: $(VENV)/.ready-to-test ## the tests without a window, in parallel
+unit: $(VENV)/.compiled ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
 	@TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) \
 	    $(QT_TESTS:%=--ignore %); passed=$$?; $(BIN)/coverage combine --quiet; exit $$passed
@@ -124,6 +124,11 @@ screenshots: $(VENV)/.ready-to-run ## update the pictures of the docks in the do
 clean: ## remove what was made here, the environment too
 	rm -rf $(VENV) build dist site htmlcov demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache .hypothesis .tox
+
+# After an installation, Python compiles what it imports; processes that start together would each compile all of it.
+$(VENV)/.compiled: $(VENV)/.ready-to-test
+	$(BIN)/python -W ignore -c "import distributed, lightning.pytorch, onnxscript, segmentation_models_pytorch, sklearn.metrics"
+	@touch $@
 
 # An environment for the tests serves the demo too, so each stamp is written with those that it covers.
 $(VENV)/.ready-to-run: $(SETUP)

@@ -161,6 +161,17 @@ def usual_collection_at_the_end() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Only check what is given to ``os.fsync``: thousands of calls wait for the disk, and no test cuts the power.
+
+    Processes that tests start, and kill, really write.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
@@ -224,21 +235,26 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_overlap, "read_training_images", stated)
 
 
+@pytest.fixture(scope="session")
+def drawn_figures() -> dict[str, bytes]:
+    """The figures that ``quick_figures`` has drawn."""
+    return {}
+
+
 @pytest.fixture(scope="module")
-def quick_figures() -> Iterator[None]:
+def quick_figures(drawn_figures: dict[str, bytes]) -> Iterator[None]:
     """Figures that are not laid out, and of each name one that is drawn; how they look tests/figures is about."""
     from matplotlib.figure import Figure
 
     save = Figure.savefig
-    drawn: dict[str, bytes] = {}
 
     def saved(figure: Figure, path: Path, **more: object) -> None:
         name = path.name.split(".")[1]  # of a temporary file: .roc.0123abcd.png
-        if name not in drawn:
+        if name not in drawn_figures:
             figure.set_layout_engine("none")
             save(figure, path, **more)
-            drawn[name] = path.read_bytes()
-        path.write_bytes(drawn[name])
+            drawn_figures[name] = path.read_bytes()
+        path.write_bytes(drawn_figures[name])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", saved)

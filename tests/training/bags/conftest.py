@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,22 +75,38 @@ def draw_bag(folder: Path, positive: bool, seed: int, tiles: int = TILES, **how:
     return deciding
 
 
-def draw_cohort(folder: Path, slides: int = 24, label: Callable[[int], bool] | None = None, seed: int = 0) -> Path:
-    """Write a data set of slides, every second one positive; ``label`` overrides the label in the table."""
-    truth, rows = {}, []
-    for number in range(slides):
-        name, positive = f"slide_{number:02d}", number % 2 == 1
-        truth[name] = draw_bag(folder / name, positive, 1000 * seed + number)
-        is_positive = positive if label is None else label(number)
-        split = "val" if number % 6 in (4, 5) else "train"
-        row = {"image_id": name, "patient_id": f"p{number // 2 if label else number}", "split": split}
-        rows.append({**row, "diagnosis": "melanoma" if is_positive else "naevus"})
-    with (folder / "dataset.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
-    return folder
+@cache
+def draw_once(folder: Path, positive: bool, seed: int) -> list[int]:
+    """Draw a bag that data sets get copies of: writing takes twenty times as long as copying."""
+    return draw_bag(folder, positive, seed)
+
+
+@pytest.fixture(scope="session")
+def draw_cohort(tmp_path_factory: pytest.TempPathFactory) -> Draw:
+    """Write a data set of slides, every second one positive: folder, number of slides, labels, seed.
+
+    ``label`` overrides the label in the table.
+    """
+    drawn = tmp_path_factory.mktemp("bags")
+
+    def write(folder: Path, slides: int = 24, label: Callable[[int], bool] | None = None, seed: int = 0) -> Path:
+        truth, rows = {}, []
+        for number in range(slides):
+            name, positive = f"slide_{number:02d}", number % 2 == 1
+            truth[name] = draw_once(drawn / str(seed) / name, positive, 1000 * seed + number)
+            shutil.copytree(drawn / str(seed) / name, folder / name)
+            is_positive = positive if label is None else label(number)
+            split = "val" if number % 6 in (4, 5) else "train"
+            row = {"image_id": name, "patient_id": f"p{number // 2 if label else number}", "split": split}
+            rows.append({**row, "diagnosis": "melanoma" if is_positive else "naevus"})
+        with (folder / "dataset.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+        (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+        return folder
+
+    return write
 
 
 def bag_recipe(dataset: Path, **more: Any) -> TrainRecipe:
@@ -109,13 +126,13 @@ def bag_recipe(dataset: Path, **more: Any) -> TrainRecipe:
 
 
 @pytest.fixture
-def cohort(tmp_path: Path) -> Path:
+def cohort(draw_cohort: Draw, tmp_path: Path) -> Path:
     """A data set of 24 slides."""
     return draw_cohort(tmp_path / "cohort")
 
 
 @pytest.fixture(scope="session")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, BundleInfo]:
+def learnt(draw_cohort: Draw, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, BundleInfo]:
     """A data set, a run that learnt from it, and its bundle."""
     folder = tmp_path_factory.mktemp("learnt")
     data = draw_cohort(folder / "cohort", slides=60)
@@ -128,20 +145,6 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Bundle
 def write_bag_fixture() -> Callable[..., Path]:
     """Write a result folder of an encoder: folder, embeddings, failed positions, other values of its header."""
     return write_bag
-
-
-@pytest.fixture(scope="session", name="draw_cohort")
-def draw_cohort_fixture(tmp_path_factory: pytest.TempPathFactory) -> Draw:
-    """Write a data set: folder, number of slides, labels, seed; one that was drawn before is copied."""
-    drawn = tmp_path_factory.mktemp("cohorts")
-
-    def write(folder: Path, slides: int = 24, label: Callable[[int], bool] | None = None, seed: int = 0) -> Path:
-        if label is not None:
-            return draw_cohort(folder, slides, label, seed)
-        known = drawn / f"{slides}-{seed}"
-        return shutil.copytree(known if known.exists() else draw_cohort(known, slides, seed=seed), folder)
-
-    return write
 
 
 @pytest.fixture(name="bag_recipe")

@@ -8,14 +8,14 @@ from fake_slides import MPP, TILE
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtWidgets import QComboBox, QFrame, QWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_table
 
 DRAWING = "section drawing"
 
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def goes_around(person, corners):
@@ -50,6 +50,7 @@ def box(top, left, bottom, right):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person, dock = analysed, analysed.dock
     person.clicks("lesion_draw")

@@ -10,7 +10,7 @@ from fake_slides import MPP, TILE, draw_slide
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.io.geojson import read_geojson
@@ -25,7 +25,7 @@ from .test_drawing import box, event
 
 REGIONS_LAYER, PAINTING = "section regions", "section painting"
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ def test_section_is_created_when_it_is_opened(person, slide_path):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     person, dock = annotating, annotating.dock
     person.finds(QLineEdit, "region_reader").setText("Reader A")
@@ -184,6 +185,7 @@ def test_moved_or_deleted_shapes_change_their_region(annotating):
     assert regions(person) == (first, second)
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_painting_becomes_regions_of_each_class(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
@@ -256,6 +258,7 @@ def test_file_written_by_another_process_is_backed_up(annotating):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monkeypatch):
     person, write = annotating, region_files.write_geojson
     folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtWidgets import QComboBox, QMessageBox, QPushButton, QWidget
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
@@ -20,7 +20,7 @@ from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.slide.analysis import clip_to_slide
 from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_camera
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 FRAME = "section view"
 
 
@@ -205,7 +205,7 @@ def test_invalid_repeated_and_failing_starts(ready, launched):
     person.viewer.layers.remove(person.viewer.layers["section"])  # while it is at work
     person.waits()
     assert dock.result_location is None
-    assert dock.welcome.isVisible()
+    assert dock.welcome.isVisibleTo(dock)
 
 
 def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, monkeypatch):
