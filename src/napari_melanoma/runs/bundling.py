@@ -29,7 +29,8 @@ from napari_melanoma.runs.starting_weights import ParentModel, describe_start, f
 from napari_melanoma.training.bags import PreparedBags
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
-from napari_melanoma.training.recipe import TrainRecipe, depth_metrics, depth_options
+from napari_melanoma.training.monitor import depth_metrics
+from napari_melanoma.training.recipe import TrainRecipe, depth_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

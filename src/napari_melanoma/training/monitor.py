@@ -9,10 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from napari_melanoma.core.errors import MelanomaError, TrainingError
+from napari_melanoma.metrics.agreement import MIN_CASES
 from napari_melanoma.models.inference import is_out_of_memory
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_melanoma.training.recipe import TrainRecipe
 
 
@@ -217,3 +222,18 @@ def _first_line(error: Exception) -> str:
     """The first line of a message, without torch's advice to programmers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200].rstrip(".") if lines else type(error).__name__
+
+
+def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
+    """Evaluate predicted depths.
+
+    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
+    ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
+    """
+    known = ~np.isnan(true_mm)
+    predicted, true = predicted_mm[known], true_mm[known]
+    if len(true) < MIN_CASES:
+        return {}
+    spread = float(predicted.std() * true.std())
+    correlation = float(((predicted - predicted.mean()) * (true - true.mean())).mean()) / spread if spread > 0 else 0.0
+    return {"tuning_depth_mae_mm": float(np.abs(predicted - true).mean()), "tuning_depth_r": correlation}

@@ -303,21 +303,6 @@ def check_depth_count(known: int, images: int) -> None:
         )
 
 
-def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
-    """Evaluate predicted depths.
-
-    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
-    ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
-    """
-    known = ~np.isnan(true_mm)
-    predicted, true = predicted_mm[known], true_mm[known]
-    if len(true) < MIN_CASES:
-        return {}
-    spread = float(predicted.std() * true.std())
-    correlation = float(((predicted - predicted.mean()) * (true - true.mean())).mean()) / spread if spread > 0 else 0.0
-    return {"tuning_depth_mae_mm": float(np.abs(predicted - true).mean()), "tuning_depth_r": correlation}
-
-
 def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
     """Position and scale of the measured depth among the tabular inputs."""
     columns = encoding.numbers if encoding else ()

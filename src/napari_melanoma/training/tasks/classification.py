@@ -23,9 +23,9 @@ from napari_melanoma.training.domain_adaptation import (
 )
 from napari_melanoma.training.loader import MixupSampler
 from napari_melanoma.training.losses import make_class_loss
-from napari_melanoma.training.monitor import MONITORS
+from napari_melanoma.training.monitor import MONITORS, depth_metrics
 from napari_melanoma.training.random_numbers import derive_seed
-from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, PARTNER_KEY, depth_metrics
+from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, PARTNER_KEY
 from napari_melanoma.training.tasks.task import Task, cache_encoder, count_encoder_inputs
 
 if TYPE_CHECKING:
