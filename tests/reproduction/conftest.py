@@ -16,7 +16,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.reproduction import paper_rows, planning
+from napari_melanoma.reproduction import budget, paper_rows
 from napari_melanoma.reproduction.budget import BudgetSize
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
@@ -58,7 +58,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
     """Plan so many steps for every row; measure none, not even which precision is faster on this machine."""
     monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
-    monkeypatch.setattr(planning, "choose_size", lambda *of: BudgetSize(steps, None))
+    monkeypatch.setattr(budget, "choose_size", lambda *of: BudgetSize(steps, None))
     monkeypatch.setattr("napari_melanoma.runs.train.find_precision", lambda *of: "fp32")
 
 

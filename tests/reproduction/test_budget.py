@@ -10,7 +10,6 @@ import pytest
 from napari_melanoma.reproduction.budget import (
     MIN_EPOCHS,
     MIN_STEPS,
-    BudgetSize,
     RowCandidate,
     RowCost,
     TrainingPace,
@@ -91,32 +90,29 @@ def test_the_main_comparison_of_a_paper_is_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fitting", "size"),
-    [
-        ({128: 2, 96: 2, 64: 2}, None),  # all rows
-        ({128: 1, 96: 2, 64: 2}, 96),
-        ({128: 0, 96: 1, 64: 2}, 64),
-        ({128: 1, 96: 1, 64: 1}, None),  # smaller images do not help
-    ],
+    ("seconds", "size", "waiting"),
+    [(4000, None, 0), (1500, 96, 0), (800, 64, 0), (330, 64, 1), (1, 64, 2)],
 )
-def test_images_are_reduced_before_rows_are_postponed(fitting: dict[int, int], size: int | None) -> None:
+def test_images_are_reduced_before_rows_are_postponed(seconds: float, size: int | None, waiting: int) -> None:
     rows, seen = candidates(500)[:2], list[int]()
 
     def measure(sized: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
         sizes = {one.recipe.model.input_size for one in sized if one.recipe}
-        assert len(sizes) == 1  # the same for rows that are compared
         seen.extend(sizes)
-        return list(sized), {}
+        return [replace(one, pace=pace_at(*sizes)) for one in sized], {}
 
-    def choose(sized: Sequence[RowCandidate]) -> BudgetSize | None:
-        count = fitting[seen[-1]]
-        return BudgetSize(300, None, tuple(one.row.name for one in sized[count:])) if count else None
-
-    found = fit_rows(rows, (96, 64), measure, choose)
+    _, found = fit_rows([], rows, (96, 64), measure, lambda: seconds)
     assert found.input_size == size
+    assert found.missing == waiting
     assert {one.recipe.model.input_size for one in found.candidates if one.recipe} == {size or 128}
     assert seen == [128, 96, 64][: len(seen)]
-    assert len(seen) == next((n for n, rows in enumerate(fitting.values(), 1) if rows == 2), 3)
+    assert seen[-1] == (size or 128)
+
+
+def pace_at(*sizes: int) -> TrainingPace:
+    """Return steps of 0.2 s for each image of 128 pixels."""
+    (size,) = sizes or (128,)
+    return TrainingPace(StepCost(0.2 * (size / 128) ** 2, 1e-3, 0.01, 1, 1, "cpu", "32-true"), 16)
 
 
 @pytest.mark.parametrize("name", papers())

@@ -38,6 +38,8 @@ class ReusedViewer:
         if self._viewer is None or is_shown != self._is_shown:
             self.close()
             self._make(is_shown, qtbot)
+        # Anew for each test: every viewer model of other tests stays connected to napari's settings.
+        self._callbacks = {path: emitter.callbacks for path, emitter in self._emitters()}
         return self._viewer
 
     def _make(self, is_shown, qtbot):
@@ -74,7 +76,6 @@ class ReusedViewer:
         self._values = {path: copy(value) for path, _, _, value in self._state()}
         self._keys = set(self._viewer.keymap)
         self._old_extras = self._extras()
-        self._callbacks = {path: emitter.callbacks for path, emitter in self._emitters()}
 
     def empty(self):
         """Remove what a test has added, and check that nothing of it is left."""

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import RunContext
@@ -161,29 +162,55 @@ class FittedRows:
     @property
     def least_seconds(self) -> float:
         """Time that the rows that do not wait need for the minimum of training, with the same images."""
-        costs = [one.cost(self.budget.images) for one in self.going if self.budget]
-        return sum(cost.seconds(max(MIN_STEPS, MIN_EPOCHS * cost.steps)) for cost in costs)
+        return _least_seconds([one.cost(self.budget.images) for one in self.going if self.budget])
+
+
+CROSSED_SHARE = 0.5  # share of the time if rows with one split need the rest for the minimum of training
 
 
 def fit_rows(
-    candidates: Sequence[RowCandidate],
+    crossing: Sequence[RowCandidate],
+    splitting: Sequence[RowCandidate],
     smaller: Sequence[int],
     measure: Callable[[Sequence[RowCandidate]], tuple[list[RowCandidate], dict[str, str]]],
-    choose: Callable[[Sequence[RowCandidate]], BudgetSize | None],
-) -> FittedRows:
-    """Choose the size of the images: that of the recipes, or the largest of smaller ones with which most rows fit.
+    seconds: Callable[[], float],
+) -> tuple[FittedRows, FittedRows]:
+    """Choose the size of the images of cross-validated rows and of rows with one split, and the rows that wait.
 
-    Smaller ones are measured only if not all rows fit.
+    The sizes are those of the recipes, or the largest smaller ones with which most rows fit. Each is measured only if
+    not all rows fit with larger ones. ``seconds`` returns the time that is left.
     """
-    if not candidates:
-        return FittedRows([], BudgetSize(0, None))
-    found = list[FittedRows]()
-    for size in (None, *smaller):
-        measured, faults = measure([one.with_input_size(size) for one in candidates])
-        found.append(FittedRows(measured, choose(measured), size, faults))
-        if found[-1].budget and not found[-1].budget.waiting:
-            break
-    return min(found, key=lambda one: one.missing)
+    sizes, measured = (None, *smaller), dict[tuple[bool, int], tuple[list[RowCandidate], dict[str, str]]]()
+
+    def at_size(rows: Sequence[RowCandidate], index: int) -> FittedRows:
+        key = (rows is crossing, index)
+        if key not in measured:
+            measured[key] = measure([one.with_input_size(sizes[index]) for one in rows])
+        return FittedRows(measured[key][0], None, sizes[index], measured[key][1])
+
+    pairs = product(range(len(sizes) if crossing else 1), range(len(sizes) if splitting else 1))
+    found = list[tuple[FittedRows, FittedRows]]()
+    for first, second in sorted(pairs, key=lambda pair: (max(pair), sum(pair))):
+        found.append(_share_time(at_size(crossing, first), at_size(splitting, second), seconds()))
+        if not any(group.missing for group in found[-1]):
+            return found[-1]
+    fitting = [groups for groups in found if any(group.going for group in groups)]
+    return min(fitting, key=lambda groups: sum(group.missing for group in groups)) if fitting else found[-1]
+
+
+def _share_time(crossed: FittedRows, split: FittedRows, seconds: float) -> tuple[FittedRows, FittedRows]:
+    """Share the time between measured rows.
+
+    The number of epochs of cross-validated rows is fixed. They have the time that the others do not need for the
+    minimum of training, or at least a share of it if they need that much; the others are trained longer in what is
+    left.
+    """
+    needed = min(sum(one.seconds for one in crossed.candidates), CROSSED_SHARE * max(0.0, seconds))
+    least = replace(split, budget=choose_size(split.candidates, seconds - needed)).least_seconds
+    crossed = replace(crossed, budget=BudgetSize(0, None, waiting_rows(crossed.candidates, seconds - least)))
+    left = seconds - sum(one.seconds for one in crossed.going)
+    none = BudgetSize(MIN_STEPS, IMAGE_LIMITS[-1], tuple(one.row.name for one in split.candidates))
+    return crossed, replace(split, budget=choose_size(split.candidates, left) or none)
 
 
 def measure_candidates(
@@ -342,7 +369,13 @@ def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
     return max(0, whole - 1)
 
 
+def _least_seconds(costs: Sequence[RowCost]) -> float:
+    """Return the time of rows with the same number of steps: the minimum, and so many that each has enough epochs."""
+    steps = max((MIN_STEPS, *(MIN_EPOCHS * cost.steps for cost in costs)))
+    return sum(cost.seconds(steps) for cost in costs)
+
+
 def needed_minutes(candidates: Iterable[RowCandidate], spent: float) -> int:
-    """Return the minutes that all rows need for the minimum training; ``spent``: seconds already used."""
-    seconds = sum(one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in candidates) + TABLES_S + spent
+    """Return the minutes that rows with one split need, with all images; ``spent``: seconds that are needed besides."""
+    seconds = _least_seconds([one.cost(None) for one in candidates]) + TABLES_S + spent
     return math.ceil(seconds / SHARE / 60) + 1  # measurements vary

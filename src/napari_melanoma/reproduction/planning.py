@@ -22,17 +22,14 @@ from napari_melanoma.reproduction.budget import (
     MIN_STEPS,
     SHARE,
     TABLES_S,
-    BudgetSize,
     FittedRows,
     RowCandidate,
-    choose_size,
     explain_missing_need,
     fit_rows,
     forecast_rows,
     images_per_step,
     measure_candidates,
     needed_minutes,
-    waiting_rows,
 )
 from napari_melanoma.reproduction.papers import Budget, Paper, Row, read_paper
 from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
@@ -284,7 +281,6 @@ class ReproductionContext:
 RANDOM_START = "random initialization"
 ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}  # completes a recipe that is only measured
 CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
-CROSSED_SHARE = 0.5  # share of the time if rows with one split need the rest for the minimum of training
 AUGMENTED_SHARE = 0.07  # of a step, for the augmentation that is repeated in each epoch
 
 
@@ -316,7 +312,7 @@ def complete_plan(
     ``faults`` are the rows whose images cannot be used, with reasons. ``draft.planning_s`` is the time already used.
     ``forecast``: whether time and memory are also estimated without a time limit.
     """
-    began = time.monotonic() - draft.planning_s - ENCODE_S * data.count
+    began = time.monotonic() - draft.planning_s
     candidates, left_out = _candidates(draft, rows, data, faults, run)
     if draft.minutes is None:
         known = forecast_rows(candidates, run) if forecast else FittedRows(candidates, None)
@@ -324,7 +320,8 @@ def complete_plan(
         notices = (*draft.notices, *_forecast_notices(planned))
         more: dict[str, Any] = {"rows": tuple(planned), "left_out": left_out | dict(known.faults), "notices": notices}
         return draft.model_copy(update=more)
-    crossed, split = fitted = _fit_budget(draft, candidates, began, run)
+    decoding_s = ENCODE_S * data.count if any(one.recipe for one in candidates) else 0.0
+    crossed, split = fitted = _fit_budget(draft, candidates, began - decoding_s, run)
     spent = time.monotonic() - began
     rows_of = {one.row.name: _plan_row(draft, one, group) for group in fitted for one in group.candidates}
     more = {
@@ -421,30 +418,17 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
 def _fit_budget(
     draft: ReproductionPlan, candidates: Sequence[RowCandidate], began: float, run: RunContext
 ) -> tuple[FittedRows, FittedRows]:
-    """Fit the cross-validated rows and those with one split into the time.
-
-    The number of epochs of cross-validated rows is fixed. They have the time that the others do not need for the
-    minimum of training, or at least a share of it; the others are trained longer in what is left.
-    """
+    """Fit the cross-validated rows and those with one split into the time; ``began``: on the monotonic clock."""
     assert draft.minutes is not None
     limit = 60 * draft.minutes
-    crossing, splitting = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
     smaller = read_paper(draft.paper).file.smaller_sizes if draft.budget == "small" else ()
-    share = 1 - CROSSED_SHARE if any(one.recipe for one in crossing) else 1.0
-
-    def seconds() -> float:
-        return SHARE * limit - TABLES_S - (time.monotonic() - began)
 
     def measure(rows: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
         return measure_candidates(rows, limit / (1 + len(smaller)), run)
 
-    split = fit_rows(splitting, smaller, measure, lambda rows: choose_size(rows, share * seconds()))
-    least = split.least_seconds
-    crossed = fit_rows(
-        crossing, smaller, measure, lambda rows: BudgetSize(0, None, waiting_rows(rows, seconds() - least))
-    )
-    taken = sum(one.seconds for one in crossed.going)
-    return crossed, replace(split, budget=choose_size(split.candidates, seconds() - taken))
+    crossing, splitting = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
+    seconds = lambda: SHARE * limit - TABLES_S - (time.monotonic() - began)  # noqa: E731 - less after each measurement
+    return fit_rows(crossing, splitting, smaller, measure, seconds)
 
 
 def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
@@ -480,23 +464,19 @@ def _smaller_notices(draft: ReproductionPlan, fitted: Iterable[FittedRows]) -> I
 
 def _late_notices(crossed: FittedRows, split: FittedRows, minutes: float, spent: float) -> Iterator[str]:
     """State which rows wait and how much time all would need; an error if there is no time for any."""
-    least, needed = MIN_STEPS, needed_minutes(split.candidates, spent)
-    if split.budget is None:
+    needed = needed_minutes(split.candidates, spent + sum(one.seconds for one in crossed.candidates))
+    candidates = [*crossed.candidates, *split.candidates]
+    if candidates and not crossed.going and not split.going:
         raise RunError(
-            f"{minutes:g} min are too short for any row: each needs at least {least} steps. All of them need "
-            f"about {needed} min on this machine: --minutes {needed}, or fewer --rows."
+            f"{minutes:g} min are too short for any row: those with one split need at least {MIN_STEPS} steps each. "
+            f"All rows need about {needed} min on this machine: --minutes {needed}, or fewer --rows."
         )
-    if waiting := split.budget.waiting:
+    going = {one.row.name for one in (*crossed.going, *split.going)}
+    if waiting := [one.row.name for one in candidates if one.row.name not in going]:
+        verb = "runs" if len(waiting) == 1 else "run"
         yield (
-            f"Not all rows can be trained for {least} steps in {minutes:g} min: {', '.join(waiting)} "
-            f"{'runs' if len(waiting) == 1 else 'run'} only if the others leave time. All rows need about "
-            f"{needed} min on this machine: --minutes {needed}."
-        )
-    if crossed.budget and (late := crossed.budget.waiting):
-        whole = math.ceil((sum(one.seconds for one in crossed.candidates) + TABLES_S + spent) / SHARE / 60)
-        yield (
-            f"Not all cross-validated rows fit into the time: {', '.join(late)} run only if the others leave time. All "
-            f"of them need about {whole} min on this machine."
+            f"Not all rows fit into {minutes:g} min: {', '.join(waiting)} {verb} only if the others leave time. "
+            f"All rows need about {needed} min on this machine: --minutes {needed}."
         )
 
 
