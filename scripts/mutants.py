@@ -42,7 +42,7 @@ TESTS = {
     "depth/geometry": "depth/test_section_geometry depth/test_breslow_parts depth/test_breslow",
     "metrics/agreement": "metrics/test_agreement metrics/test_depth_agreement",
     "metrics/calibration": "metrics/test_calibration metrics/test_conformal metrics/test_venn_abers",
-    "metrics/difficulty": "metrics/test_difficulty",
+    "metrics/segmentation_difficulty": "metrics/test_difficulty",
     "metrics/mask_uncertainty": "metrics/test_uncertainty",
     "metrics/out_of_distribution": "metrics/test_novelty",
     "metrics/overlap": "metrics/test_overlap metrics/test_label_overlap metrics/test_boundaries",
@@ -69,12 +69,12 @@ EQUIVALENT = {
     ("data/splits", "yield Duplicate(other, sample, 1.0)", "1.0 -> 1.25"): "only the groups of such a pair are used",
     ("core/polygons", "end = np.roll(start, -1, axis=0)", "-1 -> 1"): "the edges are the same",
     (
-        "metrics/difficulty",
+        "metrics/segmentation_difficulty",
         "lesion = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0",
         "mask.view(np.uint8) * 255 -> mask.view(np.uint8) / 255",
     ): "only values above 0 count",
     (
-        "metrics/difficulty",
+        "metrics/segmentation_difficulty",
         "return float(hair_mask(_downscale(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())",
         "HAIR_SIDE / min(rgb.shape[:2]) -> HAIR_SIDE * min(rgb.shape[:2])",
     ): "only speed: hair_mask depends on the size of the image in the same way",

@@ -21,6 +21,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from napari_melanoma.models.bundle import BundleInfo
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -236,25 +238,26 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def drawn_figures() -> dict[str, bytes]:
-    """The figures that ``quick_figures`` has drawn."""
+def drawn_figures() -> dict[tuple[CodeType, str], bytes]:
+    """The figures that ``quick_figures`` has drawn, by the function that draws them and their name."""
     return {}
 
 
 @pytest.fixture(scope="module")
-def quick_figures(drawn_figures: dict[str, bytes]) -> Iterator[None]:
-    """Figures that are not laid out, and of each name one that is drawn; how they look tests/figures is about."""
+def quick_figures(drawn_figures: dict[tuple[CodeType, str], bytes]) -> Iterator[None]:
+    """Figures that are not laid out, and of each kind one that is drawn; how they look tests/figures is about."""
     from matplotlib.figure import Figure
 
     save = Figure.savefig
 
     def saved(figure: Figure, path: Path, **more: object) -> None:
         name = path.name.split(".")[1]  # of a temporary file: .roc.0123abcd.png
-        if name not in drawn_figures:
+        kind = (sys._getframe(1).f_code, name)  # several functions draw a figure named "subgroups"
+        if kind not in drawn_figures:
             figure.set_layout_engine("none")
             save(figure, path, **more)
-            drawn_figures[name] = path.read_bytes()
-        path.write_bytes(drawn_figures[name])
+            drawn_figures[kind] = path.read_bytes()
+        path.write_bytes(drawn_figures[kind])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", saved)

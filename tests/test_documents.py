@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -44,15 +45,27 @@ def test_each_path_exists(page: str, heading: str, at_least: int) -> None:
     assert len(paths) >= at_least
 
 
+def load_script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_modules_and_tests_of_the_mutations_exist() -> None:
+    script = load_script("mutants")
+    files = [path for module in script.TESTS for path in (script.source_of(module), *script.test_files(module))]
+    assert [str(path) for path in files if not path.exists()] == []
+    assert script.ON_REQUEST | {module for module, *_ in script.EQUIVALENT} <= script.TESTS.keys()
+
+
 def test_the_package_table_and_the_diagram_name_all_packages() -> None:
     table = read_section("docs/explanation/architecture.md", "The packages")
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     packages = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert named == packages - {"__init__", "__main__"}
-    spec = importlib.util.spec_from_file_location("package_diagram", REPOSITORY / "scripts" / "package_diagram.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("package_diagram")
     assert script.TARGET.read_text(encoding="utf-8") == script.draw(), "run python scripts/package_diagram.py"
 
 

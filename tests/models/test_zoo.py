@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
-from napari_melanoma.models.export import FORMATS, SUFFIXES, load_exported, save_onnx, save_torchscript
+from napari_melanoma.models.export import FORMATS, SUFFIXES, load_exported, save_onnx, save_torchscript, trace_network
 from napari_melanoma.models.zoo import (
     ArchitectureSpec,
     build_network,
@@ -132,12 +132,12 @@ def test_survives_save_and_load_bit_for_bit(learnt: Any, images: Tensor, tmp_pat
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "onnx"])
 def test_an_exported_network_gives_the_same_answer(learnt: Any, form: str, images: Tensor, tmp_path: Path) -> None:
     if form == "torch_export":  # that its file is the same program, tests/models/test_export.py knows
-        exported = learnt.program.module()
+        exported, network = learnt.program.module(), learnt.shorter
     else:
-        path = tmp_path / f"network{SUFFIXES[form]}"
-        save_torchscript(learnt.shorter, path, side=64)
+        path, network = tmp_path / f"network{SUFFIXES[form]}", learnt.network
+        save_torchscript(network, path, side=64)
         exported = load_exported(path)
-    assert_same_answer(exported(images), learnt.shorter(images))
+    assert_same_answer(exported(images), network(images))
 
 
 def test_onnx_output_equals_torch_or_all_operators_are_tested_elsewhere(
@@ -153,6 +153,12 @@ def test_onnx_output_equals_torch_or_all_operators_are_tested_elsewhere(
     path = tmp_path / "network.onnx"
     save_onnx(learnt.program, path)
     assert_same_answer(load_exported(path)(images), learnt.shorter(images))
+
+
+def test_the_whole_of_a_long_network_has_no_other_steps(steps_of: StepsOf) -> None:
+    name = "deeplabv3plus_mobilenetv2_full"  # of which the tests above export a shorter one
+    network = build_network(name, list_architectures()[name].spec.small).eval()
+    assert steps_of(trace_network(network, 64)) <= set().union(*TRIED_AS_ONNX.values())
 
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:

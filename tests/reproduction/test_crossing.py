@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table
-from napari_melanoma.reproduction import paper_rows
+from napari_melanoma.reproduction import paper_rows, papers, tables
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.training.recipe import TrainRecipe
@@ -129,6 +131,21 @@ def test_tables_figures_and_page_are_written(done: tuple[Reproduction, Path]) ->
     assert {f"{kind}-{table}.png" for kind in drawn for table in ("models", "adaptation")} <= figures
     assert (out / "tables.html").read_text(encoding="utf-8").count("data:image/png;base64,") >= 8
     assert not list(out.glob("rows/*/fold-*/checkpoints"))
+
+
+def test_rows_that_have_learned_are_compared_in_the_written_tables(
+    done: tuple[Reproduction, Path], sets: Path, tmp_path: Path, patched: Patched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = {name: replace(kind, explain_unlearned=lambda *of: "") for name, kind in papers.kinds().items()}
+    monkeypatch.setattr(papers, "kinds", lambda: learned)
+    monkeypatch.setattr(tables, "draw_figures", lambda *of: [])
+    monkeypatch.setattr(paper_rows, "train", lambda *of, **more: pytest.fail("nothing is trained again"))
+    out = shutil.copytree(done[1], tmp_path / "out")
+    reproduce(options(sets, *ROWS), out, run=RunContext())
+    text = (out / "tables.md").read_text(encoding="utf-8")
+    titles = "A, then A and B (adapted), EfficientNet-Lite0 minus A only, EfficientNet-Lite0"
+    assert f"{titles}, on the same images: AC " in text
+    assert "not learned" not in text
 
 
 def test_cancelling_keeps_the_completed_folds(sets: Path, tmp_path: Path, patched: Patched) -> None:

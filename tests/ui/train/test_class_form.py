@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QWidget
 from conftest import wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
@@ -60,6 +60,15 @@ def shown(qtbot: Any) -> RecipeForm:
 
 def read(form: ClassificationForm, folder: Path, qtbot: Any) -> None:
     form.load_tables([str(folder)])
+    wait_until_idle(qtbot, form)
+
+
+def pick_target(form: ClassificationForm, name: str, qtbot: Any) -> None:
+    combo = form.findChild(QComboBox, "class_target")
+    place = combo.findData(name)
+    assert place >= 0
+    combo.setCurrentIndex(place)
+    combo.activated.emit(place)
     wait_until_idle(qtbot, form)
 
 
@@ -112,11 +121,7 @@ def test_columns_that_reveal_the_target_cannot_be_ticked(shown: RecipeForm, pati
 
 def test_another_target_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
     read(shown.classification_form, patients, qtbot)
-    combo = shown.classification_form.findChild(QComboBox, "class_target")
-    place = combo.findData("diagnosis")
-    combo.setCurrentIndex(place)
-    combo.activated.emit(place)
-    wait_until_idle(qtbot, shown.classification_form)
+    pick_target(shown.classification_form, "diagnosis", qtbot)
     asked = recipe_of(shown).classification
     assert asked is not None
     assert (asked.target, asked.positive) == ("diagnosis", "melanoma")
@@ -134,13 +139,31 @@ def test_a_target_that_follows_from_the_diagnosis_is_counted(patients: Path) -> 
     rows = [{"image_id": f"j{index}", "diagnosis": ("nevus", "melanoma")[index % 2]} for index in range(10)]
     write_table(patients.with_name("clinic") / "dataset.csv", rows)
     folders = [str(patients), str(patients.with_name("clinic"))]
-    assert read_table_columns(folders[1:], "melanoma", RunContext()).targets["melanoma"] == {"other": 5, "melanoma": 5}
-    assert read_table_columns(folders, "melanoma", RunContext()).targets["melanoma"] == {"other": 23, "melanoma": 11}
+    for target in ("melanoma", "diagnosis"):
+        few, all_ = (read_table_columns(of, target, "melanoma", RunContext()).targets for of in (folders[1:], folders))
+        assert few["melanoma"] == {"other": 5, "melanoma": 5}
+        assert all_["melanoma"] == {"other": 23, "melanoma": 11}
+
+
+def test_a_target_that_follows_from_the_diagnosis_can_be_selected_again(
+    shown: RecipeForm, patients: Path, qtbot: Any
+) -> None:
+    rows = read_table(patients / "dataset.csv")
+    for row in rows:
+        del row["melanoma"]
+    write_table(patients / "dataset.csv", rows)
+    read(shown.classification_form, patients, qtbot)
+    for target in ("diagnosis", "melanoma"):
+        pick_target(shown.classification_form, target, qtbot)
+        asked = recipe_of(shown).classification
+        assert asked is not None
+        assert asked.target == target
+    assert shown.classification_form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
 
 
 def test_a_missing_folder_is_reported(patients: Path) -> None:
     with pytest.raises(DataSetError, match="is not a data set"):
-        read_table_columns([str(patients / "gone")], "melanoma", RunContext())
+        read_table_columns([str(patients / "gone")], "melanoma", "melanoma", RunContext())
 
 
 CLASSES = {

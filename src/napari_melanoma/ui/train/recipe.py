@@ -352,8 +352,9 @@ class ClassificationForm(QWidget):
 
     def _read_tables(self) -> None:
         if self._config is not None and self._folders:
-            folders, target = self._folders, str(self.target.currentData() or self._config.target)
-            self._table_reader.submit("tables", lambda: partial(read_table_columns, folders, target))
+            folders, own = self._folders, self._config.target
+            target = str(self.target.currentData() or own)
+            self._table_reader.submit("tables", lambda: partial(read_table_columns, folders, target, own))
 
     def _on_read(self, offer: TableColumns) -> None:
         self._table_columns, self._tables_read = offer, True
@@ -457,7 +458,8 @@ class TableColumns:
         return self.encoding.model_copy(update=kept)
 
 
-def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> TableColumns:
+def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, run: RunContext) -> TableColumns:
+    """Read the columns of data sets for the selected target; the recipe's own target can always be selected again."""
     from napari_melanoma.data.dataset import DatasetEntry, iter_entries
     from napari_melanoma.data.tabular_encoding import choose_encodings, explain_ineligible, list_eligible_columns
     from napari_melanoma.training.data_selection import ColumnReader
@@ -468,9 +470,10 @@ def read_table_columns(folders: Sequence[str], target: str, run: RunContext) -> 
         rows += [entry.row for entry in iter_entries(Path(folder).expanduser()) if isinstance(entry, DatasetEntry)]
     columns = dict.fromkeys(name for row in rows for name in row)
     targets = {name: found for name in columns if (found := count_classes(rows, name))}
-    if not all(target in row for row in rows):  # a run reads melanoma from the diagnosis, for example
-        found = count_classes(list(map(ColumnReader({target}).read, rows)), target)
-        targets |= {target: found} if found else {}
+    missing = [name for name in dict.fromkeys((target, recipe_target)) if not all(name in row for row in rows)]
+    if missing:  # a run reads melanoma from the diagnosis, for example
+        derived = list(map(ColumnReader(set(missing)).read, rows))
+        targets |= {name: found for name in missing if (found := count_classes(derived, name))}
     inputs = tuple(name for name in list_eligible_columns(rows, target) if name != target)
     reasons = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
     excluded = {name: reason for name, reason in reasons.items() if reason and name in targets}
