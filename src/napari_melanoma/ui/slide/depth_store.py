@@ -66,6 +66,16 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
             else current_reading(now.history.current, self.automatic_reading, self.reader)
         )
 
+    @property
+    def risk_reading(self) -> DepthReading:
+        """The reading with the line that the Risk section uses: the own one, else the first of the analysis."""
+        from napari_melanoma.depth.readings import automatic_reading
+
+        now, own = self.state, self.reading
+        if now is None or (own.when and own.mm is not None):
+            return own
+        return automatic_reading(now.proposed, size=self.size).model_copy(update={"reader": self.reader})
+
     def set_reader(self, reader: str) -> None:
         """Switch to another reader, who cannot undo changes of the previous one.
 
