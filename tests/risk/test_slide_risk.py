@@ -49,6 +49,29 @@ def test_depth_of_the_network_is_read_with_its_origin(reported: dict[str, str]) 
     assert (found.known.mm, found.known.source) == (1.4, "automatic")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "x"},
+        {"warnings": 3},
+        {"patches": []},
+        {"patches": [{"depth_mm": 1.2}]},
+        {"patches": ["x"]},
+        {"patches": [{"probability": 0.5, "depth_mm": "1.2"}]},
+        {"depth": {"mm": "1.4"}},
+        {"options": None},
+    ],
+    ids=json.dumps,
+)
+def test_incomplete_results_have_no_depth_of_the_network(reported: dict[str, str], change: dict[str, object]) -> None:
+    folder = Path(reported["folder"])
+    path = folder / "risk.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert read_network_depth(folder) is None
+    if change != {"patches": []}:
+        assert read_risk(folder).fault == "risk.json has an unexpected format. Predict the risk again."
+
+
 @pytest.mark.parametrize("method", ["attention", "grad_cam"])
 def test_a_map_lies_on_the_patch_and_goes_with_its_answer(reported: dict[str, str], method: str) -> None:
     explain_slide_risk({**reported, "method": method}, RunContext())

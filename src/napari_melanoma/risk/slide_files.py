@@ -219,15 +219,21 @@ def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_complete(prediction: Mapping[str, Any]) -> bool:
     """Whether a prediction has everything that is shown."""
-    value, model = prediction.get("probability"), prediction.get("model")
-    numbers = isinstance(value, int | float) and math.isfinite(value)
+    model = prediction.get("model")
     kinds = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
     return (
-        numbers
+        _is_number(prediction.get("probability"))
         and isinstance(model, dict)
         and "fingerprint" in model
         and all(isinstance(prediction.get(name), kind) for name, kind in kinds.items())
+        and all(isinstance(prediction.get(name) or [], list) for name in ("warnings", "missing"))
+        and _is_number(prediction["depth"].get("mm") or 0)
+        and all(map(_is_complete_patch, prediction["patches"]))
     )
+
+
+def _is_complete_patch(patch: object) -> bool:
+    return isinstance(patch, dict) and _is_number(patch.get("probability")) and _is_number(patch.get("depth_mm") or 0)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
