@@ -25,6 +25,7 @@ from .test_depth import draws as draws_depth
 from .test_depth import proposes
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+NETWORK_DEPTH = "Predicted by risk-test from a patch at the deepest position: 1.60 mm."
 VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
 
 
@@ -292,6 +293,8 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     person.dock.picker.step(-1)
     person.waits()
     assert seen(person, "risk_verdict").startswith("metastasis 0.16")
+    person.dock.depth_section.expand(animate=False)
+    assert person.label_text("depth_network") == NETWORK_DEPTH
 
 
 def test_patient_data_come_from_the_open_case(waiting, slide_path):

@@ -116,9 +116,12 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
             self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, _time()))
         self.show(None if slide is None else slide.identity)
 
-    def reload_proposals(self) -> None:
-        """Read the proposals of the analysis and the prediction of a network again."""
-        now = self.state
+    def reload_proposals(self, identity: str | None = None) -> None:
+        """Read the proposals of the analysis and the prediction of a network again, by default for the displayed slide.
+
+        A slide that is not displayed is read again if it was read before.
+        """
+        now = self.state if identity is None else self._states.get(identity)
         if now is not None:
             work = partial(_load_proposals, now.folder)
             self._submit(f"{now.identity} look", lambda: work, partial(self._on_proposals, now.identity))
