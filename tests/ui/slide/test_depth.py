@@ -475,6 +475,7 @@ def test_name_of_the_model_is_reserved(measuring):
     assert page(person).store.reader == ""
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_second_reader_is_blinded_and_then_compared(measuring):
     person = measuring
     sets_reader(person, "Reader A")
