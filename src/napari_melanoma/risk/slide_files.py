@@ -92,9 +92,7 @@ class NetworkDepth:
     def _describe_difference(self, reading: DepthReading, size: PixelSize | None) -> str:
         """Describe the difference from a confirmed reading, or that the patch is not at its line."""
         before = self.known.mm if self.known.source in MEASURED_SOURCES else None
-        is_same = before is reading.mm is None or (
-            before is not None and reading.mm is not None and abs(before - reading.mm) < SAME_MM
-        )
+        is_same = before == reading.mm if before is None or reading.mm is None else abs(before - reading.mm) < SAME_MM
         if not is_same and self.known.reader not in ("", reading.reader):
             return ", of the line of another reader"
         if not is_same or self._is_rescaled(size):
@@ -128,7 +126,7 @@ def read_network_depth(folder: Path) -> NetworkDepth | None:
         str(found["model"].get("name") or "a network"),
         read_risk_validity(found),
         str(first.get("what", "")),
-        RiskDepth(depth.get("mm"), depth.get("source", "unknown"), reader=str(depth.get("reader", ""))),
+        RiskDepth(depth.get("mm"), depth.get("source", "unknown"), reader=str(depth.get("reader") or "")),
         mpp if _is_number(mpp) else None,
     )
 
