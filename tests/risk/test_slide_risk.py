@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.risk.slide_files import read_risk
+from napari_melanoma.risk.slide_files import read_network_depth, read_risk
 from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 from napari_melanoma.slides.result_folder import slide_folder
 
@@ -38,6 +38,38 @@ def test_saved_risk_of_a_slide_is_read_again(reported: dict[str, str], slide: Pa
     assert (kept.depth.mm, kept.depth.source, kept.n_patches) == (1.4, "automatic", 1)
     assert kept.maps == ()
     assert slide_folder(folder.parent, slide) == folder  # noted as this slide's own
+
+
+def test_depth_of_the_network_is_read_with_its_origin(reported: dict[str, str]) -> None:
+    folder = Path(reported["folder"])
+    found = read_network_depth(folder)
+    assert found is not None
+    assert found.mm == read_risk(folder).prediction["patches"][0]["depth_mm"]
+    assert (found.model, found.patch, found.mpp) == ("tiny-risk", "deepest place", None)
+    assert (found.known.mm, found.known.source) == (1.4, "automatic")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "x"},
+        {"warnings": 3},
+        {"patches": []},
+        {"patches": [{"depth_mm": 1.2}]},
+        {"patches": ["x"]},
+        {"patches": [{"probability": 0.5, "depth_mm": "1.2"}]},
+        {"depth": {"mm": "1.4"}},
+        {"options": None},
+    ],
+    ids=json.dumps,
+)
+def test_incomplete_results_have_no_depth_of_the_network(reported: dict[str, str], change: dict[str, object]) -> None:
+    folder = Path(reported["folder"])
+    path = folder / "risk.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert read_network_depth(folder) is None
+    if change != {"patches": []}:
+        assert read_risk(folder).fault == "risk.json has an unexpected format. Predict the risk again."
 
 
 @pytest.mark.parametrize("method", ["attention", "grad_cam"])

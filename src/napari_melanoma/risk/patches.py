@@ -37,6 +37,7 @@ WIDTH_UNKNOWN = (
     "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
 )
 BENIGN_LABELS = ("benign", "naevus", "nevus")
+DEEPEST_PATCH, LESION_PATCH = "deepest place", "lesion"  # descriptions of patches, as stored
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ def choose_patch_positions(
     """
     found = [
         PatchPosition(
-            patch_center(*line, um_per_px, side_mm), side_mm, "deepest place" if number == 0 else "another depth"
+            patch_center(*line, um_per_px, side_mm), side_mm, DEEPEST_PATCH if number == 0 else "another depth"
         )
         for number, line in enumerate(lines)
     ]
-    found += [PatchPosition(center, side_mm, "lesion") for center in lesions]
+    found += [PatchPosition(center, side_mm, LESION_PATCH) for center in lesions]
     kept: list[PatchPosition] = []
     for one in found:
         if all(_distance_mm(one, other, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for other in kept):

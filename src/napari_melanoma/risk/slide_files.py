@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import case_of_slide
-from napari_melanoma.risk.patches import BENIGN_LABELS
+from napari_melanoma.risk.patches import BENIGN_LABELS, DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.risk.prediction import RiskDepth
 from napari_melanoma.slides.maps import find_strongest
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.classifier import Classifier
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.depth.readings import DepthReading
 
 RISK_FOLDER = "risk"  # folder of maps and gallery
 GALLERY_FILE = "biomarkers.json"
@@ -57,34 +59,76 @@ class StoredRisk:
     fault: str = ""
 
 
+PATCH_POSITIONS = {DEEPEST_PATCH: " at the deepest position", LESION_PATCH: " at a lesion"}
+MEASURED_SOURCES = ("reader", "automatic")  # of a thickness with a line
+SAME_MM = 1e-4  # of a thickness as results store it
+
+
 @dataclass(frozen=True)
 class NetworkDepth:
-    """The depth in mm that the network of a stored risk predicted from the patch at the deepest position."""
+    """The depth in mm that the network of a stored risk predicted from its first patch.
+
+    ``patch`` describes the patch; ``known`` is the depth that was known then. ``mpp`` is the scale that was set for the
+    slide then; None for that of its file.
+    """
 
     mm: float
     model: str
     validity: Validity
+    patch: str
+    known: RiskDepth
+    mpp: float | None
 
-    def describe(self, measured_mm: float | None) -> str:
-        """Describe the depth and its difference from a measured one; why not, if the prediction is not valid."""
-        by = f"Predicted by {self.model} from a patch"
+    def describe(self, reading: DepthReading, size: PixelSize | None) -> str:
+        """Describe the depth and its difference from a reading; why not, if the prediction is not valid.
+
+        ``reading``: the current reading, else the first line of the analysis. ``size``: current pixel size.
+        """
+        by = f"Predicted by {self.model} from a patch{PATCH_POSITIONS.get(self.patch, '')}"
         if not self.validity.valid:
             return f"{by}: {self.validity.headline('')}."
-        difference = "" if measured_mm is None else f" ({self.mm - measured_mm:+.2f} mm)"
-        return f"{by}: {self.mm:.2f} mm{difference}."
+        return f"{by}: {self.mm:.2f} mm{self._describe_difference(reading, size)}."
+
+    def _describe_difference(self, reading: DepthReading, size: PixelSize | None) -> str:
+        """Describe the difference from a confirmed reading, or that the patch is not at its line."""
+        before = self.known.mm if self.known.source in MEASURED_SOURCES else None
+        is_same = before == reading.mm if before is None or reading.mm is None else abs(before - reading.mm) < SAME_MM
+        if not is_same and self.known.reader not in ("", reading.reader):
+            return ", of the line of another reader"
+        if not is_same or self._is_rescaled(size):
+            return f"{'' if before is None else ', of an earlier line'}; estimate the risk again"
+        if reading.mm is None or not reading.when or reading.at_least or self.patch != DEEPEST_PATCH:
+            return ""
+        return f" ({self.mm - reading.mm:+.2f} mm)"
+
+    def _is_rescaled(self, size: PixelSize | None) -> bool:
+        """Whether the scale was changed since the prediction."""
+        if size is None:
+            return True
+        if self.mpp is None:
+            return size.source in ("given", "ruler")
+        return not math.isclose(self.mpp, size.x_um, rel_tol=1e-6)
 
 
 def read_network_depth(folder: Path) -> NetworkDepth | None:
-    """Read the depth that the network of the stored risk of a slide predicted; None if there is none."""
+    """Read the depth that the network of the stored risk of a slide predicted.
+
+    None if there is none, or if the file is not complete.
+    """
     found = read_object(folder / RISK_FILE)
-    patches = found.get("patches")
-    first = patches[0] if isinstance(patches, list) and patches else {}
-    mm = first.get("depth_mm") if isinstance(first, dict) else None
-    if not isinstance(mm, int | float) or not math.isfinite(mm):
+    if not _is_complete(found) or not found["patches"]:
         return None
-    model = found.get("model")
-    name = str(model.get("name", "")) if isinstance(model, dict) else ""
-    return NetworkDepth(float(mm), name or "a network", read_risk_validity(found))
+    first, depth, mpp = found["patches"][0], found["depth"], found["options"].get("mpp")
+    if first.get("depth_mm") is None:
+        return None
+    return NetworkDepth(
+        float(first["depth_mm"]),
+        str(found["model"].get("name") or "a network"),
+        read_risk_validity(found),
+        str(first.get("what", "")),
+        RiskDepth(depth.get("mm"), depth.get("source", "unknown"), reader=str(depth.get("reader") or "")),
+        mpp if _is_number(mpp) else None,
+    )
 
 
 def read_risk(folder: Path) -> StoredRisk:
@@ -173,15 +217,25 @@ def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_complete(prediction: Mapping[str, Any]) -> bool:
     """Whether a prediction has everything that is shown."""
-    value, model = prediction.get("probability"), prediction.get("model")
-    numbers = isinstance(value, int | float) and math.isfinite(value)
+    model = prediction.get("model")
     kinds = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
     return (
-        numbers
+        _is_number(prediction.get("probability"))
         and isinstance(model, dict)
         and "fingerprint" in model
         and all(isinstance(prediction.get(name), kind) for name, kind in kinds.items())
+        and all(isinstance(prediction.get(name) or [], list) for name in ("warnings", "missing"))
+        and _is_number(prediction["depth"].get("mm") or 0)
+        and all(map(_is_complete_patch, prediction["patches"]))
     )
+
+
+def _is_complete_patch(patch: object) -> bool:
+    return isinstance(patch, dict) and _is_number(patch.get("probability")) and _is_number(patch.get("depth_mm") or 0)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 MAX_FEATURES = 15  # P3

@@ -7,6 +7,7 @@ from threading import Event, Timer
 
 import numpy as np
 import pytest
+from answers import risk_answer
 from fake_slides import MPP, FakeAnalysis, draw_slide
 from napari.utils.interactions import (
     mouse_double_click_callbacks,
@@ -122,28 +123,84 @@ def test_section_is_created_when_it_is_opened(person, slide_path):
     assert line_layer(person) is None
 
 
-def predicts(person, mm, *reasons):
-    """Write the stored risk of the slide, with a depth that the network predicted from the first patch."""
-    found = {"patches": [{"depth_mm": mm}, {"depth_mm": 9.0}], "model": {"name": "risk-test"}}
-    write_json(person.dock.result_location.folder / "risk.json", {**found, "validity": {"reasons": reasons}})
+def predicts(person, mm, *reasons, known=None, reader="", what="deepest place", **more):
+    """Write the stored risk of the slide, with a depth that the network predicted from the first patch.
+
+    ``known``: thickness that was measured before the prediction, by a reader or by the analysis (``reader=None``).
+    """
+    answer = risk_answer(0.5, {}, {}, known, fingerprint="f")
+    if known is not None:
+        answer["depth"] |= {"source": "automatic" if reader is None else "reader", "reader": reader or ""}
+    answer["patches"][0] |= {"depth_mm": mm, "what": what}
+    content = {**answer, "validity": {"reasons": reasons}, **more}
+    write_json(person.dock.result_location.folder / "risk.json", content)
     person.dock.sections.depth.store.reload_proposals()
     person.waits()
 
 
-def test_depth_of_a_network_is_shown_beside_the_reading(measuring):
+DEEPEST = "Predicted by risk-test from a patch at the deepest position: "
+
+
+def test_depth_of_a_network_is_compared_with_the_reading(measuring):
     label = measuring.finds(QLabel, "depth_network")
     assert not label.isVisibleTo(page(measuring).view)
-    predicts(measuring, 0.5)
-    assert label.text() == "Predicted by risk-test from a patch: 0.50 mm."
     draws(measuring)
-    assert label.text() == "Predicted by risk-test from a patch: 0.50 mm (+0.30 mm)."
+    mm = page(measuring).store.reading.mm
+    predicts(measuring, 0.5, known=mm)
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    sets_reader(measuring, "Reader A")  # the reading gets the name
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    page(measuring).store.set_values(at_least=True)
+    assert label.text() == f"{DEEPEST}0.50 mm."
     reason = {"code": "demonstration", "text": "the model was trained on synthetic patients"}
-    predicts(measuring, 0.5, reason)
-    assert label.text() == (
-        "Predicted by risk-test from a patch: Not valid: the model was trained on synthetic patients."
-    )
-    predicts(measuring, None)
+    predicts(measuring, 0.5, reason, known=mm)
+    assert label.text() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
+    predicts(measuring, None, known=mm)
     assert not label.isVisibleTo(page(measuring).view)
+
+
+def test_depth_of_a_network_for_another_line_is_outdated(measuring):
+    person, label = measuring, measuring.finds(QLabel, "depth_network")
+    sets_reader(person, "Reader A")
+    draws(person)
+    predicts(person, 0.5, known=page(person).store.reading.mm, reader="Reader A")
+    page(person).store.set_line((TOP, (260.0, 100.0)))
+    assert label.text() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again."
+    presses(person, "depth_undo")
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    sets_reader(person, "Reader B")
+    assert label.text() == f"{DEEPEST}0.50 mm, of the line of another reader."
+    sets_reader(person, "Reader A")
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(1.0)
+    person.clicks("scale_set")
+    person.until(lambda: label.text() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again.")
+    person.waits()
+    predicts(person, 0.5, known=page(person).store.reading.mm, reader="Reader A", options={"mpp": 1.0})
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.10 mm)."
+
+
+def test_depth_of_a_network_at_a_lesion_is_not_compared(measuring):
+    person, label = measuring, measuring.finds(QLabel, "depth_network")
+    lesion = "Predicted by risk-test from a patch at a lesion: "
+    predicts(person, 0.5, what="lesion")
+    assert label.text() == f"{lesion}0.50 mm."
+    draws(person)
+    assert label.text() == f"{lesion}0.50 mm; estimate the risk again."
+
+
+def test_depth_of_a_network_is_not_compared_with_an_unconfirmed_proposal(measuring):
+    person, label = measuring, measuring.finds(QLabel, "depth_network")
+    proposes(person.dock.result_location.folder, 0.2, 0.12)
+    predicts(person, 0.5, known=0.2, reader=None)
+    assert person.label_text("depth_head").startswith("0.20 mm")
+    assert label.text() == f"{DEEPEST}0.50 mm."
+    page(person).store.select_proposal(1)  # the patch is at the first line, which counts
+    assert label.text() == f"{DEEPEST}0.50 mm."
+    page(person).store.select_proposal(0)
+    page(person).store.accept_proposal()
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    person.waits()
 
 
 @pytest.mark.both_qts
@@ -418,6 +475,7 @@ def test_name_of_the_model_is_reserved(measuring):
     assert page(person).store.reader == ""
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_second_reader_is_blinded_and_then_compared(measuring):
     person = measuring
     sets_reader(person, "Reader A")

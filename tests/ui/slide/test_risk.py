@@ -25,6 +25,7 @@ from .test_depth import draws as draws_depth
 from .test_depth import proposes
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+NETWORK_DEPTH = "Predicted by risk-test from a patch at the deepest position: 1.60 mm."
 VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
 
 
@@ -160,12 +161,17 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert seen(person, "risk_lacking") == "Clark level alone: clark is unknown."
     assert seen(person, "risk_caution") == "Unknown: body site.\nThe thickness may be more."
     assert seen(person, "risk_old") == ""
+    person.dock.depth_section.expand(animate=False)
+    assert person.label_text("depth_network") == NETWORK_DEPTH
     assert kept(person)["known"] == {"age": "64", "sex": "male", "depth_mm": "0.91"}
 
     person.viewer.layers.clear()
     page(person).store._results.clear()  # as tomorrow
+    page(person).depth_store._states.clear()
     person.opens_slides(slide_path)
     person.until(lambda: seen(person, "risk_verdict") == VERDICT)
+    person.until(lambda: page(person).depth_store.state is not None)
+    assert person.label_text("depth_network") == NETWORK_DEPTH
     assert view.patient_form.row == {"age": "64", "sex": "male"}
     assert seen(person, "risk_old") == ""
 
@@ -202,6 +208,7 @@ def test_changed_inputs_are_named(waiting):
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
 
 
+@pytest.mark.usefixtures("shown_viewer")
 @pytest.mark.parametrize(("name", "role"), [("attention", "attention"), ("grad_cam", "Grad-CAM")])
 def test_maps_are_placed_on_the_slide_and_saved(waiting, name, role, slide_path):
     person = waiting
@@ -292,6 +299,8 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     person.dock.picker.step(-1)
     person.waits()
     assert seen(person, "risk_verdict").startswith("metastasis 0.16")
+    person.dock.depth_section.expand(animate=False)
+    assert person.label_text("depth_network") == NETWORK_DEPTH
 
 
 def test_patient_data_come_from_the_open_case(waiting, slide_path):

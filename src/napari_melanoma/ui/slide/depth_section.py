@@ -240,7 +240,8 @@ class SlideDepthSection(QObject):
         view.source_label.setText(category.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
         network = None if now is None else now.network
-        view.network_label.setText("" if network is None else network.describe(reading.mm))
+        text = "" if network is None else network.describe(self.store.risk_reading, self.store.size)
+        view.network_label.setText(text)
         view.network_label.setVisible(network is not None)
         warnings = list(category.reading_warnings(reading, self.store.size))
         if slide is not None and slide.info.pixel_size is None:

@@ -66,6 +66,16 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
             else current_reading(now.history.current, self.automatic_reading, self.reader)
         )
 
+    @property
+    def risk_reading(self) -> DepthReading:
+        """The reading with the line that the Risk section uses: the own one, else the first of the analysis."""
+        from napari_melanoma.depth.readings import automatic_reading
+
+        now, own = self.state, self.reading
+        if now is None or (own.when and own.mm is not None):
+            return own
+        return automatic_reading(now.proposed, size=self.size).model_copy(update={"reader": self.reader})
+
     def set_reader(self, reader: str) -> None:
         """Switch to another reader, who cannot undo changes of the previous one.
 
@@ -106,9 +116,12 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
             self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, _time()))
         self.show(None if slide is None else slide.identity)
 
-    def reload_proposals(self) -> None:
-        """Read the proposals of the analysis and the prediction of a network again."""
-        now = self.state
+    def reload_proposals(self, identity: str | None = None) -> None:
+        """Read the proposals of the analysis and the prediction of a network again, by default for the displayed slide.
+
+        A slide that is not displayed is read again if it was read before.
+        """
+        now = self.state if identity is None else self._states.get(identity)
         if now is not None:
             work = partial(_load_proposals, now.folder)
             self._submit(f"{now.identity} look", lambda: work, partial(self._on_proposals, now.identity))

@@ -184,8 +184,9 @@ AUTOMATIC = "Segment the tissue of the whole slide with '{}' and find the thicke
 
 
 NETWORK_TIP = (
-    "For comparison only: the network of the Risk section predicts a depth from a patch at the deepest position. It "
-    "does not measure a line, and cannot see cells below the patch. In parentheses, its difference from the reading"
+    "For comparison only: the network of the Risk section predicts a depth from a patch. It does not measure a "
+    "line, and cannot see cells below the patch. In parentheses, its difference from your reading, if the patch is at "
+    "the deepest position of that reading"
 )
 
 

@@ -181,7 +181,7 @@ class SlideRiskSection(QObject):
         if not message:
             self.visible_maps.get(identity, set()).discard(request.kind)
         self.store.read(identity, request.folder)
-        self._depth_store.reload_proposals()  # the network may have predicted a depth
+        self._depth_store.reload_proposals(identity)  # the network may have predicted a depth
         self.update_view()
 
     def _on_cancelled(self, task: str) -> None:
