@@ -49,7 +49,7 @@ def test_table_correlation_and_figure_are_written(run: Callable[..., Result], re
     assert "16 lesions of 4 slides. The interval is over slides." in result.output
     assert "slide4: Not valid: the image is a photograph; left out" in result.output
     out = results.parent / "out"
-    rows = read_table(out / "lesions.csv")
+    rows = read_table(out / "relation.csv")
     assert [row["used"] for row in rows] == ["1"] * 16 + ["0"] * 4
     assert {row["valid"] for row in rows if row["slide"] == "slide4"} == {"false"}
     found = json.loads((out / "relation.json").read_text(encoding="utf-8"))
@@ -81,11 +81,24 @@ def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], res
     assert "8 lesions of 2 slides" in result.output
 
 
+@pytest.mark.parametrize("out", ["results/slide0", "results/slide0/relation", "results/../results/slide0", "link"])
+def test_result_folders_are_refused_as_output(out: str, run: Callable[..., Result], results: Path) -> None:
+    (results.parent / "link").symlink_to(results / "slide0")
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    result = run("relation", "results", "--out", out)
+    assert result.exit_code == 2
+    assert "the result folder of a slide" in " ".join(result.output.split())
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+
+
 def test_without_correlated_lesions_there_is_no_figure(run: Callable[..., Result], tmp_path: Path) -> None:
+    earlier = tmp_path / "out/figures/area_probability.png"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"of other lesions")
     write_slide(tmp_path / "results/slide0", [(1.0, "")])
     result = run("relation", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "requires at least three lesions; there are 0 lesions" in result.output
-    assert not (tmp_path / "out/figures").exists()
-    assert read_table(tmp_path / "out/lesions.csv")[0]["probability"] == ""
+    assert not (tmp_path / "out/figures/area_probability.png").exists()
+    assert read_table(tmp_path / "out/relation.csv")[0]["probability"] == ""
     assert run("relation", "nowhere", "--out", "out").exit_code == 2

@@ -23,7 +23,7 @@ from napari_melanoma.slides.scores import (
 )
 from napari_melanoma.slides.slide_table import LesionRow, read_slide_lesion_rows
 
-RELATION, FIGURE = "relation.json", "figures/area_probability.png"
+TABLE, RELATION, FIGURE = "relation.csv", "relation.json", "figures/area_probability.png"
 COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "model", "valid", "validity", "used")
 
 
@@ -102,10 +102,11 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
 def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
     """Write the table of all lesions, the correlation, and the figure if there are correlated lesions."""
     used = set(map(id, relation.used))
-    write_table(out / LESIONS, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
+    write_table(out / TABLE, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
     write_json(out / RELATION, relation_to_json(relation))
     if not used:
-        return [out / LESIONS, out / RELATION]
+        (out / FIGURE).unlink(missing_ok=True)  # of an earlier run
+        return [out / TABLE, out / RELATION]
     areas = [_area(one, in_mm2=relation.in_mm2) for one in relation.used]
     points = LesionPoints(
         areas, [one.probability for one in relation.used], [one.label != "benign" for one in relation.used]
@@ -114,7 +115,7 @@ def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
     some_invalid = not all(relation.validity[one.slide].valid for one in relation.used)
     title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.summary}"
     plot_area_and_probability(points, unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
-    return [out / LESIONS, out / RELATION, out / FIGURE]
+    return [out / TABLE, out / RELATION, out / FIGURE]
 
 
 def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
