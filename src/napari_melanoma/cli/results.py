@@ -39,8 +39,9 @@ RELATION_HELP = examples(
     "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes relation.csv (one "
     "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
     "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
-    "correlation, unless --include-invalid is given. OUT must not be in a result folder. Slides without lesions.csv, or with a damaged one, are reported "
-    "and the rest is processed (exit code 1).",
+    "correlation, unless --include-invalid is given, as are lesions without an area in mm². OUT must not be in a "
+    "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
+    "code 1).",
 )
 AUDIT_HELP = examples(
     "napari-melanoma audit results",

@@ -287,8 +287,8 @@ def require_outside_results(out: Path) -> None:
         if _is_slide_folder(folder):
             where = "is" if folder == place else "lies in"
             raise InputError(
-                f"--out {out} {where} the result folder of a slide ({folder}): expected a folder outside the results of "
-                "slides. Choose another one."
+                f"--out {out} {where} the result folder of a slide ({folder}): expected a folder outside the "
+                "results of slides. Choose another one."
             )
 
 
