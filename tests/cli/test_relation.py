@@ -49,7 +49,7 @@ def test_table_correlation_and_figure_are_written(run: Callable[..., Result], re
     assert "16 lesions of 4 slides. The interval is over slides." in result.output
     assert "slide4: Not valid: the image is a photograph; left out" in result.output
     out = results.parent / "out"
-    rows = read_table(out / "lesions.csv")
+    rows = read_table(out / "relation.csv")
     assert [row["used"] for row in rows] == ["1"] * 16 + ["0"] * 4
     assert {row["valid"] for row in rows if row["slide"] == "slide4"} == {"false"}
     found = json.loads((out / "relation.json").read_text(encoding="utf-8"))
@@ -71,6 +71,35 @@ def test_one_slide_has_an_interval_over_lesions(run: Callable[..., Result], resu
     assert "over these lesions only and does not apply to other slides" in result.output
 
 
+def forget_pixel_size(folder: Path) -> None:
+    """Remove the areas in mm² of a slide, and let its pixels be tiny."""
+    rows = [
+        {**row, "area_px": float(row["area_px"]) * 1e-6, "area_mm2": ""} for row in read_table(folder / "lesions.csv")
+    ]
+    write_table(folder / "lesions.csv", rows, LESION_COLUMNS)
+
+
+def test_a_slide_without_a_pixel_size_is_left_out(run: Callable[..., Result], results: Path) -> None:
+    forget_pixel_size(results / "slide1")
+    result = run("relation", "results", "--out", "out")
+    assert "Spearman 1.00" in result.output
+    assert "12 lesions of 3 slides" in result.output
+    assert "4 lesions have no area in mm² and are left out" in " ".join(result.output.split())
+    assert json.loads((results.parent / "out/relation.json").read_text(encoding="utf-8"))["area_unit"] == "mm2"
+    used = {row["slide"] for row in read_table(results.parent / "out/relation.csv") if row["used"] == "1"}
+    assert used == {"slide0", "slide2", "slide3"}
+
+
+def test_areas_in_pixels_of_several_slides_are_not_correlated(run: Callable[..., Result], results: Path) -> None:
+    for number in range(5):
+        forget_pixel_size(results / f"slide{number}")
+    result = run("relation", "results", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "areas in pixels of different slides cannot be compared" in " ".join(result.output.split())
+    assert json.loads((results.parent / "out/relation.json").read_text(encoding="utf-8"))["spearman"] is None
+    assert "Spearman 1.00" in run("relation", "results/slide0", "--out", "one").output
+
+
 def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], results: Path) -> None:
     (results / "slide0/lesions.csv").write_text("index,label\n1,malignant\n", encoding="utf-8")
     (results / "slide1/lesions.csv").unlink()
@@ -81,11 +110,24 @@ def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], res
     assert "8 lesions of 2 slides" in result.output
 
 
+@pytest.mark.parametrize("out", ["results/slide0", "results/slide0/relation", "results/../results/slide0", "link"])
+def test_result_folders_are_refused_as_output(out: str, run: Callable[..., Result], results: Path) -> None:
+    (results.parent / "link").symlink_to(results / "slide0")
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    result = run("relation", "results", "--out", out)
+    assert result.exit_code == 2
+    assert "the result folder of a slide" in " ".join(result.output.split())
+    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+
+
 def test_without_correlated_lesions_there_is_no_figure(run: Callable[..., Result], tmp_path: Path) -> None:
+    earlier = tmp_path / "out/figures/area_probability.png"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"of other lesions")
     write_slide(tmp_path / "results/slide0", [(1.0, "")])
     result = run("relation", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "requires at least three lesions; there are 0 lesions" in result.output
-    assert not (tmp_path / "out/figures").exists()
-    assert read_table(tmp_path / "out/lesions.csv")[0]["probability"] == ""
+    assert not (tmp_path / "out/figures/area_probability.png").exists()
+    assert read_table(tmp_path / "out/relation.csv")[0]["probability"] == ""
     assert run("relation", "nowhere", "--out", "out").exit_code == 2

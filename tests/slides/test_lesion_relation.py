@@ -12,8 +12,9 @@ from scipy import stats
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
-from napari_melanoma.slides.scores import correlate_area_and_probability, spearman, with_area_and_probability
+from napari_melanoma.slides.scores import correlate_area_and_probability, select_comparable_lesions, spearman
 
 VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20)
 
@@ -43,12 +44,18 @@ def lesions(pairs: list[tuple[float, float]], pixel_size: PixelSize | None = Non
     return [replace(one, area_px=a, area_mm2=a if in_mm else None, probability=p) for a, p in pairs]
 
 
+def of_area(areas: list[float], pixel_size: PixelSize | None = None) -> list[SlideLesion]:
+    return lesions([(area, area / 10) for area in areas], pixel_size)
+
+
+def correlate(lesions: list[SlideLesion], slides: list[str] | None = None) -> Estimate | None:
+    return correlate_area_and_probability(select_comparable_lesions(lesions, slides))
+
+
 def test_a_relation_has_its_interval() -> None:
     rng = np.random.default_rng(0)
     area = rng.gamma(2, 1, 60)
-    found = correlate_area_and_probability(
-        lesions(list(zip(area, area + rng.normal(0, 1, 60), strict=True)), PixelSize(1, 1))
-    )
+    found = correlate(lesions(list(zip(area, area + rng.normal(0, 1, 60), strict=True)), PixelSize(1, 1)))
     assert found is not None
     assert 0.5 < found.low < found.mean < found.high < 1
     assert found.count == 60
@@ -56,7 +63,7 @@ def test_a_relation_has_its_interval() -> None:
 
 def test_no_relation_has_zero_in_its_interval() -> None:
     pairs = np.random.default_rng(1).random((50, 2)).tolist()
-    found = correlate_area_and_probability(lesions(pairs))
+    found = correlate(lesions(pairs))
     assert found is not None
     assert found.low < 0 < found.high
 
@@ -67,8 +74,8 @@ def test_slides_are_drawn_as_a_whole() -> None:
     pairs = (base[:, :, :1] + 0.01 * rng.random((6, 10, 2))).reshape(-1, 2).tolist()
     slides = [f"slide {number // 10}" for number in range(60)]
     alone, grouped = (
-        correlate_area_and_probability(lesions(pairs)),
-        correlate_area_and_probability(lesions(pairs), slides),
+        correlate(lesions(pairs, PixelSize(1, 1))),
+        correlate(lesions(pairs, PixelSize(1, 1)), slides),
     )
     assert alone is not None
     assert grouped is not None
@@ -77,8 +84,8 @@ def test_slides_are_drawn_as_a_whole() -> None:
 
 
 def test_few_lesions_have_none_and_equal_ones_no_number() -> None:
-    assert correlate_area_and_probability(lesions([(1, 0.5), (2, 0.7)])) is None
-    found = correlate_area_and_probability(lesions([(1, 0.5), (1, 0.7), (1, 0.9)]))
+    assert correlate(lesions([(1, 0.5), (2, 0.7)])) is None
+    found = correlate(lesions([(1, 0.5), (1, 0.7), (1, 0.9)]))
     assert found is not None
     assert np.isnan(found.mean)
 
@@ -86,6 +93,30 @@ def test_few_lesions_have_none_and_equal_ones_no_number() -> None:
 def test_lesions_without_a_probability_do_not_count() -> None:
     pairs = [(1.0, 0.1), (2.0, 0.3), (3.0, 0.2), (4.0, 0.9)]
     known, more = lesions(pairs), lesions([*pairs[:2], (9.0, float("nan")), *pairs[2:]])
-    assert len(with_area_and_probability(more)) == 4
-    assert correlate_area_and_probability(more) == correlate_area_and_probability(known)
-    assert correlate_area_and_probability(more[:3]) is None
+    assert len(select_comparable_lesions(more).lesions) == 4
+    assert correlate(more) == correlate(known)
+    assert correlate(more[:3]) is None
+
+
+def test_a_lesion_without_a_pixel_size_does_not_switch_the_others_to_pixels() -> None:
+    areas = [1.0, 2.0, 3.0, 4.0]
+    known = [replace(one, area_px=9 - area) for one, area in zip(of_area(areas, PixelSize(1, 1)), areas, strict=True)]
+    unknown = of_area([2.5])
+    found = select_comparable_lesions([*known, *unknown], ["a", "a", "b", "b", "c"])
+    assert (list(found.lesions), found.unit, found.left_out) == (known, "mm²", 1)
+    assert found.note.startswith("1 lesion has no area in mm² and is left out")
+    estimate = correlate_area_and_probability(found)
+    assert estimate is not None
+    assert estimate.mean == pytest.approx(1)
+
+
+def test_areas_in_pixels_are_compared_within_one_slide_only() -> None:
+    unknown = of_area([1.0, 2.0, 3.0, 4.0])
+    one, several = (
+        select_comparable_lesions(unknown, ["a"] * 4),
+        select_comparable_lesions(unknown, ["a", "a", "b", "b"]),
+    )
+    assert (len(one.lesions), one.unit, one.note) == (4, "pixels", "")
+    assert several.lesions == ()
+    assert "areas in pixels of different slides cannot be compared" in several.note
+    assert correlate_area_and_probability(several) is None

@@ -36,11 +36,12 @@ READINGS_HELP = examples(
 RELATION_HELP = examples(
     "napari-melanoma relation results --out relation",
     "napari-melanoma relation results/section --out relation --include-invalid",
-    "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes lesions.csv (one "
+    "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes relation.csv (one "
     "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
     "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
-    "correlation, unless --include-invalid is given. Slides without lesions.csv, or with a damaged one, are reported "
-    "and the rest is processed (exit code 1).",
+    "correlation, unless --include-invalid is given, as are lesions without an area in mm². OUT must not be in a "
+    "result folder. Slides without lesions.csv, or with a damaged one, are reported and the rest is processed (exit "
+    "code 1).",
 )
 AUDIT_HELP = examples(
     "napari-melanoma audit results",
@@ -145,10 +146,11 @@ def relation(
 ) -> None:
     """Relate area and probability of lesions."""
     with command_session(json, debug) as current:
-        from napari_melanoma.reports.slide_export import find_result_folders
+        from napari_melanoma.reports.slide_export import find_result_folders, require_outside_results
         from napari_melanoma.slides.lesion_relation import relate_lesions, relation_to_json, write_relation
 
         current.after_stop = "Nothing was written."
+        require_outside_results(out)
         found = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
         for name, error in found.failed.items():
             current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)

@@ -280,6 +280,18 @@ def find_result_folders(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
+def require_outside_results(out: Path) -> None:
+    """Refuse an output folder that is the result folder of a slide or lies in one."""
+    place = out.resolve()
+    for folder in (place, *place.parents):
+        if _is_slide_folder(folder):
+            where = "is" if folder == place else "lies in"
+            raise InputError(
+                f"--out {out} {where} the result folder of a slide ({folder}): expected a folder outside the "
+                "results of slides. Choose another one."
+            )
+
+
 def _is_slide_folder(folder: Path) -> bool:
     """Whether a folder contains an analysis, a reading or a risk of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_proba
 from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import (
+    ComparableLesions,
     correlate_area_and_probability,
     describe_correlation,
+    select_comparable_lesions,
     uses_log_axis,
-    with_area_and_probability,
 )
 from napari_melanoma.slides.slide_table import LesionRow, read_slide_lesion_rows
 
-RELATION, FIGURE = "relation.json", "figures/area_probability.png"
+TABLE, RELATION, FIGURE = "relation.csv", "relation.json", "figures/area_probability.png"
 COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "model", "valid", "validity", "used")
 
 
@@ -39,11 +41,16 @@ class LesionRelation:
     included: bool
     failed: Mapping[str, str]
 
+    @cached_property
+    def comparable(self) -> ComparableLesions[LesionRow]:
+        """The lesions of valid or included predictions whose areas can be compared."""
+        lesions = [one for one in self.lesions if self.included or self.validity[one.slide].valid]
+        return select_comparable_lesions(lesions, [str(one.slide) for one in lesions])
+
     @property
     def used(self) -> tuple[LesionRow, ...]:
         """The correlated lesions."""
-        known = with_area_and_probability(self.lesions)
-        return tuple(one for one in known if self.included or self.validity[one.slide].valid)
+        return self.comparable.lesions
 
     @property
     def slides(self) -> int:
@@ -53,13 +60,7 @@ class LesionRelation:
     @property
     def estimate(self) -> Estimate | None:
         """The correlation, with an interval over slides, or over the lesions of a single one."""
-        names = [str(one.slide) for one in self.used] if self.slides > 1 else None
-        return correlate_area_and_probability(self.used, names)
-
-    @property
-    def in_mm2(self) -> bool:
-        """Whether areas are in square millimeters, and not in pixels."""
-        return all(one.area_mm2 is not None for one in self.used)
+        return correlate_area_and_probability(self.comparable)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -73,11 +74,15 @@ class LesionRelation:
         notes = [f"{name}: {text}{'' if self.included else '; left out'}" for name, text in invalid.items()]
         if len(self.models) > 1:
             notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
+        if self.used and self.comparable.note:
+            notes.append(self.comparable.note)
         return tuple(notes)
 
     @property
     def summary(self) -> str:
-        """The correlation in words."""
+        """The correlation in words, or why there is none."""
+        if not self.used and self.comparable.note:
+            return self.comparable.note
         return describe_correlation(self.estimate, len(self.used), self.slides)
 
 
@@ -102,19 +107,19 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
 def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
     """Write the table of all lesions, the correlation, and the figure if there are correlated lesions."""
     used = set(map(id, relation.used))
-    write_table(out / LESIONS, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
+    write_table(out / TABLE, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
     write_json(out / RELATION, relation_to_json(relation))
     if not used:
-        return [out / LESIONS, out / RELATION]
-    areas = [_area(one, in_mm2=relation.in_mm2) for one in relation.used]
+        (out / FIGURE).unlink(missing_ok=True)  # of an earlier run
+        return [out / TABLE, out / RELATION]
+    areas = [relation.comparable.area(one) for one in relation.used]
     points = LesionPoints(
         areas, [one.probability for one in relation.used], [one.label != "benign" for one in relation.used]
     )
-    unit = "mm²" if relation.in_mm2 else "pixels"
     some_invalid = not all(relation.validity[one.slide].valid for one in relation.used)
     title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.summary}"
-    plot_area_and_probability(points, unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
-    return [out / LESIONS, out / RELATION, out / FIGURE]
+    plot_area_and_probability(points, relation.comparable.unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
+    return [out / TABLE, out / RELATION, out / FIGURE]
 
 
 def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
@@ -124,17 +129,13 @@ def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
         "format_version": 1,
         "spearman": None if found is None or math.isnan(found.mean) else asdict(found),
         "interval_over": "slides" if relation.slides > 1 else "lesions",
-        "area_unit": "mm2" if relation.in_mm2 else "px",
+        "area_unit": "mm2" if relation.comparable.in_mm2 else "px",
         "lesions": len(relation.used),
         "slides": relation.slides,
         "models": list(relation.models),
         "summary": relation.summary,
         "notes": list(relation.notes),
     }
-
-
-def _area(lesion: LesionRow, *, in_mm2: bool) -> float:
-    return float(lesion.area_mm2 or 0) if in_mm2 else lesion.area_px
 
 
 def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:

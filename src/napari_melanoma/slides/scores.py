@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -113,26 +113,72 @@ class LesionLike(Protocol):
 AnyLesion = TypeVar("AnyLesion", bound=LesionLike)
 
 
-def with_area_and_probability(lesions: Sequence[AnyLesion]) -> list[AnyLesion]:
-    """Return the lesions with a probability, in their order; lesions drawn outside analyzed tiles have none."""
-    return [lesion for lesion in lesions if np.isfinite(lesion.probability)]
+@dataclass(frozen=True)
+class ComparableLesions(Generic[AnyLesion]):
+    """Lesions with a probability whose areas have one unit, and the slide of each.
+
+    ``left_out``: lesions with a probability, but without an area in this unit.
+    """
+
+    lesions: tuple[AnyLesion, ...]
+    slides: tuple[str, ...]
+    in_mm2: bool
+    left_out: int
+
+    @property
+    def unit(self) -> str:
+        """Unit of the areas."""
+        return "mm²" if self.in_mm2 else "pixels"
+
+    @property
+    def note(self) -> str:
+        """Which lesions are left out, and why; empty if none is."""
+        if not self.left_out:
+            return ""
+        if not self.lesions:
+            return (
+                "No slide has a pixel size, and areas in pixels of different slides cannot be compared: there is no "
+                "correlation. Specify the pixel size and analyze the slides again, or select a single slide."
+            )
+        few = (
+            "1 lesion has no area in mm² and is"
+            if self.left_out == 1
+            else f"{self.left_out} lesions have no area in mm² and are"
+        )
+        return f"{few} left out: the pixel size of the slide is unknown."
+
+    def area(self, lesion: LesionLike) -> float:
+        """Return the area of a lesion in this unit."""
+        return float(lesion.area_px if lesion.area_mm2 is None or not self.in_mm2 else lesion.area_mm2)
 
 
-def correlate_area_and_probability(
-    lesions: Sequence[LesionLike], slides: Sequence[str] | None = None, *, seed: int = 0
-) -> Estimate | None:
+def select_comparable_lesions(
+    lesions: Sequence[AnyLesion], slides: Sequence[str] | None = None
+) -> ComparableLesions[AnyLesion]:
+    """Select the lesions with a probability and an area in square millimeters.
+
+    Areas are in pixels only where no lesion has square millimeters and all are of one slide. ``slides``: the slide of
+    each lesion; None for a single one. Lesions drawn outside analyzed tiles have no probability.
+    """
+    names = [""] * len(lesions) if slides is None else slides
+    known = [pair for pair in zip(lesions, names, strict=True) if np.isfinite(pair[0].probability)]
+    in_mm2 = len({name for _, name in known}) > 1 or any(lesion.area_mm2 is not None for lesion, _ in known)
+    chosen = [pair for pair in known if pair[0].area_mm2 is not None or not in_mm2]
+    found, of = tuple(lesion for lesion, _ in chosen), tuple(name for _, name in chosen)
+    return ComparableLesions(found, of, in_mm2, len(known) - len(chosen))
+
+
+def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion], *, seed: int = 0) -> Estimate | None:
     """Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
-    ``lesions``: of one or many slides; those without a probability are ignored. Uses square millimeters where all have
-    them, else pixels. None for fewer than three lesions; NaN where all areas or all probabilities are equal.
+    The interval is over slides, or over the lesions of a single one. None for fewer than three lesions; NaN where all
+    areas or all probabilities are equal.
     """
-    names = [str(number) for number in range(len(lesions))] if slides is None else list(slides)
-    known = [index for index, lesion in enumerate(lesions) if np.isfinite(lesion.probability)]
-    lesions, names = [lesions[index] for index in known], [names[index] for index in known]
+    lesions, slides = comparable.lesions, comparable.slides
     if len(lesions) < MIN_LESIONS:
         return None
-    in_mm2 = all(lesion.area_mm2 is not None for lesion in lesions)
-    areas = np.array([lesion.area_mm2 if in_mm2 else lesion.area_px for lesion in lesions], np.float64)
+    names = slides if len(set(slides)) > 1 else [str(number) for number in range(len(lesions))]
+    areas = np.array([comparable.area(lesion) for lesion in lesions])
     probabilities = np.array([lesion.probability for lesion in lesions])
     return bootstrap_statistic(partial(spearman, areas, probabilities), names, seed=seed, bounds=(-1.0, 1.0))
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import UNSEEN
 
+from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import describe_correlation
 from napari_melanoma.ui.slide.area_probability import LesionMark, LesionScatterPlot, choose_ticks
@@ -76,6 +77,24 @@ def test_interval_of_all_slides_is_over_slides(analysed):
     plot.show_marks([foreign], "mm²")
     person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.mark_position(foreign).toPoint())
     assert dock.lesion_table.selected == []
+
+
+def test_slides_without_a_pixel_size_are_left_out(analysed):
+    person, dock = analysed, analysed.dock
+    for number, scaled in enumerate((True, False)):
+        folder = dock.run_manager.root / f"other{number}"
+        folder.mkdir()
+        shutil.copy(person.analysis.path / "result.json", folder / "result.json")
+        rows = read_table(person.analysis.path / "lesions.csv")
+        write_table(folder / "lesions.csv", rows if scaled else [{**row, "area_mm2": ""} for row in rows])
+    plot = opens_fold(person)
+    person.finds(QAbstractButton, "relation_all").click()
+    person.waits()
+    text = person.label_text("relation_words")
+    assert "4 lesions of 2 slides" in text
+    assert "2 lesions have no area in mm² and are left out" in text
+    assert len(plot.marks) == 4
+    assert all("mm²" in mark.description for mark in plot.marks)
 
 
 def test_plot_follows_the_lesions(analysed):

@@ -16,8 +16,8 @@ from qtpy.QtWidgets import QCheckBox, QToolTip, QVBoxLayout, QWidget
 from napari_melanoma.slides.scores import (
     correlate_area_and_probability,
     describe_correlation,
+    select_comparable_lesions,
     uses_log_axis,
-    with_area_and_probability,
 )
 from napari_melanoma.ui.slide.lesions import class_of_probability
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.scores import LesionLike
+    from napari_melanoma.slides.scores import ComparableLesions
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
     from napari_melanoma.ui.widgets.validity import ValidityNotice
@@ -336,34 +336,32 @@ def _correlate(
     """Correlate the lesions of the displayed slide, together with those of all slides below ``root`` if given."""
     from napari_melanoma.slides.slide_table import lesions_to_rows, read_lesion_rows
 
-    own = with_area_and_probability(lesions if root is None else lesions_to_rows(folder, lesions))
-    others = (
-        []
-        if root is None
-        else [
-            one
-            for one in with_area_and_probability(read_lesion_rows(root))
-            if one.slide not in (folder, *folder.parents)
-        ]
-    )
+    own = lesions if root is None else lesions_to_rows(folder, lesions)
+    rows = () if root is None else read_lesion_rows(root)
+    others = [one for one in rows if one.slide not in (folder, *folder.parents)]
     run.check()
-    both: list[LesionLike] = [*own, *others]
     slides = [str(folder)] * len(own) + [str(one.slide) for one in others]
-    several = len(set(slides)) > 1
-    found = correlate_area_and_probability(both, slides if several else None)
-    in_mm2 = all(one.area_mm2 is not None for one in both)
-    marks = [_make_mark(one, in_mm2, "", one.index) for one in own]
-    marks += [_make_mark(one, in_mm2, f" of {one.slide.name}", None) for one in others]
-    summary = describe_correlation(found, len(both), len(set(slides)) if root is not None else None)
-    models = {one.model for one in others}
+    comparable = select_comparable_lesions([*own, *others], slides)
+    found = correlate_area_and_probability(comparable)
+    marks, models = list[LesionMark](), set[str]()
+    for one, slide in zip(comparable.lesions, comparable.slides, strict=True):
+        if slide == str(folder):
+            marks.append(_make_mark(one, comparable, "", one.index))
+        else:
+            marks.append(_make_mark(one, comparable, f" of {one.slide.name}", None))
+            models.add(one.model)
+    count = len(set(comparable.slides)) if root is not None else None
+    summary = describe_correlation(found, len(marks), count)
+    if comparable.note:
+        summary = f"{summary} {comparable.note}" if marks else comparable.note
     if len(models) > 1:
         summary += f" {len(models)} different models were used: their probabilities may not be comparable."
-    return identity, AreaCorrelation(summary, tuple(marks), "mm²" if in_mm2 else "pixels")
+    return identity, AreaCorrelation(summary, tuple(marks), comparable.unit)
 
 
-def _make_mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> LesionMark:  # noqa: ANN401 - a lesion, or a row
-    area = float(lesion.area_mm2 if in_mm2 else lesion.area_px)
-    unit = "mm²" if in_mm2 else "px"
+def _make_mark(lesion: Any, comparable: ComparableLesions[Any], where: str, index: int | None) -> LesionMark:  # noqa: ANN401 - a lesion, or a row
+    area = comparable.area(lesion)
+    unit = "mm²" if comparable.in_mm2 else "px"
     probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
     description = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return LesionMark(area, float(lesion.probability), lesion.label != "benign", description, index)
