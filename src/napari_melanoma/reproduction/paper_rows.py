@@ -455,10 +455,19 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         maker = work.paper.rows[row.file.model_of or row.name]
         judgement, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        unlearned = row.kind.explain_unlearned(maker, images, judgement) if parameters != 0 and images else ""
+        unlearned = _explain_unlearned(work, maker, images, judgement) if parameters != 0 and images else ""
         reduced, failed = describe_reductions(work, maker), judgement["failed"]
         found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned, failed))
     return found
+
+
+def _explain_unlearned(
+    work: ReproductionContext, maker: Row, images: Sequence[Mapping[str, str]], judgement: Mapping[str, Any]
+) -> str:
+    """Return why a model has not learned; empty if it has, or if its labels are permuted: a control is at chance."""
+    if any(work.paper.file.roles[role].control_of for role in maker.file.learns):
+        return ""
+    return maker.kind.explain_unlearned(maker, images, judgement)
 
 
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
