@@ -28,7 +28,7 @@ from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.reproduction.budget import reduce_input, use_threads
-from napari_melanoma.reproduction.kinds.segmentation import measure_validation
+from napari_melanoma.reproduction.kinds.segmentation import measure_validation, pool_validation
 from napari_melanoma.reproduction.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     JUDGEMENT,
@@ -352,7 +352,10 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
             for one in found.rows
         ]
         write_table(folder / PER_IMAGE, rows)
-        write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
+        facts = {**_facts(subject.bundle), "images": len(rows), "failed": found.failed}
+        if row.task == "segmentation":
+            facts |= measure_validation(work.folder.row(file.model_of or row.name).fold(fold).run)
+        write_json(folder / JUDGEMENT, facts)
 
 
 def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
@@ -392,7 +395,7 @@ def _pool_row(work: ReproductionContext, row: Row) -> None:
             if (one / PICTURES).is_dir():
                 shutil.copytree(one / PICTURES, folder / PICTURES, dirs_exist_ok=True)
         values = {"row": row.name, "images": len(rows), "threshold": HALF, "failed": failed, "folds": facts}
-        write_json(folder / JUDGEMENT, values)
+        write_json(folder / JUDGEMENT, {**values, **pool_validation(facts)})
 
 
 PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
@@ -447,7 +450,7 @@ class TableLine:
 
 def read_row_results(work: ReproductionContext) -> list[RowResult]:
     """Read the results of the rows that were evaluated so far, in the paper's order."""
-    found = []
+    found = list[RowResult]()
     for planned in work.plan.rows:
         place, row = work.folder.row(planned.name), work.paper.rows[planned.name]
         if not place.judgement.is_file():
@@ -456,6 +459,7 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         judgement, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
         unlearned = _explain_unlearned(work, maker, images, judgement) if parameters != 0 and images else ""
+        unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, found))))
         reduced, failed = describe_reductions(work, maker), judgement["failed"]
         found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned, failed))
     return found
@@ -468,6 +472,12 @@ def _explain_unlearned(
     if any(work.paper.file.roles[role].control_of for role in maker.file.learns):
         return ""
     return maker.kind.explain_unlearned(maker, images, judgement)
+
+
+def _explain_unlearned_masks(row: Row, before: Sequence[RowResult]) -> str:
+    """Return that the network that predicts the masks of a row has not learned; empty if it has."""
+    titles = [item.row.file.title for item in before if item.row.name == row.file.masks_of and item.unlearned]
+    return f"its masks are of {titles[0]}, which has not learned" if titles else ""
 
 
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
