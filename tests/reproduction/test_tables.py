@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_melanoma.metrics.overlap import METRICS
-from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT
-from napari_melanoma.reproduction.paper_rows import RowResult
+from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT, Estimate
+from napari_melanoma.reproduction import papers
+from napari_melanoma.reproduction.paper_rows import RowResult, table_lines
 from napari_melanoma.reproduction.papers import Budget, read_paper
 from napari_melanoma.reproduction.tables import describe_validation, paper_tables
 
@@ -106,3 +108,18 @@ def test_the_use_of_the_validation_set_is_that_of_the_recipes(
 ) -> None:
     said = describe_validation([read_paper(paper).rows[name] for name in rows], budget, role)
     assert said == (f" Of the patients of the other folds, {text}" if text else "")
+
+
+def test_the_metrics_of_a_row_are_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    row, counts = found("transfer-m", judged("", "dermofit", 0.5) + judged("", "elsewhere", 0.9)), list[int]()
+    estimates = row.row.kind.estimates
+
+    def counted(images: Sequence[Mapping[str, str]]) -> dict[str, Estimate]:
+        counts.append(len(images))
+        return estimates(images)
+
+    kind = replace(row.row.kind, estimates=counted)
+    monkeypatch.setattr(papers, "kinds", lambda: {row.row.file.kind: kind})
+    for _ in range(2):
+        assert [line.result.estimates["JA"].count for line in table_lines([row])] == [3, 3]
+    assert counts == [3, 3]

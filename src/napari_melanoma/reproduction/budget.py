@@ -201,7 +201,8 @@ def measure_candidates(
 
 def _others_seconds(row: Row, paces: Mapping[str, TrainingPace]) -> float:
     """Return the time of an image in the networks of other rows that a row evaluates or that predict its masks."""
-    return sum(paces[name].cost.forward_s for name in (row.file.model_of, row.file.masks_of) if name in paces)
+    others = (row.file.model_of, row.file.masks_of)
+    return sum(paces[name].cost.forward_s for name in others if name and name in paces)
 
 
 def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> FittedRows:

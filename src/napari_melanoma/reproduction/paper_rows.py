@@ -423,6 +423,11 @@ class RowResult:
         """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions."""
         return self.row.kind.estimates(self.images) if self.images else {}
 
+    @cached_property
+    def lines(self) -> tuple[TableLine, ...]:
+        """Its lines in a table; kept, since each estimates its metrics by a bootstrap."""
+        return tuple(_lines(self))
+
     @property
     def remark(self) -> str:
         """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
@@ -510,20 +515,26 @@ def table_lines(found: Sequence[RowResult]) -> Iterator[TableLine]:
     with the results of the paper.
     """
     for item in found:
-        if item.row.file.judged_also:
-            yield from _lines_by_role(item)
-            continue
-        if any(image.get("part") == UNTOUCHED for image in item.images):
-            yield from _lines_by_part(item)
-            continue
-        ours = sorted({image["domain"] for image in item.images})
-        same = {name: d for name in item.row.file.paper for d in ours if name and guess_source(d) == guess_source(name)}
-        for name, domain in same.items():
-            yield _make_line(item, (name,), (domain,))
-        others = tuple(domain for domain in ours if domain not in same.values())
-        sets = tuple(name for name in item.row.file.paper if name not in same)
-        if others or sets:
-            yield _make_line(item, sets, others)
+        yield from item.lines
+
+
+def _lines(found: RowResult) -> Iterator[TableLine]:
+    """Yield the lines of a row."""
+    if found.row.file.judged_also:
+        yield from _lines_by_role(found)
+        return
+    if any(image.get("part") == UNTOUCHED for image in found.images):
+        yield from _lines_by_part(found)
+        return
+    ours = sorted({image["domain"] for image in found.images})
+    paper = found.row.file.paper
+    same = {name: d for name in paper for d in ours if name and guess_source(d) == guess_source(name)}
+    for name, domain in same.items():
+        yield _make_line(found, (name,), (domain,))
+    others = tuple(domain for domain in ours if domain not in same.values())
+    sets = tuple(name for name in paper if name not in same)
+    if others or sets:
+        yield _make_line(found, sets, others)
 
 
 def _lines_by_role(found: RowResult) -> Iterator[TableLine]:
@@ -557,7 +568,8 @@ def parts_of(found: RowResult) -> tuple[str, ...]:
 def _make_line(found: RowResult, sets: tuple[str, ...], domains: tuple[str, ...]) -> TableLine:
     """Create the line for some of the user's data sets."""
     images = [image for image in found.images if image["domain"] in domains]
-    return TableLine(replace(found, images=images), sets, domains)
+    result = found if len(images) == len(found.images) else replace(found, images=images)  # which keeps its estimates
+    return TableLine(result, sets, domains)
 
 
 def describe_reductions(work: ReproductionContext, row: Row) -> tuple[str, ...]:
