@@ -13,6 +13,7 @@ import pytest
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import read_datasets, select_trainable
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
@@ -20,6 +21,7 @@ from napari_melanoma.reproduction import budget, paper_rows
 from napari_melanoma.reproduction.budget import BudgetSize
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import DataRow, write_data
 from napari_melanoma.training.step_time import StepCost
 
 COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
@@ -169,13 +171,15 @@ def write_classifier(recipe: TrainRecipe, out: Path) -> None:
 
 
 def write_segmenter(recipe: TrainRecipe, out: Path) -> None:
-    """Write a run folder with a small untrained network."""
+    """Write a run folder with a small untrained network, whose validation masks are worse than the whole image."""
     folder, options = RunFolder(out), {"channels": 4}
     folder.checkpoints.mkdir(parents=True)
     write_toml(folder.config, recipe)
     for epoch in range(2):
         losses = {"loss": 1 / (epoch + 1), "tuning_loss": 1.2 / (epoch + 1)}
-        folder.add_metrics({"epoch": epoch, **losses, "tuning_jaccard": epoch / 4})
+        folder.add_metrics({"epoch": epoch, **losses, "tuning_jaccard": epoch / 4, "tuning_dice": 0.1})
+    samples = select_trainable(read_datasets([Path(one) for one in recipe.data.datasets]))[:2]
+    write_data(folder.data, [DataRow("tuning", sample, "", "") for sample in samples])
     config = BundleConfig(
         name=recipe.name, title=recipe.title, architecture="unetpp_p2", options=options, input_size=32, threshold=0.5
     )

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.reproduction.budget import (
+    JUDGE_S,
     MIN_EPOCHS,
     MIN_STEPS,
     RowCandidate,
@@ -15,11 +17,13 @@ from napari_melanoma.reproduction.budget import (
     TrainingPace,
     choose_size,
     fit_rows,
+    measure_candidates,
     reduce_input,
     steps_that_fit,
 )
 from napari_melanoma.reproduction.papers import papers, read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionPlan
+from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost
 
@@ -49,6 +53,25 @@ def test_plans_have_the_minimum_steps(images: int) -> None:
             assert found.steps >= MIN_STEPS
             assert min(row.cost(found.images).epochs(found.steps) for row in rows) >= MIN_EPOCHS
     assert choose_size(candidates(60), 10) is None
+
+
+def test_rows_without_a_network_of_their_own_take_the_time_of_those_of_other_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = {"unetpp_p2": 0.5, "image_tabular": 0.2}
+    monkeypatch.setattr(
+        step_time,
+        "measure_step",
+        lambda recipe: StepCost(0.01, 0.001, of[recipe.model.architecture], 1, 1, "cpu", "32-true"),
+    )
+    rows = [read_paper("P2").rows[name] for name in ("unetpp-folds", "cls-lite0", "chain-lite0", "cls-lite0-predicted")]
+    recipes = {row.name: row.recipe("small", data={"datasets": ["d"]}) for row in rows if row.file.learn}
+    found = [RowCandidate(row, 100, recipe=recipes.get(row.name), folds=5) for row in rows]
+    measured, _ = measure_candidates(found, 0, RunContext())
+    seconds = {one.row.name: one.seconds for one in measured}
+    reading = 5 * 100 * JUDGE_S
+    assert seconds["chain-lite0"] == pytest.approx(reading + 5 * 100 * (0.5 + 0.2))
+    assert seconds["cls-lite0-predicted"] == pytest.approx(reading + 5 * 100 * 0.2)
 
 
 def test_the_slowest_rows_wait_with_those_that_need_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -76,6 +77,19 @@ def test_the_chain_runs_with_what_it_needs(done: ChainRun) -> None:
         "U-Net++ and EfficientNet-Lite0 (predicted ROI) minus EfficientNet-Lite0 (true ROI), on the same images: AUC "
     )
     assert any(text.startswith(pair) for text in differences)
+
+
+def test_the_chain_is_marked_if_the_network_of_its_masks_has_not_learned(done: ChainRun) -> None:
+    judgement = json.loads((done.out / "judged/unetpp-folds/judgement.json").read_text(encoding="utf-8"))
+    assert judgement["validation_dice"] == pytest.approx(0.1)
+    whole = [fold["constant_dice"] for fold in judgement["folds"]]
+    assert judgement["constant_dice"] == pytest.approx(np.mean(whole))
+    results = {item.row.name: item for item in done.found.results}
+    segmented = results["unetpp-folds"]
+    assert segmented.unlearned.startswith("Dice of 10.0 on the validation images")
+    masks = f"its masks are of {segmented.row.file.title}, which has not learned"
+    assert masks in results["chain-lite0"].remark
+    assert masks not in results["cls-lite0"].remark
 
 
 def test_the_literature_is_printed_beside_our_result(done: ChainRun) -> None:

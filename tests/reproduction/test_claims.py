@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_melanoma.reproduction.paper_rows import RowResult
+from napari_melanoma.core.files import write_json
+from napari_melanoma.io.results import write_table
+from napari_melanoma.reproduction.paper_rows import RowResult, read_row_results
 from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.tables import describe_claims, describe_differences
 
 PAPER = read_paper("P1")
@@ -67,7 +71,7 @@ def test_rows_that_have_not_learned_are_not_compared() -> None:
         ("a-only", {"A": 0.2, "B": 0.8}, False),  # worse than chance
         ("adapted", {"A": 0.5, "B": 0.8}, True),  # trained on both
         ("data-set-alone", {"A": 0.5, "B": 0.5}, True),  # learns nothing by design
-        ("table-alone", {"A": 0.5, "B": 0.5}, False),
+        ("table-alone", {"A": 0.5, "B": 0.5}, True),  # a baseline at chance is a result
     ],
 )
 def test_a_classifier_has_learned_if_its_auc_is_above_chance_where_it_was_trained(
@@ -91,3 +95,28 @@ def test_a_segmentation_has_learned_if_it_is_better_than_masks_of_the_whole_imag
 ) -> None:
     row = read_paper("P4").rows["unet"]
     assert (row.kind.explain_unlearned(row, [], judgement) == "") is learned
+
+
+def test_an_auc_below_50_is_not_said_to_contain_it() -> None:
+    row = PAPER.rows["a-only"]
+    images = [{**image, "role": "A"} for image in found("a-only", 0.2).images]
+    assert row.kind.explain_unlearned(row, images, {}) == "the interval of its AUC lies below 50"
+
+
+def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **judgement: float) -> dict[str, str]:
+    """Write the results of rows that are right about so many images in ten, and read why they have not learned."""
+    plan = ReproductionPlan(
+        paper=paper, budget="small", data={}, rows=tuple(PlannedRow(name=name, parameters=1000) for name in skills)
+    )
+    work = ReproductionContext(read_paper(paper), plan, {}, ReproductionFolder(out))
+    for name, skill in skills.items():
+        place = work.folder.row(name)
+        images = [{"image_id": str(n), **image} for n, image in enumerate(found("a-only", skill).images)]
+        write_table(place.per_image, images)
+        write_json(place.judgement, {"threshold": 0.5, "failed": {}, **judgement})
+    return {item.row.name: item.unlearned for item in read_row_results(work)}
+
+
+def test_a_control_and_a_table_at_chance_are_results(tmp_path: Path) -> None:
+    at_chance = unlearned_rows(tmp_path, "P3", {"control": 0.5, "multi-modal": 0.5, "table-alone": 0.5, "breslow": 0.5})
+    assert [name for name, why in at_chance.items() if why] == ["multi-modal"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
@@ -107,6 +109,27 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
             and row.values["full"]["model"]["architecture"] == best.model.architecture
         ]
         assert any(row.values["full"]["model"]["options"].items() <= best.model.options.items() for row in alike), name
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "same"),
+    [
+        *((name, "another", False) for name in ("kind", "learn", "judged", "answers", "target", "masks", "judged_on")),
+        *((name, "another", False) for name in ("masks_of", "model_of", "start_of")),
+        *((name, ("another",), False) for name in ("learn_also", "unlabelled", "judged_also")),
+        ("refine", True, False),
+        *((name, "another", True) for name in ("title", "table")),
+        ("order", 1, True),
+        ("against", ("another",), True),
+        ("paper", {"": {"AC": 1.0}}, True),
+        ("parameters", 1.0, True),
+        ("small", {"epochs": 1}, True),  # the recipe of each budget has its own digest
+    ],
+)
+def test_a_digest_changes_with_whatever_changes_the_result(field: str, value: object, same: bool) -> None:
+    row = read_paper("P2").rows["cls-lite0"]
+    other = replace(row, file=row.file.model_copy(update={field: value}))
+    assert (other.digest("full") == row.digest("full")) is same
 
 
 @pytest.mark.parametrize("budget", ["small", "full"])

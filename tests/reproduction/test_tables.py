@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_melanoma.metrics.overlap import METRICS
-from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT
-from napari_melanoma.reproduction.paper_rows import RowResult
-from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.tables import paper_tables
+from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT, Estimate
+from napari_melanoma.reproduction import papers
+from napari_melanoma.reproduction.paper_rows import RowResult, table_lines
+from napari_melanoma.reproduction.papers import Budget, read_paper
+from napari_melanoma.reproduction.tables import describe_validation, paper_tables
 
 
 def judged(row: str, domain: str, value: float, count: int = 3, found: str = "1") -> list[dict[str, str]]:
@@ -81,3 +83,43 @@ def test_columns_name_paper_and_reproduction() -> None:
     cells = dict(zip(headings, table.rows[0], strict=True))
     assert (cells["Images, paper"], cells["JA, paper"]) == ("SMARTSKINS / Dermofit", "82.64 / 80.26")
     assert cells["JA, ours (95 % interval)"].startswith("50.0 (")
+
+
+@pytest.mark.parametrize(
+    ("paper", "budget", "role", "rows", "text"),
+    [
+        ("P1", "full", "A", ("a-only",), "20 % are used to choose the epoch and for calibration."),
+        ("P3", "full", "S", ("multi-modal",), "20 % are used to choose the epoch and for calibration."),
+        ("P3", "small", "S", ("multi-modal", "breslow"), "20 % are used for calibration."),
+        (
+            "P2",
+            "small",
+            "HAM10000",
+            ("unetpp-folds", "cls-lite0", "cls-resnet50", "chain-lite0"),
+            "10 % are used to choose the epoch (U-Net++ and refinement, five folds); 20 % are used to choose the epoch "
+            "and for calibration (all others).",
+        ),
+        ("P3", "full", "S", ("breslow",), ""),
+        ("P3", "full", "C", ("multi-modal",), ""),
+    ],
+)
+def test_the_use_of_the_validation_set_is_that_of_the_recipes(
+    paper: str, budget: Budget, role: str, rows: tuple[str, ...], text: str
+) -> None:
+    said = describe_validation([read_paper(paper).rows[name] for name in rows], budget, role)
+    assert said == (f" Of the patients of the other folds, {text}" if text else "")
+
+
+def test_the_metrics_of_a_row_are_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    row, counts = found("transfer-m", judged("", "dermofit", 0.5) + judged("", "elsewhere", 0.9)), list[int]()
+    estimates = row.row.kind.estimates
+
+    def counted(images: Sequence[Mapping[str, str]]) -> dict[str, Estimate]:
+        counts.append(len(images))
+        return estimates(images)
+
+    kind = replace(row.row.kind, estimates=counted)
+    monkeypatch.setattr(papers, "kinds", lambda: {row.row.file.kind: kind})
+    for _ in range(2):
+        assert [line.result.estimates["JA"].count for line in table_lines([row])] == [3, 3]
+    assert counts == [3, 3]

@@ -75,6 +75,7 @@ class RowCandidate:
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
     once_s: float = 0.0  # once for all folds, such as features of the images
     times: float = 1.0  # cost of a step relative to one with labeled images only
+    others_s: float = 0.0  # for a test image, of the networks of other rows that predict it or its mask
     central: bool = False  # whether it belongs to the paper's main comparison
 
     def with_input_size(self, size: int | None) -> RowCandidate:
@@ -107,9 +108,9 @@ class RowCandidate:
 
     @property
     def _reading_s(self) -> float:
-        """Time to read a test image, and its mask if the row compares or predicts it."""
+        """Time to read a test image, and its mask if the row compares or predicts it, with networks of other rows."""
         has_masks = self.row.kind.needs_masks or self.row.file.masks == "predicted"
-        return ENCODE_S if self.folds and not has_masks else JUDGE_S
+        return self.others_s + (ENCODE_S if self.folds and not has_masks else JUDGE_S)
 
     @property
     def seconds(self) -> float:
@@ -221,7 +222,14 @@ def measure_candidates(
     for one in candidates:
         if why := explain_missing_need(one.row, faults):
             faults[one.row.name] = why
-    return [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults], faults
+    measured = [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults]
+    return [replace(one, others_s=_others_seconds(one.row, paces)) for one in measured], faults
+
+
+def _others_seconds(row: Row, paces: Mapping[str, TrainingPace]) -> float:
+    """Return the time of an image in the networks of other rows that a row evaluates or that predict its masks."""
+    others = (row.file.model_of, row.file.masks_of)
+    return sum(paces[name].cost.forward_s for name in others if name and name in paces)
 
 
 def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> FittedRows:

@@ -28,7 +28,7 @@ from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.reproduction.budget import reduce_input, use_threads
-from napari_melanoma.reproduction.kinds.segmentation import measure_validation
+from napari_melanoma.reproduction.kinds.segmentation import measure_validation, pool_validation
 from napari_melanoma.reproduction.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
     JUDGEMENT,
@@ -352,7 +352,10 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
             for one in found.rows
         ]
         write_table(folder / PER_IMAGE, rows)
-        write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
+        facts = {**_facts(subject.bundle), "images": len(rows), "failed": found.failed}
+        if row.task == "segmentation":
+            facts |= measure_validation(work.folder.row(file.model_of or row.name).fold(fold).run)
+        write_json(folder / JUDGEMENT, facts)
 
 
 def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
@@ -392,7 +395,7 @@ def _pool_row(work: ReproductionContext, row: Row) -> None:
             if (one / PICTURES).is_dir():
                 shutil.copytree(one / PICTURES, folder / PICTURES, dirs_exist_ok=True)
         values = {"row": row.name, "images": len(rows), "threshold": HALF, "failed": failed, "folds": facts}
-        write_json(folder / JUDGEMENT, values)
+        write_json(folder / JUDGEMENT, {**values, **pool_validation(facts)})
 
 
 PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
@@ -419,6 +422,11 @@ class RowResult:
     def estimates(self) -> dict[str, Estimate]:
         """Metric to its mean, 0 to 1, with a 95 % interval over patients or lesions."""
         return self.row.kind.estimates(self.images) if self.images else {}
+
+    @cached_property
+    def lines(self) -> tuple[TableLine, ...]:
+        """Its lines in a table; kept, since each estimates its metrics by a bootstrap."""
+        return tuple(_lines(self))
 
     @property
     def remark(self) -> str:
@@ -447,7 +455,7 @@ class TableLine:
 
 def read_row_results(work: ReproductionContext) -> list[RowResult]:
     """Read the results of the rows that were evaluated so far, in the paper's order."""
-    found = []
+    found = list[RowResult]()
     for planned in work.plan.rows:
         place, row = work.folder.row(planned.name), work.paper.rows[planned.name]
         if not place.judgement.is_file():
@@ -455,10 +463,26 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
         maker = work.paper.rows[row.file.model_of or row.name]
         judgement, images = read_json(place.judgement), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        unlearned = row.kind.explain_unlearned(maker, images, judgement) if parameters != 0 and images else ""
+        unlearned = _explain_unlearned(work, maker, images, judgement) if parameters != 0 and images else ""
+        unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, found))))
         reduced, failed = describe_reductions(work, maker), judgement["failed"]
         found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned, failed))
     return found
+
+
+def _explain_unlearned(
+    work: ReproductionContext, maker: Row, images: Sequence[Mapping[str, str]], judgement: Mapping[str, Any]
+) -> str:
+    """Return why a model has not learned; empty if it has, or if its labels are permuted: a control is at chance."""
+    if any(work.paper.file.roles[role].control_of for role in maker.file.learns):
+        return ""
+    return maker.kind.explain_unlearned(maker, images, judgement)
+
+
+def _explain_unlearned_masks(row: Row, before: Sequence[RowResult]) -> str:
+    """Return that the network that predicts the masks of a row has not learned; empty if it has."""
+    titles = [item.row.file.title for item in before if item.row.name == row.file.masks_of and item.unlearned]
+    return f"its masks are of {titles[0]}, which has not learned" if titles else ""
 
 
 def is_in_size_figure(work: ReproductionContext, found: RowResult) -> bool:
@@ -491,20 +515,26 @@ def table_lines(found: Sequence[RowResult]) -> Iterator[TableLine]:
     with the results of the paper.
     """
     for item in found:
-        if item.row.file.judged_also:
-            yield from _lines_by_role(item)
-            continue
-        if any(image.get("part") == UNTOUCHED for image in item.images):
-            yield from _lines_by_part(item)
-            continue
-        ours = sorted({image["domain"] for image in item.images})
-        same = {name: d for name in item.row.file.paper for d in ours if name and guess_source(d) == guess_source(name)}
-        for name, domain in same.items():
-            yield _make_line(item, (name,), (domain,))
-        others = tuple(domain for domain in ours if domain not in same.values())
-        sets = tuple(name for name in item.row.file.paper if name not in same)
-        if others or sets:
-            yield _make_line(item, sets, others)
+        yield from item.lines
+
+
+def _lines(found: RowResult) -> Iterator[TableLine]:
+    """Yield the lines of a row."""
+    if found.row.file.judged_also:
+        yield from _lines_by_role(found)
+        return
+    if any(image.get("part") == UNTOUCHED for image in found.images):
+        yield from _lines_by_part(found)
+        return
+    ours = sorted({image["domain"] for image in found.images})
+    paper = found.row.file.paper
+    same = {name: d for name in paper for d in ours if name and guess_source(d) == guess_source(name)}
+    for name, domain in same.items():
+        yield _make_line(found, (name,), (domain,))
+    others = tuple(domain for domain in ours if domain not in same.values())
+    sets = tuple(name for name in paper if name not in same)
+    if others or sets:
+        yield _make_line(found, sets, others)
 
 
 def _lines_by_role(found: RowResult) -> Iterator[TableLine]:
@@ -538,7 +568,8 @@ def parts_of(found: RowResult) -> tuple[str, ...]:
 def _make_line(found: RowResult, sets: tuple[str, ...], domains: tuple[str, ...]) -> TableLine:
     """Create the line for some of the user's data sets."""
     images = [image for image in found.images if image["domain"] in domains]
-    return TableLine(replace(found, images=images), sets, domains)
+    result = found if len(images) == len(found.images) else replace(found, images=images)  # which keeps its estimates
+    return TableLine(result, sets, domains)
 
 
 def describe_reductions(work: ReproductionContext, row: Row) -> tuple[str, ...]:

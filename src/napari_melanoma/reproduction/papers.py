@@ -408,6 +408,10 @@ class RowFile(Config):
         return tuple(name for name in (self.model_of, self.start_of, self.masks_of) if name)
 
 
+DESCRIPTIVE = frozenset({"title", "order", "table", "against", "paper", "parameters"})  # does not change a result
+IN_RECIPE = frozenset({"recipe", "small", "grid", "grid_small", "search"})
+
+
 @dataclass(frozen=True)
 class Row:
     """One row to reproduce; ``values`` are those of its recipe for both budgets, without data.
@@ -432,10 +436,11 @@ class Row:
         return "classification" if self.values["full"].get("task") == "classification" else "segmentation"
 
     def digest(self, budget: Budget) -> str:
-        """Identify its experiment: roles, initial model, source of masks and recipe."""
-        file = self.file.model_dump(
-            mode="json", include={"learn", "learn_also", "unlabelled", "judged", "start_of", "masks_of"}
-        )
+        """Identify its experiment: recipe, type, roles, images, target, and source of predictions, models and masks.
+
+        Without what only describes or compares it, such as title and table; values of grids are in the recipe.
+        """
+        file = self.file.model_dump(mode="json", exclude={*DESCRIPTIVE, *IN_RECIPE})
         content = json.dumps([file, self.values[budget]], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 

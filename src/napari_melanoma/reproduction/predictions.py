@@ -277,7 +277,6 @@ OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"),
 BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
 HALF = 0.5  # threshold of both papers
 CHANCE = 0.5  # the AUC of uninformative predictions
-UNTRAINED = ("random", "constant_negative", "prevalence")  # sources of predictions that learn nothing from the images
 Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
 

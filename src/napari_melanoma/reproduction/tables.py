@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,9 +33,10 @@ from napari_melanoma.reproduction.paper_rows import (
     results_by_table,
     table_lines,
 )
-from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, PublishedMethod, Role
-from napari_melanoma.reproduction.planning import ReproductionContext
+from napari_melanoma.reproduction.papers import Budget, Claim, Paper, PaperTable, PublishedMethod, Role, Row
+from napari_melanoma.reproduction.planning import ANY_DATA, ReproductionContext
 from napari_melanoma.reproduction.predictions import CALIBRATED, CHANCE, METRICS, SCORES, STORED
+from napari_melanoma.training.recipe import TrainRecipe
 
 INTERVAL_WORDS = "95 % interval"
 NOTHING_FOUND = "No row has been evaluated."
@@ -330,7 +332,7 @@ def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Seq
 
 def _about_folds(work: ReproductionContext) -> Iterator[str]:
     """Describe the images in the folds."""
-    folds = work.paper.file.folds
+    folds, rows = work.paper.file.folds, [work.paper.rows[planned.name] for planned in work.plan.rows]
     for role, images in work.crossed.items():
         what = work.paper.file.roles[role]
         aside = [(images.duplicates, "show a picture that already exists"), (images.unanswered, "have no label")]
@@ -338,10 +340,34 @@ def _about_folds(work: ReproductionContext) -> Iterator[str]:
         yield (
             f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "
             f"of {images.groups} patients or lesions, {images.positives} {work.paper.file.positives}, in {folds} folds "
-            f"by patient or lesion. Each image is predicted by a network that was not trained on its fold; a fifth of "
-            f"the patients of the other folds is used to choose the epoch and for calibration{left}."
-            f"{_untouched(work, role)}"
+            f"by patient or lesion{left}. Each image is predicted by a model that was not trained on its fold."
+            f"{describe_validation(rows, work.plan.budget, role)}{_untouched(work, role)}"
         )
+
+
+def describe_validation(rows: Iterable[Row], budget: Budget, role: str) -> str:
+    """Describe the validation sets of the networks that are trained on a role; empty if there are none."""
+    titles = defaultdict[str, list[str]](list)
+    for row in rows:
+        if row.file.answers == "network" and role in row.file.learns:
+            titles[_validation_use(row.recipe(budget, **ANY_DATA))].append(row.file.title)
+    if not titles:
+        return ""
+    *fewer, most = sorted(titles, key=lambda use: len(titles[use]))
+    uses = [f"{use} ({', '.join(titles[use])})" for use in fewer] + [f"{most} (all others)" if fewer else most]
+    return f" Of the patients of the other folds, {'; '.join(uses)}."
+
+
+def _validation_use(recipe: TrainRecipe) -> str:
+    """Return the share of the patients in the validation set, and what it is used for."""
+    chosen = {
+        "epoch": recipe.keep == "best",
+        "threshold": not recipe.classification and recipe.threshold_rule != "half",
+    }
+    names = " and the ".join(name for name, is_chosen in chosen.items() if is_chosen)
+    uses = [f"to choose the {names}"] * bool(names) + ["for calibration"] * bool(recipe.classification)
+    share = f"{100 * recipe.data.tuning_fraction:g} %"
+    return f"{share} are used {' and '.join(uses) or 'to monitor the training'}"
 
 
 def _untouched(work: ReproductionContext, role: str) -> str:

@@ -13,7 +13,6 @@ from napari_melanoma.reproduction.papers import Image, Row, RowKind
 from napari_melanoma.reproduction.predictions import (
     CHANCE,
     METRICS,
-    UNTRAINED,
     PooledPredictions,
     estimate_auc,
     make_predictor,
@@ -59,14 +58,17 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
 
 
 def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
-    """Return that the AUC is at chance on every role that a row was trained on, by its interval in the folds."""
-    if row.file.answers in UNTRAINED:
+    """Return that the AUC of a network is not above chance on any role that it was trained on, in the folds."""
+    if row.file.answers != "network":
         return ""
     inside = [image for image in images if image.get("part") != UNTOUCHED]
     roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.learns]
     areas = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
-    at_chance = [area is not None and area.low <= CHANCE for area in areas]
-    return "the interval of its AUC contains 50" if areas and all(at_chance) else ""
+    chance = [area for area in areas if area is not None and area.low <= CHANCE]
+    if not areas or len(chance) < len(areas):
+        return ""
+    where = dict.fromkeys("lies below 50" if area.high < CHANCE else "contains 50" for area in chance)
+    return f"the interval of its AUC {' or '.join(where)}"
 
 
 KIND = RowKind(

@@ -80,13 +80,22 @@ VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in judgem
 
 def measure_validation(run: RunFolder) -> dict[str, float]:
     """Return the best mean Dice of a training on its validation images, and that of masks of the whole image."""
-    metrics = read_table(run.path / "metrics.csv")
+    found = [float(row["tuning_dice"]) for row in read_table(run.path / "metrics.csv") if row.get("tuning_dice")]
+    if not found:
+        return {}
     masks = [row.sample.mask for row in read_data(run.data) if row.part == "tuning" and row.sample.mask]
     shares = [read_mask(mask).mean() for mask in masks]
-    found = [float(row["tuning_dice"]) for row in metrics if row.get("tuning_dice")]
-    if not found or not shares:
+    if not shares:
         return {}
     return {VALIDATION_DICE: max(found), CONSTANT_DICE: float(np.mean([2 * share / (1 + share) for share in shares]))}
+
+
+def pool_validation(folds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the means of both Dice values over folds; empty if a fold has none."""
+    names = (VALIDATION_DICE, CONSTANT_DICE)
+    if not all(name in fold for fold in folds for name in names):
+        return {}
+    return {name: float(np.mean([fold[name] for fold in folds])) for name in names}
 
 
 def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
