@@ -106,9 +106,9 @@ def moles_() -> Callable[..., Path]:
 PATIENTS = 60
 
 
-def write_patients(folder: Path, count: int = PATIENTS) -> Path:
+def write_patients(folder: Path, count: int = PATIENTS, seed: int = 0) -> Path:
     """Write patients of whom thick melanomas of the old have spread, each with an image of noise; a fifth is apart."""
-    rng, table = np.random.default_rng(0), []
+    rng, table = np.random.default_rng(seed), []
     for index in range(count):
         spread = index % 2
         coarse = np.kron(rng.uniform(0, 255, (8, 8, 3)), np.ones((8, 8, 1)))

@@ -240,6 +240,33 @@ def test_what_a_check_promises_of_p3_is_what_runs(
     assert all(word in plan.left_out[name] for name, word in expected.items())
 
 
+def test_one_of_two_data_sets_without_the_target_of_a_row_runs(
+    tmp_path: Path, patients: Callable[..., Path], planned: None, patched: Patched
+) -> None:
+    folders = [patients(tmp_path / name, 40, seed) for seed, name in enumerate(("s", "t"))]
+    without(folders[1], "necrosis")
+    data = tuple(f"S={folder}" for folder in folders)
+    options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("biomarker",), data=data)
+    assert keeps_its_promise(options, tmp_path / "out", patched).left_out == {}
+    assert {row["domain"] for row in read_table(tmp_path / "out/judged/biomarker/per_image.csv")} == {"s"}
+
+
+def test_the_target_of_a_row_is_checked_in_each_fold(
+    tmp_path: Path, patients: Callable[..., Path], planned: None, patched: Patched
+) -> None:
+    folder = patients(tmp_path / "s", 40)
+    options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("breslow",), data=(f"S={folder}",))
+    run_checked(options, tmp_path / "out", patched)
+    fold_of = {row["image_id"]: row["fold"] for row in read_table(tmp_path / "out/folds/fold-1/s/dataset.csv")}
+    rows = read_table(folder / "dataset.csv")
+    for row in rows:  # the networks of the other folds are trained on both classes
+        row["necrosis"] = str(int(fold_of[row["image_id"]] == "3"))
+    write_table(folder / "dataset.csv", rows)
+    both = options.model_copy(update={"rows": ("breslow", "biomarker")})
+    plan = check(both, run=RunContext()).plan
+    assert "the column 'necrosis' has 1 class" in plan.left_out["biomarker"]
+
+
 @pytest.mark.parametrize("value", ["", "0"])
 def test_patients_of_one_class_are_rejected_alike_by_check_and_run(
     value: str, tmp_path: Path, patients: Callable[..., Path]

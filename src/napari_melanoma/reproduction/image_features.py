@@ -142,8 +142,8 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     from sklearn.preprocessing import StandardScaler
 
     all_training = [one for one in read_datasets(subject.learnt) if one.split == TRAIN]
-    training = [sample for sample in all_training if sample.key in measured.features]
     labels = _labels(subject.learnt, subject.target)
+    training = [sample for sample in all_training if sample.key in measured.features and labels[sample.key]]
     truth = np.array([labels[sample.key] == "1" for sample in training])
     if len(np.unique(truth)) < 2:
         raise DataSetError(
@@ -164,7 +164,9 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
 
 
 def _labels(folders: Sequence[Path], target: str) -> Mapping[Key, str]:
-    return {(folder.name, row["image_id"]): row[target] for folder in folders for row in read_table(folder / TABLE)}
+    return {
+        (folder.name, row["image_id"]): row.get(target, "") for folder in folders for row in read_table(folder / TABLE)
+    }
 
 
 def _first_reason(measured: MeasuredImages) -> str:

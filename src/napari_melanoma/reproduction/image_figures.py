@@ -221,14 +221,15 @@ def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> 
     said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
     unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in said]
     apart = [one for one in unseen if one.split == UNTOUCHED] or unseen
-    chosen = choose_pictured(apart, {one.full_name: table[one.key][target] for one in apart})
+    chosen = choose_pictured(apart, {one.full_name: table[one.key].get(target, "") for one in apart})
     lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
     for sample in (one for one in apart if one.full_name in chosen):
         rgb, mask = read_picture(classifier, sample)
         heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
         shrink = max(1, max(heat.shape) // EXPLAINED_PX)
         title = f"{sample.image_id}: {said[sample.key]:.2f}"
-        lines[table[sample.key][target]].append(GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title))
+        shown_image = GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title)
+        lines[table[sample.key].get(target, "")].append(shown_image)
     shown = [GalleryRow(f"{target} {label}", images) for label, images in lines.items() if images]
     if shown:
         path = work.folder.figures / "grad-cam.png"

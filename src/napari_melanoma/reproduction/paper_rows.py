@@ -41,6 +41,7 @@ from napari_melanoma.reproduction.planning import (
 from napari_melanoma.reproduction.predictions import (
     FOLDS,
     HALF,
+    LABELS,
     TABLE_MODELS,
     check_table_columns,
     pool_folds,
@@ -126,7 +127,6 @@ def initial_weights(work: ReproductionContext, row: Row, fold: int | None = None
 
 PICTURE_COUNT, PICTURE_PX = 4, 192
 ABOUT = ("image_id", "domain", "group", "diagnosis")
-LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, and not always for that of a row
 
 
 @dataclass(frozen=True)
@@ -272,16 +272,29 @@ def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, st
             if why := _table_fault(work, row):
                 faults[row.name] = why
             continue
-        crossed = row.kind.crossed
-        # The folds are stratified: what one of them has, all have.
-        recipe = fold_recipe(work, row, 1) if crossed else complete_recipe(work, row)
         fits = not row.file.start_of  # otherwise the table is encoded as by that row
-        key = f"{fits} {recipe.model_dump_json(include={'data', 'classification', 'seed'})}"
-        if key not in known:
-            known[key] = _without_masks(work, row) or _data_fault(recipe, fits_table=fits)
-        if known[key]:
-            faults[row.name] = known[key]
+        for recipe in _checked_recipes(work, row):
+            key = f"{fits} {recipe.model_dump_json(include={'data', 'classification', 'seed'})}"
+            if key not in known:
+                known[key] = _without_masks(work, row) or _data_fault(recipe, fits_table=fits)
+            if known[key]:
+                faults[row.name] = known[key]
+                break
     return faults
+
+
+def _checked_recipes(work: ReproductionContext, row: Row) -> Iterator[TrainRecipe]:
+    """Complete the recipes of a row whose data differ in what they may lack.
+
+    Folds are stratified by the class of the paper: what one of them has, all have, except the class of a row with
+    another target.
+    """
+    if not row.kind.crossed:
+        yield complete_recipe(work, row)
+        return
+    folds = work.paper.file.folds if row.file.target else 1
+    for fold in range(1, folds + 1):
+        yield fold_recipe(work, row, fold)
 
 
 def _without_masks(work: ReproductionContext, row: Row) -> str:
@@ -339,7 +352,7 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     segmenter = _segmenter(work, row, fold)
     subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, segmenter, store)
     table = {f"{place.name}/{one['image_id']}": one for place in judged for one in read_table(place / TABLE)}
-    answers = {name: one[target] for name, one in table.items()}
+    answers = {name: one.get(target, "") for name, one in table.items()}
     samples = [sample for sample in read_datasets(judged) if answers[sample.full_name] in LABELS]
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]

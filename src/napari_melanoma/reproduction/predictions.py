@@ -40,6 +40,7 @@ Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its 
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
 TABLE_MODELS = ("tabular", "logistic")
+LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, and not always for that of a row
 
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
@@ -101,7 +102,7 @@ class RowPrediction:
 
     def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
         """Return its columns of ``per_image.csv``, with the true class."""
-        truth, possible = row[target] == "1", self.possible
+        truth, possible = row.get(target) == "1", self.possible
         return {
             "label": int(truth),
             "as_trained": f"{self.uncalibrated:.6f}",
@@ -117,8 +118,8 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
     learnt = _rows(subject.learnt)
     of_set: dict[str, list[bool]] = {}
     for (domain, _), row in learnt.items():
-        if row["split"] == TRAIN:
-            of_set.setdefault(domain, []).append(row[subject.target] == "1")
+        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
+            of_set.setdefault(domain, []).append(row.get(subject.target) == "1")
     shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
     return {
         "random": lambda sample: RowPrediction(_random_probability(sample.full_name)),
@@ -137,7 +138,7 @@ def _measure_without_pixels(
 ) -> ImageMeasurement:
     """Measure a prediction without the photograph, which is read only for pictures."""
     row = rows[sample.key]
-    prediction, truth = predict(sample), row[subject.target] == "1"
+    prediction, truth = predict(sample), row.get(subject.target) == "1"
     return ImageMeasurement(
         prediction.columns(row, subject.target),
         lambda: read_photograph(sample.image).rgb,
@@ -180,7 +181,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
         if (depths := classifier.depths(encoded)) is not None:
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
             columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
-        truth = row[subject.target] == "1"
+        truth = row.get(subject.target) == "1"
         return ImageMeasurement(
             columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction)
         )
@@ -413,6 +414,7 @@ def predict_with_logistic(
 
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
-    """Return the training rows and their classes."""
+    """Return the training rows with a label, and their classes."""
     rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == TRAIN]
+    rows = [row for row in rows if row.get(target) in LABELS]
     return rows, np.array([int(row[target]) for row in rows], np.intp)
