@@ -71,7 +71,8 @@ def test_no_relation_has_zero_in_its_interval() -> None:
 def test_slides_are_drawn_as_a_whole() -> None:
     rng = np.random.default_rng(2)
     base = rng.random((6, 1, 2)) * (1, 1)
-    pairs = (base[:, :, :1] + 0.01 * rng.random((6, 10, 2))).reshape(-1, 2).tolist()
+    values = (base[:, :, :1] + 0.01 * rng.random((6, 10, 2))).reshape(-1, 2)
+    pairs = [(float(area), float(probability)) for area, probability in values]
     slides = [f"slide {number // 10}" for number in range(60)]
     alone, grouped = (
         correlate(lesions(pairs, PixelSize(1, 1))),
