@@ -467,9 +467,10 @@ def _late_notices(crossed: FittedRows, split: FittedRows, minutes: float, spent:
     needed = needed_minutes(split.candidates, spent + sum(one.seconds for one in crossed.candidates))
     candidates = [*crossed.candidates, *split.candidates]
     if candidates and not crossed.going and not split.going:
+        steps = f": those with one split need at least {MIN_STEPS} steps each" if split.candidates else ""
         raise RunError(
-            f"{minutes:g} min are too short for any row: those with one split need at least {MIN_STEPS} steps each. "
-            f"All rows need about {needed} min on this machine: --minutes {needed}, or fewer --rows."
+            f"{minutes:g} min are too short for any row{steps}. All rows need about {needed} min on this machine: "
+            f"--minutes {needed}, or fewer --rows."
         )
     going = {one.row.name for one in (*crossed.going, *split.going)}
     if waiting := [one.row.name for one in candidates if one.row.name not in going]:
