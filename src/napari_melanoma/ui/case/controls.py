@@ -23,9 +23,9 @@ from superqt import QElidingLabel
 
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.reports.risk_section import format_known_data, format_probability, to_sentence
-from napari_melanoma.ui.body_map.chart import site_word
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings

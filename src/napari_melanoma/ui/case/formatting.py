@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import CaseChanged
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
+from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.ui.body_map.chart import site_title, site_word
 from napari_melanoma.ui.body_map.widget import BodyMark
 
 if TYPE_CHECKING:
