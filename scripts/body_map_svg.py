@@ -26,7 +26,9 @@ DIGITS = 2  # at 340 units of width; 0.01 is a thirtieth of a millimeter on A4
 
 def describe_chart(chart: BodyChart) -> dict[str, Any]:
     """Describe drawings, and the position of the mark of each site on each side."""
-    spots = ((word, side, chart.find_site(word, side)) for word in list_site_words() for side in ("", LEFT, RIGHT, MIDLINE))
+    spots = (
+        (word, side, chart.find_site(word, side)) for word in list_site_words() for side in ("", LEFT, RIGHT, MIDLINE)
+    )
     return {
         "size": [chart.size.width(), chart.size.height()],
         "drawings": [_describe_drawing(drawing) for drawing in chart.drawings],

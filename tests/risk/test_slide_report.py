@@ -17,7 +17,7 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.reports.slide import read_risk_part, write_slide_report
+from napari_melanoma.reports.slide import read_risk_section, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.prediction import RiskOptions
@@ -130,7 +130,7 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
 
 
 def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Path, tmp_path: Path) -> None:
-    found = read_risk_part(reported, tmp_path / "gone.svs")
+    found = read_risk_section(reported, tmp_path / "gone.svs")
     assert found is not None
     assert (found.pictures, "can no longer be read" in found.note) == ([], True)
     source = json.loads((reported / "slide.json").read_text())
@@ -138,7 +138,7 @@ def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Pa
     text = text_of(write_slide_report(tmp_path / "page.html", reported))
     assert "Risk of metastasis" in text
     assert "1.40 mm" in text
-    assert read_risk_part(tmp_path / "nothing", None) is None
+    assert read_risk_section(tmp_path / "nothing", None) is None
 
 
 def test_the_page_and_the_risk_go_out_with_the_results(reported: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Pat
     options = RiskOptions(model=str(model), maps=True)
     done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())
     assert done.failed == 0
-    found = read_risk_part(analysed, slide)
+    found = read_risk_section(analysed, slide)
     assert found is not None
     titles = [caption.rpartition(", ")[2] for caption, _ in found.pictures]
     assert titles[1:] == ["attention", "Grad-CAM"]

@@ -168,8 +168,8 @@ def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point
     )
 
 
-SVG = """{% macro show_body(one) %}<svg viewBox="{{ one.view_box }}" role="img" aria-label="{{ one.caption }}"
-xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" text-anchor="middle">
+SVG = """{% macro show_body(one) %}<svg viewBox="{{ one.view_box }}" role="img" aria-label="{{ one.caption
+}}" font-family="sans-serif" text-anchor="middle">
 {% for drawing in one.drawings %}{% set marked = one.marked_regions(drawing.name) %}{% set f = drawing.frame %}
 {% set high = f[1] - (7 if drawing.is_detail else 6) %}<g class="name" fill="#5c6269" font-size="{{
 8 if drawing.is_detail else 10 }}"><text x="{{ f[0] + f[2] / 2 }}" y="{{ high }}">{{ drawing.title }}</text>

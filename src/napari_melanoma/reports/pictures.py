@@ -1,4 +1,4 @@
-"""Pictures of reports: photographs and slides at a size for paper, with outlines, and a scale bar where there is a scale.
+"""Pictures of reports: photographs and slides at a size for paper, with outlines and, if the scale is known, its bar.
 
 All pictures have square pixels, so that one bar is right in every direction, and are encoded again without metadata.
 """

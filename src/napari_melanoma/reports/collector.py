@@ -1,0 +1,96 @@
+"""What the parts of a report share while it is collected: problems, origins of results, corrections and readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import describe_error
+from napari_melanoma.reports.disclosure import format_later, parse_time
+from napari_melanoma.reports.page import Block, Notice, Section, Table
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A part that is missing, moved or damaged: what it belongs to, a sentence without paths, and the full message."""
+
+    about: str
+    text: str
+    detail: str
+
+
+@dataclass
+class Collector:
+    """Collects what is said about several parts of a report; ``readers``: labels of readers by their names."""
+
+    personal: bool
+    run: RunContext
+    readers: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    _corrections: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add_problem(self, about: str, text: str, error: object) -> Notice:
+        """Record a problem, and return its sentence for the report."""
+        detail = describe_error(error) if isinstance(error, Exception) else str(error)
+        self.problems.append(Problem(about, text, detail))
+        return Notice(f"{about}: {text}")
+
+    def add_origin(self, subject: str, result: Mapping[str, Any]) -> None:
+        """Record model, options and software of a result, as in ``result.json``."""
+        self._origins.append((subject, result))
+
+    def add_correction(self, subject: str, text: str, when: str) -> None:
+        """Record a contour that a user drew or corrected."""
+        self._corrections.append((subject, text, when))
+
+    def provenance(self) -> list[Block]:
+        """Return the section on models, settings and versions of all results, and on contours by hand."""
+        blocks: list[Block] = []
+        if self._origins:
+            columns = ("Result", "Model", "Weights", "Settings", "Software")
+            rows = tuple(_origin_row(subject, result) for subject, result in self._origins)
+            blocks.append(Table("Models and settings", columns, rows, titled=True))
+        if self._corrections:
+            ordered = sorted(self._corrections, key=lambda one: parse_time(one[2]))
+            first = parse_time(ordered[0][2])
+            lines = tuple(
+                (
+                    str(number),
+                    subject,
+                    text,
+                    when if self.personal else format_later((parse_time(when) - first).total_seconds()),
+                )
+                for number, (subject, text, when) in enumerate(ordered, start=1)
+            )
+            columns = ("Order", "Image", "Change", "Time")
+            blocks.append(Table("Contours drawn or corrected by hand", columns, lines, titled=True))
+        return [Section("Provenance", tuple(blocks))] if blocks else []
+
+
+def _origin_row(subject: str, result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return result, model, fingerprint, settings and software of a result."""
+    model, made = result.get("model") or {}, result.get("provenance") or {}
+    threshold = result.get("threshold")
+    settings = [f"threshold {threshold:.2f}"] if isinstance(threshold, float) else []
+    settings += list_options(result.get("options") or {})
+    software = [f"{made[key]} {made.get('version', '')}" for key in ("program",) if key in made]
+    software += [f"{name} {version}" for name, version in (made.get("packages") or {}).items()]
+    weights = str(model.get("fingerprint") or "")[:16]
+    return subject, str(model.get("name") or ""), weights, ", ".join(settings), ", ".join(software)
+
+
+def list_options(options: Mapping[str, Any], before: str = "") -> list[str]:
+    """List the options of a result that have a value, such as ``roi margin 0.1``; paths are left out."""
+    found: list[str] = []
+    for name, value in options.items():
+        title = f"{before} {name}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            found += list_options(value, title)
+        elif value not in (None, "", [], False) and name != "model" and not {"/", "\\"} & set(str(value)):
+            found.append(title if value is True else f"{title} {value}")
+    return found

@@ -1,0 +1,119 @@
+"""What a report discloses: without personal data, there are no dates, names and ages above 89 in it.
+
+Reader names become initials, and times become intervals, so that order and pace of the work stay visible.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+
+from napari_melanoma.data.tabular_encoding import read_number
+from napari_melanoma.depth.readings import MODEL_READER, DepthReading, SlideDepthReadings
+from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry
+from napari_melanoma.privacy.pseudonyms import pseudonym
+
+OLDEST = f"{MAX_AGE + 1} or older"
+DAY_S, MONTH_DAYS = 86400.0, 30.44
+NO_NAME = "(no name)"
+
+
+def hide_age(column: str, text: str, *, personal: bool) -> str:
+    """Return the value of a column; an age above 89, which few people reach, only if ``personal``."""
+    if not personal and column in AGES and read_number(text) > MAX_AGE:
+        return OLDEST
+    return text
+
+
+def show_patient_id(patient_id: str, *, personal: bool) -> str:
+    """Return the id of a patient; a pseudonym of it if it looks like a name or a hospital number."""
+    entry = MetadataEntry("text", "", "patient id", patient_id)
+    return patient_id if personal or not any(find_in_entry(entry)) else pseudonym(patient_id)
+
+
+def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:
+    """Return the name of each reader, or initials, which are numbered if two readers have the same."""
+    found = dict.fromkeys(names)
+    if personal:
+        return {name: name for name in found}
+    initials = {name: _initials(name) for name in found}
+    counts, seen, labels = Counter(initials.values()), Counter[str](), {}
+    for name, short in initials.items():
+        seen[short] += 1
+        labels[name] = short if counts[short] == 1 else f"{short} {seen[short]}"
+    return labels
+
+
+def _initials(name: str) -> str:
+    """Return the first letter of each word; the name of the model is no personal name."""
+    if name in ("", MODEL_READER):
+        return name
+    return "".join(word[0].upper() for word in re.findall(r"[^\W\d_]+", name)) or "Reader"
+
+
+def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool) -> SlideDepthReadings:
+    """Return readings with these names of the readers, and with intervals instead of times unless ``personal``.
+
+    Notes, and changes of them, are left out: they are free text.
+    """
+    readings = [one for one in depth.readings if one.when]
+    first = min((parse_time(change.when) for one in readings for change in one.history), default=None)
+
+    def disclose(one: DepthReading) -> DepthReading:
+        history = (
+            change.model_copy(
+                update={"reader": labels.get(change.reader, ""), "when": _show_time(change.when, first, personal)}
+            )
+            for change in one.history
+            if change.field != "notes"
+        )
+        when = _show_time(one.when, first, personal)
+        return one.model_copy(
+            update={"reader": labels.get(one.reader, ""), "when": when, "notes": "", "history": tuple(history)}
+        )
+
+    return depth.model_copy(update={"readings": tuple(disclose(one) for one in readings)})
+
+
+def _show_time(when: str, first: datetime | None, personal: bool) -> str:
+    if personal or not when:
+        return when
+    return format_later((parse_time(when) - (first or parse_time(when))).total_seconds())
+
+
+def parse_time(when: str) -> datetime:
+    """Parse a time in ISO 8601, UTC if it has no zone; the earliest time if it is invalid."""
+    try:
+        found = datetime.fromisoformat(when)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def format_days_later(first: str, then: str) -> str:
+    """Format the interval between two days, such as ``12 months later``; empty if one is unknown."""
+    try:
+        days = (date.fromisoformat(then) - date.fromisoformat(first)).days
+    except ValueError:
+        return ""
+    return format_later(days * DAY_S)
+
+
+def format_later(seconds: float) -> str:
+    """Format an interval, such as ``5 minutes later`` or ``12 months later``."""
+    if seconds < 0:
+        return f"{format_later(-seconds).removesuffix(' later')} earlier"
+    days = seconds / DAY_S
+    for count, unit in ((days / (12 * MONTH_DAYS), "year"), (days / MONTH_DAYS, "month"), (days, "day")):
+        if round(count) >= (2 if unit != "day" else 1):
+            return _format_count(round(count), unit)
+    hours, minutes = round(seconds / 3600), round(seconds / 60)
+    if hours >= 2:
+        return _format_count(hours, "hour")
+    return _format_count(minutes, "minute") if minutes else "at the start"
+
+
+def _format_count(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'} later"
