@@ -50,7 +50,7 @@ READING = DepthReading(
     ),
 )
 
-RECORD = ("60, 100 to 460, 100", "lateral mm –", "lateral mm 2.50", "<td>yes</td>")
+RECORD = ("60, 100 to 460, 100", "<td>margins</td><td>–</td><td>lateral mm 2.50</td>", "<td>yes</td>")
 
 
 @pytest.fixture

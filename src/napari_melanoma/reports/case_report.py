@@ -83,7 +83,8 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
         raise InputError(f"there is nothing to report: {EXPECTED}; found: {found}")
     notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
     slides, free = _collect_slides(inputs)
-    names = [one.reader for part in (*slides.values(), *free) for one in part.depth.readings if one.when]
+    readings = [one for part in (*slides.values(), *free) for one in part.depth.readings]
+    names = [name for one in readings for name in (one.reader, *(change.reader for change in one.history))]
     collector.readers.update(label_readers(names, personal=personal))
     parts = [
         _case_blocks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +52,15 @@ class Collector:
         """Return the section on models, settings and versions of all results, and on contours by hand."""
         blocks: list[Block] = []
         if self._origins:
-            columns = ("Result", "Model", "Weights", "Settings", "Software")
-            rows = tuple(_origin_row(subject, result) for subject, result in self._origins)
-            blocks.append(Table("Models and settings", columns, rows, titled=True))
+            models = tuple((subject, *_format_model(result)) for subject, result in self._origins)
+            blocks.append(Table("Models", ("Result", "Model", "Weights"), models, titled=True))
+            settings = _group_by_text((subject, _format_settings(result)) for subject, result in self._origins)
+            software = _group_by_text((subject, _format_software(result)) for subject, result in self._origins)
+            blocks += [
+                Table(title, ("Result", title), rows, titled=True)
+                for title, rows in (("Settings", settings), ("Software", software))
+                if rows
+            ]
         if self._corrections:
             ordered = sorted(self._corrections, key=lambda one: parse_time(one[2]))
             first = parse_time(ordered[0][2])
@@ -72,16 +78,30 @@ class Collector:
         return [Section("Provenance", tuple(blocks))] if blocks else []
 
 
-def _origin_row(subject: str, result: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return result, model, fingerprint, settings and software of a result."""
-    model, made = result.get("model") or {}, result.get("provenance") or {}
+def _format_model(result: Mapping[str, Any]) -> tuple[str, str]:
+    """Return name and fingerprint of a model."""
+    model = result.get("model") or {}
+    return str(model.get("name") or ""), str(model.get("fingerprint") or "")[:16]
+
+
+def _format_settings(result: Mapping[str, Any]) -> str:
     threshold = result.get("threshold")
     settings = [f"threshold {threshold:.2f}"] if isinstance(threshold, float) else []
-    settings += list_options(result.get("options") or {})
-    software = [f"{made[key]} {made.get('version', '')}" for key in ("program",) if key in made]
-    software += [f"{name} {version}" for name, version in (made.get("packages") or {}).items()]
-    weights = str(model.get("fingerprint") or "")[:16]
-    return subject, str(model.get("name") or ""), weights, ", ".join(settings), ", ".join(software)
+    return ", ".join([*settings, *list_options(result.get("options") or {})])
+
+
+def _format_software(result: Mapping[str, Any]) -> str:
+    made = result.get("provenance") or {}
+    named = {str(made["program"]): made.get("version", "")} if "program" in made else {}
+    return ", ".join(f"{name} {version}" for name, version in (named | dict(made.get("packages") or {})).items())
+
+
+def _group_by_text(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return each text once, with the results that it applies to."""
+    found: dict[str, list[str]] = {}
+    for subject, text in pairs:
+        found.setdefault(text, []).append(subject)
+    return tuple((", ".join(subjects), text) for text, subjects in found.items() if text)
 
 
 def list_options(options: Mapping[str, Any], before: str = "") -> list[str]:

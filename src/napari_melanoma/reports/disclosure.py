@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.depth.readings import MODEL_READER, DepthReading, SlideDepthReadings
+from napari_melanoma.depth.readings import MODEL_READER, ReadingChange, SlideDepthReadings
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
-NO_NAME = "(no name)"
+LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
 
 
 def hide_age(column: str, text: str, *, personal: bool) -> str:
@@ -56,31 +56,45 @@ def _initials(name: str) -> str:
 def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool) -> SlideDepthReadings:
     """Return readings with these names of the readers, and with intervals instead of times unless ``personal``.
 
-    Notes, and changes of them, are left out: they are free text.
+    Notes are left out, as they are free text, and so is the history: see ``disclose_changes``.
     """
     readings = [one for one in depth.readings if one.when]
-    first = min((parse_time(change.when) for one in readings for change in one.history), default=None)
-
-    def disclose(one: DepthReading) -> DepthReading:
-        history = (
-            change.model_copy(
-                update={"reader": labels.get(change.reader, ""), "when": _show_time(change.when, first, personal)}
+    shown = _times_shown([one.when for one in readings], personal=personal)
+    return depth.model_copy(
+        update={
+            "readings": tuple(
+                one.model_copy(
+                    update={"reader": labels[one.reader], "when": shown[one.when], "notes": "", "history": ()}
+                )
+                for one in readings
             )
-            for change in one.history
-            if change.field != "notes"
-        )
-        when = _show_time(one.when, first, personal)
-        return one.model_copy(
-            update={"reader": labels.get(one.reader, ""), "when": when, "notes": "", "history": tuple(history)}
-        )
-
-    return depth.model_copy(update={"readings": tuple(disclose(one) for one in readings)})
+        }
+    )
 
 
-def _show_time(when: str, first: datetime | None, personal: bool) -> str:
-    if personal or not when:
-        return when
-    return format_later((parse_time(when) - (first or parse_time(when))).total_seconds())
+def disclose_changes(
+    depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool
+) -> tuple[ReadingChange, ...]:
+    """Return the changes of all readings in their order, without first values of the model, coordinates and notes."""
+    changes = [
+        change
+        for one in depth.readings
+        for change in one.history
+        if change.reader != MODEL_READER and change.field not in LEFT_OUT
+    ]
+    changes.sort(key=lambda one: parse_time(one.when))
+    shown = _times_shown([one.when for one in changes], personal=personal)
+    return tuple(
+        one.model_copy(update={"reader": labels.get(one.reader, ""), "when": shown[one.when]}) for one in changes
+    )
+
+
+def _times_shown(times: Sequence[str], *, personal: bool) -> dict[str, str]:
+    """Return what is shown for each time: the interval from the first one unless ``personal``."""
+    if personal or not times:
+        return {one: one for one in times}
+    first = min(map(parse_time, times))
+    return {one: format_later((parse_time(one) - first).total_seconds()) for one in times}
 
 
 def parse_time(when: str) -> datetime:

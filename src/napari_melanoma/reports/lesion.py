@@ -31,7 +31,7 @@ from napari_melanoma.reports.page import (
     fields,
     write_report,
 )
-from napari_melanoma.reports.pictures import draw_photograph, fit_picture, make_figure
+from napari_melanoma.reports.pictures import draw_photograph, make_figure
 from napari_melanoma.reports.risk_section import column_title, format_known_data, signed_bar, to_sentence
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def write_lesion_report(
         make_figure(draw_photograph(overlay, size), "Photograph with the contour of the lesion in yellow", contour),
     ]
     if roi is not None:
-        figures.append(make_figure(fit_picture(roi.image, None), ROI_CAPTION, ROI_CAPTION, small=True))
+        scale = size and _scale(size, roi.box.height / len(roi.image))
+        figures.append(make_figure(draw_photograph(roi.image, scale), ROI_CAPTION, ROI_CAPTION, small=True))
     report = Report(
         about["image"],
         describe_photograph(about),
@@ -103,7 +104,7 @@ def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Tab
 
     scaled = all("area_mm2" in values for _, values in results)
     rows = []
-    for item in MEASUREMENTS:
+    for item in sorted(MEASUREMENTS, key=lambda one: "mm" not in one.unit):
         if not any(item.name in values for _, values in results) or (scaled and item.unit.startswith("px")):
             continue
         cells = [format_number(values[item.name]) if item.name in values else "–" for _, values in results]
@@ -279,6 +280,11 @@ def result_photograph(folder: Path, name: str, collector: Collector) -> Collecte
     return _complete(name, about, folder, figures, blocks, collector, classified=False)
 
 
+def _scale(size: PixelSize, factor: float) -> PixelSize:
+    """Return the size of the pixels of a picture that was enlarged by the inverse of a factor."""
+    return PixelSize(size.y_um * factor, size.x_um * factor, size.source)
+
+
 def _read_result(folder: Path | None, name: str, blocks: list[Block], collector: Collector) -> dict[str, Any]:
     """Read the result of a photograph; empty without one, or with a problem if it is damaged."""
     try:
@@ -319,7 +325,9 @@ def _complete(
                 text = f"the picture '{caption.lower()}' is damaged, and is not shown."
                 blocks.append(collector.add_problem(name, text, error))
                 continue
-            size = None if file == "roi.png" else read_pixel_size(about)
+            size = read_pixel_size(about)
+            if size is not None and file == "roi.png":
+                size = _scale(size, about["roi_box"]["side"] / len(rgb))
             figures.append(make_figure(draw_photograph(rgb, size), f"{caption} of {name}", caption, small=True))
     collector.add_origin(name, about)
     if about.get("answer"):

@@ -68,7 +68,8 @@ class Table:
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Whether each column contains numbers only, and is aligned at the right."""
-        return tuple(all(map(_is_number, column)) for column in zip(*self.rows, strict=True)) if self.columns else ()
+        columns = list(zip(*self.rows, strict=True)) if self.columns else []
+        return tuple(number > 0 and all(map(_is_number, column)) for number, column in enumerate(columns))
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,7 @@ h2, h3, h4, h5, h6, p, td, th, figcaption, summary { overflow-wrap: anywhere; }
 td, th { vertical-align: top; text-align: left; } table { margin: .6rem 0 1rem; line-height: 1.4; }
 thead th { color: var(--quiet); font-size: .85rem; border-bottom: 2px solid var(--rule); }
 tbody th { font-weight: 500; } .fields th { width: 34%; color: var(--quiet); font-weight: 400; }
+td.number, thead th.number { padding-right: 1.6rem; } thead th, tbody th { min-width: 4.5rem; }
 .wide:focus-visible { outline: 2px solid var(--accent); } .number { white-space: nowrap; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 caption.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -242,7 +244,8 @@ summary { cursor: pointer; }
 @media print { body { font-size: 10pt; line-height: 1.4; } h1 { font-size: 19pt; } h2 { font-size: 14pt; }
 h3 { font-size: 11.5pt; } h4, h5, h6 { font-size: 10pt; } .wide { overflow: visible; }
 td, th { padding: .18rem .6rem .18rem 0; } .long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
-.gallery { display: block; } .gallery figure { display: inline-block; vertical-align: top; width: 47%;
+footer { display: none; } .gallery { display: block; }
+.gallery figure { display: inline-block; vertical-align: top; width: 47%;
 margin: 0 2% .8rem 0; } .gallery figure.small { width: 30%; } .body { max-width: 88mm; }
 .lead, .notice { border-left-width: 3px; } }
 {% endblock %}

@@ -102,16 +102,17 @@ def draw_scale_bar(picture: Picture) -> Picture:
     height, width = picture.rgb.shape[:2]
     bar_mm = choose_bar_mm(width * picture.um_per_px / 1000)
     length = max(1, round(1000 * bar_mm / picture.um_per_px))
-    thick, edge = max(3, width // 180), max(8, width // 40)
-    right, bottom = width - edge, height - edge
+    thick, margin = max(3, width // 150), max(6, width // 60)
+    font = ImageFont.load_default(max(13, width // 30))
     image = Image.fromarray(picture.rgb)
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((right - length - 1, bottom - thick - 1, right, bottom), fill=WHITE, outline=DARK)
-    font = ImageFont.load_default(max(12, width // 32))
-    draw.text(
-        (right - length / 2, bottom - thick - 4), f"{bar_mm:g} mm", WHITE, font, anchor="mb", stroke_width=2,
-        stroke_fill=DARK,
-    )  # fmt: skip
+    draw, label = ImageDraw.Draw(image), f"{bar_mm:g} mm"
+    across = max(length, int(draw.textlength(label, font)))
+    right, bottom = width - 2 * margin, height - 2 * margin
+    plate = (right - across - margin, bottom - thick - font.size - 1.5 * margin, right + margin, bottom + margin)
+    draw.rounded_rectangle(plate, margin / 2, fill=DARK)
+    middle = right - across / 2
+    draw.rectangle((round(middle - length / 2), bottom - thick, round(middle - length / 2) + length - 1, bottom), WHITE)
+    draw.text((middle, bottom - thick - margin / 2), label, WHITE, font, anchor="mb")
     return replace(picture, rgb=np.asarray(image), bar_mm=bar_mm)
 
 
@@ -140,9 +141,13 @@ def draw_photograph(
 
 
 def draw_slide_overview(
-    slide: Slide, lesions: Sequence[SlideLesion] = (), regions: Regions = (), angle: float = 0.0
+    slide: Slide,
+    lesions: Sequence[SlideLesion] = (),
+    regions: Regions = (),
+    angle: float = 0.0,
+    numbered: int = 12,
 ) -> Picture:
-    """Draw a whole slide with the outlines of numbered lesions and of regions, turned as in the view.
+    """Draw a whole slide with the outlines of lesions, the first of them numbered, and of regions, turned as shown.
 
     Channels of fluorescence are merged in their colors.
     """
@@ -164,6 +169,8 @@ def draw_slide_overview(
         color = LABEL_COLORS.get(lesion.label, UNLABELED_COLOR)
         _draw_outlines(draw, lesion.polygons, scale, color)
         at = lesion.box.left * scale[1], max(14.0, lesion.box.top * scale[0])
+        if lesion.index > numbered:
+            continue
         draw.text(at, str(lesion.index), color, font, anchor="lb", stroke_width=2, stroke_fill=WHITE)
     background = WHITE if slide.info.kind == "brightfield" else (0, 0, 0)
     return draw_scale_bar(turn_picture(replace(picture, rgb=np.asarray(image)), angle, background))

@@ -16,7 +16,14 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import category
-from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthProposals, automatic_reading, read_depth
+from napari_melanoma.depth.readings import (
+    DEPTH_FILE,
+    DepthReading,
+    MitosisCount,
+    SlideDepthProposals,
+    automatic_reading,
+    read_depth,
+)
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RESULT, RISK_FILE
 from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
@@ -50,6 +57,8 @@ MAX_PATCHES = 3
 TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
+READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
+FIELD_NAMES = {"mm": "thickness, mm", "interval_mm": "interval, mm", "clark": "Clark level"}
 CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 
@@ -102,7 +111,7 @@ def write_depth_report(
     angle = 0.0 if folder is None else read_notes(folder).angle
     shown = create_slide_reading(info, depth, reading, base, found, angle)
     made = collect_provenance()
-    blocks = (*depth_blocks(shown), *((risk,) if risk else ()), *reader_sections(shown))
+    blocks = (*depth_blocks(shown), *((risk,) if risk else ()), *reader_sections(shown, reading.history))
     created = category.format_time(str(made["created"])) or made["created"]
     program = f"{made['program']} {made['version']}"
     report = Report(info.name, describe_scale(shown), (*blocks, Text(f"{program}, {created}", True)), program=program)
@@ -126,15 +135,15 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
     return (fields("Depth of invasion", values), *map(Notice, shown.warnings), *figures)
 
 
-def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
-    """Return the table of readings with their agreement, if there are several, and the changes of the reading."""
+def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tuple[Section, ...]:
+    """Return the table of readings with their agreement, if there are several, and a record of changes."""
     rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
-    table = Table("Readings", category.READER_COLUMNS, tuple(rows))
+    table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
     readers = (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
-    changes = tuple(_format_record_row(one) for one in shown.reading.history)
-    changed = Table("Changes of the reading", CHANGE_COLUMNS, changes) if changes else Text("None.")
+    changes = tuple(_format_record_row(one) for one in record)
+    changed = Table("Changes of readings", CHANGE_COLUMNS, changes) if changes else Text("None.")
     return (*readers, Section("Changes", (changed,)))
 
 
@@ -174,8 +183,8 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
-        "Ulceration": {None: "unknown", True: "present", False: "absent"}[reading.ulcerated],
-        "Mitoses": category.format_mitoses(reading.mitoses),
+        "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated],
+        "Mitoses": "Not assessed." if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
         "Clark level": clark,
         **margin_fields,
     }
@@ -226,7 +235,7 @@ def _format_record_row(one: ReadingChange) -> tuple[str, ...]:
     return (
         category.format_time(one.when) or one.when,
         one.reader or "(no name)",
-        one.field.replace("_", " "),
+        FIELD_NAMES.get(one.field, one.field.replace("_", " ")),
         _format_short(one.before),
         _format_short(one.after),
     )
@@ -241,7 +250,8 @@ def _format_short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_format_short(one)}" for name, one in value.items())
+        known = {name.replace("_", " ").replace("mm2", "mm²"): one for name, one in value.items() if one is not None}
+        return ", ".join(f"{name} {_format_short(one)}" for name, one in known.items()) or "–"
     if isinstance(value, list):  # a line's ends, or an interval's
         ends = [
             ", ".join(f"{one:.0f}" for one in end) if isinstance(end, list) else _format_short(end) for end in value

@@ -25,7 +25,7 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.io.results import RESULT, RISK_FILE, read_object, read_slide_result
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.reports.disclosure import disclose_readings
+from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text, fields
 from napari_melanoma.reports.pictures import draw_slide_overview, make_figure
 from napari_melanoma.reports.risk_section import RiskPictures, risk_section, to_sentence
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.regions import Regions
 
-MAX_LESIONS = 40  # rows of the table
+MAX_LESIONS = 12  # rows of the table, and numbers in the overview
 LESION_TABLE = ("Lesion", "Class and probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_DEPTH = "its readings are damaged, and are not shown."
@@ -276,8 +276,10 @@ def _depth_sections(
     depth = disclose_readings(part.depth, collector.readers, personal=collector.personal)
     own = None if latest is None else depth.reading_by(collector.readers[latest.reader])
     shown = create_slide_reading(info, depth, own or base, base, found, part.notes.angle)
+    changes = disclose_changes(part.depth, collector.readers, personal=collector.personal)
     yield Section("Depth of invasion", depth_blocks(shown), describe_scale(shown))
-    yield from (one for one in reader_sections(shown) if latest is not None)
+    if latest is not None:
+        yield from reader_sections(shown, changes)
 
 
 def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
