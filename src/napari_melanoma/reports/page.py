@@ -199,7 +199,8 @@ style="left:{{ 50 + 50 * [cell.value, 0]|min }}%;width:{{ 50 * cell.value|abs }}
 cell.interval %}<span style="left:{{ 100 * cell.interval[0] }}%;width:{{ 100 * (cell.interval[1] - cell.interval[0])
 }}%"></span>{% endif %}<i style="left:{{ 100 * cell.value }}%"></i>{% endif %}</span>{% endif %}{% endmacro %}
 {% macro show_table(one) %}<div class="wide"{% if one.columns|length > 3 %} tabindex="0" role="region"
-aria-label="{{ one.caption }}"{% endif %}><table{{ ' class="fields"'|safe if not one.columns }}>
+aria-label="{{ one.caption }}"{% endif %}><table class="{{ "fields" if not one.columns else "many" if
+one.columns|length > 3 }}">
 <caption{{ '' if one.titled else ' class="hidden"'|safe }}>{{ one.caption }}</caption>
 {% if one.columns %}<thead><tr>{% for name in one.columns %}<th scope="col"{{ ' class="number"'|safe if
 one.numeric and one.numeric[loop.index0] }}>{{ name }}</th>{% endfor %}</tr></thead>
@@ -237,6 +238,7 @@ border-radius: 3px; } .bar span { position: absolute; top: 0; bottom: 0; backgro
 .bar b { position: absolute; top: 0; bottom: 0; background: var(--accent); } .bar b.less { background: var(--less); }
 .bar em { position: absolute; top: 0; bottom: 0; left: 50%; width: 1px; background: var(--quiet); }
 summary { cursor: pointer; }
+@media screen { .many { min-width: 38rem; } }
 @media screen and (max-width: 30rem) { main { padding: 1.2rem 1rem; } .fields th { width: 42%; } }
 @media screen and (prefers-color-scheme: dark) { .body .skin { fill: #5b636f; } .body .edge { stroke: #b4bcc7; }
 .body .line { stroke: #d0d6de; } .body .crease { stroke: #434a55; } .body .site { fill: #5b97d3; }
