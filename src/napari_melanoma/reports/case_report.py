@@ -35,6 +35,7 @@ from napari_melanoma.reports.lesion import (
 )
 from napari_melanoma.reports.page import Block, Notice, Report, Section, Text, fields
 from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
+from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
 
 if TYPE_CHECKING:
     from napari_melanoma.case.results import CasePredictions
@@ -83,8 +84,9 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
         raise InputError(f"there is nothing to report: {EXPECTED}; found: {found}")
     notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
     slides, free = _collect_slides(inputs)
-    readings = [one for part in (*slides.values(), *free) for one in part.depth.readings]
-    names = [name for one in readings for name in (one.reader, *(change.reader for change in one.history))]
+    lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
+    names = [name for part in (*slides.values(), *free) for name in part.reader_names]
+    names += [name for lesion in lesions for name in synoptic_readers(lesion.synoptic)]
     collector.readers.update(label_readers(names, personal=personal))
     parts = [
         _case_blocks(
@@ -218,6 +220,8 @@ def _lesion_blocks(
     known = {_title(name): text for name in LESION_FIELDS if (text := _format_field(lesion, name, collector.personal))}
     if known:
         yield fields("Lesion", known)
+    if lesion.synoptic is not None:
+        yield synoptic_section(lesion.synoptic, collector.readers, personal=collector.personal)
     found = predictions.find_lesion(lesion.id) if predictions else None
     if predictions is None or found is None:
         return

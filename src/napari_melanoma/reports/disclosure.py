@@ -59,7 +59,7 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
     Notes are left out, as they are free text, and so is the history: see ``disclose_changes``.
     """
     readings = [one for one in depth.readings if one.when]
-    shown = _times_shown([one.when for one in readings], personal=personal)
+    shown = show_times([one.when for one in readings], personal=personal)
     return depth.model_copy(
         update={
             "readings": tuple(
@@ -83,13 +83,13 @@ def disclose_changes(
         if change.reader != MODEL_READER and change.field not in LEFT_OUT
     ]
     changes.sort(key=lambda one: parse_time(one.when))
-    shown = _times_shown([one.when for one in changes], personal=personal)
+    shown = show_times([one.when for one in changes], personal=personal)
     return tuple(
         one.model_copy(update={"reader": labels.get(one.reader, ""), "when": shown[one.when]}) for one in changes
     )
 
 
-def _times_shown(times: Sequence[str], *, personal: bool) -> dict[str, str]:
+def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
     """Return what is shown for each time: the interval from the first one unless ``personal``."""
     if personal or not times:
         return {one: one for one in times}

@@ -41,6 +41,7 @@ from napari_melanoma.reports.slide import (
     reading_scale,
 )
 from napari_melanoma.reports.slide_export import is_slide_folder
+from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -55,10 +56,12 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import SOURCE, open_fingerprint, recorded_slide
 from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.synoptic_files import load_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseRisk
     from napari_melanoma.core.validity import Validity
+    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.io.geojson import Annotation
     from napari_melanoma.reports.collector import Collector
     from napari_melanoma.reports.page import Figure
@@ -69,19 +72,20 @@ if TYPE_CHECKING:
 MAX_LESIONS = 12  # rows of the table, and numbers in the overview
 LESION_TABLE = ("Lesion", "Class and probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
-NO_DEPTH = "its readings are damaged, and are not shown."
+NO_READING = "its readings or its synoptic report are damaged, and are not shown."
 
 
 @dataclass(frozen=True)
 class SlidePart:
     """A slide: its file and result folder if known, its readings, and what the case stores of it.
 
-    ``faults``: readings that cannot be read.
+    ``faults``: readings and a synoptic report that cannot be read.
     """
 
     path: Path | None
     folder: Path | None
     depth: SlideDepthReadings
+    synoptic: SynopticReport | None = None
     faults: tuple[InputError, ...] = ()
     pixel_size: PixelSize | None = None
     risk: CaseRisk | None = None
@@ -91,15 +95,23 @@ class SlidePart:
         """Create the slide of a case, with its result folder if it is among some folders."""
         folder = next((one for one in folders if _belongs_to(one, image.path)), None)
         found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
-        depth, faults = _merge_readings([one for one, _ in found]), tuple(fault for _, fault in found if fault)
+        synoptic, damage = _read_synoptic(folder) if folder else (None, None)
+        depth, faults = _merge_readings([one for one, _ in found]), [fault for _, fault in found]
         size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else None
-        return cls(image.path, folder, depth, faults, size, image.risk)
+        return cls(image.path, folder, depth, synoptic, tuple(filter(None, (*faults, damage))), size, image.risk)
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
         """Create the slide of a result folder."""
         depth, fault = _read_readings(folder)
-        return cls(recorded_slide(folder), folder, depth, (fault,) if fault else ())
+        synoptic, damage = _read_synoptic(folder)
+        return cls(recorded_slide(folder), folder, depth, synoptic, tuple(filter(None, (fault, damage))))
+
+    @property
+    def reader_names(self) -> list[str]:
+        """Names of all readers, also of those who changed a value."""
+        names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
+        return [*names, *synoptic_readers(self.synoptic)]
 
     @property
     def notes(self) -> SlideNotes:
@@ -129,6 +141,14 @@ def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
         return SlideDepthReadings(), error
 
 
+def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | None]:
+    """Read the synoptic report of a slide; None with the reason if it is damaged."""
+    try:
+        return load_synoptic(folder), None
+    except InputError as error:
+        return None, error
+
+
 def _merge_readings(found: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
     """Join readings that are stored in several files: the latest of each reader."""
     latest: dict[str, DepthReading] = {}
@@ -142,7 +162,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     latest, content = latest_reading(part.depth), _read_content(part)
     scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
     info = find_slide_info(part.folder or Path(name), part.path, scale)
-    problems = [collector.add_problem(name, NO_DEPTH, fault) for fault in part.faults]
+    problems = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
     if part.folder and (part.folder / RESULT).is_file() and not content:
         problems.append(_add_fault(part.folder, name, collector))
     validity = read_slide_validity(content) if content else None
@@ -160,6 +180,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *_lesion_blocks(lesions),
         *_region_blocks(regions, info.pixel_size),
         *_depth_sections(part, info, latest, collector),
+        *_synoptic_sections(part, collector),
         *_risk_sections(part, name, collector),
     )
     return Section(title, blocks, subtitle)
@@ -280,6 +301,11 @@ def _depth_sections(
     yield Section("Depth of invasion", depth_blocks(shown), describe_scale(shown))
     if latest is not None:
         yield from reader_sections(shown, changes)
+
+
+def _synoptic_sections(part: SlidePart, collector: Collector) -> Iterator[Section]:
+    if part.synoptic is not None:
+        yield synoptic_section(part.synoptic, collector.readers, personal=collector.personal)
 
 
 def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
