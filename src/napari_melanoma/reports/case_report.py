@@ -16,6 +16,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.depth.category import format_time
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
@@ -150,7 +151,7 @@ def _make_report(inputs: ReportInputs, blocks: tuple[Block, ...], *, personal: b
     counts = {"lesion": lesions, "image": len(images), "result": 0 if ids else len(inputs.photographs + inputs.slides)}
     subtitle = ", ".join(format_count(count, what) for what, count in counts.items() if count)
     if personal:
-        subtitle += f", {made['created']}"
+        subtitle += f", {format_time(str(made['created']))}"
     return Report(title, subtitle, blocks, title, format_program(made))
 
 

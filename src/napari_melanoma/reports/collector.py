@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import describe_error
-from napari_melanoma.reports.disclosure import format_later, parse_time
+from napari_melanoma.reports.disclosure import parse_time, show_times
 from napari_melanoma.reports.page import Block, Notice, Section, Table
 
 if TYPE_CHECKING:
@@ -63,14 +63,9 @@ class Collector:
             ]
         if self._corrections:
             ordered = sorted(self._corrections, key=lambda one: parse_time(one[2]))
-            first = parse_time(ordered[0][2])
+            times = show_times([when for _, _, when in ordered], personal=self.personal)
             lines = tuple(
-                (
-                    str(number),
-                    subject,
-                    text,
-                    when if self.personal else format_later((parse_time(when) - first).total_seconds()),
-                )
+                (str(number), subject, text, times[when])
                 for number, (subject, text, when) in enumerate(ordered, start=1)
             )
             columns = ("Order", "Image", "Change", "Time")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from napari_melanoma.data.tabular_encoding import read_number
+from napari_melanoma.depth.category import format_time
 from napari_melanoma.depth.readings import MODEL_READER, ReadingChange, SlideDepthReadings
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry
 from napari_melanoma.privacy.pseudonyms import pseudonym
@@ -92,7 +93,7 @@ def disclose_changes(
 def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
     """Return what is shown for each time: the interval from the first one unless ``personal``."""
     if personal or not times:
-        return {one: one for one in times}
+        return {one: format_time(one) or one for one in times}
     first = min(map(parse_time, times))
     return {one: format_later((parse_time(one) - first).total_seconds()) for one in times}
 

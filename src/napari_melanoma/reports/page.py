@@ -19,6 +19,8 @@ GENERATOR = "napari-melanoma report"
 HEAD_BYTES = 1024  # of a file, which contain the generator
 HEADER_LENGTH = 60  # characters of the running header
 MAX_LEVEL = 6  # of headings in HTML
+MANY_COLUMNS = 3  # from which a table scrolls on a phone
+SHORT_ROWS = 8  # of a table that is kept on one page
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     titled: bool = False
+
+    @property
+    def classes(self) -> str:
+        """Classes in CSS: ``fields``, ``many`` columns, and ``short`` if it is not broken between pages."""
+        kind = "fields" if not self.columns else "many" if len(self.columns) > MANY_COLUMNS else ""
+        return f"{kind} short".strip() if len(self.rows) <= SHORT_ROWS else kind
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -198,9 +206,8 @@ PAGE = (
 style="left:{{ 50 + 50 * [cell.value, 0]|min }}%;width:{{ 50 * cell.value|abs }}%"></b><em></em>{% else %}{% if
 cell.interval %}<span style="left:{{ 100 * cell.interval[0] }}%;width:{{ 100 * (cell.interval[1] - cell.interval[0])
 }}%"></span>{% endif %}<i style="left:{{ 100 * cell.value }}%"></i>{% endif %}</span>{% endif %}{% endmacro %}
-{% macro show_table(one) %}<div class="wide"{% if one.columns|length > 3 %} tabindex="0" role="region"
-aria-label="{{ one.caption }}"{% endif %}><table class="{{ "fields" if not one.columns else "many" if
-one.columns|length > 3 }}">
+{% macro show_table(one) %}<div class="wide"{% if "many" in one.classes %} tabindex="0" role="region"
+aria-label="{{ one.caption }}"{% endif %}><table class="{{ one.classes }}">
 <caption{{ '' if one.titled else ' class="hidden"'|safe }}>{{ one.caption }}</caption>
 {% if one.columns %}<thead><tr>{% for name in one.columns %}<th scope="col"{{ ' class="number"'|safe if
 one.numeric and one.numeric[loop.index0] }}>{{ name }}</th>{% endfor %}</tr></thead>
@@ -248,7 +255,8 @@ h3 { font-size: 11.5pt; } h4, h5, h6 { font-size: 10pt; } .wide { overflow: visi
 td, th { padding: .18rem .6rem .18rem 0; } .long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
 footer { display: none; } .gallery { display: block; }
 .gallery figure { display: inline-block; vertical-align: top; width: 47%;
-margin: 0 2% .8rem 0; } .gallery figure.small { width: 30%; } .body { max-width: 88mm; }
+margin: 0 2% .8rem 0; } .gallery figure.small { width: 30%; } .body { max-width: 70mm; } .short { break-inside: avoid; }
+caption.hidden { display: none; } .subtitle { break-after: avoid; }
 .lead, .notice { border-left-width: 3px; } }
 {% endblock %}
 {% block content %}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.depth.category import format_time
 from napari_melanoma.depth.synoptic import SIGNATURE
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.reports.disclosure import show_times
@@ -40,7 +41,7 @@ def synoptic_readers(report: SynopticReport | None) -> list[str]:
 
 def _signature(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
     name = readers.get(report.signed_by, "")
-    return f"{name}, {report.signed_at}" if personal else name
+    return f"{name}, {format_time(report.signed_at)}" if personal else name
 
 
 def _list_changes(
@@ -63,9 +64,10 @@ def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON
     known = FIELDS_BY_NAME.get(field)
     if not isinstance(answer, dict):
         return ""
-    value = answer.get("value")
+    value, suggested = answer.get("value"), ", suggested" if answer.get("suggested_by") else ""
     if value is None:
         return str(answer.get("state") or "")
-    if known is not None and known.kind == "text":
+    if known is None or known.kind == "text":
         return "text"
-    return known.choices.get(str(value), f"{value} {known.unit}".strip()) if known else str(value)
+    number = f"{value:.4g} {known.unit}".strip() if isinstance(value, float | int) else str(value)
+    return known.choices.get(str(value), number) + suggested
