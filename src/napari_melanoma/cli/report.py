@@ -69,7 +69,5 @@ def _check_output(out: Path, *, pdf: bool) -> list[Path]:
     if out.exists() and not (out.is_file() and is_report(out)):
         raise InputError(f"{out} exists, and is not a report of napari-melanoma. Choose another name, or move it.")
     if pdf and files[1].exists() and not out.exists():
-        raise InputError(
-            f"{files[1]} exists without the report that it would belong to. Choose another name, or move it."
-        )
+        raise InputError(f"{files[1]} exists without a report of the same name. Choose another name, or move it.")
     return files

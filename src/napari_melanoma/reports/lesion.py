@@ -329,6 +329,7 @@ def _complete(
             if size is not None and file == "roi.png":
                 size = _scale(size, about["roi_box"]["side"] / len(rgb))
             figures.append(make_figure(draw_photograph(rgb, size), f"{caption} of {name}", caption, small=True))
+    measured = {str(key): float(value) for key, value in (about.get("measurements") or {}).items()}
     collector.add_origin(name, about)
     if about.get("answer"):
         collector.add_origin(f"{name}, class", about["answer"])
@@ -336,4 +337,4 @@ def _complete(
     gallery = (Gallery(tuple(figures)),) if figures else ()
     facts = Text(describe_photograph(about), quiet=True)
     found = (*blocks, *photograph_notices(about), *gallery, facts, *prediction)
-    return CollectedPhotograph(found, about.get("measurements") or {})
+    return CollectedPhotograph(found, measured)
