@@ -89,7 +89,7 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
         "Region of interest; scale bar",
-        "Measurement Image 1 Image 2 Area, mm² 0.7992 1.6",
+        "Measurement Image 1 Image 2 Area, mm² 4.798 5.598 Perimeter, mm",
         "Overview with 1 lesion and 1 region; scale bar 0.05 mm.",
         "malignant 0.90",
         "Tumor 1 0.004",
@@ -100,6 +100,7 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         "3 days later BV thickness, mm",
         "Signed by BV.",
         "Microsatellites not assessed",
+        "Breslow thickness and T category (AJCC 8) 0.22 mm T1a Thickness recorded (AJCC 8) 0.2 mm",
         "Breslow thickness 0.22 mm, recorded as 0.2 mm",
         "T category (AJCC 8) pT1a",
         "Image 3 skin-model cccccccccccccccc",
@@ -122,7 +123,7 @@ def test_nothing_personal_is_disclosed(stored: ReportedCase, tmp_path: Path) -> 
     text = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert [name for name in NAMES if re.search(rf"(?<![\w.]){re.escape(name)}", text)] == []
     assert str(stored.folder.parent) not in text
-    assert audit([tmp_path / "page.html"], run=RunContext()).clean
+    assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
 
 
 def test_personal_data_are_included_on_request(stored: ReportedCase, tmp_path: Path) -> None:

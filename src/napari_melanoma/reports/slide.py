@@ -24,6 +24,7 @@ from napari_melanoma.depth.readings import (
     automatic_reading,
     read_depth,
 )
+from napari_melanoma.depth.staging import format_recorded_thickness
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RESULT, RISK_FILE
 from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
@@ -58,7 +59,7 @@ TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
 READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
-FIELD_NAMES = {"mm": "thickness, mm", "interval_mm": "interval, mm", "clark": "Clark level"}
+FIELD_NAMES = {"mm": "thickness, mm", "ulcerated": "ulceration", "interval_mm": "interval, mm", "clark": "Clark level"}
 CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 
@@ -183,6 +184,7 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
+        **({"Thickness recorded (AJCC 8)": format_recorded_thickness(reading.mm)} if reading.mm else {}),
         "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated],
         "Mitoses": "Not assessed." if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
         "Clark level": clark,

@@ -259,7 +259,7 @@ def _lesion_blocks(lesions: Sequence[SlideLesion]) -> Iterator[Block]:
         (
             str(one.index),
             f"{format_class(one.label) or 'lesion'} {one.probability:.2f}",
-            *("–" if value is None else f"{value:.2f}" for value in (one.area_mm2, one.height_mm, one.width_mm)),
+            *("–" if value is None else f"{value:.3g}" for value in (one.area_mm2, one.height_mm, one.width_mm)),
             ORIGINS.get(one.origin, "by hand"),
         )
         for one in lesions[:MAX_LESIONS]
