@@ -18,7 +18,8 @@ EXPORT_HELP = examples(
     "napari-melanoma export results --out for-qupath",
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
     "Export results of slides for other programs to OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (one "
-    "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), risk (JSON), report "
+    "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), risk (JSON), "
+    "synoptic, synoptic-csv and fhir (synoptic report as JSON, CSV and a FHIR DiagnosticReport), report "
     "(depth and risk, HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as "
     "labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
     "Manual corrections are included. Failures are reported and the rest is written (exit code 1).",
@@ -63,6 +64,9 @@ def export(
     slide: Annotated[
         Path | None, typer.Option("--slide", help="The slide file, if it was moved after the analysis.")
     ] = None,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Include who signed and changed synoptic reports, and when.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -83,7 +87,9 @@ def export(
         formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
         found = find_result_folders(results)
         current.lock_folder(out)
-        files = export_results(found, out, formats, slide=slide, on_written=report_file, run=current.run)
+        files = export_results(
+            found, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
+        )
         failed = sum(bool(one.error) for one in files)
         failures = f", {failed} failed" if failed else ""
         text = f"{format_count(len(files) - failed, 'file')} written to {out}{failures}. Research use only."

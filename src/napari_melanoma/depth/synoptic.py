@@ -140,7 +140,11 @@ class SynopticRow:
 
 def _check_time(text: str) -> str:
     """Require a time with a time zone, or nothing."""
-    if text and datetime.fromisoformat(text).tzinfo is None:
+    try:
+        is_time = not text or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        is_time = False
+    if not is_time:
         raise ValueError("expected a time with a time zone, such as 2026-01-31T10:00:00+00:00")
     return text
 
@@ -293,8 +297,9 @@ class SynopticReport(ForwardCompatible):
         return tuple(_list_warnings(self))
 
     def without_persons(self) -> Self:
-        """Return the report without names of readers and times; see ``status`` for whether it was signed."""
-        return self._replace(signed_by="", signed_at="", history=())
+        """Return the answers alone, without names of readers, times, and keys that are unknown to this version."""
+        answers = {name: answer.model_copy(update={"more": {}}) for name, answer in self.answers.items()}
+        return type(self)(answers=answers)
 
     def _require_unlocked(self) -> None:
         if self.is_signed:

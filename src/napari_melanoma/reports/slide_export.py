@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
-from napari_melanoma.core.files import atomic_file, atomic_folder, save_error
+from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.paths import UnsafePath, is_inside
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.lesions import SlideLesion
 
 
@@ -52,6 +54,7 @@ class ExportedSlide:
     content: Mapping[str, Any]
     slide: Path | None = None
     saved: bool = True  # the files of the folder are up to date
+    personal: bool = False  # include names of readers and times in synoptic reports
 
     @property
     def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
@@ -61,14 +64,16 @@ class ExportedSlide:
         return self.lesions
 
 
-def read_exported_slide(folder: Path, slide: Path | None = None) -> ExportedSlide:
+def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bool = False) -> ExportedSlide:
     """Read the results of a slide."""
     from napari_melanoma.reports.slide import has_something_to_report
 
-    if not (folder / STORE).is_dir() and has_something_to_report(folder):  # only a reading or a risk
-        return ExportedSlide(folder, None, read_slide_result(folder), slide or recorded_slide(folder))
-    SlideResult.open(folder)
-    return ExportedSlide(folder, read_lesions(folder), read_slide_result(folder), slide or recorded_slide(folder))
+    # Without an analysis, there may be a reading, a risk or a synoptic report.
+    is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or _is_slide_folder(folder))
+    if not is_unanalyzed:
+        SlideResult.open(folder)
+    lesions = None if is_unanalyzed else read_lesions(folder)
+    return ExportedSlide(folder, lesions, read_slide_result(folder), slide or recorded_slide(folder), personal=personal)
 
 
 def _write_geojson(path: Path, given: ExportedSlide, run: RunContext) -> None:
@@ -184,6 +189,38 @@ def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
     _copy_file(given.folder / RISK_FILE, path)
 
 
+def _read_synoptic(given: ExportedSlide) -> SynopticReport:
+    from napari_melanoma.slides.synoptic_files import load_synoptic
+
+    report = load_synoptic(given.folder)
+    if report is None:
+        raise InputError(
+            f"{given.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
+        )
+    return report
+
+
+def _write_synoptic_json(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write the synoptic report."""
+    from napari_melanoma.slides.synoptic_files import write_synoptic_json
+
+    write_synoptic_json(path, _read_synoptic(given), personal=given.personal)
+
+
+def _write_synoptic_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write a row per field of the synoptic report."""
+    from napari_melanoma.slides.synoptic_files import write_synoptic_table
+
+    write_synoptic_table(path, _read_synoptic(given))
+
+
+def _write_fhir(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write the synoptic report as a FHIR DiagnosticReport."""
+    from napari_melanoma.reports.fhir import build_diagnostic_report
+
+    write_json(path, build_diagnostic_report(_read_synoptic(given), personal=given.personal))
+
+
 @dataclass(frozen=True)
 class ExportFormat:
     """An export format: its title, the default file name, and the function that writes it."""
@@ -200,6 +237,9 @@ FORMATS: Mapping[str, ExportFormat] = {
     "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet", _write_tiles_parquet),
     "depth": ExportFormat("Depth readings (CSV)", "readings.csv", _write_depth),
     "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", _write_risk),
+    "synoptic": ExportFormat("Synoptic report (JSON)", "synoptic.json", _write_synoptic_json),
+    "synoptic-csv": ExportFormat("Synoptic report (CSV)", "synoptic.csv", _write_synoptic_csv),
+    "fhir": ExportFormat("Synoptic report (FHIR)", "synoptic.fhir.json", _write_fhir),
     "report": ExportFormat("Report of depth and risk (HTML)", "report.html", _write_report),
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif", _write_heatmap_tiff),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _write_heatmap_zarr),
@@ -293,11 +333,13 @@ def require_outside_results(out: Path) -> None:
 
 
 def _is_slide_folder(folder: Path) -> bool:
-    """Whether a folder contains an analysis, a reading or a risk of a slide."""
+    """Whether a folder contains an analysis, a reading, a risk or a synoptic report of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE
+    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
-    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in (DEPTH_FILE, RISK_FILE))
+    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE)
+    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
 
 
 def export_results(
@@ -306,29 +348,34 @@ def export_results(
     formats: Sequence[str],
     *,
     slide: Path | None = None,
+    personal: bool = False,
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
+    """Write files of each folder to ``out``; ``personal``: with names of readers and times in synoptic reports."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
     exported: list[ExportedFile] = []
+    read = partial(read_exported_slide, slide=slide, personal=personal)
     work = [(folder, name) for folder in folders for name in formats]
     for done, (folder, name) in enumerate(work):
         run.check()
         run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        exported.append(_write_format(folder, name, out, slide, run))
+        exported.append(_write_format(folder, name, out, read, run))
         on_written(exported[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
     return exported
 
 
-def _write_format(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> ExportedFile:
+def _write_format(
+    folder: Path, name: str, out: Path, read: Callable[[Path], ExportedSlide], run: RunContext
+) -> ExportedFile:
     path = out / folder.name / FORMATS[name].name
     try:
-        FORMATS[name].write(path, read_exported_slide(folder, slide), run)
+        FORMATS[name].write(path, read(folder), run)
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
