@@ -44,12 +44,12 @@ def chooses(person, field: str, text: str) -> None:
 
 def types(person, name: str, text: str) -> None:
     """Type a text with the keyboard, and leave the field."""
-    widget = person.finds(QWidget, name)
+    widget = person.dock.findChild(QWidget, name)
     line = widget.lineEdit() if isinstance(widget, QComboBox) else widget
     line.setFocus()
     line.selectAll()
-    person.bot.keyClicks(line, text) if text else person.bot.keyClick(line, Qt.Key.Key_Delete)
-    person.bot.keyClick(line, Qt.Key.Key_Return)
+    person.qtbot.keyClicks(line, text) if text else person.qtbot.keyClick(line, Qt.Key.Key_Delete)
+    person.qtbot.keyClick(line, Qt.Key.Key_Return)
     person.waits()
 
 

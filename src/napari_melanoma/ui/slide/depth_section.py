@@ -75,6 +75,7 @@ class SlideDepthSection(QObject):
         self.exporter.failed.connect(self.failed)
         context.run_updated.connect(self._on_run_update)
         context.dock_hidden.connect(self._on_dock_hidden)
+        context.reader_changed.connect(self._sync_reader)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -108,8 +109,8 @@ class SlideDepthSection(QObject):
         if is_other:
             self._sync_reader()
 
-    def _sync_reader(self) -> None:
-        """Use the name of the reader that was entered last, here or in the Regions section."""
+    def _sync_reader(self, changed: str = "") -> None:
+        """Use the name of the reader that was entered last, in any section."""
         name = self._context.settings.get(READER_SETTING, "")
         if name != self.store.reader and name.lower() != "model":
             if self._view is not None:
