@@ -1,4 +1,4 @@
-"""The synoptic report: suggestions and their confirmation, changes, signature, warnings, and its page of documentation."""
+"""The synoptic report: suggestions and their confirmation, changes, signature, warnings, and its documentation."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_signature_locks_until_reopened() -> None:
         lambda: signed.restore(SynopticReport(), "A", WHEN),
         lambda: signed.sign("B", WHEN),
     ):
-        with pytest.raises(InputError, match="signed by A. Reopen it"):
+        with pytest.raises(InputError, match=r"signed by A\. Reopen it"):
             change()
     assert signed.prefill(DepthReading(when=WHEN, mm=9.0)) is signed
     reopened = signed.reopen("B", WHEN)

@@ -85,9 +85,7 @@ def read_stored_synoptic(folder: Path) -> StoredSynoptic:
     return StoredSynoptic(load_synoptic(folder) or SynopticReport(), stamp=stamp)
 
 
-def store_synoptic(
-    folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None
-) -> StoredSynoptic:
+def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None) -> StoredSynoptic:
     """Save a report with the results of a slide, atomically; a file changed by another program is backed up first.
 
     ``known``: stamp of the file when it was last read or written. Returns the report with the new stamp, and a note on

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 
-READER_SETTING = "slide/region_reader"
-
-
 class SlideContext(QObject):
     """The displayed slide and the services that every section uses; sections meet through its signals.
 

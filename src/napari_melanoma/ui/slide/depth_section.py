@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
-from napari_melanoma.ui.slide.context import NO_CASE, READER_SETTING, find_open_case
+from napari_melanoma.ui.slide.context import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.depth_layers import (
     DepthLineLayer,
     MitosisLayers,
@@ -23,6 +23,7 @@ from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

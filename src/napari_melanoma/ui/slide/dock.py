@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
-    from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.ui.slide.context import READER_SETTING, find_open_case, find_slide_lesion
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
-from napari_melanoma.ui.widgets.style import named, row, tool_button
+from napari_melanoma.ui.widgets.settings import READER_SETTING
+from napari_melanoma.ui.widgets.style import row, tool_button
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.depth_store import DepthReadingStore
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
     SynopticState = DocumentState[SynopticReport]
 
@@ -53,20 +53,20 @@ class SynopticStore(EditedDocument["SynopticState"]):
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
         """Set the answer of a reader as an undo step, and save it."""
-        self.apply_edit(lambda report: self._suggest(report).set_answer(name, answer, self.reader, _time()))
+        self.apply_edit(lambda report: self._suggest(report).set_answer(name, answer, self.reader, utc_time()))
 
     def confirm(self, name: str = "") -> None:
         """Confirm a suggested answer, or all."""
         names = (name,) if name else ()
-        self.apply_edit(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=_time()))
+        self.apply_edit(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=utc_time()))
 
     def sign(self) -> None:
         """Sign and lock the report."""
-        self.apply_edit(lambda report: self._suggest(report).sign(self.reader, _time()))
+        self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time()))
 
     def reopen(self) -> None:
         """Unlock the report."""
-        self.apply_edit(lambda report: report.reopen(self.reader, _time()))
+        self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
         """Suggest values of the depth reading and of the lesion in the open case."""
@@ -77,7 +77,7 @@ class SynopticStore(EditedDocument["SynopticState"]):
 
     def _restore(self, now: SynopticState, history: EditHistory[SynopticReport]) -> SynopticState:
         """Restore the answers, and record the change; a signature is not undone."""
-        restored = now.history.current.restore(history.current, self.reader, _time())
+        restored = now.history.current.restore(history.current, self.reader, utc_time())
         return DocumentState(now.identity, EditHistory(restored, history.past, history.undone), now.folder)
 
 
@@ -103,7 +103,7 @@ class SlideSynopticSection(QObject):
     def view(self) -> SynopticView:
         """The widgets, created when they are first needed."""
         if self._view is None:
-            view = self._view = SynopticView(self.store.reader)
+            view = self._view = SynopticView()
             self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
             view.form.answered.connect(self.store.set_answer)
             view.form.confirm_requested.connect(self.store.confirm)
@@ -111,7 +111,7 @@ class SlideSynopticSection(QObject):
             view.form.reopen_requested.connect(self.store.reopen)
             for way, button in view.history_buttons.items():
                 button.clicked.connect(lambda _=False, way=way: self.store.step_history(way))
-            view.reader_field.editingFinished.connect(self._on_reader)
+            view.form.reader_entered.connect(self._on_reader)
             view.case_button.clicked.connect(self._on_case)
         return self._view
 
@@ -140,16 +140,13 @@ class SlideSynopticSection(QObject):
         if self._view is None and not self._section.isExpanded():
             return
         view, now = self.view, self.store.state
-        if not view.reader_field.hasFocus():
-            view.reader_field.setText(self.store.reader)
         view.form.show_report(self.store.report, self.store.reader, is_editable=now is not None)
         signed = now is not None and now.history.current.is_signed
         for way, steps in (("undo", now and now.history.past), ("redo", now and now.history.undone)):
             view.history_buttons[way].setEnabled(bool(steps) and not signed)
         view.case_button.setEnabled(now is not None and bool(now.history.current.answers))
 
-    def _on_reader(self) -> None:
-        name = self.view.reader_field.text().strip()
+    def _on_reader(self, name: str) -> None:
         if name != self.store.reader:
             self._context.settings.set(READER_SETTING, name)
             self._context.reader_changed.emit(name)
@@ -178,33 +175,26 @@ class SlideSynopticSection(QObject):
 
 
 class SynopticView(QWidget):
-    """The widgets of the section: the form, the reader, undo and redo, and the transfer to the case."""
+    """The widgets of the section: the form, undo and redo, and the transfer to the case."""
 
-    def __init__(self, reader: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
         from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
-        self.form: SynopticForm = SynopticForm()
-        tip = "Recorded with your changes and your signature"
-        self.reader_field = named(QLineEdit(reader), "synoptic_reader", "Your name as a reader", tip)
-        self.reader_field.setPlaceholderText("your name")
+        self.form = SynopticForm()
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {
             way: tool_button(f"synoptic_{way}", tip, tip, text) for way, (text, tip) in steps.items()
         }
+        for button in self.history_buttons.values():
+            self.form.reader_row.layout().addWidget(button)
         tip = "Copy the report to the lesion of the case that is open in the Case dock"
         self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
-        column.addWidget(row(QLabel("reader"), self.reader_field, *self.history_buttons.values(), stretch=1))
         column.addWidget(self.form)
         column.addWidget(row(self.case_button))
-
-
-def _time() -> str:
-    """Return the current time as reports store it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _load(identity: str, folder: Path) -> tuple[SynopticState, StoredSynoptic]:

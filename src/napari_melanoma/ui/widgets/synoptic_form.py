@@ -28,7 +28,7 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, row, tool_button
 
 EMPTY = "–"  # not filled in
-LABEL_PX, UNIT_PX, CONFIRM_PX, TEXT_PX = 124, 48, 24, 58
+LABEL_PX, CONFIRM_PX, TEXT_PX = 112, 24, 58
 LOCATED = ("site",)  # fields that always have a line for details
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}
 
@@ -43,8 +43,12 @@ class SynopticEditor(QWidget):
         super().__init__()
         self.field = field
         self._answer: SynopticAnswer | None = None
-        self.label = quiet_label(field.label)
+        self.label = WrappedLabel(field.label)
+        self.label.setProperty("quiet", True)
         self.label.setFixedWidth(LABEL_PX)
+        self.label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Ignored)  # no room for a second line
+        self.unit_label = quiet_label(field.unit)
+        self.unit_label.setWordWrap(False)
         self.control = self._create_control()
         named(self.control, f"synoptic_{field.name}", field.label, _tip(field))
         self.at_least_check = named(
@@ -56,6 +60,7 @@ class SynopticEditor(QWidget):
         self.confirm_button.setFixedWidth(CONFIRM_PX)
         self.fault_label = named(WrappedLabel(), f"synoptic_{field.name}_fault", f"Error in {field.label}")
         self.fault_label.setProperty("fault", True)
+        self.fault_label.hide()
         self._lay_out()
         self.at_least_check.clicked.connect(self._on_at_least)
         self.detail_line.editingFinished.connect(self._on_detail)
@@ -73,6 +78,7 @@ class SynopticEditor(QWidget):
             line = self.control.lineEdit()
             if not (line.hasFocus() and line.isModified()) and not self.fault_label.text():
                 self.control.setEditText(_number_text(answer))
+                line.setCursorPosition(0)
         else:
             word = None if answer is None else answer.value if answer.state == ANSWERED else answer.state
             self.control.setCurrentIndex(max(0, self.control.findData(word)))
@@ -81,6 +87,8 @@ class SynopticEditor(QWidget):
         if not (self.detail_line.hasFocus() and self.detail_line.isModified()):
             self.detail_line.setText("" if answer is None else answer.detail)
         self.detail_line.setVisible(answer is not None and self._has_detail(answer))
+        has_unit = bool(self.field.unit) and (answer is None or answer.value is not None)
+        self.unit_label.setVisible(has_unit)  # a state needs its room
         source = "" if answer is None else answer.suggested_by
         self.confirm_button.setVisible(bool(source))
         if source:
@@ -135,11 +143,7 @@ class SynopticEditor(QWidget):
         grid.setVerticalSpacing(2)
         grid.addWidget(self.label, 0, 0, Qt.AlignmentFlag.AlignVCenter)
         grid.addWidget(self.control, 0, 1)
-        unit = quiet_label(self.field.unit)
-        unit.setWordWrap(False)
-        unit.setFixedWidth(UNIT_PX)
-        if self.field.unit:
-            grid.addWidget(unit, 0, 2)
+        grid.addWidget(self.unit_label, 0, 2)
         grid.addWidget(self.confirm_button, 0, 3)
         grid.addWidget(self.at_least_check, 1, 1)
         grid.addWidget(self.detail_line, 2, 1, 1, 2)
@@ -212,6 +216,7 @@ class SynopticEditor(QWidget):
 class SynopticForm(QWidget):
     """The form: T category with its reason, all fields in groups, confirmation of suggestions, and the signature."""
 
+    reader_entered = Signal(str)
     answered = Signal(str, object)
     confirm_requested = Signal(str)  # a field, or "" for all
     sign_requested = Signal()
@@ -219,6 +224,10 @@ class SynopticForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        tip = "Recorded with your changes and your signature"
+        self.reader_field = named(QLineEdit(), "synoptic_reader", "Your name as a reader", tip)
+        self.reader_field.setPlaceholderText("your name")
+        self.reader_row = row(QLabel("reader"), self.reader_field, stretch=1)
         self.stage_label = named(WrappedLabel(), "synoptic_stage", "T category, AJCC 8th edition")
         self.stage_label.setProperty("loud", True)
         self.reason_label = named(quiet_label(), "synoptic_reason", "What decides the T category")
@@ -239,6 +248,7 @@ class SynopticForm(QWidget):
         for editor in self.editors.values():
             editor.answered.connect(self.answered)
             editor.confirmed.connect(self.confirm_requested)
+        self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.text().strip()))
         self.confirm_button.clicked.connect(lambda: self.confirm_requested.emit(""))
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self.reopen_requested)
@@ -246,6 +256,8 @@ class SynopticForm(QWidget):
 
     def show_report(self, report: SynopticReport, reader: str, *, is_editable: bool = True) -> None:
         """Show a report; ``reader``: who would sign it."""
+        if not self.reader_field.hasFocus():
+            self.reader_field.setText(reader)
         stage = report.stage
         self.stage_label.setText(stage.category or "No T category")
         self.reason_label.setText(stage.reason)
@@ -282,7 +294,8 @@ class SynopticForm(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for widget in (self.stage_label, self.reason_label, self.signature_label, self.confirm_button):
+        head = (self.reader_row, self.stage_label, self.reason_label, self.signature_label, self.confirm_button)
+        for widget in head:
             column.addWidget(widget)
         for group, fields in groupby(FIELDS, key=lambda field: field.group):
             heading = QLabel(group)
@@ -309,7 +322,7 @@ def _find_state(field: SynopticField, text: str) -> AnswerState | None:
 def _number_text(answer: SynopticAnswer | None) -> str:
     if answer is None:
         return ""
-    return answer.state if answer.value is None else f"{answer.value:.6g}"
+    return answer.state if answer.value is None else f"{answer.value:.4g}"
 
 
 def _tip(field: SynopticField) -> str:
