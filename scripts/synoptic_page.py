@@ -92,7 +92,7 @@ def schema_text() -> str:
 def written(page: str) -> str:
     """Insert the list of fields between its markers."""
     return re.sub(
-        r"(<!-- fields -->\n).*?(\n<!-- /fields -->)", rf"\g<1>\n{field_list()}\n\g<2>", page, flags=re.DOTALL
+        r"(<!-- fields -->\n).*?(<!-- /fields -->)", rf"\g<1>\n{field_list()}\n\n\g<2>", page, flags=re.DOTALL
     )
 
 

@@ -15,15 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from napari_melanoma.case.model import CasePatient
+from napari_melanoma.case.model import Case, CasePatient, add_lesion, set_lesion, set_patient
+from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.privacy.personal_data import PrivacyFinding
 from napari_melanoma.reports.fhir import SYSTEM, build_diagnostic_report
-from napari_melanoma.reports.slide_export import export_results, find_result_folders
+from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
 from napari_melanoma.slides.synoptic_files import save_synoptic, write_synoptic_json, write_synoptic_table
 
 SCHEMA = json.loads(
@@ -270,6 +272,29 @@ def test_export_has_no_person_and_no_date_unless_requested(results: Path, tmp_pa
     stored = json.loads((tmp_path / "own" / "section" / "synoptic.json").read_text(encoding="utf-8"))
     assert (stored["signed_by"], len(stored["history"])) == (NAME, 2)
     assert audited(tmp_path / "own")
+
+
+def test_case_exports_the_reports_of_its_lesions(tmp_path: Path) -> None:
+    case = set_patient(add_lesion(add_lesion(Case())), patient_id="P-7F3K2Q-9XMAB4", sex="female")
+    case = set_lesion(case, "L2", synoptic=one_answer("extent", value="in_situ"))
+    with CaseStore.create(tmp_path / "case", case):
+        pass
+    folders = find_exported_folders([tmp_path / "case", tmp_path / "case"])
+    written = export_results(folders, tmp_path / "out", ["synoptic", "fhir", "csv"], run=RunContext())
+    assert [one.path.relative_to(tmp_path / "out").as_posix() for one in written if not one.error] == [
+        "case/L2/synoptic.json",
+        "case/L2/synoptic.fhir.json",
+    ]
+    assert "expected --to synoptic, synoptic-csv, fhir" in written[-1].error
+    resource = json.loads(written[1].path.read_text(encoding="utf-8"))
+    assert resource["contained"][0]["identifier"][0]["value"] == "P-7F3K2Q-9XMAB4"
+    assert (resource["contained"][0]["gender"], resource["subject"]) == ("female", {"reference": "#patient"})
+    assert resource["conclusion"].startswith("pTis: melanoma in situ")
+    assert audited(tmp_path / "out") == []
+    with CaseStore.create(tmp_path / "empty", add_lesion(Case())):
+        pass
+    with pytest.raises(InputError, match="is a case without a synoptic report"):
+        export_results([tmp_path / "empty"], tmp_path / "out", ["fhir"], run=RunContext())
 
 
 def test_table_has_a_row_per_field(results: Path, tmp_path: Path) -> None:
