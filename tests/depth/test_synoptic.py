@@ -285,6 +285,7 @@ def test_keys_of_a_newer_version_are_kept() -> None:
     stored |= {"countersigned_by": "C"}
     stored["answers"] |= {"biomarkers": {"values": [1]}}
     stored["answers"]["ulceration"] |= {"observed": "twice"}
+    stored["history"] = [{"field": "clark", "before": None, "after": None, "reader": "A", "when": WHEN, "why": "typo"}]
     given = SynopticReport.parse(stored, "a file")
     assert given.model_dump(mode="json") == stored
     changed = given.set_answer("clark", SynopticAnswer(value="II"), "A", WHEN).model_dump(mode="json")

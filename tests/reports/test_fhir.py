@@ -188,7 +188,7 @@ def millimeters(value: float, **more: str) -> dict[str, object]:
         ({"value": 1.34}, "44661-7", millimeters(1.3), millimeters(1.34)),
         (
             {"value": 2.55, "at_least": True},
-            "86668-1",
+            "44661-7",
             millimeters(2.6, comparator=">="),
             millimeters(2.55, comparator=">="),
         ),
@@ -205,6 +205,13 @@ def test_thickness_is_recorded_with_the_measured_one(
     ]
     assert found["valueQuantity"] == recorded
     assert [one["valueQuantity"] for one in found["component"]] == [measured]
+
+
+def test_thickness_of_a_transected_melanoma_has_a_code_of_its_own() -> None:
+    report = one_answer("breslow", value=2.5, at_least=True)
+    for margin, code in (("free", "44661-7"), ("involved", "86668-1")):
+        given = report.set_answer("deep_margin_invasive", SynopticAnswer(value=margin), NAME, WHEN)
+        assert value_of(given, "breslow")["code"]["coding"][0]["code"] == code
 
 
 def test_rate_is_a_concept_with_a_quantity() -> None:

@@ -129,6 +129,10 @@ class SynopticAnswer(ForwardCompatible):
         return {key: value for key, value in values.items() if value not in (None, "") and value is not False}
 
 
+class SynopticChange(ForwardCompatible, ReadingChange):
+    """One changed answer, or the signature: its previous and new value, the reader and the time."""
+
+
 @dataclass(frozen=True)
 class SynopticRow:
     """A line of the report: ``text`` is never empty, and includes that a value is not confirmed or not filled in."""
@@ -164,7 +168,7 @@ class SynopticReport(ForwardCompatible):
     other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
-    history: tuple[ReadingChange, ...] = Field((), description="every change by a reader, the oldest first")
+    history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
 
     @classmethod
     def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,14 +284,14 @@ class SynopticReport(ForwardCompatible):
         if self.suggested:
             names = format_names([FIELDS_BY_NAME[name].label for name in self.suggested])
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
-        change = ReadingChange(field=SIGNATURE, after=reader, reader=reader, when=when)
+        change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
         return self._replace(signed_by=reader, signed_at=when, history=(*self.history, change))
 
     def reopen(self, reader: str, when: str) -> Self:
         """Unlock a signed report, which is recorded."""
         if not self.is_signed:
             return self
-        change = ReadingChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
+        change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
         return self._replace(signed_by="", signed_at="", history=(*self.history, change))
 
     def check(self) -> tuple[str, ...]:
@@ -307,7 +311,7 @@ class SynopticReport(ForwardCompatible):
         """Replace the answers, and record the changes."""
         self._require_unlocked()
         changes = tuple(
-            ReadingChange(field=one.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
+            SynopticChange(field=one.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
             for one in FIELDS
             if (before := self.answer(one.name)) != (after := answers.get(one.name))
         )
