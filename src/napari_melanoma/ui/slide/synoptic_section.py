@@ -52,7 +52,7 @@ class SynopticStore(EditedDocument["SynopticState"]):
         return SynopticReport() if now is None else self._suggest(now.history.current)
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
-        """Set the answer of a reader as an undo step, and save it."""
+        """Set a field as an undo step, and save it."""
         self.apply_edit(lambda report: self._suggest(report).set_answer(name, answer, self.reader, utc_time()))
 
     def confirm(self, name: str = "") -> None:

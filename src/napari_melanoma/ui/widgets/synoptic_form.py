@@ -130,7 +130,6 @@ class SynopticEditor(QWidget):
         if self.field.kind == "number":
             combo.setEditable(True)
             combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
-            combo.setCompleter(None)
             combo.lineEdit().setPlaceholderText(EMPTY)
             combo.lineEdit().editingFinished.connect(self._on_number)
         combo.activated.connect(self._on_chosen)
