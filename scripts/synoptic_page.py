@@ -42,7 +42,7 @@ def schema() -> dict[str, Any]:
     """Return the schema of the model, with the values that each field accepts."""
     found = SynopticReport.model_json_schema()
     answer = found["$defs"]["SynopticAnswer"]
-    for part in (found, answer):  # keys of a newer version are kept
+    for part in (found, answer, found["$defs"]["SynopticChange"]):  # keys of a newer version are kept
         part.pop("additionalProperties", None)
     answer |= {
         "if": {"properties": {"state": {"const": ANSWERED}}},
@@ -92,7 +92,7 @@ def schema_text() -> str:
 def written(page: str) -> str:
     """Insert the list of fields between its markers."""
     return re.sub(
-        r"(<!-- fields -->\n).*?(\n<!-- /fields -->)", rf"\g<1>\n{field_list()}\n\g<2>", page, flags=re.DOTALL
+        r"(<!-- fields -->\n).*?(<!-- /fields -->)", rf"\g<1>\n{field_list()}\n\n\g<2>", page, flags=re.DOTALL
     )
 
 

@@ -1,4 +1,4 @@
-"""The synoptic report: suggestions and their confirmation, changes, signature, warnings, and its page of documentation."""
+"""The synoptic report: suggestions, confirmation, changes, signature, warnings, and its page of the documentation."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_signature_locks_until_reopened() -> None:
         lambda: signed.restore(SynopticReport(), "A", WHEN),
         lambda: signed.sign("B", WHEN),
     ):
-        with pytest.raises(InputError, match="signed by A. Reopen it"):
+        with pytest.raises(InputError, match=r"signed by A\. Reopen it"):
             change()
     assert signed.prefill(DepthReading(when=WHEN, mm=9.0)) is signed
     reopened = signed.reopen("B", WHEN)
@@ -218,20 +218,28 @@ def test_warnings(given: SynopticReport, warning: str) -> None:
     assert any(warning in one for one in given.check()), given.check()
 
 
-@pytest.mark.parametrize(("extent", "count"), [("invasive", 16), ("in_situ", 6), ("none", 0)])
-def test_only_what_a_tumor_needs_counts_as_missing(extent: str, count: int) -> None:
-    (missing, *_) = (*(one for one in report(extent=extent).check() if one.startswith("Not filled in")), "")
-    assert len(missing.split(",")) - (not missing) <= count
-    complete = SynopticReport(
-        answers={
-            one.name: SynopticAnswer(value=next(iter(one.choices)))
-            if one.kind == "choice"
-            else SynopticAnswer(state=NOT_ASSESSED)
-            for one in FIELDS
-            if one.kind != "text"
-        }
-    ).set_answer("extent", SynopticAnswer(value="invasive"), "A", WHEN)
-    assert not any("Not filled in" in one for one in complete.check())
+ALWAYS = ["Procedure", "Laterality", "Site"]
+IN_SITU = ["Peripheral margin, melanoma in situ"]
+INVASIVE = [
+    *("Breslow thickness", "Ulceration", "Mitotic rate", "Microsatellites", "Lymphovascular invasion"),
+    *("Neurotropism or perineural invasion", "Tumor-infiltrating lymphocytes", "Regression"),
+    *("Peripheral margin, invasive melanoma", "Deep margin, invasive melanoma"),
+]
+
+
+@pytest.mark.parametrize(
+    ("extent", "missing"),
+    [
+        ("invasive", [*ALWAYS, "Histologic subtype", *INVASIVE, *IN_SITU]),
+        ("in_situ", [*ALWAYS, "Histologic subtype", *IN_SITU]),
+        ("none", ALWAYS),
+    ],
+)
+def test_only_what_a_tumor_needs_counts_as_missing(extent: str, missing: list[str]) -> None:
+    assert report(extent=extent).check() == (f"Not filled in: {', '.join(missing)}.",)
+    complete = {one.name: NOT_ASSESSED for one in FIELDS if one.absent and one.name != "extent"}
+    specimen = {"procedure": "excision", "laterality": "left", "site": "torso"}
+    assert report(**complete, **specimen, extent=extent).check() == ()
 
 
 def test_rounded_rate_and_consistent_margins_are_accepted() -> None:
@@ -257,6 +265,7 @@ def test_rounded_rate_and_consistent_margins_are_accepted() -> None:
         ({"breslow": {"value": True}}, "expected a number"),
         ({"breslow": {"value": float("nan")}}, "'answers.breslow.value'"),
         ([], "'answers' is []"),
+        ({"ulceration": 3}, "'answers.ulceration' is 3"),
     ],
 )
 def test_faulty_answers_are_rejected(answers: object, message: str) -> None:
@@ -276,6 +285,7 @@ def test_keys_of_a_newer_version_are_kept() -> None:
     stored |= {"countersigned_by": "C"}
     stored["answers"] |= {"biomarkers": {"values": [1]}}
     stored["answers"]["ulceration"] |= {"observed": "twice"}
+    stored["history"] = [{"field": "clark", "before": None, "after": None, "reader": "A", "when": WHEN, "why": "typo"}]
     given = SynopticReport.parse(stored, "a file")
     assert given.model_dump(mode="json") == stored
     changed = given.set_answer("clark", SynopticAnswer(value="II"), "A", WHEN).model_dump(mode="json")

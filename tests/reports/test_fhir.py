@@ -15,15 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from napari_melanoma.case.model import CasePatient
+from napari_melanoma.case.model import Case, CasePatient, add_lesion, set_lesion, set_patient
+from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.privacy.personal_data import PrivacyFinding
 from napari_melanoma.reports.fhir import SYSTEM, build_diagnostic_report
-from napari_melanoma.reports.slide_export import export_results, find_result_folders
+from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
 from napari_melanoma.slides.synoptic_files import save_synoptic, write_synoptic_json, write_synoptic_table
 
 SCHEMA = json.loads(
@@ -186,7 +188,7 @@ def millimeters(value: float, **more: str) -> dict[str, object]:
         ({"value": 1.34}, "44661-7", millimeters(1.3), millimeters(1.34)),
         (
             {"value": 2.55, "at_least": True},
-            "86668-1",
+            "44661-7",
             millimeters(2.6, comparator=">="),
             millimeters(2.55, comparator=">="),
         ),
@@ -203,6 +205,13 @@ def test_thickness_is_recorded_with_the_measured_one(
     ]
     assert found["valueQuantity"] == recorded
     assert [one["valueQuantity"] for one in found["component"]] == [measured]
+
+
+def test_thickness_of_a_transected_melanoma_has_a_code_of_its_own() -> None:
+    report = one_answer("breslow", value=2.5, at_least=True)
+    for margin, code in (("free", "44661-7"), ("involved", "86668-1")):
+        given = report.set_answer("deep_margin_invasive", SynopticAnswer(value=margin), NAME, WHEN)
+        assert value_of(given, "breslow")["code"]["coding"][0]["code"] == code
 
 
 def test_rate_is_a_concept_with_a_quantity() -> None:
@@ -270,6 +279,29 @@ def test_export_has_no_person_and_no_date_unless_requested(results: Path, tmp_pa
     stored = json.loads((tmp_path / "own" / "section" / "synoptic.json").read_text(encoding="utf-8"))
     assert (stored["signed_by"], len(stored["history"])) == (NAME, 2)
     assert audited(tmp_path / "own")
+
+
+def test_case_exports_the_reports_of_its_lesions(tmp_path: Path) -> None:
+    case = set_patient(add_lesion(add_lesion(Case())), patient_id="P-7F3K2Q-9XMAB4", sex="female")
+    case = set_lesion(case, "L2", synoptic=one_answer("extent", value="in_situ"))
+    with CaseStore.create(tmp_path / "case", case):
+        pass
+    folders = find_exported_folders([tmp_path / "case", tmp_path / "case"])
+    written = export_results(folders, tmp_path / "out", ["synoptic", "fhir", "csv"], run=RunContext())
+    assert [one.path.relative_to(tmp_path / "out").as_posix() for one in written if not one.error] == [
+        "case/L2/synoptic.json",
+        "case/L2/synoptic.fhir.json",
+    ]
+    assert "expected --to synoptic, synoptic-csv, fhir" in written[-1].error
+    resource = json.loads(written[1].path.read_text(encoding="utf-8"))
+    assert resource["contained"][0]["identifier"][0]["value"] == "P-7F3K2Q-9XMAB4"
+    assert (resource["contained"][0]["gender"], resource["subject"]) == ("female", {"reference": "#patient"})
+    assert resource["conclusion"].startswith("pTis: melanoma in situ")
+    assert audited(tmp_path / "out") == []
+    with CaseStore.create(tmp_path / "empty", add_lesion(Case())):
+        pass
+    with pytest.raises(InputError, match="is a case without a synoptic report"):
+        export_results([tmp_path / "empty"], tmp_path / "out", ["fhir"], run=RunContext())
 
 
 def test_table_has_a_row_per_field(results: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from napari_melanoma.case.model import Case, add_lesion, set_lesion
 from napari_melanoma.case.store import CaseStore
@@ -15,6 +17,22 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, save_synoptic
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "synoptic.schema.json"
+KEYS = st.sampled_from(
+    [
+        *(
+            "format_version",
+            "answers",
+            "other_answers",
+            "more",
+            "signed_by",
+            "signed_at",
+            "history",
+            "derived",
+            "newer",
+        ),
+        *("ulceration", "breslow", "mitotic_rate", "state", "value", "at_least", "detail", "suggested_by", "newer"),
+    ]
+)
 WHEN = "2026-01-02T10:00:00+00:00"
 REPORT = (
     SynopticReport()
@@ -36,8 +54,11 @@ def test_report_is_read_as_it_was_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"answers": {"clark": {"value": "VI"}}}', '{"format_version": 2}', "\udcff"],
-    ids=["empty", "cut", "a list", "another value", "newer format", "other encoding"],
+    [
+        *("", "{", "[]", '{"answers": {"clark": {"value": "VI"}}}', '{"format_version": 2}', "\udcff"),
+        *('{"more": 3}', '{"other_answers": 3}', '{"answers": {"clark": {"value": "I", "more": 3}}}'),
+        *('{"answers": []}', '{"signed_by": "A"}'),
+    ],
 )
 def test_damaged_file_is_reported_and_kept(text: str, tmp_path: Path) -> None:
     raw = text.encode("utf-8", "surrogateescape")
@@ -47,6 +68,31 @@ def test_damaged_file_is_reported_and_kept(text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it is not overwritten"):
         save_synoptic(tmp_path, REPORT)
     assert (tmp_path / SYNOPTIC_FILE).read_bytes() == raw
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 999)
+    | st.floats()
+    | st.sampled_from(["present", "I", "not assessed", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values=st.dictionaries(KEYS, JSON_VALUES, max_size=6))
+def test_any_content_is_read_or_reported_and_saved_unchanged(values: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / SYNOPTIC_FILE
+    path.write_text(json.dumps(values), encoding="utf-8")
+    try:
+        found = load_synoptic(tmp_path)
+    except InputError:
+        return
+    assert found is not None
+    save_synoptic(tmp_path, found)
+    assert load_synoptic(tmp_path) == found
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from napari_melanoma.depth.category import (
     LIMITS,
@@ -14,8 +14,7 @@ from napari_melanoma.depth.category import (
     t_category,
 )
 
-Extent = Literal["invasive", "in_situ", "none"]
-EXTENT_NAMES: dict[Extent, str] = {
+EXTENT_NAMES: Mapping[str, str] = {
     "invasive": "invasive melanoma",
     "in_situ": "melanoma in situ",
     "none": "no evidence of a primary tumor",
@@ -26,11 +25,12 @@ EXTENT_NAMES: dict[Extent, str] = {
 class TumorFindings:
     """Findings that the T category depends on; None where unknown.
 
-    ``thickness``: why there is no thickness, such as ``not assessed``. ``not_measurable``: it was tried and cannot be
-    determined. ``ulceration``: the finding in words, such as ``ulceration not assessed``.
+    ``extent``: a word of ``EXTENT_NAMES``. ``thickness``: why there is no thickness, such as ``not assessed``.
+    ``not_measurable``: it was tried and cannot be determined. ``ulceration``: the finding in words, such as
+    ``ulceration not assessed``.
     """
 
-    extent: Extent | None = None
+    extent: str | None = None
     mm: float | None = None
     at_least: bool = False
     not_measurable: bool = False

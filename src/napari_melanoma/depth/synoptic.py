@@ -85,18 +85,26 @@ class ForwardCompatible(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _collect_unknown(cls, values: Any) -> Any:  # noqa: ANN401 - of any input
-        if not isinstance(values, Mapping):
-            return values
-        known = {key: value for key, value in values.items() if key in cls.model_fields}
-        unknown = {key: value for key, value in values.items() if key not in known}
-        return {**known, "more": {**known.get("more", {}), **unknown}}
+    def _read(cls, values: Any) -> Any:  # noqa: ANN401 - of any input
+        return cls._sort_keys(values) if isinstance(values, Mapping) else values
 
     @model_serializer(mode="wrap")
-    def _spread_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
         more = values.pop("more")
-        return {**values, **more}
+        return {**self._arrange(values), **more}
+
+    @classmethod
+    def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Move unknown keys to ``more``."""
+        more = values.get("more", {})
+        if isinstance(more, Mapping):
+            more = {key: value for key, value in {**more, **values}.items() if key not in cls.model_fields}
+        return {**{key: value for key, value in values.items() if key in cls.model_fields}, "more": more}
+
+    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the fields as they are written."""
+        return values
 
 
 class SynopticAnswer(ForwardCompatible):
@@ -116,15 +124,13 @@ class SynopticAnswer(ForwardCompatible):
             raise ValueError("the value is empty: leave the answer out if it is not filled in")
         return self
 
-    @model_serializer(mode="wrap")
-    def _spread_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
         """Leave out what is empty: a field without a value has no key that could be read as 0 or no."""
-        values: dict[str, Any] = handler(self)
-        more = values.pop("more")
-        return {
-            **{key: value for key, value in values.items() if value not in (None, "") and value is not False},
-            **more,
-        }
+        return {key: value for key, value in values.items() if value not in (None, "") and value is not False}
+
+
+class SynopticChange(ForwardCompatible, ReadingChange):
+    """One changed answer, or the signature: its previous and new value, the reader and the time."""
 
 
 @dataclass(frozen=True)
@@ -159,24 +165,22 @@ class SynopticReport(ForwardCompatible):
     answers: dict[str, SynopticAnswer] = Field(
         {}, description="field to answer; fields that are not filled in are missing"
     )
+    other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
-    history: tuple[ReadingChange, ...] = Field((), description="every change by a reader, the oldest first")
+    history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
 
-    @model_validator(mode="before")
     @classmethod
-    def _collect_unknown(cls, values: Any) -> Any:  # noqa: ANN401 - of any input
-        values = super()._collect_unknown(values)
-        if not isinstance(values, Mapping):
-            return values
-        answers, more = values.get("answers", {}), dict(values["more"])
-        more.pop(DERIVED, None)
-        if isinstance(answers, Mapping):
-            unknown = {name: answer for name, answer in answers.items() if name not in FIELDS_BY_NAME}
-            known = {name: answers[name] for name in FIELDS_BY_NAME if answers.get(name) is not None}
-            kept = {**more.pop("answers", {}), **unknown}
-            return {**values, "answers": known, "more": {**more, **({"answers": kept} if kept else {})}}
-        return {**values, "more": more}
+    def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Move unknown keys to ``more``, and answers to unknown fields to ``other_answers``."""
+        found = super()._sort_keys({key: value for key, value in values.items() if key != DERIVED})
+        answers, others = found.get("answers", {}), found.get("other_answers", {})
+        if not isinstance(answers, Mapping) or not isinstance(others, Mapping):
+            return found
+        every = {**others, **answers}
+        known = {name: every[name] for name in FIELDS_BY_NAME if every.get(name) is not None}
+        unknown = {name: answer for name, answer in every.items() if name not in FIELDS_BY_NAME}
+        return {**found, "answers": known, "other_answers": unknown}
 
     @model_validator(mode="after")
     def _check_answers(self) -> Self:
@@ -188,12 +192,10 @@ class SynopticReport(ForwardCompatible):
             raise ValueError("expected both or none of signed_by and signed_at")
         return self
 
-    @model_serializer(mode="wrap")
-    def _spread_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        more = dict(values.pop("more"))
-        answers = {**values["answers"], **more.pop("answers", {})}
-        return {**values, **more, "answers": answers, DERIVED: self._derived_values()}
+    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Write unknown answers beside the others, and what follows from the answers."""
+        others = values.pop("other_answers")
+        return {**values, "answers": {**values["answers"], **others}, DERIVED: self._derived_values()}
 
     def _derived_values(self) -> dict[str, Any]:
         mm = self.value("breslow")
@@ -243,7 +245,7 @@ class SynopticReport(ForwardCompatible):
         return (*rows, SynopticRow("t_category", "T category (AJCC 8)", self.stage.text, state, "Stage"))
 
     def set_answer(self, name: str, answer: SynopticAnswer | None, reader: str, when: str) -> Self:
-        """Set the answer of a reader, or remove it; returns the same report if nothing changes."""
+        """Set or remove an answer; return the same report if nothing changes."""
         if name not in FIELDS_BY_NAME:
             raise KeyError(f"the synoptic report has no field '{name}'")
         confirmed = None if answer is None else answer.model_copy(update={"suggested_by": ""})
@@ -282,14 +284,14 @@ class SynopticReport(ForwardCompatible):
         if self.suggested:
             names = format_names([FIELDS_BY_NAME[name].label for name in self.suggested])
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
-        change = ReadingChange(field=SIGNATURE, after=reader, reader=reader, when=when)
+        change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
         return self._replace(signed_by=reader, signed_at=when, history=(*self.history, change))
 
     def reopen(self, reader: str, when: str) -> Self:
         """Unlock a signed report, which is recorded."""
         if not self.is_signed:
             return self
-        change = ReadingChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
+        change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
         return self._replace(signed_by="", signed_at="", history=(*self.history, change))
 
     def check(self) -> tuple[str, ...]:
@@ -309,7 +311,7 @@ class SynopticReport(ForwardCompatible):
         """Replace the answers, and record the changes."""
         self._require_unlocked()
         changes = tuple(
-            ReadingChange(field=one.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
+            SynopticChange(field=one.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
             for one in FIELDS
             if (before := self.answer(one.name)) != (after := answers.get(one.name))
         )
@@ -379,7 +381,7 @@ def _tumor_findings(report: SynopticReport) -> TumorFindings:
     words = FINDING[str(ulceration)] if ulceration else _describe_absence(report, "ulceration")
     return TumorFindings(
         **known,
-        extent=next((one for one in EXTENT_NAMES if one == extent), None),
+        extent=None if extent is None else str(extent),
         not_measurable=breslow is not None and breslow.state == CANNOT and not breslow.suggested_by,
         thickness=_describe_absence(report, "breslow"),
         ulcerated=None if ulceration is None else ulceration == "present",
@@ -444,7 +446,7 @@ def _finding_word(value: bool | None) -> str | None:
 def _list_warnings(report: SynopticReport) -> Iterable[str]:
     """List what is missing, not confirmed or inconsistent."""
     extent = report.value("extent")
-    due = {"in_situ": ("always",), "none": ()}.get(str(extent), ("always", "invasive"))
+    due = {"in_situ": ("always", "melanoma"), "none": ("always",)}.get(str(extent), ("always", "melanoma", "invasive"))
     missing = [one.label for one in FIELDS if one.expected in due and report.answer(one.name) is None]
     if missing:
         yield f"Not filled in: {', '.join(missing)}."
@@ -456,7 +458,7 @@ def _list_warnings(report: SynopticReport) -> Iterable[str]:
     if extent in ("in_situ", "none"):
         for name in ("microsatellites", "lymphovascular_invasion", "perineural_invasion"):
             if report.value(name) == "present":
-                yield f"{FIELDS_BY_NAME[name].label} (present) contradicts {EXTENT_NAMES[extent]}."
+                yield f"{FIELDS_BY_NAME[name].label} (present) contradicts {EXTENT_NAMES[str(extent)]}."
     if report.value("ulceration_extent") and report.value("ulceration") != "present":
         yield "An extent of ulceration is given, but ulceration is not answered as present."
     yield from _list_margin_warnings(report)

@@ -23,7 +23,7 @@ class SynopticField:
     """A field of the form: what it is called, and which answers it accepts.
 
     ``choices``: words as stored, with their labels. ``unit`` and ``most``: of a number. ``absent``: states other than
-    answered that it accepts. ``expected``: for which tumors a report should have it.
+    answered that it accepts. ``expected``: the tumors for which it should be filled in.
     """
 
     name: str
@@ -36,7 +36,7 @@ class SynopticField:
     is_integer: bool = False
     help: str = ""
     absent: tuple[AnswerState, ...] = ()
-    expected: Literal["always", "invasive", "optional"] = "optional"
+    expected: Literal["always", "melanoma", "invasive", "optional"] = "optional"
 
 
 PATHOLOGIST: tuple[AnswerState, ...] = (NOT_ASSESSED, CANNOT)
@@ -59,7 +59,7 @@ def _number(name: str, label: str, group: str, unit: str, most: float, **more: A
 
 def _margin_fields() -> tuple[SynopticField, ...]:
     """Status and distance of each margin, for the invasive and the in situ component."""
-    expected: Mapping[str, Any] = {"invasive": "invasive", "in_situ": "always"}
+    expected: Mapping[str, Any] = {"invasive": "invasive", "in_situ": "melanoma"}
     return tuple(
         one
         for component, words in (("invasive", "invasive melanoma"), ("in_situ", "melanoma in situ"))
@@ -135,7 +135,7 @@ FIELDS: tuple[SynopticField, ...] = (
             "low_csd": "low-CSD melanoma, not further classified",
             OTHER: "other",
         },
-        expected="always",
+        expected="melanoma",
     ),
     _number(
         "breslow",

@@ -38,7 +38,7 @@ class SiteMark:
 
 @dataclass(frozen=True)
 class PlacedMark:
-    """A mark at its position, and the region of the drawing that it stands for."""
+    """A mark at its position, and its region of the drawing."""
 
     mark: SiteMark
     drawing: str

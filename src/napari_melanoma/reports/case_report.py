@@ -308,7 +308,7 @@ def _title(name: str) -> str:
 
 
 def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 - patient or lesion
-    """Format a field with its unit; values that nobody has confirmed are marked."""
+    """Format a field with its unit; values that are not confirmed are marked."""
     text, column = part.cell(name), find_column(name)
     if not text or column is None:
         return ""

@@ -35,7 +35,7 @@ LOINC_CODES = {
     "mitotic_rate": "44695-5",
     "peripheral_distance_invasive": "44683-1",
 }
-AT_LEAST_CODE = "86668-1"  # of a thickness that is a lower bound
+TRANSECTED_CODE = "86668-1"  # of a thickness that is a lower bound because the deep margin is involved
 UCUM_CODES = {"mm": "mm", "mm²": "mm2", "per mm²": "/mm2", "": "1"}
 ABSENT_CODES = {  # of an answer without a value, and of one that no reader has confirmed
     NOT_ASSESSED: ("not-performed", "Not Performed"),
@@ -94,10 +94,11 @@ def _describe_signature(report: SynopticReport) -> Resource:
 
 def _list_observations(report: SynopticReport) -> Iterator[Resource]:
     """Yield an observation per field that is filled in, and the T category."""
+    is_involved = report.value("deep_margin_invasive") == "involved"
     for one in FIELDS:
         answer = report.answer(one.name)
         if answer is not None:
-            codes = LOINC_CODES if not answer.at_least else {**LOINC_CODES, "breslow": AT_LEAST_CODE}
+            codes = {**LOINC_CODES, **({"breslow": TRANSECTED_CODE} if answer.at_least and is_involved else {})}
             yield {
                 **_build_observation(one.name, one.label, codes.get(one.name)),
                 **_describe_answer(one, answer),

@@ -206,7 +206,7 @@ PAGE = (
 style="left:{{ 50 + 50 * [cell.value, 0]|min }}%;width:{{ 50 * cell.value|abs }}%"></b><em></em>{% else %}{% if
 cell.interval %}<span style="left:{{ 100 * cell.interval[0] }}%;width:{{ 100 * (cell.interval[1] - cell.interval[0])
 }}%"></span>{% endif %}<i style="left:{{ 100 * cell.value }}%"></i>{% endif %}</span>{% endif %}{% endmacro %}
-{% macro show_table(one) %}<div class="wide"{% if "many" in one.classes %} tabindex="0" role="region"
+{% macro show_table(one) %}<div class="wide {{ one.classes }}"{% if "many" in one.classes %} tabindex="0" role="region"
 aria-label="{{ one.caption }}"{% endif %}><table class="{{ one.classes }}">
 <caption{{ '' if one.titled else ' class="hidden"'|safe }}>{{ one.caption }}</caption>
 {% if one.columns %}<thead><tr>{% for name in one.columns %}<th scope="col"{{ ' class="number"'|safe if
@@ -229,7 +229,7 @@ h2, h3, h4, h5, h6, p, td, th, figcaption, summary { overflow-wrap: anywhere; }
 .subtitle { margin: 0 0 .8rem; } p { margin: .6rem 0; max-width: 46rem; } .research { font-weight: 600; }
 td, th { vertical-align: top; text-align: left; } table { margin: .6rem 0 1rem; line-height: 1.4; }
 thead th { color: var(--quiet); font-size: .85rem; border-bottom: 2px solid var(--rule); }
-tbody th { font-weight: 500; } .fields th { width: 34%; color: var(--quiet); font-weight: 400; }
+tbody th { font-weight: 500; } table.fields th { width: 34%; color: var(--quiet); font-weight: 400; }
 td.number, thead th.number { padding-right: 1.6rem; } thead th, tbody th { min-width: 4.5rem; }
 .wide:focus-visible { outline: 2px solid var(--accent); } .number { white-space: nowrap; }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; }
@@ -245,7 +245,7 @@ border-radius: 3px; } .bar span { position: absolute; top: 0; bottom: 0; backgro
 .bar b { position: absolute; top: 0; bottom: 0; background: var(--accent); } .bar b.less { background: var(--less); }
 .bar em { position: absolute; top: 0; bottom: 0; left: 50%; width: 1px; background: var(--quiet); }
 summary { cursor: pointer; }
-@media screen { .many { min-width: 38rem; } }
+@media screen { table.many { min-width: 38rem; } }
 @media screen and (max-width: 30rem) { main { padding: 1.2rem 1rem; } .fields th { width: 42%; } }
 @media screen and (prefers-color-scheme: dark) { .body .skin { fill: #5b636f; } .body .edge { stroke: #b4bcc7; }
 .body .line { stroke: #d0d6de; } .body .crease { stroke: #434a55; } .body .site { fill: #5b97d3; }
@@ -254,9 +254,9 @@ summary { cursor: pointer; }
 h3 { font-size: 11.5pt; } h4, h5, h6 { font-size: 10pt; } .wide { overflow: visible; }
 td, th { padding: .18rem .6rem .18rem 0; } .long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
 footer { display: none; } .gallery { display: block; }
-.gallery figure { display: inline-block; vertical-align: top; width: 47%;
-margin: 0 2% .8rem 0; } .gallery figure.small { width: 30%; } .body { max-width: 70mm; } .short { break-inside: avoid; }
-caption.hidden { display: none; } .subtitle { break-after: avoid; }
+.gallery figure { display: inline-block; vertical-align: top; width: 42%;
+margin: 0 2% .8rem 0; } .gallery figure.small { width: 25%; } .body { max-width: 70mm; } .short { break-inside: avoid; }
+caption { break-after: avoid; } caption.hidden { display: none; } .subtitle { break-after: avoid; }
 .lead, .notice { border-left-width: 3px; } }
 {% endblock %}
 {% block content %}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from napari_melanoma.case.model import CasePatient
     from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.lesions import SlideLesion
 
@@ -47,7 +48,10 @@ OTHER = (200, 160, 0)  # lesions without a class
 
 @dataclass(frozen=True)
 class ExportedSlide:
-    """An analyzed slide for export: its folder, its current lesions, and the slide file if known."""
+    """An analyzed slide for export: its folder, its current lesions, and the slide file if known.
+
+    ``synoptic`` and ``patient``: of a lesion of a case, which has nothing else to export.
+    """
 
     folder: Path
     lesions: tuple[SlideLesion, ...] | None
@@ -55,6 +59,8 @@ class ExportedSlide:
     slide: Path | None = None
     saved: bool = True  # the files of the folder are up to date
     personal: bool = False  # include names of readers and times in synoptic reports
+    synoptic: SynopticReport | None = None
+    patient: CasePatient | None = None
 
     @property
     def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
@@ -192,7 +198,7 @@ def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
 def _read_synoptic(given: ExportedSlide) -> SynopticReport:
     from napari_melanoma.slides.synoptic_files import load_synoptic
 
-    report = load_synoptic(given.folder)
+    report = given.synoptic or load_synoptic(given.folder)
     if report is None:
         raise InputError(
             f"{given.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
@@ -218,7 +224,7 @@ def _write_fhir(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write the synoptic report as a FHIR DiagnosticReport."""
     from napari_melanoma.reports.fhir import build_diagnostic_report
 
-    write_json(path, build_diagnostic_report(_read_synoptic(given), personal=given.personal))
+    write_json(path, build_diagnostic_report(_read_synoptic(given), given.patient, personal=given.personal))
 
 
 @dataclass(frozen=True)
@@ -246,6 +252,9 @@ FORMATS: Mapping[str, ExportFormat] = {
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _write_mask),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm", _write_dicom),
 }
+
+
+SYNOPTIC_FORMATS = ("synoptic", "synoptic-csv", "fhir")
 
 
 def _copy_file(source: Path, path: Path) -> None:
@@ -305,6 +314,13 @@ class ExportedFile:
     error: str = ""
 
 
+def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
+    """Find the result folders of slides in some folders; cases are returned as they are."""
+    return list(
+        dict.fromkeys(one for path in paths for one in ([path] if _is_case(path) else find_result_folders([path])))
+    )
+
+
 def find_result_folders(paths: Sequence[Path]) -> list[Path]:
     """Find the result folders of slides in some folders, each once and in order."""
     found: dict[Path, None] = {}
@@ -332,6 +348,12 @@ def require_outside_results(out: Path) -> None:
             )
 
 
+def _is_case(folder: Path) -> bool:
+    from napari_melanoma.case.store import CASE
+
+    return (folder / CASE).is_file()
+
+
 def is_slide_folder(folder: Path) -> bool:
     """Whether a folder contains an analysis, a reading, a risk or a synoptic report of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE
@@ -352,7 +374,10 @@ def export_results(
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
-    """Write files of each folder to ``out``; ``personal``: with names of readers and times in synoptic reports."""
+    """Write results of slides, and synoptic reports of cases, to a folder each in ``out``.
+
+    ``personal``: with names of readers and times in synoptic reports.
+    """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
@@ -360,22 +385,56 @@ def export_results(
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
     exported: list[ExportedFile] = []
     read = partial(read_exported_slide, slide=slide, personal=personal)
-    work = [(folder, name) for folder in folders for name in formats]
-    for done, (folder, name) in enumerate(work):
+    sources = [
+        source
+        for folder in folders
+        for source in (
+            _list_case_sources(folder, out, personal=personal)
+            if _is_case(folder)
+            else [(folder, out / folder.name, partial(read, folder))]
+        )
+    ]
+    work = [(source, name) for source in sources for name in formats]
+    for done, ((folder, target, read_source), name) in enumerate(work):
         run.check()
         run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        exported.append(_write_format(folder, name, out, read, run))
+        exported.append(_write_format(folder, name, target, read_source, run))
         on_written(exported[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
     return exported
 
 
+Source = tuple[Path, Path, Callable[[], ExportedSlide]]  # folder, folder in the output, and the function that reads it
+
+
+def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Source]:
+    """List the lesions of a case that have a synoptic report."""
+    from napari_melanoma.case.store import CaseStore
+
+    store = CaseStore.open_read_only(folder)
+    found = [
+        ExportedSlide(folder / one.id, None, {}, personal=personal, synoptic=one.synoptic, patient=store.case.patient)
+        for one in store.case.lesions
+        if one.synoptic is not None
+    ]
+    if not found:
+        raise InputError(f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock.")
+    return [(one.folder, out / store.folder.name / one.folder.name, _as_reader(one)) for one in found]
+
+
+def _as_reader(given: ExportedSlide) -> Callable[[], ExportedSlide]:
+    return lambda: given
+
+
 def _write_format(
-    folder: Path, name: str, out: Path, read: Callable[[Path], ExportedSlide], run: RunContext
+    folder: Path, name: str, target: Path, read: Callable[[], ExportedSlide], run: RunContext
 ) -> ExportedFile:
-    path = out / folder.name / FORMATS[name].name
+    path = target / FORMATS[name].name
     try:
-        FORMATS[name].write(path, read(folder), run)
+        given = read()
+        if given.synoptic is not None and name not in SYNOPTIC_FORMATS:
+            raise InputError(f"a case has synoptic reports to export: expected --to {', '.join(SYNOPTIC_FORMATS)}.")
+        FORMATS[name].write(path, given, run)
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.depth.staging import format_recorded_thickness
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.io.results import write_table
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 SYNOPTIC_FILE = "synoptic.json"
 COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "suggested_by")
@@ -66,3 +68,32 @@ def _list_cells(report: SynopticReport) -> Iterator[dict[str, object]]:
             recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
             yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
     yield {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+
+
+@dataclass(frozen=True)
+class StoredSynoptic:
+    """The synoptic report of a slide, with notes for the user; ``stamp`` identifies the version of the file."""
+
+    report: SynopticReport
+    notes: tuple[str, ...] = ()
+    stamp: tuple[int, int] | None = None
+
+
+def read_stored_synoptic(folder: Path) -> StoredSynoptic:
+    """Read the report of a slide, which is empty if there is none; raise InputError if the file is damaged."""
+    stamp = file_stamp(folder / SYNOPTIC_FILE)
+    return StoredSynoptic(load_synoptic(folder) or SynopticReport(), stamp=stamp)
+
+
+def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None) -> StoredSynoptic:
+    """Save a report with the results of a slide, atomically; a file changed by another program is backed up first.
+
+    ``known``: stamp of the file when it was last read or written. Returns the report with the new stamp, and a note on
+    the backup.
+    """
+    path = folder / SYNOPTIC_FILE
+    if recorded_slide(folder) is None:
+        record_slide(folder, slide, record_name=True)
+    notes = back_up_if_changed(path, known)
+    save_synoptic(folder, report)
+    return StoredSynoptic(report, notes, file_stamp(path))
