@@ -23,7 +23,7 @@ STATUS = {
 
 
 def synoptic_section(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> Section:
-    """Return the answers in the order of the form; values that are not assessed are named, and differ from no answer."""
+    """Return the answers in the order of the form; values that are not assessed are named as such."""
     signed = STATUS[report.status].format(name=_signature(report, readers, personal=personal))
     rows = tuple((row.label, row.text) for row in report.rows() if row.state != "missing" or row.name == "t_category")
     blocks: tuple[Block, ...] = (Text(signed), Table("Synoptic report", (), rows), *map(Notice, report.check()))
