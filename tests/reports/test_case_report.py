@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from fake_case import PREDICTION, READERS, ReportedCase, write_case
 
-from napari_melanoma.case.model import set_lesion, set_patient
+from napari_melanoma.case.model import CaseRisk, set_image, set_lesion, set_patient
 from napari_melanoma.case.results import PREDICTIONS_FILE
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
@@ -124,6 +124,43 @@ def test_nothing_personal_is_disclosed(stored: ReportedCase, tmp_path: Path) -> 
     assert [name for name in NAMES if re.search(rf"(?<![\w.]){re.escape(name)}", text)] == []
     assert str(stored.folder.parent) not in text
     assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
+
+
+def test_warnings_with_paths_and_names_are_cleaned(reported: ReportedCase, tmp_path: Path) -> None:
+    warnings = ["see /home/anna/section.tif for more", "Patient: Anna Schmidt, taken on 2024-05-02", "anna@example.org"]
+    _set_value(reported.results / "result.json", "warnings", warnings)
+    text = text_of(collect(reported.folder, reported.results), tmp_path / "page.html")
+    assert "See (removed) for more." in text
+    assert not re.search("anna@|Schmidt|2024", text)
+    assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
+    assert "Anna Schmidt" in text_of(collect(reported.folder, reported.results, personal=True), tmp_path / "all.html")
+
+
+def test_the_risk_of_a_case_names_no_reader(reported: ReportedCase, tmp_path: Path) -> None:
+    risk = CaseRisk(
+        path=reported.folder / "risk/I3.json",
+        verdict="Inconclusive: risk of metastasis 0.61 (90 % interval 0.42 to 0.90)",
+        probability=0.61,
+        interval=(0.42, 0.9),
+        depth="depth 0.22 mm, measured by Anna Schmidt",
+        known={"age": "93", "sex": "female"},
+        beside={"depth": {"title": "Depth alone", "probability": 0.3}},
+        model="risk-model",
+        fingerprint="d" * 64,
+        validity=Validity().to_json(),
+    )
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_image(store.case, "I3", risk=risk))
+    text = text_of(collect(reported.folder), tmp_path / "page.html")
+    for expected in (
+        "Risk of metastasis Inconclusive: risk of metastasis 0.61 (90 % interval 0.42 to 0.90).",
+        "Depth alone 0.30",
+        "Thickness used Depth 0.22 mm, measured by a reader.",
+        "Age 90 or older, Sex female",
+    ):
+        assert expected in text
+    personal = text_of(collect(reported.folder, personal=True), tmp_path / "all.html")
+    assert "measured by Anna Schmidt." in personal
 
 
 def test_personal_data_are_included_on_request(stored: ReportedCase, tmp_path: Path) -> None:

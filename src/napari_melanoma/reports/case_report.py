@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from napari_melanoma.reports.disclosure import (
     format_days_later,
     hide_age,
     label_readers,
+    remove_personal_data,
     show_patient_id,
 )
 from napari_melanoma.reports.lesion import (
@@ -98,11 +100,12 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
     blocks = [
         *notices,
         *_join_cases(inputs.cases, parts, personal=personal),
-        *_result_blocks(inputs.photographs, free, collector),
+        *_result_sections(inputs.photographs, free, collector),
         *agreement_sections((*slides.values(), *free), collector.readers),
         *collector.provenance(),
     ]
-    return CollectedReport(_make_report(inputs, tuple(blocks), personal=personal), tuple(collector.problems))
+    report = _make_report(inputs, tuple(blocks), personal=personal)
+    return CollectedReport(report if personal else remove_personal_data(report), tuple(collector.problems))
 
 
 def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
@@ -194,14 +197,14 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], name: str, c
     predictions = _read_predictions(store, blocks, collector)
     for lesion in case.lesions:
         title = f"Lesion {numbers[lesion.id]}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
-        content = [*_lesion_blocks(store, lesion, predictions, collector)]
         classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
-        content += _image_blocks(store, lesion.images, slides, collector, classified=classified)
+        images = _image_blocks(store, lesion.images, slides, collector, classified=classified)
+        content = (*_lesion_blocks(store, lesion, predictions, collector), *images)
         subtitle = lesion.label if collector.personal else ""
-        blocks.append(Section(title, tuple(content) or (Text("No data."),), subtitle))
+        blocks.append(Section(title, content or (Text("No data."),), subtitle))
     if case.images:
-        content = _image_blocks(store, case.images, slides, collector, classified=False)
-        blocks.append(Section("Images without a lesion", tuple(content)))
+        images = _image_blocks(store, case.images, slides, collector, classified=False)
+        blocks.append(Section("Images without a lesion", tuple(images)))
     return blocks
 
 
@@ -276,30 +279,38 @@ def _describe_time(image: CaseImage, first: str, collector: Collector) -> str:
     return ", ".join(filter(None, (image.path.name, image.taken_on, later)))
 
 
-def _result_blocks(photographs: Sequence[Path], slides: Sequence[SlidePart], collector: Collector) -> list[Block]:
-    """Return a section for each result that belongs to no case."""
-    blocks: list[Block] = []
-    for kind, parts in (("Photograph", photographs), ("Slide", slides)):
-        for number, part in enumerate(parts, start=1):
-            collector.run.check()
-            name = f"{kind} {number}"
-            try:
-                if isinstance(part, SlidePart):
-                    subtitle = part.folder.name if collector.personal and part.folder else ""
-                    blocks.append(slide_section(part, name, subtitle, name, collector))
-                    continue
-                found = result_photograph(part, name, collector)
-            except BATCH_ERRORS:
-                raise
-            except Exception as error:  # noqa: BLE001 - any error concerns this result only; the others continue
-                where = part if isinstance(part, Path) else part.folder
-                text = "cannot be shown: its result is missing or damaged."
-                collector.add_problem(name, text, f"{where}: {describe_error(error)}")
-                continue
-            measured = [measurement_table([("Value", found.measurements)])] if found.measurements else []
-            subtitle = part.name if collector.personal else ""
-            blocks.append(Section(name, (*found.blocks, *(Section(one.caption, (one,)) for one in measured)), subtitle))
-    return blocks
+def _result_sections(photographs: Sequence[Path], slides: Sequence[SlidePart], collector: Collector) -> Iterator[Block]:
+    """Yield a section for each result that belongs to no case."""
+    for number, folder in enumerate(photographs, start=1):
+        yield _collect_result(f"Photograph {number}", folder, partial(_photograph_section, folder), collector)
+    for number, part in enumerate(slides, start=1):
+        yield _collect_result(f"Slide {number}", part.folder, partial(_slide_result_section, part), collector)
+
+
+def _collect_result(
+    name: str, folder: Path | None, collect: Callable[[str, Collector], Section], collector: Collector
+) -> Block:
+    """Collect a result, or name the problem."""
+    collector.run.check()
+    try:
+        return collect(name, collector)
+    except BATCH_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001 - any error concerns this result only; the others continue
+        text = "cannot be shown: its result is missing or damaged."
+        return collector.add_problem(name, text, f"{folder}: {describe_error(error)}")
+
+
+def _photograph_section(folder: Path, name: str, collector: Collector) -> Section:
+    found = result_photograph(folder, name, collector)
+    measured = [measurement_table([("Value", found.measurements)])] if found.measurements else []
+    blocks = (*found.blocks, *(Section("Measurements", (table,)) for table in measured))
+    return Section(name, blocks, folder.name if collector.personal else "")
+
+
+def _slide_result_section(part: SlidePart, name: str, collector: Collector) -> Section:
+    subtitle = part.folder.name if part.folder and collector.personal else ""
+    return slide_section(part, name, subtitle, name, collector)
 
 
 def _title(name: str) -> str:

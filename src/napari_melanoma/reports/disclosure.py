@@ -8,16 +8,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.category import format_time
 from napari_melanoma.depth.readings import MODEL_READER, ReadingChange, SlideDepthReadings
-from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry
+from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry, find_in_text
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
+MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
+REMOVED, MAX_REMOVED = "(removed)", 100
 LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
 
 
@@ -32,6 +36,31 @@ def show_patient_id(patient_id: str, *, personal: bool) -> str:
     """Return the id of a patient; a pseudonym of it if it looks like a name or a hospital number."""
     entry = MetadataEntry("text", "", "patient id", patient_id)
     return patient_id if personal or not any(find_in_entry(entry)) else pseudonym(patient_id)
+
+
+def hide_reader(text: str, *, personal: bool) -> str:
+    """Return the description of a thickness; the name of the reader who measured it only if ``personal``."""
+    return text if personal else MEASURED_BY.sub("a reader", text)
+
+
+def remove_personal_data(value: Any) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text
+    """Replace what an audit recognizes, such as paths in warnings, in all texts of a report."""
+    if isinstance(value, str):
+        return value if value.startswith("data:") else _clean_text(value)
+    if isinstance(value, tuple):
+        return tuple(map(remove_personal_data, value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{one.name: remove_personal_data(getattr(value, one.name)) for one in fields(value)})
+
+
+def _clean_text(text: str) -> str:
+    for _ in range(MAX_REMOVED):
+        found = next((part for _, part in find_in_text(text)), None)
+        if found is None:
+            break
+        text = text.replace(found, REMOVED)
+    return text
 
 
 def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:

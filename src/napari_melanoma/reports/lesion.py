@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
+from napari_melanoma.imaging.masks import draw_damage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
@@ -217,124 +218,143 @@ def format_program(made: Mapping[str, Any]) -> str:
     return f"{made['program']} {made['version']}"
 
 
-@dataclass(frozen=True)
-class CollectedPhotograph:
-    """The blocks of a photograph, and its measurements if it has current ones."""
+@dataclass
+class PhotographPart:
+    """What a report shows of a photograph, while it is collected; ``about`` is its result, empty if it has none.
 
-    blocks: tuple[Block, ...]
+    ``measurements``: of the current contour, empty if there are none.
+    """
+
+    name: str
+    collector: Collector
+    folder: Path | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
     measurements: Mapping[str, float] = field(default_factory=dict)
+    notes: list[Block] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    details: list[Block] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks in their order."""
+        gallery = (Gallery(tuple(self.figures)),) if self.figures else ()
+        return (*self.notes, *gallery, *self.details)
+
+    def add_problem(self, text: str, error: Exception) -> None:
+        """Name what is missing or damaged."""
+        self.notes.append(self.collector.add_problem(self.name, text, error))
+
+    def add_contour(
+        self, rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, *, corrected: bool
+    ) -> None:
+        """Add the picture of a photograph; ``mask`` is None if the contour is drawn on it already."""
+        caption = CORRECTED if corrected else "Contour"
+        alt = f"{self.name} with the contour of the lesion in yellow"
+        self.figures.append(make_figure(draw_photograph(rgb, size, mask), alt, caption))
+
+    def add_result(self, *, classified: bool) -> None:
+        """Add region of interest, heatmap, facts, warnings and prediction of the result."""
+        about, count = self.about, int(self.about.get("lesions_found") or 0)
+        self.measurements = {str(key): float(value) for key, value in (about.get("measurements") or {}).items()}
+        for file, caption in (("roi.png", ROI_CAPTION), ("heatmap.png", HEATMAP_CAPTION)):
+            self._add_result_picture(file, caption)
+        several = f"; {count} lesions were found, and the measurements are those of the contour" if count > 1 else ""
+        self.notes += photograph_notices(about)
+        self.details.append(Text(describe_photograph(about) + several, quiet=True))
+        self.details += () if classified else prediction_sections(about, personal=self.collector.personal)
+        self.collector.add_origin(self.name, about)
+        if about.get("answer"):
+            self.collector.add_origin(f"{self.name}, class", about["answer"])
+
+    def _add_result_picture(self, file: str, caption: str) -> None:
+        path = self.folder and self.folder / file
+        if not path or not path.is_file():
+            return
+        try:
+            rgb = read_photograph(path, accept_damaged=True).rgb
+        except MelanomaError as error:
+            self.add_problem(f"the picture '{caption.lower()}' is damaged, and is not shown.", error)
+            return
+        size = read_pixel_size(self.about)
+        if size is not None and file == "roi.png":
+            size = _scale(size, self.about["roi_box"]["side"] / len(rgb))
+        self.figures.append(make_figure(draw_photograph(rgb, size), f"{caption} of {self.name}", caption, small=True))
 
 
 def case_photograph(
     image: CaseImage, name: str, collector: Collector, *, missing: str | None, classified: bool
-) -> CollectedPhotograph:
+) -> PhotographPart:
     """Collect a photograph of a case with its current contour and result.
 
     ``missing``: why its file was not found. ``classified``: its lesion has a prediction from all photographs, and that
     of this one is left out.
     """
-    folder, mask, blocks = image.current and image.current.path, None, []
-    about = _read_result(folder, name, blocks, collector)
+    part = PhotographPart(name, collector, image.current.path if image.current else None)
+    try:
+        part.about = read_result(part.folder) if part.folder else {}
+    except InputError as error:
+        part.add_problem("its result is missing or damaged: there are no measurements.", error)
     if image.correction is not None:
         change = f"contour of {image.correction.model} corrected" if image.correction.model else "contour drawn"
         collector.add_correction(name, f"{change} by hand", image.correction.created)
         if image.current is None:
-            blocks.append(Text("The contour was changed after the last analysis: there are no measurements of it yet."))
+            part.notes.append(Text("The contour has changed since the last analysis: it is not measured yet."))
+    _add_photograph(part, image, missing, _read_contour(part, image))
+    if part.about:
+        part.add_result(classified=classified)
+    return part
+
+
+def result_photograph(folder: Path, name: str, collector: Collector) -> PhotographPart:
+    """Collect the photograph of a result folder, as the folder shows it with its contour."""
+    part = PhotographPart(name, collector, folder, read_result(folder))
+    corrected = bool(part.about.get("corrected_by_hand"))
+    try:
+        rgb = read_photograph(folder / "overlay.png", accept_damaged=True).rgb
+        part.add_contour(rgb, read_pixel_size(part.about), None, corrected=corrected)
+    except MelanomaError as error:
+        part.add_problem("its picture is missing or damaged, and is not shown.", error)
+    if corrected:
+        created = str((part.about.get("provenance") or {}).get("created") or "")
+        collector.add_correction(name, f"contour of {part.about['model']['name']} corrected by hand", created)
+    part.add_result(classified=False)
+    return part
+
+
+def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] | None:
+    """Read the corrected mask of an image, else that of its result."""
     try:
         if image.correction is not None:
-            mask = read_correction(image.correction)
-        elif about:
-            mask = read_mask(folder / "mask.png")
+            return read_correction(image.correction)
+        return read_mask(part.folder / "mask.png") if part.folder and part.about else None
     except MelanomaError as error:
-        blocks.append(collector.add_problem(name, "its contour cannot be read, and is not shown.", error))
-    own = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(about)
-    figures: list[Figure] = []
+        part.add_problem("its contour cannot be read, and is not shown.", error)
+        return None
+
+
+def _add_photograph(
+    part: PhotographPart, image: CaseImage, missing: str | None, mask: NDArray[np.bool_] | None
+) -> None:
+    """Add the photograph of an image with its contour."""
+    own = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
     try:
         if missing:
             raise InputError(missing)
         photograph = read_photograph(image.path, accept_damaged=True)
         if mask is not None and mask.shape != photograph.rgb.shape[:2]:
             raise InputError(f"the mask has {mask.shape} pixels, the photograph {photograph.rgb.shape[:2]}.")
-        figures.append(_contour_figure(photograph.rgb, own or photograph.pixel_size, mask, image, name))
-        if photograph.damage and not about.get("damage"):
-            blocks.append(Notice(f"Damaged photograph: {photograph.damage}."))
     except MelanomaError as error:
-        text = "the photograph is missing, damaged or does not fit its contour; it is not shown."
-        blocks.append(collector.add_problem(name, text, error))
-    return _complete(name, about, folder, figures, blocks, collector, classified=classified)
-
-
-def result_photograph(folder: Path, name: str, collector: Collector) -> CollectedPhotograph:
-    """Collect the photograph of a result folder, as the folder shows it with its contour."""
-    about, blocks, figures = read_result(folder), [], []
-    caption = CORRECTED if about.get("corrected_by_hand") else "Contour"
-    try:
-        rgb = read_photograph(folder / "overlay.png", accept_damaged=True).rgb
-        picture = draw_photograph(rgb, read_pixel_size(about))
-        figures.append(make_figure(picture, f"{name} with the contour of the lesion in yellow", caption))
-    except MelanomaError as error:
-        blocks.append(collector.add_problem(name, "its picture is missing or damaged, and is not shown.", error))
-    if about.get("corrected_by_hand"):
-        created = str((about.get("provenance") or {}).get("created") or "")
-        collector.add_correction(name, f"contour of {about['model']['name']} corrected by hand", created)
-    return _complete(name, about, folder, figures, blocks, collector, classified=False)
+        part.add_problem("the photograph is missing, damaged or does not fit its contour; it is not shown.", error)
+        return
+    rgb, size = draw_damage(photograph.rgb, photograph.damage), own or photograph.pixel_size
+    if mask is None:
+        part.figures.append(make_figure(draw_photograph(rgb, size), part.name, "Photograph"))
+    else:
+        part.add_contour(rgb, size, mask, corrected=image.correction is not None)
+    if photograph.damage and not part.about.get("damage"):
+        part.notes.append(Notice(f"Damaged photograph: {photograph.damage}."))
 
 
 def _scale(size: PixelSize, factor: float) -> PixelSize:
     """Return the size of the pixels of a picture that was enlarged by the inverse of a factor."""
     return PixelSize(size.y_um * factor, size.x_um * factor, size.source)
-
-
-def _read_result(folder: Path | None, name: str, blocks: list[Block], collector: Collector) -> dict[str, Any]:
-    """Read the result of a photograph; empty without one, or with a problem if it is damaged."""
-    try:
-        return read_result(folder) if folder else {}
-    except InputError as error:
-        text = "its result is missing or damaged: there are no measurements."
-        blocks.append(collector.add_problem(name, text, error))
-        return {}
-
-
-def _contour_figure(
-    rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, image: CaseImage, name: str
-) -> Figure:
-    if mask is None:
-        return make_figure(draw_photograph(rgb, size), name, "Photograph")
-    caption = CORRECTED if image.correction else "Contour"
-    return make_figure(draw_photograph(rgb, size, mask), f"{name} with the contour of the lesion in yellow", caption)
-
-
-def _complete(
-    name: str,
-    about: Mapping[str, Any],
-    folder: Path | None,
-    figures: list[Figure],
-    blocks: list[Block],
-    collector: Collector,
-    *,
-    classified: bool,
-) -> CollectedPhotograph:
-    """Add region of interest, heatmap, facts, warnings and prediction of a result."""
-    if not about or folder is None:
-        return CollectedPhotograph((*blocks, Gallery(tuple(figures))) if figures else tuple(blocks))
-    for file, caption in (("roi.png", ROI_CAPTION), ("heatmap.png", HEATMAP_CAPTION)):
-        if (folder / file).is_file():
-            try:
-                rgb = read_photograph(folder / file, accept_damaged=True).rgb
-            except MelanomaError as error:
-                text = f"the picture '{caption.lower()}' is damaged, and is not shown."
-                blocks.append(collector.add_problem(name, text, error))
-                continue
-            size = read_pixel_size(about)
-            if size is not None and file == "roi.png":
-                size = _scale(size, about["roi_box"]["side"] / len(rgb))
-            figures.append(make_figure(draw_photograph(rgb, size), f"{caption} of {name}", caption, small=True))
-    measured = {str(key): float(value) for key, value in (about.get("measurements") or {}).items()}
-    collector.add_origin(name, about)
-    if about.get("answer"):
-        collector.add_origin(f"{name}, class", about["answer"])
-    prediction = () if classified else tuple(prediction_sections(about, personal=collector.personal))
-    gallery = (Gallery(tuple(figures)),) if figures else ()
-    facts = Text(describe_photograph(about), quiet=True)
-    found = (*blocks, *photograph_notices(about), *gallery, facts, *prediction)
-    return CollectedPhotograph(found, measured)

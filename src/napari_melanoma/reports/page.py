@@ -225,7 +225,8 @@ endfor %}</tr>
 h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -.01em; font-weight: 650; }
 h2 { font-size: 1.4rem; margin: 2.6rem 0 .4rem; padding-top: 1.2rem; border-top: 2px solid var(--accent); }
 h3 { font-size: 1.12rem; margin: 1.8rem 0 .4rem; } h4, h5, h6 { font-size: 1rem; margin: 1.3rem 0 .3rem; }
-h2, h3, h4, h5, h6, p, td, th, figcaption, summary { overflow-wrap: anywhere; }
+h2, h3, h4, h5, h6, p, figcaption, caption, summary { overflow-wrap: anywhere; }
+td, th { overflow-wrap: break-word; }
 .subtitle { margin: 0 0 .8rem; } p { margin: .6rem 0; max-width: 46rem; } .research { font-weight: 600; }
 td, th { vertical-align: top; text-align: left; } table { margin: .6rem 0 1rem; line-height: 1.4; }
 thead th { color: var(--quiet); font-size: .85rem; border-bottom: 2px solid var(--rule); }
@@ -252,7 +253,8 @@ summary { cursor: pointer; }
 .body .name { fill: #a9b0ba; } }
 @media print { body { font-size: 10pt; line-height: 1.4; } h1 { font-size: 19pt; } h2 { font-size: 14pt; }
 h3 { font-size: 11.5pt; } h4, h5, h6 { font-size: 10pt; } .wide { overflow: visible; }
-td, th { padding: .18rem .6rem .18rem 0; } .long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
+td, th { overflow-wrap: anywhere; padding: .18rem .6rem .18rem 0; }
+.long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
 footer { display: none; } .gallery { display: block; }
 .gallery figure { display: inline-block; vertical-align: top; width: 42%;
 margin: 0 2% .8rem 0; } .gallery figure.small { width: 25%; } .body { max-width: 70mm; } .short { break-inside: avoid; }

@@ -103,12 +103,13 @@ def draw_scale_bar(picture: Picture) -> Picture:
     bar_mm = choose_bar_mm(width * picture.um_per_px / 1000)
     length = max(1, round(1000 * bar_mm / picture.um_per_px))
     thick, margin = max(3, width // 150), max(6, width // 60)
-    font = ImageFont.load_default(max(13, width // 30))
+    font_px = max(13, width // 30)
+    font = ImageFont.load_default(font_px)
     image = Image.fromarray(picture.rgb)
     draw, label = ImageDraw.Draw(image), f"{bar_mm:g} mm"
     across = max(length, int(draw.textlength(label, font)))
     right, bottom = width - 2 * margin, height - 2 * margin
-    plate = (right - across - margin, bottom - thick - font.size - 1.5 * margin, right + margin, bottom + margin)
+    plate = (right - across - margin, bottom - thick - font_px - 1.5 * margin, right + margin, bottom + margin)
     draw.rounded_rectangle(plate, margin / 2, fill=DARK)
     middle = right - across / 2
     draw.rectangle((round(middle - length / 2), bottom - thick, round(middle - length / 2) + length - 1, bottom), WHITE)

@@ -9,7 +9,7 @@ from typing import Any
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.reports.disclosure import OLDEST, hide_age
+from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
 from napari_melanoma.reports.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 
 NO_SHARES = "Contributions are not available for this model."
@@ -51,7 +51,7 @@ def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, pers
     """Yield methods, contributions, inputs and pictures."""
     probability, interval = float(prediction["probability"]), _parse_interval(prediction.get("interval"))
     name = f"Image, depth and patient ({prediction['model'].get('name', 'the model')})"
-    rows = [(name, Bar(_format_value(probability, interval), probability, interval))]
+    rows: list[tuple[Cell, ...]] = [(name, Bar(_format_value(probability, interval), probability, interval))]
     rows += [_create_method_row(one) for one in (prediction.get("beside") or {}).values()]
     yield Table("Probability of metastasis by method", ("Method", "Probability"), tuple(rows))
     shares, without = prediction.get("shares") or {}, prediction.get("without")
@@ -104,14 +104,15 @@ def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, s
     predicted_depth = next((one["depth_mm"] for one in patches if one.get("depth_mm") is not None), None)
     missing = [column_title(str(name)) for name in prediction.get("missing") or ()]
     made = prediction.get("provenance") or {}
+    depth = hide_reader(str(prediction.get("depth_in_words") or "unknown"), personal=personal)
     fields = {
-        "Thickness used": to_sentence(str(prediction.get("depth_in_words") or "unknown")),
+        "Thickness used": to_sentence(depth),
         "Thickness predicted by the network": ""
         if predicted_depth is None
         else f"{predicted_depth:.2f} mm, from the deepest patch",
         "Patient and melanoma": format_known_data(prediction["known"], personal=personal),
         "Unknown": ", ".join(missing),
-        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}",
+        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}" if patches else "",
         "Model": f"{model.get('name')}: {model.get('title') or ''}, weights {str(model['fingerprint'])[:16]}",
         "Estimated": format_time(str(made.get("created") or "")) if personal else "",
     }

@@ -15,9 +15,9 @@ from stage import Stage
 from napari_melanoma.data import body_sites
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.reports import body_map as body_marks
 from napari_melanoma.reports.body_map import spread_points
 from napari_melanoma.ui.body_map import chart
-from napari_melanoma.ui.body_map import widget as body_marks
 from napari_melanoma.ui.body_map.chart import get_chart
 from napari_melanoma.ui.body_map.widget import DARK_COLORS, LIGHT_COLORS, MARK_PX, BodyMap, BodyMark
 
