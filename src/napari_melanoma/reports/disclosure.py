@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.depth.readings import MODEL_READER, ReadingChange, SlideDepthReadings
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry, find_in_text
-from napari_melanoma.privacy.pseudonyms import pseudonym
+
+if TYPE_CHECKING:
+    from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
@@ -27,13 +27,18 @@ LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, 
 
 def hide_age(column: str, text: str, *, personal: bool) -> str:
     """Return the value of a column; an age above 89, which few people reach, only if ``personal``."""
-    if not personal and column in AGES and read_number(text) > MAX_AGE:
-        return OLDEST
-    return text
+    if personal or column not in AGES:
+        return text
+    try:
+        return OLDEST if float(text) > MAX_AGE else text
+    except ValueError:
+        return text
 
 
 def show_patient_id(patient_id: str, *, personal: bool) -> str:
     """Return the id of a patient; a pseudonym of it if it looks like a name or a hospital number."""
+    from napari_melanoma.privacy.pseudonyms import pseudonym
+
     entry = MetadataEntry("text", "", "patient id", patient_id)
     return patient_id if personal or not any(find_in_entry(entry)) else pseudonym(patient_id)
 
@@ -78,6 +83,8 @@ def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:
 
 def _initials(name: str) -> str:
     """Return the first letter of each word; the name of the model is no personal name."""
+    from napari_melanoma.depth.readings import MODEL_READER
+
     if name in ("", MODEL_READER):
         return name
     return "".join(word[0].upper() for word in re.findall(r"[^\W\d_]+", name)) or "Reader"
@@ -106,6 +113,8 @@ def disclose_changes(
     depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool
 ) -> tuple[ReadingChange, ...]:
     """Return the changes of all readings in their order, without first values of the model, coordinates and notes."""
+    from napari_melanoma.depth.readings import MODEL_READER
+
     changes = [
         change
         for one in depth.readings

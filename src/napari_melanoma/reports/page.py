@@ -206,7 +206,7 @@ PAGE = (
 style="left:{{ 50 + 50 * [cell.value, 0]|min }}%;width:{{ 50 * cell.value|abs }}%"></b><em></em>{% else %}{% if
 cell.interval %}<span style="left:{{ 100 * cell.interval[0] }}%;width:{{ 100 * (cell.interval[1] - cell.interval[0])
 }}%"></span>{% endif %}<i style="left:{{ 100 * cell.value }}%"></i>{% endif %}</span>{% endif %}{% endmacro %}
-{% macro show_table(one) %}<div class="wide {{ one.classes }}"{% if "many" in one.classes %} tabindex="0" role="region"
+{% macro show_table(one) %}<div class="wide {{ one.classes }}"{% if one.columns %} tabindex="0" role="group"
 aria-label="{{ one.caption }}"{% endif %}><table class="{{ one.classes }}">
 <caption{{ '' if one.titled else ' class="hidden"'|safe }}>{{ one.caption }}</caption>
 {% if one.columns %}<thead><tr>{% for name in one.columns %}<th scope="col"{{ ' class="number"'|safe if
