@@ -253,7 +253,7 @@ summary { cursor: pointer; }
 .body .name { fill: #a9b0ba; } }
 @media print { body { font-size: 10pt; line-height: 1.4; } h1 { font-size: 19pt; } h2 { font-size: 14pt; }
 h3 { font-size: 11.5pt; } h4, h5, h6 { font-size: 10pt; } .wide { overflow: visible; }
-td, th { overflow-wrap: anywhere; padding: .18rem .6rem .18rem 0; }
+td, th { overflow-wrap: anywhere; padding: .18rem .6rem .18rem 0; } thead th { overflow-wrap: break-word; }
 .long { min-width: 0; } figure img { max-height: 105mm; width: auto; }
 footer { display: none; } .gallery { display: block; }
 .gallery figure { display: inline-block; vertical-align: top; width: 42%;

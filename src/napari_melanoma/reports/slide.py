@@ -59,7 +59,13 @@ TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
 READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
-FIELD_NAMES = {"mm": "thickness, mm", "ulcerated": "ulceration", "interval_mm": "interval, mm", "clark": "Clark level"}
+FIELD_NAMES = {
+    "mm": "thickness, mm",
+    "ulcerated": "ulceration",
+    "interval_mm": "interval, mm",
+    "clark": "Clark level",
+    "clark_by": "Clark level by",
+}
 CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 
