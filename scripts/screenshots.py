@@ -338,7 +338,27 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
         dock.findChild(type(dock.depth_section), title).collapse(animate=False)
     show_part(dock, "slide_depth_section")
     picture(dock.window(), out / "slide-dock-depth.png")
+    page.view.move_button.click()
+    dock.depth_section.collapse(animate=False)
+    fill_in_synoptic(dock)
+    show_part(dock, "slide_synoptic_section")
+    picture(dock, out / "slide-dock-synoptic.png")
     viewer.close()
+
+
+def fill_in_synoptic(dock: SlideDock) -> None:
+    """Confirm what the reading suggests, and answer some fields."""
+    from napari_melanoma.depth.synoptic import SynopticAnswer
+
+    dock.synoptic_section.expand(animate=False)
+    store = dock.sections.synoptic.store
+    wait_until(lambda: store.state is not None and tasks.is_idle())
+    store.confirm()
+    answers = {"procedure": "excision", "laterality": "left", "site": "posterior torso", "subtype": "nodular"}
+    for name, word in (answers | {"extent": "invasive"}).items():
+        store.set_answer(name, SynopticAnswer(value=word))
+    store.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
+    wait_until(tasks.is_idle)
 
 
 def measure_twice(dock: SlideDock) -> None:

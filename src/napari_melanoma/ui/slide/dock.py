@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
@@ -342,7 +343,7 @@ class SlideDock(SlideControls):
         show_failure(self.status, error)
 
 
-LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection")
+LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "SlideSynopticSection")
 
 
 class SlideSections(QObject):
@@ -360,7 +361,7 @@ class SlideSections(QObject):
         self._context, self._controls = context, controls
         self._slide: ViewerSlide | None = None
         self._location: SlideResultLocation | None = None
-        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # depth and risk, once created
+        self._created_sections: list[SlideDepthSection | SlideRiskSection | SlideSynopticSection] = []
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.measurements = MeasurementSection(context, controls.measurement_section)
@@ -374,6 +375,7 @@ class SlideSections(QObject):
         context.run_manager.results_found.connect(self._on_results_found)
         for section, create in (
             (controls.depth_section, lambda: self.depth),
+            (controls.synoptic_section, lambda: self.synoptic),
             (controls.risk_section, lambda: self.risk),
         ):
             section.toggled.connect(create)
@@ -386,6 +388,14 @@ class SlideSections(QObject):
 
         section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
         section.scale_requested.connect(self.scale_requested)
+        return self._initialize_section(section)
+
+    @cached_property
+    def synoptic(self) -> SlideSynopticSection:
+        """The Synoptic report section, in which the reading of the depth is suggested."""
+        from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
+
+        section = SlideSynopticSection(self._context, self._controls.synoptic_section, self.depth.store)
         return self._initialize_section(section)
 
     @cached_property
