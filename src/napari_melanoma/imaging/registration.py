@@ -165,7 +165,7 @@ class _Blocks:
             fixed_points, found, tried = self._find(_warp(moving, fit.matrix, self._fixed.shape))
             if len(found) < MIN_BLOCKS:
                 return _Fit(fit.matrix, np.empty(0), tried)
-            points = _apply(np.linalg.inv(fit.matrix), found)
+            points = _apply(np.asarray(np.linalg.inv(fit.matrix), np.float64), found)
             flip = bool(np.linalg.det(fit.matrix[:2, :2]) < 0)
             matrix = _fit_robustly(points, fixed_points, flip=flip, with_scale=with_scale)
             distances = np.linalg.norm(_apply(matrix, points) - fixed_points, axis=1)
