@@ -432,7 +432,7 @@ class SideBySideController(QObject):
         what += ["mirrored"] if registration.is_flipped else []
         what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
         source = f"{registration.count} {'landmarks' if registration.method == 'landmarks' else 'parts of the tissue'}"
-        return f"Registered by {source}: {', '.join(what)}; remaining error {registration.error:.3g} {unit}."
+        return f"Registered by {source}: {', '.join(what)}; remaining error {registration.error:.2g} {unit}."
 
     def _on_landmarks(self, on: bool) -> None:
         """Begin or end setting landmarks."""
