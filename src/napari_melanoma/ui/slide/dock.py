@@ -369,6 +369,8 @@ class SlideSections(QObject):
             context, controls.side_by_side_section, controls.heatmap_controls.style_layer
         )
         self.rotation = RotationController(context, controls.rotation)
+        self.rotation.view_changed.connect(self.side_by_side.update_rotation)
+        self.side_by_side.failed.connect(self.failed)
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.failed.connect(self.failed)
