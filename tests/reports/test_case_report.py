@@ -321,6 +321,13 @@ def test_agreement_over_several_slides(reported: ReportedCase, tmp_path: Path) -
     assert "ICC(2,1)" in text
 
 
+def test_progress_counts_images_and_results(stored: ReportedCase) -> None:
+    seen: list[tuple[int, int | None]] = []
+    run = RunContext(lambda progress: seen.append((progress.done, progress.total)))
+    collect_report([stored.folder, stored.results, stored.folder / "results"], run=run)
+    assert seen == [(number, 5) for number in range(5)]
+
+
 def test_a_report_can_be_cancelled(stored: ReportedCase) -> None:
     run = RunContext()
     run.cancel()

@@ -85,8 +85,10 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
     if not (inputs.cases or inputs.photographs or inputs.slides):
         found = "; ".join(one.detail for one in collector.problems)
         raise InputError(f"there is nothing to report: {EXPECTED}; found: {found}")
+    images = [image for store in inputs.cases for _, image in store.case.iterate_images()]
     notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
     slides, free = _collect_slides(inputs)
+    collector.total = len(images) + len(inputs.photographs) + len(free)
     lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
     names = [name for part in (*slides.values(), *free) for name in part.reader_names]
     names += [name for lesion in lesions for name in synoptic_readers(lesion.synoptic)]
@@ -251,8 +253,8 @@ def _image_blocks(
     first = min((image.taken_on for image in images if image.taken_on), default="")
     measured: list[tuple[str, Mapping[str, float]]] = []
     for image in images:
-        collector.run.check()
         name = f"Image {image.id.removeprefix('I')}"
+        collector.begin_part(name)
         title = ", ".join(filter(None, (name, MODALITIES.get(image.modality, image.modality))))
         subtitle = _describe_time(image, first, collector)
         try:
@@ -291,7 +293,7 @@ def _collect_result(
     name: str, folder: Path | None, collect: Callable[[str, Collector], Section], collector: Collector
 ) -> Block:
     """Collect a result, or name the problem."""
-    collector.run.check()
+    collector.begin_part(name)
     try:
         return collect(name, collector)
     except BATCH_ERRORS:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.reports.disclosure import parse_time, show_times
 from napari_melanoma.reports.page import Block, Notice, Section, Table
@@ -25,14 +26,25 @@ class Problem:
 
 @dataclass
 class Collector:
-    """Collects what is said about several parts of a report; ``readers``: labels of readers by their names."""
+    """Collects what is said about several parts of a report.
+
+    ``total``: number of images and results, for the progress. ``readers``: labels of readers by their names.
+    """
 
     personal: bool
     run: RunContext
+    total: int = 0
+    done: int = 0
     readers: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def begin_part(self, name: str) -> None:
+        """Report the progress before an image or result is collected; raise if the report was canceled."""
+        self.run.check()
+        self.run.report(Progress(self.done, self.total, name))
+        self.done += 1
 
     def add_problem(self, about: str, text: str, error: object) -> Notice:
         """Record a problem, and return its sentence for the report."""
