@@ -6,6 +6,7 @@ a table are stored like others, with their origin in ``guesses`` until a user co
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -222,6 +223,15 @@ class Case(Config):
 def _raise_missing(name: str) -> Any:  # noqa: ANN401 - never returns
     """Raise for an id that the case does not have."""
     raise KeyError(f"the case has no {name}")
+
+
+def number_lesions(case: Case) -> dict[str, str]:
+    """Return the displayed numbers of the lesions by id: those of files or tables if unique, else those of the ids."""
+    labels = {lesion.id: lesion.label for lesion in case.lesions if lesion.label}
+    by_id = {lesion.id: lesion.id.removeprefix("L") for lesion in case.lesions}
+    merged = {**by_id, **labels}
+    are_numbers = all(re.fullmatch(r"\d{1,3}", text) for text in labels.values())
+    return merged if are_numbers and len(set(merged.values())) == len(merged) else by_id
 
 
 Part = TypeVar("Part", bound=CasePart)

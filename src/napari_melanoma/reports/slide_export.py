@@ -75,7 +75,7 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
     from napari_melanoma.reports.slide import has_something_to_report
 
     # Without an analysis, there may be a reading, a risk or a synoptic report.
-    is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or _is_slide_folder(folder))
+    is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or is_slide_folder(folder))
     if not is_unanalyzed:
         SlideResult.open(folder)
     lesions = None if is_unanalyzed else read_lesions(folder)
@@ -325,8 +325,8 @@ def find_result_folders(paths: Sequence[Path]) -> list[Path]:
     """Find the result folders of slides in some folders, each once and in order."""
     found: dict[Path, None] = {}
     for folder in paths:
-        below = sorted(path for path in folder.glob("*") if _is_slide_folder(path)) if folder.is_dir() else []
-        own = [folder] if _is_slide_folder(folder) else below
+        below = sorted(path for path in folder.glob("*") if is_slide_folder(path)) if folder.is_dir() else []
+        own = [folder] if is_slide_folder(folder) else below
         if not own:
             raise InputError(
                 f"{folder} contains no results of slides: expected a folder written by 'napari-melanoma slide' or the "
@@ -340,7 +340,7 @@ def require_outside_results(out: Path) -> None:
     """Refuse an output folder that is the result folder of a slide or lies in one."""
     place = out.resolve()
     for folder in (place, *place.parents):
-        if _is_slide_folder(folder):
+        if is_slide_folder(folder):
             where = "is" if folder == place else "lies in"
             raise InputError(
                 f"--out {out} {where} the result folder of a slide ({folder}): expected a folder outside the "
@@ -354,7 +354,7 @@ def _is_case(folder: Path) -> bool:
     return (folder / CASE).is_file()
 
 
-def _is_slide_folder(folder: Path) -> bool:
+def is_slide_folder(folder: Path) -> bool:
     """Whether a folder contains an analysis, a reading, a risk or a synoptic report of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE

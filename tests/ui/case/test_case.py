@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit, QMessageBox
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QDialog, QFileDialog, QLabel, QLineEdit, QMessageBox
 
 from conftest import wait_until_idle
 from napari_melanoma.case.store import CaseStore, read_correction
@@ -329,6 +329,22 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
     assert combo("procedure").currentText() == "excision"
     five.waits()
     assert CaseStore.open_read_only(photos).case.find_lesion("L1").synoptic.value("procedure") == "excision"
+
+
+def test_the_report_of_a_case_is_written_with_its_last_edits(five, tmp_path):
+    five.types("patient_age", "54")
+    five.clicks("case_report")
+    five.waits()
+    dialog = five.dock.window().findChild(QDialog, "report_dialog")
+    dialog.pdf_check.setChecked(False)
+    dialog.accept()
+    chooser = five.dock.window().findChild(QFileDialog, "report_file_dialog")
+    assert chooser.selectedFiles()[0].endswith("P-0042-report.html")
+    chooser.fileSelected.emit(str(tmp_path / "report.html"))
+    chooser.reject()
+    five.waits()
+    assert "Saved: " in five.status
+    assert "54" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_steps_are_undone_and_redone(five):

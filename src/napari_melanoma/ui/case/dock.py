@@ -24,6 +24,7 @@ from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class CaseDock(CaseControls):
         self.image_opener = self.image_viewer.opener
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
         self.predictor = CasePredictor(self.controller, self)
+        self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.synoptic = CaseSynopticSection(self.lesion_page.synoptic_section, self.controller, self.settings)
         self.metadata_sync = CaseMetadataSync(self.controller, self.image_opener, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
@@ -79,12 +81,15 @@ class CaseDock(CaseControls):
         self.pictures.thumbnail_read.connect(self.tree.viewport().update)
         for part in (self.editor, self.importer, self.image_viewer):
             part.message.connect(self.status.show_message)
+        self.report_button.clicked.connect(self._on_report)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
         self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)
         self.predictor.progressed.connect(partial(self.status.progress, "answering"))
         self.predictor.finished.connect(partial(self.status.end, "answering"))
-        for source in (self.controller, self.image_opener, self.importer, self.guard, self.predictor):
+        for source in (
+            *(self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer),
+        ):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -267,12 +272,19 @@ class CaseDock(CaseControls):
         elif task == "analysing":
             self.status.begin("analysing", "Segmenting the lesion ...")
 
+    def _on_report(self) -> None:
+        """Write the report of the case once its edits are saved."""
+        store = self.controller.store
+        if store is not None:
+            ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, f"{store.folder.name}-report")
+            self.controller.saver.run_when_saved(ask)
+
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
             self.importer.cancel()
         elif task == "answering":
             self.predictor.cancel()
-        else:
+        elif task == "analysing":
             self.image_opener.cancel()
 
     def _on_failed(self, error: Exception) -> None:

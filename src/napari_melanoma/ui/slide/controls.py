@@ -104,6 +104,9 @@ class SlideControls(QWidget):
         self.folder_button = tool_button(
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )
+        self.report_button = tool_button(
+            "slide_report", "Report", "Write a report of what is stored for the slide as HTML and PDF file", "Report"
+        )
         self.status = StatusLine(self.icons)
         self.waiting = DeferredWidgets(self)
         self.run_manager = SlideRunManager(self, self.settings)
@@ -192,7 +195,7 @@ class SlideControls(QWidget):
             for part in parts:
                 self.waiting.add_widget(part, group.layout().addWidget)
         self._scroll = scroll_area(page, "slide_scroll")
-        self._files = row(self.save_button, self.export_button, self.folder_button, stretch=0)
+        self._files = row(self.save_button, self.export_button, self.report_button, self.folder_button, stretch=0)
         foot = QWidget()
         below = QVBoxLayout(foot)
         below.setContentsMargins(6, 0, 6, 6)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.controls import SlideControls
@@ -34,6 +35,7 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
 PRELOAD_MS = 300  # by then the dock is drawn
 
+NO_RESULTS = "nothing is stored for this slide yet: analyze it, measure it or fill in the synoptic report first."
+
 
 class SlideDock(SlideControls):
     """View and analyze whole-slide images; an analysis runs in its own process, which outlives the window."""
@@ -67,6 +71,7 @@ class SlideDock(SlideControls):
         self.tissue_controller = TissueController(napari_viewer, self.tissue_section)
         self.heatmap_layer = SlideHeatmapLayer(napari_viewer, self.heatmap_controls)
         self.results = SlideResultController(context, self.result_view, self.heatmap_layer, self.lesions)
+        self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
         self.sections = SlideSections(context, self)
         self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.get_options)
@@ -113,6 +118,7 @@ class SlideDock(SlideControls):
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
+        self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
         self.options_controller.changed.connect(self.refresh)
         self.run_manager.results_found.connect(self._on_results_found)
@@ -120,7 +126,7 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
-            *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions),
+            *(self.run_manager, self.run_panel, self.exporter, self.report_writer, self.sections, self.regions),
         ):
             source.failed.connect(self._on_failed)
 
@@ -329,6 +335,16 @@ class SlideDock(SlideControls):
     def _on_cancelled(self, task: str) -> None:
         if task == "opening":
             self.opener.cancel()
+
+    def _on_report(self) -> None:
+        """Write a report from the stored results of the slide, after pending changes were written."""
+        location = self.context.location
+        folder = None if location is None else location.slide_folder or location.folder
+        self.context.dock_hidden.emit()  # every section writes what is pending
+        if folder is None or not folder.is_dir():
+            self._on_failed(InputError(NO_RESULTS))
+        else:
+            self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
     def _on_folder(self) -> None:
         choose_folder(self, "folder_dialog", "Folder for slide results", self.run_manager.root, self._on_root_chosen)
