@@ -301,7 +301,7 @@ class SlideDock(SlideControls):
         if size is not False:
             notes = replace(notes, pixel_size=size)
         self.context.location = replace(self.context.location, notes=notes)
-        self.run_manager.save_notes(self.context.location.folder, notes)
+        self.run_manager.save_notes(self.context.location)
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)

@@ -199,7 +199,7 @@ class SlideHeatmapLayer(QObject):
         if tuple(layer.contrast_limits) != heat.limits:
             layer.contrast_limits = heat.limits
         controls.style_layer(layer)
-        layer.visible = layer.visible and slide.layers[0].visible
+        layer.visible = layer.visible and slide.is_shown
 
 
 def transparent_colormap_name(name: str) -> str:

@@ -108,8 +108,8 @@ class SlideNavigation(QObject):
     def add_bookmark(self) -> None:
         """Bookmark the view."""
         if self._slide is not None:
-            view = camera.get_visible_region(self._viewer, self._slide)
-            self._panel.add(Bookmark("place", *view.center, view.width))
+            center = camera.get_visible_region(self._viewer, self._slide).center
+            self._panel.add(Bookmark("place", *center, camera.get_view_width(self._viewer, self._slide)))
 
     def show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion."""

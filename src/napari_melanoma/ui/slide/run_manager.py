@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
+PRIVATE_NOTES = "slide-notes"  # copies of notes that cannot be written next to the results
 # Where running analyses are searched below the root folder
 RUN_FOLDER_PATTERNS = (
     "*",
@@ -46,6 +47,7 @@ class SlideResultLocation:
     tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # (row, column) of the whole slide
     tissue_error: str = ""  # why the corrected tissue cannot be read
     slide_folder: Path | None = None  # the slide's own folder, even if ``folder`` is that of the view
+    private_folder: Path | None = None  # for the notes if ``folder`` is read-only
 
     @property
     def view_out(self) -> Path:
@@ -89,11 +91,7 @@ class SlideRunManager(QObject):
     def root(self) -> Path:
         """Folder for results: the one that the user chose, else the default."""
         chosen = self._settings.get(ROOT_SETTING, "")
-        if chosen and Path(chosen).is_dir():
-            return Path(chosen)
-        from platformdirs import user_data_path
-
-        return user_data_path("napari-melanoma", appauthor=False) / "slides"
+        return Path(chosen) if chosen and Path(chosen).is_dir() else _get_user_folder("slides")
 
     @root.setter
     def root(self, folder: Path) -> None:
@@ -128,9 +126,9 @@ class SlideRunManager(QObject):
         """Send a running analysis the command to continue, pause or cancel."""
         self._write_tasks.submit(str(folder), lambda: partial(_send_command, folder, command))
 
-    def save_notes(self, folder: Path, notes: SlideNotes) -> None:
-        """Save bookmarks, measurements and scale with the results."""
-        self._write_tasks.submit(f"{folder} notes", lambda: partial(_save_notes, folder, notes))
+    def save_notes(self, location: SlideResultLocation) -> None:
+        """Save bookmarks, measurements, scale and view with the results."""
+        self._write_tasks.submit(f"{location.folder} notes", lambda: partial(_save_notes, location))
 
     def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, or running slides
         if isinstance(found, SlideResultLocation):
@@ -174,6 +172,13 @@ def preload(run: RunContext) -> None:
         import_module(name)
 
 
+def _get_user_folder(name: str) -> Path:
+    """Return a folder of the user's own data."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / name
+
+
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
     """Find the folder of a slide's results, and read its notes."""
     from napari_melanoma.slides.notes import read_notes
@@ -183,10 +188,10 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
     # Its name differs from the folder's where the folder is named by the slide's content.
     view = slide_folder(folder / VIEW_FOLDER, info.path)
     tissue, error = _read_corrected_mask((folder, view))
-    location = SlideResultLocation(
-        identity, root, folder, read_notes(folder), _is_analyzed(folder), view, _is_analyzed(view)
-    )
-    return replace(location, tissue=tissue, tissue_error=error, slide_folder=folder)
+    private = slide_folder(_get_user_folder(PRIVATE_NOTES), info.path)
+    notes = read_notes(folder, private)
+    location = SlideResultLocation(identity, root, folder, notes, _is_analyzed(folder), view, _is_analyzed(view))
+    return replace(location, tissue=tissue, tissue_error=error, slide_folder=folder, private_folder=private)
 
 
 def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
@@ -260,7 +265,14 @@ def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
         send_command(folder, command)
 
 
-def _save_notes(folder: Path, notes: SlideNotes, run: RunContext) -> None:
+def _save_notes(location: SlideResultLocation, run: RunContext) -> None:
+    """Save the notes with the results; in the user's own data if that is not possible there."""
+    from napari_melanoma.core.errors import SaveError
     from napari_melanoma.slides.notes import write_notes
 
-    write_notes(folder, notes)
+    try:
+        write_notes(location.folder, location.notes)
+    except SaveError:
+        if location.private_folder in (None, location.folder):
+            raise
+        write_notes(location.private_folder, location.notes)

@@ -132,7 +132,8 @@ class SlidePicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(selected))
         for slide in slides:
             if slide.identity in new:
-                self._connections.connect(slide.layers[0].events.visible, self._on_visible)
+                for layer in slide.layers:
+                    self._connections.connect(layer.events.visible, self._on_visible)
                 refresh_when_loaded(slide.slide, slide.layers)
         if new or (previous is not None and previous not in left):
             self._show_selected()
@@ -167,16 +168,16 @@ class SlidePicker(QWidget):
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
             slide = self.slide
-            if slide is not None and not slide.layers[0].visible:  # its results are about to be shown
+            if slide is not None and not slide.is_shown:  # its results are about to be shown
                 self._show_selected()
             self.update_description()
 
     def _on_visible(self, event: Event) -> None:
         """Select the visible slide if the selected one was hidden."""
         slide = self.slide
-        if slide is None or slide.layers[0].visible:
+        if slide is None or slide.is_shown:
             return
-        visible = [one for one in slide_layers.list_slides(self._viewer) if one.layers[0].visible]
+        visible = [one for one in slide_layers.list_slides(self._viewer) if one.is_shown]
         if len(visible) == 1:
             self.combo.setCurrentIndex(self.combo.findData(visible[0].identity))
             self.update_description()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QMainWindow, QWidget
 
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -66,6 +67,42 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
         (wide * across + tall * along) / slide.pixel_um[1],
     )
     return ViewRectangle(row - height / 2, column - width / 2, height, width)
+
+
+def get_view_width(viewer: Viewer, slide: ViewerSlide) -> float:
+    """Return the width of the canvas in pixels of the finest level, as ``center_view`` takes it."""
+    zoom = max(float(get_camera(viewer).zoom), 1e-12)
+    return float(viewer.canvas.size[1]) / (zoom * slide.pixel_um[1])
+
+
+def pan_view(viewer: Viewer, rows: float, columns: float) -> None:
+    """Move the view by shares of its height and width."""
+    camera = get_camera(viewer)
+    height, width = (side / max(float(camera.zoom), 1e-12) for side in viewer.canvas.size)
+    y, x = camera.center[-2:]
+    camera.center = (*tuple(camera.center)[:-2], y + rows * height, x + columns * width)
+
+
+def zoom_about(viewer: Viewer, factor: float, point: tuple[float, float]) -> None:
+    """Zoom by a factor; what is at a point of the canvas stays there.
+
+    ``point``: (row, column) in pixels of the canvas.
+    """
+    camera = get_camera(viewer)
+    offsets = [at - side / 2 for at, side in zip(point, viewer.canvas.size, strict=True)]
+    shares = [offset / float(camera.zoom) * (1 - 1 / factor) for offset in offsets]
+    y, x = camera.center[-2:]
+    camera.zoom *= factor
+    camera.center = (*tuple(camera.center)[:-2], y + shares[0], x + shares[1])
+
+
+def find_canvas(window: QMainWindow) -> QWidget | None:
+    """Return the widget of the viewer's canvas; None in a window without one."""
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    central = window.centralWidget()
+    found: QWidget | None = None if central is None else central.findChild(QOpenGLWidget)
+    return found
 
 
 def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:

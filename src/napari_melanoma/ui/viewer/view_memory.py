@@ -17,7 +17,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
-from napari_melanoma.ui.viewer.slide_layers import find_layers, list_slides
+from napari_melanoma.ui.viewer.slide_layers import hide_slide, list_slides
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
@@ -100,6 +100,11 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
     _set_state(picture, {**_state(picture), "fitted": _current_view(viewer)})
 
 
+def is_fitted(viewer: Viewer, picture: Picture) -> bool:
+    """Return whether an image is in view as it was fitted, neither moved nor zoomed since."""
+    return bool(_state(picture).get("fitted") == _current_view(viewer))
+
+
 def show_only(viewer: Viewer, image: Image) -> None:
     """Show one photograph, and hide the others and the slides, which lie at the same position."""
     photographs.show_only(viewer, image)
@@ -110,8 +115,7 @@ def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
     """Hide all slides for a photograph, or all photographs for a slide."""
     if is_photograph(picture[0]):
         for slide in list_slides(viewer):
-            for layer in (*slide.layers, *find_layers(viewer, slide.identity)):
-                layer.visible = False
+            hide_slide(viewer, slide)
         return
     for layer in viewer.layers:
         if is_photograph(layer) or photographs.get_identity(layer) is not None:
@@ -158,7 +162,7 @@ class ViewMemory(QObject):
     def _on_size(self, size: object = None) -> None:
         """Fit the image again after a change of the canvas size, unless the view was moved since it was fitted."""
         shown = get_current_picture(self.viewer)
-        if shown is not None and _state(shown).get("fitted") == _current_view(self.viewer):
+        if shown is not None and is_fitted(self.viewer, shown):
             fit_view(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:
