@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -128,12 +129,21 @@ class SlideRunManager(QObject):
 
     def save_notes(self, location: SlideResultLocation) -> None:
         """Save bookmarks, measurements, scale and view with the results."""
-        self._write_tasks.submit(f"{location.folder} notes", lambda: partial(_save_notes, location))
+        # In the queue of the searches, so that a slide that is opened again is not read before it is written.
+        self._search_tasks.submit(f"{location.folder} notes", lambda: partial(_save_notes, location))
+
+    def write_notes(self, location: SlideResultLocation) -> None:
+        """Save the notes now, without a thread: the window may be about to close."""
+        self._search_tasks.drop(f"{location.folder} notes")
+        try:
+            _save_notes(location, RunContext())
+        except SaveError as error:
+            self.failed.emit(error)
 
     def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, or running slides
         if isinstance(found, SlideResultLocation):
             self.results_found.emit(found)
-        else:
+        elif found is not None:  # as after notes were saved
             self.running_slides_found.emit(found)
 
     def _on_started(self, launch_result: tuple[SlideAnalysisRequest, str, Path]) -> None:
@@ -267,7 +277,6 @@ def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
 
 def _save_notes(location: SlideResultLocation, run: RunContext) -> None:
     """Save the notes with the results; in the user's own data if that is not possible there."""
-    from napari_melanoma.core.errors import SaveError
     from napari_melanoma.slides.notes import write_notes
 
     try:

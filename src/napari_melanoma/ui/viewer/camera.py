@@ -89,11 +89,21 @@ def zoom_about(viewer: Viewer, factor: float, point: tuple[float, float]) -> Non
     ``point``: (row, column) in pixels of the canvas.
     """
     camera = get_camera(viewer)
-    offsets = [at - side / 2 for at, side in zip(point, viewer.canvas.size, strict=True)]
-    shares = [offset / float(camera.zoom) * (1 - 1 / factor) for offset in offsets]
-    y, x = camera.center[-2:]
-    camera.zoom *= factor
-    camera.center = (*tuple(camera.center)[:-2], y + shares[0], x + shares[1])
+    before, old_zoom = tuple(camera.center), float(camera.zoom)
+    rows, columns = (
+        (at - side / 2) / old_zoom * (1 - 1 / factor) for at, side in zip(point, viewer.canvas.size, strict=True)
+    )
+    camera.zoom = old_zoom * factor
+    camera.center = (*before[:-2], before[-2] + rows, before[-1] + columns)
+
+
+def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
+    """Move a point of the canvas to its center.
+
+    ``point``: (row, column) in pixels of the canvas.
+    """
+    rows, columns = (at / side - 0.5 for at, side in zip(point, viewer.canvas.size, strict=True))
+    pan_view(viewer, rows, columns)
 
 
 def find_canvas(window: QMainWindow) -> QWidget | None:
