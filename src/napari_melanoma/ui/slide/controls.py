@@ -21,6 +21,7 @@ from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.slide.tissue import TissueSection
 from napari_melanoma.ui.slide.view_history import ViewButtons
+from napari_melanoma.ui.slide.visited import VisitedControls
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -88,6 +89,7 @@ class SlideControls(QWidget):
         self.magnification = MagnificationButtons()
         self.rotation = RotationControls()
         self.view_buttons = ViewButtons()
+        self.visited_controls = VisitedControls()
         self.navigation_panel = NavigationPanel(self.icons)
         self.tissue_section = TissueSection()
         self.model_picker = SlideModelPicker(self.icons)
@@ -217,6 +219,7 @@ class SlideControls(QWidget):
                 "overview_section",
                 column(
                     self.overview,
+                    self.visited_controls,
                     self.magnification,
                     row(self.rotation, self.view_buttons, stretch=0),
                     self.navigation_panel,

@@ -30,14 +30,23 @@ from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
 from napari_melanoma.ui.slide.tissue import TissueController
 from napari_melanoma.ui.slide.view_history import SlideMemory, ViewHistory
+from napari_melanoma.ui.slide.visited import VisitedArea
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.recent_files import (
+    RECENT_CASES,
+    RECENT_SLIDES,
+    RecentFiles,
+    RecentList,
+    RecentPaths,
+)
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -80,6 +89,8 @@ class SlideDock(SlideControls):
         self.regions = SlideRegionSection(context, self.regions_section)
         self.view_history = ViewHistory(context)
         self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
+        self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
+        self.recent = self._create_recent_lists()
         self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops)
         self.model_picker.model = self.settings.get("slide/model", "")
@@ -98,7 +109,24 @@ class SlideDock(SlideControls):
         self._preload.finished.connect(self._library_freeze.freeze)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.run_manager.find_running_slides)
+        QTimer.singleShot(PRELOAD_MS, self.recent.find_missing)
         self.destroyed.connect(self.connections.close)
+
+    def _create_recent_lists(self) -> RecentFiles:
+        """Create the lists of recent slides and cases on the start page."""
+        slides, cases = (RecentPaths(self.settings, key) for key in (RECENT_SLIDES, RECENT_CASES))
+        lists = (
+            RecentList("Recent slides", slides, lambda path: self.opener.open([path])),
+            RecentList("Recent cases", cases, self._open_case, marker="case.json"),
+        )
+        recent = RecentFiles(self.welcome, self.icons, lists)
+        recent.refresh()
+        return recent
+
+    def _open_case(self, folder: Path) -> None:
+        """Open a case in the Case dock, without importing it before."""
+        dock: Any = show_dock(self._viewer, "Case")
+        dock.controller.open(folder)
 
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
@@ -128,7 +156,7 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
-            *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions),
+            *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions, self.visited, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -151,7 +179,7 @@ class SlideDock(SlideControls):
         self.tile_strip.tile_clicked.connect(self.navigation.show_tile)
         self.lesion_table.lesion_activated.connect(self.navigation.show_lesion)
         self.lesion_drawing.lesion_drawn.connect(self.lesion_table.select_lesion)
-        self.sections.rotation.view_changed.connect(self.navigation.update_position)
+        self.sections.rotation.view_changed.connect(self.navigation.update_rotation)
         self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
@@ -225,11 +253,13 @@ class SlideDock(SlideControls):
             self.reading_keys,
             self.view_history,
             self.memory,
+            self.visited,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
         self.refresh()
         if slide is not None:
+            self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
             self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
             self.run_manager.find_results(slide.info, slide.identity)
 
@@ -370,6 +400,8 @@ class SlideDock(SlideControls):
         self.notice.setVisible(bool(links))
 
     def _on_link(self, link: str) -> None:
+        if self.recent.follow_link(link):
+            return
         if link == "sample":
             self.opener.open_sample()
         elif link == "open":

@@ -93,7 +93,7 @@ class SlideNavigation(QObject):
             self._panel.position_field.clear()
         self._slide = slide
         self._panel.set_has_scale(slide is None or slide.info.pixel_size is not None)
-        self._overview.show_slide(None if slide is None else slide.size)
+        self._overview.show_slide(slide)
         if slide is not None:
             work = partial(_read_thumbnail, slide.slide, slide.identity)
             self._latest.submit("overview", lambda: work)
@@ -103,14 +103,20 @@ class SlideNavigation(QObject):
         """Update after a change of the slide's scale."""
         self._slide = slide
         self._panel.set_has_scale(slide.info.pixel_size is not None)
-        self.update_position()
+        self.update_rotation()
 
     def update_position(self) -> None:
         """Show the position of the camera, unless the slide is hidden."""
-        if self._slide is not None and any(layer.visible for layer in self._slide.layers):
-            view = camera.get_visible_region(self._viewer, self._slide)
-            self._overview.show_view(view)
-            self._panel.show_position(camera.format_position(self._slide, view.center))
+        if self._slide is not None and self._slide.is_shown:
+            center = camera.get_visible_region(self._viewer, self._slide).center
+            height, width = camera.get_extent(self._viewer)
+            self._overview.show_view(center, (height, width))
+            self._panel.show_position(camera.format_position(self._slide, center))
+
+    def update_rotation(self) -> None:
+        """Rotate the overview with the slide."""
+        self._overview.show_placement(self._slide)
+        self.update_position()
 
     def add_bookmark(self) -> None:
         """Bookmark the view."""

@@ -52,16 +52,21 @@ def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
     return max(view.top, view.left) <= border and all(end >= whole - border for end, whole in ends)
 
 
+def get_extent(viewer: Viewer) -> tuple[float, float]:
+    """Return height and width of the view in the viewer's unit."""
+    zoom = max(float(get_camera(viewer).zoom), 1e-12)
+    return float(viewer.canvas.size[0]) / zoom, float(viewer.canvas.size[1]) / zoom
+
+
 def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
     """Return the visible region of a slide.
 
     It may extend beyond the slide; if the slide is rotated, it is the bounding box of the visible region.
     """
     camera = get_camera(viewer)
-    size, zoom = viewer.canvas.size, max(float(camera.zoom), 1e-12)
     row, column = slide.to_slide((float(camera.center[-2]), float(camera.center[-1])))
     across, along = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
-    tall, wide = size[0] / zoom, size[1] / zoom
+    tall, wide = get_extent(viewer)
     height, width = (
         (tall * across + wide * along) / slide.pixel_um[0],
         (wide * across + tall * along) / slide.pixel_um[1],
@@ -71,14 +76,13 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
 
 def get_view_width(viewer: Viewer, slide: ViewerSlide) -> float:
     """Return the width of the canvas in pixels of the finest level, as ``center_view`` takes it."""
-    zoom = max(float(get_camera(viewer).zoom), 1e-12)
-    return float(viewer.canvas.size[1]) / (zoom * slide.pixel_um[1])
+    return get_extent(viewer)[1] / slide.pixel_um[1]
 
 
 def pan_view(viewer: Viewer, rows: float, columns: float) -> None:
     """Move the view by shares of its height and width."""
     camera = get_camera(viewer)
-    height, width = (side / max(float(camera.zoom), 1e-12) for side in viewer.canvas.size)
+    height, width = get_extent(viewer)
     y, x = camera.center[-2:]
     camera.center = (*tuple(camera.center)[:-2], y + rows * height, x + columns * width)
 
