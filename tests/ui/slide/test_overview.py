@@ -138,8 +138,7 @@ def test_settled_views_are_recorded_and_kept_with_the_slide(visitor):
 
 
 def test_nothing_is_recorded_in_a_window_in_the_background_or_while_hidden(visitor, monkeypatch):
-    window = visitor.dock.window()
-    monkeypatch.setattr(window, "isActiveWindow", lambda: False)
+    monkeypatch.setattr(QApplication, "activeWindow", lambda: None)
     looks_at(visitor, 200, 400, 40)
     assert not seen(visitor).any()
     monkeypatch.undo()
@@ -165,10 +164,10 @@ def test_the_visited_area_can_be_cleared(visitor, user):
 
 
 def test_higher_magnifications_are_drawn_darker():
-    codes = np.array([[0, 100, 128]], np.uint8)  # not seen, a 128th, one to one
+    codes = np.array([[0, 100, 112, 116, 120, 128]], np.uint8)  # not seen, then 0.3x, 2.5x, 5x, 10x, 40x
     picture = draw_visited(codes, native=40.0)
     assert picture.format() == QImage.Format.Format_RGBA8888
-    alphas = [picture.pixelColor(column, 0).alpha() for column in range(3)]
-    assert alphas == [0, 35, 125]
-    color = picture.pixelColor(2, 0)
+    alphas = [picture.pixelColor(column, 0).alpha() for column in range(6)]
+    assert alphas == [0, 0, 25, 55, 90, 125]
+    color = picture.pixelColor(5, 0)
     assert (color.red(), color.green(), color.blue()) == COLOR

@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS, ZOOM_STEP
 from napari_melanoma.ui.viewer import kinetic
@@ -365,6 +366,40 @@ def test_nothing_glides_where_less_motion_is_wanted(lively):
     lively.kinetic.is_reduced = True
     drag(lively)
     assert not lively.kinetic.is_gliding
+
+
+@pytest.mark.parametrize(
+    ("platform", "answer", "is_reduced"),
+    [
+        ("linux", "false", True),
+        ("linux", "true", False),
+        ("linux", "", False),
+        ("darwin", "1", True),
+        ("darwin", "", False),
+    ],
+)
+def test_the_setting_of_the_system_is_read(monkeypatch, platform, answer, is_reduced):
+    monkeypatch.setattr(kinetic.sys, "platform", platform)
+    monkeypatch.setattr(kinetic, "_run_program", lambda *command: answer)
+    assert kinetic.read_system_setting(RunContext()) == is_reduced
+
+
+def test_a_program_that_is_missing_says_nothing():
+    assert kinetic._run_program("no-such-program-of-a-desktop") == ""
+
+
+def test_keys_work_while_the_dock_floats(reader):
+    frame = reader.dock.parentWidget()
+    frame.setFloating(True)
+    reader.dock.picker.changed.emit()
+    window = reader.viewer.window._qt_window
+    window.activateWindow()
+    reader.canvas.setFocus()
+    reader.until(lambda: QApplication.activeWindow() is window and reader.canvas.hasFocus())
+    zoom = get_camera(reader.viewer).zoom
+    press(reader, Qt.Key.Key_Minus)
+    assert get_camera(reader.viewer).zoom < zoom
+    frame.setFloating(False)
 
 
 def test_the_view_does_not_glide_off_the_slide(lively):

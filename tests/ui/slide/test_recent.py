@@ -10,6 +10,7 @@ from fake_slides import draw_slide
 from qtpy.QtWidgets import QLabel
 from slide_stage import FIXTURES
 
+from conftest import photograph, wait_until_idle
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets.recent_files import MAX_RECENT, RECENT_CASES, RECENT_SLIDES, RecentPaths
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -55,7 +56,7 @@ def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):
     person.clicks("close_slide")
     person.waits()
     person.until(label.isVisible)
-    assert list(links_of(person)) == [slide_path.name, odd.name]  # the one that was shown last is the first
+    assert list(links_of(person)) == ["clear", slide_path.name, odd.name]  # the one that was shown last is the first
     label.linkHovered.emit(links_of(person)[odd.name])
     assert label.toolTip() == str(odd)
     follows(person, odd.name)
@@ -69,9 +70,18 @@ def test_a_file_that_is_gone_is_named_and_can_be_removed(person, slide_path):
     slide_path.rename(slide_path.with_name("elsewhere.tif"))
     person.dock.recent.find_missing()
     person.until(lambda: f"{slide_path.name} (not found)" in text_of(person))
-    assert list(links_of(person)) == ["remove"]
+    assert list(links_of(person)) == ["clear", "remove"]
     follows(person, "remove")
     assert links_of(person) == {}
+    assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []
+
+
+def test_a_list_can_be_cleared(person, slide_path):
+    person.opens_slides(slide_path)
+    person.clicks("close_slide")
+    person.waits()
+    follows(person, "clear")
+    assert not person.finds(QLabel, "welcome_recent").isVisible()
     assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []
 
 
@@ -89,3 +99,19 @@ def test_recent_cases_are_listed_and_open(person, tmp_path, monkeypatch):
     follows(person, "P-1")
     person.until(lambda: dock.controller.case is not None)
     assert dock.controller.store.folder == tmp_path / "P-1"
+
+
+def test_recent_photographs_are_listed_in_the_lesion_dock(viewer, dock, qtbot, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "mole.png"
+    Image.fromarray(photograph()).save(path)
+    dock.opener.open([path])
+    qtbot.waitUntil(lambda: dock.picker.image is not None)
+    wait_until_idle(qtbot, dock)
+    viewer.layers.clear()
+    label = dock.findChild(QLabel, "welcome_recent")
+    assert "mole.png" in label.text()
+    _, link = re.findall(r"<a href='([^']*)'", label.text())
+    label.linkActivated.emit(unescape(link))
+    qtbot.waitUntil(lambda: dock.picker.image is not None)

@@ -254,6 +254,13 @@ def test_hidden_layers_stay_hidden_on_switching(analysed, tmp_path):
     assert not lesions.visible
 
 
+def test_overlays_of_a_hidden_slide_are_hidden_with_it(analysed, tmp_path):
+    analysed.dock.slide.layers[0].visible = False
+    analysed.viewer.layers["section lesions"].visible = True
+    open_located(analysed, draw_slide(tmp_path / "second.tif", tint=3))
+    assert not analysed.viewer.layers["section lesions"].visible
+
+
 def test_channels_are_restored(person, tmp_path):
     path = draw_fluorescence(tmp_path / "cells.ome.tif")
     open_located(person, path)

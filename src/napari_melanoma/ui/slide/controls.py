@@ -219,9 +219,9 @@ class SlideControls(QWidget):
                 "overview_section",
                 column(
                     self.overview,
-                    self.visited_controls,
+                    row(self.visited_controls, self.view_buttons, stretch=0),
                     self.magnification,
-                    row(self.rotation, self.view_buttons, stretch=0),
+                    self.rotation,
                     self.navigation_panel,
                 ),
                 self.settings,

@@ -131,6 +131,7 @@ class SlideDock(SlideControls):
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
         self.picker.scale_toggled.connect(self._on_scale_toggled)
+        self.view_buttons.actual_pixels_requested.connect(self.sections.magnification.show_actual_pixels)
         self.picker.close_requested.connect(self.close_slide)
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
         for area in (self.welcome, self.drops):

@@ -361,7 +361,6 @@ class MagnificationButtons(QWidget):
     """Buttons for magnifications, and the magnification of the view."""
 
     magnification_requested = Signal(float)
-    actual_pixels_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -377,10 +376,6 @@ class MagnificationButtons(QWidget):
         for step, button in self._buttons.items():
             button.clicked.connect(lambda _=False, step=step: self.magnification_requested.emit(float(step)))
             layout.addWidget(button)
-        key = format_key("slide.actual_pixels")
-        actual = tool_button("actual_pixels", "1:1", f"One screen pixel for each pixel of the scan ({key})", "1:1")
-        actual.clicked.connect(self.actual_pixels_requested)
-        layout.addWidget(actual)
         layout.addStretch(1)
         layout.addWidget(self._value_label)
 
@@ -424,7 +419,6 @@ class MagnificationController(QObject):
         self._timer.timeout.connect(self.update_magnification)
         context.connections.connect(camera.get_camera(self._viewer).events.zoom, self._on_zoom)
         self._buttons.magnification_requested.connect(self.magnify)
-        self._buttons.actual_pixels_requested.connect(self.show_actual_pixels)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent, QKeySequence, QMouseEvent
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
@@ -100,8 +100,8 @@ class ReadingKeys(QObject):
 
     def _watch_canvas(self) -> None:
         """Follow the canvas of the window that the dock is in."""
-        window = self._context.window
-        canvas = find_canvas(window) if self._slide is not None and isinstance(window, QMainWindow) else None
+        window = self._context.main_window
+        canvas = find_canvas(window) if self._slide is not None and window is not None else None
         if canvas is not self._canvas:
             if self._canvas is not None:
                 with suppress(RuntimeError):  # it was deleted with its window

@@ -46,7 +46,7 @@ REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.re
 
 
 class SlidePicker(QWidget):
-    """Combo box of the open slides, with buttons for previous, next, fit and scale."""
+    """Combo box of the open slides, with buttons for previous, next, fit, scale and closing."""
 
     changed = Signal()
     scale_toggled = Signal(bool)
@@ -82,8 +82,8 @@ class SlidePicker(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        buttons = (self._previous, self._next, self.fit_button, self.scale_button, self.close_button)
-        layout.addWidget(row(self.combo, *buttons, stretch=0))
+        buttons = (self.fit_button, self.scale_button, self.close_button)
+        layout.addWidget(row(self.combo, self._previous, self._next, *buttons, stretch=0))
         layout.addWidget(self._description_label)
         layout.addWidget(self.warning_label)
         events = viewer.layers.events

@@ -67,8 +67,9 @@ def is_same_view(one: SlideView, other: SlideView) -> bool:
 
 
 class ViewButtons(QWidget):
-    """Buttons for the previous and the next view."""
+    """Buttons for 1:1, the previous and the next view."""
 
+    actual_pixels_requested = Signal()
     step_requested = Signal(int)
 
     def __init__(self) -> None:
@@ -76,6 +77,10 @@ class ViewButtons(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(1)
+        key = format_key("slide.actual_pixels")
+        actual = tool_button("actual_pixels", "1:1", f"One screen pixel for each pixel of the scan ({key})", "1:1")
+        actual.clicked.connect(lambda: self.actual_pixels_requested.emit())
+        layout.addWidget(actual)
         back, forward = format_key("slide.back"), format_key("slide.forward")
         self._buttons = {
             -1: tool_button("view_back", "Previous view", f"Previous view ({back}, or the mouse's back button)", "←"),

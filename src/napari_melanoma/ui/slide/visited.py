@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
@@ -30,8 +30,8 @@ SHOWN_SETTING = "slide/visited"
 FOLDER = "visited-slides"  # in the user's own data: results are shared, what someone has looked at is not
 UM_AT_1X = 10.0  # per screen pixel
 NATIVE_WITHOUT_SCALE = 40.0  # magnification of a pixel for each pixel of the screen, if the scale is unknown
-# Magnification from which an opacity applies, of 255
-OPACITIES = ((0.0, 35), (5.0, 60), (10.0, 90), (20.0, 125))
+# Magnification from which an opacity applies, of 255; below the first, a view of the whole slide would cover everything
+OPACITIES = ((2.0, 25), (5.0, 55), (10.0, 90), (20.0, 125))
 COLOR = (0, 158, 115)  # differs from stains, also with color vision deficiency
 
 
@@ -44,7 +44,7 @@ class VisitedControls(QWidget):
     def __init__(self) -> None:
         super().__init__()
         tip = (
-            "Show where you have looked at the slide, darker at higher magnification. "
+            "Show where you have looked at the slide at 2x and above, darker at higher magnification. "
             "Kept on this computer only; not recorded while it is hidden"
         )
         self.shown_check = named(QCheckBox("visited area"), "visited_shown", "Visited area", tip)
@@ -52,8 +52,8 @@ class VisitedControls(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.shown_check)
-        layout.addStretch(1)
         layout.addWidget(self._clear)
+        layout.addStretch(1)
         self.shown_check.toggled.connect(self.toggled)
         self._clear.clicked.connect(lambda: self.clear_requested.emit())
 
@@ -92,7 +92,7 @@ class VisitedArea(QObject):
         self.save()
         self._slide, self.visited = slide, None
         self._show()
-        if slide is not None:
+        if slide is not None and slide.info.fingerprint:
             work = partial(_read, slide.identity, _get_path(slide), slide.size)
             self._queue.submit("read", lambda: work)
 
@@ -125,9 +125,9 @@ class VisitedArea(QObject):
         self._show()
 
     def _on_settled(self, view: SlideView) -> None:
-        """Add a view that was looked at, if the window is the active one."""
+        """Add a view that was looked at, if napari is the active program."""
         slide = self._slide
-        is_on = self._controls.shown_check.isChecked() and self._context.window.isActiveWindow()
+        is_on = self._controls.shown_check.isChecked() and QApplication.activeWindow() is not None
         if slide is None or self.visited is None or not is_on:
             return
         from napari_melanoma.slides.visited import SeenView, add_view

@@ -261,10 +261,8 @@ def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
 
 def hide_slide(viewer: Viewer, slide: ViewerSlide) -> None:
     """Hide a slide with all derived layers; those that were visible are shown again with the slide."""
-    if not slide.is_shown:
-        return
     layers = list_own_layers(viewer, slide)
-    for layer in layers:
+    for layer in layers if slide.is_shown else ():
         layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], HIDDEN_KEY: layer.visible}}
     for layer in layers:
         layer.visible = False

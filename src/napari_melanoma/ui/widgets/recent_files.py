@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RECENT_SLIDES, RECENT_PHOTOGRAPHS, RECENT_CASES = "slide/recent", "lesion/recent", "case/recent"  # settings
 MAX_RECENT = 8
-OPEN, REMOVE = "open-recent:", "remove-recent:"
+OPEN, REMOVE, CLEAR = "open-recent:", "remove-recent:", "clear-recent:"
 
 
 class RecentPaths:
@@ -42,6 +42,10 @@ class RecentPaths:
     def remove(self, path: Path) -> None:
         """Remove a path."""
         self._set([other for other in self.paths if other != path])
+
+    def clear(self) -> None:
+        """Remove all paths."""
+        self._set([])
 
     def _set(self, paths: list[Path]) -> None:
         self._settings.set(self.key, [str(path) for path in paths[:MAX_RECENT]])
@@ -87,15 +91,18 @@ class RecentFiles(QObject):
         self._queue.submit("missing", lambda: partial(_find_missing, paths))
 
     def follow_link(self, link: str) -> bool:
-        """Open or remove the file of a link; return whether it is one of a recent file."""
-        for prefix in (OPEN, REMOVE):
+        """Follow a link of the lists, which opens or removes a file; return whether it is one."""
+        for prefix in (OPEN, REMOVE, CLEAR):
             if link.startswith(prefix):
                 key, _, path = link.removeprefix(prefix).partition(":")
+                recent = self._lists[key].recent
                 if prefix == OPEN:
                     self._lists[key].open(Path(path))
+                elif prefix == REMOVE:
+                    recent.remove(Path(path))
                 else:
-                    self._lists[key].recent.remove(Path(path))
-                    self.refresh()
+                    recent.clear()
+                self.refresh()
                 return True
         return False
 
@@ -106,7 +113,8 @@ class RecentFiles(QObject):
     def _format(self, one: RecentList) -> str:
         """Format a list as rich text; empty if there are no files."""
         lines = [self._format_path(one.recent.key, path) for path in one.recent.paths]
-        return f"<p>{one.title}:<br>{'<br>'.join(lines)}</p>" if lines else ""
+        clear = self._icons.link(f"{CLEAR}{one.recent.key}", "clear")
+        return f"<p>{one.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
 
     def _format_path(self, key: str, path: Path) -> str:
         if path not in self._missing:
