@@ -128,7 +128,7 @@ class SlideNavigation(QObject):
         """Zoom to a lesion."""
         self.show_polygons(lesion.polygons)
 
-    def show_polygons(self, polygons: Sequence[Polygon]) -> None:
+    def show_polygons(self, polygons: tuple[Polygon, ...]) -> None:
         """Zoom to polygons, in pixels of the finest level."""
         if self._slide is not None:
             box = joint_box(polygons)

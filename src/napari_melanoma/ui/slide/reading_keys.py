@@ -131,14 +131,13 @@ class ReadingKeys(QObject):
         return with_shift if is_shifted else name
 
     def _is_used(self, layer: Layer, key: str) -> bool:
-        """Return whether a layer uses a key itself; the modes of the slide's own images are not needed."""
+        """Return whether a layer uses a key itself; the modes of a slide and its heatmaps are not needed."""
+        from napari.layers import Image
         from napari.utils.key_bindings import coerce_keybinding
 
         layer = getattr(layer, "__wrapped__", layer)
-        if self._slide is not None and any(layer == own for own in self._slide.layers):
+        if isinstance(layer, Image) and find_slide_identity(self._viewer, layer) is not None:
             return False
-        if hasattr(layer, "contrast_limits") and find_slide_identity(self._viewer, layer) is not None:
-            return False  # a heatmap
         keymaps = (layer.keymap, *(getattr(kind, "class_keymap", {}) for kind in type(layer).__mro__))
         binding = coerce_keybinding(key)
         return any(binding in keymap for keymap in keymaps)

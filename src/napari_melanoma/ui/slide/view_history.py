@@ -276,11 +276,11 @@ class SlideMemory(QObject):
         """Return how a layer is displayed while its slide is shown."""
         assert self._slide is not None
         visible = layer.visible if self._slide.is_shown else slide_layers.was_visible(layer)
-        limits = getattr(layer, "contrast_limits", None) if self._key(layer).startswith("slide") else None
-        is_changed = limits is not None and tuple(limits) != tuple(layer.contrast_limits_range)
-        return LayerDisplay(
-            bool(visible), float(layer.opacity), (float(limits[0]), float(limits[1])) if is_changed else None
-        )
+        limits = None
+        if any(layer == own for own in self._slide.layers):
+            low, high = layer.contrast_limits
+            limits = float(low), float(high)
+        return LayerDisplay(bool(visible), float(layer.opacity), limits)
 
     def _apply(self, layer: Layer) -> None:
         """Display a layer as it was stored, once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer, so that it is removed with the image
 FIT_SHARE = 0.95  # share of the canvas, as in napari's own fit
+MOVED_PX = 0.01  # on the screen: a view that is closer was not moved, but rounded
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]
 LayerData = tuple[Any, dict[str, Any], str]
@@ -70,8 +72,7 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
         if _state(other).get("current"):
             view = SavedView((camera.center[-2], camera.center[-1]), float(camera.zoom), _scale(other))
             # A fitted view is not saved but fitted again, since the canvas may be resized.
-            fitted = _state(other).get("fitted") == _current_view(viewer)
-            _set_state(other, {"view": None if fitted else view, "current": False})
+            _set_state(other, {"view": None if is_fitted(viewer, other) else view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
@@ -102,7 +103,12 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
 
 def is_fitted(viewer: Viewer, picture: Picture) -> bool:
     """Return whether an image is in view as it was fitted, neither moved nor zoomed since."""
-    return bool(_state(picture).get("fitted") == _current_view(viewer))
+    fitted: tuple[tuple[float, ...], float] | None = _state(picture).get("fitted")
+    if fitted is None:
+        return False
+    (center, zoom), (now, now_zoom) = fitted, _current_view(viewer)
+    is_near = all(abs(one - other) * zoom < MOVED_PX for one, other in zip(center, now, strict=True))
+    return is_near and math.isclose(zoom, now_zoom, rel_tol=1e-6)
 
 
 def show_only(viewer: Viewer, image: Image) -> None:

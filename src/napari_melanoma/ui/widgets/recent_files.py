@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -33,7 +33,8 @@ class RecentPaths:
     @property
     def paths(self) -> list[Path]:
         """The paths, including those that no longer exist."""
-        return [Path(path) for path in self._settings.get(self.key, []) if isinstance(path, str)]
+        stored: list[Any] = self._settings.get(self.key, [])
+        return [Path(path) for path in stored if isinstance(path, str)]
 
     def add(self, path: Path) -> None:
         """Add a path in front."""
