@@ -153,6 +153,15 @@ def test_view_is_saved_when_the_dock_is_hidden_and_when_layers_are_deleted(perso
     assert stored_place(folder) == pytest.approx(PLACES[2])
 
 
+def test_view_is_saved_after_a_while(person, slide_path):
+    open_located(person, slide_path)
+    person.dock.memory._timer.setInterval(20)
+    looks_at(person, *PLACES[0])
+    folder = person.dock.result_location.folder
+    person.until(lambda: read_notes(folder).view is not None)
+    assert stored_place(folder) == pytest.approx(PLACES[0])
+
+
 def test_view_of_another_slide_is_saved_on_switching(person, slide_path, tmp_path):
     open_located(person, slide_path)
     looks_at(person, *PLACES[0])
