@@ -18,6 +18,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.depth.synoptic import SynopticReport
 
 VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
@@ -164,6 +165,7 @@ class CaseLesion(CasePart):
     metastasis: bool | None = Field(None, description="whether it has metastasized")
     note: str = Field("", description="free text; stays in the case and is never exported")
     images: tuple[CaseImage, ...] = Field((), description="in their order")
+    synoptic: SynopticReport | None = Field(None, description="synoptic report of the pathologist")
 
 
 class CasePatient(CasePart):

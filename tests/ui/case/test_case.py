@@ -304,6 +304,33 @@ def test_guesses_are_shown_and_confirmed(five):
     assert not five.dock.confirm_button.isVisibleTo(five.dock)
 
 
+def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, photos):
+    def combo(field):
+        return five.dock.findChild(QComboBox, f"synoptic_{field}")
+
+    def chooses(field, text):
+        combo(field).setCurrentIndex(combo(field).findText(text))
+        combo(field).activated.emit(combo(field).currentIndex())
+
+    five.picks("L1")
+    five.dock.lesion_page.synoptic_section.expand(animate=False)
+    five.waits()
+    assert combo("laterality").currentText() == "left"  # suggested from the case
+    assert five.case.find_lesion("L1").synoptic is None
+    chooses("procedure", "excision")
+    five.clicks("synoptic_laterality_confirm")
+    report = five.case.find_lesion("L1").synoptic
+    assert (report.value("procedure"), report.value("laterality")) == ("excision", "left")
+    five.picks("L2")
+    assert combo("procedure").currentText() == "–"
+    five.picks("L1")
+    chooses("procedure", "shave biopsy")
+    five.clicks("case_undo")
+    assert combo("procedure").currentText() == "excision"
+    five.waits()
+    assert CaseStore.open_read_only(photos).case.find_lesion("L1").synoptic.value("procedure") == "excision"
+
+
 def test_steps_are_undone_and_redone(five):
     five.types("patient_age", "54")
     five.clicks("add_lesion")

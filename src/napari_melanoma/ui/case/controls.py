@@ -283,12 +283,16 @@ class LesionPage(QWidget):
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
+        holder = QWidget()
+        QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
+        self.synoptic_section = section("Synoptic report", "case_synoptic", holder, settings, False)
         self._sections = (
             section("Prediction", "case_answer", prediction, settings, True),
             self._risk_section,
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", findings, settings, False),
+            self.synoptic_section,
         )
         icons.add_sections(*self._sections)
         column = QVBoxLayout(self)

@@ -19,6 +19,7 @@ from napari_melanoma.ui.case.images import CaseImageViewer
 from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
+from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -43,6 +44,7 @@ class CaseDock(CaseControls):
         self.image_opener = self.image_viewer.opener
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
         self.predictor = CasePredictor(self.controller, self)
+        self.synoptic = CaseSynopticSection(self.lesion_page.synoptic_section, self.controller, self.settings)
         self.metadata_sync = CaseMetadataSync(self.controller, self.image_opener, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
@@ -143,6 +145,7 @@ class CaseDock(CaseControls):
         self.title.setToolTip(str(store.folder))
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
             form.clear_edits()  # errors belong to the previous case
+        self.synoptic.reset()
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
@@ -174,6 +177,7 @@ class CaseDock(CaseControls):
         found = next(((of, image) for of, image in case.iterate_images() if image.id == current), None)
         if lesion is not None:
             self.lesion_page.show_lesion(case, lesion, editable)
+            self.synoptic.show_lesion(lesion)
             self.predictor.show_prediction(self.lesion_page, current)
         if found is not None:
             self.image_page.show_image(case, *found, editable)

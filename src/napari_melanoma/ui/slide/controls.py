@@ -237,7 +237,7 @@ class SlideControls(QWidget):
         self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
             (self.worklist_section, *sections, self.measurement_section, self.side_by_side_section),
             (models, self.options_section, buttons, self.run_panel),
-            (*results, self.depth_section, self.risk_section, self.regions_section),
+            (*results, self.depth_section, self.synoptic_section, self.risk_section, self.regions_section),
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
@@ -252,6 +252,7 @@ class SlideControls(QWidget):
         self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)
         self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
         self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)
+        self.synoptic_section = section("Synoptic report", "slide_synoptic_section", column(), self.settings, False)
         self.risk_section = section("Risk", "slide_risk_section", column(), self.settings, False)
         self.regions_section = section("Regions", "slide_regions_section", column(), self.settings, False)
         self.correlation_section = section(

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
@@ -430,7 +431,7 @@ class SlideDock(SlideControls):
         show_failure(self.status, error)
 
 
-LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection")
+LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "SlideSynopticSection")
 
 
 class SlideSections(QObject):
@@ -448,7 +449,7 @@ class SlideSections(QObject):
         self._context, self._controls = context, controls
         self._slide: ViewerSlide | None = None
         self._location: SlideResultLocation | None = None
-        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # depth and risk, once created
+        self._created_sections: list[SlideDepthSection | SlideRiskSection | SlideSynopticSection] = []
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.measurements = MeasurementSection(context, controls.measurement_section)
@@ -456,12 +457,15 @@ class SlideSections(QObject):
             context, controls.side_by_side_section, controls.heatmap_controls.style_layer
         )
         self.rotation = RotationController(context, controls.rotation)
+        self.rotation.view_changed.connect(self.side_by_side.update_rotation)
+        self.side_by_side.failed.connect(self.failed)
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         for section, create in (
             (controls.depth_section, lambda: self.depth),
+            (controls.synoptic_section, lambda: self.synoptic),
             (controls.risk_section, lambda: self.risk),
         ):
             section.toggled.connect(create)
@@ -474,6 +478,14 @@ class SlideSections(QObject):
 
         section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
         section.scale_requested.connect(self.scale_requested)
+        return self._initialize_section(section)
+
+    @cached_property
+    def synoptic(self) -> SlideSynopticSection:
+        """The Synoptic report section, in which the reading of the depth is suggested."""
+        from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
+
+        section = SlideSynopticSection(self._context, self._controls.synoptic_section, self.depth.store)
         return self._initialize_section(section)
 
     @cached_property

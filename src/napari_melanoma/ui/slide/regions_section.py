@@ -28,10 +28,9 @@ from qtpy.QtWidgets import (
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
-from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.regions_layer import RegionBrush, RegionLayer
 from napari_melanoma.ui.slide.regions_store import RegionStore, choose_export_file, choose_import_file
-from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
