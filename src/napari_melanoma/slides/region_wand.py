@@ -77,8 +77,11 @@ class ColorFlood:
             raise InputError("the point lies outside the slide. Click on the slide.")
         self.placement = placement
         self._seed = int(cell[0]), int(cell[1])
-        lab = ndimage.gaussian_filter(to_lab(rgb), (SMOOTHING_CELLS, SMOOTHING_CELLS, 0), truncate=2.0)
-        self._difference = np.sqrt(((lab - lab[self._seed]) ** 2).sum(axis=2))
+        lab = to_lab(rgb)
+        smooth = ndimage.gaussian_filter(lab, (SMOOTHING_CELLS, SMOOTHING_CELLS, 0), truncate=2.0)
+        seed = smooth[self._seed]
+        # Smoothing closes the gaps that noise leaves; without it, the area reaches its border.
+        self._difference = np.sqrt(np.minimum(((lab - seed) ** 2).sum(axis=2), ((smooth - seed) ** 2).sum(axis=2)))
         step = placement.step_y * pixel_um[0], placement.step_x * pixel_um[1]
         rows, columns = (np.arange(count) - at for count, at in zip(rgb.shape, self._seed, strict=False))
         self._difference[np.hypot(rows[:, None] * step[0], columns[None] * step[1]) > reach] = np.inf

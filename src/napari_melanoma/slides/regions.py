@@ -232,11 +232,11 @@ def region_outlines(
 ) -> tuple[RegionOutline, ...]:
     """Return the outlines to display, with as few vertices as necessary.
 
-    ``size``: height and width of the slide in pixels of the finest level. ``first``: ids of regions that precede the
-    others. All rings of the first regions, at most ``MAX_SHOWN_REGIONS``.
+    ``size``: height and width of the slide in pixels of the finest level. ``first``: ids of regions that are displayed
+    if there are too many for all. All rings of the first regions, at most ``MAX_SHOWN_REGIONS``.
     """
     tolerance = max(size) / OUTLINE_RESOLUTION
-    if first and len(regions) > 1:
+    if first and sum(len(polygon.rings) for one in regions for polygon in one.polygons) > MAX_SHOWN_REGIONS:
         regions = sorted(regions, key=lambda region: region.id not in first)
     rings = [
         ((region.id, part, number), ring)

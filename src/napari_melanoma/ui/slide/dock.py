@@ -283,6 +283,7 @@ class SlideDock(SlideControls):
         self.picker.update_description()
         self.navigation.update_scale(slide)
         self.sections.set_slide(slide)
+        self.regions.update_scale()
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
