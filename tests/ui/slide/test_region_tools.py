@@ -208,7 +208,7 @@ def test_the_wand_is_limited_and_leaves_with_its_layer(drawing):
 @pytest.mark.usefixtures("shown_viewer")
 def test_the_wand_works_on_fluorescence(person, tmp_path):
     pixels = np.full((2, 256, 256), 100, np.uint16)
-    pixels[0, 60:120, 80:160] = 3000
+    pixels[0, 60:120, 80:160] = pixels[1, 60:120, 160:200] = 3000
     named = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     path = tmp_path / "cells.ome.tif"
     tifffile.imwrite(path, pixels, ome=True, tile=(128, 128), photometric="minisblack", metadata=named)
@@ -218,6 +218,10 @@ def test_the_wand_works_on_fluorescence(person, tmp_path):
     mouse.clicks((90, 120))
     person.until(lambda: len(regions(person)) == 1)
     assert area(regions(person)[0]) == pytest.approx(60 * 80, rel=0.06)
+    mouse.clicks((90, 180))  # of the other channel
+    person.until(lambda: len(regions(person)) == 2)
+    assert area(regions(person)[1]) == pytest.approx(60 * 40, rel=0.06)
+    assert person.viewer.layers[-1].name.endswith("painting")
 
 
 def test_regions_are_copied_between_slides_in_their_size(drawing, tmp_path):

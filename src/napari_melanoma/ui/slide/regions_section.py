@@ -23,7 +23,7 @@ from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionO
 from napari_melanoma.ui.slide.regions_wand import RegionWand
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
     import numpy as np
@@ -420,7 +420,8 @@ class RegionControls(QWidget):
             QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
         )
         self.reader_field.setPlaceholderText("your name (optional)")
-        self.summary_label = named(quiet_label(NONE_YET), "region_words", "Summary of the regions")
+        self.summary_label = named(WrappedLabel(NONE_YET), "region_words", "Summary of the regions")
+        self.summary_label.setProperty("quiet", True)
         self.summary_label.setToolTip("")
         self.import_button = self._create_import_button()
         self.export_button = tool_button(

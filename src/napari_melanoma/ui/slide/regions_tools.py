@@ -84,7 +84,7 @@ class RegionSettings(QWidget):
         self.reach.setSingleStep(100)
         self.reach.setValue(settings.get(REACH_SETTING, 1000.0))
         self.set_unit("µm")
-        self._wand = row(QLabel("tolerance"), self.tolerance, QLabel("within"), self.reach)
+        self._wand = row(QLabel("tolerance"), self.tolerance, QLabel("within"), self.reach, stretch=3)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

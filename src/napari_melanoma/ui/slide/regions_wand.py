@@ -62,6 +62,7 @@ class RegionWand(QObject):
 
     def start(self, slide: ViewerSlide, region_class: RegionClass, keys: dict[str, Callable[[], None]]) -> None:
         """Activate the tool."""
+        slide = _with_all_channels(self._viewer, slide)
         placement = MapPlacement(0.0, 0.0, 1.0, 1.0, slide.info.pixel_size)
         layer = slide_layers.get_or_add_layer(self._viewer, slide, ROLE, _create_layer, placement)
         self._slide = None  # events in between are not changes by the user
@@ -157,6 +158,11 @@ class RegionWand(QObject):
         """React to the selection of another layer."""
         if self._slide is not None and self._viewer.layers.selection.active != self.layer:
             self.left.emit()
+
+
+def _with_all_channels(viewer: Viewer, slide: ViewerSlide) -> ViewerSlide:
+    """Return the slide with the layers of all channels, which napari adds one by one after the slide was shown."""
+    return next((one for one in slide_layers.list_slides(viewer) if one.identity == slide.identity), slide)
 
 
 def _clip_tolerance(tolerance: float) -> float:
