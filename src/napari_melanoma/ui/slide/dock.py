@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.controls import SlideControls
+from napari_melanoma.ui.slide.counts_section import CountSection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
@@ -74,6 +75,13 @@ class SlideDock(SlideControls):
             context, self.correlation_section, self.lesions, self.lesion_table, self.validity
         )
         self.regions = SlideRegionSection(context, self.regions_section)
+        self.counts = CountSection(
+            context,
+            self.measurement_section,
+            self.sections.measurements,
+            self.regions.store,
+            self.regions.selection,
+        )
         self.model_picker.model = self.settings.get("slide/model", "")
         self.waiting.add_task(self.model_picker.populate)
         self.waiting.add_task(self.refresh)
@@ -119,7 +127,7 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
-            *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions),
+            *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions, self.counts),
         ):
             source.failed.connect(self._on_failed)
 
@@ -205,6 +213,7 @@ class SlideDock(SlideControls):
             self.lesions,
             self.results,
             self.regions,
+            self.counts,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
