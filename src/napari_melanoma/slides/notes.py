@@ -94,8 +94,8 @@ def _list_at(content: dict[str, Any], key: str) -> list[Any]:
 def _write_measurement(measure: SlideMeasurement) -> dict[str, Any]:
     """Return a measurement for the file.
 
-    The points of an angle have a key of their own: earlier versions leave out what has no ``points``, and read any other
-    kind as a length.
+    The points of an angle have a key of their own: earlier versions leave out what has no ``points``, and read any
+    other kind as a length.
     """
     return {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
 

@@ -1,9 +1,9 @@
-"""The list of region classes: names, colors and keys."""
+"""Lists of classes, of regions and of counted points: names, colors and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
@@ -18,7 +18,22 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, tool_button
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
 
-CLASSES_SETTING = "slide/region_classes"
+
+@dataclass(frozen=True)
+class ClassKind:
+    """What the classes of a list are of: its setting and defaults, and the names of its widgets."""
+
+    setting: str
+    defaults: tuple[RegionClass, ...]
+    name: str
+    title: str
+    use: str
+    kept: str
+
+
+REGION_CLASSES = ClassKind(
+    "slide/region_classes", DEFAULT_CLASSES, "region", "Classes of regions", "Class of what you draw", "regions"
+)
 CLASS_KEYS = 9  # classes that have a key, 1 to 9
 VISIBLE_ROWS, SQUARE = 6, 20
 NEW_CLASS_NAME = "New class"
@@ -31,18 +46,18 @@ class RegionClassList(QWidget):
     class_selected = Signal()
     class_edited = Signal(object, object)
 
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings, icons: ThemedIcons, kind: ClassKind = REGION_CLASSES) -> None:
         super().__init__()
-        self._settings = settings
-        self._classes = _load_classes(settings)
-        tip = "Class of what you draw (keys 1 to 9). F2: rename; double click: change the color"
-        self.list = named(QListWidget(), "region_classes", "Classes of regions", tip)
+        self._settings, self._kind = settings, kind
+        self._classes = _load_classes(settings, kind)
+        tip = f"{kind.use} (keys 1 to 9). F2: rename; double click: change the color"
+        self.list = named(QListWidget(), f"{kind.name}_classes", kind.title, tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
-        add = tool_button("add_region_class", "Add a class", "Add a class")
+        add = tool_button(f"add_{kind.name}_class", "Add a class", "Add a class")
         remove = tool_button(
-            "remove_region_class",
+            f"remove_{kind.name}_class",
             "Remove the class from the list",
-            "Remove the class from the list; regions keep their class",
+            f"Remove the class from the list; {kind.kept} keep their class",
         )
         icons.add(add, "plus")
         icons.add(remove, "delete_shape")
@@ -114,7 +129,7 @@ class RegionClassList(QWidget):
 
     def _set_classes(self, classes: tuple[RegionClass, ...], row: int) -> None:
         self._classes = classes
-        self._settings.set(CLASSES_SETTING, [[one.name, *one.color] for one in classes])
+        self._settings.set(self._kind.setting, [[one.name, *one.color] for one in classes])
         self._update_list(row)
 
     def _update_list(self, row: int) -> None:
@@ -167,13 +182,13 @@ class RegionClassList(QWidget):
         self.list.editItem(self.list.currentItem())
 
 
-def _load_classes(settings: DockSettings) -> tuple[RegionClass, ...]:
+def _load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:
     """Load the stored classes, or the defaults."""
     found = []
-    for one in settings.get(CLASSES_SETTING, list[object]()):
+    for one in settings.get(kind.setting, list[object]()):
         if isinstance(one, list) and len(one) == 4 and isinstance(one[0], str):
             found.append(RegionClass(one[0], (int(one[1]), int(one[2]), int(one[3]))))
-    return tuple(found) or DEFAULT_CLASSES
+    return tuple(found) or kind.defaults
 
 
 def _class_icon(color: Color, digit: str) -> QIcon:
