@@ -8,7 +8,7 @@ height and width of a pixel of the finest level: they are right where pixels are
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -252,7 +252,7 @@ def _choose(regions: Regions, ids: Collection[str], applies: Callable[[Annotatio
     return sorted(filter(applies, regions), key=_area)[:1]
 
 
-def _replace_regions(regions: Regions, made: dict[str, Sequence[Annotation]]) -> Regions:
+def _replace_regions(regions: Regions, made: Mapping[str, Sequence[Annotation]]) -> Regions:
     """Replace regions by others at their position."""
     return tuple(new for one in regions for new in made.get(one.id, (one,)))
 
@@ -274,12 +274,16 @@ def _split(region: Annotation, cut: Geometry) -> tuple[Annotation, ...]:
     """Split a region along a line; the same region where the line crosses no part of it."""
     import shapely
 
-    cuts, whole = [], []
+    cuts: list[Geometry] = []
+    whole: list[Geometry] = []
     for part in shapely.get_parts(_shape(region)):
         lines = shapely.union_all([part.boundary, cut])
         faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
         inside = [face for face in faces if shapely.intersects(part, shapely.point_on_surface(face))]
-        (cuts if len(inside) > 1 else whole).extend(inside if len(inside) > 1 else [part])
+        if len(inside) > 1:
+            cuts += inside
+        else:
+            whole.append(part)
     if not cuts:
         return (region,)
     largest, *others = sorted(cuts, key=shapely.area, reverse=True)

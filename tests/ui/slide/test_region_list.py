@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from canvas_mouse import CanvasMouse
@@ -16,7 +17,16 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices
-from napari_melanoma.ui.slide.regions_list import AREA, CLASS, NAME, RegionTable, RegionTableModel
+from napari_melanoma.ui.slide.regions_list import (
+    AREA,
+    CLASS,
+    DATE,
+    MONTHS,
+    NAME,
+    RegionRow,
+    RegionTable,
+    RegionTableModel,
+)
 
 from .test_drawing import box
 
@@ -73,8 +83,11 @@ def test_rows_show_select_and_follow_regions(listing):
     model = table.table_model
     cells = [[model.index(row, column).data() for column in range(3)] for row in range(3)]
     assert cells == [["tip", "Melanoma", "0.00102"], ["base", "Epidermis", "0.0041"], ["", "Nevus", "0.00154"]]
-    assert len(model.index(0, 4).data()) == len("2026-11-23")
-    assert "Reader A" in model.index(0, NAME).data(Qt.ItemDataRole.ToolTipRole)
+    today = datetime.now().astimezone()
+    assert model.index(0, DATE).data() == f"{today.day} {MONTHS[today.month - 1]}"
+    tip = model.index(0, NAME).data(Qt.ItemDataRole.ToolTipRole)
+    assert "Reader A" in tip
+    assert f"drawn {today.date()}" in tip
 
     clicks_row(person, 1)
     middle = (7 * 32.0, 7 * 32.0)
@@ -222,7 +235,15 @@ def test_old_files_and_properties_of_other_programs_survive(listing):
     person.waits()
     kept = read_geojson(person.dock.result_location.folder / REGIONS).annotations[3]
     assert kept == replace(old, name="new name")
-    assert table_of(person).table_model.index(3, 4).data() == ""  # no date
+    assert table_of(person).table_model.index(3, DATE).data() == ""  # no date
+
+
+def test_dates_of_earlier_years_have_the_year():
+    old = Annotation(
+        (Polygon(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))),), properties={"created": "2019-03-05T12:00:00+00:00"}
+    )
+    assert RegionRow.of(old).short_date == "Mar 2019"
+    assert RegionRow.of(replace(old, properties={"created": "yesterday"})).short_date == ""
 
 
 def test_thousands_of_regions_stay_quick(qtbot):

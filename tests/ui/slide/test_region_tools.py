@@ -109,6 +109,23 @@ def test_a_line_splits_and_an_outline_cuts_a_hole(drawing):
     assert not person.finds(QAbstractButton, "region_split").isChecked()
 
 
+def test_tools_follow_each_other(drawing):
+    person, active = drawing, drawing.viewer.layers.selection
+    order = ("rectangle", "wand", "split", "brush", "wand", "brush", "select", "wand", "hole")
+    modes = {"rectangle": "add_rectangle", "split": "add_path", "hole": "add_polygon_lasso", "wand": "pick"}
+    for name in order:
+        presses(person, f"region_{name}")
+        checked = [one for one, button in person.dock.regions.controls.tools.items() if button.isChecked()]
+        assert checked == [name]
+        assert active.active.name == (PAINTING if name in ("brush", "wand") else LAYER)
+        assert str(active.active.mode) == modes.get(name, {"brush": "paint"}.get(name, name))
+        assert (PAINTING in person.viewer.layers) == (name in ("brush", "wand"))
+    presses(person, "region_hole")
+    assert str(person.viewer.layers[LAYER].mode) == "pan_zoom"
+    person.viewer.layers[LAYER].mode = "select"  # in napari's layer controls
+    assert not any(button.isChecked() for button in person.dock.regions.controls.tools.values())
+
+
 def test_operations_are_one_step_each(drawing):
     person = drawing
     first, second = puts(person, (1, 1, 5, 5), (3, 3, 6, 6))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new one
 SELECT_MODES = ("select", "direct", "vertex_insert", "vertex_remove")
 LINE_MODE = "add_path"
+MOST_SHOWN_FIRST = 100  # selected regions that are drawn if there are too many for all
 SNAP_PX = 8.0  # of the screen: outlines that are closer are snapped
 FILL_OPACITY = 0.12  # of the fill
 
@@ -127,7 +128,8 @@ class RegionLayer(QObject):
         layer = self.layer
         if layer is None or layer.mode not in SELECT_MODES:
             return
-        if not set(regions) <= {one.ring_key[0] for one in self._outlines}:
+        shown = {one.ring_key[0] for one in self._outlines}
+        if len(regions) <= MOST_SHOWN_FIRST and not shown.issuperset(regions):
             self.show(self._regions, regions)
         self._showing = True
         layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in regions}

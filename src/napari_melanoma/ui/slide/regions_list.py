@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import (
@@ -42,7 +43,8 @@ COLUMN_TIPS = (
 )
 DEFAULT_COLOR: Color = (255, 255, 0)
 SWATCH_PX, ROW_PX, VISIBLE_ROWS = 10, 22, 7
-WIDTHS = {CLASS: 90, AREA: 50, READER: 40, DATE: 74}
+WIDTHS = {CLASS: 90, AREA: 50, READER: 46, DATE: 58}
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class RegionSelection(QObject):
@@ -70,7 +72,7 @@ class RegionSelection(QObject):
 
 @dataclass(frozen=True)
 class RegionRow:
-    """A region with what its row shows."""
+    """A region with what its row shows; ``date``: in ISO 8601, empty if unknown."""
 
     region: Annotation
     area_px: float
@@ -79,9 +81,18 @@ class RegionRow:
     @classmethod
     def of(cls, region: Annotation) -> RegionRow:
         """Measure a region."""
-        date = region_date(region)
-        day = "" if date is None else date.astimezone().date().isoformat()
+        drawn = region_date(region)
+        day = "" if drawn is None else drawn.astimezone().date().isoformat()
         return cls(region, sum(polygon.area for polygon in region.polygons), day)
+
+    @property
+    def short_date(self) -> str:
+        """Day and month, or month and year of an earlier year: a full date does not fit."""
+        if not self.date:
+            return ""
+        year, month, day = map(int, self.date.split("-"))
+        name = MONTHS[month - 1]
+        return f"{day} {name}" if year == datetime.now().astimezone().year else f"{name} {year}"
 
     @property
     def texts(self) -> tuple[str, str, str]:
@@ -182,7 +193,7 @@ class RegionTableModel(QAbstractTableModel):
         row, column = self.rows[index.row()], index.column()
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
             name, class_name, reader = row.texts
-            return (name, class_name or "none", self._format_area(row), reader, row.date)[column]
+            return (name, class_name or "none", self._format_area(row), reader, row.short_date)[column]
         if role == Qt.ItemDataRole.DecorationRole and column == NAME:
             return self.lock_icon if is_locked(row.region) else None
         if role == Qt.ItemDataRole.DecorationRole and column == CLASS:

@@ -79,8 +79,8 @@ class SlideRegionSection(QObject):
             tool.left.connect(partial(self._set_tool, "", is_left=True))
         self.store.changed.connect(self._on_changed)
         self.selection.changed.connect(self._on_selection)
-        for source in (self.store, self.layer):
-            source.message.connect(context.status.show_message)
+        for speaker in (self.store, self.layer):
+            speaker.message.connect(context.status.show_message)
         for source in (self.store, self.operations, self.wand):
             source.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
@@ -230,6 +230,8 @@ class SlideRegionSection(QObject):
             self.brush.finish()
         elif previous == "wand":
             self.wand.stop()
+        elif previous and not is_left and name not in MODES and self.layer.layer is not None:
+            self.layer.set_mode("pan_zoom", self.controls.class_list.current)
         if self._controls is None and not name:
             return
         controls, slide = self.controls, self._context.slide
@@ -242,8 +244,8 @@ class SlideRegionSection(QObject):
         elif name == "wand":
             self._update_wand()
             self.wand.start(slide, controls.class_list.current, self._keys)
-        elif name or (previous in MODES and not is_left and self.layer.layer is not None):
-            self.layer.set_mode(MODES.get(name, "pan_zoom"), controls.class_list.current)
+        elif name:
+            self.layer.set_mode(MODES[name], controls.class_list.current)
             self.layer.select(self.selection.ids)
 
     def _update_wand(self) -> None:
@@ -458,7 +460,7 @@ class RegionControls(QWidget):
         """Show the active tool and its settings."""
         for tool, button in self.tools.items():
             button.setChecked(tool == name)
-        self.settings_view.show_wand(name == "wand")
+        self.settings_view.show_wand(visible=name == "wand")
 
     def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
         """Enable what is possible."""

@@ -84,22 +84,26 @@ class RegionSettings(QWidget):
         self.reach.setSingleStep(100)
         self.reach.setValue(settings.get(REACH_SETTING, 1000.0))
         self.set_unit("µm")
-        self._wand = row(QLabel("tolerance"), self.tolerance, QLabel("within"), self.reach, stretch=3)
+        self._wand = (
+            row(QLabel("tolerance"), self.tolerance, stretch=1),
+            row(QLabel("within"), self.reach, stretch=1),
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self._wand)
-        layout.addWidget(self.snap)
-        self._wand.hide()
+        for line in (*self._wand, self.snap):
+            layout.addWidget(line)
+        self.show_wand(visible=False)
         self.snap.toggled.connect(partial(settings.set, SNAP_SETTING))
         self.tolerance.valueChanged.connect(partial(settings.set, TOLERANCE_SETTING))
         self.reach.valueChanged.connect(partial(settings.set, REACH_SETTING))
         for box in (self.tolerance, self.reach):
             box.valueChanged.connect(lambda _: self.wand_changed.emit())
 
-    def show_wand(self, visible: bool) -> None:
+    def show_wand(self, *, visible: bool) -> None:
         """Show the settings of the magic wand while it is active."""
-        self._wand.setVisible(visible)
+        for line in self._wand:
+            line.setVisible(visible)
 
     def set_unit(self, unit: str) -> None:
         """Show the unit of the size limit."""
