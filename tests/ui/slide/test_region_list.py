@@ -196,7 +196,7 @@ def test_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
     )
     dock.regions.store.apply_edit(lambda regions: (*many, *regions))
     person.waits()
-    assert "The last 53 are not drawn" in person.label_text("region_words")
+    assert "53 are saved, and drawn when you select them" in person.label_text("region_words")
     table_of(person).select(())
     clicks_row(person, 451)
     layer = person.viewer.layers[LAYER]

@@ -1,4 +1,4 @@
-"""The layer of the counted points, and the outline of the view."""
+"""The layer of the counted points, and the areas within which they are counted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ ROLE: slide_layers.Role = "counts"
 CLASS_FEATURE = "class"
 MARK_UM, MARK_PX = 12.0, (9, 60)  # size of a mark on the slide, and limits on the screen
 OTHER_COLOR: Color = (255, 255, 0)
+VIEW, SLIDE, SELECTED, OF_CLASS = "view", "slide", "selected", "class "
+AREAS = {VIEW: "the view", SLIDE: "the whole slide", SELECTED: "the selected regions"}
 
 
 class CountLayer(QObject):

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog
 
-from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.ui.slide.counts_layer import CountLayer, get_view_outline
-from napari_melanoma.ui.slide.regions_classes import NEW_CLASS_COLORS, ClassKind, RegionClassList
+from napari_melanoma.ui.slide.counts_layer import OF_CLASS, SELECTED, SLIDE, VIEW, CountLayer, get_view_outline
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -25,71 +21,16 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.counts import CountedPoints, CountResult, StoredCounts
+    from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.counts_view import CountView
     from napari_melanoma.ui.slide.measurements import MeasurementSection
-    from napari_melanoma.ui.slide.regions_list import RegionSelection
-    from napari_melanoma.ui.slide.regions_store import RegionStore
+    from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
-COUNT_CLASSES = ClassKind(
-    "slide/count_classes",
-    (RegionClass("Mitosis", (255, 149, 0)), RegionClass("TIL", (0, 114, 178)), RegionClass("Other", (0, 158, 115))),
-    "count",
-    "Classes of counted points",
-    "Class of the points that you count",
-    "points",
-)
-VIEW, SLIDE, SELECTED, OF_CLASS = "view", "slide", "selected", "class "
-AREAS = {VIEW: "the view", SLIDE: "the whole slide", SELECTED: "the selected regions"}
 NO_SELECTION = "Select regions in the Regions section to count within them."
 KEYS = range(1, 10)
-
-
-class CountView(QWidget):
-    """Classes, the tool, the area, and the counts."""
-
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
-        super().__init__()
-        self.class_list = RegionClassList(settings, icons, COUNT_CLASSES)
-        tip = "Click on the slide to add a point of the selected class; napari's select tool moves and deletes points"
-        self.tool = tool_button("count_points", "Count points", tip, "count", checkable=True)
-        tips = {"undo": ("↶", "Undo the last change of the points"), "redo": ("↷", "Redo")}
-        self.history_buttons = {way: tool_button(f"count_{way}", tip, tip, text) for way, (text, tip) in tips.items()}
-        tip = "Write lengths, areas, angles and counts as a table (CSV)"
-        self.export_button = tool_button("measure_export", "Export the measurements", tip, "Export ...")
-        tip = "Area within which points are counted, for the number per mm²"
-        self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", tip)
-        self.result_label = named(WrappedLabel(), "count_words", "Counts")
-        self.result_label.setToolTip("")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (
-            self.class_list,
-            row(self.tool, *self.history_buttons.values(), self.export_button),
-            row(QLabel("within"), self.area_combo, stretch=1),
-            self.result_label,
-        ):
-            layout.addWidget(widget)
-
-    @property
-    def area(self) -> str:
-        """The selected area."""
-        return str(self.area_combo.currentData() or VIEW)
-
-    def show_areas(self, classes: list[str]) -> None:
-        """List the areas, among them those of the classes of regions."""
-        entries = {**AREAS, **{f"{OF_CLASS}{name}": f"all regions of class {name}" for name in classes}}
-        if [self.area_combo.itemData(index) for index in range(self.area_combo.count())] == list(entries):
-            return
-        previous = self.area
-        self.area_combo.clear()
-        for area, text in entries.items():
-            self.area_combo.addItem(text, area)
-        self.area_combo.setCurrentIndex(max(0, self.area_combo.findData(previous)))
 
 
 class CountStore(EditedDocument["DocumentState[CountedPoints]"]):
@@ -165,6 +106,8 @@ class CountSection(QObject):
         """Create the content when the section is first opened."""
         if not is_open or self._view is not None:
             return
+        from napari_melanoma.ui.slide.counts_view import CountView
+
         self._view = view = CountView(self._context.settings, self._context.icons)
         view.class_list.class_selected.connect(self._on_class)
         view.class_list.class_edited.connect(self._on_class_edited)
@@ -182,17 +125,20 @@ class CountSection(QObject):
 
     def _on_changed(self) -> None:
         if self._view is not None:
-            known = {one.name for one in self._view.class_list.classes}
-            new = dict.fromkeys(point.class_name for point in self.store.points if point.class_name not in known)
-            colors = [NEW_CLASS_COLORS[index % len(NEW_CLASS_COLORS)] for index in range(len(new))]
-            self._view.class_list.add_missing_classes([*map(RegionClass, new, colors)])
+            self._view.class_list.add_named_classes(point.class_name for point in self.store.points)
         if self.store.state is not None:
             self.layer.show(self.store.points, self._classes)
         self._show_results()
 
     @property
     def _classes(self) -> tuple[RegionClass, ...]:
-        return COUNT_CLASSES.defaults if self._view is None else self._view.class_list.classes
+        """The classes; none until they are needed."""
+        if self._view is not None or not self.store.points:
+            return () if self._view is None else self._view.class_list.classes
+        from napari_melanoma.ui.slide.counts_view import COUNT_CLASSES
+        from napari_melanoma.ui.slide.regions_classes import load_classes
+
+        return load_classes(self._context.settings, COUNT_CLASSES)
 
     def _on_key(self, number: int) -> None:
         if self._view is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class RegionClassList(QWidget):
     def __init__(self, settings: DockSettings, icons: ThemedIcons, kind: ClassKind = REGION_CLASSES) -> None:
         super().__init__()
         self._settings, self._kind = settings, kind
-        self._classes = _load_classes(settings, kind)
+        self._classes = load_classes(settings, kind)
         tip = f"{kind.use} (keys 1 to 9). F2: rename; double click: change the color"
         self.list = named(QListWidget(), f"{kind.name}_classes", kind.title, tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
@@ -104,6 +104,13 @@ class RegionClassList(QWidget):
         new = {one.name: one for one in classes if one.name and one.name not in known}
         if new:
             self._set_classes((*self._classes, *new.values()), self.list.currentRow())
+
+    def add_named_classes(self, names: Iterable[str]) -> None:
+        """Add classes that are not in the list, in new colors."""
+        known = {one.name for one in self._classes}
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        colors = [NEW_CLASS_COLORS[number % len(NEW_CLASS_COLORS)] for number in range(len(new))]
+        self.add_missing_classes([*map(RegionClass, new, colors)])
 
     def remove(self) -> None:
         """Remove the selected class, unless it is the last one."""
@@ -182,7 +189,7 @@ class RegionClassList(QWidget):
         self.list.editItem(self.list.currentItem())
 
 
-def _load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:
+def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:
     """Load the stored classes, or the defaults."""
     found = []
     for one in settings.get(kind.setting, list[object]()):

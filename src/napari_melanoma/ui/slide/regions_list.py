@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -45,29 +45,6 @@ DEFAULT_COLOR: Color = (255, 255, 0)
 SWATCH_PX, ROW_PX, VISIBLE_ROWS = 10, 22, 7
 WIDTHS = {CLASS: 90, AREA: 50, READER: 46, DATE: 58}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-class RegionSelection(QObject):
-    """The selected regions, by their ids, which the list, the layer and the operations share."""
-
-    changed = Signal()
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self.ids: tuple[str, ...] = ()
-
-    def select(self, ids: Iterable[str]) -> None:
-        """Select other regions."""
-        chosen = tuple(dict.fromkeys(ids))
-        if set(chosen) != set(self.ids):
-            self.ids = chosen
-            self.changed.emit()
-
-    def keep_existing(self, regions: Regions) -> None:
-        """Deselect regions that no longer exist."""
-        if self.ids:
-            known = {one.id for one in regions}
-            self.select(one for one in self.ids if one in known)
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.ui.slide.context import READER_SETTING
-from napari_melanoma.ui.slide.regions_classes import RegionClassList
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer
-from napari_melanoma.ui.slide.regions_list import RegionListView, RegionSelection
-from napari_melanoma.ui.slide.regions_store import RegionStore, choose_export_file, choose_import_file
-from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionOperations, RegionSettings
+from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore, choose_export_file, choose_import_file
 from napari_melanoma.ui.slide.regions_wand import RegionWand
 from napari_melanoma.ui.viewer import camera
-from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +24,24 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.regions import Regions, ShapesState
+    from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
     from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.regions_controls import RegionControls
     from napari_melanoma.ui.slide.regions_data_set import TileDataMaker
+    from napari_melanoma.ui.slide.regions_tools import RegionOperations
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 KEYS = range(1, 10)
+MODES = {
+    "rectangle": "add_rectangle",
+    "ellipse": "add_ellipse",
+    "add_polygon": "add_polygon",
+    "add_polygon_lasso": "add_polygon_lasso",
+    "select": "select",
+    "split": LINE_MODE,
+    "hole": "add_polygon_lasso",
+}
 
 
 class SlideRegionSection(QObject):
@@ -54,7 +57,6 @@ class SlideRegionSection(QObject):
         self.data_set_maker: TileDataMaker | None = None
         self.store = RegionStore(self)
         self.selection = RegionSelection(self)
-        self.operations = RegionOperations(context, self.store, self.selection)
         self.layer = RegionLayer(self._viewer, self)
         self.brush = RegionBrush(self._viewer, self)
         self.wand = RegionWand(self._viewer, self)
@@ -81,7 +83,7 @@ class SlideRegionSection(QObject):
         self.selection.changed.connect(self._on_selection)
         for speaker in (self.store, self.layer):
             speaker.message.connect(context.status.show_message)
-        for source in (self.store, self.operations, self.wand):
+        for source in (self.store, self.wand):
             source.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         context.dock_hidden.connect(self.store.flush)
@@ -90,10 +92,21 @@ class SlideRegionSection(QObject):
     def controls(self) -> RegionControls:
         """The widgets, created when they are first needed."""
         if self._controls is None:
+            from napari_melanoma.ui.slide.regions_controls import RegionControls
+
             controls = self._controls = RegionControls(self._context.settings, self._context.icons)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(controls)
             self._connect_controls(controls)
         return self._controls
+
+    @cached_property
+    def operations(self) -> RegionOperations:
+        """The operations on the selected regions, created when they are first needed."""
+        from napari_melanoma.ui.slide.regions_tools import RegionOperations
+
+        made = RegionOperations(self._context, self.store, self.selection)
+        made.failed.connect(self.failed)
+        return made
 
     def _connect_controls(self, controls: RegionControls) -> None:
         controls.class_list.class_selected.connect(self._on_class)
@@ -346,6 +359,9 @@ class SlideRegionSection(QObject):
         self.data_set_maker.open_dialog()
 
 
+NONE_YET = "No regions yet. Select a class and draw."
+
+
 def _describe_regions(regions: Regions, shown: int) -> str:
     """Describe the number of regions by class."""
     if not regions:
@@ -353,7 +369,7 @@ def _describe_regions(regions: Regions, shown: int) -> str:
     counts = Counter(format_class(region.class_name) or "without a class" for region in regions)
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     hidden = len(regions) - shown
-    more = f" The last {hidden} are not drawn, but saved." if hidden > 0 else ""
+    more = f" {hidden} are saved, and drawn when you select them." if hidden > 0 else ""
     return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {classes}.{more}"
 
 
@@ -367,128 +383,7 @@ def find_box(polygons: tuple[Polygon, ...]) -> camera.ViewRectangle:
 
 def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:
     """List the classes of the regions."""
+    from napari_melanoma.slides.regions import RegionClass
+
     found = {one.class_name: one.color or (255, 255, 0) for one in regions if one.class_name}
     return tuple(RegionClass(name, color) for name, color in found.items())
-
-
-NONE_YET = "No regions yet. Select a class and draw."
-TOOLS = {
-    "rectangle": ("rectangle", "rectangle", "Drag from corner to corner; Shift draws a square"),
-    "ellipse": ("ellipse", "ellipse", "Drag from corner to corner of its box; Shift draws a circle"),
-    "add_polygon": ("polygon", "polygon", "Click each corner; finish with a double click or Escape"),
-    "add_polygon_lasso": ("freehand", "polygon_lasso", "Hold the mouse button and draw around the region"),
-    "brush": ("brush", "paint", "Paint on the view; press again to convert the painting to regions"),
-    "wand": ("wand", "fill", "Click on a color: the connected area of similar color; drag to change the tolerance"),
-    "select": ("select", "select", "Click regions to select them; drag their corners with napari's own tool"),
-    "split": ("split", "path", "Draw a line across the selected region, or across any; Space pans"),
-    "hole": ("hole", "erase", "Draw around what is not part of the selected region, or of the one below"),
-}
-MODES = {
-    "rectangle": "add_rectangle",
-    "ellipse": "add_ellipse",
-    "add_polygon": "add_polygon",
-    "add_polygon_lasso": "add_polygon_lasso",
-    "select": "select",
-    "split": LINE_MODE,
-    "hole": "add_polygon_lasso",
-}
-DRAWN_OPERATIONS = ("split", "hole")
-TOOL_ROWS = (("rectangle", "ellipse", "add_polygon"), ("add_polygon_lasso", "brush", "wand"))
-EDITS = {
-    "class": ("class", "Assign the class that is selected in the list to the selected regions"),
-    "remove": ("remove", "Delete the selected regions (Delete)"),
-    "undo": ("↶", "Undo the last change of the regions (Ctrl+Z on the canvas)"),
-    "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
-}
-IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions detected by the model"}
-
-
-class RegionControls(QWidget):
-    """The widgets of the Regions section."""
-
-    import_requested = Signal(str)
-
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
-        super().__init__()
-        self._settings = settings
-        self.class_list = RegionClassList(settings, icons)
-        self.tools = {name: _create_tool_button(name, icons) for name in TOOLS}
-        self.settings_view = RegionSettings(settings)
-        self.region_list = RegionListView(icons)
-        self.operations = RegionOperationPanel(settings)
-        self.edit_buttons = {name: tool_button(f"region_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
-        tip = "Saved with every region that you draw: a data set can use one reader, or where readers agree"
-        self.reader_field = named(
-            QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
-        )
-        self.reader_field.setPlaceholderText("your name (optional)")
-        self.summary_label = named(WrappedLabel(NONE_YET), "region_words", "Summary of the regions")
-        self.summary_label.setProperty("quiet", True)
-        self.summary_label.setToolTip("")
-        self.import_button = self._create_import_button()
-        self.export_button = tool_button(
-            "region_export", "Export regions", "Write the regions as GeoJSON for QuPath", "Export ..."
-        )
-        tip = "Cut training tiles from the regions of all annotated slides"
-        self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", tip)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        for widget in (
-            self.class_list,
-            *(row(*(self.tools[name] for name in names)) for names in TOOL_ROWS),
-            self.settings_view,
-            row(self.tools["select"], *self.edit_buttons.values()),
-            self.summary_label,
-            self.region_list,
-            self.operations,
-            row(*(self.tools[name] for name in DRAWN_OPERATIONS)),
-            row(QLabel("reader"), self.reader_field, stretch=1),
-            row(self.import_button, self.export_button, self.data_set_button),
-        ):
-            column.addWidget(widget)
-        self.reader_field.editingFinished.connect(
-            lambda: settings.set(READER_SETTING, self.reader_field.text().strip())
-        )
-
-    @property
-    def reader_name(self) -> str:
-        """Name of the reader; empty if not given."""
-        return str(self.reader_field.text().strip())
-
-    def show_tool(self, name: str) -> None:
-        """Show the active tool and its settings."""
-        for tool, button in self.tools.items():
-            button.setChecked(tool == name)
-        self.settings_view.show_wand(visible=name == "wand")
-
-    def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
-        """Enable what is possible."""
-        for each in (*self.tools.values(), self.import_button):
-            each.setEnabled(ready)
-        for name, button in self.edit_buttons.items():
-            button.setEnabled(ready and available.get(name, False))
-        self.export_button.setEnabled(ready and available.get("any", False))
-        self.data_set_button.setEnabled(ready and available.get("any", False))
-
-    def _create_import_button(self) -> QToolButton:
-        button = tool_button(
-            "region_import", "Import regions", "Import regions of another program, or of the model", "Import"
-        )
-        menu = QMenu(button)
-        for kind, text in IMPORTS.items():
-            action = menu.addAction(text)
-            action.setObjectName(f"region_import_{kind}")
-            action.triggered.connect(lambda _=False, kind=kind: self.import_requested.emit(kind))
-        button.setMenu(menu)
-        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        return button
-
-
-def _create_tool_button(name: str, icons: ThemedIcons) -> QToolButton:
-    """Create the checkable button of a tool."""
-    text, icon, tip = TOOLS[name]
-    button = tool_button(f"region_{name}", tip, tip, text, checkable=True)
-    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    icons.add(button, icon)
-    return button

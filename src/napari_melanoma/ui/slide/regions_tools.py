@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.regions_list import RegionSelection
-    from napari_melanoma.ui.slide.regions_store import RegionStore
+    from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
     from napari_melanoma.ui.widgets.settings import DockSettings
 
     RegionEdit = Callable[[Regions], Regions]
