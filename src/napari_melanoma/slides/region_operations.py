@@ -21,6 +21,7 @@ from napari_melanoma.core.polygons import (
     as_array,
     as_ring,
     clip_polygon,
+    joint_box,
     to_polygons,
     to_shape,
     untangle_polygon,
@@ -84,7 +85,9 @@ def cut_hole(regions: Regions, ids: Collection[str], outline: Sequence[Polygon])
     import shapely
 
     hole = shapely.union_all([to_shape(part) for polygon in outline for part in untangle_polygon(polygon)])
-    chosen = _choose(regions, ids, lambda region: bool(shapely.area(shapely.intersection(_shape(region), hole)) > 0))
+    vertices = np.vstack([as_array(polygon.outer) for polygon in outline])
+    candidates = regions if ids else _list_near(regions, vertices)
+    chosen = _choose(candidates, ids, lambda region: bool(shapely.area(shapely.intersection(_shape(region), hole)) > 0))
     if not chosen:
         raise InputError("there is no region under the drawing. Draw within a region.")
     require_unlocked(regions, {one.id for one in chosen})
@@ -113,8 +116,9 @@ def split_regions(regions: Regions, ids: Collection[str], line: NDArray[np.float
     if len(vertices) < 2 or not np.ptp(vertices, axis=0).any():
         raise InputError("the line has no length. Draw it across a region, from outside to outside.")
     cut = shapely.linestrings(vertices)
-    parts = {one.id: _split(one, cut) for one in regions if not ids or one.id in ids}
-    chosen = _choose(regions, ids, lambda region: len(parts[region.id]) > 1)
+    candidates = [one for one in _list_near(regions, vertices) if not ids or one.id in ids]
+    parts = {one.id: _split(one, cut) for one in candidates}
+    chosen = _choose(candidates, ids, lambda region: len(parts[region.id]) > 1)
     split = {one.id: parts[one.id] for one in chosen if len(parts[one.id]) > 1}
     if not split:
         raise InputError("the line splits no region. Draw it across a region, from outside to outside.")
@@ -245,7 +249,22 @@ def _find_at_least_two(regions: Regions, ids: Collection[str], *, changes_all: b
     return chosen
 
 
-def _choose(regions: Regions, ids: Collection[str], applies: Callable[[Annotation], bool]) -> list[Annotation]:
+def _list_near(regions: Regions, points: NDArray[np.floating]) -> list[Annotation]:
+    """Return the regions whose boxes overlap that of some points (point, 2)."""
+    (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
+
+    def overlaps(region: Annotation) -> bool:
+        box = joint_box(region.polygons)
+        return bool(
+            box.top <= bottom and box.left <= right and box.top + box.height >= top and box.left + box.width >= left
+        )
+
+    return list(filter(overlaps, regions))
+
+
+def _choose(
+    regions: Sequence[Annotation], ids: Collection[str], applies: Callable[[Annotation], bool]
+) -> list[Annotation]:
     """Return the regions with these ids; without ids, the smallest one to which an operation applies."""
     if ids:
         return [one for one in regions if one.id in ids]
@@ -274,9 +293,12 @@ def _split(region: Annotation, cut: Geometry) -> tuple[Annotation, ...]:
     """Split a region along a line; the same region where the line crosses no part of it."""
     import shapely
 
+    shape = _shape(region)
+    if not shapely.intersects(shape, cut):
+        return (region,)
     cuts: list[Geometry] = []
     whole: list[Geometry] = []
-    for part in shapely.get_parts(_shape(region)):
+    for part in shapely.get_parts(shape):
         lines = shapely.union_all([part.boundary, cut])
         faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
         inside = [face for face in faces if shapely.intersects(part, shapely.point_on_surface(face))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.regions_classes import RegionClassList
@@ -31,6 +31,9 @@ EDITS = {
     "undo": ("↶", "Undo the last change of the regions (Ctrl+Z on the canvas)"),
     "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
 }
+NO_REGIONS = "No regions yet. Select a class and draw."
+EXPORT_TIP = "Write the regions as GeoJSON for QuPath"
+DATA_SET_TIP = "Cut training tiles from the regions of all annotated slides"
 IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions detected by the model"}
 
 
@@ -57,11 +60,8 @@ class RegionControls(QWidget):
         self.summary_label.setProperty("quiet", True)
         self.summary_label.setToolTip("")
         self.import_button = self._create_import_button()
-        self.export_button = tool_button(
-            "region_export", "Export regions", "Write the regions as GeoJSON for QuPath", "Export ..."
-        )
-        tip = "Cut training tiles from the regions of all annotated slides"
-        self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", tip)
+        self.export_button = tool_button("region_export", "Export regions", EXPORT_TIP, "Export ...")
+        self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", DATA_SET_TIP)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
@@ -94,13 +94,15 @@ class RegionControls(QWidget):
         self.settings_view.show_wand(visible=name == "wand")
 
     def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
-        """Enable what is possible."""
+        """Enable what is possible; disabled buttons say why in their tooltips."""
         for each in (*self.tools.values(), self.import_button):
             each.setEnabled(ready)
+        reasons = {"undo": "Nothing to undo.", "redo": "Nothing to redo."}
         for name, button in self.edit_buttons.items():
-            button.setEnabled(ready and available.get(name, False))
-        self.export_button.setEnabled(ready and available.get("any", False))
-        self.data_set_button.setEnabled(ready and available.get("any", False))
+            _enable(button, EDITS[name][1], "" if available.get(name, False) else reasons.get(name, NO_REGIONS))
+        blocker = "" if available.get("any", False) else NO_REGIONS
+        _enable(self.export_button, EXPORT_TIP, blocker)
+        _enable(self.data_set_button, DATA_SET_TIP, blocker)
 
     def _create_import_button(self) -> QToolButton:
         button = tool_button(
@@ -114,6 +116,12 @@ class RegionControls(QWidget):
         button.setMenu(menu)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         return button
+
+
+def _enable(button: QAbstractButton, tip: str, blocker: str) -> None:
+    """Enable a button, or show why it is disabled."""
+    button.setEnabled(not blocker)
+    button.setToolTip(blocker or tip)
 
 
 def _create_tool_button(name: str, icons: ThemedIcons) -> QToolButton:

@@ -88,7 +88,9 @@ class RegionLayer(QObject):
     def selected(self) -> tuple[str, ...]:
         """Ids of the regions whose shapes are selected."""
         layer = self.layer
-        keys = [] if layer is None else [int(layer.features[RING_FEATURE].iloc[index]) for index in layer.selected_data]
+        rings = [] if layer is None else layer.features[RING_FEATURE].fillna(-1).astype(int).tolist()
+        # While napari removes shapes, features and selection differ.
+        keys = [] if layer is None else [rings[index] for index in layer.selected_data if index < len(rings)]
         return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
 
     def bind(self, keys: dict[str, Callable[[], None]]) -> None:

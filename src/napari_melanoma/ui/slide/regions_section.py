@@ -204,7 +204,7 @@ class SlideRegionSection(QObject):
         if len(ids) == 1 and slide is not None:
             self.layer.select(ids)
             region = next(one for one in self.store.regions if one.id == ids[0])
-            camera.zoom_to_box(self._viewer, slide, find_box(region.polygons))
+            camera.zoom_to_box(self._viewer, slide, _find_box(region.polygons))
 
     def _on_renamed(self, region_id: str, name: str) -> None:
         from napari_melanoma.slides.regions import rename_region
@@ -373,7 +373,7 @@ def _describe_regions(regions: Regions, shown: int) -> str:
     return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {classes}.{more}"
 
 
-def find_box(polygons: tuple[Polygon, ...]) -> camera.ViewRectangle:
+def _find_box(polygons: tuple[Polygon, ...]) -> camera.ViewRectangle:
     """Return the box around polygons, in pixels of the finest level."""
     from napari_melanoma.core.polygons import joint_box
 
