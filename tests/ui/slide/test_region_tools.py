@@ -277,3 +277,29 @@ def test_buttons_are_reachable_and_fit(drawing):
             assert button.focusPolicy()
     assert controls.sizeHint().width() <= 320
     assert controls.minimumSizeHint().width() <= 320
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide(drawing):
+    person, dock = drawing, drawing.dock
+    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
+    mouse = CanvasMouse(person)
+    free, shut = puts(person, (2, 2, 6, 6), (8, 8, 12, 12))
+    dock.regions.selection.select((shut.id,))
+    presses(person, "region_lock")
+    dock.regions.selection.select(())
+    presses(person, "region_select")
+    before = regions(person)
+    mouse.clicks(tiles((10, 10))[0])
+    person.until(lambda: dock.regions.selection.ids == (shut.id,))
+    mouse.drags(*tiles((10, 10), (11, 7)))
+    person.until(lambda: "locked" in dock.status.text)
+    person.waits()
+    assert regions(person) == before
+    np.testing.assert_allclose(person.viewer.layers[LAYER].data[1].min(0), (8 * TILE - 0.5,) * 2, atol=0.01)
+    mouse.clicks(tiles((4, 4))[0])
+    mouse.drags(*tiles((4, 4), (5, 5)))
+    person.until(lambda: regions(person)[0] != free)
+    assert area(regions(person)[0]) == pytest.approx(area(free), rel=1e-3)
+    presses(person, "region_undo")
+    assert regions(person) == before
