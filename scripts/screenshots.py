@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
-from qtpy.QtWidgets import QComboBox, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.launch import open_and_analyze, process_events
+from napari_melanoma.ui.viewer.camera import center_view
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.train.dock import TrainDock
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 PHANTOMS, EPOCHS = 24, 4
 MAX_BYTES = 700_000  # of a picture in full color
@@ -84,7 +86,7 @@ def main() -> int:
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
         "--only",
-        choices=("lesion", "prediction", "review", "train", "body", "case", "slide", "depth", "risk"),
+        choices=("lesion", "prediction", "review", "train", "body", "case", "slide", "beside", "depth", "risk"),
         help="pictures of one dock only",
     )
     parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
@@ -101,6 +103,7 @@ def main() -> int:
         "body": body_pictures,
         "case": case_pictures,
         "slide": slide_pictures,
+        "beside": side_by_side_pictures,
         "depth": depth_pictures,
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
     }
@@ -282,6 +285,46 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer.close()
 
 
+def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the sample slide beside a turned copy in other colors, after their registration."""
+    viewer, dock = open_dock("Slide", theme, (1600, 900))
+    dock.opener.open_sample()
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    first = dock.slide
+    dock.opener.open([write_turned_copy(first, folder / "section 2, Melan-A.tif")])
+    wait_until(lambda: dock.slide.identity != first.identity and tasks.is_idle())
+    dock.picker.select_slide(first.identity)
+    wait_until(lambda: dock.slide.identity == first.identity and tasks.is_idle())
+    dock.side_by_side_section.expand(animate=False)
+    beside = dock.sections.side_by_side
+    for name in ("beside_show", "beside_register"):
+        dock.findChild(QAbstractButton, name).click()
+        wait_until(tasks.is_idle)
+    wait_until(lambda: beside._alignment != "")
+    row, column = first.size[0] * 0.45, first.size[1] * 0.5
+    center_view(viewer, first, (row, column), first.size[1] / 3)
+    show_part(dock, "slide_beside_section")
+    picture(dock.window(), out / "slide-dock-side-by-side.png")
+    viewer.close()
+
+
+def write_turned_copy(slide: ViewerSlide, path: Path) -> Path:
+    """Write a slide at low resolution, turned by 35 degrees and in brown, as another stain of the next section."""
+    import numpy as np
+    import tifffile
+    from scipy import ndimage
+
+    small = slide.slide.thumbnail(3000)
+    amount = ndimage.rotate(255.0 - small.mean(axis=-1), 35, reshape=True, order=1)[..., None] / 255
+    rgb = np.clip(255 * (1 - amount * np.array((0.5, 0.8, 1.1))), 0, 255).astype(np.uint8)
+    um = slide.pixel_um[0] * slide.size[0] / small.shape[0]
+    resolution = {"resolution": (1e4 / um, 1e4 / um), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(rgb, tile=(256, 256), photometric="rgb", subifds=1, **resolution)
+        tiff.write(np.ascontiguousarray(rgb[::4, ::4]), tile=(256, 256), photometric="rgb", subfiletype=1)
+    return path
+
+
 def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
     """Picture the risk section of the Slide dock: prediction, attention map and nearest patches."""
     viewer, dock = open_dock("Slide", theme, (1400, 1180))
@@ -338,7 +381,27 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
         dock.findChild(type(dock.depth_section), title).collapse(animate=False)
     show_part(dock, "slide_depth_section")
     picture(dock.window(), out / "slide-dock-depth.png")
+    page.view.move_button.click()
+    dock.depth_section.collapse(animate=False)
+    fill_in_synoptic(dock)
+    show_part(dock, "slide_synoptic_section")
+    picture(dock, out / "slide-dock-synoptic.png")
     viewer.close()
+
+
+def fill_in_synoptic(dock: SlideDock) -> None:
+    """Confirm what the reading suggests, and answer some fields."""
+    from napari_melanoma.depth.synoptic import SynopticAnswer
+
+    dock.synoptic_section.expand(animate=False)
+    store = dock.sections.synoptic.store
+    wait_until(lambda: store.state is not None and tasks.is_idle())
+    store.confirm()
+    answers = {"procedure": "excision", "laterality": "left", "site": "posterior torso", "subtype": "nodular"}
+    for name, word in (answers | {"extent": "invasive"}).items():
+        store.set_answer(name, SynopticAnswer(value=word))
+    store.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
+    wait_until(tasks.is_idle)
 
 
 def measure_twice(dock: SlideDock) -> None:

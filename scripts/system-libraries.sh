@@ -1,5 +1,5 @@
 #!/bin/sh
-# Look for the system libraries that Qt and a virtual display need on Linux. Installs what is missing where that needs no
+# Look for the system libraries that Qt, a virtual display and PDF reports need on Linux. Installs what is missing where that needs no
 # password (scripts/apt-install.sh); otherwise says what to install and goes on: a desktop often works without all of them.
 set -eu
 
@@ -25,6 +25,9 @@ libxcb-shape0:libxcb-shape.so.0
 libxcb-xkb1:libxcb-xkb.so.1
 libdbus-1-3:libdbus-1.so.3
 libfontconfig1:libfontconfig.so.1
+libpango-1.0-0:libpango-1.0.so.0
+libpangoft2-1.0-0:libpangoft2-1.0.so.0
+libharfbuzz-subset0:libharfbuzz-subset.so.0
 fonts-dejavu-core:DejaVuSans.ttf
 "
 

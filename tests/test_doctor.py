@@ -89,6 +89,16 @@ def test_a_missing_display_is_a_warning(monkeypatch, answer, fault: str, expecte
     assert all(check.fix for check in checks if check.status == "warn")
 
 
+def test_the_layout_of_pdf_reports_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    (check,) = doctor.check_reports()
+    assert (check.name, check.status) == ("PDF reports", "ok")
+    assert check.found.startswith("WeasyPrint ")
+    answering(monkeypatch, {}, "OSError: cannot load library 'libpango-1.0-0'")
+    (check,) = doctor.check_reports()
+    assert check.status == "warn"
+    assert "brew install pango" in check.fix
+
+
 def test_no_qt_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     assert statuses(doctor.check_graphics()) == {"Qt": "warn"}

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.reports.pdf import INSTALL_PANGO
 
 Status = Literal["ok", "warn", "fail"]
 GB = 1e9
@@ -150,6 +151,14 @@ def check_resources() -> list[DoctorCheck]:
     ]
 
 
+def check_reports() -> list[DoctorCheck]:
+    """Check the library that lays out PDF reports in a separate process, for its import takes seconds."""
+    answer, fault = run_probe("napari_melanoma.reports.pdf")
+    if fault:
+        return [DoctorCheck("PDF reports", "warn", "the library Pango cannot be loaded", f"{INSTALL_PANGO}.")]
+    return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {answer['weasyprint']}, Pango {answer['pango']}")]
+
+
 def check_weights() -> list[DoctorCheck]:
     """Check the packages with starting weights for training."""
     from napari_melanoma.models.published_encoders import PACKAGED
@@ -166,6 +175,7 @@ CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
     check_torch,
     check_graphics,
     check_formats,
+    check_reports,
     check_weights,
     check_resources,
 )

@@ -10,7 +10,11 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from typer.testing import Result
 
+from napari_melanoma.case.model import Case, add_lesion, set_lesion
+from napari_melanoma.case.store import CaseStore
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.slides.synoptic_files import save_synoptic
 
 
 @pytest.fixture
@@ -51,3 +55,18 @@ def test_depth_readings_are_written_if_there_are_any(run: Callable[..., Result],
     )
     assert run("export", "results", "--out", "out", "--to", "depth").exit_code == 0
     assert "section,A,1.25," in (analyzed / "out" / "section" / "readings.csv").read_text()
+
+
+def test_synoptic_reports_of_slides_and_cases_are_written(run: Callable[..., Result], analyzed: Path) -> None:
+    report = SynopticReport(answers={"extent": SynopticAnswer(value="in_situ")}).sign(
+        "Anna Miller", "2026-01-02T10:00Z"
+    )
+    save_synoptic(analyzed / "results" / "section", report)
+    with CaseStore.create(analyzed / "case", set_lesion(add_lesion(Case()), "L1", synoptic=report)):
+        pass
+    result = run("export", "results/section", "case", "--out", "out", "--to", "fhir,synoptic-csv")
+    assert result.exit_code == 0, result.output
+    found = [analyzed / "out" / name / "synoptic.fhir.json" for name in ("section", "case/L1")]
+    assert not [path for path in found if "Miller" in path.read_text(encoding="utf-8")]
+    assert run("export", "case", "--out", "own", "--to", "fhir", "--personal").exit_code == 0
+    assert "Miller" in (analyzed / "own" / "case" / "L1" / "synoptic.fhir.json").read_text(encoding="utf-8")

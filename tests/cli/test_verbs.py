@@ -29,6 +29,7 @@ VERBS = (
     "search",
     "readings",
     "relation",
+    "report",
     "reproduce",
     "risk",
     "evaluate",

@@ -18,10 +18,9 @@ from napari_melanoma.depth.readings import (
     ReadingChange,
     SlideDepthReadings,
 )
+from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
-    LINE_COLOR,
     find_case_image,
-    read_depth_picture,
     save_readings_to_case,
     set_lesion_reading,
     write_depth_report,
@@ -51,7 +50,7 @@ READING = DepthReading(
     ),
 )
 
-RECORD = ("60, 100 to 460, 100", "lateral mm –", "lateral mm 2.50", "<td>yes</td>")
+RECORD = ("60, 100 to 460, 100", "<td>margins</td><td>–</td><td>lateral mm 2.50</td>", "<td>yes</td>")
 
 
 @pytest.fixture
@@ -62,8 +61,9 @@ def slide(tmp_path: Path) -> Path:
 
 def test_the_picture_shows_the_line_where_it_is(slide: Path) -> None:
     with open_slide(slide) as opened:
-        picture = read_depth_picture(opened, LINE)
-    assert picture is not None
+        found = draw_depth_line(opened, LINE)
+    assert found is not None
+    picture = found.rgb
     rows, columns = np.nonzero((np.abs(picture.astype(int) - LINE_COLOR) < 3).all(axis=2))
     assert abs(rows.max() - rows.min() - 400) < 6
     assert abs(columns.mean() - picture.shape[1] / 2) < 2

@@ -33,7 +33,7 @@ def test_the_report_is_self_contained_and_complete(tmp_path):
     assert "http" not in page
     for expected in ("Research use only", "20 µm per pixel (ruler)", "lesion-small on cpu", "Asymmetry", "mm²"):
         assert expected in page
-    assert f"{result.measurements['area_px']:,.0f} px²" in page
+    assert f"{result.measurements['area_mm2']:.4g}" in page
 
 
 def test_an_image_without_lesion_is_reported(tmp_path):

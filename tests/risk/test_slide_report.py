@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
-from napari_melanoma.reports.slide import read_risk_part, write_slide_report
+from napari_melanoma.reports.page import Block, Figure, Gallery, Section
+from napari_melanoma.reports.slide import read_risk_section, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.prediction import RiskOptions
@@ -40,6 +42,17 @@ def reported(slide: Path, tmp_path: Path, model: Path) -> Path:
     predict_slide_risk({**asked, "row": row, "options": {"model": str(model)}}, RunContext())
     explain_slide_risk({**asked, "method": "attention"}, RunContext())
     return folder
+
+
+def list_blocks(section: Section) -> Iterator[Block]:
+    """Yield the blocks of a section, also of the sections in it."""
+    for block in section.blocks:
+        yield from list_blocks(block) if isinstance(block, Section) else [block]
+
+
+def figures_of(section: Section) -> list[Figure]:
+    """Return the figures of a section."""
+    return [one for block in list_blocks(section) if isinstance(block, Gallery) for one in block.figures]
 
 
 def text_of(page: Path) -> str:
@@ -74,7 +87,7 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(reported: Path, tmp_pat
         assert words in text
     whole = page.read_text(encoding="utf-8")
     assert whole.count("data:image/jpeg") == 3  # the line, the patch, and attention over it
-    assert "attention</figcaption>" in whole
+    assert "attention; scale bar 0.5 mm.</figcaption>" in whole
     assert str(tmp_path) not in whole
 
 
@@ -130,15 +143,16 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
 
 
 def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Path, tmp_path: Path) -> None:
-    found = read_risk_part(reported, tmp_path / "gone.svs")
+    found = read_risk_section(reported, tmp_path / "gone.svs")
     assert found is not None
-    assert (found.pictures, "can no longer be read" in found.note) == ([], True)
+    assert not figures_of(found)
+    assert any("can no longer be read" in getattr(one, "text", "") for one in list_blocks(found))
     source = json.loads((reported / "slide.json").read_text())
     (reported / "slide.json").write_text(json.dumps({**source, "slide": str(tmp_path / "gone.svs")}))
     text = text_of(write_slide_report(tmp_path / "page.html", reported))
     assert "Risk of metastasis" in text
     assert "1.40 mm" in text
-    assert read_risk_part(tmp_path / "nothing", None) is None
+    assert read_risk_section(tmp_path / "nothing", None) is None
 
 
 def test_the_page_and_the_risk_go_out_with_the_results(reported: Path, tmp_path: Path) -> None:
@@ -164,9 +178,9 @@ def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Pat
     options = RiskOptions(model=str(model), maps=True)
     done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())
     assert done.failed == 0
-    found = read_risk_part(analysed, slide)
+    found = read_risk_section(analysed, slide)
     assert found is not None
-    titles = [caption.rpartition(", ")[2] for caption, _ in found.pictures]
+    titles = [one.caption.partition("; ")[0].rpartition(", ")[2] for one in figures_of(found)]
     assert titles[1:] == ["attention", "Grad-CAM"]
     assert "Analysis: the slide is out of distribution" in text_of(write_slide_report(tmp_path / "page.html", analysed))
 

@@ -6,6 +6,7 @@ a table are stored like others, with their origin in ``guesses`` until a user co
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.depth.synoptic import SynopticReport
 
 VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
@@ -164,6 +166,7 @@ class CaseLesion(CasePart):
     metastasis: bool | None = Field(None, description="whether it has metastasized")
     note: str = Field("", description="free text; stays in the case and is never exported")
     images: tuple[CaseImage, ...] = Field((), description="in their order")
+    synoptic: SynopticReport | None = Field(None, description="synoptic report of the pathologist")
 
 
 class CasePatient(CasePart):
@@ -220,6 +223,15 @@ class Case(Config):
 def _raise_missing(name: str) -> Any:  # noqa: ANN401 - never returns
     """Raise for an id that the case does not have."""
     raise KeyError(f"the case has no {name}")
+
+
+def number_lesions(case: Case) -> dict[str, str]:
+    """Return the displayed numbers of the lesions by id: those of files or tables if unique, else those of the ids."""
+    labels = {lesion.id: lesion.label for lesion in case.lesions if lesion.label}
+    by_id = {lesion.id: lesion.id.removeprefix("L") for lesion in case.lesions}
+    merged = {**by_id, **labels}
+    are_numbers = all(re.fullmatch(r"\d{1,3}", text) for text in labels.values())
+    return merged if are_numbers and len(set(merged.values())) == len(merged) else by_id
 
 
 Part = TypeVar("Part", bound=CasePart)

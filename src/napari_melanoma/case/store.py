@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-FORMAT_VERSION = ("guesses", "images", "correction", "results", "risk")
+FORMAT_VERSION = ("guesses", "synoptic", "images", "correction", "results", "risk")
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 LOCK = ".case.lock"
 DIGITS = 12  # of the digest in a file name

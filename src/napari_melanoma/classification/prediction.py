@@ -11,11 +11,10 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
-from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
 
 Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)  # heatmaps that are available for any network
-NOTICE = "Research use only; not for diagnosis."
 NOT_FINITE = (
     "the outputs of the network are not finite numbers: its training diverged, or its numbers overflow. Use another "
     "model, or train it again with a lower learning rate."

@@ -18,6 +18,7 @@ from napari_melanoma.cli import (
     models,
     phantom,
     recipes,
+    report,
     reproduce,
     results,
     risk,
@@ -56,6 +57,7 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(train.app, name="runs")
 app.add_typer(phantom.app, name="phantom")
 add_verb(app, "case", case.case, case.HELP)
+add_verb(app, "report", report.report, report.HELP)
 add_verb(app, "audit", results.audit, results.AUDIT_HELP)
 add_verb(app, "doctor", application.doctor, application.DOCTOR_HELP)
 add_verb(app, "demo", application.demo, application.DEMO_HELP)

@@ -18,9 +18,11 @@ EXPORT_HELP = examples(
     "napari-melanoma export results --out for-qupath",
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
     "Export results of slides for other programs to OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (one "
-    "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), risk (JSON), report "
+    "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), risk (JSON), "
+    "synoptic, synoptic-csv and fhir (synoptic report as JSON, CSV and a FHIR DiagnosticReport), report "
     "(depth and risk, HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as "
     "labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
+    "Of a case, the synoptic reports of its lesions are exported. "
     "Manual corrections are included. Failures are reported and the rest is written (exit code 1).",
 )
 READINGS_HELP = examples(
@@ -56,20 +58,24 @@ MAX_SHOWN = 50  # files that could not be examined, listed by name
 
 def export(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT...", help="Result folders, or folders that contain them.")
+        list[Path],
+        typer.Argument(metavar="RESULT...", help="Result folders, folders that contain them, or cases."),
     ],
     out: Out,
     to: Annotated[str, typer.Option("--to", help="Formats, separated by commas.")] = "geojson",
     slide: Annotated[
         Path | None, typer.Option("--slide", help="The slide file, if it was moved after the analysis.")
     ] = None,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Include who signed and changed synoptic reports, and when.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Export results of slides for other programs."""
     with command_session(json, debug) as current:
         from napari_melanoma.core.formatting import format_count
-        from napari_melanoma.reports.slide_export import export_results, find_result_folders
+        from napari_melanoma.reports.slide_export import export_results, find_exported_folders
 
         def report_file(written: ExportedFile) -> None:
             values = {"folder": str(written.folder), "format": written.format, "path": str(written.path)}
@@ -81,9 +87,11 @@ def export(
 
         current.after_stop = f"Written files stay in {out}."
         formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
-        found = find_result_folders(results)
+        found = find_exported_folders(results)
         current.lock_folder(out)
-        files = export_results(found, out, formats, slide=slide, on_written=report_file, run=current.run)
+        files = export_results(
+            found, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
+        )
         failed = sum(bool(one.error) for one in files)
         failures = f", {failed} failed" if failed else ""
         text = f"{format_count(len(files) - failed, 'file')} written to {out}{failures}. Research use only."

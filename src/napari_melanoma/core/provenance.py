@@ -28,7 +28,7 @@ def collect_provenance() -> dict[str, object]:
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": {name: found for name in PACKAGES if (found := _installed(name))},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": utc_time(),
     }
 
 
@@ -50,3 +50,8 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def utc_time() -> str:
+    """Return the current time as files store it: UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

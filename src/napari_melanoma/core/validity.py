@@ -33,6 +33,7 @@ Code = Literal[
 ]
 CODES: tuple[Code, ...] = get_args(Code)  # the first of them that holds is in the headline
 NOT_VALID = "Not valid"
+NOTICE = "Research use only; not for diagnosis."  # on every report, result and model card
 TRAINED_ON_IT = "The model was trained on this photograph: the prediction is not independent"
 NO_PHOTOGRAPH = "neither"  # class of ``imaging.modality`` for images that do not show skin
 SCALE_CAUTION, SCALE_INVALID, SCALE_REFUSED = 1.15, 1.5, 4.0  # factors; models are trained with a variation of 10 %

@@ -46,7 +46,7 @@ PAGE_TEMPLATE = """{% extends "page" %}
 {% block style %}
 .quiet, table { font-size: .9rem; } td, th { padding: .25rem .8rem .25rem 0; }
 td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-details { margin: .5rem 0; } summary { cursor: pointer; color: #3b6fa0; }
+details { margin: .5rem 0; } summary { cursor: pointer; color: var(--accent); }
 nav a { margin-right: 1rem; }
 {% endblock %}
 {% block content %}

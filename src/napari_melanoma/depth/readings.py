@@ -121,7 +121,11 @@ class SlideDepthProposals(Config):
 
 def read_depth(folder: Path) -> SlideDepthReadings:
     """Read the readings of a slide; empty if there are none."""
-    path = folder / DEPTH_FILE
+    return read_depth_file(folder / DEPTH_FILE)
+
+
+def read_depth_file(path: Path) -> SlideDepthReadings:
+    """Read readings from a file, such as that of a slide in a case; empty if it does not exist."""
     if not path.is_file():
         return SlideDepthReadings()
     try:

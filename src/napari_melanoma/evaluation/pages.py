@@ -78,9 +78,11 @@ COMPARISON_PAGE = """{% extends "page" %}
 {% block title %}{{ page.title }}{% endblock %}
 {% block style %}
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } figcaption { color: #5c6269; font-size: .85rem; overflow-wrap: anywhere; }
+figure { margin: 0; } figcaption { color: var(--quiet); font-size: .85rem; overflow-wrap: anywhere; }
 .quiet { font-size: .9rem; }
 .old { color: #a8327c; } .new { color: #8a7400; } .reference { color: #12788a; }
+@media screen and (prefers-color-scheme: dark) {
+.old { color: #e58cc4; } .new { color: #d8c14a; } .reference { color: #63c3d6; } }
 {% endblock %}
 {% block content %}
 <h1>{{ page.title }}</h1>

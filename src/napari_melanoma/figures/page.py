@@ -23,20 +23,32 @@ BASE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+{% block head %}{% endblock %}
 <title>{% block title %}{% endblock %}</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c1f23; background: #f5f5f3; margin: 0; }
-main { max-width: {% block width %}62rem{% endblock %}; margin: 0 auto; padding: 2rem 1.5rem; background: #fff; }
+:root { --ground: #f5f5f3; --paper: #fff; --ink: #1c1f23; --quiet: #5c6269; --rule: #dfdfda; --accent: #2c628f;
+--lead: #eef3f8; --caution: #fbf6e3; --caution-edge: #d3a400; --bar: #eceeec; --band: #b9cfe4; --less: #a85f00; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0; }
+main { max-width: {% block width %}62rem{% endblock %}; margin: 0 auto; padding: 2rem 1.5rem;
+background: var(--paper); }
 h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-.lead { border-left: 4px solid #3b6fa0; background: #eef3f8; padding: .5rem .9rem; margin: 1rem 0; }
-.notice { border-left: 4px solid #e3b617; background: #fbf6e3; padding: .5rem .9rem; margin: 1rem 0; }
-.quiet { color: #5c6269; } img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
+.lead { border-left: 4px solid var(--accent); background: var(--lead); padding: .5rem .9rem; margin: 1rem 0; }
+.notice { border-left: 4px solid var(--caution-edge); background: var(--caution); padding: .5rem .9rem;
+margin: 1rem 0; }
+.quiet { color: var(--quiet); } img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
-td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e4e4e0; }
+td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); }
 .number { text-align: right; font-variant-numeric: tabular-nums; } td.number span { white-space: nowrap; }
-.group { text-align: center; } .long { min-width: 18rem; } .figure img { min-width: 36rem; }
+.group { text-align: center; } .long { min-width: 18rem; } .figure img { min-width: 36rem; background: #fff; }
+@media screen and (prefers-color-scheme: dark) {
+:root { --ground: #121417; --paper: #1b1e22; --ink: #e4e6e8; --quiet: #a7aeb5; --rule: #363b41; --accent: #7fb3dd;
+--lead: #202c37; --caution: #322b16; --caution-edge: #c79a10; --bar: #2c3137; --band: #3d5873; --less: #e0993c; }
+}
 {% block style %}{% endblock %}
-@media print { body { background: #fff; } main { padding: 0; } }
+@media print { body { background: none; } main { padding: 0; max-width: none; }
+thead { display: table-header-group; } tr, figure, .notice, .lead { break-inside: avoid; }
+h1, h2, h3, h4, h5, h6 { break-after: avoid; } details:not([open]) { display: none; } }
 </style>
 </head>
 <body>
@@ -52,9 +64,14 @@ def write_html(path: Path, template: str, **values: object) -> None:
     """Render a template and write it."""
     from jinja2 import DictLoader, Environment
 
-    pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
+    pages = Environment(autoescape=True, trim_blocks=True, finalize=_printable, loader=DictLoader({"page": BASE}))
     pages.globals["table"] = _render_table
     write_text(path, pages.from_string(template).render(**values))
+
+
+def _printable(value: object) -> object:
+    """Replace control characters, which HTML does not allow, in a text; others stay as they are."""
+    return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
@@ -75,6 +92,7 @@ def data_uri(content: bytes, media: str) -> str:
 
 
 NOTHING = "–"
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 # A number, optionally with a unit (8M, 12 %), a difference or second number, and an interval in brackets.
 NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
 LONG = 60  # characters from which a text needs a wide column

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import atomic_folder, discard, save_error, sweep_once, temporary_name, write_json
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
-from napari_melanoma.core.validity import TRAINED_ON_IT, Validity, ValidityInputs
+from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
     Roi,
     bounding_box,
@@ -382,7 +382,7 @@ def describe_result(result: LesionResult) -> dict[str, object]:
         "model": vars(result.model),
         "options": result.options.model_dump(mode="json"),
         "provenance": result.provenance,
-        "notice": "Research use only; not for diagnosis.",
+        "notice": NOTICE,
     }
 
 

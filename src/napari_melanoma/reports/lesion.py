@@ -1,60 +1,51 @@
-"""The HTML report of one analyzed photograph: a single file that names no persons."""
+"""The blocks of a report about an analyzed photograph, and its report as a single file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.case.store import read_correction
+from napari_melanoma.classification.prediction import ClassPrediction
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.figures.page import data_uri, write_html
+from napari_melanoma.imaging.masks import draw_damage
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.results import read_result
+from napari_melanoma.reports.collector import Collector
+from napari_melanoma.reports.disclosure import hide_age
+from napari_melanoma.reports.page import (
+    Bar,
+    Block,
+    Figure,
+    Gallery,
+    Notice,
+    Report,
+    Section,
+    Table,
+    Text,
+    fields,
+    write_report,
+)
+from napari_melanoma.reports.pictures import draw_photograph, make_figure
+from napari_melanoma.reports.risk_section import column_title, format_known_data, signed_bar, to_sentence
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_melanoma.case.model import CaseImage
     from napari_melanoma.imaging.masks import Roi
     from napari_melanoma.io.photographs import Photograph
 
-PICTURE_PX = 900
-PAGE = """{% extends "page" %}
-{% block title %}Lesion report: {{ about.image }}{% endblock %}
-{% block style %}
-.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; flex: 1 1 18rem; } figure img { width: 100%; border-radius: 4px; display: block; }
-figure.region { flex: 0 0 14rem; } figcaption { color: #5c6269; font-size: .9rem; }
-td, th { vertical-align: top; }
-td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-{% endblock %}
-{% block content %}
-<h1>{{ about.image }}</h1>
-<p class="quiet">{{ facts }}</p>
-{% if about.damage %}<p class="notice"><strong>Damaged photograph:</strong> {{ about.damage }}.
-The result may be wrong.</p>{% endif %}
-<p class="notice">{{ about.notice }}</p>
-{% for one in validity %}<p class="notice">{{ one }}</p>
-{% endfor %}<div class="pictures">
-<figure><img alt="The photograph" src="{{ pictures.photograph }}"><figcaption>Photograph</figcaption></figure>
-<figure><img alt="The photograph with the border of the lesion in yellow" src="{{ pictures.overlay }}">
-<figcaption>Border{{ ", corrected by hand" if about.corrected_by_hand }}</figcaption></figure>
-{% if pictures.region %}<figure class="region"><img alt="The region of interest" src="{{ pictures.region }}">
-<figcaption>Region of interest</figcaption></figure>{% endif %}
-</div>
-<h2>Measurements</h2>
-{% if rows %}
-<table>
-<thead><tr><th>Measurement</th><th>Value</th><th>Definition</th></tr></thead>
-<tbody>
-{% for row in rows %}<tr><td>{{ row.label }}</td><td class="number">{{ row.value }}</td>
-<td class="quiet">{{ row.explanation }}</td></tr>
-{% endfor %}</tbody>
-</table>
-{% else %}<p>{{ empty }}</p>{% endif %}
-<h2>Provenance</h2>
-<table>
-{% for name, value in origin.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
-{% endfor %}</table>
-{% endblock %}
-"""
+CORRECTED = "Contour, corrected by hand"
+OUTDATED = "Outdated: the inputs have changed since this result"
+ROI_CAPTION, HEATMAP_CAPTION = "Region of interest", "Heatmap: regions that contribute to the prediction"
 
 
 def write_lesion_report(
@@ -62,73 +53,308 @@ def write_lesion_report(
 ) -> Path:
     """Write the report of one photograph.
 
-    ``overlay``: uint8 (row, column, channel=3), the photograph with the border.
+    ``overlay``: uint8 (row, column, channel=3), the photograph with the contour.
     """
-    pictures = {
-        "photograph": _picture(photograph.rgb),
-        "overlay": _picture(overlay),
-        "region": None if roi is None else _picture(roi.image),
-    }
-    validity = Validity.from_json(about.get("validity")) or Validity()
-    values = {
-        "about": about,
-        "facts": _facts(about),
-        "pictures": pictures,
-        "rows": _rows(about["measurements"]),
-        "origin": _origin(about),
-        "empty": "No lesion was found." if validity.valid else "The model segmented no lesion.",
-        "validity": [f"{one}." for one in (validity.headline(""),) if one] + list(validity.other_reasons),
-    }
-    write_html(path, PAGE, **values)
+    size = photograph.pixel_size
+    contour = CORRECTED if about["corrected_by_hand"] else "Contour"
+    figures = [
+        make_figure(draw_photograph(photograph.rgb, size), "Photograph", "Photograph"),
+        make_figure(draw_photograph(overlay, size), "Photograph with the contour of the lesion in yellow", contour),
+    ]
+    if roi is not None:
+        scale = size and _scale(size, roi.box.height / len(roi.image))
+        figures.append(make_figure(draw_photograph(roi.image, scale), ROI_CAPTION, ROI_CAPTION, small=True))
+    report = Report(
+        about["image"],
+        describe_photograph(about),
+        (
+            *photograph_notices(about),
+            Gallery(tuple(figures)),
+            Section("Measurements", measurement_blocks(about)),
+            *prediction_sections(about),
+            Section("Provenance", (fields("Provenance", list_origin(about, personal=True)),)),
+        ),
+        program=format_program(about["provenance"]),
+    )
+    write_report(path, report)
     return path
 
 
-def _rows(values: dict[str, float]) -> list[dict[str, str]]:
-    """Measurements in their order, with units."""
+def photograph_notices(about: Mapping[str, Any]) -> tuple[Block, ...]:
+    """Return the warnings on a result, the most important first."""
+    validity = Validity.from_json(about.get("validity")) or Validity()
+    texts = [f"Damaged photograph: {about['damage']}. The result may be wrong."] if about.get("damage") else []
+    texts += [to_sentence(text) for text in (validity.headline(""), *validity.other_reasons) if text]
+    return tuple(Notice(text) for text in texts)
+
+
+def measurement_blocks(about: Mapping[str, Any]) -> tuple[Block, ...]:
+    """Return the measurements of one photograph, or why there are none."""
+    if about.get("measurements"):
+        return (measurement_table([("Value", about["measurements"])]),)
+    valid = (Validity.from_json(about.get("validity")) or Validity()).valid
+    return (Text("No lesion was found." if valid else "The model segmented no lesion."),)
+
+
+def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Table:
+    """Return the measurements of photographs, a column for each, with units; with definitions if it is only one.
+
+    Lengths in pixels are left out where all photographs have a scale.
+    """
     from napari_melanoma.imaging.measurements import MEASUREMENTS
 
-    return [
-        {"label": item.label, "value": f"{_number(values[item.name])} {item.unit}", "explanation": item.explanation}
-        for item in MEASUREMENTS
-        if item.name in values
-    ]
+    scaled = all("area_mm2" in values for _, values in results)
+    rows = []
+    for item in sorted(MEASUREMENTS, key=lambda one: "mm" not in one.unit):
+        if not any(item.name in values for _, values in results) or (scaled and item.unit.startswith("px")):
+            continue
+        cells = [format_number(values[item.name]) if item.name in values else "–" for _, values in results]
+        label = f"{item.label}, {item.unit}" if item.unit else item.label
+        rows.append((label, *cells, *((item.explanation,) if len(results) == 1 else ())))
+    columns = ("Measurement", *(title for title, _ in results), *(("Definition",) if len(results) == 1 else ()))
+    return Table("Measurements", columns, tuple(rows))
 
 
-def _number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with four digits, all digits before the decimal point, and without powers of ten."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _facts(about: dict[str, Any]) -> str:
-    """Size, modality and scale in one line."""
+def describe_photograph(about: Mapping[str, Any]) -> str:
+    """Describe size, modality and scale in one line."""
     rows, columns = about["image_shape"][:2]
-    size = about["pixel_size_um"]
-    scale = f"{size['x']:.3g} µm per pixel ({size['source']})" if size else "scale unknown"
-    return ", ".join(filter(None, (f"{columns} x {rows} pixels", about["modality"], scale)))
+    size = read_pixel_size(about)
+    scale = "scale unknown" if size is None else f"{size.x_um:.3g} µm per pixel ({size.source})"
+    return ", ".join(filter(None, (f"{columns} x {rows} pixels", about.get("modality"), scale)))
 
 
-def _origin(about: dict[str, Any]) -> dict[str, str]:
-    """Model, options and software as labeled values."""
-    model, made = about["model"], about["provenance"]
-    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
-    return {
+def read_pixel_size(about: Mapping[str, Any]) -> PixelSize | None:
+    """Return the pixel size of a result."""
+    size = about.get("pixel_size_um")
+    return PixelSize(size["y"], size["x"], size["source"]) if size else None
+
+
+def prediction_sections(about: Mapping[str, Any], *, personal: bool = True) -> Iterator[Section]:
+    """Yield the prediction of a photograph's result, if it has one."""
+    if about.get("answer"):
+        known = format_known_data(about.get("form") or {}, personal=personal)
+        blocks = prediction_blocks(ClassPrediction.from_json(about["answer"]), personal=personal)
+        yield Section("Prediction", (*blocks, fields("Input", {"Patient data used": known})))
+
+
+def prediction_blocks(
+    prediction: ClassPrediction, *, outdated: bool = False, personal: bool = True
+) -> tuple[Block, ...]:
+    """Return the prediction for a lesion; without its numbers if it is not valid."""
+    validity, verdict = prediction.validity, prediction.verdict
+    values = {"Prediction": f"{OUTDATED}. {verdict}." if outdated else f"{verdict}."}
+    reasons = validity.cautions if validity.valid else validity.other_reasons
+    notices = tuple(Notice(to_sentence(text)) for text in (*reasons, *prediction.warnings))
+    if not validity.valid:
+        return (fields("Prediction", values), *notices)
+    if prediction.threshold_text:
+        values["Decision threshold"] = to_sentence(prediction.threshold_text)
+    classes = ", ".join(map(format_class, prediction.possible)) or "no class"
+    values["Prediction set"] = f"{classes} (conformal, {100 * prediction.coverage:.3g} % coverage)"
+    if prediction.likeness is not None:
+        likeness = prediction.likeness
+        where = "Out of distribution" if likeness.is_out_of_distribution else "Within the range of the training data"
+        values["Similarity to the training data"] = (
+            f"{where} (distance {likeness.distance:.2f}, limit {likeness.limit:.2f})"
+        )
+    return (fields("Prediction", values), *notices, *_prediction_tables(prediction, personal=personal))
+
+
+def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterator[Block]:
+    """Yield probabilities, contributions of the clinical metadata and similar cases."""
+    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+    intervals = {prediction.positive: prediction.interval}
+    yield Table(
+        "Calibrated probability of each class",
+        ("Class", "Probability"),
+        tuple((format_class(name), Bar(f"{value:.2f}", value, intervals.get(name))) for name, value in pairs),
+        titled=True,
+    )
+    if prediction.contributions:
+        rows = [
+            (column_title(one.field), hide_age(one.field, one.value, personal=personal), signed_bar(one.change))
+            for one in prediction.contributions
+        ]
+        title = f"Effect of the patient data on the probability of {format_class(prediction.positive)}"
+        yield Table(title, ("Column", "Value", "Change"), tuple(rows), titled=True)
+    if prediction.neighbours:
+        cases = [
+            (one.image_id if personal else str(number), format_class(one.diagnosis), f"{one.distance:.2f}")
+            for number, one in enumerate(prediction.neighbours, start=1)
+        ]
+        yield Table("Similar training cases", ("Case", "Diagnosis", "Distance"), tuple(cases), titled=True)
+
+
+def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
+    """Return model, options and software of a result as labeled values; the time only if ``personal``."""
+    model, made, answer = about["model"], about["provenance"], about.get("answer") or {}
+    classifier = answer.get("model") or {}
+    device = classifier.get("device", "")
+    values = {
         "Model": f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}",
+        "Classifier": f"{classifier['name']} on {device}, weights {classifier['fingerprint'][:16]}"
+        if classifier
+        else "",
         "Threshold": f"{about['threshold']:.2f}" + (" (mask corrected by hand)" if about["corrected_by_hand"] else ""),
         "Photograph": f"SHA-256 of the pixels {about['image_sha256'][:16]}",
-        "Program": f"{made['program']} {made['version']}, Python {made['python']} on {made['platform']}",
-        "Packages": packages,
-        "Created": str(made["created"]),
+        "Program": f"{format_program(made)}, Python {made['python']} on {made['platform']}",
+        "Packages": ", ".join(f"{name} {version}" for name, version in made["packages"].items()),
+        "Created": str(made["created"]) if personal else "",
     }
+    return {name: text for name, text in values.items() if text}
 
 
-def _picture(rgb: NDArray[np.uint8]) -> str:
-    """Encode an image of at most ``PICTURE_PX`` pixels a side as a data URI without metadata."""
-    import io
+def _format_model(model: Mapping[str, Any]) -> str:
+    return f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}"
 
-    from PIL import Image
 
-    image = Image.fromarray(rgb)
-    image.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    return data_uri(buffer.getvalue(), "image/jpeg")
+def format_program(made: Mapping[str, Any]) -> str:
+    """Format name and version of the program."""
+    return f"{made['program']} {made['version']}"
+
+
+@dataclass
+class PhotographPart:
+    """What a report shows of a photograph, while it is collected; ``about`` is its result, empty if it has none.
+
+    ``measurements``: of the current contour, empty if there are none.
+    """
+
+    name: str
+    collector: Collector
+    folder: Path | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    measurements: Mapping[str, float] = field(default_factory=dict)
+    notes: list[Block] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    details: list[Block] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks in their order."""
+        gallery = (Gallery(tuple(self.figures)),) if self.figures else ()
+        return (*self.notes, *gallery, *self.details)
+
+    def add_problem(self, text: str, error: Exception) -> None:
+        """Name what is missing or damaged."""
+        self.notes.append(self.collector.add_problem(self.name, text, error))
+
+    def add_contour(
+        self, rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, *, corrected: bool
+    ) -> None:
+        """Add the picture of a photograph; ``mask`` is None if the contour is drawn on it already."""
+        caption = CORRECTED if corrected else "Contour"
+        alt = f"{self.name} with the contour of the lesion in yellow"
+        self.figures.append(make_figure(draw_photograph(rgb, size, mask), alt, caption))
+
+    def add_result(self, *, classified: bool) -> None:
+        """Add region of interest, heatmap, facts, warnings and prediction of the result."""
+        about, count = self.about, int(self.about.get("lesions_found") or 0)
+        self.measurements = {str(key): float(value) for key, value in (about.get("measurements") or {}).items()}
+        for file, caption in (("roi.png", ROI_CAPTION), ("heatmap.png", HEATMAP_CAPTION)):
+            self._add_result_picture(file, caption)
+        several = f"; {count} lesions were found, and the measurements are those of the contour" if count > 1 else ""
+        self.notes += photograph_notices(about)
+        self.details.append(Text(describe_photograph(about) + several, quiet=True))
+        self.details += () if classified else prediction_sections(about, personal=self.collector.personal)
+        self.collector.add_origin(self.name, about)
+        if about.get("answer"):
+            self.collector.add_origin(f"{self.name}, class", about["answer"])
+
+    def _add_result_picture(self, file: str, caption: str) -> None:
+        path = self.folder and self.folder / file
+        if not path or not path.is_file():
+            return
+        try:
+            rgb = read_photograph(path, accept_damaged=True).rgb
+        except MelanomaError as error:
+            self.add_problem(f"the picture '{caption.lower()}' is damaged, and is not shown.", error)
+            return
+        size = read_pixel_size(self.about)
+        if size is not None and file == "roi.png":
+            size = _scale(size, self.about["roi_box"]["side"] / len(rgb))
+        self.figures.append(make_figure(draw_photograph(rgb, size), f"{caption} of {self.name}", caption, small=True))
+
+
+def case_photograph(
+    image: CaseImage, name: str, collector: Collector, *, missing: str | None, classified: bool
+) -> PhotographPart:
+    """Collect a photograph of a case with its current contour and result.
+
+    ``missing``: why its file was not found. ``classified``: its lesion has a prediction from all photographs, and that
+    of this one is left out.
+    """
+    part = PhotographPart(name, collector, image.current.path if image.current else None)
+    try:
+        part.about = read_result(part.folder) if part.folder else {}
+    except InputError as error:
+        part.add_problem("its result is missing or damaged: there are no measurements.", error)
+    if image.correction is not None:
+        change = f"contour of {image.correction.model} corrected" if image.correction.model else "contour drawn"
+        collector.add_correction(name, f"{change} by hand", image.correction.created)
+        if image.current is None:
+            part.notes.append(Text("The contour has changed since the last analysis: it is not measured yet."))
+    _add_photograph(part, image, missing, _read_contour(part, image))
+    if part.about:
+        part.add_result(classified=classified)
+    return part
+
+
+def result_photograph(folder: Path, name: str, collector: Collector) -> PhotographPart:
+    """Collect the photograph of a result folder, as the folder shows it with its contour."""
+    part = PhotographPart(name, collector, folder, read_result(folder))
+    corrected = bool(part.about.get("corrected_by_hand"))
+    try:
+        rgb = read_photograph(folder / "overlay.png", accept_damaged=True).rgb
+        part.add_contour(rgb, read_pixel_size(part.about), None, corrected=corrected)
+    except MelanomaError as error:
+        part.add_problem("its picture is missing or damaged, and is not shown.", error)
+    if corrected:
+        created = str((part.about.get("provenance") or {}).get("created") or "")
+        collector.add_correction(name, f"contour of {part.about['model']['name']} corrected by hand", created)
+    part.add_result(classified=False)
+    return part
+
+
+def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] | None:
+    """Read the corrected mask of an image, else that of its result."""
+    try:
+        if image.correction is not None:
+            return read_correction(image.correction)
+        return read_mask(part.folder / "mask.png") if part.folder and part.about else None
+    except MelanomaError as error:
+        part.add_problem("its contour cannot be read, and is not shown.", error)
+        return None
+
+
+def _add_photograph(
+    part: PhotographPart, image: CaseImage, missing: str | None, mask: NDArray[np.bool_] | None
+) -> None:
+    """Add the photograph of an image with its contour."""
+    own = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
+    try:
+        if missing:
+            raise InputError(missing)
+        photograph = read_photograph(image.path, accept_damaged=True)
+        if mask is not None and mask.shape != photograph.rgb.shape[:2]:
+            raise InputError(f"the mask has {mask.shape} pixels, the photograph {photograph.rgb.shape[:2]}.")
+    except MelanomaError as error:
+        part.add_problem("the photograph is missing, damaged or does not fit its contour; it is not shown.", error)
+        return
+    rgb, size = draw_damage(photograph.rgb, photograph.damage), own or photograph.pixel_size
+    if mask is None:
+        part.figures.append(make_figure(draw_photograph(rgb, size), part.name, "Photograph"))
+    else:
+        part.add_contour(rgb, size, mask, corrected=image.correction is not None)
+    if photograph.damage and not part.about.get("damage"):
+        part.notes.append(Notice(f"Damaged photograph: {photograph.damage}."))
+
+
+def _scale(size: PixelSize, factor: float) -> PixelSize:
+    """Return the size of the pixels of a picture that was enlarged by the inverse of a factor."""
+    return PixelSize(size.y_um * factor, size.x_um * factor, size.source)

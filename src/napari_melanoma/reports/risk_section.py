@@ -1,54 +1,17 @@
-"""The risk section of a slide report: prediction, other methods, inputs, pictures and warnings."""
+"""The section of a report on the risk of metastasis: prediction, other methods, inputs, pictures and warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.depth.category import format_time
+from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
+from napari_melanoma.reports.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 
-STYLE = """
-.bar { position: relative; height: 1rem; min-width: 12rem; background: #eceeec; border-radius: 3px; }
-.bar span { position: absolute; top: 0; bottom: 0; background: #b9cfe4; border-radius: 3px; }
-.bar i { position: absolute; top: -2px; bottom: -2px; width: 3px; margin-left: -1px; background: #1d4f80; }
-.bar b { position: absolute; top: 0; bottom: 0; background: #3b6fa0; } .bar b.less { background: #d08000; }
-.bar em { position: absolute; top: 0; bottom: 0; width: 1px; background: #8a9096; }
-td.number { white-space: nowrap; } .patches { display: flex; flex-wrap: wrap; gap: .8rem; }
-.patches figure { flex: 0 1 18rem; margin: .4rem 0; }
-"""
-BLOCK = """{% if risk %}<h2>Risk of metastasis</h2>
-<p class="lead{{ '' if risk.valid else ' notice' }}">{{ risk.verdict }}</p>
-{% for one in risk.warnings %}<p class="notice">{{ one }}</p>
-{% endfor %}
-{% if not risk.valid %}<details><summary>Show the number anyway</summary>{% endif %}
-<table>
-<thead><tr><th>Method</th><th class="number">Probability</th><th></th></tr></thead>
-{% for one in risk.methods %}<tr><td>{{ one.title }}</td><td class="number">{{ one.text }}</td>
-<td>{% if one.value is not none %}<div class="bar">{% if one.interval %}<span
-style="left:{{ 100 * one.interval[0] }}%;width:{{ 100 * (one.interval[1] - one.interval[0]) }}%"></span>{% endif %}<i
-style="left:{{ 100 * one.value }}%"></i></div>{% else %}<span class="quiet">{{ one.why }}</span>{% endif %}</td></tr>
-{% endfor %}</table>
-{% if risk.shares %}<h3>Contributions</h3>
-<table>
-{% for one in risk.shares %}<tr><td>{{ one.title }}</td><td class="number">{{ one.text }}</td><td><div class="bar"><b
-class="{{ 'less' if one.value < 0 else 'more' }}" style="left:{{ 50 + 50 * [one.value, 0] | min }}%;width:{{
-50 * one.value | abs }}%"></b><em style="left:50%"></em></div></td></tr>
-{% endfor %}</table>{% endif %}
-<p class="quiet">{{ risk.without }}</p>
-<h3>Inputs</h3>
-<table>
-{% for name, value in risk.fields.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
-{% endfor %}</table>
-{% if risk.pictures %}<div class="patches">{% for caption, picture in risk.pictures %}
-<figure><img alt="{{ caption }}" src="{{ picture }}"><figcaption>{{ caption }}</figcaption></figure>
-{% endfor %}</div>{% endif %}
-<p class="quiet">{{ risk.note }}</p>
-{% if not risk.valid %}</details>{% endif %}
-{% endif %}
-"""
 NO_SHARES = "Contributions are not available for this model."
 NO_MAPS = "No attention and Grad-CAM maps were computed."
 MAPS = (
@@ -58,55 +21,55 @@ MAPS = (
 
 
 @dataclass(frozen=True)
-class RiskRow:
-    """A table row with a bar: ``value`` in [-1, 1], or None with the reason ``why``."""
+class RiskPictures:
+    """Pictures of the patches of a prediction, and a note on them."""
 
-    title: str
-    text: str
-    value: float | None
-    interval: tuple[float, float] | None = None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class RiskPart:
-    """Content of the risk section."""
-
-    verdict: str
-    methods: Sequence[RiskRow]
-    shares: Sequence[RiskRow]
-    without: str
-    fields: Mapping[str, str]
-    warnings: Sequence[str]
-    pictures: Sequence[tuple[str, str]] = ()
+    figures: tuple[Figure, ...] = ()
     note: str = NO_MAPS
-    valid: bool = True
 
 
-def create_risk_part(
+def risk_section(
     prediction: Mapping[str, Any],
     cautions: Sequence[str] = (),
-    pictures: Sequence[tuple[str, str]] = (),
-    note: str = "",
-) -> RiskPart:
-    network = RiskRow(
-        f"Image, depth and patient ({prediction['model'].get('name', 'the model')})",
-        _format_value(prediction["probability"], prediction.get("interval")),
-        float(prediction["probability"]),
-        _parse_interval(prediction.get("interval")),
-    )
-    others = [_create_method_row(one) for one in prediction["beside"].values()]
-    shares, without = prediction.get("shares") or {}, prediction.get("without")
-    rows = [RiskRow(name.capitalize(), f"{round(value, 2) + 0.0:+.2f}", float(value)) for name, value in shares.items()]
-    reference = (
-        f"Relative to {without:.2f}, the probability without any patient data." if rows and without else NO_SHARES
-    )
+    pictures: RiskPictures = RiskPictures(),
+    *,
+    personal: bool = True,
+) -> Section:
+    """Return the section on the risk of metastasis; the numbers of an invalid prediction are folded."""
     validity = read_risk_validity(prediction)
     reasons = validity.cautions if validity.valid else validity.other_reasons
     warnings = [*reasons, *(to_sentence(str(one)) for one in (*cautions, *(prediction.get("warnings") or ())))]
     verdict = to_sentence(validity.headline("") or str(prediction["verdict"]))
-    fields, methods = _list_basis(prediction), [network, *others]
-    return RiskPart(verdict, methods, rows, reference, fields, warnings, pictures, note, validity.valid)
+    details = tuple(_list_details(prediction, pictures, personal=personal))
+    if not validity.valid:
+        details = (Section("Show the number anyway", details, folded=True),)
+    blocks = (Notice(verdict, lead=validity.valid), *map(Notice, warnings), *details)
+    return Section("Risk of metastasis", blocks)
+
+
+def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:
+    """Yield methods, contributions, inputs and pictures."""
+    probability, interval = float(prediction["probability"]), _parse_interval(prediction.get("interval"))
+    name = f"Image, depth and patient ({prediction['model'].get('name', 'the model')})"
+    rows: list[tuple[Cell, ...]] = [(name, Bar(_format_value(probability, interval), probability, interval))]
+    rows += [_create_method_row(one) for one in (prediction.get("beside") or {}).values()]
+    yield Table("Probability of metastasis by method", ("Method", "Probability"), tuple(rows))
+    shares, without = prediction.get("shares") or {}, prediction.get("without")
+    if shares:
+        parts = tuple((part.capitalize(), signed_bar(float(value))) for part, value in shares.items())
+        yield Table("Contributions", ("Part", "Change of the probability"), parts, titled=True)
+    known = shares and without
+    yield Text(f"Relative to {without:.2f}, the probability without any patient data." if known else NO_SHARES, True)
+    yield fields("Inputs of the risk", _list_basis(prediction, personal=personal))
+    if pictures.figures:
+        yield Gallery(pictures.figures)
+    if pictures.note:
+        yield Text(pictures.note, True)
+
+
+def signed_bar(value: float) -> Bar:
+    """Return a bar for a contribution between -1 and 1."""
+    return Bar(f"{round(value, 2) + 0.0:+.2f}", max(-1.0, min(1.0, value)), signed=True)
 
 
 def to_sentence(text: str) -> str:
@@ -120,38 +83,38 @@ def format_probability(prediction: Mapping[str, Any]) -> str:
     return str(prediction.get("number") or f"risk of {prediction.get('positive', 'metastasis')} {value}")
 
 
-def format_known_data(known: Mapping[str, object]) -> str:
+def format_known_data(known: Mapping[str, object], *, personal: bool = True) -> str:
     """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
-    return (
-        ", ".join(f"{_column_title(name)} {cell} {_column_unit(name)}".rstrip() for name, cell in known.items()) or "–"
-    )
+    shown = ((name, hide_age(name, str(cell), personal=personal)) for name, cell in known.items())
+    return ", ".join(f"{column_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
 
 
-def _create_method_row(one: Mapping[str, Any]) -> RiskRow:
+def _create_method_row(one: Mapping[str, Any]) -> tuple[Cell, ...]:
     """Create the row of another method, or of the reason why it has no result."""
-    value = one.get("probability")
+    value, title = one.get("probability"), str(one.get("title"))
     if value is None:
-        return RiskRow(str(one.get("title")), "–", None, why=to_sentence(str(one.get("why") or "unknown")))
-    return RiskRow(str(one.get("title")), f"{value:.2f}", float(value))
+        return title, f"– {to_sentence(str(one.get('why') or 'unknown'))}"
+    return title, Bar(f"{value:.2f}", float(value))
 
 
-def _list_basis(prediction: Mapping[str, Any]) -> dict[str, str]:
+def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
     """List the inputs of a prediction."""
     patches, model = prediction["patches"], prediction["model"]
     each = ", ".join(f"{one.get('what', 'patch')} {one['probability']:.2f}" for one in patches)
     predicted_depth = next((one["depth_mm"] for one in patches if one.get("depth_mm") is not None), None)
-    missing = [_column_title(str(name)) for name in prediction.get("missing") or ()]
+    missing = [column_title(str(name)) for name in prediction.get("missing") or ()]
     made = prediction.get("provenance") or {}
+    depth = hide_reader(str(prediction.get("depth_in_words") or "unknown"), personal=personal)
     fields = {
-        "Thickness used": to_sentence(str(prediction.get("depth_in_words") or "unknown")),
+        "Thickness used": to_sentence(depth),
         "Thickness predicted by the network": ""
         if predicted_depth is None
         else f"{predicted_depth:.2f} mm, from the deepest patch",
-        "Patient and melanoma": format_known_data(prediction["known"]),
+        "Patient and melanoma": format_known_data(prediction["known"], personal=personal),
         "Unknown": ", ".join(missing),
-        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}",
+        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}" if patches else "",
         "Model": f"{model.get('name')}: {model.get('title') or ''}, weights {str(model['fingerprint'])[:16]}",
-        "Estimated": format_time(str(made.get("created") or "")),
+        "Estimated": format_time(str(made.get("created") or "")) if personal else "",
     }
     return {name: text for name, text in fields.items() if text}
 
@@ -167,11 +130,12 @@ def _parse_interval(value: object) -> tuple[float, float] | None:
     return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
-def _column_title(name: str) -> str:
+def column_title(name: str) -> str:
+    """Return the title of a column of the harmonized table; others have their own name."""
     column = find_column(name)
     return column.title if column else name
 
 
-def _column_unit(name: str) -> str:
+def _column_unit(name: str, cell: str) -> str:
     column = find_column(name)
-    return column.unit if column else ""
+    return column.unit if column and cell != OLDEST else ""

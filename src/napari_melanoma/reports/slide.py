@@ -1,9 +1,8 @@
-"""The HTML report of a slide, and the transfer of depth readings to a case."""
+"""The blocks of a report about a slide, its report as a single file, and the transfer of readings to a case."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +16,30 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import category
-from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthProposals, automatic_reading, read_depth
-from napari_melanoma.figures.page import data_uri, write_html
+from napari_melanoma.depth.readings import (
+    DEPTH_FILE,
+    DepthReading,
+    MitosisCount,
+    SlideDepthProposals,
+    automatic_reading,
+    read_depth,
+)
+from napari_melanoma.depth.staging import format_recorded_thickness
 from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RESULT, RISK_FILE
-from napari_melanoma.reports.risk_section import BLOCK, MAPS, NO_MAPS, STYLE, RiskPart, create_risk_part, to_sentence
+from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
+from napari_melanoma.reports.pictures import (
+    PATCH_PX,
+    Picture,
+    draw_depth_line,
+    draw_scale_bar,
+    fit_picture,
+    make_figure,
+)
+from napari_melanoma.reports.risk_section import MAPS, NO_MAPS, RiskPictures, risk_section, to_sentence
 from napari_melanoma.risk.slide_files import patch_boxes, read_risk
 from napari_melanoma.slides.depth_readings import read_proposals
+from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
@@ -32,42 +48,58 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.case.model import Case, CaseImage
-    from napari_melanoma.depth.readings import Line, ReadingChange, SlideDepthReadings
+    from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
     from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
-    from napari_melanoma.slides.reading.slide import Slide
 
 
-SIDE_PX, MARGIN, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
-LINE_COLOR = (11, 60, 255)
 READINGS = "depth"  # folder of a case
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
+MAX_PATCHES = 3
+TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
+NO_SLIDE = "Patches are not shown: the slide can no longer be read."
+LINE_CAPTION = "Measurement line from the surface to the deepest cell"
+READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
+FIELD_NAMES = {
+    "mm": "thickness, mm",
+    "ulcerated": "ulceration",
+    "interval_mm": "interval, mm",
+    "clark": "Clark level",
+    "clark_by": "Clark level by",
+}
+CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 
-def read_depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
-    """Read the slide around a line, with the line on it.
+@dataclass(frozen=True)
+class SlideReading:
+    """The depth of a slide as a report shows it: all readings, the one that counts, and that of the analysis.
 
-    ``line``: both ends, in pixels of the finest level. Returns uint8 (row, column, channel=3), at most 900 pixels a
-    side; None for fluorescence.
+    ``reading`` is empty if no reader has measured and the analysis is not valid. ``angle``: clockwise rotation of the
+    pictures in degrees.
     """
-    import numpy as np
-    from PIL import Image, ImageDraw
 
-    if slide.info.kind != "brightfield":
-        return None
-    ends = np.array(line)
-    side = max(2.0 * MARGIN, 1.0) * float(np.hypot(*(ends[1] - ends[0]))) * (1 + MARGIN)
-    middle, full = ends.mean(axis=0), slide.info.levels[0]
-    level = next((n for n, one in enumerate(slide.info.levels) if side * one.height / full.height <= SIDE_PX), -1)
-    level %= len(slide.info.levels)
-    one = slide.info.levels[level]
-    scale = np.array((one.height / full.height, one.width / full.width))
-    top, left = np.floor((middle - side / 2) * scale).astype(int)
-    height, width = np.maximum(1, np.ceil(side * scale).astype(int))
-    pixels = slide.read_region(level, Box(int(top), int(left), int(height), int(width)))
-    picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
-    drawn = [tuple(float(value) for value in (end * scale - (top, left))[::-1]) for end in ends]
-    ImageDraw.Draw(picture).line(drawn, fill=LINE_COLOR, width=LINE_PX)
-    return np.asarray(picture)
+    info: SlideInfo
+    depth: SlideDepthReadings
+    reading: DepthReading
+    base: DepthReading
+    validity: Validity
+    warnings: tuple[str, ...]
+    angle: float = 0.0
+
+
+def create_slide_reading(
+    info: SlideInfo,
+    depth: SlideDepthReadings,
+    reading: DepthReading,
+    base: DepthReading,
+    found: SlideDepthProposals,
+    angle: float = 0.0,
+) -> SlideReading:
+    """Create what a report shows; predictions that are not valid and that no reader has confirmed are left out."""
+    warnings = _list_warnings(reading, found)
+    if not found.validity.valid:
+        base, reading = DepthReading(), reading if reading.when else DepthReading()
+    warnings = (*category.reading_warnings(reading, info.pixel_size), *warnings)
+    return SlideReading(info, depth, reading, base, found.validity, warnings, angle)
 
 
 def write_depth_report(
@@ -79,33 +111,66 @@ def write_depth_report(
     folder: Path | None = None,
 ) -> Path:
     """Write the reading of a slide, and its risk if predicted, as an HTML page."""
-    risk = None if folder is None else read_risk_part(folder, info.path)
+    risk = None if folder is None else read_risk_section(folder, info.path)
     if not reading.when and risk is None:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
-    validity = read_proposals(folder).validity if folder is not None else Validity()
-    if not validity.valid:  # unconfirmed predictions are left out
-        base, reading = DepthReading(), reading if reading.when else DepthReading()
-    made, size = collect_provenance(), info.pixel_size
-    scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
-    about = DepthPage(
-        info.name,
-        ", ".join(part for part in (scale, category.describe_origin(reading) if reading.when else "") if part),
-        format_report_fields(reading, validity),
-        (*category.reading_warnings(reading, size), *_list_warnings(reading, folder)),
-        category.READER_COLUMNS,
-        category.reader_rows(depth, reading.reader, base),
-        [_format_record_row(one) for one in reading.history],
-        f"{made['program']} {made['version']}, {category.format_time(str(made['created'])) or made['created']}",
-    )
-    write_depth_page(path, about, _read_picture_if_available(info, reading.line), risk)
+    found = SlideDepthProposals() if folder is None else read_proposals(folder)
+    angle = 0.0 if folder is None else read_notes(folder).angle
+    shown = create_slide_reading(info, depth, reading, base, found, angle)
+    made = collect_provenance()
+    blocks = (*depth_blocks(shown), *((risk,) if risk else ()), *reader_sections(shown, reading.history))
+    created = category.format_time(str(made["created"])) or made["created"]
+    program = f"{made['program']} {made['version']}"
+    report = Report(info.name, describe_scale(shown), (*blocks, Text(f"{program}, {created}", True)), program=program)
+    write_report(path, report)
     return path
 
 
-def _list_warnings(reading: DepthReading, folder: Path | None) -> tuple[str, ...]:
+def describe_scale(shown: SlideReading) -> str:
+    """Describe the pixel size of a slide, and who measured the thickness how."""
+    size = shown.info.pixel_size
+    scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
+    origin = category.describe_origin(shown.reading) if shown.reading.when else ""
+    return ", ".join(part for part in (scale, origin) if part)
+
+
+def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
+    """Return the values of the reading, the warnings on it, and its line on the slide."""
+    picture = _draw_line_if_available(shown)
+    figures = () if picture is None else (make_figure(picture, "Measurement line on the slide", LINE_CAPTION),)
+    values = format_report_fields(shown.reading, shown.validity)
+    return (fields("Depth of invasion", values), *map(Notice, shown.warnings), *figures)
+
+
+def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tuple[Section, ...]:
+    """Return the table of readings with their agreement, if there are several, and a record of changes."""
+    rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base)
+    readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
+    table = Table("Readings", READER_COLUMNS, tuple(rows))
+    agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
+    readers = (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
+    changes = tuple(_format_record_row(one) for one in record)
+    changed = Table("Changes of readings", CHANGE_COLUMNS, changes) if changes else Text("None.")
+    return (*readers, Section("Changes", (changed,)))
+
+
+def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
+    """Describe how the thickness and category of several readers agree on a slide; empty for a single reader."""
+    known = [one for one in readings if one.mm]
+    if len(known) < 2:
+        return ""
+    depths = [one.mm or 0.0 for one in known]
+    categories = list(dict.fromkeys(category.t_category(one.mm or 0.0, one.ulcerated) for one in known))
+    same = f"the same T category ({categories[0]})" if len(categories) == 1 else f"T categories {', '.join(categories)}"
+    return f"{len(known)} readers: thickness {min(depths):.2f} to {max(depths):.2f} mm, a difference of " + (
+        f"{max(depths) - min(depths):.2f} mm; {same}."
+    )
+
+
+def _list_warnings(reading: DepthReading, found: SlideDepthProposals) -> tuple[str, ...]:
     """List the warnings on values that no reader has confirmed."""
     if reading.when and reading.method != "automatic":
         return ()
-    found = SlideDepthProposals() if folder is None else read_proposals(folder)
     if not found.validity.valid:
         origin = "The line was predicted by a model. " if reading.when else ""
         warnings = [f"{origin}{found.validity.headline('')}.", *found.validity.other_reasons]
@@ -123,14 +188,15 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     )
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
-    return {
+    values = {
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
-        "Ulceration": {None: "unknown", True: "present", False: "absent"}[reading.ulcerated],
-        "Mitoses": category.format_mitoses(reading.mitoses),
+        **({"Thickness recorded (AJCC 8)": format_recorded_thickness(reading.mm)} if reading.mm else {}),
+        "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated],
+        "Mitoses": "Not assessed." if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
         "Clark level": clark,
         **margin_fields,
-        "Notes": reading.notes or "–",
     }
+    return {**values, "Notes": reading.notes} if reading.notes else values
 
 
 def find_case_image(case: Case, slide: Path) -> CaseImage | None:
@@ -161,13 +227,13 @@ def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings
     return path
 
 
-def _read_picture_if_available(info: SlideInfo, line: Line | None) -> NDArray[np.uint8] | None:
-    """Read the slide around the line; None if the slide can no longer be read."""
-    if line is None:
+def _draw_line_if_available(shown: SlideReading) -> Picture | None:
+    """Draw the slide around the line; None without a line, and if the slide can no longer be read."""
+    if shown.reading.line is None:
         return None
     try:
-        with open_slide(info.path) as slide:
-            return read_depth_picture(slide, line)
+        with open_slide(shown.info.path, shown.info.pixel_size) as slide:
+            return draw_depth_line(slide, shown.reading.line, shown.angle)
     except (MelanomaError, OSError):
         return None
 
@@ -177,7 +243,7 @@ def _format_record_row(one: ReadingChange) -> tuple[str, ...]:
     return (
         category.format_time(one.when) or one.when,
         one.reader or "(no name)",
-        one.field.replace("_", " "),
+        FIELD_NAMES.get(one.field, one.field.replace("_", " ")),
         _format_short(one.before),
         _format_short(one.after),
     )
@@ -192,7 +258,8 @@ def _format_short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_format_short(one)}" for name, one in value.items())
+        known = {name.replace("_", " ").replace("mm2", "mm²"): one for name, one in value.items() if one is not None}
+        return ", ".join(f"{name} {_format_short(one)}" for name, one in known.items()) or "–"
     if isinstance(value, list):  # a line's ends, or an interval's
         ends = [
             ", ".join(f"{one:.0f}" for one in end) if isinstance(end, list) else _format_short(end) for end in value
@@ -208,22 +275,27 @@ def has_something_to_report(folder: Path) -> bool:
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
     depth, found = read_depth(folder), read_proposals(folder)
-    latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
-    info = _find_slide_info(folder, slide or recorded_slide(folder), _reading_scale(latest) or scale)
+    latest = latest_reading(depth)
+    info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
     base = automatic_reading(found, 0, info.pixel_size)
     if latest is None and base.mm is None and not (folder / RISK_FILE).is_file():
         reason = found.validity.headline(f"Analysis: {'; '.join(found.notes)}" if found.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
-    return write_depth_report(path, info, _filled_readings(depth), latest or base, base, folder)
+    return write_depth_report(path, info, filled_readings(depth), latest or base, base, folder)
 
 
-def _filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
+def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
+    """Return the reading that was changed last; None if there is none."""
+    return max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
+
+
+def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
     """Keep the readings that are not empty."""
     return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
 
 
-def _reading_scale(reading: DepthReading | None) -> PixelSize | None:
+def reading_scale(reading: DepthReading | None) -> PixelSize | None:
     """Return the pixel size of a reading."""
     if reading is None or reading.um_per_px is None:
         return None
@@ -231,7 +303,7 @@ def _reading_scale(reading: DepthReading | None) -> PixelSize | None:
     return PixelSize(y_um, x_um)
 
 
-def _find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
+def find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
     """Return information on the slide, even if its file is missing; a given scale replaces that of the file."""
     if slide is not None:
         try:
@@ -250,82 +322,12 @@ def _reopen_with_scale(slide: Path, given: PixelSize) -> SlideInfo:
         return opened.info
 
 
-PAGE = (
-    """{% extends "page" %}
-{% block title %}{{ "Depth and risk" if risk else "Depth" }}: {{ about.name }}{% endblock %}
-{% block style %}
-figure { margin: 1rem 0; max-width: 38rem; } figure img { border-radius: 4px; display: block; }
-figcaption { color: #5c6269; font-size: .9rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-{{ risk_style }}
-{% endblock %}
-{% block content %}
-<h1>{{ about.name }}</h1>
-<p class="quiet">{{ about.facts }}</p>
-<p class="notice">{{ about.notice }}</p>
-<table>
-{% for name, value in about.fields.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
-{% endfor %}</table>
-{% for one in about.warnings %}<p class="notice">{{ one }}</p>
-{% endfor %}
-{% if picture %}<figure><img alt="Measurement line on the slide" src="{{ picture }}">
-<figcaption>Measurement line from the surface to the deepest cell.</figcaption></figure>{% endif %}
-"""
-    + BLOCK
-    + """{% if about.readers|length > 1 %}<h2>Readers</h2>
-{{ table(about.columns, about.readers) }}{% endif %}
-<h2>Changes</h2>
-{% if about.record %}{{ table(("time", "reader", "field", "before", "after"), about.record) }}
-{% else %}<p>None.</p>{% endif %}
-<p class="quiet">{{ about.made }}</p>
-{% endblock %}
-"""
-)
-NOTICE = "Research use only; not for diagnosis."
-PATCH_PX, MAX_PATCHES = 320, 3  # side of a picture; maximum number of patches
-TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
-NO_SLIDE = "Patches are not shown: the slide can no longer be read."
-
-
-@dataclass(frozen=True)
-class DepthPage:
-    """Content of the page."""
-
-    name: str
-    facts: str
-    fields: Mapping[str, str]
-    warnings: tuple[str, ...]
-    columns: tuple[str, ...]
-    readers: Sequence[Sequence[str]]
-    record: Sequence[Sequence[str]]
-    made: str
-    notice: str = NOTICE
-
-
-def write_depth_page(
-    path: Path, about: DepthPage, picture: NDArray[np.uint8] | None, risk: RiskPart | None = None
-) -> None:
-    """Write the page; ``picture``: uint8 (row, column, channel=3), the slide around the measurement line."""
-    shown = None if picture is None else _jpeg(picture)
-    write_html(path, PAGE, about=about, picture=shown, risk=risk, risk_style=STYLE)
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> str:
-    """Encode a picture as a data URI without metadata."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
-    return data_uri(buffer.getvalue(), "image/jpeg")
-
-
-def read_risk_part(folder: Path, slide: Path | None) -> RiskPart | None:
-    """Read the risk section of a slide; None if there is no readable prediction."""
+def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True) -> Section | None:
+    """Read the section on the risk of a slide; None if there is no readable prediction."""
     stored = read_risk(folder)
     if not stored.prediction:
         return None
-    pictures, note = _create_pictures(stored, slide)
-    return create_risk_part(stored.prediction, _list_changes(stored), pictures, note)
+    return risk_section(stored.prediction, _list_changes(stored), _draw_patches(stored, slide), personal=personal)
 
 
 def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
@@ -338,34 +340,32 @@ def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
     return (f"outdated: the thickness has changed since this prediction and is now {now}. Estimate the risk again",)
 
 
-def _create_pictures(stored: StoredRisk, path: Path | None) -> tuple[list[tuple[str, str]], str]:
-    """Draw the patches, without and with the maps; and the note on them."""
+def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
+    """Draw the patches, without and with the maps."""
     boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
     if path is None or not boxes:
-        return [], NO_SLIDE if boxes else ""
+        return RiskPictures(note=NO_SLIDE if boxes else "")
     try:
         with open_slide(path) as slide:
-            patches = [slide.read_square(box, PATCH_PX) for box in boxes]
+            patches = [(slide.read_square(box, PATCH_PX), box, slide.info.pixel_size) for box in boxes]
     except (MelanomaError, OSError):
-        return [], NO_SLIDE
-    found = [
-        one
-        for number, pair in enumerate(zip(patches, boxes, strict=True))
-        for one in _create_patch_pictures(stored, number, *pair)
-    ]
-    return found, MAPS if stored.maps else NO_MAPS
+        return RiskPictures(note=NO_SLIDE)
+    figures = [figure for number, patch in enumerate(patches) for figure in _draw_patch(stored, number, *patch)]
+    return RiskPictures(tuple(figures), MAPS if stored.maps else NO_MAPS)
 
 
-def _create_patch_pictures(
-    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box
-) -> Sequence[tuple[str, str]]:
-    """Draw a patch and its maps, with captions."""
+def _draw_patch(
+    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box, size: PixelSize | None
+) -> Iterator[Figure]:
+    """Yield a patch, and its maps over it."""
     one = stored.prediction["patches"][number]
     title = f"{str(one.get('what', 'patch')).capitalize()}: {one['probability']:.2f}"
-    maps = [
-        (f"{title}, {TITLES[each.method]}", draw_heatmap(rgb, _crop_map(each, box, rgb.shape))) for each in stored.maps
-    ]
-    return [(caption, _jpeg(picture)) for caption, picture in ((title, rgb), *maps)]
+    of_patch = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
+    pictures = {title: rgb} | {
+        f"{title}, {TITLES[each.method]}": draw_heatmap(rgb, _crop_map(each, box, rgb.shape)) for each in stored.maps
+    }
+    for caption, picture in pictures.items():
+        yield make_figure(draw_scale_bar(fit_picture(picture, of_patch)), caption, caption, small=True)
 
 
 def _crop_map(found: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:

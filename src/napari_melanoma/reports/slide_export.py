@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
-from napari_melanoma.core.files import atomic_file, atomic_folder, save_error
+from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.paths import UnsafePath, is_inside
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
+    from napari_melanoma.case.model import CasePatient
+    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.lesions import SlideLesion
 
 
@@ -45,13 +48,19 @@ OTHER = (200, 160, 0)  # lesions without a class
 
 @dataclass(frozen=True)
 class ExportedSlide:
-    """An analyzed slide for export: its folder, its current lesions, and the slide file if known."""
+    """An analyzed slide for export: its folder, its current lesions, and the slide file if known.
+
+    ``synoptic`` and ``patient``: of a lesion of a case, which has nothing else to export.
+    """
 
     folder: Path
     lesions: tuple[SlideLesion, ...] | None
     content: Mapping[str, Any]
     slide: Path | None = None
     saved: bool = True  # the files of the folder are up to date
+    personal: bool = False  # include names of readers and times in synoptic reports
+    synoptic: SynopticReport | None = None
+    patient: CasePatient | None = None
 
     @property
     def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
@@ -61,14 +70,16 @@ class ExportedSlide:
         return self.lesions
 
 
-def read_exported_slide(folder: Path, slide: Path | None = None) -> ExportedSlide:
+def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bool = False) -> ExportedSlide:
     """Read the results of a slide."""
     from napari_melanoma.reports.slide import has_something_to_report
 
-    if not (folder / STORE).is_dir() and has_something_to_report(folder):  # only a reading or a risk
-        return ExportedSlide(folder, None, read_slide_result(folder), slide or recorded_slide(folder))
-    SlideResult.open(folder)
-    return ExportedSlide(folder, read_lesions(folder), read_slide_result(folder), slide or recorded_slide(folder))
+    # Without an analysis, there may be a reading, a risk or a synoptic report.
+    is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or is_slide_folder(folder))
+    if not is_unanalyzed:
+        SlideResult.open(folder)
+    lesions = None if is_unanalyzed else read_lesions(folder)
+    return ExportedSlide(folder, lesions, read_slide_result(folder), slide or recorded_slide(folder), personal=personal)
 
 
 def _write_geojson(path: Path, given: ExportedSlide, run: RunContext) -> None:
@@ -184,6 +195,38 @@ def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
     _copy_file(given.folder / RISK_FILE, path)
 
 
+def _read_synoptic(given: ExportedSlide) -> SynopticReport:
+    from napari_melanoma.slides.synoptic_files import load_synoptic
+
+    report = given.synoptic or load_synoptic(given.folder)
+    if report is None:
+        raise InputError(
+            f"{given.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
+        )
+    return report
+
+
+def _write_synoptic_json(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write the synoptic report."""
+    from napari_melanoma.slides.synoptic_files import write_synoptic_json
+
+    write_synoptic_json(path, _read_synoptic(given), personal=given.personal)
+
+
+def _write_synoptic_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write a row per field of the synoptic report."""
+    from napari_melanoma.slides.synoptic_files import write_synoptic_table
+
+    write_synoptic_table(path, _read_synoptic(given))
+
+
+def _write_fhir(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write the synoptic report as a FHIR DiagnosticReport."""
+    from napari_melanoma.reports.fhir import build_diagnostic_report
+
+    write_json(path, build_diagnostic_report(_read_synoptic(given), given.patient, personal=given.personal))
+
+
 @dataclass(frozen=True)
 class ExportFormat:
     """An export format: its title, the default file name, and the function that writes it."""
@@ -200,12 +243,18 @@ FORMATS: Mapping[str, ExportFormat] = {
     "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet", _write_tiles_parquet),
     "depth": ExportFormat("Depth readings (CSV)", "readings.csv", _write_depth),
     "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", _write_risk),
+    "synoptic": ExportFormat("Synoptic report (JSON)", "synoptic.json", _write_synoptic_json),
+    "synoptic-csv": ExportFormat("Synoptic report (CSV)", "synoptic.csv", _write_synoptic_csv),
+    "fhir": ExportFormat("Synoptic report (FHIR)", "synoptic.fhir.json", _write_fhir),
     "report": ExportFormat("Report of depth and risk (HTML)", "report.html", _write_report),
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif", _write_heatmap_tiff),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _write_heatmap_zarr),
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _write_mask),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm", _write_dicom),
 }
+
+
+SYNOPTIC_FORMATS = ("synoptic", "synoptic-csv", "fhir")
 
 
 def _copy_file(source: Path, path: Path) -> None:
@@ -265,12 +314,19 @@ class ExportedFile:
     error: str = ""
 
 
+def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
+    """Find the result folders of slides in some folders; cases are returned as they are."""
+    return list(
+        dict.fromkeys(one for path in paths for one in ([path] if _is_case(path) else find_result_folders([path])))
+    )
+
+
 def find_result_folders(paths: Sequence[Path]) -> list[Path]:
     """Find the result folders of slides in some folders, each once and in order."""
     found: dict[Path, None] = {}
     for folder in paths:
-        below = sorted(path for path in folder.glob("*") if _is_slide_folder(path)) if folder.is_dir() else []
-        own = [folder] if _is_slide_folder(folder) else below
+        below = sorted(path for path in folder.glob("*") if is_slide_folder(path)) if folder.is_dir() else []
+        own = [folder] if is_slide_folder(folder) else below
         if not own:
             raise InputError(
                 f"{folder} contains no results of slides: expected a folder written by 'napari-melanoma slide' or the "
@@ -284,7 +340,7 @@ def require_outside_results(out: Path) -> None:
     """Refuse an output folder that is the result folder of a slide or lies in one."""
     place = out.resolve()
     for folder in (place, *place.parents):
-        if _is_slide_folder(folder):
+        if is_slide_folder(folder):
             where = "is" if folder == place else "lies in"
             raise InputError(
                 f"--out {out} {where} the result folder of a slide ({folder}): expected a folder outside the "
@@ -292,12 +348,20 @@ def require_outside_results(out: Path) -> None:
             )
 
 
-def _is_slide_folder(folder: Path) -> bool:
-    """Whether a folder contains an analysis, a reading or a risk of a slide."""
+def _is_case(folder: Path) -> bool:
+    from napari_melanoma.case.store import CASE
+
+    return (folder / CASE).is_file()
+
+
+def is_slide_folder(folder: Path) -> bool:
+    """Whether a folder contains an analysis, a reading, a risk or a synoptic report of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE
+    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
-    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in (DEPTH_FILE, RISK_FILE))
+    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE)
+    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
 
 
 def export_results(
@@ -306,29 +370,71 @@ def export_results(
     formats: Sequence[str],
     *,
     slide: Path | None = None,
+    personal: bool = False,
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
+    """Write results of slides, and synoptic reports of cases, to a folder each in ``out``.
+
+    ``personal``: with names of readers and times in synoptic reports.
+    """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
     exported: list[ExportedFile] = []
-    work = [(folder, name) for folder in folders for name in formats]
-    for done, (folder, name) in enumerate(work):
+    read = partial(read_exported_slide, slide=slide, personal=personal)
+    sources = [
+        source
+        for folder in folders
+        for source in (
+            _list_case_sources(folder, out, personal=personal)
+            if _is_case(folder)
+            else [(folder, out / folder.name, partial(read, folder))]
+        )
+    ]
+    work = [(source, name) for source in sources for name in formats]
+    for done, ((folder, target, read_source), name) in enumerate(work):
         run.check()
         run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        exported.append(_write_format(folder, name, out, slide, run))
+        exported.append(_write_format(folder, name, target, read_source, run))
         on_written(exported[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
     return exported
 
 
-def _write_format(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> ExportedFile:
-    path = out / folder.name / FORMATS[name].name
+Source = tuple[Path, Path, Callable[[], ExportedSlide]]  # folder, folder in the output, and the function that reads it
+
+
+def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Source]:
+    """List the lesions of a case that have a synoptic report."""
+    from napari_melanoma.case.store import CaseStore
+
+    store = CaseStore.open_read_only(folder)
+    found = [
+        ExportedSlide(folder / one.id, None, {}, personal=personal, synoptic=one.synoptic, patient=store.case.patient)
+        for one in store.case.lesions
+        if one.synoptic is not None
+    ]
+    if not found:
+        raise InputError(f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock.")
+    return [(one.folder, out / store.folder.name / one.folder.name, _as_reader(one)) for one in found]
+
+
+def _as_reader(given: ExportedSlide) -> Callable[[], ExportedSlide]:
+    return lambda: given
+
+
+def _write_format(
+    folder: Path, name: str, target: Path, read: Callable[[], ExportedSlide], run: RunContext
+) -> ExportedFile:
+    path = target / FORMATS[name].name
     try:
-        FORMATS[name].write(path, read_exported_slide(folder, slide), run)
+        given = read()
+        if given.synoptic is not None and name not in SYNOPTIC_FORMATS:
+            raise InputError(f"a case has synoptic reports to export: expected --to {', '.join(SYNOPTIC_FORMATS)}.")
+        FORMATS[name].write(path, given, run)
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue

@@ -667,7 +667,7 @@ PAGE = """{% extends "page" %}
 {% block style %}
 h1 { font-size: 1.5rem; } .quiet, li { font-size: .9rem; } table { width: auto; font-size: .8rem; }
 td, th { vertical-align: top; padding-right: .6rem; }
-td:first-child, tr:first-child th:first-child { position: sticky; left: 0; background: #fff; min-width: 7rem; }
+td:first-child, tr:first-child th:first-child { position: sticky; left: 0; background: var(--paper); min-width: 7rem; }
 td:last-child:not(.number) { min-width: 13rem; } code { overflow-wrap: anywhere; }
 td { font-variant-numeric: tabular-nums; }
 {% endblock %}

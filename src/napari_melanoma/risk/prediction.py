@@ -13,7 +13,7 @@ from napari_melanoma.classification.prediction import OTHER_CLASS, describe_pred
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
-from napari_melanoma.core.validity import Validity
+from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
 
@@ -32,7 +32,6 @@ DEPTH_SOURCES: dict[DepthSource, str] = {
     "predicted": "predicted by the network from the image",
     "unknown": "unknown",
 }
-NOTICE = "Research use only; not for diagnosis."
 
 
 class RiskOptions(Config):

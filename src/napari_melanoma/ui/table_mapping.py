@@ -23,11 +23,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.data.body_sites import list_site_words, site_title
 from napari_melanoma.data.harmonize import HarmonizeReport, list_counts
 from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings, write_mapping
 from napari_melanoma.data.table_schema import COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
-from napari_melanoma.ui.body_map.chart import list_site_words, site_title
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, named, quiet_label

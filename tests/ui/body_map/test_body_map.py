@@ -12,12 +12,14 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QToolButton
 from stage import Stage
 
+from napari_melanoma.data import body_sites
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.reports import body_map as body_marks
+from napari_melanoma.reports.body_map import spread_points
 from napari_melanoma.ui.body_map import chart
-from napari_melanoma.ui.body_map import widget as body_marks
 from napari_melanoma.ui.body_map.chart import get_chart
-from napari_melanoma.ui.body_map.widget import DARK_COLORS, LIGHT_COLORS, MARK_PX, BodyMap, BodyMark, spread_points
+from napari_melanoma.ui.body_map.widget import DARK_COLORS, LIGHT_COLORS, MARK_PX, BodyMap, BodyMark
 
 ARROWS = {(-1, 0): Qt.Key.Key_Left, (1, 0): Qt.Key.Key_Right, (0, -1): Qt.Key.Key_Up, (0, 1): Qt.Key.Key_Down}
 SWAPPED = {"left": "right", "right": "left", "midline": "midline"}
@@ -60,7 +62,7 @@ def test_every_site_of_the_taxonomy_is_drawn():
 def test_sites_on_the_chart_and_in_the_list_are_in_the_taxonomies(body):
     drawn = {spot.region.site for spot in get_chart().spots.values()}
     assert drawn == set(SUB_SITES)
-    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(chart.list_site_words()) + 1)}
+    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_sites.list_site_words()) + 1)}
     assert listed == {"", *SUB_SITES, *load_taxonomy("site").words} - {UNKNOWN}
 
 
@@ -147,7 +149,7 @@ def test_a_site_is_selected_with_the_keyboard(body, chosen, stage, qtbot):
     assert body.findChild(QLabel, "body_said").text() == pointed
     assert not chosen
     qtbot.keyClick(body.canvas, Qt.Key.Key_Return)
-    assert chart.site_title(*chosen[-1]) == pointed
+    assert body_sites.site_title(*chosen[-1]) == pointed
     assert chosen[-1][1] == "left"
 
 
@@ -195,13 +197,13 @@ def test_showing_a_site_emits_no_signal(body, chosen):
     ],
 )
 def test_a_region_includes_its_sub_sites(body_site, whole, expected):
-    assert chart.is_site_within(body_site, whole) is expected
+    assert body_sites.is_site_within(body_site, whole) is expected
 
 
 def test_a_site_round_trips_through_the_table():
     for word in (*SUB_SITES, *load_taxonomy("site").words[:-1]):
-        site, sub_site = chart.site_columns(word)
-        assert chart.site_word(site, sub_site) == word
+        site, sub_site = body_sites.site_columns(word)
+        assert body_sites.site_word(site, sub_site) == word
         assert site in load_taxonomy("site").words
 
 

@@ -12,7 +12,7 @@ from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLineEdit, QMessageBox
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QDialog, QFileDialog, QLabel, QLineEdit, QMessageBox
 
 from conftest import wait_until_idle
 from napari_melanoma.case.store import CaseStore, read_correction
@@ -302,6 +302,49 @@ def test_guesses_are_shown_and_confirmed(five):
     assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso"
     five.clicks("case_confirm")
     assert not five.dock.confirm_button.isVisibleTo(five.dock)
+
+
+def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, photos):
+    def combo(field):
+        return five.dock.findChild(QComboBox, f"synoptic_{field}")
+
+    def chooses(field, text):
+        combo(field).setCurrentIndex(combo(field).findText(text))
+        combo(field).activated.emit(combo(field).currentIndex())
+
+    five.picks("L1")
+    five.dock.lesion_page.synoptic_section.expand(animate=False)
+    five.waits()
+    assert combo("laterality").currentText() == "left"  # suggested from the case
+    assert five.case.find_lesion("L1").synoptic is None
+    chooses("procedure", "excision")
+    five.clicks("synoptic_laterality_confirm")
+    report = five.case.find_lesion("L1").synoptic
+    assert (report.value("procedure"), report.value("laterality")) == ("excision", "left")
+    five.picks("L2")
+    assert combo("procedure").currentText() == "–"
+    five.picks("L1")
+    chooses("procedure", "shave biopsy")
+    five.clicks("case_undo")
+    assert combo("procedure").currentText() == "excision"
+    five.waits()
+    assert CaseStore.open_read_only(photos).case.find_lesion("L1").synoptic.value("procedure") == "excision"
+
+
+def test_the_report_of_a_case_is_written_with_its_last_edits(five, tmp_path):
+    five.types("patient_age", "54")
+    five.clicks("case_report")
+    five.waits()
+    dialog = five.dock.window().findChild(QDialog, "report_dialog")
+    dialog.pdf_check.setChecked(False)
+    dialog.accept()
+    chooser = five.dock.window().findChild(QFileDialog, "report_file_dialog")
+    assert chooser.selectedFiles()[0].endswith("P-0042-report.html")
+    chooser.fileSelected.emit(str(tmp_path / "report.html"))
+    chooser.reject()
+    five.waits()
+    assert "Saved: " in five.status
+    assert "54" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_steps_are_undone_and_redone(five):

@@ -14,8 +14,10 @@ from slide_stage import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
+from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.reports.slide_export import FORMATS
+from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.slide.export import EXPORTS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -79,12 +81,15 @@ def test_unavailable_entries_show_what_to_do_first(analysed):
 
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}
-    assert sorted(off) == ["depth", "dicom", "report", "risk"]
+    synoptic = ["fhir", "synoptic", "synoptic-csv"]
+    assert sorted(off) == sorted(["depth", "dicom", "report", "risk", *synoptic])
     assert off["depth"] == "No depth reading yet. Measure the depth in the Depth section first."
     assert not [text for text in off.values() if "napari-melanoma" in text]
     folder = analysed.dock.result_location.folder
     write_json(folder / "risk.json", {})
-    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["depth", "dicom"]
+    blocked = sorted(kind for kind, action in entries().items() if not action.isEnabled())
+    assert blocked == sorted(["depth", "dicom", *synoptic])
+    save_synoptic(folder, SynopticReport())
     write_depth(
         folder, SlideDepthReadings(readings=(DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0),))
     )

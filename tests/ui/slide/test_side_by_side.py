@@ -1,11 +1,13 @@
-"""The Side by side section: linked views with an offset."""
+"""The Side by side section: linked views of two slides, and their registration."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_slides import draw_slide
+import tifffile
+from fake_slides import MPP, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QLabel
+from scipy import ndimage
 from slide_stage import FIXTURES
 
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
@@ -55,10 +57,11 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     get_camera(beside.model).center = (0, 25.0, 18.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
     presses(person, "beside_align")
-    assert beside.offset == (5.0, -12.0)
-    assert "-12, 5 µm" in person.finds(QLabel, "beside_words").text()
+    np.testing.assert_allclose(place(beside.model), [20, 30, 3])
+    np.testing.assert_allclose(beside.model.layers[0].affine.affine_matrix[-3:-1, -1], [-5, 12])
+    assert "12, -5 µm" in person.finds(QLabel, "beside_words").text()
     get_camera(viewer).center = (0, 100.0, 100.0)
-    np.testing.assert_allclose(place(beside.model), [105, 88, 3])
+    np.testing.assert_allclose(place(beside.model), [100, 100, 3])
     get_camera(beside.model).zoom = 1.5
     np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
 
@@ -116,4 +119,97 @@ def test_second_view_shows_results_and_scale_bar(analysed, tmp_path):
     dock.navigation_panel.scale_bar_check.setChecked(False)
     assert not get_scale_bar(beside).visible
     assert not get_scale_bar(person.viewer).visible
+    closes_the_second(person)
+
+
+def write_section(path, angle=0.0):
+    """Write a section of tissue with structure on glass, turned counterclockwise by an angle."""
+    rng = np.random.default_rng(3)
+    layers = [ndimage.gaussian_filter(rng.normal(size=(512, 512)), sigma) * sigma for sigma in (3, 6, 12, 24)]
+    rows, columns = np.indices((512, 512))
+    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) + 0.3 * layers[3] < 1
+    amount = np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
+    amount = ndimage.rotate(amount, angle, reshape=False, order=1)
+    rgb = (255 * (1 - amount[..., None] * np.array((0.4, 0.7, 0.3)))).astype(np.uint8)
+    resolution = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, rgb, tile=(128, 128), photometric="rgb", metadata=None, **resolution)
+    return path
+
+
+@pytest.fixture
+def sections(person, tmp_path):
+    """User with two serial sections side by side, the second turned by 30 degrees."""
+    person.opens_slides(write_section(tmp_path / "ihc.tif", angle=30))
+    person.opens_slides(write_section(tmp_path / "he.tif"))
+    person.dock.side_by_side_section.toggleButton().click()
+    presses(person, "beside_show")
+    return person
+
+
+def shown_at(layer, point):
+    """World coordinates of a pixel of a layer."""
+    return np.array(layer.data_to_world(point))[-2:]
+
+
+def turned(point):
+    """Pixel of the second section that shows the same structure as a pixel of the first."""
+    cosine, sine = np.cos(np.radians(30)), np.sin(np.radians(30))
+    row, column = np.subtract(point, 255.5)
+    return 255.5 + cosine * row - sine * column, 255.5 + sine * row + cosine * column
+
+
+def assert_registered(person, within_um):
+    beside = person.dock.sections.side_by_side
+    for point in ((200.0, 200.0), (330.0, 260.0)):
+        first = shown_at(person.dock.slide.layers[0], point)
+        second = shown_at(beside.model.layers[0], turned(point))
+        np.testing.assert_allclose(second, first, atol=within_um)
+
+
+def test_serial_sections_are_registered_and_turned_together(sections):
+    person = sections
+    presses(person, "beside_register")
+    words = person.finds(QLabel, "beside_words")
+    person.until(lambda: words.text().startswith("Registered by"))
+    assert "turned by -30°" in words.text()
+    assert "remaining error" in words.text()
+    assert_registered(person, 1.0)
+    get_camera(person.viewer).center = (0, 60.0, 90.0)
+    person.dock.sections.rotation._on_angle_requested(90.0)
+    assert_registered(person, 1.0)
+    np.testing.assert_allclose(place(person.dock.sections.side_by_side.model), place(person.viewer))
+    closes_the_second(person)
+
+
+def test_other_tissue_is_refused_and_nothing_moves(person, slide_path, tmp_path):
+    person.opens_slides(write_section(tmp_path / "he.tif"))
+    person.opens_slides(slide_path)
+    person.dock.side_by_side_section.toggleButton().click()
+    presses(person, "beside_show")
+    before = person.dock.sections.side_by_side.model.layers[0].affine.affine_matrix
+    presses(person, "beside_register")
+    person.until(lambda: "do not fit together" in person.dock.status.text)
+    np.testing.assert_array_equal(person.dock.sections.side_by_side.model.layers[0].affine.affine_matrix, before)
+    closes_the_second(person)
+
+
+def test_landmarks_register_the_slides_and_disappear(sections):
+    person, beside = sections, sections.dock.sections.side_by_side
+    presses(person, "beside_landmarks")
+    assert not person.finds(QAbstractButton, "beside_link").isChecked()
+    first, second = beside._landmarks.layers
+    for number, point in enumerate(((180.0, 200.0), (340.0, 250.0), (250.0, 300.0)), start=1):
+        first.add(np.multiply(point, MPP))
+        second.add(np.multiply(turned(point), MPP))
+        if number == 1:
+            assert "1 of at least 2" in person.finds(QLabel, "beside_words").text()
+        else:
+            assert f"Registered by {number} landmarks" in person.finds(QLabel, "beside_words").text()
+            assert_registered(person, 0.5)
+    assert list(first.features["number"]) == [1, 2, 3]
+    presses(person, "beside_landmarks")
+    assert "landmarks" not in person.viewer.layers
+    assert "landmarks" not in beside.model.layers
+    assert person.finds(QAbstractButton, "beside_link").isChecked()
+    assert_registered(person, 0.5)
     closes_the_second(person)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, QSizeF
 from qtpy.QtGui import QColor, QImage, QPainter, QTransform
 
-from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.data.body_sites import LEFT, MIDLINE, MIDLINE_SITES, RIGHT, SiteKey
+from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.ui.body_map.drawings import (
     draw_back,
     draw_face,
@@ -22,7 +23,7 @@ from napari_melanoma.ui.body_map.drawings import (
     draw_soles,
     draw_toes,
 )
-from napari_melanoma.ui.body_map.outlines import LEFT, MIDLINE, RIGHT, BodyDrawing, BodyRegion, Point, SiteKey
+from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyRegion, Point
 
 WIDTH, HEIGHT = 340.0, 516.0
 # Shares of a drawing's width, for a whole body and for a detail: half width of the midline, and offset of a side.
@@ -40,8 +41,7 @@ DRAWING_PREFERENCE = (
 INSIDE_SHARE = 0.75  # of the largest distance to the border in a region; points beyond it count as well inside
 NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 NO_SITE: SiteKey = ("", "")
-# Unpaired sites; for broad ones, a click also sets the side.
-MIDLINE_SITES = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
+# Unpaired sites for which a click also sets the side
 BROAD_SITES = ("scalp", "forehead", "face", "lip", "chin", "nape")
 # The site where a whole region is marked; other regions are spread over too many sites.
 REGION_SITES = {
@@ -255,48 +255,3 @@ def _find_inner_pixels(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
         nearest = inside[np.argmin(away)]
         found[int(number)] = int(rows[nearest]), int(columns[nearest])
     return found
-
-
-def list_site_words() -> tuple[str, ...]:
-    """Return all words for sites, each site followed by its sub-sites."""
-    sites, within = load_taxonomy("site"), load_taxonomy("sub_site")
-    return tuple(
-        word
-        for site in sites.words
-        if site != UNKNOWN
-        for word in (site, *(site_key for site_key in within.words if within.parent(site_key) == site))
-    )
-
-
-def site_columns(word: str) -> tuple[str, str]:
-    """Return the table columns ``site`` and ``sub_site`` of a word; "" if unknown."""
-    within = load_taxonomy("sub_site")
-    if word in within.words and word != UNKNOWN:
-        return within.parent(word), word
-    return ("", "") if word == UNKNOWN else (word, "")
-
-
-def site_word(site: str, sub_site: str) -> str:
-    """Return the word for the table columns ``site`` and ``sub_site``, the narrower one; "" if both are unknown."""
-    return next((word for word in (sub_site, site) if word not in ("", UNKNOWN)), "")
-
-
-def site_title(word: str, laterality: str = "") -> str:
-    """Format a site, such as ``Left forearm`` or ``Chest, midline``."""
-    if word in ("", UNKNOWN):
-        return "Site unknown"
-    words = next((known for name in ("sub_site", "site") if word in (known := load_taxonomy(name)).words), None)
-    title = words.title(word) if words else word
-    if laterality in (LEFT, RIGHT):
-        return f"{laterality.capitalize()} {title[0].lower()}{title[1:]}"
-    return f"{title}, midline" if laterality == MIDLINE and word not in MIDLINE_SITES else title
-
-
-def is_site_within(body_site: SiteKey, whole: SiteKey) -> bool:
-    """Return whether a site on the chart is or belongs to another site; False for unknown sites."""
-    (word, laterality), (whole_word, side) = body_site, whole
-    one_sided = side not in ("", UNKNOWN) and word not in MIDLINE_SITES
-    if whole_word in ("", UNKNOWN) or (one_sided and side != laterality):
-        return False
-    site = load_taxonomy("sub_site").parent(word)
-    return whole_word == word or load_taxonomy("site").is_within(site, whole_word)

@@ -6,9 +6,8 @@ import math
 
 from qtpy.QtGui import QPainterPath, QTransform
 
+from napari_melanoma.data.body_sites import LEFT, RIGHT
 from napari_melanoma.ui.body_map.outlines import (
-    LEFT,
-    RIGHT,
     BodyDrawing,
     BodyPart,
     BodyRegion,

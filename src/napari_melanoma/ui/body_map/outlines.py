@@ -11,12 +11,12 @@ from itertools import pairwise
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QPainterPath, QTransform
 
+from napari_melanoma.data.body_sites import LEFT, MIDLINE, RIGHT, SiteKey
+
 Point = tuple[float, float]
 Run = str | Sequence[Point]  # points as in SVG: "0,0 10,2.5 20,0"
 ROUNDNESS = 0.35  # 1/3 gives the least curvature
 MIRROR = QTransform.fromScale(-1, 1)
-LEFT, RIGHT, MIDLINE = "left", "right", "midline"
-SiteKey = tuple[str, str]  # a site and a laterality
 SiteShape = tuple[str, QPainterPath]  # a site and its shape before clipping
 
 

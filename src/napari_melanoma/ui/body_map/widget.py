@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -21,18 +20,17 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
+from napari_melanoma.data.body_sites import SiteKey, is_site_within, list_site_words, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.reports.body_map import spread_points
 from napari_melanoma.ui.body_map.chart import (
     NO_SITE,
     BodyChart,
     ChartSpot,
     ChartTransform,
     get_chart,
-    is_site_within,
-    list_site_words,
-    site_title,
 )
-from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyPart, Point, SiteKey
+from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyPart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import PRIMARY, Palette, ThemedIcons, named, quiet_label, row, tool_button
 
@@ -45,9 +43,6 @@ ARROWS: dict[Qt.Key, tuple[float, float]] = {
 }
 SELECT_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
 SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of the strokes along the edge
-MAX_ROUNDS = 60
-GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-PULL_SHARE = 0.06  # pull towards the original position in each round, to limit the displacement
 SIDE_PX = 92  # leaves room for the site in a narrow dock
 SITE_HINT = "Click the site of the lesion."
 
@@ -374,64 +369,6 @@ class BodyMark:
     site: str
     laterality: str = ""
     title: str = ""
-
-
-def spread_points(positions: Sequence[Point], distance: float) -> list[Point]:
-    """Move points apart until all have a minimum distance; deterministic, and in the same order."""
-    points = [
-        _start_on_spiral(position, positions[:number].count(position), distance)
-        for number, position in enumerate(positions)
-    ]
-    for turn in range(MAX_ROUNDS):
-        if turn < MAX_ROUNDS // 2:
-            points = [_pull_toward(point, position) for point, position in zip(points, positions, strict=True)]
-        close = [
-            (one, other)
-            for one, other in _close_pairs(points, distance)
-            if _are_too_close(points, one, other, distance)
-        ]
-        for one, other in close:
-            points[one], points[other] = _push_apart(points[one], points[other], distance)
-        if not close:
-            break
-    return points
-
-
-def _close_pairs(points: Sequence[Point], distance: float) -> Iterator[tuple[int, int]]:
-    """Yield pairs that may be too close: those in the same or adjacent cells of a grid."""
-    squares: dict[tuple[int, int], list[int]] = {}
-    for number, (x, y) in enumerate(points):
-        column, row = int(x // distance), int(y // distance)
-        for column_offset in (-1, 0, 1):
-            for row_offset in (-1, 0, 1):
-                neighbors = squares.get((column + column_offset, row + row_offset), ())
-                yield from ((number, other) for other in neighbors)
-        squares.setdefault((column, row), []).append(number)
-
-
-def _are_too_close(points: Sequence[Point], one: int, other: int, distance: float) -> bool:
-    return math.dist(points[one], points[other]) < distance - 1e-6
-
-
-def _start_on_spiral(position: Point, number: int, distance: float) -> Point:
-    """Start the second, third ... mark at a position on a spiral around it."""
-    reach = 0.5 * distance * math.sqrt(number)
-    return position[0] + reach * math.cos(number * GOLDEN_ANGLE), position[1] + reach * math.sin(number * GOLDEN_ANGLE)
-
-
-def _pull_toward(point: Point, position: Point) -> Point:
-    return point[0] + PULL_SHARE * (position[0] - point[0]), point[1] + PULL_SHARE * (position[1] - point[1])
-
-
-def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
-    """Move two points apart if they are too close."""
-    gap = math.dist(one, other)
-    push = max(0.0, distance - gap) / 2
-    across = ((one[0] - other[0]) / gap, (one[1] - other[1]) / gap) if gap else (1.0, 0.0)
-    return (
-        (one[0] + push * across[0], one[1] + push * across[1]),
-        (other[0] - push * across[0], other[1] - push * across[1]),
-    )
 
 
 class BodyMap(QWidget):

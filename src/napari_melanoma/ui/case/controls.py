@@ -23,9 +23,9 @@ from superqt import QElidingLabel
 
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.reports.risk_section import format_known_data, format_probability, to_sentence
-from napari_melanoma.ui.body_map.chart import site_word
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
@@ -107,6 +107,9 @@ class CaseControls(QWidget):
             "case_remove", "Remove", "Remove the selection from the case (Delete); files are kept"
         )
         self.open_button = named(QPushButton("Open image"), "primary", "Open image")
+        self.report_button = tool_button(
+            "case_report", "Report", "Write the report of the case as HTML and PDF file", "Report ..."
+        )
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
         self.hint = quiet_label("Select a lesion to enter its site and findings, or an image.")
@@ -158,7 +161,9 @@ class CaseControls(QWidget):
         whole.addWidget(self.notice)
         whole.addWidget(self._scroll, 1)
         whole.addStretch(0)
-        whole.addWidget(self.open_button)
+        self._foot = row(self.open_button, self.report_button, stretch=0)
+        self.report_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        whole.addWidget(self._foot)
         whole.addWidget(self.save_label)
         whole.addWidget(self.status)
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
@@ -166,7 +171,7 @@ class CaseControls(QWidget):
     def update_visibility(self, is_open: bool) -> None:
         """Show the case, or the welcome page."""
         self.welcome.setVisible(not is_open)
-        for part in (self._head, self._scroll, self.open_button, self.save_label):
+        for part in (self._head, self._scroll, self._foot, self.save_label):
             part.setVisible(is_open)
 
     def update_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
@@ -283,12 +288,16 @@ class LesionPage(QWidget):
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
+        holder = QWidget()
+        QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
+        self.synoptic_section = section("Synoptic report", "case_synoptic", holder, settings, False)
         self._sections = (
             section("Prediction", "case_answer", prediction, settings, True),
             self._risk_section,
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", findings, settings, False),
+            self.synoptic_section,
         )
         icons.add_sections(*self._sections)
         column = QVBoxLayout(self)

@@ -19,10 +19,12 @@ from napari_melanoma.ui.case.images import CaseImageViewer
 from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
+from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class CaseDock(CaseControls):
         self.image_opener = self.image_viewer.opener
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
         self.predictor = CasePredictor(self.controller, self)
+        self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
+        self.synoptic = CaseSynopticSection(self.lesion_page.synoptic_section, self.controller, self.settings)
         self.metadata_sync = CaseMetadataSync(self.controller, self.image_opener, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
@@ -77,12 +81,15 @@ class CaseDock(CaseControls):
         self.pictures.thumbnail_read.connect(self.tree.viewport().update)
         for part in (self.editor, self.importer, self.image_viewer):
             part.message.connect(self.status.show_message)
+        self.report_button.clicked.connect(self._on_report)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
         self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)
         self.predictor.progressed.connect(partial(self.status.progress, "answering"))
         self.predictor.finished.connect(partial(self.status.end, "answering"))
-        for source in (self.controller, self.image_opener, self.importer, self.guard, self.predictor):
+        for source in (
+            *(self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer),
+        ):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -143,6 +150,7 @@ class CaseDock(CaseControls):
         self.title.setToolTip(str(store.folder))
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
             form.clear_edits()  # errors belong to the previous case
+        self.synoptic.reset()
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
@@ -174,6 +182,7 @@ class CaseDock(CaseControls):
         found = next(((of, image) for of, image in case.iterate_images() if image.id == current), None)
         if lesion is not None:
             self.lesion_page.show_lesion(case, lesion, editable)
+            self.synoptic.show_lesion(lesion)
             self.predictor.show_prediction(self.lesion_page, current)
         if found is not None:
             self.image_page.show_image(case, *found, editable)
@@ -263,12 +272,19 @@ class CaseDock(CaseControls):
         elif task == "analysing":
             self.status.begin("analysing", "Segmenting the lesion ...")
 
+    def _on_report(self) -> None:
+        """Write the report of the case once its edits are saved."""
+        store = self.controller.store
+        if store is not None:
+            ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, f"{store.folder.name}-report")
+            self.controller.saver.run_when_saved(ask)
+
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
             self.importer.cancel()
         elif task == "answering":
             self.predictor.cancel()
-        else:
+        elif task == "analysing":
             self.image_opener.cancel()
 
     def _on_failed(self, error: Exception) -> None:

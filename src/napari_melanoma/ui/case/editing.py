@@ -13,7 +13,7 @@ from napari_melanoma.case import model
 from napari_melanoma.case.model import Case
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.ui.body_map.chart import site_columns, site_title
+from napari_melanoma.data.body_sites import site_columns, site_title
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controls import NEW_LESION
 from napari_melanoma.ui.case.tree import NO_LESION

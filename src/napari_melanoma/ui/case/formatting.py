@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from napari_melanoma.case.model import number_lesions
 from napari_melanoma.core.errors import CaseChanged
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
+from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.ui.body_map.chart import site_title, site_word
 from napari_melanoma.ui.body_map.widget import BodyMark
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ def format_site(lesion: CaseLesion) -> str:
     """Format the site of a lesion, such as ``Left upper back``, with a question mark for a guess."""
     site = site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
     return f"{site} ?" if {"site", "sub_site", "laterality"} & lesion.guesses.keys() else site
-
-
-def number_lesions(case: Case) -> dict[str, str]:
-    """Return the displayed numbers of the lesions by id: those of files or tables if unique, else those of the ids."""
-    labels = {lesion.id: lesion.label for lesion in case.lesions if lesion.label}
-    by_id = {lesion.id: lesion.id.removeprefix("L") for lesion in case.lesions}
-    merged = {**by_id, **labels}
-    are_numbers = all(re.fullmatch(r"\d{1,3}", text) for text in labels.values())
-    return merged if are_numbers and len(set(merged.values())) == len(merged) else by_id
 
 
 def summarize_lesion(lesion: CaseLesion) -> str:

@@ -36,6 +36,7 @@ from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -76,6 +77,7 @@ class LesionDock(LesionControls):
         self.classifier.model = self.settings.classifier
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.opener = PhotographOpener(napari_viewer, self)
+        self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.close_guard = LesionCloseGuard(self, self.controller.store)
         self.set_options(self.settings.options)
         self._connect()
@@ -113,6 +115,8 @@ class LesionDock(LesionControls):
         self.picker.ruler_toggled.connect(self._on_ruler)
         self.ruler.message.connect(self.status.show_message)
         self.save_bar.save_requested.connect(self._on_save)
+        self.save_bar.report_requested.connect(self._on_report)
+        self.report_writer.failed.connect(self._on_failed)
         self.recovery_notice.accepted.connect(self.controller.autosave.adopt)
         self.recovery_notice.accepted.connect(self.controller.recovery.restore)
         self.recovery_notice.discarded.connect(self._on_recovery_discarded)
@@ -275,6 +279,10 @@ class LesionDock(LesionControls):
     def _on_cancelled(self, task: str) -> None:
         if task == "opening":
             self.opener.cancel()
+
+    def _on_report(self, folder: Path) -> None:
+        """Write a report of a saved result."""
+        self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
     def _on_save(self, target: SaveTarget, folder: Path) -> None:
         self.mask_controller.flush()

@@ -217,6 +217,7 @@ class SaveBar(QWidget):
     """The Save button, and the button to select the results folder."""
 
     save_requested = Signal(object, object)
+    report_requested = Signal(object)
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
@@ -224,11 +225,14 @@ class SaveBar(QWidget):
         self._target: SaveTarget | None = None
         self._pending_target: SaveTarget | None = None
         self._saved_folders: dict[Path, tuple[str, str]] = {}
+        self._saved_results: dict[str, Path] = {}  # folder of each photograph
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
+        self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.button, self._folder_button, stretch=0))
+        layout.addWidget(row(self.button, self.report_button, self._folder_button, stretch=0))
+        self.report_button.clicked.connect(self._on_report)
         self.button.clicked.connect(self.save)
         self._folder_button.clicked.connect(self._on_choose_folder)
         self.set_target(None)
@@ -237,6 +241,7 @@ class SaveBar(QWidget):
         """Set the photograph whose result is saved."""
         self._target = target
         self.button.setEnabled(target is not None)
+        self._update_report_button()
         folder = self._settings.folder
         if target is None:
             self.button.setToolTip("Analyze a photograph first")
@@ -247,6 +252,8 @@ class SaveBar(QWidget):
     def set_saved(self, target: SaveTarget, folder: Path) -> None:
         """Record which result a folder contains: saving it again replaces it without confirmation."""
         self._saved_folders[_folder_key(folder)] = (target.identity, target.image_digest)
+        self._saved_results[target.identity] = folder
+        self._update_report_button()
 
     def save(self) -> None:
         """Request saving, after asking for the folder or for confirmation if needed."""
@@ -257,6 +264,16 @@ class SaveBar(QWidget):
             self._choose_folder()
         else:
             self._request_save(self._target, result_folder(self._settings.folder, self._target.name))
+
+    def _update_report_button(self) -> None:
+        is_saved = self._target is not None and self._target.identity in self._saved_results
+        self.report_button.setEnabled(is_saved)
+        tip = "Write a report of the saved result as HTML and PDF file"
+        self.report_button.setToolTip(tip if is_saved else "Save the result first: the report is written from it")
+
+    def _on_report(self) -> None:
+        if self._target is not None:
+            self.report_requested.emit(self._saved_results[self._target.identity])
 
     def _request_save(self, target: SaveTarget, folder: Path) -> None:
         if folder.exists() and self._saved_folders.get(_folder_key(folder)) != (target.identity, target.image_digest):

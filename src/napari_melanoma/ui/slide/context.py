@@ -17,7 +17,7 @@ from napari_melanoma.ui.widgets.status_line import remove_option_hints
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.case.model import CaseImage
+    from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation, SlideRunManager
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
-
-
-READER_SETTING = "slide/region_reader"
 
 
 class SlideContext(QObject):
@@ -149,3 +146,13 @@ def find_open_case(context: SlideContext) -> tuple[Any, CaseImage]:
     if controller.read_only:
         raise InputError(f"the case is read-only: {controller.read_only}")
     return controller, image
+
+
+def find_slide_lesion(context: SlideContext) -> CaseLesion | None:
+    """Return the lesion of the open case that the displayed slide belongs to; None if there is none."""
+    try:
+        controller, image = find_open_case(context)
+    except InputError:
+        return None
+    lesions = (lesion for lesion, one in controller.case.iterate_images() if one.id == image.id)
+    return next(lesions, None)

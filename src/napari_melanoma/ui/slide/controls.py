@@ -104,6 +104,9 @@ class SlideControls(QWidget):
         self.folder_button = tool_button(
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )
+        self.report_button = tool_button(
+            "slide_report", "Report", "Write a report of what is stored for the slide as HTML and PDF file", "Report"
+        )
         self.status = StatusLine(self.icons)
         self.waiting = DeferredWidgets(self)
         self.run_manager = SlideRunManager(self, self.settings)
@@ -192,7 +195,7 @@ class SlideControls(QWidget):
             for part in parts:
                 self.waiting.add_widget(part, group.layout().addWidget)
         self._scroll = scroll_area(page, "slide_scroll")
-        self._files = row(self.save_button, self.export_button, self.folder_button, stretch=0)
+        self._files = row(self.save_button, self.export_button, self.report_button, self.folder_button, stretch=0)
         foot = QWidget()
         below = QVBoxLayout(foot)
         below.setContentsMargins(6, 0, 6, 6)
@@ -227,7 +230,7 @@ class SlideControls(QWidget):
         self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
             (self.worklist_section, *sections, self.measurement_section, self.side_by_side_section),
             (models, self.options_section, buttons, self.run_panel),
-            (*results, self.depth_section, self.risk_section, self.regions_section),
+            (*results, self.depth_section, self.synoptic_section, self.risk_section, self.regions_section),
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
@@ -242,6 +245,7 @@ class SlideControls(QWidget):
         self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)
         self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
         self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)
+        self.synoptic_section = section("Synoptic report", "slide_synoptic_section", column(), self.settings, False)
         self.risk_section = section("Risk", "slide_risk_section", column(), self.settings, False)
         self.regions_section = section("Regions", "slide_regions_section", column(), self.settings, False)
         self.correlation_section = section(

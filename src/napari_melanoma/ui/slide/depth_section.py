@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
-from napari_melanoma.ui.slide.context import NO_CASE, READER_SETTING, find_open_case
+from napari_melanoma.ui.slide.context import NO_CASE, find_open_case
 from napari_melanoma.ui.slide.depth_layers import (
     DepthLineLayer,
     MitosisLayers,
@@ -23,6 +23,7 @@ from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -75,6 +76,7 @@ class SlideDepthSection(QObject):
         self.exporter.failed.connect(self.failed)
         context.run_updated.connect(self._on_run_update)
         context.dock_hidden.connect(self._on_dock_hidden)
+        context.reader_changed.connect(self._sync_reader)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -108,8 +110,8 @@ class SlideDepthSection(QObject):
         if is_other:
             self._sync_reader()
 
-    def _sync_reader(self) -> None:
-        """Use the name of the reader that was entered last, here or in the Regions section."""
+    def _sync_reader(self, changed: str = "") -> None:
+        """Use the name of the reader that was entered last, in any section."""
         name = self._context.settings.get(READER_SETTING, "")
         if name != self.store.reader and name.lower() != "model":
             if self._view is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
             from napari_melanoma.depth.readings import rescale_readings
 
             size = self.size
-            self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, _time()))
+            self.apply_edit(lambda depth: rescale_readings(depth, size, self.reader, utc_time()))
         self.show(None if slide is None else slide.identity)
 
     def reload_proposals(self, identity: str | None = None) -> None:
@@ -136,7 +136,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         """Set values of the reader as an undo step, and save them."""
         from napari_melanoma.depth.readings import set_values
 
-        self.apply_edit(lambda depth: set_values(depth, self.automatic_reading, self.reader, _time(), **values))
+        self.apply_edit(lambda depth: set_values(depth, self.automatic_reading, self.reader, utc_time(), **values))
 
     def accept_proposal(self) -> None:
         """Accept the selected proposal as the reader's own reading."""
@@ -153,7 +153,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
                 depth,
                 self.automatic_reading,
                 self.reader,
-                _time(),
+                utc_time(),
                 **values_for_line(self.reading, line, self.size),
             )
         )
@@ -162,18 +162,13 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         """Restore the values, and record the change in the readings."""
         from napari_melanoma.depth.readings import restore_values
 
-        depth = restore_values(now.history.current, history.current, self.reader, _time())
+        depth = restore_values(now.history.current, history.current, self.reader, utc_time())
         return replace(now, history=replace(history, current=depth))
 
     def _on_proposals(self, identity: str, found: tuple[SlideDepthProposals, NetworkDepth | None]) -> None:
         now, (proposed, network) = self._states[identity], found
         selected = now.selected if proposed == now.proposed else 0
         self.add(replace(now, proposed=proposed, network=network, selected=selected))
-
-
-def _time() -> str:
-    """Return the current time as readings store it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _load_readings(identity: str, folder: Path) -> tuple[DepthReadingState, StoredDepth]:

@@ -28,12 +28,11 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.depth.category import NOT_MEASURED, READER_COLUMNS, ROMAN, format_mitoses, parse_length
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
-from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
-from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.controls import SlideControls
@@ -35,6 +36,7 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -46,10 +48,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
 PRELOAD_MS = 300  # by then the dock is drawn
+
+NO_RESULTS = "nothing is stored for this slide yet: analyze it, measure it or fill in the synoptic report first."
 
 
 class SlideDock(SlideControls):
@@ -67,6 +72,7 @@ class SlideDock(SlideControls):
         self.tissue_controller = TissueController(napari_viewer, self.tissue_section)
         self.heatmap_layer = SlideHeatmapLayer(napari_viewer, self.heatmap_controls)
         self.results = SlideResultController(context, self.result_view, self.heatmap_layer, self.lesions)
+        self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.exporter = SlideExporter(context, self.lesions, self.export_button.menu())
         self.sections = SlideSections(context, self)
         self.analysis = SlideAnalysisController(context, self.run_panel, self._make_request, self.get_options)
@@ -120,6 +126,7 @@ class SlideDock(SlideControls):
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
+        self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
         self.options_controller.changed.connect(self.refresh)
         self.run_manager.results_found.connect(self._on_results_found)
@@ -127,7 +134,8 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
-            *(self.run_manager, self.run_panel, self.exporter, self.sections, self.regions, self.counts),
+            *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
+            *(self.sections, self.regions, self.counts),
         ):
             source.failed.connect(self._on_failed)
 
@@ -339,6 +347,16 @@ class SlideDock(SlideControls):
         if task == "opening":
             self.opener.cancel()
 
+    def _on_report(self) -> None:
+        """Write a report from the stored results of the slide, after pending changes were written."""
+        location = self.context.location
+        folder = None if location is None else location.slide_folder or location.folder
+        self.context.dock_hidden.emit()  # every section writes what is pending
+        if folder is None or not folder.is_dir():
+            self._on_failed(InputError(NO_RESULTS))
+        else:
+            self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
+
     def _on_folder(self) -> None:
         choose_folder(self, "folder_dialog", "Folder for slide results", self.run_manager.root, self._on_root_chosen)
 
@@ -352,7 +370,7 @@ class SlideDock(SlideControls):
         show_failure(self.status, error)
 
 
-LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection")
+LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "SlideSynopticSection")
 
 
 class SlideSections(QObject):
@@ -370,7 +388,7 @@ class SlideSections(QObject):
         self._context, self._controls = context, controls
         self._slide: ViewerSlide | None = None
         self._location: SlideResultLocation | None = None
-        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # depth and risk, once created
+        self._created_sections: list[SlideDepthSection | SlideRiskSection | SlideSynopticSection] = []
         self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.measurements = MeasurementSection(context, controls.measurement_section)
@@ -378,12 +396,15 @@ class SlideSections(QObject):
             context, controls.side_by_side_section, controls.heatmap_controls.style_layer
         )
         self.rotation = RotationController(context, controls.rotation)
+        self.rotation.view_changed.connect(self.side_by_side.update_rotation)
+        self.side_by_side.failed.connect(self.failed)
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         for section, create in (
             (controls.depth_section, lambda: self.depth),
+            (controls.synoptic_section, lambda: self.synoptic),
             (controls.risk_section, lambda: self.risk),
         ):
             section.toggled.connect(create)
@@ -396,6 +417,14 @@ class SlideSections(QObject):
 
         section = SlideDepthSection(self._context, self._controls.depth_section, self.measurements.find_ruler_line)
         section.scale_requested.connect(self.scale_requested)
+        return self._initialize_section(section)
+
+    @cached_property
+    def synoptic(self) -> SlideSynopticSection:
+        """The Synoptic report section, in which the reading of the depth is suggested."""
+        from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
+
+        section = SlideSynopticSection(self._context, self._controls.synoptic_section, self.depth.store)
         return self._initialize_section(section)
 
     @cached_property

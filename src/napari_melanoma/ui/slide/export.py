@@ -29,6 +29,9 @@ EXPORTS = {
     "tiles": ("Table of tiles (Parquet)", "tiles.parquet"),
     "depth": ("Depth readings (CSV)", "readings.csv"),
     "risk": ("Risk with its inputs (JSON)", "risk.json"),
+    "synoptic": ("Synoptic report (JSON)", "synoptic.json"),
+    "synoptic-csv": ("Synoptic report (CSV)", "synoptic.csv"),
+    "fhir": ("Synoptic report (FHIR)", "synoptic.fhir.json"),
     "report": ("Report of depth and risk (HTML)", "report.html"),
     "tif": ("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
@@ -39,6 +42,7 @@ IMPORT = "import"
 DICOM = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
 NO_RISK = "No risk estimate yet. Estimate the risk in the Risk section first."
+NO_SYNOPTIC = "No synoptic report yet. Fill in the form first."
 NO_PAGE = "No depth reading and no risk estimate yet. Measure or estimate one first."
 NO_DICOM = "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead."
 MAX_REMARKS = 3  # shown in full
@@ -145,6 +149,7 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     from napari_melanoma.depth.readings import DEPTH_FILE, read_depth
     from napari_melanoma.io.results import RISK_FILE
     from napari_melanoma.slides.depth_readings import read_proposals
+    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
     has_file, has_risk = (folder / DEPTH_FILE).is_file(), (folder / RISK_FILE).is_file()
     try:
@@ -153,6 +158,8 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
         is_measured = True  # the export reports what is damaged
     blockers = {"depth": NO_DEPTH} if not has_file else {}
     blockers |= {"risk": NO_RISK} if not has_risk else {}
+    has_synoptic = (folder / SYNOPTIC_FILE).is_file()
+    blockers |= {} if has_synoptic else dict.fromkeys(("synoptic", "synoptic-csv", "fhir"), NO_SYNOPTIC)
     blockers |= {"report": NO_PAGE} if not (is_measured or has_risk) else {}
     return blockers if is_dicom else {**blockers, "dicom": NO_DICOM}
 

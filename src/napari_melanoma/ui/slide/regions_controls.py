@@ -5,11 +5,10 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.slide.context import READER_SETTING
 from napari_melanoma.ui.slide.regions_classes import RegionClassList
 from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionSettings
-from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
 TOOLS = {

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
 
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.slide.context import slide_display_name
+from napari_melanoma.ui.slide.landmarks import Landmarks
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.docking import place_next_to_canvas
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    import numpy as np
     from napari.layers import Image
+    from numpy.typing import NDArray
     from superqt import QCollapsible
 
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.imaging.registration import Registration
+    from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 HINT = "Open two slides to compare them side by side."
-ALIGN = "Center the same position in both views, then press align here."
+ALIGN = (
+    "Register the slides automatically or by landmarks, or center the same position in both views and press align here."
+)
+LANDMARKS = "Click the same structure in both views, in the same order: {} of at least 2. Press landmarks again to end."
+REGISTERING = "Registering the slides ..."
 WIDEN_MS = 100
 OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
@@ -35,6 +48,8 @@ class SideBySideView(QWidget):
     show_toggled = Signal(bool)
     slide_chosen = Signal()
     align_requested = Signal()
+    registration_requested = Signal()
+    landmarks_toggled = Signal(bool)
     link_toggled = Signal(bool)
 
     def __init__(self) -> None:
@@ -49,19 +64,26 @@ class SideBySideView(QWidget):
         self.link_check.setChecked(True)
         tip = "Treat the centers of both views as the same position, and keep that offset"
         self.align_button = tool_button("beside_align", "Align here", tip, "align here")
+        tip = "Find rotation, side and position of the second slide from the tissue in both; takes some seconds"
+        self.register_button = tool_button("beside_register", "Register automatically", tip, "register")
+        tip = "Click the same structures in both views; from two of them, the slides are turned and shifted together"
+        self.landmark_button = tool_button("beside_landmarks", "Landmarks", tip, "landmarks", checkable=True)
         self.hint_label = named(quiet_label(HINT), "beside_words", "How to compare")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for widget in (
             row(self.slide_combo, self.show_button, stretch=0),
-            row(self.link_check, self.align_button),
+            row(self.register_button, self.landmark_button, self.align_button),
+            row(self.link_check),
             self.hint_label,
         ):
             layout.addWidget(widget)
         self.show_button.toggled.connect(self.show_toggled)
         self.slide_combo.activated.connect(lambda _: self.slide_chosen.emit())
         self.align_button.clicked.connect(self.align_requested)
+        self.register_button.clicked.connect(self.registration_requested)
+        self.landmark_button.toggled.connect(self.landmarks_toggled)
         self.link_check.toggled.connect(self.link_toggled)
 
     def show_slides(self, slides: list[ViewerSlide]) -> None:
@@ -73,15 +95,22 @@ class SideBySideView(QWidget):
         self.slide_combo.setCurrentIndex(max(0, self.slide_combo.findData(identity)))
         self.show_button.setEnabled(bool(slides))
 
-    def show_state(self, on: bool, can_link: bool) -> None:
-        """Enable what is possible; ``on``: whether the second view is open."""
+    def show_state(self, on: bool, can_link: bool, alignment: str) -> None:
+        """Enable what is possible; ``on``: whether the second view is open; ``alignment``: how the slides fit."""
         self.link_check.setEnabled(can_link)
-        self.align_button.setEnabled(on and can_link)
-        self.hint_label.setText((ALIGN if can_link else NO_SCALE) if on else HINT)
+        for button in (self.align_button, self.register_button, self.landmark_button):
+            button.setEnabled(on and can_link)
+        self.hint_label.setText((alignment or ALIGN if can_link else NO_SCALE) if on else HINT)
 
 
 class SideBySideController(QObject):
-    """Create the second view, and synchronize the cameras."""
+    """Create the second view, and synchronize the cameras.
+
+    The layers of the second slide are transformed into the coordinates of the first view, so that both cameras are the
+    same. Coordinates of a slide are (y, x) in µm, or pixels without a scale, from the center of its first pixel.
+    """
+
+    failed = Signal(object)
 
     def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
         super().__init__(context)
@@ -96,7 +125,12 @@ class SideBySideController(QObject):
         self._other_identity = ""
         self._width = 0  # of the dock before the second view was opened
         self._moving = False
-        self.offset = (0.0, 0.0)  # (y, x) from a position in the first view to the same in the second
+        self._matrix: NDArray[np.float64] | None = None  # from coordinates of the second slide to those of the first
+        self._alignment = ""  # how well the slides fit
+        self._landmarks: Landmarks | None = None
+        self._jobs = LatestJobQueue(self)
+        self._jobs.succeeded.connect(self._on_registered)
+        self._jobs.failed.connect(self._on_registration_failed)
         for events in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
             connections.connect(events, self._on_first)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
@@ -111,8 +145,16 @@ class SideBySideController(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide in the first view."""
+        is_other = slide is None or self._slide is None or slide.identity != self._slide.identity
         self._slide = slide
+        if is_other and self._model is not None:
+            self._reset_alignment()
         self._refresh()
+
+    def update_rotation(self) -> None:
+        """Turn the second view with the first."""
+        self._transform_layers()
+        self._on_first()
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
@@ -121,6 +163,8 @@ class SideBySideController(QObject):
             view.show_toggled.connect(self._on_shown)
             view.slide_chosen.connect(self._on_chosen)
             view.align_requested.connect(self._on_aligned)
+            view.registration_requested.connect(self._on_registration_requested)
+            view.landmarks_toggled.connect(self._on_landmarks)
             view.link_toggled.connect(self._on_first)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
             self._refresh()
@@ -140,7 +184,7 @@ class SideBySideController(QObject):
             self._view.show_button.setChecked(False)
         elif self._model is not None:
             self._view.slide_combo.setCurrentIndex(self._view.slide_combo.findData(self._other_identity))
-        self._view.show_state(self._model is not None, self._model is None or self._same_unit())
+        self._view.show_state(self._model is not None, self._model is None or self._same_unit(), self._alignment)
 
     def _on_shown(self, on: bool) -> None:
         if on and self._model is None:
@@ -197,7 +241,9 @@ class SideBySideController(QObject):
         """Close the second view."""
         if self._model is None:
             return
+        self._end_landmarks()
         model, self._model, self._other_identity = self._model, None, ""
+        self._matrix, self._alignment = None, ""
         for events in (get_camera(model).events.center, get_camera(model).events.zoom):
             events.disconnect(self._on_second)
         self._viewer.window.remove_dock_widget(self._dock_widget)
@@ -216,13 +262,15 @@ class SideBySideController(QObject):
         slide = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
         if slide is None or self._model is None:
             return
+        self._end_landmarks()
         self._moving = True
-        self._other_identity, self.offset = slide.identity, (0.0, 0.0)
+        self._other_identity = slide.identity
         self._model.layers.clear()
         for layer in slide.layers:
             copy = Layer.create(*layer.as_layer_data_tuple())
             copy.visible = True
             self._model.add_layer(copy)
+        self._reset_alignment()
         self._copy_overlays()
         self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
         self._model.reset_view()
@@ -242,6 +290,7 @@ class SideBySideController(QObject):
                 copy = Layer.create(*layer.as_layer_data_tuple())
                 copy.visible = True
                 self._model.add_layer(copy)
+        self._transform_layers()
         self.update_heatmap()
 
     def _find_other_slide(self) -> ViewerSlide | None:
@@ -281,30 +330,156 @@ class SideBySideController(QObject):
     def _on_first(self, event: object = None) -> None:
         """Move the second view with the first."""
         if self._is_linked():
-            self._sync_cameras(get_camera(self._viewer), get_camera(self._model), 1)
+            self._copy_camera(get_camera(self._viewer), get_camera(self._model))
 
     def _on_second(self, event: object = None) -> None:
         """Move the first view with the second."""
         if self._is_linked():
-            self._sync_cameras(get_camera(self._model), get_camera(self._viewer), -1)
+            self._copy_camera(get_camera(self._model), get_camera(self._viewer))
 
-    def _sync_cameras(self, leader: Any, follower: Any, sign: int) -> None:  # noqa: ANN401 - napari moved cameras
+    def _copy_camera(self, leader: Any, follower: Any) -> None:  # noqa: ANN401 - napari moved cameras
         self._moving = True
         try:
-            y, x = leader.center[-2:]
             follower.zoom = leader.zoom
-            follower.center = (*follower.center[:-2], y + sign * self.offset[0], x + sign * self.offset[1])
+            follower.center = (*follower.center[:-2], *leader.center[-2:])
         finally:
             self._moving = False
 
-    def _on_aligned(self) -> None:
-        """Keep the current offset between the centers of both views."""
-        if self._model is None or self._view is None:
+    def _reset_alignment(self) -> None:
+        """Show the second slide with its own rotation, as long as it is not registered."""
+        import numpy as np
+
+        self._end_landmarks()
+        other = self._find_other_slide()
+        self._alignment = ""
+        self._matrix = None
+        if self._slide is not None and other is not None:
+            self._matrix = np.linalg.inv(self._slide.affine) @ np.array(other.affine)
+        self._transform_layers()
+
+    def _transform_layers(self) -> None:
+        """Transform the layers of the second view into the coordinates of the first."""
+        import numpy as np
+
+        if self._model is None or self._matrix is None or self._slide is None:
             return
-        first, second = get_camera(self._viewer).center[-2:], get_camera(self._model).center[-2:]
-        self.offset = (float(second[0] - first[0]), float(second[1] - first[1]))
+        affine = np.array(self._slide.affine) @ self._matrix
+        for layer in self._model.layers:
+            if not np.array_equal(layer.affine.affine_matrix[-3:, -3:], affine):
+                layer.affine = affine
+        if self._landmarks is not None:
+            self._landmarks.layers[0].affine = np.array(self._slide.affine)
+
+    def _set_alignment(self, matrix: NDArray[np.float64], text: str) -> None:
+        """Transform the second slide, and show the same position in both views."""
+        self._matrix, self._alignment = matrix, text
+        self._transform_layers()
+        self._copy_camera(get_camera(self._viewer), get_camera(self._model))
+        self._refresh()
+
+    def _on_aligned(self) -> None:
+        """Shift the second slide so that the centers of both views are the same position."""
+        import numpy as np
+
+        if self._model is None or self._view is None or self._slide is None or self._matrix is None:
+            return
+        first, second = (get_camera(one).center[-2:] for one in (self._viewer, self._model))
+        shift = np.eye(3)
+        shift[:2, 2] = np.subtract(first, second)
+        own = np.array(self._slide.affine)
+        unit = "µm" if self._slide.info.pixel_size is not None else "px"
+        text = f"Aligned: the second slide was shifted by {shift[1, 2]:.4g}, {shift[0, 2]:.4g} {unit} (x, y)."
+        self._set_alignment(np.linalg.inv(own) @ shift @ own @ self._matrix, text)
         self._view.link_check.setChecked(True)
-        self._on_first()
+
+    def _on_registration_requested(self) -> None:
+        """Register the slides in the background."""
+        other = self._find_other_slide()
+        if self._slide is None or other is None or self._view is None:
+            return
+        self._end_landmarks()
+        self._view.hint_label.setText(REGISTERING)
+        work = partial(_register, self._slide.slide, other.slide, (self._slide.identity, other.identity))
+        self._jobs.submit("register", lambda: work)
+
+    def _on_registered(self, found: tuple[tuple[str, str], Registration]) -> None:
+        identities, registration = found
+        if self._slide is None or self._model is None or self._view is None:
+            return
+        if identities != (self._slide.identity, self._other_identity):  # another slide was chosen meanwhile
+            return
+        self._set_alignment(self._shift_to_centers(registration.matrix), self._describe(registration))
+        self._view.link_check.setChecked(True)
+
+    def _on_registration_failed(self, error: object) -> None:
+        self._refresh()
+        self.failed.emit(error)
+
+    def _shift_to_centers(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Convert a matrix between positions from outer corners to one between coordinates, from pixel centers."""
+        import numpy as np
+
+        other = self._find_other_slide()
+        found = matrix.copy()
+        if self._slide is not None and other is not None:
+            found[:2, 2] += found[:2, :2] @ np.divide(other.pixel_um, 2) - np.divide(self._slide.pixel_um, 2)
+        return found
+
+    def _describe(self, registration: Registration) -> str:
+        """Describe a registration with its error."""
         unit = "µm" if self._slide is not None and self._slide.info.pixel_size is not None else "px"
-        shift = f"{self.offset[1]:.4g}, {self.offset[0]:.4g} {unit} (x, y)"
-        self._view.hint_label.setText(f"Aligned: the second slide is shifted by {shift}.")
+        what = [f"turned by {registration.rotation:.0f}°"]
+        what += ["mirrored"] if registration.is_flipped else []
+        what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
+        source = f"{registration.count} {'landmarks' if registration.method == 'landmarks' else 'parts of the tissue'}"
+        return f"Registered by {source}: {', '.join(what)}; remaining error {registration.error:.2g} {unit}."
+
+    def _on_landmarks(self, on: bool) -> None:
+        """Begin or end setting landmarks."""
+        other = self._find_other_slide()
+        if not on or self._model is None or self._view is None or self._slide is None or other is None:
+            self._end_landmarks()
+            return
+        self._view.link_check.setChecked(False)  # each view is moved to its structures
+        pictures = (self._slide.layers[0], self._model.layers[0])
+        self._landmarks = Landmarks(self, (self._viewer, self._model), pictures)
+        self._landmarks.changed.connect(self._on_landmarks_changed)
+        self._alignment = LANDMARKS.format(0)
+        self._refresh()
+
+    def _on_landmarks_changed(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
+        """Register the slides by the landmarks that are set in both views."""
+        from napari_melanoma.imaging.registration import register_landmarks
+
+        count = min(len(first), len(second))
+        if count < 2 or len(first) != len(second):
+            self._alignment = LANDMARKS.format(count)
+            self._refresh()
+            return
+        try:
+            registration = register_landmarks(second, first)
+        except MelanomaError as error:
+            self.failed.emit(error)
+        else:
+            self._set_alignment(registration.matrix, self._describe(registration))
+
+    def _end_landmarks(self) -> None:
+        """Remove the landmarks; the views move together again if the slides were registered by them."""
+        landmarks, self._landmarks = self._landmarks, None
+        if landmarks is None or self._view is None:
+            return
+        is_registered = min(len(layer.data) for layer in landmarks.layers) > 1
+        landmarks.remove()
+        self._view.landmark_button.setChecked(False)
+        if not is_registered:
+            self._alignment = ""
+        self._view.link_check.setChecked(True)
+        self._refresh()
+
+
+def _register(
+    first: TiledSlide, second: TiledSlide, identities: tuple[str, str], run: RunContext
+) -> tuple[tuple[str, str], Registration]:
+    from napari_melanoma.slides.alignment import register_slides
+
+    return identities, register_slides(first, second)

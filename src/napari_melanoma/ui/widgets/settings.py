@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 DEBOUNCE_MS = 250
+READER_SETTING = "slide/region_reader"  # name of the person at this machine, for readings, regions and reports
 
 
 class DockSettings:

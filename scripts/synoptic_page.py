@@ -1,0 +1,101 @@
+"""Write the fields of the synoptic report into ``docs/reference/synoptic.md``, and the JSON Schema of its file.
+
+Run it after a change of the fields or of the model: ``python scripts/synoptic_page.py``
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
+from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS, SynopticField
+from napari_melanoma.reports.fhir import LOINC_CODES
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
+PAGE, SCHEMA = DOCS / "synoptic.md", DOCS / "synoptic.schema.json"
+
+
+def field_list() -> str:
+    """Return the fields as a Markdown table."""
+    lines = ["| field | title | values | also | LOINC |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{one.name}` | {one.label} | {allowed(one)} | {', '.join(one.absent) or '–'} | "
+        f"{LOINC_CODES.get(one.name, '–')} |"
+        for one in FIELDS
+    ]
+    return "\n".join(lines)
+
+
+def allowed(one: SynopticField) -> str:
+    """Describe the values of a field."""
+    if one.kind == "choice":
+        return ", ".join(f"`{word}`" for word in one.choices)
+    if one.kind == "number":
+        return f"{'whole number, ' if one.is_integer else ''}0 to {one.most:g} {one.unit}".rstrip()
+    return "any text"
+
+
+def schema() -> dict[str, Any]:
+    """Return the schema of the model, with the values that each field accepts."""
+    found = SynopticReport.model_json_schema()
+    answer = found["$defs"]["SynopticAnswer"]
+    for part in (found, answer, found["$defs"]["SynopticChange"]):  # keys of a newer version are kept
+        part.pop("additionalProperties", None)
+    answer |= {
+        "if": {"properties": {"state": {"const": ANSWERED}}},
+        "then": {"required": ["value"]},
+        "else": {"not": {"required": ["value"]}},
+    }
+    found["properties"]["answers"] |= {"properties": {one.name: answer_schema(one) for one in FIELDS}}
+    found["properties"]["answers"].pop("additionalProperties", None)
+    found["properties"][DERIVED] = {
+        "type": "object",
+        "description": "follows from the answers; written for other programs, and computed again when read",
+        "properties": {
+            "status": {"enum": ["preliminary", "final", "amended"]},
+            "breslow_recorded": {"type": ["string", "null"]},
+            "t_category": {"type": ["string", "null"]},
+            "t_category_reason": {"type": "string"},
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **found,
+        "title": "Synoptic report of a primary cutaneous melanoma",
+    }
+
+
+def answer_schema(one: SynopticField) -> dict[str, Any]:
+    """Return the schema of the answer to a field."""
+    value: dict[str, Any] = {"type": "string"}
+    if one.kind == "choice":
+        value = {"enum": list(one.choices)}
+    elif one.kind == "number":
+        kind = "integer" if one.is_integer else "number"
+        value = {"type": kind, "minimum": 0, "maximum": one.most, **({"description": one.unit} if one.unit else {})}
+    return {
+        "title": one.label,
+        **({"description": one.help} if one.help else {}),
+        "allOf": [{"$ref": "#/$defs/SynopticAnswer"}],
+        "properties": {"state": {"enum": [ANSWERED, *one.absent]}, "value": value},
+    }
+
+
+def schema_text() -> str:
+    """Return the schema as it is written."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def written(page: str) -> str:
+    """Insert the list of fields between its markers."""
+    return re.sub(
+        r"(<!-- fields -->\n).*?(<!-- /fields -->)", rf"\g<1>\n{field_list()}\n\n\g<2>", page, flags=re.DOTALL
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

@@ -1,0 +1,73 @@
+"""``report``: the report of a case and of results, as one HTML file and as PDF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from napari_melanoma.cli.options import Debug, Json, examples
+from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.errors import InputError
+
+HELP = examples(
+    "napari-melanoma report P-0042 --out report.html --pdf",
+    "napari-melanoma report P-0042 slide-results/section --out report.html --personal",
+    "Write the report of a case and of results: patient, body map, photographs with contour and scale bar, "
+    "measurements, predictions, slides with lesions, readings and their agreement, and the origin of each result, as "
+    "one HTML file for screens and printers. Specify case folders and result folders of photographs and slides; a "
+    "slide of a case is joined with its results. The report contains no dates, file names, names of readers and ages "
+    "above 89 unless --personal is given. Parts that are missing, moved or damaged are named in the report and on "
+    "standard error (exit code 1).",
+)
+
+
+def report(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="CASE|RESULT...", help="Case folders, result folders, or folders that contain them."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The report, a file that ends with .html.")],
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write it as PDF, beside the HTML file.")] = False,
+    paper: Annotated[Literal["a4", "letter"], typer.Option("--paper", help="Size of the pages of the PDF.")] = "a4",
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Include dates, file names, names of readers and all ages.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a case and of results."""
+    with command_session(json, debug) as current:
+        from napari_melanoma.reports.case_report import collect_report
+        from napari_melanoma.reports.page import write_report
+
+        current.after_stop = "Nothing was written."
+        written = _check_output(out, pdf=pdf)
+        found = collect_report(paths, personal=personal, run=current.run)
+        current.run.check()
+        write_report(out, found.report)
+        if pdf:
+            from napari_melanoma.reports.pdf import write_pdf
+
+            write_pdf(out, written[-1], paper)
+        for one in found.problems:
+            current.report.emit("failed", f"failed: {one.about}: {one.detail}", about=one.about, error=one.detail)
+        shared = "It contains personal data. " if personal else ""
+        text = f"{' and '.join(map(str, written))} written. {shared}Research use only; not for diagnosis."
+        some_failed = bool(found.problems)
+        current.finish(text, some_failed=some_failed, out=str(out), files=[str(one) for one in written])
+
+
+def _check_output(out: Path, *, pdf: bool) -> list[Path]:
+    """Return the files to write; an existing file that is not a report of this program is not replaced."""
+    from napari_melanoma.reports.page import is_report
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out} has another ending: expected a file that ends with .html.")
+    files = [out, out.with_suffix(".pdf")] if pdf else [out]
+    if out.exists() and not (out.is_file() and is_report(out)):
+        raise InputError(f"{out} exists, and is not a report of napari-melanoma. Choose another name, or move it.")
+    if pdf and files[1].exists() and not out.exists():
+        raise InputError(f"{files[1]} exists without a report of the same name. Choose another name, or move it.")
+    return files

@@ -1,0 +1,492 @@
+"""The synoptic report of a primary cutaneous melanoma: its fields, answers, changes and signature.
+
+A field is not filled in (no answer), answered, not assessed, or cannot be determined: these are different, and none of
+them means absent or 0. Values from a reading or a case are suggestions until a reader confirms them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, Protocol, Self
+
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.depth.category import ROMAN
+from napari_melanoma.depth.readings import DepthReading, Number, ReadingChange
+from napari_melanoma.depth.staging import (
+    EXTENT_NAMES,
+    PathologicStage,
+    TumorFindings,
+    describe_tumor_contradiction,
+    format_exact_thickness,
+    format_recorded_thickness,
+    stage_primary_tumor,
+)
+from napari_melanoma.depth.synoptic_fields import (
+    ANSWERED,
+    CANNOT,
+    FIELDS,
+    FIELDS_BY_NAME,
+    FINDING,
+    OTHER,
+    AnswerState,
+    SynopticField,
+)
+
+RowState = Literal["answered", "suggested", "not assessed", "cannot be determined", "missing"]
+Source = Literal["", "model", "reading", "case"]
+Status = Literal["preliminary", "final", "amended"]
+NOT_FILLED_IN = "not filled in"
+SIGNATURE = "signature"  # in the history
+SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
+DERIVED = "derived"  # key of values that follow from the answers, written for other programs and never read
+
+
+SUBTYPES = {  # of the column diagnosis_detail
+    "superficial spreading melanoma": "superficial_spreading",
+    "nodular melanoma": "nodular",
+    "lentigo maligna melanoma": "lentigo_maligna",
+    "acral lentiginous melanoma": "acral_lentiginous",
+    "spitzoid melanoma": "spitzoid",
+    "nevoid melanoma": "nevoid",
+}
+
+
+class SynopticLesion(Protocol):
+    """Values of a lesion of a case that suggest answers."""
+
+    @property
+    def site(self) -> str: ...
+    @property
+    def sub_site(self) -> str: ...
+    @property
+    def laterality(self) -> str: ...
+    @property
+    def diagnosis_detail(self) -> str: ...
+    @property
+    def depth_mm(self) -> float | None: ...
+    @property
+    def ulceration(self) -> bool | None: ...
+    @property
+    def mitoses_per_mm2(self) -> float | None: ...
+
+
+class ForwardCompatible(Config):
+    """Base of values whose unknown keys, of a newer version, are kept in ``more`` and written again."""
+
+    more: SkipJsonSchema[dict[str, Any]] = Field({}, description="keys of a newer version, kept unchanged")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, values: Any) -> Any:  # noqa: ANN401 - of any input
+        return cls._sort_keys(values) if isinstance(values, Mapping) else values
+
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        more = values.pop("more")
+        return {**self._arrange(values), **more}
+
+    @classmethod
+    def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Move unknown keys to ``more``."""
+        more = values.get("more", {})
+        if isinstance(more, Mapping):
+            more = {key: value for key, value in {**more, **values}.items() if key not in cls.model_fields}
+        return {**{key: value for key, value in values.items() if key in cls.model_fields}, "more": more}
+
+    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the fields as they are written."""
+        return values
+
+
+class SynopticAnswer(ForwardCompatible):
+    """The answer to a field: a value, or why there is none."""
+
+    state: AnswerState = ANSWERED
+    value: str | Number | None = Field(None, description="the word of a choice, a number, or text; only if answered")
+    at_least: bool = Field(False, description="of the thickness: the melanoma may be thicker")
+    detail: str = Field("", description="more about it, such as the location, another procedure, or the reason")
+    suggested_by: Source = Field("", description="source of a value that no reader has confirmed; empty if confirmed")
+
+    @model_validator(mode="after")
+    def _check_value(self) -> Self:
+        if (self.state == ANSWERED) != (self.value is not None):
+            raise ValueError(f"expected a value for 'answered' and none otherwise, found {self.value!r}")
+        if isinstance(self.value, str) and not self.value.strip():
+            raise ValueError("the value is empty: leave the answer out if it is not filled in")
+        return self
+
+    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what is empty: a field without a value has no key that could be read as 0 or no."""
+        return {key: value for key, value in values.items() if value not in (None, "") and value is not False}
+
+
+class SynopticChange(ForwardCompatible, ReadingChange):
+    """One changed answer, or the signature: its previous and new value, the reader and the time."""
+
+
+@dataclass(frozen=True)
+class SynopticRow:
+    """A line of the report: ``text`` is never empty, and includes that a value is not confirmed or not filled in."""
+
+    name: str
+    label: str
+    text: str
+    state: RowState
+    group: str = ""
+
+
+def _check_time(text: str) -> str:
+    """Require a time with a time zone, or nothing."""
+    try:
+        is_time = not text or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise ValueError("expected a time with a time zone, such as 2026-01-31T10:00:00+00:00")
+    return text
+
+
+class SynopticReport(ForwardCompatible):
+    """A synoptic report, as in ``synoptic.json`` and in a lesion of a case; edits return a new report.
+
+    ``derived`` in files follows from the answers. It is written for other programs, and computed again when read.
+    """
+
+    format_version: Literal[1] = 1
+    answers: dict[str, SynopticAnswer] = Field(
+        {}, description="field to answer; fields that are not filled in are missing"
+    )
+    other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
+    signed_by: str = Field("", description="name of the reader; empty if not signed")
+    signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
+    history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
+
+    @classmethod
+    def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Move unknown keys to ``more``, and answers to unknown fields to ``other_answers``."""
+        found = super()._sort_keys({key: value for key, value in values.items() if key != DERIVED})
+        answers, others = found.get("answers", {}), found.get("other_answers", {})
+        if not isinstance(answers, Mapping) or not isinstance(others, Mapping):
+            return found
+        every = {**others, **answers}
+        known = {name: every[name] for name in FIELDS_BY_NAME if every.get(name) is not None}
+        unknown = {name: answer for name, answer in every.items() if name not in FIELDS_BY_NAME}
+        return {**found, "answers": known, "other_answers": unknown}
+
+    @model_validator(mode="after")
+    def _check_answers(self) -> Self:
+        for name, answer in self.answers.items():
+            problem = _describe_problem(FIELDS_BY_NAME[name], answer)
+            if problem:
+                raise ValueError(f"{FIELDS_BY_NAME[name].label}: {problem}")
+        if bool(self.signed_by) != bool(self.signed_at):
+            raise ValueError("expected both or none of signed_by and signed_at")
+        return self
+
+    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Write unknown answers beside the others, and what follows from the answers."""
+        others = values.pop("other_answers")
+        return {**values, "answers": {**values["answers"], **others}, DERIVED: self._derived_values()}
+
+    def _derived_values(self) -> dict[str, Any]:
+        mm = self.value("breslow")
+        return {
+            "status": self.status,
+            "breslow_recorded": format_recorded_thickness(mm) if isinstance(mm, float) else None,
+            "t_category": self.stage.category or None,
+            "t_category_reason": self.stage.reason,
+        }
+
+    def answer(self, name: str) -> SynopticAnswer | None:
+        """Return the answer to a field; None if it is not filled in."""
+        return self.answers.get(FIELDS_BY_NAME[name].name)
+
+    def value(self, name: str) -> str | float | None:
+        """Return the confirmed value of a field; None if it has none for any reason."""
+        answer = self.answer(name)
+        return None if answer is None or answer.suggested_by else answer.value
+
+    @property
+    def is_signed(self) -> bool:
+        return bool(self.signed_at)
+
+    @property
+    def status(self) -> Status:
+        """Whether it is signed; amended if it was signed before, reopened and signed again."""
+        if not self.is_signed:
+            return "preliminary"
+        return "amended" if sum(one.field == SIGNATURE for one in self.history) > 1 else "final"
+
+    @property
+    def suggested(self) -> tuple[str, ...]:
+        """Names of fields with a value that no reader has confirmed."""
+        return tuple(one.name for one in FIELDS if (found := self.answer(one.name)) and found.suggested_by)
+
+    @property
+    def stage(self) -> PathologicStage:
+        """The T category of the confirmed answers, with what decided it."""
+        return stage_primary_tumor(_tumor_findings(self))
+
+    def rows(self) -> tuple[SynopticRow, ...]:
+        """Return a row per field in the order of the form, and one of the T category."""
+        rows = tuple(
+            SynopticRow(one.name, one.label, *_format_answer(one, self.answer(one.name)), one.group) for one in FIELDS
+        )
+        state: RowState = "answered" if self.stage.category else "missing"
+        return (*rows, SynopticRow("t_category", "T category (AJCC 8)", self.stage.text, state, "Stage"))
+
+    def set_answer(self, name: str, answer: SynopticAnswer | None, reader: str, when: str) -> Self:
+        """Set or remove an answer; return the same report if nothing changes."""
+        if name not in FIELDS_BY_NAME:
+            raise KeyError(f"the synoptic report has no field '{name}'")
+        confirmed = None if answer is None else answer.model_copy(update={"suggested_by": ""})
+        return self._with_answers({**self.answers, name: confirmed}, reader, when)
+
+    def confirm(self, *names: str, reader: str, when: str) -> Self:
+        """Confirm suggested answers, all of them if none is named."""
+        chosen = set(names or self.suggested) & set(self.suggested)
+        settled = {name: self.answers[name].model_copy(update={"suggested_by": ""}) for name in chosen}
+        return self._with_answers({**self.answers, **settled}, reader, when)
+
+    def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
+        """Restore the answers of another state of the report, for undo and redo; the history is kept and extended."""
+        return self._with_answers(dict(target.answers), reader, when)
+
+    def prefill(
+        self, reading: DepthReading | None, lesion: SynopticLesion | None = None, validity: Validity | None = None
+    ) -> Self:
+        """Suggest answers for fields that no reader has filled in; previous suggestions are replaced.
+
+        ``validity``: of the analysis. A reading that no reader has confirmed is left out if the analysis is not valid.
+        A signed report stays as it is.
+        """
+        if self.is_signed:
+            return self
+        if reading is not None and not reading.when and validity is not None and not validity.valid:
+            reading = None
+        own = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
+        return self._replace(answers={**_suggest_answers(reading, lesion), **own})
+
+    def sign(self, reader: str, when: str) -> Self:
+        """Sign and lock the report; all suggestions must be confirmed or changed before."""
+        self._require_unlocked()
+        if not reader.strip():
+            raise InputError("the synoptic report needs a name to be signed. Enter your name first.")
+        if self.suggested:
+            names = format_names([FIELDS_BY_NAME[name].label for name in self.suggested])
+            raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
+        change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
+        return self._replace(signed_by=reader, signed_at=when, history=(*self.history, change))
+
+    def reopen(self, reader: str, when: str) -> Self:
+        """Unlock a signed report, which is recorded."""
+        if not self.is_signed:
+            return self
+        change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
+        return self._replace(signed_by="", signed_at="", history=(*self.history, change))
+
+    def check(self) -> tuple[str, ...]:
+        """List what is missing, not confirmed or inconsistent."""
+        return tuple(_list_warnings(self))
+
+    def without_persons(self) -> Self:
+        """Return the answers alone, without names of readers, times, and keys that are unknown to this version."""
+        answers = {name: answer.model_copy(update={"more": {}}) for name, answer in self.answers.items()}
+        return type(self)(answers=answers)
+
+    def _require_unlocked(self) -> None:
+        if self.is_signed:
+            raise InputError(f"the synoptic report is signed by {self.signed_by}. Reopen it to change it.")
+
+    def _with_answers(self, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str) -> Self:
+        """Replace the answers, and record the changes."""
+        self._require_unlocked()
+        changes = tuple(
+            SynopticChange(field=one.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
+            for one in FIELDS
+            if (before := self.answer(one.name)) != (after := answers.get(one.name))
+        )
+        return self._replace(answers=dict(answers), history=(*self.history, *changes)) if changes else self
+
+    def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
+        return type(self).parse({**dict(self), **values}, "the synoptic report")
+
+
+def _to_json(answer: SynopticAnswer | None) -> dict[str, Any] | None:
+    return None if answer is None else answer.model_dump(mode="json")
+
+
+def _describe_problem(one: SynopticField, answer: SynopticAnswer) -> str:
+    """Describe why a field does not accept an answer; empty if it does."""
+    value = answer.value
+    if answer.at_least and (one.name != "breslow" or not value):
+        return "'at least' requires a Breslow thickness above 0 mm"
+    if answer.state != ANSWERED:
+        return "" if answer.state in one.absent else f"it cannot be '{answer.state}'"
+    if one.kind == "choice":
+        return "" if value in one.choices else f"expected one of {', '.join(one.choices)}; found {value!r}"
+    if one.kind == "text":
+        return "" if isinstance(value, str) else f"expected text, found {value!r}"
+    if not isinstance(value, float) or not 0 <= value <= one.most:
+        return f"expected a number from 0 to {one.most:g}{one.unit and ' ' + one.unit}, found {value!r}"
+    return f"expected a whole number, found {value:g}" if one.is_integer and not value.is_integer() else ""
+
+
+def _format_answer(one: SynopticField, answer: SynopticAnswer | None) -> tuple[str, RowState]:
+    """Format the answer to a field for a person."""
+    if answer is None:
+        return NOT_FILLED_IN, "missing"
+    text = _format_value(one, answer)
+    if answer.suggested_by:
+        return f"{text} (suggested by {SOURCE_NAMES[answer.suggested_by]}, not confirmed)", "suggested"
+    return text, answer.state
+
+
+def _format_value(one: SynopticField, answer: SynopticAnswer) -> str:
+    value = answer.value
+    if value is None:
+        text: str = answer.state
+    elif isinstance(value, str):
+        text = one.choices.get(value, value)
+    elif one.name == "breslow":
+        least = "at least " if answer.at_least else ""
+        text = f"{least}{format_exact_thickness(value)}, recorded as {format_recorded_thickness(value)}"
+    else:
+        text = f"{value:.4g} {one.unit}".strip()
+    return f"{text}: {answer.detail}" if answer.detail else text
+
+
+def _describe_absence(report: SynopticReport, name: str) -> str:
+    """Describe why a field has no confirmed value."""
+    answer = report.answer(name)
+    if answer is None:
+        return NOT_FILLED_IN
+    return "suggested, not confirmed" if answer.suggested_by else _format_value(FIELDS_BY_NAME[name], answer)
+
+
+def _tumor_findings(report: SynopticReport) -> TumorFindings:
+    """Collect the confirmed findings that the T category depends on."""
+    mm, clark, extent = (report.value(name) for name in ("breslow", "clark", "extent"))
+    breslow, ulceration = report.answer("breslow"), report.value("ulceration")
+    known: dict[str, Any] = {} if mm is None else {"mm": mm, "at_least": breslow is not None and breslow.at_least}
+    words = FINDING[str(ulceration)] if ulceration else _describe_absence(report, "ulceration")
+    return TumorFindings(
+        **known,
+        extent=None if extent is None else str(extent),
+        not_measurable=breslow is not None and breslow.state == CANNOT and not breslow.suggested_by,
+        thickness=_describe_absence(report, "breslow"),
+        ulcerated=None if ulceration is None else ulceration == "present",
+        ulceration=f"ulceration {words}",
+        clark=ROMAN.index(str(clark)) + 1 if clark else None,
+    )
+
+
+def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None) -> dict[str, SynopticAnswer]:
+    """Return the answers that a reading and a lesion of a case suggest; the reading comes first."""
+    found: dict[str, SynopticAnswer] = {}
+
+    def suggest(name: str, value: str | float | None, source: Source, **more: Any) -> None:  # noqa: ANN401
+        if value not in (None, "") and name not in found:
+            answer = SynopticAnswer(value=value, suggested_by=source, **more)
+            if not _describe_problem(FIELDS_BY_NAME[name], answer):
+                found[name] = answer
+
+    if reading is not None:
+        _suggest_from_reading(reading, suggest)
+    if lesion is not None:
+        suggest("laterality", lesion.laterality, "case")
+        suggest("site", lesion.site, "case", detail=lesion.sub_site)
+        suggest("subtype", SUBTYPES.get(lesion.diagnosis_detail), "case")
+        _suggest_thickness(suggest, lesion.depth_mm, "case")
+        suggest("ulceration", _finding_word(lesion.ulceration), "case")
+        suggest("mitotic_rate", lesion.mitoses_per_mm2, "case")
+    return found
+
+
+Suggest = Callable[..., None]
+
+
+def _suggest_from_reading(reading: DepthReading, suggest: Suggest) -> None:
+    """Suggest the values of a depth reading; an estimated Clark level and mitoses without an area are left out."""
+    source: Source = "reading" if reading.when else "model"
+    _suggest_thickness(suggest, reading.mm, source, at_least=reading.at_least)
+    suggest("ulceration", _finding_word(reading.ulcerated), source)
+    if reading.clark is not None and reading.clark_by == "hand":
+        suggest("clark", ROMAN[reading.clark - 1], source)
+    mitoses = reading.mitoses
+    if mitoses.areas and mitoses.per_mm2 is not None:
+        for name, value in (("rate", mitoses.per_mm2), ("counted", mitoses.counted), ("area", mitoses.mm2)):
+            suggest(f"{'mitotic' if name == 'rate' else 'mitoses'}_{name}", value, source)
+    for margin, mm in (("peripheral", reading.margins.lateral_mm), ("deep", reading.margins.deep_mm)):
+        if mm is not None:
+            suggest(f"{margin}_margin_invasive", "free" if mm > 0 else "involved", source)
+            suggest(f"{margin}_distance_invasive", mm, source)
+
+
+def _suggest_thickness(suggest: Suggest, mm: float | None, source: Source, *, at_least: bool = False) -> None:
+    """Suggest a thickness, and whether the melanoma is invasive; it is not rounded, for it is recorded once."""
+    if mm is not None:
+        suggest("breslow", mm, source, at_least=at_least and mm > 0)
+        suggest("extent", "invasive" if mm > 0 else "in_situ", source)
+
+
+def _finding_word(value: bool | None) -> str | None:
+    return None if value is None else "present" if value else "not_identified"
+
+
+def _list_warnings(report: SynopticReport) -> Iterable[str]:
+    """List what is missing, not confirmed or inconsistent."""
+    extent = report.value("extent")
+    due = {"in_situ": ("always", "melanoma"), "none": ("always",)}.get(str(extent), ("always", "melanoma", "invasive"))
+    missing = [one.label for one in FIELDS if one.expected in due and report.answer(one.name) is None]
+    if missing:
+        yield f"Not filled in: {', '.join(missing)}."
+    if report.suggested:
+        yield f"Suggested, not confirmed: {', '.join(FIELDS_BY_NAME[name].label for name in report.suggested)}."
+    contradiction = describe_tumor_contradiction(_tumor_findings(report))
+    if contradiction:
+        yield f"{contradiction[:1].upper()}{contradiction[1:]}"
+    if extent in ("in_situ", "none"):
+        for name in ("microsatellites", "lymphovascular_invasion", "perineural_invasion"):
+            if report.value(name) == "present":
+                yield f"{FIELDS_BY_NAME[name].label} (present) contradicts {EXTENT_NAMES[str(extent)]}."
+    if report.value("ulceration_extent") and report.value("ulceration") != "present":
+        yield "An extent of ulceration is given, but ulceration is not answered as present."
+    yield from _list_margin_warnings(report)
+    yield from _list_mitosis_warnings(report)
+    yield from _list_detail_warnings(report)
+
+
+def _list_margin_warnings(report: SynopticReport) -> Iterable[str]:
+    for component in ("invasive", "in_situ"):
+        for margin in ("peripheral", "deep"):
+            name = f"{margin}_margin_{component}"
+            status, mm = report.value(name), report.value(f"{margin}_distance_{component}")
+            if mm is not None and status is not None and (status == "free") != (mm != 0):
+                yield f"{FIELDS_BY_NAME[name].label}: {status} contradicts a distance of {mm:g} mm."
+
+
+def _list_mitosis_warnings(report: SynopticReport) -> Iterable[str]:
+    rate, counted, area = (report.value(name) for name in ("mitotic_rate", "mitoses_counted", "mitoses_area"))
+    if isinstance(rate, float) and isinstance(counted, float) and isinstance(area, float) and area > 0:
+        expected = counted / area
+        if abs(rate - expected) > 0.5 + 1e-6:  # a rate may be rounded to a whole number
+            yield f"A mitotic rate of {rate:.4g} per mm² contradicts {counted:g} mitoses in {area:.4g} mm²."
+
+
+def _list_detail_warnings(report: SynopticReport) -> Iterable[str]:
+    for name, answer in report.answers.items():
+        if answer.value == OTHER and not answer.detail:
+            yield f"{FIELDS_BY_NAME[name].label}: describe what 'other' means."
+    breslow = report.answer("breslow")
+    if breslow is not None and breslow.state == CANNOT and not breslow.detail:
+        yield "Breslow thickness: state why it cannot be determined."

@@ -1,0 +1,341 @@
+"""Registration of two images of the same tissue or lesion: rotation, shift and, on request, flip and scale.
+
+The overall position is found by cross-correlation at low resolution, for each rotation; shifts of small blocks then
+refine it, and their remaining shifts are its error. Both images are given as amounts of tissue, so that slides with
+different stains can be registered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import fft
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+COARSE_PX, FINE_PX = 64, 768  # longer side of the images in which rotations are tried, and in which blocks are compared
+ROTATION_STEP, FINE_STEP = 6.0, 1.5  # degrees
+BLOCK_PX, SEARCH_PX = 48, 12  # side of a block, and how far it may be from its place
+MIN_BLOCKS, MIN_SHARE = 6, 0.3  # blocks that agree, of those with structure
+MIN_CORRELATION, MIN_SPREAD = 0.35, 0.1  # of a block with what is at its place, and of their standard deviations
+MIN_OVERLAP, CANDIDATES = 0.3, 4  # share of the smaller image; overall positions to try with blocks
+INLIER_PX = 3.0
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A transformation of positions in the moving image to positions in the fixed image, and how well it fits.
+
+    ``matrix``: float64 (3, 3), fixed (row, column, 1) = matrix @ moving (row, column, 1), in the unit of the caller.
+    ``error``: root mean square distance that remains, in the same unit; None for two landmarks without a scale to fit,
+    which fit exactly. ``count``: landmarks or blocks that it was estimated from.
+    """
+
+    matrix: NDArray[np.float64]
+    method: Literal["landmarks", "images"]
+    error: float | None
+    count: int
+
+    @property
+    def rotation(self) -> float:
+        """Rotation of the moving image in degrees, counterclockwise as displayed, after a flip."""
+        return math.degrees(math.atan2(self.matrix[1, 0], self.matrix[0, 0]))
+
+    @property
+    def scale(self) -> float:
+        """Magnification of the moving image."""
+        return math.sqrt(abs(float(np.linalg.det(self.matrix[:2, :2]))))
+
+    @property
+    def is_flipped(self) -> bool:
+        """Whether the moving image is mirrored."""
+        return bool(np.linalg.det(self.matrix[:2, :2]) < 0)
+
+    def transform(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Transform positions (point, axis=2) of the moving image to the fixed image."""
+        return np.asarray(points, float) @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+
+
+def register_landmarks(moving: ArrayLike, fixed: ArrayLike, *, with_scale: bool = False) -> Registration:
+    """Estimate the transformation from two or more landmarks, as least squares.
+
+    ``moving``, ``fixed``: positions (point, axis=2) of the same landmarks in both images, in the same unit; at least
+    two that differ. A flip is found from three landmarks that are not on a line; two of them fit both ways.
+
+    Raises InputError for too few or equal landmarks.
+    """
+    start, end = np.asarray(moving, float).reshape(-1, 2), np.asarray(fixed, float).reshape(-1, 2)
+    if len(start) != len(end) or len(start) < 2:
+        raise InputError(f"expected two or more landmarks in both images, found {len(start)} and {len(end)}.")
+    if min(np.ptp(start, axis=0).max(), np.ptp(end, axis=0).max()) <= 0:
+        raise InputError("expected landmarks at different positions, found all at the same one.")
+    plain = _fit(start, end, flip=False, with_scale=with_scale)
+    errors = {False: _rms(plain, start, end)}
+    matrix = plain
+    if len(start) > 2:
+        flipped = _fit(start, end, flip=True, with_scale=with_scale)
+        errors[True] = _rms(flipped, start, end)
+        matrix = flipped if errors[True] < errors[False] else plain
+    error = None if len(start) == 2 and with_scale else min(errors.values())
+    return Registration(matrix, "landmarks", error, len(start))
+
+
+def register_images(
+    fixed: NDArray[np.floating],
+    moving: NDArray[np.floating],
+    fixed_um: tuple[float, float],
+    moving_um: tuple[float, float],
+    *,
+    flips: bool = True,
+    scales: Sequence[float] = (1.0,),
+) -> Registration:
+    """Register two images.
+
+    ``fixed``, ``moving``: float (row, column), larger where there is more tissue and 0 on the background; NaN is not
+    allowed. ``fixed_um``, ``moving_um``: size of their pixels along rows and columns, in µm or any unit that both
+    share. ``flips``: try the mirrored image too. ``scales``: magnifications to try.
+
+    Returns a registration in that unit, of positions from the outer corner of the first pixel. Raises MelanomaError if
+    the images do not fit together.
+    """
+    sides = [max(np.multiply(image.shape, um)) for image, um in ((fixed, fixed_um), (moving, moving_um))]
+    fine_um = max(sides) / FINE_PX
+    fixed_fine, moving_fine = _resample(fixed, fixed_um, fine_um), _resample(moving, moving_um, fine_um)
+    blocks = _Blocks(fixed_fine)
+    best: _Fit | None = None
+    for start in _search(fixed_fine, moving_fine, (False, True) if flips else (False,), scales):
+        fit = blocks.refine(moving_fine, start, with_scale=len(scales) > 1)
+        best = fit if best is None or len(fit.residuals) > len(best.residuals) else best
+        if best.is_good:
+            break
+    if best is None or not best.is_good:
+        found = 0 if best is None else len(best.residuals)
+        raise MelanomaError(
+            f"the images do not fit together: {found} of {blocks.count} parts with structure were found again. "
+            "Set landmarks by hand."
+        )
+    matrix = best.matrix.copy()
+    matrix[:2, 2] = fine_um * (matrix[:2, 2] + (1.0 - matrix[:2, :2].sum(axis=1)) / 2)  # from pixel centers
+    error = float(np.sqrt(np.mean(best.residuals**2))) * fine_um
+    return Registration(matrix, "images", error, len(best.residuals))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A transformation, the remaining distances in pixels of the blocks that agree, and the number of blocks tried."""
+
+    matrix: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    tried: int
+
+    @property
+    def is_good(self) -> bool:
+        return len(self.residuals) >= max(MIN_BLOCKS, MIN_SHARE * self.tried)
+
+
+class _Blocks:
+    """Blocks of the fixed image with structure, which are looked for in the moving image."""
+
+    def __init__(self, fixed: NDArray[np.float32]) -> None:
+        self._fixed = fixed
+        starts = [range(0, side - BLOCK_PX + 1, BLOCK_PX // 2) for side in fixed.shape]
+        self._corners = [(top, left) for top in starts[0] for left in starts[1]]
+        spread = np.array([fixed[top : top + BLOCK_PX, left : left + BLOCK_PX].std() for top, left in self._corners])
+        structured = spread > 0.5 * float(fixed.std())
+        self._corners = [corner for corner, keep in zip(self._corners, structured, strict=True) if keep]
+
+    @property
+    def count(self) -> int:
+        return len(self._corners)
+
+    def refine(self, moving: NDArray[np.float32], start: NDArray[np.float64], *, with_scale: bool) -> _Fit:
+        """Improve a transformation by the shifts of the blocks, in rounds."""
+        fit = _Fit(start, np.empty(0), 0)
+        for _ in range(ROUNDS):
+            fixed_points, found, tried = self._find(_warp(moving, fit.matrix, self._fixed.shape))
+            if len(found) < MIN_BLOCKS:
+                return _Fit(fit.matrix, np.empty(0), tried)
+            points = _apply(np.asarray(np.linalg.inv(fit.matrix), np.float64), found)
+            flip = bool(np.linalg.det(fit.matrix[:2, :2]) < 0)
+            matrix = _fit_robustly(points, fixed_points, flip=flip, with_scale=with_scale)
+            distances = np.linalg.norm(_apply(matrix, points) - fixed_points, axis=1)
+            fit = _Fit(matrix, distances[distances < INLIER_PX], tried)
+        return fit
+
+    def _find(self, warped: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """Find the blocks in the warped image: their centers, the centers found, and the number of blocks tried."""
+        from skimage.feature import match_template
+
+        places, found, tried = [], [], 0
+        for top, left in self._corners:
+            low, start = max(0, top - SEARCH_PX), max(0, left - SEARCH_PX)
+            around = warped[low : top + BLOCK_PX + SEARCH_PX, start : left + BLOCK_PX + SEARCH_PX]
+            block = self._fixed[top : top + BLOCK_PX, left : left + BLOCK_PX]
+            if np.isnan(around).any():  # not in the moving image
+                continue
+            tried += 1
+            if around.std() < MIN_SPREAD * block.std():
+                continue
+            fit = match_template(around, block)
+            best = np.unravel_index(int(fit.argmax()), fit.shape)
+            if fit[best] >= MIN_CORRELATION:
+                row, column = _subpixel(fit, (int(best[0]), int(best[1])))
+                places.append((top + BLOCK_PX / 2, left + BLOCK_PX / 2))
+                found.append((low + row + BLOCK_PX / 2, start + column + BLOCK_PX / 2))
+        return np.array(places), np.array(found), tried
+
+
+def _search(
+    fixed: NDArray[np.float32], moving: NDArray[np.float32], flips: Sequence[bool], scales: Sequence[float]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield likely transformations, the likeliest first, by correlation for each rotation, flip and scale."""
+    angles = np.arange(0.0, 360.0, ROTATION_STEP)
+    coarse = _Correlator(fixed, moving, COARSE_PX)
+    tries = [(coarse.score(*one)[0], one) for one in itertools.product(flips, scales, angles)]
+    fine = _Correlator(fixed, moving, 2 * COARSE_PX)
+    near = np.arange(-ROTATION_STEP, ROTATION_STEP + FINE_STEP, FINE_STEP)
+    taken: list[tuple[bool, float, float]] = []
+    for _, (flip, scale, angle) in sorted(tries, key=itemgetter(0), reverse=True):
+        if len(taken) == CANDIDATES:
+            return
+        if all(abs((angle - other + 180) % 360 - 180) > 2 * ROTATION_STEP or flip != was for was, _, other in taken):
+            taken.append((flip, scale, angle))
+            yield max((fine.score(flip, scale, angle + more) for more in near), key=itemgetter(0))[1]
+
+
+class _Correlator:
+    """Correlates two images at low resolution over all shifts; what lies outside of an image does not count."""
+
+    def __init__(self, fixed: NDArray[np.float32], moving: NDArray[np.float32], side_px: int) -> None:
+        self._step = max(*fixed.shape, *moving.shape) / side_px
+        self._fixed, self._moving = (_resample(image, (1.0, 1.0), self._step) for image in (fixed, moving))
+        self._side = math.ceil(math.hypot(*self._moving.shape) * 1.5)
+        self._shape = tuple(fft.next_fast_len(self._side + extent, real=True) for extent in self._fixed.shape)
+        self._parts = self._transform(self._fixed)
+
+    def score(self, flip: bool, scale: float, angle: float) -> tuple[float, NDArray[np.float64]]:
+        """Return the highest correlation over all shifts, and the transformation of the original images."""
+        turn = _rotation(angle, flip) * scale
+        matrix = np.eye(3)
+        matrix[:2, :2] = turn
+        matrix[:2, 2] = (self._side - 1) / 2 - turn @ ((np.array(self._moving.shape) - 1) / 2)
+        turned = _warp(self._moving, matrix, (self._side, self._side))
+        ones, values, squares = self._parts
+        other_ones, other_values, other_squares = (np.conj(one) for one in self._transform(turned))
+        count = np.maximum(self._inverse(ones * other_ones), 1.0)
+        first, second = self._inverse(values * other_ones), self._inverse(ones * other_values)
+        spread = (self._inverse(squares * other_ones) - first**2 / count).clip(0)
+        spread *= (self._inverse(ones * other_squares) - second**2 / count).clip(0)
+        correlation = (self._inverse(values * other_values) - first * second / count) / np.sqrt(spread + 1e-6)
+        overlap = count / min(self._fixed.size, float(np.isfinite(turned).sum()))
+        correlation = np.where(overlap >= MIN_OVERLAP, correlation * np.sqrt(overlap.clip(0, 1)), -1.0)
+        best = np.unravel_index(int(correlation.argmax()), correlation.shape)
+        places = zip(best, self._shape, self._fixed.shape, strict=True)
+        matrix[:2, 2] += [place - extent if place >= whole else place for place, extent, whole in places]
+        matrix[:2, 2] = matrix[:2, 2] * self._step + (self._step - 1) / 2 * (1.0 - turn.sum(axis=1))
+        return float(correlation[best]), matrix
+
+    def _transform(self, image: NDArray[np.float32]) -> list[NDArray[np.complexfloating]]:
+        """Fourier transforms of where the image is, its values, and their squares."""
+        there = np.isfinite(image)
+        values = np.where(there, image, 0.0).astype(np.float64)
+        return [fft.rfft2(one, self._shape) for one in (there.astype(np.float64), values, values**2)]
+
+    def _inverse(self, product: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+        return fft.irfft2(product, self._shape)
+
+
+def _rotation(angle: float, flip: bool) -> NDArray[np.float64]:
+    """Rotate (row, column) by degrees, counterclockwise as displayed, after mirroring columns if ``flip``."""
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    return turn @ np.diag([1.0, -1.0]) if flip else turn
+
+
+def _warp(image: NDArray[np.float32], matrix: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
+    """Warp an image by a matrix from its positions to those of the result; NaN outside."""
+    from scipy import ndimage
+
+    back = np.linalg.inv(matrix)
+    return ndimage.affine_transform(
+        image, back[:2, :2], back[:2, 2], tuple(shape), order=1, mode="constant", cval=np.nan
+    )
+
+
+def _resample(image: NDArray[np.floating], um: tuple[float, float], target_um: float) -> NDArray[np.float32]:
+    """Resample an image to square pixels of another size, without aliasing; corners stay where they are."""
+    from scipy import ndimage
+
+    factors = np.array([target_um / one for one in um])
+    shape = [max(1, math.ceil(side / factor)) for side, factor in zip(image.shape, factors, strict=True)]
+    smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), np.maximum(0.0, (factors - 1) / 2), mode="nearest")
+    return ndimage.affine_transform(smooth, factors, (factors - 1) / 2, tuple(shape), order=1, mode="nearest")
+
+
+def _subpixel(fit: NDArray[np.floating], best: tuple[int, int]) -> tuple[float, float]:
+    """Refine the position of a maximum by a parabola along each axis."""
+    found = []
+    for axis in (0, 1):
+        line = np.take(fit, best[1 - axis], axis=1 - axis)
+        at = best[axis]
+        if 0 < at < len(line) - 1:
+            below, peak, above = (float(line[at + one]) for one in (-1, 0, 1))
+            curve = below - 2 * peak + above
+            found.append(at + (0.0 if curve >= 0 else (below - above) / (2 * curve)))
+        else:
+            found.append(float(at))
+    return found[0], found[1]
+
+
+def _fit(
+    moving: NDArray[np.float64], fixed: NDArray[np.float64], *, flip: bool, with_scale: bool
+) -> NDArray[np.float64]:
+    """Fit a rotation, a shift and, on request, a scale by least squares (Umeyama 1991)."""
+    from skimage.transform import EuclideanTransform, SimilarityTransform
+
+    mirror = np.diag([1.0, -1.0 if flip else 1.0])
+    kind = SimilarityTransform if with_scale else EuclideanTransform
+    if hasattr(kind, "from_estimate"):  # since scikit-image 0.26, which warns of the other
+        transform = kind.from_estimate(moving @ mirror, fixed)
+    else:
+        transform = kind()
+        transform.estimate(moving @ mirror, fixed)
+    matrix = np.array(transform.params, float)
+    matrix[:2, :2] = matrix[:2, :2] @ mirror
+    return matrix
+
+
+def _fit_robustly(
+    moving: NDArray[np.float64], fixed: NDArray[np.float64], *, flip: bool, with_scale: bool
+) -> NDArray[np.float64]:
+    """Fit to the blocks that agree with each other."""
+    rng = np.random.default_rng(0)
+    best = np.zeros(len(moving), bool)
+    for _ in range(200):
+        chosen = rng.choice(len(moving), 2, replace=False)
+        if np.ptp(moving[chosen], axis=0).max() < BLOCK_PX:
+            continue
+        matrix = _fit(moving[chosen], fixed[chosen], flip=flip, with_scale=with_scale)
+        agree = np.linalg.norm(_apply(matrix, moving) - fixed, axis=1) < INLIER_PX
+        best = agree if agree.sum() > best.sum() else best
+    if best.sum() < 2:
+        best[:] = True
+    return _fit(moving[best], fixed[best], flip=flip, with_scale=with_scale)
+
+
+def _apply(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return points @ matrix[:2, :2].T + matrix[:2, 2]
+
+
+def _rms(matrix: NDArray[np.float64], moving: NDArray[np.float64], fixed: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.sum((_apply(matrix, moving) - fixed) ** 2, axis=1))))

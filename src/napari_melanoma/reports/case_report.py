@@ -1,0 +1,335 @@
+"""The report of a case and of results: collects what there is, and names what is missing, moved or damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
+from napari_melanoma.case.results import PREDICTIONS_FILE, read_predictions
+from napari_melanoma.case.store import CASE, CaseStore
+from napari_melanoma.core.context import BATCH_ERRORS
+from napari_melanoma.core.errors import InputError, describe_error
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.data.body_sites import site_title, site_word
+from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.depth.category import format_time
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES
+from napari_melanoma.io.results import RESULT
+from napari_melanoma.reports.body_map import BodyMap, SiteMark
+from napari_melanoma.reports.collector import Collector, Problem
+from napari_melanoma.reports.disclosure import (
+    format_days_later,
+    hide_age,
+    label_readers,
+    remove_personal_data,
+    show_patient_id,
+)
+from napari_melanoma.reports.lesion import (
+    case_photograph,
+    format_program,
+    measurement_table,
+    prediction_blocks,
+    result_photograph,
+)
+from napari_melanoma.reports.page import Block, Notice, Report, Section, Text, fields
+from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
+from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.results import CasePredictions
+    from napari_melanoma.core.context import RunContext
+
+PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+LESION_FIELDS = (
+    *("diagnosis", "diagnosis_detail", "diagnosis_by", "diameter_1_mm", "diameter_2_mm"),
+    *("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis"),
+)
+MODALITIES = {"tbp_tile": "total-body photograph", "wsi": "slide"}
+EXPECTED = (
+    "expected the folder of a case (with case.json), or result folders of photographs or slides, or a folder that "
+    "contains them"
+)
+"""What the command accepts, for messages."""
+
+
+@dataclass(frozen=True)
+class CollectedReport:
+    """A report, and the problems that are also named in it."""
+
+    report: Report
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Cases and result folders that were found, in their order."""
+
+    cases: tuple[CaseStore, ...]
+    photographs: tuple[Path, ...]
+    slides: tuple[Path, ...]
+
+
+def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunContext) -> CollectedReport:
+    """Collect the report of cases and results.
+
+    Without ``personal``, the report contains no dates, file names, names of readers and ages above 89, and no free text
+    but that written for reports.
+    """
+    collector = Collector(personal, run)
+    inputs = find_inputs(paths, collector)
+    if not (inputs.cases or inputs.photographs or inputs.slides):
+        found = "; ".join(one.detail for one in collector.problems)
+        raise InputError(f"there is nothing to report: {EXPECTED}; found: {found}")
+    images = [image for store in inputs.cases for _, image in store.case.iterate_images()]
+    notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
+    slides, free = _collect_slides(inputs)
+    collector.total = len(images) + len(inputs.photographs) + len(free)
+    lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
+    names = [name for part in (*slides.values(), *free) for name in part.reader_names]
+    names += [name for lesion in lesions for name in synoptic_readers(lesion.synoptic)]
+    collector.readers.update(label_readers(names, personal=personal))
+    parts = [
+        _case_blocks(
+            store, {key: part for (at, key), part in slides.items() if at == number}, f"body{number}", collector
+        )
+        for number, store in enumerate(inputs.cases)
+    ]
+    blocks = [
+        *notices,
+        *_join_cases(inputs.cases, parts, personal=personal),
+        *_result_sections(inputs.photographs, free, collector),
+        *agreement_sections((*slides.values(), *free), collector.readers),
+        *collector.provenance(),
+    ]
+    report = _make_report(inputs, tuple(blocks), personal=personal)
+    return CollectedReport(report if personal else remove_personal_data(report), tuple(collector.problems))
+
+
+def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
+    """Find cases and result folders, also in folders that contain them; others become problems."""
+    cases: dict[Path, CaseStore] = {}
+    photographs: dict[Path, None] = {}
+    slides: dict[Path, None] = {}
+    for path in paths:
+        folder = path.parent if path.name in (CASE, RESULT) else path
+        candidates = [folder] if _kind_of(folder) else sorted(one for one in folder.glob("*") if _kind_of(one))
+        if not candidates:
+            collector.add_problem("Input", "contains no case and no results; it was left out.", f"{path}: {EXPECTED}")
+        for one in candidates:
+            kind = _kind_of(one)
+            if kind == "slide":
+                slides[one.resolve()] = None
+            elif kind == "photograph":
+                photographs[one.resolve()] = None
+            else:
+                try:
+                    cases.setdefault(one.resolve(), CaseStore.open_read_only(one))
+                except InputError as error:
+                    collector.add_problem("Case", "cannot be read: its case.json is damaged.", error)
+    return ReportInputs(tuple(cases.values()), tuple(photographs), tuple(slides))
+
+
+def _kind_of(folder: Path) -> str:
+    """Return ``case``, ``slide`` or ``photograph``; empty for other folders."""
+    if (folder / CASE).is_file():
+        return "case"
+    if is_slide_result(folder):
+        return "slide"
+    return "photograph" if (folder / RESULT).is_file() else ""
+
+
+def _make_report(inputs: ReportInputs, blocks: tuple[Block, ...], *, personal: bool) -> Report:
+    from napari_melanoma.core.provenance import collect_provenance
+
+    made = collect_provenance()
+    ids = [show_patient_id(store.case.patient.patient_id, personal=personal) for store in inputs.cases]
+    title = "Imaging report"
+    if ids:
+        title = f"Case {ids[0]}".strip() if len(ids) == 1 else f"{len(ids)} cases"
+    images = [image for store in inputs.cases for _, image in store.case.iterate_images()]
+    lesions = sum(len(store.case.lesions) for store in inputs.cases)
+    counts = {"lesion": lesions, "image": len(images), "result": 0 if ids else len(inputs.photographs + inputs.slides)}
+    subtitle = ", ".join(format_count(count, what) for what, count in counts.items() if count)
+    if personal:
+        subtitle += f", {format_time(str(made['created']))}"
+    return Report(title, subtitle, blocks, title, format_program(made))
+
+
+def _join_cases(cases: Sequence[CaseStore], parts: Sequence[list[Block]], *, personal: bool) -> list[Block]:
+    """Return the blocks of one case, or a section for each of several."""
+    if len(cases) < 2:
+        return [block for part in parts for block in part]
+    ids = [show_patient_id(store.case.patient.patient_id, personal=personal) for store in cases]
+    return [Section(f"Case {name}", tuple(part)) for name, part in zip(ids, parts, strict=True)]
+
+
+def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePart], list[SlidePart]]:
+    """Read the slides of cases, by number of the case and id, and those of result folders that belong to no case."""
+    found: dict[tuple[int, str], SlidePart] = {}
+    free = list(inputs.slides)
+    for number, store in enumerate(inputs.cases):
+        for _, image in store.case.iterate_images():
+            if is_slide(image):
+                part = SlidePart.of_image(store.folder, image, free)
+                free = [folder for folder in free if folder != part.folder]
+                found[number, image.id] = part
+    return found, [SlidePart.of_folder(folder) for folder in free]
+
+
+def is_slide(image: CaseImage) -> bool:
+    """Return whether an image of a case is a slide."""
+    return image.modality == "wsi" or (not image.modality and image.path.name.lower().endswith(SLIDE_SUFFIXES))
+
+
+def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], name: str, collector: Collector) -> list[Block]:
+    """Return patient, body map and lesions of a case; ``name`` is unique on the page."""
+    case, numbers = store.case, number_lesions(store.case)
+    patient = {
+        _title(name): text for name in PATIENT_FIELDS if (text := _format_field(case.patient, name, collector.personal))
+    }
+    blocks: list[Block] = [Section("Patient", (fields("Patient", patient),))] if patient else []
+    marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
+    if marks:
+        blocks.append(Section("Body map", (BodyMap(tuple(marks), name),)))
+    predictions = _read_predictions(store, blocks, collector)
+    for lesion in case.lesions:
+        title = f"Lesion {numbers[lesion.id]}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
+        classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
+        images = _image_blocks(store, lesion.images, slides, collector, classified=classified)
+        content = (*_lesion_blocks(store, lesion, predictions, collector), *images)
+        subtitle = lesion.label if collector.personal else ""
+        blocks.append(Section(title, content or (Text("No data."),), subtitle))
+    if case.images:
+        images = _image_blocks(store, case.images, slides, collector, classified=False)
+        blocks.append(Section("Images without a lesion", tuple(images)))
+    return blocks
+
+
+def _read_predictions(store: CaseStore, blocks: list[Block], collector: Collector) -> CasePredictions | None:
+    try:
+        return read_predictions(store.folder)
+    except InputError as error:
+        text = f"the predictions for its lesions ({PREDICTIONS_FILE}) cannot be read."
+        blocks.append(collector.add_problem("Case", text, error))
+        return None
+
+
+def _lesion_blocks(
+    store: CaseStore, lesion: CaseLesion, predictions: CasePredictions | None, collector: Collector
+) -> Iterator[Block]:
+    """Yield the clinical data of a lesion and its prediction."""
+    known = {_title(name): text for name in LESION_FIELDS if (text := _format_field(lesion, name, collector.personal))}
+    if known:
+        yield fields("Lesion", known)
+    if lesion.synoptic is not None:
+        yield synoptic_section(lesion.synoptic, collector.readers, personal=collector.personal)
+    found = predictions.find_lesion(lesion.id) if predictions else None
+    if predictions is None or found is None:
+        return
+    outdated = not predictions.is_current(store.case, lesion.id)
+    blocks = prediction_blocks(found.prediction, outdated=outdated, personal=collector.personal)
+    if found.outlier is not None:
+        blocks = (*blocks, Text(f"Compared with the other lesions of the patient: {found.outlier.description}."))
+    model = predictions.model
+    origin = {"model": vars(model), "provenance": found.prediction.provenance}
+    collector.add_origin(f"Lesion {lesion.id.removeprefix('L')}", origin)
+    yield Section("Prediction", blocks)
+
+
+def _image_blocks(
+    store: CaseStore,
+    images: Sequence[CaseImage],
+    slides: Mapping[str, SlidePart],
+    collector: Collector,
+    *,
+    classified: bool,
+) -> Iterator[Block]:
+    """Yield photographs and slides, then one table of the measurements; ``classified``: by a prediction above."""
+    first = min((image.taken_on for image in images if image.taken_on), default="")
+    measured: list[tuple[str, Mapping[str, float]]] = []
+    for image in images:
+        name = f"Image {image.id.removeprefix('I')}"
+        collector.begin_part(name)
+        title = ", ".join(filter(None, (name, MODALITIES.get(image.modality, image.modality))))
+        subtitle = _describe_time(image, first, collector)
+        try:
+            if is_slide(image):
+                yield slide_section(slides[image.id], title, subtitle, name, collector)
+                continue
+            found = case_photograph(image, name, collector, missing=store.missing.get(image.id), classified=classified)
+        except BATCH_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
+            yield Section(title, (collector.add_problem(name, "cannot be shown: its data are damaged.", error),))
+            continue
+        measured += [(name, found.measurements)] if found.measurements else []
+        yield Section(title, found.blocks, subtitle)
+    if measured:
+        yield Section("Measurements", (measurement_table(measured),))
+
+
+def _describe_time(image: CaseImage, first: str, collector: Collector) -> str:
+    """Describe when an image was taken: the interval from the first one; with ``personal`` day and file name."""
+    later = format_days_later(first, image.taken_on) if image.taken_on != first else ""
+    if not collector.personal:
+        return later
+    return ", ".join(filter(None, (image.path.name, image.taken_on, later)))
+
+
+def _result_sections(photographs: Sequence[Path], slides: Sequence[SlidePart], collector: Collector) -> Iterator[Block]:
+    """Yield a section for each result that belongs to no case."""
+    for number, folder in enumerate(photographs, start=1):
+        yield _collect_result(f"Photograph {number}", folder, partial(_photograph_section, folder), collector)
+    for number, part in enumerate(slides, start=1):
+        yield _collect_result(f"Slide {number}", part.folder, partial(_slide_result_section, part), collector)
+
+
+def _collect_result(
+    name: str, folder: Path | None, collect: Callable[[str, Collector], Section], collector: Collector
+) -> Block:
+    """Collect a result, or name the problem."""
+    collector.begin_part(name)
+    try:
+        return collect(name, collector)
+    except BATCH_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001 - any error concerns this result only; the others continue
+        text = "cannot be shown: its result is missing or damaged."
+        return collector.add_problem(name, text, f"{folder}: {describe_error(error)}")
+
+
+def _photograph_section(folder: Path, name: str, collector: Collector) -> Section:
+    found = result_photograph(folder, name, collector)
+    measured = [measurement_table([("Value", found.measurements)])] if found.measurements else []
+    blocks = (*found.blocks, *(Section("Measurements", (table,)) for table in measured))
+    return Section(name, blocks, folder.name if collector.personal else "")
+
+
+def _slide_result_section(part: SlidePart, name: str, collector: Collector) -> Section:
+    subtitle = part.folder.name if part.folder and collector.personal else ""
+    return slide_section(part, name, subtitle, name, collector)
+
+
+def _title(name: str) -> str:
+    column = find_column(name)
+    return column.title if column else name
+
+
+def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 - patient or lesion
+    """Format a field with its unit; values that are not confirmed are marked."""
+    text, column = part.cell(name), find_column(name)
+    if not text or column is None:
+        return ""
+    shown = hide_age(name, text, personal=personal)
+    if column.taxonomy and text in load_taxonomy(column.taxonomy).words:
+        shown = load_taxonomy(column.taxonomy).title(text)
+    elif column.kind == "yes_no":
+        shown = "yes" if text == "1" else "no"
+    elif column.unit and shown == text:
+        shown = f"{text} {column.unit}"
+    return f"{shown} (suggested by {part.guesses[name]}, not confirmed)" if name in part.guesses else shown

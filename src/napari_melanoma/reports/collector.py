@@ -1,0 +1,123 @@
+"""What the parts of a report share while it is collected: problems, origins of results, corrections and readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import describe_error
+from napari_melanoma.reports.disclosure import parse_time, show_times
+from napari_melanoma.reports.page import Block, Notice, Section, Table
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A part that is missing, moved or damaged: what it belongs to, a sentence without paths, and the full message."""
+
+    about: str
+    text: str
+    detail: str
+
+
+@dataclass
+class Collector:
+    """Collects what is said about several parts of a report.
+
+    ``total``: number of images and results, for the progress. ``readers``: labels of readers by their names.
+    """
+
+    personal: bool
+    run: RunContext
+    total: int = 0
+    done: int = 0
+    readers: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    _corrections: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def begin_part(self, name: str) -> None:
+        """Report the progress before an image or result is collected; raise if the report was canceled."""
+        self.run.check()
+        self.run.report(Progress(self.done, self.total, name))
+        self.done += 1
+
+    def add_problem(self, about: str, text: str, error: object) -> Notice:
+        """Record a problem, and return its sentence for the report."""
+        detail = describe_error(error) if isinstance(error, Exception) else str(error)
+        self.problems.append(Problem(about, text, detail))
+        return Notice(f"{about}: {text}")
+
+    def add_origin(self, subject: str, result: Mapping[str, Any]) -> None:
+        """Record model, options and software of a result, as in ``result.json``."""
+        self._origins.append((subject, result))
+
+    def add_correction(self, subject: str, text: str, when: str) -> None:
+        """Record a contour that a user drew or corrected."""
+        self._corrections.append((subject, text, when))
+
+    def provenance(self) -> list[Block]:
+        """Return the section on models, settings and versions of all results, and on contours by hand."""
+        blocks: list[Block] = []
+        if self._origins:
+            models = tuple((subject, *_format_model(result)) for subject, result in self._origins)
+            blocks.append(Table("Models", ("Result", "Model", "Weights"), models, titled=True))
+            settings = _group_by_text((subject, _format_settings(result)) for subject, result in self._origins)
+            software = _group_by_text((subject, _format_software(result)) for subject, result in self._origins)
+            blocks += [
+                Table(title, ("Result", title), rows, titled=True)
+                for title, rows in (("Settings", settings), ("Software", software))
+                if rows
+            ]
+        if self._corrections:
+            ordered = sorted(self._corrections, key=lambda one: parse_time(one[2]))
+            times = show_times([when for _, _, when in ordered], personal=self.personal)
+            lines = tuple(
+                (str(number), subject, text, times[when])
+                for number, (subject, text, when) in enumerate(ordered, start=1)
+            )
+            columns = ("Order", "Image", "Change", "Time")
+            blocks.append(Table("Contours drawn or corrected by hand", columns, lines, titled=True))
+        return [Section("Provenance", tuple(blocks))] if blocks else []
+
+
+def _format_model(result: Mapping[str, Any]) -> tuple[str, str]:
+    """Return name and fingerprint of a model."""
+    model = result.get("model") or {}
+    return str(model.get("name") or ""), str(model.get("fingerprint") or "")[:16]
+
+
+def _format_settings(result: Mapping[str, Any]) -> str:
+    threshold = result.get("threshold")
+    settings = [f"threshold {threshold:.2f}"] if isinstance(threshold, float) else []
+    return ", ".join([*settings, *list_options(result.get("options") or {})])
+
+
+def _format_software(result: Mapping[str, Any]) -> str:
+    made = result.get("provenance") or {}
+    named = {str(made["program"]): made.get("version", "")} if "program" in made else {}
+    return ", ".join(f"{name} {version}" for name, version in (named | dict(made.get("packages") or {})).items())
+
+
+def _group_by_text(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return each text once, with the results that it applies to."""
+    found: dict[str, list[str]] = {}
+    for subject, text in pairs:
+        found.setdefault(text, []).append(subject)
+    return tuple((", ".join(subjects), text) for text, subjects in found.items() if text)
+
+
+def list_options(options: Mapping[str, Any], before: str = "") -> list[str]:
+    """List the options of a result that have a value, such as ``roi margin 0.1``; paths are left out."""
+    found: list[str] = []
+    for name, value in options.items():
+        title = f"{before} {name}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            found += list_options(value, title)
+        elif value not in (None, "", [], False) and name != "model" and not {"/", "\\"} & set(str(value)):
+            found.append(title if value is True else f"{title} {value}")
+    return found

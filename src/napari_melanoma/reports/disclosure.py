@@ -1,0 +1,172 @@
+"""What a report discloses: without personal data, there are no dates, names and ages above 89 in it.
+
+Reader names become initials, and times become intervals, so that order and pace of the work stay visible.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.depth.category import format_time
+from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry, find_in_text
+
+if TYPE_CHECKING:
+    from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
+
+OLDEST = f"{MAX_AGE + 1} or older"
+DAY_S, MONTH_DAYS = 86400.0, 30.44
+MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
+REMOVED, MAX_REMOVED = "(removed)", 100
+LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
+
+
+def hide_age(column: str, text: str, *, personal: bool) -> str:
+    """Return the value of a column; an age above 89, which few people reach, only if ``personal``."""
+    if personal or column not in AGES:
+        return text
+    try:
+        return OLDEST if float(text) > MAX_AGE else text
+    except ValueError:
+        return text
+
+
+def show_patient_id(patient_id: str, *, personal: bool) -> str:
+    """Return the id of a patient; a pseudonym of it if it looks like a name or a hospital number."""
+    from napari_melanoma.privacy.pseudonyms import pseudonym
+
+    entry = MetadataEntry("text", "", "patient id", patient_id)
+    return patient_id if personal or not any(find_in_entry(entry)) else pseudonym(patient_id)
+
+
+def hide_reader(text: str, *, personal: bool) -> str:
+    """Return the description of a thickness; the name of the reader who measured it only if ``personal``."""
+    return text if personal else MEASURED_BY.sub("a reader", text)
+
+
+def remove_personal_data(value: Any) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text
+    """Replace what an audit recognizes, such as paths in warnings, in all texts of a report."""
+    if isinstance(value, str):
+        return value if value.startswith("data:") else _clean_text(value)
+    if isinstance(value, tuple):
+        return tuple(map(remove_personal_data, value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{one.name: remove_personal_data(getattr(value, one.name)) for one in fields(value)})
+
+
+def _clean_text(text: str) -> str:
+    for _ in range(MAX_REMOVED):
+        found = next((part for _, part in find_in_text(text)), None)
+        if found is None:
+            break
+        text = text.replace(found, REMOVED)
+    return text
+
+
+def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:
+    """Return the name of each reader, or initials, which are numbered if two readers have the same."""
+    found = dict.fromkeys(names)
+    if personal:
+        return {name: name for name in found}
+    initials = {name: _initials(name) for name in found}
+    counts, seen, labels = Counter(initials.values()), Counter[str](), {}
+    for name, short in initials.items():
+        seen[short] += 1
+        labels[name] = short if counts[short] == 1 else f"{short} {seen[short]}"
+    return labels
+
+
+def _initials(name: str) -> str:
+    """Return the first letter of each word; the name of the model is no personal name."""
+    from napari_melanoma.depth.readings import MODEL_READER
+
+    if name in ("", MODEL_READER):
+        return name
+    return "".join(word[0].upper() for word in re.findall(r"[^\W\d_]+", name)) or "Reader"
+
+
+def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool) -> SlideDepthReadings:
+    """Return readings with these names of the readers, and with intervals instead of times unless ``personal``.
+
+    Notes are left out, as they are free text, and so is the history: see ``disclose_changes``.
+    """
+    readings = [one for one in depth.readings if one.when]
+    shown = show_times([one.when for one in readings], personal=personal)
+    return depth.model_copy(
+        update={
+            "readings": tuple(
+                one.model_copy(
+                    update={"reader": labels[one.reader], "when": shown[one.when], "notes": "", "history": ()}
+                )
+                for one in readings
+            )
+        }
+    )
+
+
+def disclose_changes(
+    depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool
+) -> tuple[ReadingChange, ...]:
+    """Return the changes of all readings in their order, without first values of the model, coordinates and notes."""
+    from napari_melanoma.depth.readings import MODEL_READER
+
+    changes = [
+        change
+        for one in depth.readings
+        for change in one.history
+        if change.reader != MODEL_READER and change.field not in LEFT_OUT
+    ]
+    changes.sort(key=lambda one: parse_time(one.when))
+    shown = show_times([one.when for one in changes], personal=personal)
+    return tuple(
+        one.model_copy(update={"reader": labels.get(one.reader, ""), "when": shown[one.when]}) for one in changes
+    )
+
+
+def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
+    """Return what is shown for each time: the interval from the first one unless ``personal``."""
+    if personal or not times:
+        return {one: format_time(one) or one for one in times}
+    first = min(map(parse_time, times))
+    return {one: format_later((parse_time(one) - first).total_seconds()) for one in times}
+
+
+def parse_time(when: str) -> datetime:
+    """Parse a time in ISO 8601, UTC if it has no zone; the earliest time if it is invalid."""
+    try:
+        found = datetime.fromisoformat(when)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def format_days_later(first: str, then: str) -> str:
+    """Format the interval between two days, such as ``12 months later``; empty if one is unknown."""
+    try:
+        days = (date.fromisoformat(then) - date.fromisoformat(first)).days
+    except ValueError:
+        return ""
+    return format_later(days * DAY_S)
+
+
+def format_later(seconds: float) -> str:
+    """Format an interval, such as ``5 minutes later`` or ``12 months later``."""
+    if seconds < 0:
+        return f"{format_later(-seconds).removesuffix(' later')} earlier"
+    days = seconds / DAY_S
+    for count, unit in ((days / (12 * MONTH_DAYS), "year"), (days / MONTH_DAYS, "month"), (days, "day")):
+        if round(count) >= (2 if unit != "day" else 1):
+            return _format_count(round(count), unit)
+    hours, minutes = round(seconds / 3600), round(seconds / 60)
+    if hours >= 2:
+        return _format_count(hours, "hour")
+    return _format_count(minutes, "minute") if minutes else "at the start"
+
+
+def _format_count(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'} later"

@@ -1,0 +1,183 @@
+"""The synoptic report as FHIR: one DiagnosticReport that contains an Observation per answer.
+
+A report with contained resources, rather than a Bundle, because the observations have no identity outside of it, and
+because only elements with the same meaning in R4, R4B and R5 are used: one file is valid in all three. Codes are LOINC
+where the code is certain, and otherwise our own; no code is guessed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.depth.category import round_thickness
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, NOT_ASSESSED, SynopticField
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.model import CasePatient
+
+Resource = dict[str, Any]
+
+SYSTEM = "urn:napari-melanoma:synoptic"
+LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+# Codes without their names, which are LOINC's; the name of the field is written as text.
+REPORT_CODE = "60568-3"  # pathology synoptic report
+STAGE_CODE = "21899-0"  # primary tumor, pathologic
+LOINC_CODES = {
+    "subtype": "44640-1",
+    "breslow": "44661-7",
+    "ulceration": "44660-9",
+    "clark": "86667-3",
+    "mitotic_rate": "44695-5",
+    "peripheral_distance_invasive": "44683-1",
+}
+TRANSECTED_CODE = "86668-1"  # of a thickness that is a lower bound because the deep margin is involved
+UCUM_CODES = {"mm": "mm", "mm²": "mm2", "per mm²": "/mm2", "": "1"}
+ABSENT_CODES = {  # of an answer without a value, and of one that no reader has confirmed
+    NOT_ASSESSED: ("not-performed", "Not Performed"),
+    CANNOT: ("unknown", "Unknown"),
+    "suggested": ("temp-unknown", "Temporarily Unknown"),
+}
+NOTICE = "Research use only; not for diagnosis."
+
+
+def build_diagnostic_report(
+    report: SynopticReport, patient: CasePatient | None = None, *, personal: bool = False
+) -> Resource:
+    """Return a report as a FHIR DiagnosticReport, valid in R4, R4B and R5.
+
+    Fields that are not filled in are left out. ``personal``: include who signed it, and when.
+    """
+    observations = [*_list_observations(report)]
+    contained: list[Resource] = [*([] if patient is None else [_build_patient(patient)]), *observations]
+    subject = {} if patient is None else {"subject": {"reference": "#patient"}}
+    for one in observations:
+        one |= {"status": report.status, **subject}
+    return {
+        "resourceType": "DiagnosticReport",
+        "contained": contained,
+        "status": report.status,
+        "code": {"coding": [_coding(LOINC, REPORT_CODE)], "text": "Synoptic report of a primary cutaneous melanoma"},
+        **subject,
+        **(_describe_signature(report) if personal else {}),
+        "result": [{"reference": f"#{one['id']}"} for one in observations],
+        "conclusion": f"{_clean(report.stage.text)} {NOTICE}",
+    }
+
+
+def _build_patient(patient: CasePatient) -> Resource:
+    """Return the pseudonym and the sex of a patient."""
+    identifier = {"identifier": [{"system": "urn:napari-melanoma:patient", "value": _clean(patient.patient_id)}]}
+    gender = patient.sex if patient.sex in ("female", "male") else "unknown"
+    return {
+        "resourceType": "Patient",
+        "id": "patient",
+        **(identifier if patient.patient_id else {}),
+        "gender": gender,
+    }
+
+
+def _describe_signature(report: SynopticReport) -> Resource:
+    """Return who signed a report, and when; empty if it is not signed."""
+    if not report.is_signed:
+        return {}
+    signed = datetime.fromisoformat(report.signed_at).astimezone(UTC)
+    return {
+        "issued": signed.isoformat(timespec="seconds"),
+        "resultsInterpreter": [{"display": _clean(report.signed_by)}],
+    }
+
+
+def _list_observations(report: SynopticReport) -> Iterator[Resource]:
+    """Yield an observation per field that is filled in, and the T category."""
+    is_involved = report.value("deep_margin_invasive") == "involved"
+    for one in FIELDS:
+        answer = report.answer(one.name)
+        if answer is not None:
+            codes = {**LOINC_CODES, **({"breslow": TRANSECTED_CODE} if answer.at_least and is_involved else {})}
+            yield {
+                **_build_observation(one.name, one.label, codes.get(one.name)),
+                **_describe_answer(one, answer),
+                **({"note": [{"text": _clean(answer.detail)}]} if answer.detail else {}),
+            }
+    stage = report.stage
+    value = (
+        {"valueCodeableConcept": _concept("t_category", stage.category, stage.category)}
+        if stage.category
+        else _absent(CANNOT, CANNOT)
+    )
+    observation = _build_observation("t_category", "T category (AJCC 8)", STAGE_CODE)
+    yield {**observation, **value, "note": [{"text": _clean(stage.reason)}]}
+
+
+def _build_observation(name: str, label: str, loinc: str | None) -> Resource:
+    """Return an observation without a value."""
+    codings = [_coding(LOINC, loinc)] if loinc else []
+    return {
+        "resourceType": "Observation",
+        "id": name.replace("_", "-"),
+        "code": {"coding": [*codings, _coding(SYSTEM, name, label)], "text": label},
+    }
+
+
+def _describe_answer(one: SynopticField, answer: SynopticAnswer) -> Resource:
+    """Return the value of an observation, or why there is none."""
+    value = answer.value
+    if answer.suggested_by:
+        return _absent("suggested", "suggested, not confirmed")
+    if value is None:
+        return _absent(answer.state, answer.state)
+    if isinstance(value, str):
+        if one.kind == "text":
+            return {"valueString": _clean(value)}
+        return {"valueCodeableConcept": _concept(one.name, value, one.choices[value])}
+    if one.name == "breslow":
+        return _describe_thickness(one, value, at_least=answer.at_least)
+    if one.name == "mitotic_rate":  # LOINC's code has no quantity, so it is a component with a code of our own
+        quantity = _component("mitotic_rate_quantity", "Mitotic rate, as a quantity", _quantity(value, one.unit))
+        return {"valueCodeableConcept": {"text": f"{value:.4g} {one.unit}"}, **quantity}
+    return {"valueInteger": int(value)} if one.is_integer else {"valueQuantity": _quantity(value, one.unit)}
+
+
+def _describe_thickness(one: SynopticField, mm: float, *, at_least: bool) -> Resource:
+    """Return the recorded thickness, with the measured one as a component."""
+    recorded, bound = round_thickness(mm), {"comparator": ">="} if at_least else {}
+    is_smaller = recorded == 0 < mm
+    shown = {**_quantity(0.1 if is_smaller else recorded, one.unit), **({"comparator": "<"} if is_smaller else bound)}
+    measured = _component("breslow_measured", "Breslow thickness as measured", {**_quantity(mm, one.unit), **bound})
+    return {"valueQuantity": shown, **measured}
+
+
+def _component(name: str, label: str, quantity: Resource) -> Resource:
+    code = {"coding": [_coding(SYSTEM, name, label)], "text": label}
+    return {"component": [{"code": code, "valueQuantity": quantity}]}
+
+
+def _quantity(value: float, unit: str) -> Resource:
+    return {"value": round(value, 6), "unit": unit or "1", "system": UCUM, "code": UCUM_CODES[unit]}
+
+
+def _absent(state: str, text: str) -> Resource:
+    """Return the reason why an observation has no value."""
+    return {"dataAbsentReason": {"coding": [_coding(ABSENT, *ABSENT_CODES[state])], "text": text}}
+
+
+def _concept(name: str, word: str, label: str) -> Resource:
+    return {"coding": [_coding(f"{SYSTEM}:{name}", word, label)], "text": label}
+
+
+def _coding(system: str, code: str, display: str = "") -> dict[str, str]:
+    return {"system": system, "code": code, **({"display": display} if display else {})}
+
+
+def _clean(text: str) -> str:
+    """Replace characters that strings of FHIR do not allow, such as control characters, by spaces."""
+    return "".join(" " if _is_refused(one) else one for one in text)
+
+
+def _is_refused(one: str) -> bool:
+    return one not in "\n\r\t" and unicodedata.category(one) in ("Cc", "Cs", "Zs", "Zl", "Zp")

@@ -1,0 +1,344 @@
+"""A slide in the report of a case: overview, lesions, regions, depth, readers and risk."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from napari_melanoma.case.results import risk_to_json
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.polygons import joint_area
+from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.depth.readings import (
+    MODEL_READER,
+    DepthReading,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    automatic_reading,
+    read_depth,
+    read_depth_file,
+)
+from napari_melanoma.io.results import RESULT, RISK_FILE, read_object, read_slide_result
+from napari_melanoma.lesion.results import read_result
+from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
+from napari_melanoma.reports.page import Block, Notice, Section, Table, Text, fields
+from napari_melanoma.reports.pictures import draw_slide_overview, make_figure
+from napari_melanoma.reports.risk_section import RiskPictures, risk_section, to_sentence
+from napari_melanoma.reports.slide import (
+    READINGS,
+    create_slide_reading,
+    depth_blocks,
+    describe_scale,
+    find_slide_info,
+    latest_reading,
+    read_risk_section,
+    reader_sections,
+    reading_scale,
+)
+from napari_melanoma.reports.slide_export import is_slide_folder
+from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
+from napari_melanoma.slides.depth_readings import (
+    ReadingCollection,
+    SlideReadings,
+    compare_readers,
+    describe_agreement,
+    list_readers,
+    read_proposals,
+)
+from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.notes import SlideNotes, read_notes
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.region_files import load_regions
+from napari_melanoma.slides.result_folder import SOURCE, open_fingerprint, recorded_slide
+from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.synoptic_files import load_synoptic
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.model import CaseImage, CaseRisk
+    from napari_melanoma.core.validity import Validity
+    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.io.geojson import Annotation
+    from napari_melanoma.reports.collector import Collector
+    from napari_melanoma.reports.page import Figure
+    from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.slides.regions import Regions
+
+MAX_LESIONS = 12  # rows of the table, and numbers in the overview
+LESION_TABLE = ("Lesion", "Class and probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
+ORIGINS = {"found": "model", "classed": "model, class set by hand"}
+NO_READING = "its readings or its synoptic report are damaged, and are not shown."
+
+
+@dataclass(frozen=True)
+class SlidePart:
+    """A slide: its file and result folder if known, its readings, and what the case stores of it.
+
+    ``faults``: readings and a synoptic report that cannot be read.
+    """
+
+    path: Path | None
+    folder: Path | None
+    depth: SlideDepthReadings
+    synoptic: SynopticReport | None = None
+    faults: tuple[InputError, ...] = ()
+    pixel_size: PixelSize | None = None
+    risk: CaseRisk | None = None
+
+    @classmethod
+    def of_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
+        """Create the slide of a case, with its result folder if it is among some folders."""
+        folder = next((one for one in folders if _belongs_to(one, image.path)), None)
+        found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
+        synoptic, damage = _read_synoptic(folder) if folder else (None, None)
+        depth, faults = _merge_readings([one for one, _ in found]), [fault for _, fault in found]
+        size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else None
+        return cls(image.path, folder, depth, synoptic, tuple(filter(None, (*faults, damage))), size, image.risk)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Self:
+        """Create the slide of a result folder."""
+        depth, fault = _read_readings(folder)
+        synoptic, damage = _read_synoptic(folder)
+        return cls(recorded_slide(folder), folder, depth, synoptic, tuple(filter(None, (fault, damage))))
+
+    @property
+    def reader_names(self) -> list[str]:
+        """Names of all readers, also of those who changed a value."""
+        names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
+        return [*names, *synoptic_readers(self.synoptic)]
+
+    @property
+    def notes(self) -> SlideNotes:
+        """Notes of a user on the slide, such as its rotation."""
+        return read_notes(self.folder) if self.folder else SlideNotes()
+
+
+def is_slide_result(folder: Path) -> bool:
+    """Return whether a folder contains results, readings or a risk of a slide."""
+    return is_slide_folder(folder) or "slide" in read_object(folder / RESULT)
+
+
+def _belongs_to(folder: Path, slide: Path) -> bool:
+    """Whether a result folder is that of a slide, by its path or its content."""
+    recorded = recorded_slide(folder)
+    if recorded is not None and recorded.resolve() == slide.resolve():
+        return True
+    fingerprint = read_object(folder / SOURCE).get("fingerprint") or read_object(folder / RESULT).get("fingerprint")
+    return bool(fingerprint) and fingerprint == open_fingerprint(slide)
+
+
+def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
+    """Read the readings in a result folder, or a file of a case; empty with the reason if it is damaged."""
+    try:
+        return (read_depth(path) if path.is_dir() else read_depth_file(path)), None
+    except InputError as error:
+        return SlideDepthReadings(), error
+
+
+def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | None]:
+    """Read the synoptic report of a slide; None with the reason if it is damaged."""
+    try:
+        return load_synoptic(folder), None
+    except InputError as error:
+        return None, error
+
+
+def _merge_readings(found: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
+    """Join readings that are stored in several files: the latest of each reader."""
+    latest: dict[str, DepthReading] = {}
+    for one in sorted((one for depth in found for one in depth.readings if one.when), key=lambda one: one.when):
+        latest[one.reader] = one
+    return SlideDepthReadings(readings=tuple(latest.values()))
+
+
+def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collector: Collector) -> Section:
+    """Return everything about a slide."""
+    latest, content = latest_reading(part.depth), _read_content(part)
+    scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
+    info = find_slide_info(part.folder or Path(name), part.path, scale)
+    problems = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
+    if part.folder and (part.folder / RESULT).is_file() and not content:
+        problems.append(_add_fault(part.folder, name, collector))
+    validity = read_slide_validity(content) if content else None
+    lesions = _read_lesions(part, name, collector, problems)
+    regions = _read_regions(part, name, collector, problems)
+    if validity is not None and not validity.valid:
+        lesions = tuple(one for one in lesions if one.origin not in ORIGINS)
+    picture = _overview(part, info, lesions, regions, name, collector, problems)
+    if content:
+        collector.add_origin(name, content)
+    blocks = (
+        *problems,
+        *picture,
+        *_analysis_blocks(content, validity),
+        *_lesion_blocks(lesions),
+        *_region_blocks(regions, info.pixel_size),
+        *_depth_sections(part, info, latest, collector),
+        *_synoptic_sections(part, collector),
+        *_risk_sections(part, name, collector),
+    )
+    return Section(title, blocks, subtitle)
+
+
+def _read_content(part: SlidePart) -> Mapping[str, Any]:
+    return read_slide_result(part.folder) if part.folder else {}
+
+
+def _add_fault(folder: Path, name: str, collector: Collector) -> Notice:
+    """Record that the result of an analysis cannot be read."""
+    try:
+        read_result(folder)
+    except InputError as error:
+        return collector.add_problem(name, "the result of its analysis is damaged, and is not shown.", error)
+    return collector.add_problem(name, "the result of its analysis is empty.", f"{folder / RESULT} is empty.")
+
+
+def _read_lesions(part: SlidePart, name: str, collector: Collector, problems: list[Notice]) -> tuple[SlideLesion, ...]:
+    try:
+        return (read_lesions(part.folder) or ()) if part.folder else ()
+    except MelanomaError as error:
+        problems.append(collector.add_problem(name, "its lesions cannot be read, and are not shown.", error))
+        return ()
+
+
+def _read_regions(part: SlidePart, name: str, collector: Collector, problems: list[Notice]) -> Regions:
+    try:
+        return load_regions(part.folder).regions if part.folder else ()
+    except MelanomaError as error:
+        problems.append(collector.add_problem(name, "its regions cannot be read, and are not shown.", error))
+        return ()
+
+
+def _overview(
+    part: SlidePart,
+    info: SlideInfo,
+    lesions: Sequence[SlideLesion],
+    regions: Regions,
+    name: str,
+    collector: Collector,
+    problems: list[Notice],
+) -> tuple[Figure, ...]:
+    """Draw the slide with lesions and regions; nothing, and a problem, if it can no longer be read."""
+    try:
+        if part.path is None:
+            raise InputError(f"{part.folder}: the slide of these results is not recorded.")
+        with open_slide(part.path, info.pixel_size) as slide:
+            picture = draw_slide_overview(slide, lesions, regions, part.notes.angle)
+    except (MelanomaError, OSError) as error:
+        text = "the slide is missing, moved or damaged; its pictures are not shown."
+        problems.append(collector.add_problem(name, text, error))
+        return ()
+    outlined = [format_count(len(found), what) for found, what in ((lesions, "lesion"), (regions, "region")) if found]
+    caption = " with ".join(filter(None, ("Overview", " and ".join(outlined))))
+    return (make_figure(picture, f"Overview of {name}", caption),)
+
+
+def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> Iterator[Block]:
+    """Yield the prediction of the analysis with its warnings."""
+    if validity is None:
+        return
+    values = {"Prediction": to_sentence(validity.headline(describe_prediction(content)))}
+    if content.get("tissue_mm2"):
+        values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
+    yield fields("Analysis", values)
+    reasons = validity.cautions if validity.valid else validity.other_reasons
+    yield from (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
+
+
+def _lesion_blocks(lesions: Sequence[SlideLesion]) -> Iterator[Block]:
+    """Yield the table of lesions."""
+    if not lesions:
+        return
+    rows = tuple(
+        (
+            str(one.index),
+            f"{format_class(one.label) or 'lesion'} {one.probability:.2f}",
+            *("–" if value is None else f"{value:.3g}" for value in (one.area_mm2, one.height_mm, one.width_mm)),
+            ORIGINS.get(one.origin, "by hand"),
+        )
+        for one in lesions[:MAX_LESIONS]
+    )
+    more = len(lesions) - len(rows)
+    note = (Text(f"{format_count(more, 'further lesion')} not listed.", quiet=True),) if more else ()
+    yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *note))
+
+
+def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:
+    """Yield the regions by class."""
+    classes: dict[str, list[Annotation]] = defaultdict(list)
+    for region in regions:
+        classes[region.class_name].append(region)
+    rows = [
+        (name or "without a class", str(len(own)), _format_area([p for one in own for p in one.polygons], size))
+        for name, own in sorted(classes.items())
+    ]
+    if rows:
+        yield Section("Regions", (Table("Regions", ("Class", "Count", "Area, mm²"), tuple(rows)),))
+
+
+def _format_area(polygons: Sequence[Any], size: PixelSize | None) -> str:
+    return "–" if size is None else f"{joint_area(polygons) * size.pixel_area_mm2:.3f}"
+
+
+def _depth_sections(
+    part: SlidePart, info: SlideInfo, latest: DepthReading | None, collector: Collector
+) -> Iterator[Section]:
+    """Yield depth, readers and changes."""
+    found = read_proposals(part.folder) if part.folder else SlideDepthProposals()
+    base = automatic_reading(found, 0, info.pixel_size)
+    if latest is None and base.mm is None and not found.notes:
+        return
+    depth = disclose_readings(part.depth, collector.readers, personal=collector.personal)
+    own = None if latest is None else depth.reading_by(collector.readers[latest.reader])
+    shown = create_slide_reading(info, depth, own or base, base, found, part.notes.angle)
+    changes = disclose_changes(part.depth, collector.readers, personal=collector.personal)
+    yield Section("Depth of invasion", depth_blocks(shown), describe_scale(shown))
+    if latest is not None:
+        yield from reader_sections(shown, changes)
+
+
+def _synoptic_sections(part: SlidePart, collector: Collector) -> Iterator[Section]:
+    if part.synoptic is not None:
+        yield synoptic_section(part.synoptic, collector.readers, personal=collector.personal)
+
+
+def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
+    """Yield the risk of metastasis, from the result folder or the case."""
+    if part.folder and (part.folder / RISK_FILE).is_file():
+        found = read_risk_section(part.folder, part.path, personal=collector.personal)
+        yield found or Section(
+            "Risk of metastasis",
+            (collector.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
+        )
+    elif part.risk is not None:
+        stored = read_object(part.risk.path) or {**risk_to_json(part.risk), "patches": [], "options": {}}
+        yield risk_section(stored, pictures=RiskPictures(note=""), personal=collector.personal)
+
+
+def agreement_sections(parts: Sequence[SlidePart], readers: Mapping[str, str]) -> Iterator[Section]:
+    """Yield the agreement of each pair of readers over several slides."""
+    slides = tuple(
+        SlideReadings(str(number), {readers[one.reader]: one for one in part.depth.readings if one.when and one.mm})
+        for number, part in enumerate(parts)
+    )
+    collection = ReadingCollection(slides)
+    names = [one for one in list_readers(collection) if one != MODEL_READER]
+    pairs = [(first, second) for number, first in enumerate(names) for second in names[number + 1 :]]
+    texts = [_describe_pair(collection, pair) for pair in pairs]
+    if any(texts):
+        yield Section("Agreement of readers", tuple(Text(text) for text in texts if text))
+
+
+def _describe_pair(collection: ReadingCollection, pair: tuple[str, str]) -> str:
+    """Describe the agreement of two readers; empty if they have only one slide in common."""
+    agreement = compare_readers(collection, pair)
+    if agreement.slides < 2:
+        return ""
+    notes = "".join(f" {to_sentence(note)}" for note in agreement.notes)
+    return " ".join(describe_agreement(agreement).split()) + notes

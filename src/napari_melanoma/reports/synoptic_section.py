@@ -1,0 +1,73 @@
+"""The section of a report with the synoptic report of a melanoma, its T category and what decided it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.synoptic import SIGNATURE
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+from napari_melanoma.reports.disclosure import show_times
+from napari_melanoma.reports.page import Block, Notice, Section, Table, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari_melanoma.depth.synoptic import SynopticReport
+
+STATUS = {
+    "preliminary": "Preliminary: the report is not signed.",
+    "final": "Signed by {name}.",
+    "amended": "Amended, and signed by {name}.",
+}
+
+
+def synoptic_section(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> Section:
+    """Return the answers in the order of the form; values that are not assessed are named as such."""
+    signed = STATUS[report.status].format(name=_signature(report, readers, personal=personal))
+    rows = tuple((row.label, row.text) for row in report.rows() if row.state != "missing" or row.name == "t_category")
+    blocks: tuple[Block, ...] = (Text(signed), Table("Synoptic report", (), rows), *map(Notice, report.check()))
+    changes = tuple(_list_changes(report, readers, personal=personal))
+    if changes:
+        table = Table("Changes of the synoptic report", ("Time", "Reader", "Field", "Before", "After"), changes, True)
+        blocks = (*blocks, table)
+    return Section("Synoptic report", blocks)
+
+
+def synoptic_readers(report: SynopticReport | None) -> list[str]:
+    """List the names in a report."""
+    return [] if report is None else [*filter(None, (report.signed_by,)), *(one.reader for one in report.history)]
+
+
+def _signature(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
+    name = readers.get(report.signed_by, "")
+    return f"{name}, {format_time(report.signed_at)}" if personal else name
+
+
+def _list_changes(
+    report: SynopticReport, readers: Mapping[str, str], *, personal: bool
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the changes in their order; texts are left out, as previous versions may be private."""
+    times = show_times([one.when for one in report.history], personal=personal)
+    for one in report.history:
+        known = FIELDS_BY_NAME.get(one.field)
+        label = "signature" if one.field == SIGNATURE else known.label if known else one.field
+        if one.field == SIGNATURE:
+            values = [readers.get(str(name), "") if name else "" for name in (one.before, one.after)]
+        else:
+            values = [_format_value(one.field, answer) for answer in (one.before, one.after)]
+        yield times[one.when], readers.get(one.reader, ""), label, values[0], values[1]
+
+
+def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON
+    """Format a previous or new answer."""
+    known = FIELDS_BY_NAME.get(field)
+    if not isinstance(answer, dict):
+        return ""
+    value, suggested = answer.get("value"), ", suggested" if answer.get("suggested_by") else ""
+    if value is None:
+        return str(answer.get("state") or "")
+    if known is None or known.kind == "text":
+        return "text"
+    number = f"{value:.4g} {known.unit}".strip() if isinstance(value, float | int) else str(value)
+    return known.choices.get(str(value), number) + suggested

@@ -1,0 +1,99 @@
+"""The file ``synoptic.json`` in the result folder of a slide, and the synoptic report as JSON and CSV for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.depth.staging import format_recorded_thickness
+from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+from napari_melanoma.io.results import write_table
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+
+SYNOPTIC_FILE = "synoptic.json"
+COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "suggested_by")
+
+
+def load_synoptic(folder: Path) -> SynopticReport | None:
+    """Read the synoptic report of a slide; None if there is none."""
+    path = folder / SYNOPTIC_FILE
+    if not path.is_file():
+        return None
+    try:
+        return SynopticReport.parse(read_json(path), str(path))
+    except (OSError, ValueError, ConfigError) as error:
+        raise InputError(
+            f"{path} does not contain a valid synoptic report: {parse_error_reason(error)} Restore it from a backup, "
+            "or move it away; it is not overwritten."
+        ) from error
+
+
+def save_synoptic(folder: Path, report: SynopticReport) -> None:
+    """Write the synoptic report of a slide, atomically; raises if the present file is damaged."""
+    load_synoptic(folder)
+    write_json(folder / SYNOPTIC_FILE, report.model_dump(mode="json"))
+
+
+def write_synoptic_json(path: Path, report: SynopticReport, *, personal: bool = False) -> None:
+    """Write a report for other programs; names of readers, times and the history only if ``personal``."""
+    values: dict[str, Any] = (report if personal else report.without_persons()).model_dump(mode="json")
+    values[DERIVED]["status"] = report.status
+    write_json(path, values)
+
+
+def write_synoptic_table(path: Path, report: SynopticReport) -> None:
+    """Write a row per field; the value is empty unless there is one."""
+    write_table(path, list(_list_cells(report)), COLUMNS)
+
+
+def _list_cells(report: SynopticReport) -> Iterator[dict[str, object]]:
+    """Yield the cells of each row; ``value`` is empty unless there is one."""
+    mm = report.value("breslow")
+    for row in report.rows():
+        one, answer = FIELDS_BY_NAME.get(row.name), report.answers.get(row.name)
+        cells: dict[str, object] = {"field": row.name, "label": row.label, "state": row.state}
+        if answer is not None:
+            cells |= {"value": answer.value, "detail": answer.detail, "suggested_by": answer.suggested_by}
+            cells |= {"unit": one.unit if one else "", "at_least": answer.at_least or None}
+        elif one is None:
+            cells |= {"value": report.stage.category, "detail": report.stage.reason}
+        yield cells
+        if row.name == "breslow" and isinstance(mm, float):
+            recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
+            yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
+    yield {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+
+
+@dataclass(frozen=True)
+class StoredSynoptic:
+    """The synoptic report of a slide, with notes for the user; ``stamp`` identifies the version of the file."""
+
+    report: SynopticReport
+    notes: tuple[str, ...] = ()
+    stamp: tuple[int, int] | None = None
+
+
+def read_stored_synoptic(folder: Path) -> StoredSynoptic:
+    """Read the report of a slide, which is empty if there is none; raise InputError if the file is damaged."""
+    stamp = file_stamp(folder / SYNOPTIC_FILE)
+    return StoredSynoptic(load_synoptic(folder) or SynopticReport(), stamp=stamp)
+
+
+def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None) -> StoredSynoptic:
+    """Save a report with the results of a slide, atomically; a file changed by another program is backed up first.
+
+    ``known``: stamp of the file when it was last read or written. Returns the report with the new stamp, and a note on
+    the backup.
+    """
+    path = folder / SYNOPTIC_FILE
+    if recorded_slide(folder) is None:
+        record_slide(folder, slide, record_name=True)
+    notes = back_up_if_changed(path, known)
+    save_synoptic(folder, report)
+    return StoredSynoptic(report, notes, file_stamp(path))

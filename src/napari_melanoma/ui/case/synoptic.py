@@ -1,0 +1,109 @@
+"""The synoptic report of the selected lesion in the Case dock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+from napari_melanoma.case.model import set_lesion
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.widgets.settings import READER_SETTING
+
+if TYPE_CHECKING:
+    from superqt import QCollapsible
+
+    from napari_melanoma.case.model import Case, CaseLesion
+    from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+    from napari_melanoma.ui.case.controller import CaseController
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
+
+
+class CaseSynopticSection(QObject):
+    """Shows the form when its section is opened, and makes each answer a step of the case."""
+
+    def __init__(self, section: QCollapsible, controller: CaseController, settings: DockSettings) -> None:
+        super().__init__(controller)
+        self._section, self._controller, self._settings = section, controller, settings
+        self._form: SynopticForm | None = None
+        self._lesion = ""
+        section.toggled.connect(self._on_toggled)
+
+    def show_lesion(self, lesion: CaseLesion) -> None:
+        """Show the report of a lesion."""
+        if self._form is not None and lesion.id != self._lesion:
+            self._form.flush()  # what is typed is about the previous lesion
+        self._lesion = lesion.id
+        self._update()
+
+    def reset(self) -> None:
+        """Remove the form: another case was opened, whose lesions have the same ids."""
+        self._lesion = ""
+        if self._form is not None:
+            self._form.deleteLater()
+            self._form = None
+
+    @property
+    def _report(self) -> SynopticReport | None:
+        """The report of the lesion with suggestions from its findings; None without a lesion."""
+        from napari_melanoma.depth.synoptic import SynopticReport
+
+        case = self._controller.case
+        lesion = next((one for one in case.lesions if one.id == self._lesion), None) if case is not None else None
+        return None if lesion is None else (lesion.synoptic or SynopticReport()).prefill(None, lesion)
+
+    def _on_toggled(self, is_open: bool) -> None:
+        if is_open:
+            self._update()
+
+    def _update(self) -> None:
+        """Show the report, if the section is open or was opened."""
+        report = self._report
+        if report is None or (self._form is None and not self._section.isExpanded()):
+            return
+        if self._form is None:
+            self._form = self._create_form()
+        self._form.show_report(report, self._reader, is_editable=self._controller.is_editable)
+
+    def _create_form(self) -> SynopticForm:
+        from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
+
+        form = SynopticForm()
+        self._section.content().layout().itemAt(0).widget().layout().addWidget(form)
+        form.reader_entered.connect(self._on_reader)
+        form.answered.connect(self._on_answered)
+        form.confirm_requested.connect(self._on_confirmed)
+        form.sign_requested.connect(lambda: self._edit(lambda report: report.sign(self._reader, utc_time())))
+        form.reopen_requested.connect(lambda: self._edit(lambda report: report.reopen(self._reader, utc_time())))
+        return form
+
+    @property
+    def _reader(self) -> str:
+        return str(self._settings.get(READER_SETTING, ""))
+
+    def _on_reader(self, name: str) -> None:
+        self._settings.set(READER_SETTING, name)
+        self._update()
+
+    def _on_answered(self, name: str, answer: SynopticAnswer | None) -> None:
+        self._edit(lambda report: report.set_answer(name, answer, self._reader, utc_time()))
+
+    def _on_confirmed(self, name: str) -> None:
+        names = (name,) if name else ()
+        self._edit(lambda report: report.confirm(*names, reader=self._reader, when=utc_time()))
+
+    def _edit(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
+        """Change the report as a step of the case."""
+        case, report = self._controller.case, self._report
+        if case is None or report is None:
+            return
+        try:
+            edited: Case = set_lesion(case, self._lesion, synoptic=change(report))
+        except MelanomaError as error:
+            self._controller.failed.emit(error)
+            self._update()
+            return
+        self._controller.edit(edited, "synoptic report")

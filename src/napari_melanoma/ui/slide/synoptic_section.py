@@ -1,0 +1,210 @@
+"""The Synoptic report section of the Slide dock: a form that is saved with the slide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
+from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+from napari_melanoma.ui.widgets.settings import READER_SETTING
+from napari_melanoma.ui.widgets.style import row, tool_button
+
+if TYPE_CHECKING:
+    from superqt import QCollapsible
+
+    from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+    from napari_melanoma.slides.synoptic_files import StoredSynoptic
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.depth_store import DepthReadingStore
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+    SynopticState = DocumentState[SynopticReport]
+
+EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
+
+
+class SynopticStore(EditedDocument["SynopticState"]):
+    """The synoptic reports of slides; values of the depth reading and of the case are suggested in them."""
+
+    def __init__(self, context: SlideContext, depth: DepthReadingStore) -> None:
+        super().__init__(context, _load, _save)
+        self._context, self._depth = context, depth
+        depth.changed.connect(self.refresh)
+
+    @property
+    def reader(self) -> str:
+        """The name of the reader, as entered in any section."""
+        return str(self._context.settings.get(READER_SETTING, ""))
+
+    @property
+    def report(self) -> SynopticReport:
+        """The report with suggestions for what is not filled in."""
+        from napari_melanoma.depth.synoptic import SynopticReport
+
+        now = self.state
+        return SynopticReport() if now is None else self._suggest(now.history.current)
+
+    def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
+        """Set a field as an undo step, and save it."""
+        self.apply_edit(lambda report: self._suggest(report).set_answer(name, answer, self.reader, utc_time()))
+
+    def confirm(self, name: str = "") -> None:
+        """Confirm a suggested answer, or all."""
+        names = (name,) if name else ()
+        self.apply_edit(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=utc_time()))
+
+    def sign(self) -> None:
+        """Sign and lock the report."""
+        self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time()))
+
+    def reopen(self) -> None:
+        """Unlock the report."""
+        self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
+
+    def _suggest(self, report: SynopticReport) -> SynopticReport:
+        """Suggest values of the depth reading and of the lesion in the open case."""
+        proposed, lesion = self._depth.state, find_slide_lesion(self._context)
+        if proposed is None:
+            return report.prefill(None, lesion)
+        return report.prefill(self._depth.reading, lesion, proposed.proposed.validity)
+
+    def _restore(self, now: SynopticState, history: EditHistory[SynopticReport]) -> SynopticState:
+        """Restore the answers, and record the change; a signature is not undone."""
+        restored = now.history.current.restore(history.current, self.reader, utc_time())
+        return DocumentState(now.identity, EditHistory(restored, history.past, history.undone), now.folder)
+
+
+class SlideSynopticSection(QObject):
+    """Synchronize the form and the file; the form is created when the section is first opened."""
+
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext, section: QCollapsible, depth: DepthReadingStore) -> None:
+        super().__init__(context)
+        self._context, self._section = context, section
+        self._view: SynopticView | None = None
+        self.store = SynopticStore(context, depth)
+        self.store.changed.connect(self._update_view)
+        self.store.message.connect(context.status.show_message)
+        self.store.failed.connect(self.failed)
+        context.reader_changed.connect(self._update_view)
+        context.dock_hidden.connect(self._on_dock_hidden)
+        section.toggled.connect(self._on_toggled)
+        self._on_toggled(section.isExpanded())
+
+    @property
+    def view(self) -> SynopticView:
+        """The widgets, created when they are first needed."""
+        if self._view is None:
+            view = self._view = SynopticView()
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            view.form.answered.connect(self.store.set_answer)
+            view.form.confirm_requested.connect(self.store.confirm)
+            view.form.sign_requested.connect(self.store.sign)
+            view.form.reopen_requested.connect(self.store.reopen)
+            for way, button in view.history_buttons.items():
+                button.clicked.connect(lambda _=False, way=way: self.store.step_history(way))
+            view.form.reader_entered.connect(self._on_reader)
+            view.case_button.clicked.connect(self._on_case)
+        return self._view
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale."""
+        if self._view is not None:
+            self._view.form.flush()  # what is typed is about the previous slide
+        self.store.show(None if slide is None else slide.identity)
+
+    def load(self, location: SlideResultLocation) -> None:
+        """Read the stored report of the slide."""
+        self.store.load(location.identity, location.slide_folder or location.folder)
+
+    def _on_toggled(self, is_open: bool) -> None:
+        if is_open:
+            self._update_view()
+
+    def _on_dock_hidden(self) -> None:
+        """Write pending changes: the window may be about to close."""
+        if self._view is not None:
+            self._view.form.flush()
+        self.store.flush()
+
+    def _update_view(self, changed: object = None) -> None:
+        """Show the report, if the section is open or was opened."""
+        if self._view is None and not self._section.isExpanded():
+            return
+        view, now = self.view, self.store.state
+        view.form.show_report(self.store.report, self.store.reader, is_editable=now is not None)
+        signed = now is not None and now.history.current.is_signed
+        for way, steps in (("undo", now and now.history.past), ("redo", now and now.history.undone)):
+            view.history_buttons[way].setEnabled(bool(steps) and not signed)
+        view.case_button.setEnabled(now is not None and bool(now.history.current.answers))
+
+    def _on_reader(self, name: str) -> None:
+        if name != self.store.reader:
+            self._context.settings.set(READER_SETTING, name)
+            self._context.reader_changed.emit(name)
+
+    def _on_case(self) -> None:
+        """Copy the report to the slide's lesion in the open case."""
+        try:
+            message = self._add_to_case()
+        except MelanomaError as error:
+            self.failed.emit(error)
+        else:
+            self._context.status.show_message(message)
+
+    def _add_to_case(self) -> str:
+        from napari_melanoma.case.model import set_lesion
+
+        now = self.store.state
+        if now is None or not now.history.current.answers:
+            raise InputError(EMPTY_REPORT)
+        controller, image = find_open_case(self._context)
+        lesion = find_slide_lesion(self._context)
+        if lesion is None:
+            raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
+        controller.edit(set_lesion(controller.case, lesion.id, synoptic=now.history.current), "the synoptic report")
+        return f"Added to the case, with the lesion of {image.id}: the synoptic report."
+
+
+class SynopticView(QWidget):
+    """The widgets of the section: the form, undo and redo, and the transfer to the case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
+
+        self.form = SynopticForm()
+        steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
+        self.history_buttons = {
+            way: tool_button(f"synoptic_{way}", tip, tip, text) for way, (text, tip) in steps.items()
+        }
+        for button in self.history_buttons.values():
+            self.form.reader_row.layout().addWidget(button)
+        tip = "Copy the report to the lesion of the case that is open in the Case dock"
+        self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        column.addWidget(self.form)
+        column.addWidget(row(self.case_button))
+
+
+def _load(identity: str, folder: Path) -> tuple[SynopticState, StoredSynoptic]:
+    from napari_melanoma.slides.synoptic_files import read_stored_synoptic
+
+    found = read_stored_synoptic(folder)
+    return DocumentState(identity, EditHistory(found.report), folder), found
+
+
+def _save(state: SynopticState, stamp: Stamp | None) -> StoredSynoptic:
+    from napari_melanoma.slides.synoptic_files import store_synoptic
+
+    return store_synoptic(state.folder, Path(state.identity), state.history.current, stamp)

@@ -1,0 +1,193 @@
+"""Ask for a report's options and file, and write it in a separate process."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.processes import python_executable
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.status_line import StatusLine
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+PAPERS = {"A4": "a4", "Letter": "letter"}
+PDF_SETTING, PAPER_SETTING = "report/pdf", "report/paper"
+PERSONAL_TIP = "Without it, the report contains no dates, file names and names of readers, and no exact age above 89"
+WIDTH_PX = 380
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report is written from, and how."""
+
+    paths: tuple[Path, ...]
+    pdf: bool = True
+    paper: str = "a4"
+    personal: bool = False
+
+    def command(self, out: Path) -> list[str]:
+        """Return the command that writes the report."""
+        options = ["--pdf", "--paper", self.paper] if self.pdf else []
+        options += ["--personal"] if self.personal else []
+        program = [python_executable(), "-P", "-m", "napari_melanoma", "report"]
+        return [*program, *map(str, self.paths), "--out", str(out), *options, "--json"]
+
+
+class ReportDialog(QDialog):
+    """The options of a report."""
+
+    def __init__(self, parent: QWidget, paths: Sequence[Path], settings: DockSettings) -> None:
+        super().__init__(parent)
+        self._paths, self._settings = tuple(paths), settings
+        self.setObjectName("report_dialog")
+        self.setWindowTitle("Write a report")
+        self.setMinimumWidth(WIDTH_PX)
+        text = "An HTML file for screens and printers, with everything that is stored with the case or the results."
+        self.pdf_check = named(QCheckBox("PDF file, too"), "report_pdf", "PDF file", "Write the same pages as PDF, too")
+        self.pdf_check.setChecked(bool(settings.get(PDF_SETTING, True)))
+        self.paper_combo = named(NoWheelComboBox(), "report_paper", "Paper", "Size of the pages of the PDF file")
+        for name, word in PAPERS.items():
+            self.paper_combo.addItem(name, word)
+        self.paper_combo.setCurrentIndex(max(0, self.paper_combo.findData(settings.get(PAPER_SETTING, "a4"))))
+        self.paper_combo.setEnabled(self.pdf_check.isChecked())
+        self.pdf_check.toggled.connect(self.paper_combo.setEnabled)
+        self.personal_check = named(
+            QCheckBox("dates, names of readers and files"), "report_personal", "Personal data", PERSONAL_TIP
+        )
+        save = named(QPushButton("Save ..."), "report_save", "Choose the file")
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        buttons.addButton(save, QDialogButtonBox.ButtonRole.AcceptRole)
+        save.setDefault(True)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.addWidget(WrappedLabel(text))
+        column.addWidget(row(self.pdf_check, self.paper_combo))
+        column.addWidget(row(QLabel("Include"), self.personal_check))
+        column.addWidget(WrappedLabel(f"{PERSONAL_TIP}. Free text is included as you wrote it."))
+        column.addWidget(buttons)
+
+    def accept(self) -> None:
+        """Remember the options, but not whether personal data were included."""
+        self._settings.set(PDF_SETTING, self.pdf_check.isChecked())
+        self._settings.set(PAPER_SETTING, self.paper_combo.currentData())
+        super().accept()
+
+    @property
+    def options(self) -> ReportOptions:
+        """The options that are chosen."""
+        return ReportOptions(
+            self._paths,
+            self.pdf_check.isChecked(),
+            str(self.paper_combo.currentData()),
+            self.personal_check.isChecked(),
+        )
+
+
+class ReportWriter(QObject):
+    """Writes one report at a time, and links to it in the status line."""
+
+    failed = Signal(object)
+
+    def __init__(self, dock: QWidget, status: StatusLine, icons: ThemedIcons, settings: DockSettings) -> None:
+        super().__init__(dock)
+        self._dock, self._status, self._icons, self._settings = dock, status, icons, settings
+        self._job: BackgroundJob | None = None
+        self._processes: list[subprocess.Popen[str]] = []  # of the job
+        status.cancelled.connect(self._on_cancelled)
+
+    def ask(self, paths: Sequence[Path], folder: Path, name: str) -> None:
+        """Ask for the options and the file.
+
+        ``paths``: case folders and result folders. ``folder``, ``name``: where the file is suggested.
+        """
+        dialog = ReportDialog(self._dock.window(), paths, self._settings)
+        dialog.accepted.connect(lambda: self._choose_file(dialog.options, folder / f"{name}.html"))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _choose_file(self, options: ReportOptions, suggested: Path) -> None:
+        dialog = QFileDialog(self._dock.window(), "Write a report", str(suggested.parent), "HTML report (*.html)")
+        dialog.setObjectName("report_file_dialog")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("html")
+        dialog.selectFile(suggested.name)
+        dialog.fileSelected.connect(lambda file: self.write(options, Path(file)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def write(self, options: ReportOptions, out: Path) -> None:
+        """Write the report in the background, unless one is being written."""
+        if self._job is not None:
+            self._status.show_message("A report is being written. Wait until it is finished.")
+            return
+        command = options.command(out)
+        self._job = BackgroundJob(partial(_run_command, command, self._processes))
+        self._job.progressed.connect(lambda progress: self._status.progress("reporting", progress))
+        self._job.succeeded.connect(self._on_written)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self._status.begin("reporting", "Writing the report ...")
+        self._job.start(self)
+
+    def _on_written(self, summary: dict[str, Any]) -> None:
+        files = [Path(file) for file in summary.get("files", ())]
+        links = format_names([self._icons.link(file.as_uri(), file.name) for file in files])
+        missing = " Some parts are missing; they are named in the report." if summary["status"] != "done" else ""
+        self._status.end("reporting", f"Saved: {links}.{missing}")
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self._status.end("reporting")
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == "reporting" and self._job is not None:
+            self._job.cancel()
+            for process in self._processes:
+                process.kill()
+
+
+def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext) -> dict[str, Any]:
+    """Run a command that writes JSON lines; return its summary. Its process is listed as long as it runs."""
+    summary: dict[str, Any] = {}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", errors="replace"
+    ) as process:
+        processes.append(process)
+        try:
+            for line in process.stdout or ():
+                summary = _read_line(line, run) or summary
+        finally:
+            processes.remove(process)
+    run.check()
+    if summary.get("status") in (None, "error"):
+        raise MelanomaError(str(summary.get("message", f"the report was not written (code {process.returncode}).")))
+    return summary
+
+
+def _read_line(line: str, run: RunContext) -> dict[str, Any] | None:
+    """Report progress; return the summary, None for other lines."""
+    try:
+        event = parse_json(line, "a line of the report's process")
+    except ValueError:
+        return None
+    if event.get("event") == "progress":
+        run.report(Progress(event["done"], event["total"], event["message"]))
+    return event if event.get("event") == "summary" else None

@@ -1,0 +1,331 @@
+"""The form of a synoptic report, made from the table of its fields; it emits edits and stores nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import groupby
+
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.depth.category import format_time
+from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
+from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, row, tool_button
+
+EMPTY = "–"  # not filled in
+LABEL_PX, CONFIRM_PX, TEXT_PX = 112, 24, 58
+LOCATED = ("site",)  # fields that always have a line for details
+DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}
+
+
+class SynopticEditor(QWidget):
+    """The controls of one field: its answer, its details, and the button that confirms a suggestion."""
+
+    answered = Signal(str, object)
+    confirmed = Signal(str)
+
+    def __init__(self, field: SynopticField) -> None:
+        super().__init__()
+        self.field = field
+        self._answer: SynopticAnswer | None = None
+        self.label = WrappedLabel(field.label)
+        self.label.setProperty("quiet", True)
+        self.label.setFixedWidth(LABEL_PX)
+        self.label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Ignored)  # no room for a second line
+        self.unit_label = quiet_label(field.unit)
+        self.unit_label.setWordWrap(False)
+        self.control = self._create_control()
+        named(self.control, f"synoptic_{field.name}", field.label, _tip(field))
+        self.at_least_check = named(
+            QCheckBox("at least"), f"synoptic_{field.name}_at_least", "At least", "The melanoma may be thicker"
+        )
+        self.detail_line = named(QLineEdit(), f"synoptic_{field.name}_detail", f"{field.label}: details")
+        self.detail_line.setPlaceholderText(DETAILS.get(field.name, "describe"))
+        self.confirm_button = tool_button(f"synoptic_{field.name}_confirm", f"Confirm {field.label}", "", "?")
+        self.confirm_button.setFixedWidth(CONFIRM_PX)
+        self.fault_label = named(WrappedLabel(), f"synoptic_{field.name}_fault", f"Error in {field.label}")
+        self.fault_label.setProperty("fault", True)
+        self.fault_label.hide()
+        self._lay_out()
+        self.at_least_check.clicked.connect(self._on_at_least)
+        self.detail_line.editingFinished.connect(self._on_detail)
+        self.confirm_button.clicked.connect(lambda: self.confirmed.emit(field.name))
+        self.show_answer(None)
+
+    def show_answer(self, answer: SynopticAnswer | None) -> None:
+        """Show an answer; a number or text that is being typed stays."""
+        self._answer = answer
+        if isinstance(self.control, QPlainTextEdit):
+            text = "" if answer is None else str(answer.value)
+            if not self.control.hasFocus() and self.control.toPlainText() != text:
+                self.control.setPlainText(text)
+        elif self.field.kind == "number":
+            line = self.control.lineEdit()
+            if not (line.hasFocus() and line.isModified()) and not self.fault_label.text():
+                self.control.setEditText(_number_text(answer))
+                line.setCursorPosition(0)
+        else:
+            word = None if answer is None else answer.value if answer.state == ANSWERED else answer.state
+            self.control.setCurrentIndex(max(0, self.control.findData(word)))
+        self.at_least_check.setChecked(answer is not None and answer.at_least)
+        self.at_least_check.setVisible(self.field.name == "breslow" and answer is not None and bool(answer.value))
+        if not (self.detail_line.hasFocus() and self.detail_line.isModified()):
+            self.detail_line.setText("" if answer is None else answer.detail)
+        self.detail_line.setVisible(answer is not None and self._has_detail(answer))
+        has_unit = bool(self.field.unit) and (answer is None or answer.value is not None)
+        self.unit_label.setVisible(has_unit)  # a state needs its room
+        source = "" if answer is None else answer.suggested_by
+        self.confirm_button.setVisible(bool(source))
+        if source:
+            self.confirm_button.setToolTip(f"Suggested by {SOURCE_NAMES[source]}, not confirmed. Press to confirm.")
+
+    def flush(self) -> None:
+        """Emit the text that is being typed."""
+        if isinstance(self.control, QPlainTextEdit):
+            self._on_text()
+        elif self.field.kind == "number":
+            self._on_number()
+        self._on_detail()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Emit the text when its field loses the focus."""
+        if event is not None and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
+            self._on_text()
+        return False
+
+    def _has_detail(self, answer: SynopticAnswer) -> bool:
+        is_open = answer.value == OTHER or (self.field.name in LOCATED and answer.value is not None)
+        return is_open or bool(answer.detail) or (self.field.name == "breslow" and answer.state == CANNOT)
+
+    def _create_control(self) -> NoWheelComboBox | QPlainTextEdit:
+        if self.field.kind == "text":
+            text = QPlainTextEdit()
+            text.setFixedHeight(TEXT_PX)
+            text.setTabChangesFocus(True)
+            text.setFrameShape(QFrame.Shape.StyledPanel)
+            text.installEventFilter(self)
+            return text
+        combo = NoWheelComboBox()
+        combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        combo.addItem("" if self.field.kind == "number" else EMPTY, None)
+        for word, label in self.field.choices.items():
+            combo.addItem(label, word)
+        for state in self.field.absent:
+            combo.addItem(state, state)
+        if self.field.kind == "number":
+            combo.setEditable(True)
+            combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
+            combo.lineEdit().setPlaceholderText(EMPTY)
+            combo.lineEdit().editingFinished.connect(self._on_number)
+        combo.activated.connect(self._on_chosen)
+        return combo
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(4)
+        grid.setVerticalSpacing(2)
+        grid.addWidget(self.label, 0, 0, Qt.AlignmentFlag.AlignVCenter)
+        grid.addWidget(self.control, 0, 1)
+        grid.addWidget(self.unit_label, 0, 2)
+        grid.addWidget(self.confirm_button, 0, 3)
+        grid.addWidget(self.at_least_check, 1, 1)
+        grid.addWidget(self.detail_line, 2, 1, 1, 2)
+        grid.addWidget(self.fault_label, 3, 0, 1, 4)
+        grid.setColumnStretch(1, 1)
+
+    def _emit(self, answer: SynopticAnswer | None) -> None:
+        self._show_fault("")
+        if answer != self._answer:
+            self.answered.emit(self.field.name, answer)
+
+    def _show_fault(self, text: str) -> None:
+        self.fault_label.setText(text)
+        self.fault_label.setVisible(bool(text))
+
+    def _on_chosen(self, index: int) -> None:
+        """Set the word or the state that was chosen; its details stay with the same word only."""
+        word = self.control.itemData(index)
+        if self.field.kind == "number":
+            self.control.lineEdit().setModified(False)
+        if word is None:
+            self._emit(None)
+        elif word in self.field.absent:
+            self._emit(SynopticAnswer(state=word))
+        else:
+            self._emit(SynopticAnswer(value=word))
+
+    def _on_number(self) -> None:
+        """Set the number or state that was typed; anything else stays, with an error."""
+        line = self.control.lineEdit()
+        if not line.isModified():
+            return
+        text = line.text().strip()
+        line.setModified(False)
+        state = _find_state(self.field, text)
+        if state is not None:
+            self._emit(SynopticAnswer(state=state))
+            return
+        if not text:
+            self._emit(None)
+            return
+        try:
+            number = float(text.removesuffix(self.field.unit).replace(",", "."))
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= self.field.most or (self.field.is_integer and not number.is_integer()):
+            kind = "a whole number" if self.field.is_integer else "a number"
+            unit = f" {self.field.unit}" if self.field.unit else ""
+            self._show_fault(f"Expected {kind} from 0 to {self.field.most:g}{unit}, found '{text}'.")
+        else:
+            kept = self._answer
+            self._emit(SynopticAnswer(value=number, at_least=bool(kept and kept.at_least and number > 0)))
+
+    def _on_at_least(self, checked: bool) -> None:
+        if self._answer is not None:
+            self._emit(self._answer.model_copy(update={"at_least": checked}))
+
+    def _on_detail(self) -> None:
+        if self.detail_line.isModified() and self._answer is not None:
+            self.detail_line.setModified(False)
+            self._emit(self._answer.model_copy(update={"detail": self.detail_line.text().strip()}))
+
+    def _on_text(self) -> None:
+        text = self.control.toPlainText().strip()
+        shown = "" if self._answer is None else str(self._answer.value)
+        if text != shown:
+            self._emit(SynopticAnswer(value=text) if text else None)
+
+
+class SynopticForm(QWidget):
+    """The form: T category with its reason, all fields in groups, confirmation of suggestions, and the signature."""
+
+    reader_entered = Signal(str)
+    answered = Signal(str, object)
+    confirm_requested = Signal(str)  # a field, or "" for all
+    sign_requested = Signal()
+    reopen_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        tip = "Recorded with your changes and your signature"
+        self.reader_field = named(QLineEdit(), "synoptic_reader", "Your name as a reader", tip)
+        self.reader_field.setPlaceholderText("your name")
+        self.reader_row = row(QLabel("reader"), self.reader_field, stretch=1)
+        self.stage_label = named(WrappedLabel(), "synoptic_stage", "T category, AJCC 8th edition")
+        self.stage_label.setProperty("loud", True)
+        self.reason_label = named(quiet_label(), "synoptic_reason", "What decides the T category")
+        self.signature_label = named(WrappedLabel(), "synoptic_signature", "Signature")
+        self.confirm_button = named(
+            QPushButton(), "synoptic_confirm", "Confirm the suggestions", "Confirm all suggested values after a review"
+        )
+        self.editors = {field.name: SynopticEditor(field) for field in FIELDS}
+        self.check_label = named(WrappedLabel(), "synoptic_check", "What is missing or contradictory")
+        self.check_label.setProperty("quiet", True)
+        self.sign_button = named(
+            QPushButton("Sign"), "synoptic_sign", "Sign", "Lock the report with your name; it can be reopened"
+        )
+        self.reopen_button = named(
+            QPushButton("Reopen"), "synoptic_reopen", "Reopen", "Unlock the signed report; this is recorded"
+        )
+        self._lay_out()
+        for editor in self.editors.values():
+            editor.answered.connect(self.answered)
+            editor.confirmed.connect(self.confirm_requested)
+        self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.text().strip()))
+        self.confirm_button.clicked.connect(lambda: self.confirm_requested.emit(""))
+        self.sign_button.clicked.connect(self._on_sign)
+        self.reopen_button.clicked.connect(self.reopen_requested)
+        self.show_report(SynopticReport(), "", is_editable=False)
+
+    def show_report(self, report: SynopticReport, reader: str, *, is_editable: bool = True) -> None:
+        """Show a report; ``reader``: who would sign it."""
+        if not self.reader_field.hasFocus():
+            self.reader_field.setText(reader)
+        stage = report.stage
+        self.stage_label.setText(stage.category or "No T category")
+        self.reason_label.setText(stage.reason)
+        for name, editor in self.editors.items():
+            editor.setEnabled(is_editable and not report.is_signed)
+            editor.show_answer(report.answer(name))
+        count = len(report.suggested)
+        self.confirm_button.setText(f"Confirm {format_count(count, 'suggested value')}")
+        self.confirm_button.setVisible(count > 0 and not report.is_signed)
+        self.confirm_button.setEnabled(is_editable)
+        self.check_label.setText("\n".join(report.check()))
+        self.check_label.setVisible(bool(self.check_label.text()))
+        signed = f"Signed by {report.signed_by}, {format_time(report.signed_at)}." if report.is_signed else ""
+        self.signature_label.setText(signed)
+        self.signature_label.setVisible(report.is_signed)
+        self.sign_button.setVisible(not report.is_signed)
+        self.reopen_button.setVisible(report.is_signed)
+        self.reopen_button.setEnabled(is_editable)
+        blocker = _find_blocker(report, reader)
+        self.sign_button.setEnabled(is_editable and not blocker)
+        self.sign_button.setToolTip(blocker or f"Lock the report as {reader}; it can be reopened")
+
+    def flush(self) -> None:
+        """Emit what is being typed."""
+        for editor in self.editors.values():
+            if editor.isEnabled():
+                editor.flush()
+
+    def _on_sign(self) -> None:
+        self.flush()
+        self.sign_requested.emit()
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        head = (self.reader_row, self.stage_label, self.reason_label, self.signature_label, self.confirm_button)
+        for widget in head:
+            column.addWidget(widget)
+        for group, fields in groupby(FIELDS, key=lambda field: field.group):
+            heading = QLabel(group)
+            heading.setProperty("loud", True)
+            column.addSpacing(4)
+            column.addWidget(heading)
+            for field in fields:
+                column.addWidget(self.editors[field.name])
+        column.addWidget(self.check_label)
+        column.addWidget(row(self.sign_button, self.reopen_button))
+
+
+def _find_blocker(report: SynopticReport, reader: str) -> str:
+    """Return why the report cannot be signed now; empty if it can."""
+    if not reader:
+        return "Enter your name first."
+    return "Confirm or change the suggested values first." if report.suggested else ""
+
+
+def _find_state(field: SynopticField, text: str) -> AnswerState | None:
+    return next((state for state in field.absent if text.lower() == state), None)
+
+
+def _number_text(answer: SynopticAnswer | None) -> str:
+    if answer is None:
+        return ""
+    return answer.state if answer.value is None else f"{answer.value:.4g}"
+
+
+def _tip(field: SynopticField) -> str:
+    """Return a tooltip with the range of a number, and that words are accepted."""
+    limits = f"0 to {field.most:g} {field.unit}".strip() if field.kind == "number" else ""
+    parts = (field.label, limits, " or ".join(field.absent) if field.kind == "number" else "", field.help)
+    return "; ".join(part for part in parts if part)

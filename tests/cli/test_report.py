@@ -1,0 +1,77 @@
+"""``report``: written files, messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_case import ReportedCase, write_case
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> ReportedCase:
+    return write_case(tmp_path / "stored")
+
+
+def test_the_report_of_a_case_and_its_slide(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
+    result = run("report", reported.folder, reported.results, "--out", "out/report.html", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["files"] == ["out/report.html"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    before = (tmp_path / "out/report.html").read_bytes()
+    assert run("report", reported.folder, reported.results, "--out", "out/report.html").exit_code == 0
+    assert (tmp_path / "out/report.html").read_bytes() == before  # the same inputs give the same report
+
+
+def test_a_pdf_is_written_beside_it(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
+    from pypdf import PdfReader
+
+    result = run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter")
+    assert result.exit_code == 0, result.output
+    pages = PdfReader(tmp_path / "report.pdf").pages
+    assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(612, 792)}
+    for number, page in enumerate(pages, start=1):
+        text = " ".join(page.extract_text().split())
+        assert f"Page {number} of {len(pages)}" in text
+        assert "Case P-ZV1QS0-BRDZ2J" in text
+        assert "Research use only; not for diagnosis." in text
+
+
+def test_missing_parts_are_reported(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
+    reported.slide.unlink()
+    result = run("report", reported.folder, "--out", "report.html")
+    assert result.exit_code == 1
+    assert "failed: Image 3: " in result.stderr
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_nothing_to_report_is_a_usage_error(run: Run, tmp_path: Path) -> None:
+    result = run("report", tmp_path, "--out", "report.html")
+    assert result.exit_code == 2
+    assert "expected the folder of a case" in result.stderr
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("existing", "out", "options", "expected"),
+    [
+        ("report.html", "report.html", [], "is not a report of napari-melanoma"),
+        ("report.pdf", "report.html", ["--pdf"], "exists without a report of the same name"),
+        ("", "report.txt", [], "expected a file that ends with .html"),
+    ],
+)
+def test_other_files_are_not_replaced(
+    run: Run, reported: ReportedCase, tmp_path: Path, existing: str, out: str, options: list[str], expected: str
+) -> None:
+    if existing:
+        (tmp_path / existing).write_text("mine", encoding="utf-8")
+    result = run("report", reported.folder, "--out", out, *options)
+    assert result.exit_code == 2
+    assert expected in " ".join(result.stderr.split())
+    assert not existing or (tmp_path / existing).read_text(encoding="utf-8") == "mine"

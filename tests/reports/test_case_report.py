@@ -1,0 +1,352 @@
+"""The report of a case: complete, private, and honest about what is missing, damaged or not valid."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_case import PREDICTION, READERS, ReportedCase, write_case
+
+from napari_melanoma.case.model import CaseRisk, set_image, set_lesion, set_patient
+from napari_melanoma.case.results import PREDICTIONS_FILE
+from napari_melanoma.case.store import CaseStore
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.depth.readings import read_depth, write_depth
+from napari_melanoma.privacy.audit import audit
+from napari_melanoma.reports.case_report import CollectedReport, collect_report
+from napari_melanoma.reports.page import write_report
+
+NAMES = (
+    "Anna",
+    "Schmidt",
+    "Vogel",
+    "section.tif",
+    "2024",
+    "2025-",
+    "2026-01",
+    "93 years",
+    ">93<",
+    "PRIVATE",
+    "mole",
+    "ISIC_0000001",
+)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> ReportedCase:
+    return write_case(tmp_path_factory.mktemp("stored"))
+
+
+@pytest.fixture
+def reported(stored: ReportedCase, tmp_path: Path) -> ReportedCase:
+    """A copy of the case that a test may damage."""
+    root = stored.folder.parent
+    shutil.copytree(root, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace(str(root), str(tmp_path / "copy")), encoding="utf-8")
+    moved = [tmp_path / "copy" / path.relative_to(root) for path in (stored.folder, stored.slide, stored.results)]
+    return ReportedCase(*moved)
+
+
+def collect(*paths: Path, personal: bool = False) -> CollectedReport:
+    return collect_report(paths, personal=personal, run=RunContext())
+
+
+def page_of(found: CollectedReport, path: Path) -> str:
+    """The page as HTML without its pictures."""
+    write_report(path, found.report)
+    return re.sub(r'src="[^"]*"', "", path.read_text(encoding="utf-8"))
+
+
+def text_of(found: CollectedReport, path: Path) -> str:
+    """The text of the page."""
+    hidden = r'<style>.*?</style>|<title>.*?</title>|<caption class="hidden">.*?</caption>|<[^>]*>'
+    page = re.sub(hidden, " ", page_of(found, path), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(page))
+
+
+def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path) -> None:
+    found = collect(stored.folder, stored.results)
+    assert not found.problems
+    text = text_of(found, tmp_path / "page.html")
+    for expected in (
+        "Case P-ZV1QS0-BRDZ2J 1 lesion, 3 images",
+        "Age 90 or older",
+        "Sex Female",
+        "Lesions: 1 Left upper back.",
+        "Lesion 1: Left upper back Diagnosis Melanoma",
+        "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).",
+        "Prediction set melanoma, nevus (conformal, 90 % coverage)",
+        "Similar training cases",
+        "Image 2, dermoscopic 12 months later",
+        "Contour; scale bar 2 mm.",
+        "Region of interest; scale bar",
+        "Measurement Image 1 Image 2 Area, mm² 4.798 5.598 Perimeter, mm",
+        "Overview with 1 lesion and 1 region; scale bar 0.05 mm.",
+        "malignant 0.90",
+        "Tumor 1 0.004",
+        "Measurement line from the surface to the deepest cell; scale bar",
+        "Reader Thickness, mm T category",
+        "BV 0.22 T1a no – 2.0 AS 0.20 T1a no – –",
+        "2 readers: thickness 0.20 to 0.22 mm, a difference of 0.02 mm; the same T category (T1a).",
+        "3 days later BV thickness, mm",
+        "Signed by BV.",
+        "Microsatellites not assessed",
+        "Breslow thickness and T category (AJCC 8) 0.22 mm T1a Thickness recorded (AJCC 8) 0.2 mm",
+        "Breslow thickness 0.22 mm, recorded as 0.2 mm",
+        "T category (AJCC 8) pT1a",
+        "Image 3 skin-model cccccccccccccccc",
+        "threshold 0.50",
+        "Research use only; not for diagnosis.",
+    ):
+        assert expected in text, expected
+
+
+def test_the_page_needs_nothing_else(stored: ReportedCase, tmp_path: Path) -> None:
+    write_report(tmp_path / "page.html", collect(stored.folder, stored.results).report)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) == {"data"}
+    assert "http" not in re.sub(r'src="[^"]*"', "", page)
+    assert page.count("data:image/jpeg;base64,") == 6  # two photographs with their ROI, overview, line
+    assert b"Exif" not in (tmp_path / "page.html").read_bytes()
+
+
+def test_nothing_personal_is_disclosed(stored: ReportedCase, tmp_path: Path) -> None:
+    text = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+    assert [name for name in NAMES if re.search(rf"(?<![\w.]){re.escape(name)}", text)] == []
+    assert str(stored.folder.parent) not in text
+    assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
+
+
+def test_warnings_with_paths_and_names_are_cleaned(reported: ReportedCase, tmp_path: Path) -> None:
+    warnings = ["see /srv/anna/section.tif for more", "Patient: Anna Schmidt, taken on 2024-05-02", "anna@example.org"]
+    _set_value(reported.results / "result.json", "warnings", warnings)
+    text = text_of(collect(reported.folder, reported.results), tmp_path / "page.html")
+    assert "See (removed) for more." in text
+    assert not re.search("anna@|Schmidt|2024", text)
+    assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
+    assert "Anna Schmidt" in text_of(collect(reported.folder, reported.results, personal=True), tmp_path / "all.html")
+
+
+def test_the_risk_of_a_case_names_no_reader(reported: ReportedCase, tmp_path: Path) -> None:
+    risk = CaseRisk(
+        path=reported.folder / "risk/I3.json",
+        verdict="Inconclusive: risk of metastasis 0.61 (90 % interval 0.42 to 0.90)",
+        probability=0.61,
+        interval=(0.42, 0.9),
+        depth="depth 0.22 mm, measured by Anna Schmidt",
+        known={"age": "93", "sex": "female"},
+        beside={"depth": {"title": "Depth alone", "probability": 0.3}},
+        model="risk-model",
+        fingerprint="d" * 64,
+        validity=Validity().to_json(),
+    )
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_image(store.case, "I3", risk=risk))
+    text = text_of(collect(reported.folder), tmp_path / "page.html")
+    for expected in (
+        "Risk of metastasis Inconclusive: risk of metastasis 0.61 (90 % interval 0.42 to 0.90).",
+        "Depth alone 0.30",
+        "Thickness used Depth 0.22 mm, measured by a reader.",
+        "Age 90 or older, Sex female",
+    ):
+        assert expected in text
+    personal = text_of(collect(reported.folder, personal=True), tmp_path / "all.html")
+    assert "measured by Anna Schmidt." in personal
+
+
+def test_personal_data_are_included_on_request(stored: ReportedCase, tmp_path: Path) -> None:
+    text = text_of(collect(stored.folder, stored.results, personal=True), tmp_path / "page.html")
+    for expected in (
+        "Anna_Schmidt_2024-05-01.png, 2024-05-02",
+        *READERS,
+        "Age 93 years",
+        "ISIC_0000001",
+        "Anna's mole",
+    ):
+        assert expected in text
+    assert "PRIVATE" not in text
+
+
+def test_a_name_as_id_of_a_patient_is_replaced(reported: ReportedCase, tmp_path: Path, user_folders: object) -> None:
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_patient(store.case, patient_id="Anna Schmidt"))
+    text = text_of(collect(reported.folder), tmp_path / "page.html")
+    assert "Schmidt" not in text
+    assert re.search(r"Case P-\w{6}-\w{6}", text)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: dict[str, tuple[str, Callable[[ReportedCase], object], str]] = {
+    "photograph missing": (
+        "Image 1",
+        lambda one: next(one.slide.parent.glob("*01.png")).unlink(),
+        "the photograph is missing",
+    ),
+    "photograph truncated": ("", lambda one: truncate(next(one.slide.parent.glob("*01.png"))), "Damaged photograph"),
+    "result damaged": (
+        "Image 2",
+        lambda one: truncate(one.folder / "results/I2/result.json"),
+        "its result is missing or damaged",
+    ),
+    "mask missing": (
+        "Image 2",
+        lambda one: (one.folder / "results/I2/mask.png").unlink(),
+        "its contour cannot be read",
+    ),
+    "ROI damaged": (
+        "Image 1",
+        lambda one: (one.folder / "results/I1/roi.png").write_bytes(b"x"),
+        "the picture 'region of interest' is damaged",
+    ),
+    "predictions damaged": ("Case", lambda one: truncate(one.folder / PREDICTIONS_FILE), "cannot be read"),
+    "slide missing": ("Image 3", lambda one: one.slide.unlink(), "the slide is missing, moved or damaged"),
+    "slide truncated": ("Image 3", lambda one: one.slide.write_bytes(b"II*\0" * 9), "the slide is missing"),
+    "readings damaged": ("Image 3", lambda one: truncate(one.results / "depth.json"), "its readings"),
+    "synoptic report damaged": ("Image 3", lambda one: truncate(one.results / "synoptic.json"), "its synoptic report"),
+    "lesions damaged": ("Image 3", lambda one: truncate(one.results / "lesions.geojson"), "its lesions cannot be read"),
+    "regions damaged": ("Image 3", lambda one: truncate(one.results / "regions.geojson"), "its regions cannot be read"),
+    "analysis damaged": ("Image 3", lambda one: truncate(one.results / "result.json"), "of its analysis is damaged"),
+    "measurements that are no numbers": (
+        "Image 2",
+        lambda one: _set_value(one.folder / "results/I2/result.json", "measurements", {"area_px": "<b>"}),
+        "cannot be shown: its data are damaged",
+    ),
+}
+
+
+def _set_value(path: Path, name: str, value: object) -> None:
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), name: value})
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_damaged_is_named_and_the_rest_is_shown(name: str, reported: ReportedCase, tmp_path: Path) -> None:
+    about, damage, text = DAMAGES[name]
+    damage(reported)
+    found = collect(reported.folder, reported.results)
+    assert {one.about for one in found.problems} == ({about} if about else set())
+    page = text_of(found, tmp_path / "page.html")
+    assert text in page
+    assert str(reported.folder.parent) not in page
+    for rest in (
+        "Age 90 or older",
+        "Lesion 1: Left upper back",
+        "Image 1, dermoscopic",
+        "Image 3, slide",
+        "Provenance",
+    ):
+        assert rest in page
+
+
+def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> None:
+    stored = write_case(tmp_path / "a", validity=ValidityInputs("m", demonstration=True, synthetic_input=True).check())
+    page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+    assert "<td>Demonstration model: melanoma 0.80; 1 lesion, 1 malignant.</td>" in page
+
+
+def test_what_is_not_valid_has_its_reason_in_place_of_the_number(tmp_path: Path) -> None:
+    stored = write_case(tmp_path / "a", validity=ValidityInputs("m", demonstration=True).check())
+    (stored.results / "depth.json").unlink()
+    (stored.results / "synoptic.json").unlink()
+    page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+    assert page.count("<td>Not valid: ") == 2  # the prediction and the thickness
+    assert "0.08 mm" not in page
+    assert "malignant 0.90" not in page
+    assert "Overview with 1 region" in page
+
+
+def test_results_without_a_case(stored: ReportedCase, tmp_path: Path) -> None:
+    found = collect(stored.results.parent, stored.folder / "results")
+    text = text_of(found, tmp_path / "page.html")
+    assert not found.problems
+    assert "Imaging report 3 results" in text
+    for expected in ("Photograph 1", "Photograph 2", "Slide 1", "Contour; scale bar 2 mm."):
+        assert expected in text
+
+
+def test_a_slide_of_a_case_is_joined_with_its_results_by_content(reported: ReportedCase, tmp_path: Path) -> None:
+    moved = reported.slide.rename(reported.folder / "renamed.tif")
+    found = collect(reported.folder, reported.results)
+    text = text_of(found, tmp_path / "page.html")
+    assert "Slide 1" not in text
+    assert "Overview with 1 lesion" in text
+    assert moved.is_file()
+
+
+def test_several_cases_are_sections(stored: ReportedCase, reported: ReportedCase, tmp_path: Path) -> None:
+    page = page_of(collect(stored.folder, reported.folder), tmp_path / "page.html")
+    assert re.findall(r"<h[12]>([^<]*)", page)[:3] == ["2 cases", "Case P-ZV1QS0-BRDZ2J", "Case P-ZV1QS0-BRDZ2J"]
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids)) > 0
+
+
+def test_unusable_inputs_are_named(stored: ReportedCase, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"there is nothing to report: expected .*case\.json.*found: .*empty"):
+        collect(tmp_path / "empty")
+    found = collect(stored.folder, tmp_path / "empty", tmp_path / "missing")
+    assert [one.about for one in found.problems] == ["Input", "Input"]
+    assert "contains no case and no results" in text_of(found, tmp_path / "page.html")
+
+
+def test_changed_inputs_outdate_a_prediction(reported: ReportedCase, tmp_path: Path) -> None:
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_lesion(store.case, "L1", sub_site="lower back"))
+    page = page_of(collect(reported.folder), tmp_path / "page.html")
+    assert f"<td>Outdated: the inputs have changed since this result. {PREDICTION.verdict}.</td>" in page
+
+
+def test_agreement_over_several_slides(reported: ReportedCase, tmp_path: Path) -> None:
+    folders = [reported.results]
+    for number in range(2):
+        folder = reported.results.parent / f"other{number}"
+        shutil.copytree(reported.results, folder)
+        (folder / "slide.json").unlink()
+        depth = read_depth(folder)
+        write_depth(folder, depth.model_copy(update={"fingerprint": str(number)}))
+        folders.append(folder)
+    text = text_of(collect(*folders), tmp_path / "page.html")
+    assert "3 slides measured by both" in text
+    assert "ICC(2,1)" in text
+
+
+def test_progress_counts_images_and_results(stored: ReportedCase) -> None:
+    seen: list[tuple[int, int | None]] = []
+    run = RunContext(lambda progress: seen.append((progress.done, progress.total)))
+    collect_report([stored.folder, stored.results, stored.folder / "results"], run=run)
+    assert seen == [(number, 5) for number in range(5)]
+
+
+def test_a_report_can_be_cancelled(stored: ReportedCase) -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        collect_report([stored.folder], run=run)
+
+
+def test_texts_of_files_cannot_bring_markup_along(reported: ReportedCase, tmp_path: Path) -> None:
+    hostile = "</td></style><script>alert(1)</script>{{ 7 * 7 }}\x00\u202e"
+    plain = page_of(collect(reported.folder, reported.results, personal=True), tmp_path / "plain.html")
+    _set_value(reported.results / "result.json", "warnings", ["plain", hostile])
+    _set_value(reported.results / "result.json", "model", {"name": hostile, "fingerprint": hostile})
+    result = reported.folder / "results/I1/result.json"
+    _set_value(result, "model", {**json.loads(result.read_text(encoding="utf-8"))["model"], "name": hostile})
+    with CaseStore.open(reported.folder) as store:
+        case = set_patient(set_lesion(store.case, "L1", label=hostile), ethnicity=hostile)
+        store.save(case)
+    page = page_of(collect(reported.folder, reported.results, personal=True), tmp_path / "page.html")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 4
+    assert page.count("{{ 7 * 7 }}") == page.count("&lt;script&gt;")
+    assert page.count("</style>") == plain.count("</style>") == 1

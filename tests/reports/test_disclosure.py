@@ -1,0 +1,101 @@
+"""Without personal data, a report shows intervals, initials and no high ages."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_melanoma.depth.readings import DepthReading, ReadingChange, SlideDepthReadings
+from napari_melanoma.reports.disclosure import (
+    disclose_changes,
+    disclose_readings,
+    format_days_later,
+    format_later,
+    hide_age,
+    label_readers,
+    show_patient_id,
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "at the start"),
+        (20, "at the start"),
+        (60, "1 minute later"),
+        (4000, "67 minutes later"),
+        (3 * 3600, "3 hours later"),
+        (86400, "1 day later"),
+        (45 * 86400, "45 days later"),
+        (365 * 86400, "12 months later"),
+        (5 * 365 * 86400, "5 years later"),
+        (-86400, "1 day earlier"),
+    ],
+)
+def test_intervals(seconds: float, text: str) -> None:
+    assert format_later(seconds) == text
+
+
+def test_days_of_photographs() -> None:
+    assert format_days_later("2024-05-02", "2025-05-10") == "12 months later"
+    assert format_days_later("2024-05-02", "") == ""
+
+
+def test_readers_have_initials_that_tell_them_apart() -> None:
+    names = ("Anna Schmidt", "Anton Schulz", "Bernd Vogel", "model", "", "42")
+    assert label_readers(names, personal=False) == {
+        "Anna Schmidt": "AS 1",
+        "Anton Schulz": "AS 2",
+        "Bernd Vogel": "BV",
+        "model": "model",
+        "": "",
+        "42": "Reader",
+    }
+    assert label_readers(names, personal=True) == {name: name for name in names}
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [("age", "89", "89"), ("age", "90", "90 or older"), ("age", "", ""), ("depth_mm", "93", "93")],
+)
+def test_high_ages_are_hidden(column: str, text: str, expected: str) -> None:
+    assert hide_age(column, text, personal=False) == expected
+    assert hide_age(column, text, personal=True) == text
+
+
+def test_a_name_or_number_is_not_shown_as_the_id_of_a_patient(user_folders: object) -> None:
+    assert show_patient_id("P-0042", personal=False) == "P-0042"
+    for identifying in ("Anna Schmidt", "8812345"):
+        shown = show_patient_id(identifying, personal=False)
+        assert shown.startswith("P-")
+        assert identifying not in shown
+        assert show_patient_id(identifying, personal=True) == identifying
+
+
+def test_readings_and_changes_have_no_dates_names_and_notes() -> None:
+    def change(field: str, reader: str, when: str) -> ReadingChange:
+        return ReadingChange(field=field, after="x", reader=reader, when=when)
+
+    first, later = "2026-01-02T10:00:00+00:00", "2026-01-05T10:00:00+00:00"
+    readings = (
+        DepthReading(
+            reader="B",
+            when=later,
+            mm=1.0,
+            notes="secret",
+            history=(change("notes", "B", later), change("mm", "B", later)),
+        ),
+        DepthReading(reader="A", when=first, mm=1.1, history=(change("mm", "model", first), change("mm", "A", first))),
+        DepthReading(reader="C"),
+    )
+    depth, labels = SlideDepthReadings(readings=readings), {"A": "X", "B": "Y"}
+    shown = disclose_readings(depth, labels, personal=False)
+    assert [(one.reader, one.when, one.notes) for one in shown.readings] == [
+        ("Y", "3 days later", ""),
+        ("X", "at the start", ""),
+    ]
+    changes = disclose_changes(depth, labels, personal=False)
+    assert [(one.reader, one.field, one.when) for one in changes] == [
+        ("X", "mm", "at the start"),
+        ("Y", "mm", "3 days later"),
+    ]
+    assert disclose_changes(depth, labels, personal=True)[0].when.startswith("2026-01-02 ")

@@ -1,0 +1,185 @@
+"""The Synoptic report section: suggestions, answers, undo, signature, and the transfer to a case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QWidget
+from slide_stage import UNSEEN
+
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
+
+from .test_depth import draws, opens
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+
+
+@pytest.fixture
+def reporting(person, slide_path: Path):
+    """User with an open slide and Synoptic report section."""
+    person.opens_slides(slide_path)
+    expands(person)
+    return person
+
+
+def section(person):
+    return person.dock.sections.synoptic
+
+
+def expands(person) -> None:
+    person.until(lambda: section(person).store.state is not None)
+    person.dock.synoptic_section.expand(animate=False)
+    person.waits()
+
+
+def chooses(person, field: str, text: str) -> None:
+    combo = person.finds(QComboBox, f"synoptic_{field}")
+    combo.setCurrentIndex(combo.findText(text))
+    combo.activated.emit(combo.currentIndex())
+    person.waits()
+
+
+def types(person, name: str, text: str) -> None:
+    """Type a text with the keyboard, and leave the field."""
+    widget = person.dock.findChild(QWidget, name)
+    line = widget.lineEdit() if isinstance(widget, QComboBox) else widget
+    line.setFocus()
+    line.selectAll()
+    person.qtbot.keyClicks(line, text) if text else person.qtbot.keyClick(line, Qt.Key.Key_Delete)
+    person.qtbot.keyClick(line, Qt.Key.Key_Return)
+    person.waits()
+
+
+def presses(person, name: str) -> None:
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled(), button.toolTip()
+    button.click()
+    person.waits()
+
+
+def text(person, name: str) -> str:
+    return person.finds(QLabel, name).text()
+
+
+def stored(person):
+    section(person).store.flush()
+    return load_synoptic(section(person).store.state.folder)
+
+
+def is_shown(person, name: str) -> bool:
+    return not person.finds(QWidget, name).isHidden()
+
+
+def test_answers_are_saved_with_the_slide_and_decide_the_category(reporting) -> None:
+    person = reporting
+    assert text(person, "synoptic_stage") == "No T category"
+    chooses(person, "extent", "invasive melanoma")
+    types(person, "synoptic_breslow", "1,34 mm")
+    chooses(person, "ulceration", "not identified")
+    assert text(person, "synoptic_stage") == "pT2a"
+    assert "1.3 mm" in text(person, "synoptic_reason")
+    chooses(person, "lymphocytes", "not assessed")
+    types(person, "synoptic_mitotic_rate", "not assessed")
+    report = stored(person)
+    assert (report.value("breslow"), report.answer("mitotic_rate").state) == (1.34, "not assessed")
+    assert report.answer("mitotic_rate").value is None
+    content = json.loads((section(person).store.state.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    assert content["derived"]["t_category"] == "pT2a"
+
+
+def test_a_wrong_number_stays_for_correction_with_an_error(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_breslow", "thick")
+    assert text(person, "synoptic_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
+    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "thick"
+    assert stored(person) is None
+    types(person, "synoptic_breslow", "2")
+    assert not is_shown(person, "synoptic_breslow_fault")
+    assert stored(person).value("breslow") == 2.0
+    types(person, "synoptic_breslow", "")
+    assert stored(person).answer("breslow") is None
+
+
+def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> None:
+    person = reporting
+    opens(person)
+    draws(person)
+    assert section(person).store.report.answer("breslow").suggested_by == "reading"
+    assert text(person, "synoptic_stage") == "No T category"
+    assert stored(person) is None  # a suggestion alone is not saved
+    presses(person, "synoptic_breslow_confirm")
+    assert stored(person).value("breslow") == pytest.approx(0.2, rel=1e-2)
+    assert not is_shown(person, "synoptic_breslow_confirm")
+    presses(person, "synoptic_confirm")  # the extent
+    assert text(person, "synoptic_stage").startswith("pT1")
+
+
+def test_changes_are_undone_and_recorded(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+    chooses(person, "procedure", "excision")
+    chooses(person, "procedure", "punch biopsy")
+    presses(person, "synoptic_undo")
+    assert person.finds(QComboBox, "synoptic_procedure").currentText() == "excision"
+    presses(person, "synoptic_redo")
+    report = stored(person)
+    assert report.value("procedure") == "punch"
+    assert [one.reader for one in report.history] == ["A. Reader"] * 4
+
+
+def test_details_appear_where_they_are_needed(reporting) -> None:
+    person = reporting
+    assert not is_shown(person, "synoptic_subtype_detail")
+    chooses(person, "subtype", "other")
+    assert "describe what 'other' means" in text(person, "synoptic_check")
+    types(person, "synoptic_subtype_detail", "dermal")
+    assert stored(person).answer("subtype").detail == "dermal"
+    chooses(person, "subtype", "nodular melanoma")
+    assert not is_shown(person, "synoptic_subtype_detail")
+    types(person, "synoptic_breslow", "1.2")
+    box = person.finds(QAbstractButton, "synoptic_breslow_at_least")
+    box.click()
+    assert stored(person).answer("breslow").at_least
+
+
+def test_a_signed_report_is_locked_until_it_is_reopened(reporting) -> None:
+    person = reporting
+    sign = person.finds(QAbstractButton, "synoptic_sign")
+    assert (sign.isEnabled(), sign.toolTip()) == (False, "Enter your name first.")
+    types(person, "synoptic_reader", "A. Reader")
+    comment = person.finds(QPlainTextEdit, "synoptic_comment")
+    comment.setPlainText("Typed last")  # still focused in the form
+    presses(person, "synoptic_sign")
+    assert text(person, "synoptic_signature").startswith("Signed by A. Reader, ")
+    assert stored(person).value("comment") == "Typed last"
+    assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
+    assert not person.finds(QAbstractButton, "synoptic_undo").isEnabled()
+    assert not is_shown(person, "synoptic_sign")
+    presses(person, "synoptic_reopen")
+    assert person.finds(QComboBox, "synoptic_procedure").isEnabled()
+    assert [one.field for one in stored(person).history if one.field == "signature"] == ["signature"] * 2
+
+
+def test_the_name_of_the_reader_is_shared_with_other_sections(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "B. Reader")
+    person.until(lambda: person.finds(QLineEdit, "depth_reader").text() == "B. Reader")
+
+
+def test_a_damaged_file_is_named_and_kept(person, slide_path: Path) -> None:
+    person.opens_slides(slide_path)
+    person.until(lambda: section(person).store.state is not None)
+    folder = section(person).store.state.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
+    person.dock.sections.synoptic.store._states.clear()
+    section(person).store.load(section(person).store._identity, folder)
+    person.until(lambda: "synoptic" in person.dock.status.text)
+    person.dock.synoptic_section.expand(animate=False)
+    person.waits()
+    assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
+    assert (folder / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"

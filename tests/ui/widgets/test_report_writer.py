@@ -1,0 +1,130 @@
+"""A report is asked for, written in its own process, linked, and can be cancelled."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QPushButton, QWidget
+
+from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.report_writer import ReportDialog, ReportOptions, ReportWriter
+from napari_melanoma.ui.widgets.settings import DockSettings
+
+
+class Status:
+    """A status line that records what it shows."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.cancelled = self
+
+    def connect(self, slot) -> None:
+        self.cancel = slot
+
+    def begin(self, task: str, message: str) -> None:
+        self.messages.append(message)
+
+    def progress(self, task: str, progress) -> None:
+        self.messages.append(progress.message)
+
+    def end(self, task: str, message: str | None = None) -> None:
+        if message:
+            self.messages.append(message)
+
+    def show_message(self, message: str) -> None:
+        self.messages.append(message)
+
+
+class Icons:
+    @staticmethod
+    def link(target: str, text: str) -> str:
+        return f"<{text}>"
+
+
+@pytest.fixture
+def dock(qtbot, home) -> QWidget:
+    made = QWidget()
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.fixture
+def writer(dock) -> ReportWriter:
+    return ReportWriter(dock, Status(), Icons(), DockSettings())
+
+
+def runs(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Run a script instead of the command."""
+    monkeypatch.setattr(ReportOptions, "command", lambda self, out: [sys.executable, "-c", script])
+
+
+def summary(status: str, **values: object) -> str:
+    return f"print({json.dumps(json.dumps({'event': 'summary', 'status': status, **values}))})"
+
+
+def test_the_options_become_a_command_and_are_remembered_but_for_personal_data(dock, qtbot, tmp_path: Path) -> None:
+    settings = DockSettings()
+    dialog = ReportDialog(dock, (tmp_path / "case",), settings)
+    assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, paper="a4", personal=False)
+    dialog.findChild(QComboBox, "report_paper").setCurrentIndex(1)
+    dialog.findChild(QCheckBox, "report_personal").setChecked(True)
+    dialog.findChild(QPushButton, "report_save").click()
+    command = dialog.options.command(tmp_path / "out.html")
+    assert command[3:] == [
+        *("napari_melanoma", "report", str(tmp_path / "case"), "--out", str(tmp_path / "out.html")),
+        *("--pdf", "--paper", "letter", "--personal", "--json"),
+    ]
+    again = ReportDialog(dock, (tmp_path / "case",), settings)
+    assert (again.options.paper, again.options.personal) == ("letter", False)
+
+
+def test_a_report_is_asked_for_written_and_linked(dock, writer, qtbot, monkeypatch, tmp_path: Path) -> None:
+    out = tmp_path / "P-1-report.html"
+    progress = json.dumps({"event": "progress", "done": 1, "total": 2, "message": "Reading slides"})
+    runs(monkeypatch, f"print({json.dumps(progress)});" + summary("done", files=[str(out)]))
+    writer.ask((tmp_path,), tmp_path, "P-1-report")
+    dock.findChild(ReportDialog).findChild(QPushButton, "report_save").click()
+    chooser = dock.findChild(QFileDialog, "report_file_dialog")
+    assert Path(chooser.selectedFiles()[0]).name == "P-1-report.html"
+    chooser.fileSelected.emit(str(out))
+    chooser.reject()
+    qtbot.waitUntil(tasks.is_idle)
+    assert writer._status.messages == [
+        "Writing the report ...",
+        "Reading slides",
+        "Saved: <P-1-report.html>.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (summary("failed", files=["/a/r.html"]), "Some parts are missing; they are named in the report."),
+        (summary("error", message="r.html exists, and is not a report."), "is not a report"),
+        ("import sys; sys.exit(7)", "not written (code 7)"),
+    ],
+    ids=["parts are missing", "refused", "crashed"],
+)
+def test_what_went_wrong_is_shown(writer, qtbot, monkeypatch, tmp_path: Path, script: str, expected: str) -> None:
+    runs(monkeypatch, script)
+    writer.failed.connect(lambda error: writer._status.show_message(str(error)))
+    writer.write(ReportOptions((tmp_path,)), tmp_path / "r.html")
+    qtbot.waitUntil(tasks.is_idle)
+    assert expected in writer._status.messages[-1]
+
+
+def test_a_report_is_cancelled_at_once(writer, qtbot, monkeypatch, tmp_path: Path) -> None:
+    runs(monkeypatch, "import time; time.sleep(600)")
+    writer.write(ReportOptions((tmp_path,)), tmp_path / "r.html")
+    qtbot.waitUntil(lambda: bool(writer._processes))
+    started = time.monotonic()
+    writer.write(ReportOptions((tmp_path,)), tmp_path / "other.html")
+    assert writer._status.messages[-1] == "A report is being written. Wait until it is finished."
+    writer._status.cancel("reporting")
+    qtbot.waitUntil(tasks.is_idle)
+    assert time.monotonic() - started < 60
+    assert writer._job is None
