@@ -24,6 +24,7 @@ from napari_melanoma.slides.notes import (
 MEASURES = (
     SlideMeasurement("line", ((1.5, 2.0), (3.0, 4.25))),
     SlideMeasurement("area", ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))),
+    SlideMeasurement("angle", ((0.0, 9.0), (0.0, 0.0), (9.0, 9.0))),
 )
 
 
@@ -58,6 +59,26 @@ def test_bad_measures_do_not_take_the_others_along(tmp_path: Path) -> None:
     bad = ['{"kind": "area", "points": [[1, 2], [3, 4]]}', '{"kind": "line", "points": [[1, NaN], [3, 4]]}', "7"]
     (tmp_path / NOTES).write_text(f'{{"format_version": 1, "measures": [{", ".join([*bad, good])}]}}')
     assert read_notes(tmp_path).measures == MEASURES[:1]
+
+
+def test_earlier_versions_do_not_read_an_angle_as_a_length(tmp_path: Path) -> None:
+    write_notes(tmp_path, SlideNotes(measures=MEASURES))
+    stored = json.loads((tmp_path / NOTES).read_text())["measures"]
+    assert ["points" in one for one in stored] == [True, True, False]  # they leave out what has no points
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        '{"kind": "angle", "points": [[1, 2], [3, 4], [5, 7]]}',
+        '{"kind": "angle", "legs": [[1, 2], [3, 4]]}',
+        '{"kind": "angle", "legs": [[1, 2], [3, 4], [5, 7], [8, 9]]}',
+        '{"kind": "volume", "points": [[1, 2], [3, 4], [5, 7]]}',
+    ],
+)
+def test_measures_of_other_kinds_are_left_out(tmp_path: Path, measure: str) -> None:
+    (tmp_path / NOTES).write_text(f'{{"format_version": 1, "measures": [{measure}]}}')
+    assert read_notes(tmp_path).measures == ()
 
 
 @pytest.mark.parametrize("angle", ["NaN", "1e9", '"90"', "null"])

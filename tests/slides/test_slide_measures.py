@@ -1,4 +1,4 @@
-"""Lengths and areas in mm, with pixels that are not square, and in pixels without a scale."""
+"""Lengths and areas in mm, angles in degrees, with pixels that are not square, and in pixels without a scale."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ CASES = [
     ("an area", SQUARE, SIZE, 1.0, "1 mm²"),
     ("a small area", SlideMeasurement("area", ((0.0, 0.0), (0.0, 40.0), (20.0, 0.0))), SIZE, 0.5e-4, "50 µm²"),
     ("a figure of eight", EIGHT, None, 50.0, "50 px²"),
+    ("an angle", SlideMeasurement("angle", ((0.0, 9.0), (0.0, 0.0), (4.0, 8.0))), SIZE, 45.0, "45.0°"),
+    ("a straight angle", SlideMeasurement("angle", ((0.0, 9.0), (0.0, 0.0), (0.0, -1.0))), SIZE, 180.0, "180.0°"),
+    ("an angle without a scale", SlideMeasurement("angle", ((9.0, 0.0), (0.0, 0.0), (0.0, 3.0))), None, 90.0, "90.0°"),
     ("a line without a scale", SlideMeasurement("line", ((0.0, 0.0), (3000.0, 4000.0))), None, 5000.0, "5,000 px"),
 ]
 

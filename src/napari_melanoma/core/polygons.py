@@ -100,13 +100,13 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
     holes = tuple(hole for hole in polygon.holes if _can_enclose(hole))
     if len(holes) < len(polygon.holes):
         polygon = replace(polygon, holes=holes)
-    if shapely.is_valid(_to_shape(polygon)):
+    if shapely.is_valid(to_shape(polygon)):
         return (polygon,)
     outer, *inner = (
         shapely.make_valid(shapely.polygons(as_array(ring)), method="structure", keep_collapsed=False)
         for ring in polygon.rings
     )
-    return _to_polygons(shapely.difference(outer, shapely.union_all(inner)))
+    return to_polygons(shapely.difference(outer, shapely.union_all(inner)))
 
 
 def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> tuple[Polygon, ...]:
@@ -120,7 +120,7 @@ def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> tuple[Polygon, ...]
     vertices = as_array(polygon.outer)
     if (vertices >= 0).all() and (vertices <= size).all():
         return (polygon,)
-    return _to_polygons(shapely.intersection(_to_shape(polygon), shapely.box(0, 0, *size)))
+    return to_polygons(shapely.intersection(to_shape(polygon), shapely.box(0, 0, *size)))
 
 
 def points_within(points: Sequence[Point], polygons: Iterable[Polygon]) -> NDArray[np.bool_]:
@@ -129,7 +129,7 @@ def points_within(points: Sequence[Point], polygons: Iterable[Polygon]) -> NDArr
 
     rows, columns = as_array(tuple(points)).T
     found = np.zeros(len(rows), bool)
-    for shape in map(_to_shape, polygons):
+    for shape in map(to_shape, polygons):
         shapely.prepare(shape)
         found |= shapely.intersects_xy(shape, rows, columns)
     return found
@@ -139,7 +139,7 @@ def joint_area(polygons: Iterable[Polygon]) -> float:
     """Return the area of a union of valid polygons, in square pixels; 0 without any polygon."""
     import shapely
 
-    return float(shapely.union_all([_to_shape(polygon) for polygon in polygons]).area)
+    return float(shapely.union_all([to_shape(polygon) for polygon in polygons]).area)
 
 
 def rasterize_rings(rings: Iterable[NDArray[np.floating]], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -167,8 +167,8 @@ def rasterize_rings(rings: Iterable[NDArray[np.floating]], shape: tuple[int, int
     return np.bitwise_xor.accumulate(toggles, axis=1)[:, :-1].astype(bool)
 
 
-def _to_shape(polygon: Polygon) -> Geometry:
-    """Convert to shapely, whose x is the row and whose y is the column."""
+def to_shape(polygon: Polygon) -> Geometry:
+    """Convert to a shape of shapely, whose x is the row and whose y is the column."""
     import shapely
 
     return shapely.Polygon(as_array(polygon.outer), [as_array(hole) for hole in polygon.holes])
@@ -178,11 +178,11 @@ def _can_enclose(ring: Ring) -> bool:
     return len(ring) >= MIN_VERTICES and bool(np.abs(as_array(ring)).max() < MAX_COORDINATE)
 
 
-def _to_polygons(shape: Geometry) -> tuple[Polygon, ...]:
-    """Convert the areas of a shape to polygons."""
+def to_polygons(shape: Geometry) -> tuple[Polygon, ...]:
+    """Convert the areas of a shape to polygons; points and lines are left out."""
     import shapely
 
-    parts = shapely.get_parts(shapely.normalize(shape))
+    parts = shapely.get_parts(shapely.get_parts(shapely.normalize(shape)))
     return tuple(
         Polygon(
             as_ring(shapely.get_coordinates(part.exterior)),

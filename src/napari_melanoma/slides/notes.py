@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -16,8 +16,15 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 NOTES, FORMAT = "view.json", 1
 MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # micrometers below this; 0.09995 is rounded to 0.1
+
+
+MeasurementKind = Literal["line", "area", "angle"]
+FEWEST_POINTS: dict[MeasurementKind, int] = {"line": 2, "area": 3, "angle": 3}
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,12 @@ class Bookmark:
 
 @dataclass(frozen=True)
 class SlideMeasurement:
-    """A line or area drawn for measuring: vertices, (row, column), in pixels of the finest level."""
+    """A line, area or angle drawn for measuring: vertices, (row, column), in pixels of the finest level.
 
-    kind: Literal["line", "area"]
+    An angle has three: the end of a leg, the vertex, and the end of the other leg.
+    """
+
+    kind: MeasurementKind
     points: tuple[tuple[float, float], ...]
 
 
@@ -106,6 +116,7 @@ def read_notes(folder: Path, *more: Path) -> SlideNotes:
 def write_notes(folder: Path, notes: SlideNotes) -> None:
     """Write the notes, with what a newer version has written."""
     content = asdict(notes)
+    content["measures"] = [_write_measurement(one) for one in notes.measures]
     other = content.pop("other_content")
     for key in LISTS:
         content[key] = [*content[key], *other.pop(key, ())]
@@ -139,15 +150,26 @@ def _parse_list(values: Any, parse: Callable[[Any], Entry | None]) -> tuple[tupl
     return found, [one for one, entry in pairs if entry is None]
 
 
+def _write_measurement(measure: SlideMeasurement) -> dict[str, Any]:
+    """Return a measurement for the file.
+
+    The points of an angle have a key of their own: earlier versions leave out what has no ``points``, and read any
+    other kind as a length.
+    """
+    return {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
+
+
 def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - any JSON value
-    """A line or area; None if it is invalid, or of another kind."""
+    """A measurement; None if it is invalid, or of a kind of later versions."""
     try:
-        points = tuple((float(row), float(column)) for row, column in values["points"])
-        kind: Literal["line", "area"] = {"line": "line", "area": "area"}[values["kind"]]  # type: ignore[assignment]
+        kind: MeasurementKind = values["kind"]
+        points = tuple((float(row), float(column)) for row, column in values["legs" if kind == "angle" else "points"])
     except (KeyError, TypeError, ValueError):
         return None
+    if kind not in get_args(MeasurementKind) or len(points) < FEWEST_POINTS[kind]:
+        return None
     whole = all(math.isfinite(value) for point in points for value in point)
-    return SlideMeasurement(kind, points) if whole and len(points) >= (3 if kind == "area" else 2) else None
+    return SlideMeasurement(kind, points) if whole and not (kind == "angle" and len(points) > 3) else None
 
 
 def _parse_view(values: Any) -> SlideView | None:  # noqa: ANN401 - any JSON value
@@ -194,25 +216,35 @@ def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JS
 
 
 def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> float:
-    """Measure a line or an area.
+    """Measure a line, an area or an angle.
 
     ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown. Returns
-    the length in mm or the area in square millimeters; in pixels without a pixel size. An outline that crosses itself
-    encloses the area that it winds around.
+    the length in mm, the area in square millimeters, or the angle from 0 to 180 degrees; without a pixel size in square
+    pixels. An outline that crosses itself encloses the area that it winds around.
     """
     mm = (1.0, 1.0) if pixel_size is None else (pixel_size.y_um / 1000, pixel_size.x_um / 1000)
     if measure.kind == "line":
         steps = np.diff(np.array(measure.points, np.float64) * mm, axis=0)
         return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
+    if measure.kind == "angle":
+        return _measure_angle(np.array(measure.points, np.float64) * mm)
     return sum(part.area for part in untangle_polygon(Polygon(measure.points))) * mm[0] * mm[1]
 
 
+def _measure_angle(points: NDArray[np.float64]) -> float:
+    """Return the angle at the second of three points, in degrees; 0 where a leg has no length."""
+    (y, x), (other_y, other_x) = points[0] - points[1], points[2] - points[1]
+    return math.degrees(math.atan2(abs(y * other_x - x * other_y), y * other_y + x * other_x))
+
+
 def format_measurement(measure: SlideMeasurement, pixel_size: PixelSize | None) -> str:
-    """Format a length or an area with its unit, such as ``1.34 mm``, ``12.1 µm`` or ``0.0812 mm²``.
+    """Format a measurement with its unit, such as ``1.34 mm``, ``12.1 µm``, ``0.0812 mm²`` or ``37.5°``.
 
     ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown.
     """
     value = measure_shape(measure, pixel_size)
+    if measure.kind == "angle":
+        return f"{value:.1f}°"
     if pixel_size is None:
         return f"{value:,.0f} px" + ("²" if measure.kind == "area" else "")
     if measure.kind == "area":

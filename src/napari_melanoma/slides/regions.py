@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import Annotation, Color
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.map_placement import MapPlacement
 
-READER = "reader"  # property of a region: name of its reader
+# Properties of a region. QuPath keeps the lock, and ignores the others.
+READER = "reader"  # name of its reader
+CREATED = "created"  # when it was drawn, in ISO 8601
+LOCKED = "isLocked"
 IGNORED_CLASS = "*"  # at the end of a class name, as in QuPath: excluded from training
 MAX_SHOWN_REGIONS = 400  # outlines; napari takes 1 to 2 ms for each, and slows down with all of them
 MAX_VERTICES = 600  # of one outline
@@ -58,6 +63,49 @@ def region_reader(region: Annotation) -> str:
     return str(region.properties.get(READER) or "")
 
 
+def region_date(region: Annotation) -> datetime | None:
+    """Return when a region was drawn; None if unknown."""
+    try:
+        found = datetime.fromisoformat(str(region.properties.get(CREATED)))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def region_title(region: Annotation) -> str:
+    """Return the name of a region for messages: its own, else that of its class."""
+    return f"'{region.name}'" if region.name else f"a region of class {format_class(region.class_name) or 'none'}"
+
+
+def is_locked(region: Annotation) -> bool:
+    """Return whether a region must not be changed or deleted."""
+    return region.properties.get(LOCKED) is True
+
+
+def require_unlocked(regions: Regions, ids: Collection[str]) -> None:
+    """Raise an error if one of the regions is locked."""
+    locked = [region_title(one) for one in regions if one.id in ids and is_locked(one)]
+    if locked:
+        more = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
+        raise InputError(f"locked: {locked[0]}{more}. Nothing was changed; unlock it in the list of regions first.")
+
+
+def set_locked(regions: Regions, ids: Collection[str], *, locked: bool) -> Regions:
+    """Lock or unlock regions."""
+
+    def change(region: Annotation) -> Annotation:
+        others = {key: value for key, value in region.properties.items() if key != LOCKED}
+        return replace(region, properties={**others, LOCKED: True} if locked else others)
+
+    return tuple(change(one) if one.id in ids and is_locked(one) != locked else one for one in regions)
+
+
+def rename_region(regions: Regions, region_id: str, name: str) -> Regions:
+    """Set the name of a region."""
+    require_unlocked(regions, (region_id,))
+    return tuple(replace(one, name=name.strip()) if one.id == region_id else one for one in regions)
+
+
 def is_ignored(class_name: str) -> bool:
     """Return whether a class is excluded from training."""
     return class_name.endswith(IGNORED_CLASS)
@@ -72,7 +120,7 @@ def region_from_vertices(vertices: NDArray[np.floating], region_class: RegionCla
     polygons = untangle_polygon(Polygon(as_ring(np.asarray(vertices, np.float64))))
     if not polygons:
         raise InputError("the drawing encloses no area. A region needs at least three points around an area.")
-    return _new_region(polygons, region_class, reader)
+    return region_from_polygons(polygons, region_class, reader)
 
 
 def regions_from_labels(
@@ -84,18 +132,31 @@ def regions_from_labels(
     """
     found = []
     for number, region_class in enumerate(classes, start=1):
-        found += [_new_region((polygon,), region_class, reader) for polygon in cell_polygons(labels == number, place)]
+        found += [
+            region_from_polygons((polygon,), region_class, reader) for polygon in cell_polygons(labels == number, place)
+        ]
     return tuple(found)
 
 
 def set_region_class(regions: Regions, ids: Collection[str], region_class: RegionClass) -> Regions:
+    """Set class and color of regions."""
+    require_unlocked(regions, ids)
     return tuple(
         replace(one, class_name=region_class.name, color=region_class.color) if one.id in ids else one
         for one in regions
     )
 
 
+def edit_class(regions: Regions, previous: str, now: RegionClass) -> Regions:
+    """Rename or recolor a class in all its regions, also in locked ones."""
+    return tuple(
+        replace(one, class_name=now.name, color=now.color) if one.class_name == previous else one for one in regions
+    )
+
+
 def remove_regions(regions: Regions, ids: Collection[str]) -> Regions:
+    """Remove regions."""
+    require_unlocked(regions, ids)
     return tuple(one for one in regions if one.id not in ids)
 
 
@@ -122,9 +183,17 @@ def assign_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Re
     return tuple(found)
 
 
-def _new_region(polygons: tuple[Polygon, ...], region_class: RegionClass, reader: str) -> Annotation:
-    properties = {READER: reader} if reader else {}
-    return Annotation(polygons, region_class.name, region_class.color, id=str(uuid.uuid4()), properties=properties)
+def sign_region(region: Annotation, reader: str) -> Annotation:
+    """Set reader and date of a region that was drawn now."""
+    signed = {READER: reader} if reader else {}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(region, properties={**region.properties, **signed, CREATED: date})
+
+
+def region_from_polygons(polygons: tuple[Polygon, ...], region_class: RegionClass, reader: str = "") -> Annotation:
+    """Create a region that was drawn now, with a new id."""
+    made = Annotation(polygons, region_class.name, region_class.color, id=str(uuid.uuid4()))
+    return sign_region(made, reader)
 
 
 def _reshape(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floating]) -> Annotation | None:
@@ -158,13 +227,17 @@ class ShapesState:
     keys: Sequence[int]
 
 
-def region_outlines(regions: Sequence[Annotation], size: tuple[int, int]) -> tuple[RegionOutline, ...]:
+def region_outlines(
+    regions: Sequence[Annotation], size: tuple[int, int], first: Collection[str] = ()
+) -> tuple[RegionOutline, ...]:
     """Return the outlines to display, with as few vertices as necessary.
 
-    ``size``: height and width of the slide in pixels of the finest level. All rings of the first regions, at most
-    ``MAX_SHOWN_REGIONS``.
+    ``size``: height and width of the slide in pixels of the finest level. ``first``: ids of regions that are displayed
+    if there are too many for all. All rings of the first regions, at most ``MAX_SHOWN_REGIONS``.
     """
     tolerance = max(size) / OUTLINE_RESOLUTION
+    if first and sum(len(polygon.rings) for one in regions for polygon in one.polygons) > MAX_SHOWN_REGIONS:
+        regions = sorted(regions, key=lambda region: region.id not in first)
     rings = [
         ((region.id, part, number), ring)
         for region in regions
@@ -183,8 +256,10 @@ def apply_shape_edits(
 ) -> tuple[Regions, Regions]:
     """Apply the edits of displayed shapes to their regions.
 
-    Returns all regions of the slide, the new ones last; and the new ones only.
+    Returns all regions of the slide, the new ones last; and the new ones only. Raises an error, so that nothing
+    changes, if a locked region was edited.
     """
+    before = regions
     seen: set[int] = set()
     new = []
     for vertices, kind, key in zip(shapes.vertices, shapes.kinds, shapes.keys, strict=True):
@@ -199,8 +274,15 @@ def apply_shape_edits(
     for at in sorted(removed, reverse=True):
         if at[0] not in ids:
             regions = reshape_region(regions, at, np.zeros((0, 2)))
+    require_unlocked(before, {*ids, *_find_changed(before, regions)})
     drawn = tuple(region_from_vertices(vertices, region_class, reader) for vertices in new)
     return (*remove_regions(regions, ids), *drawn), drawn
+
+
+def _find_changed(before: Regions, now: Regions) -> set[str]:
+    """Return the ids of regions that were changed or removed."""
+    current = {one.id: one for one in now}
+    return {one.id for one in before if current.get(one.id) is not one}
 
 
 def shape_outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from canvas_mouse import CanvasMouse
 from fake_slides import draw_slide
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
@@ -195,3 +196,41 @@ def test_measurements_and_user_scale_are_restored(person, slide_path, make_napar
     other.waits()
     assert read_notes(folder).measures == (LINE, AREA)
     assert read_notes(folder).pixel_size == PixelSize(2.0, 2.0, "given")
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_an_angle_is_drawn_by_three_clicks_and_kept(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    mouse = CanvasMouse(person)
+    presses(person, "measure_angle")
+    for point in ((100, 300), (100, 100), (300, 300)):
+        mouse.clicks(point)
+    person.until(lambda: len(listed(person)) == 1)
+    (label,) = listed(person)
+    assert label.endswith("°")
+    assert float(label[:-1]) == pytest.approx(45, abs=1.5)
+    for point in ((400, 300), (400, 100), (300, 100)):  # the tool stays active
+        mouse.clicks(point)
+    person.until(lambda: len(listed(person)) == 2)
+    assert float(listed(person)[1][:-1]) == pytest.approx(90, abs=1.5)
+    presses(person, "measure_line")
+    draws(person, LINE)
+    person.until(lambda: listed(person)[2:] == ["0.1 mm"])
+    person.waits()
+    person.until(lambda: [one.kind for one in kept(person)] == ["angle", "angle", "line"])
+    assert person.dock.sections.measurements.find_ruler_line() == LINE
+
+    before = kept(person)
+    person.viewer.layers.clear()
+    person.dock.sections.measurements._document._states.clear()  # as tomorrow
+    person.opens_slides(slide_path)
+    person.until(lambda: listed(person)[:1] == [label])
+    assert measurements.read_measures(layer_of(person)) == before
+    items = person.finds(QListWidget, "measures")
+    items.setCurrentRow(0)
+    person.qtbot.keyClick(items, Qt.Key.Key_Delete)
+    assert len(listed(person)) == 2
+    presses(person, "measure_undo")
+    assert listed(person)[0] == label

@@ -17,6 +17,7 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import region_files
 from napari_melanoma.slides.region_files import REGIONS
+from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.slide.shape_layers import HALF
 from napari_melanoma.ui.widgets.job import tasks
@@ -87,7 +88,8 @@ def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
     assert kept(person) == regions(person)
-    assert kept(person)[0].properties == {"reader": "Reader A"}
+    assert kept(person)[0].properties["reader"] == "Reader A"
+    assert region_date(kept(person)[0]) is not None
     assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_words")
     dock.regions.controls.class_list.select_class(2)
     goes_around(person, box(14, 2, 17, 5))

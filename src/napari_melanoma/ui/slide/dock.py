@@ -16,6 +16,7 @@ from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAna
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
+from napari_melanoma.ui.slide.counts_section import CountSection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
@@ -99,6 +100,13 @@ class SlideDock(SlideControls):
         self.recent = self._create_recent_lists()
         self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
         self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops)
+        self.counts = CountSection(
+            context,
+            self.measurement_section,
+            self.sections.measurements,
+            self.regions.store,
+            self.regions.selection,
+        )
         self.model_picker.model = self.settings.get("slide/model", "")
         self.waiting.add_task(self.model_picker.populate)
         self.waiting.add_task(self.refresh)
@@ -164,8 +172,8 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
-            *(self.run_manager, self.run_panel, self.exporter, self.report_writer, self.sections, self.regions),
-            *(self.visited, self.recent),
+            *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
+            *(self.sections, self.regions, self.counts, self.visited, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -263,6 +271,7 @@ class SlideDock(SlideControls):
             self.view_history,
             self.memory,
             self.visited,
+            self.counts,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
@@ -377,6 +386,7 @@ class SlideDock(SlideControls):
         self.picker.update_description()
         self.navigation.update_scale(slide)
         self.sections.set_slide(slide)
+        self.regions.update_scale()
         self.metadata_label.show_info(slide.info)
         self.refresh()
 

@@ -1,4 +1,4 @@
-"""The Measure section of the Slide dock: lengths and areas on the slide, and the panel that sets its scale."""
+"""The Measure section of the Slide dock: lengths, areas and angles on the slide, and the panel that sets its scale."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: unlike glass and common stains
 LINES_PER_SLIDE = 600  # line width is the longer side of the slide divided by this
-EMPTY_FEATURES = {"label": "", "shown": ""}
+EMPTY_FEATURES = {"label": "", "shown": "", "kind": ""}
+ANGLE_POINTS = 3  # the ends of the legs, and the vertex between them
 LINE_SHAPES = ("line", "path")
 ELLIPSE_CORNERS = 72  # the area of the polygon is 0.1 % too small
 
@@ -50,7 +51,7 @@ def create_measure_layer(size: tuple[int, int]) -> Shapes:
         edge_width=max(size) / LINES_PER_SLIDE,
         face_color="transparent",
         opacity=1,
-        features={"label": np.array([], object), "shown": np.array([], object)},
+        features={name: np.array([], object) for name in EMPTY_FEATURES},
         feature_defaults=EMPTY_FEATURES,
         text={"string": "{shown}", "color": COLOR, "size": TEXT_SIZE, "anchor": "center"},
     )
@@ -64,7 +65,7 @@ def draw_measures(
 
     layer.data = []
     if measures:
-        kinds = {"area": "polygon", "line": "path"}
+        kinds = {"area": "polygon", "line": "path", "angle": "path"}
         layer.add(
             [np.array(one.points, np.float64) - HALF for one in measures],
             shape_type=["line" if len(one.points) == 2 else kinds[one.kind] for one in measures],
@@ -72,6 +73,7 @@ def draw_measures(
             edge_color=COLOR,
             face_color="transparent",
         )
+        layer.features = {**layer.features, "kind": np.array([one.kind for one in measures], object)}
     layer.selected_data = set()
     label_measures(layer, labels)
 
@@ -82,25 +84,30 @@ def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
 
     if len(labels) == len(layer.data) and list(layer.features["label"]) != list(labels):
         shown = [offset_label(*one) for one in zip(layer.data, layer.shape_type, labels, strict=True)]
-        layer.features = {"label": np.array(labels, object), "shown": np.array(shown, object)}
+        layer.features = {
+            "label": np.array(labels, object),
+            "shown": np.array(shown, object),
+            "kind": layer.features["kind"],
+        }
         layer.refresh_text()
-        clear_default_label(layer)
+        set_next_kind(layer)
 
 
-def clear_default_label(layer: Shapes) -> None:
-    """Leave the next shape without a label: napari would repeat the previous one."""
-    layer.feature_defaults = EMPTY_FEATURES
+def set_next_kind(layer: Shapes, kind: str = "") -> None:
+    """Set what the next shape measures, and leave it without a label: napari would repeat the previous one."""
+    layer.feature_defaults = {**EMPTY_FEATURES, "kind": kind}
 
 
 def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
-    """Read the drawn shapes as measurements, without those of no length or area."""
+    """Read the drawn shapes as measurements, without those of no length, area or angle."""
     from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
 
     found = []
-    for data, kind in zip(layer.data, layer.shape_type, strict=True):
-        corners = _ellipse_to_polygon(data) if kind == "ellipse" else data
+    for data, shape, kind in zip(layer.data, layer.shape_type, layer.features["kind"], strict=True):
+        corners = _ellipse_to_polygon(data) if shape == "ellipse" else data
         points = tuple((float(row) + HALF, float(column) + HALF) for row, column in corners[:, -2:])
-        one = SlideMeasurement("line" if kind in LINE_SHAPES else "area", points)
+        is_angle = kind == "angle" and len(points) == ANGLE_POINTS
+        one = SlideMeasurement("angle" if is_angle else "line" if shape in LINE_SHAPES else "area", points)
         if measure_shape(one, None) > 0:
             found.append(one)
     return tuple(found)
@@ -122,9 +129,9 @@ def _ellipse_to_polygon(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return middle + np.cos(angles) * across + np.sin(angles) * down
 
 
-LINE_KEY, AREA_KEY = format_key("slide.line"), format_key("slide.area")
-MODES = {"line": "add_line", "area": "add_polygon"}
+MODES = {"line": "add_line", "area": "add_polygon", "angle": "add_polyline"}
 HINTS = {
+    "angle": "Click the end of one leg, the vertex, and the end of the other leg.",
     "line": "Press the mouse button at one end, release it at the other.",
     "area": "Click each corner; finish with a double click or Escape.",
 }
@@ -143,7 +150,8 @@ class MeasureView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        tips = {"line": f"Measure a length ({LINE_KEY})", "area": f"Measure an area ({AREA_KEY})"}
+        texts = {"line": "Measure a length", "area": "Measure an area", "angle": "Measure an angle by three clicks"}
+        tips = {kind: f"{text} ({format_key(f'slide.{kind}')})" for kind, text in texts.items()}
         self.tools = {
             kind: tool_button(f"measure_{kind}", tip, tip, kind, checkable=True) for kind, tip in tips.items()
         }
@@ -305,6 +313,7 @@ class MeasurementSection(QObject):
         )
         self._context.connections.connect(layer.events.data, self._on_data)
         self._context.connections.connect(layer.events.mode, self._on_mode)
+        layer.mouse_drag_callbacks.append(self._on_press)
         self._writing = True
         draw_measures(layer, self.measures, self._describe_measures(), slide.size)
         self._writing = False
@@ -338,10 +347,23 @@ class MeasurementSection(QObject):
         if self._writing or event.source != self._find_layer():
             return
         if action == "adding":
-            clear_default_label(event.source)
+            set_next_kind(event.source, "angle" if self._tool == "angle" else "")
         self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
         if action in ("added", "changed", "removed"):
             self._settle_timer.start()
+
+    def _on_press(self, layer: Shapes, event: Any) -> None:  # noqa: ANN401 - napari's event
+        if self._tool == "angle":
+            QTimer.singleShot(0, self._finish_angle)  # after napari has added the point
+
+    def _finish_angle(self) -> None:
+        """End the angle at the third click; napari would wait for a double click."""
+        layer = self._find_layer()
+        # While a path is drawn, its last vertex follows the mouse.
+        if layer is not None and self._is_drawing and len(layer.data) and len(layer.data[-1]) > ANGLE_POINTS:
+            with layer.events.mode.blocker():
+                layer.mode = "add_path"  # in other modes, napari keeps the vertex that follows the mouse
+                layer.mode = MODES["angle"]
 
     def _read_layer(self) -> None:
         """Store the drawn measurements."""
@@ -353,7 +375,7 @@ class MeasurementSection(QObject):
             self._edit(now)
         if len(now) == len(layer.data):
             label_measures(layer, self._describe_measures())
-        else:  # remove shapes without length or area
+        else:  # remove shapes without length, area or angle
             self._draw()
 
     def _edit(self, measures: Measures) -> None:

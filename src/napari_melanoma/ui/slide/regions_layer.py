@@ -18,12 +18,12 @@ from napari_melanoma.ui.slide.shape_layers import (
     repair_features,
 )
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_visible_region
+from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     import numpy as np
     from napari.layers import Labels, Shapes
@@ -35,13 +35,24 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new one
+SELECT_MODES = ("select", "direct", "vertex_insert", "vertex_remove")
+LINE_MODE = "add_path"
+MOST_SHOWN_FIRST = 100  # selected regions that are drawn if there are too many for all
+SNAP_PX = 8.0  # of the screen: outlines that are closer are snapped
 FILL_OPACITY = 0.12  # of the fill
 
 
 class RegionLayer(QObject):
-    """Shapes layer of the regions of one slide."""
+    """Shapes layer of the regions of one slide.
+
+    ``line_drawn``: vertices (vertex, 2) in pixels of the finest level. ``selection_changed``: ids of the regions that
+    the user selected on the slide. ``left``: the active tool was changed in napari, or another layer was selected.
+    """
 
     changed = Signal(object)
+    line_drawn = Signal(object)
+    selection_changed = Signal(object)
+    left = Signal()
     message = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
@@ -51,7 +62,12 @@ class RegionLayer(QObject):
         self._outlines: tuple[RegionOutline, ...] = ()
         self._keys: dict[str, Callable[[], None]] = {}
         self._is_drawing = self._showing = False
-        self._events = Connections()
+        self._events, self._viewer_events = Connections(), Connections()
+        self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
+        self.destroyed.connect(self._viewer_events.close)
+        self._regions: Regions = ()
+        self._mode = "pan_zoom"  # that a tool has set
+        self._line: list[tuple[float, float]] = []  # drawn last
         self._emit_timer = DebounceTimer(self, 0)  # napari must have finished the shape
         self._emit_timer.timeout.connect(self._emit_shapes)
 
@@ -72,7 +88,9 @@ class RegionLayer(QObject):
     def selected(self) -> tuple[str, ...]:
         """Ids of the regions whose shapes are selected."""
         layer = self.layer
-        keys = [] if layer is None else [int(layer.features[RING_FEATURE].iloc[index]) for index in layer.selected_data]
+        rings = [] if layer is None else layer.features[RING_FEATURE].fillna(-1).astype(int).tolist()
+        # While napari removes shapes, features and selection differ.
+        keys = [] if layer is None else [rings[index] for index in layer.selected_data if index < len(rings)]
         return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
 
     def bind(self, keys: dict[str, Callable[[], None]]) -> None:
@@ -82,16 +100,17 @@ class RegionLayer(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Switch to another slide; the layer of the previous one stays."""
         self._slide, self._outlines, self._is_drawing = slide, (), False
+        self._regions, self._mode = (), "pan_zoom"
 
-    def show(self, regions: Regions) -> None:
-        """Replace the shown regions."""
-        slide = self._slide
+    def show(self, regions: Regions, first: Collection[str] = ()) -> None:
+        """Replace the shown regions; those with the ids ``first`` are shown even if there are too many for all."""
+        slide, self._regions = self._slide, regions
         if slide is None or (not regions and self.layer is None):
             return
         self._showing = True
         try:
             layer = self._ensure_layer()
-            self._outlines = region_outlines(regions, slide.size)
+            self._outlines = region_outlines(regions, slide.size, first)
             colors = {one.id: one.color or (255, 255, 0) for one in regions}
             layer.selected_data = set()
             layer.data = []
@@ -109,8 +128,19 @@ class RegionLayer(QObject):
     def select(self, regions: Collection[str]) -> None:
         """Select the shapes of regions, by their ids, while shapes are being selected."""
         layer = self.layer
-        if layer is not None and layer.mode in ("select", "direct"):
-            layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in regions}
+        if layer is None or layer.mode not in SELECT_MODES:
+            return
+        shown = {one.ring_key[0] for one in self._outlines}
+        if len(regions) <= MOST_SHOWN_FIRST and not shown.issuperset(regions):
+            self.show(self._regions, regions)
+        self._showing = True
+        layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in regions}
+        self._showing = False
+
+    @property
+    def snap_distance(self) -> float:
+        """How close outlines must be to be snapped, in the unit of the pixel size."""
+        return SNAP_PX / max(float(get_camera(self._viewer).zoom), 1e-12)
 
     def set_mode(self, mode: str, region_class: RegionClass) -> None:
         """Activate a tool."""
@@ -118,8 +148,10 @@ class RegionLayer(QObject):
             return
         layer = self._ensure_layer()
         layer.visible = True
+        self._mode = "pan_zoom"  # events in between are not changes by the user
         self._viewer.layers.selection.active = layer
         layer.mode = mode
+        self._mode = mode
         self.set_class(region_class)
 
     def set_class(self, region_class: RegionClass) -> None:
@@ -142,11 +174,52 @@ class RegionLayer(QObject):
             layer.features = {RING_FEATURE: []}
             layer.feature_defaults = {RING_FEATURE: -1}
             complete_lasso_strokes(layer, self.message.emit)
+            layer.mouse_drag_callbacks.append(self._track_line)
         if previous is None or not self._outlines:
             self._events.close()
             self._events.connect(layer.events.data, self._on_data)
+            self._events.connect(layer.events.mode, self._on_mode)
+            self._events.connect(layer.events.highlight, self._on_highlight)
             bind_keys(layer, self._keys)
         return layer
+
+    def _on_highlight(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Emit the selection that the user made; drawing tools select what they draw."""
+        layer = self.layer
+        if not self._showing and layer is not None and layer.mode in SELECT_MODES:
+            self.selection_changed.emit(self.selected)
+
+    def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """React to a change of the tool in napari's layer controls; the space bar pans with any tool."""
+        if self._mode != "pan_zoom" and str(event.source.mode) not in (self._mode, "pan_zoom"):
+            self._mode = "pan_zoom"
+            self.left.emit()
+
+    def _on_active(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """React to the selection of another layer."""
+        if self._mode != "pan_zoom" and self._viewer.layers.selection.active != self.layer:
+            self._mode = "pan_zoom"
+            self.left.emit()
+
+    def _track_line(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
+        """Record a line: napari drops its last vertices."""
+        if str(layer.mode) != LINE_MODE:
+            return
+        self._line = [layer.world_to_data(event.position)[-2:]]
+        yield
+        while event.type == "mouse_move":
+            self._line.append(layer.world_to_data(event.position)[-2:])
+            yield
+        self._line.append(layer.world_to_data(event.position)[-2:])
+
+    def _emit_line(self, layer: Shapes) -> None:
+        """Emit the line that was drawn, or clicked vertex by vertex."""
+        import numpy as np
+
+        line = np.array(self._line, np.float64)
+        if not len(line) or not np.ptp(line, axis=0).any():
+            line = np.asarray(layer.data[-1], np.float64)[:, -2:] if len(layer.data) else np.zeros((0, 2))
+        self.line_drawn.emit(line + HALF)
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._showing:
@@ -163,6 +236,9 @@ class RegionLayer(QObject):
         if layer is None or self._is_drawing:
             return
         repair_features(layer)
+        if self._mode == LINE_MODE:
+            self._emit_line(layer)
+            return
         keys = [int(key) for key in layer.features[RING_FEATURE].fillna(-1)]
         vertices = [self._to_slide(data, key) for data, key in zip(layer.data, keys, strict=True)]
         self.changed.emit(ShapesState(vertices, list(layer.shape_type), keys))

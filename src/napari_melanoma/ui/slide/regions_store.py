@@ -1,14 +1,14 @@
-"""Regions of the open slides: read, edited with undo, saved, imported and exported."""
+"""Regions of the open slides: read, edited with undo, selected, saved, imported and exported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
@@ -49,6 +49,29 @@ class RegionStore(EditedDocument["RegionState"]):
         if self.state is not None and self.state.identity == identity:
             self.apply_edit(lambda regions: (*regions, *found.regions))
             self.message.emit("; ".join((f"{len(found.regions)} regions imported", *found.notes)) + ".")
+
+
+class RegionSelection(QObject):
+    """The selected regions, by their ids, which the list, the layer and the operations share."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.ids: tuple[str, ...] = ()
+
+    def select(self, ids: Iterable[str]) -> None:
+        """Select other regions."""
+        chosen = tuple(dict.fromkeys(ids))
+        if set(chosen) != set(self.ids):
+            self.ids = chosen
+            self.changed.emit()
+
+    def keep_existing(self, regions: Regions) -> None:
+        """Deselect regions that no longer exist."""
+        if self.ids:
+            known = {one.id for one in regions}
+            self.select(one for one in self.ids if one in known)
 
 
 GEOJSON_FILTER = "GeoJSON (*.geojson *.json)"

@@ -97,11 +97,15 @@ SHORTCUTS = {
     "slide.bookmark": Shortcut("Alt+K", "Bookmark the current view", "Slide"),
     "slide.line": Shortcut("Alt+Q", "Measure a length", "Slide"),
     "slide.area": Shortcut("Alt+Shift+Q", "Measure an area", "Slide"),
+    "slide.angle": Shortcut("Ctrl+Alt+Q", "Measure an angle", "Slide"),
+    "slide.copy": Shortcut("Ctrl+C, Ctrl+V", "Copy and paste the selected regions", "Slide", "widget"),
     "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to finish", "Slide"),
     "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness manually", "Slide"),
     "slide.classes": Shortcut("1 to 9", "Set the class of a region", "Slide", "widget"),
-    "slide.rename": Shortcut("F2", "Rename the selected bookmark", "Slide", "widget"),
-    "slide.remove": Shortcut("Delete", "Remove the selected bookmark, measurement or lesion", "Slide", "widget"),
+    "slide.rename": Shortcut("F2", "Rename the selected bookmark or region", "Slide", "widget"),
+    "slide.remove": Shortcut(
+        "Delete", "Remove the selected bookmark, measurement, lesion or region", "Slide", "widget"
+    ),
     "slide.save": Shortcut("Ctrl+Alt+W", "Save the lesions", "Slide"),
     "review.next": Shortcut("Alt+PgDown", "Next photograph", "Review"),
     "review.previous": Shortcut("Alt+PgUp", "Previous photograph", "Review"),

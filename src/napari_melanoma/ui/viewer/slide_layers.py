@@ -31,6 +31,7 @@ Role = Literal[
     "measures",
     "mitosis area",
     "mitoses",
+    "counts",
     "readings",
     "depth",
     "ruler",

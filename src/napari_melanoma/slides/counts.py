@@ -1,0 +1,192 @@
+"""Points counted by class on a slide: their file, counts and densities within areas, and the table of measurements."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_text
+from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
+from napari_melanoma.io.results import write_table
+from napari_melanoma.slides.notes import measure_shape
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.slides.notes import SlideMeasurement
+
+COUNTS = "counts.geojson"
+ONE_SIDED = 0.025  # probability of each end of a 95 % interval
+MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
+COLUMNS = ("kind", "name", "value", "unit", "within", "count", "area_mm2", "per_mm2", "per_mm2_low", "per_mm2_high")
+
+
+@dataclass(frozen=True)
+class CountedPoint:
+    """A point and its class; ``at``: (row, column) in pixels of the finest level."""
+
+    class_name: str
+    at: tuple[float, float]
+
+
+CountedPoints = tuple[CountedPoint, ...]
+
+
+@dataclass(frozen=True)
+class StoredCounts:
+    """The points of a slide, with messages; ``stamp`` identifies the version of the file."""
+
+    points: CountedPoints = ()
+    notes: tuple[str, ...] = ()
+    stamp: tuple[int, int] | None = None
+
+
+def read_counts(folder: Path) -> StoredCounts:
+    """Read the points stored with the results of a slide; none if there is no file."""
+    path = folder / COUNTS
+    if not path.is_file():
+        return StoredCounts()
+    stamp = file_stamp(path)
+    content = read_json(path)
+    features = content.get("features") if isinstance(content, dict) else None
+    if not isinstance(features, list):
+        raise InputError(f"{path} has no features: expected points as GeoJSON. Restore the file, or move it away.")
+    points = tuple(point for feature in features for point in _read_feature(feature))
+    return StoredCounts(points, (), stamp)
+
+
+def save_counts(folder: Path, slide: Path, points: CountedPoints, known: tuple[int, int] | None) -> StoredCounts:
+    """Save points as GeoJSON, a multipoint for each class, as QuPath reads them.
+
+    A file that another program has changed is backed up first. Returns the points with the new stamp.
+    """
+    path = folder / COUNTS
+    if recorded_slide(folder) is None:
+        record_slide(folder, slide, record_name=True)
+    notes = back_up_if_changed(path, known)
+    names = dict.fromkeys(point.class_name for point in points)
+    features = [_write_feature(name, [one.at for one in points if one.class_name == name]) for name in names]
+    write_text(path, json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False) + "\n")
+    return StoredCounts(points, notes, file_stamp(path))
+
+
+def _write_feature(name: str, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    coordinates = [[column, row] for row, column in points]
+    properties = {"objectType": "annotation", "classification": {"name": name}}
+    geometry = {"type": "MultiPoint", "coordinates": coordinates}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def _read_feature(feature: Any) -> Iterator[CountedPoint]:  # noqa: ANN401 - any JSON value
+    """Read the points of a feature; others are left out."""
+    try:
+        geometry, name = feature["geometry"], feature["properties"]["classification"]["name"]
+        coordinates = geometry["coordinates"]
+        points = {"Point": [coordinates], "MultiPoint": coordinates}[geometry["type"]]
+        found = [(float(point[1]), float(point[0])) for point in points]
+    except (IndexError, KeyError, TypeError, ValueError):
+        return
+    yield from (CountedPoint(str(name), point) for point in found)
+
+
+def rename_class(points: CountedPoints, previous: str, now: str) -> CountedPoints:
+    """Rename the class of points."""
+    return tuple(CountedPoint(now, one.at) if one.class_name == previous else one for one in points)
+
+
+@dataclass(frozen=True)
+class CountResult:
+    """Points of a class within an area.
+
+    ``area_mm2`` is None without a scale. ``interval``: of the density, exact for a Poisson distribution, 95 %.
+    """
+
+    class_name: str
+    count: int
+    area_mm2: float | None = None
+
+    @property
+    def per_mm2(self) -> float | None:
+        """The density; None without an area."""
+        return self.count / self.area_mm2 if self.area_mm2 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the 95 % interval of the density; None without an area."""
+        if not self.area_mm2:
+            return None
+        low, high = poisson_interval(self.count)
+        return low / self.area_mm2, high / self.area_mm2
+
+    def __str__(self) -> str:
+        """Format the count with its density, such as ``TIL: 12, 24 per mm² (95 % interval 12–42)``."""
+        counted = f"{format_class(self.class_name)}: {self.count}"
+        if self.per_mm2 is None or self.interval is None:
+            return counted
+        low, high = self.interval
+        return f"{counted}, {self.per_mm2:.3g} per mm² (95 % interval {low:.3g}–{high:.3g})"
+
+
+def poisson_interval(count: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a Poisson mean for an observed count.
+
+    Garwood 1936, doi:10.1093/biomet/28.3-4.437: the probability of as many or more is 2.5 % at the lower end, that of
+    as many or fewer 2.5 % at the upper end.
+    """
+    from scipy.special import gammainccinv, gammaincinv
+
+    low = 0.0 if count == 0 else float(gammaincinv(count, ONE_SIDED))
+    return low, float(gammainccinv(count + 1, ONE_SIDED))
+
+
+def count_within(
+    points: CountedPoints, classes: Sequence[str], area: Sequence[Polygon], size: PixelSize | None
+) -> tuple[CountResult, ...]:
+    """Count the points of each class within an area; areas that overlap count once.
+
+    ``area``: in pixels of the finest level. ``size``: of these pixels; None if unknown.
+    """
+    pieces = [piece for polygon in area for piece in untangle_polygon(polygon)]
+    mm2 = None if size is None else joint_area(pieces) * size.pixel_area_mm2
+    inside = points_within([point.at for point in points], pieces) if points and pieces else [False] * len(points)
+    counts = Counter(point.class_name for point, within in zip(points, inside, strict=True) if within)
+    return tuple(CountResult(name, counts[name], mm2) for name in classes)
+
+
+def describe_counts(results: Sequence[CountResult], total: int) -> str:
+    """Describe the counts within an area, one class a line; ``total``: number of points on the slide."""
+    if not total:
+        return "No points yet. Select a class, press count and click on the slide."
+    area = results[0].area_mm2 if results else None
+    shown = sum(result.count for result in results)
+    lines = [str(result) for result in results if result.count]
+    where = "" if area is None else f" in {area:.3g} mm²"
+    return "\n".join([f"{format_count(shown, 'point')} of {total}{where}", *lines])
+
+
+def write_measurements(
+    path: Path,
+    measures: Sequence[SlideMeasurement],
+    counts: Mapping[str, Sequence[CountResult]],
+    size: PixelSize | None,
+) -> None:
+    """Write measurements, and counts by the name of their area, as CSV."""
+    rows: list[dict[str, object]] = []
+    for number, measure in enumerate(measures, start=1):
+        name, value = MEASUREMENT_NAMES[measure.kind], measure_shape(measure, size)
+        unit = {"line": "px" if size is None else "mm", "area": "px²" if size is None else "mm²", "angle": "°"}
+        rows.append({"kind": name, "name": f"{name} {number}", "value": value, "unit": unit[measure.kind]})
+    for within, results in counts.items():
+        for result in results:
+            low, high = result.interval or (None, None)
+            density = {"per_mm2": result.per_mm2, "per_mm2_low": low, "per_mm2_high": high}
+            known = {"kind": "count", "name": result.class_name, "within": within, "count": result.count}
+            rows.append({**known, "area_mm2": result.area_mm2, **density})
+    write_table(path, rows, COLUMNS)

@@ -1,0 +1,418 @@
+"""Operations on regions: union, difference, intersection, split, growth, holes, simplification, snapping, pasting.
+
+Each is a function from the regions of a slide to its regions. It raises an error, so that nothing changes, where
+nothing would be left, where it has no effect, or where a region is locked. Distances have the unit of ``pixel_um``, the
+height and width of a pixel of the finest level: they are right where pixels are not square.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.polygons import (
+    Polygon,
+    Ring,
+    as_array,
+    as_ring,
+    clip_polygon,
+    joint_box,
+    to_polygons,
+    to_shape,
+    untangle_polygon,
+)
+from napari_melanoma.slides.regions import (
+    LOCKED,
+    Regions,
+    region_title,
+    require_unlocked,
+    sign_region,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from shapely import Geometry
+
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.io.geojson import Annotation
+
+PixelUm = tuple[float, float]
+ARC_SEGMENTS = 16  # of a quarter circle: a grown corner is 0.2 % too small
+UNCHANGED_SHARE = 1e-9  # of an area; smaller changes are due to rounding
+FOLLOWED_DISTANCES = 4.0  # a snapped outline follows its neighbor between points that are at most this far apart
+MAX_SNAPPED_POINTS = 20_000  # of a ring
+
+
+def unite_regions(regions: Regions, ids: Collection[str]) -> Regions:
+    """Unite regions; the largest keeps its id, name, class and other properties, the others are removed."""
+    largest, *others = _find_at_least_two(regions, ids)
+    united = _require_area(_union([largest, *others]), largest)
+    return _replace_regions(regions, {largest.id: (united,), **{one.id: () for one in others}})
+
+
+def subtract_regions(regions: Regions, ids: Collection[str]) -> Regions:
+    """Subtract the smaller regions from the largest; they stay as they are."""
+    import shapely
+
+    largest, *others = _find_at_least_two(regions, ids, changes_all=False)
+    return _replace_regions(regions, {largest.id: (_subtract(largest, shapely.union_all(list(map(_shape, others)))),)})
+
+
+def intersect_regions(regions: Regions, ids: Collection[str]) -> Regions:
+    """Replace regions by their common area, which keeps the properties of the largest."""
+    import shapely
+
+    largest, *others = _find_at_least_two(regions, ids)
+    common = shapely.intersection_all([_shape(one) for one in (largest, *others)])
+    polygons = to_polygons(common)
+    if not polygons:
+        raise InputError("the selected regions have no area in common. Select regions that overlap.")
+    return _replace_regions(
+        regions, {largest.id: (replace(largest, polygons=polygons),), **{one.id: () for one in others}}
+    )
+
+
+def cut_hole(regions: Regions, ids: Collection[str], outline: Sequence[Polygon]) -> Regions:
+    """Cut an outline out of regions; without ids, out of the smallest one that it overlaps.
+
+    ``outline``: in pixels of the finest level.
+    """
+    import shapely
+
+    hole = shapely.union_all([to_shape(part) for polygon in outline for part in untangle_polygon(polygon)])
+    vertices = np.vstack([as_array(polygon.outer) for polygon in outline])
+    candidates = regions if ids else _list_near(regions, vertices)
+    chosen = _choose(candidates, ids, lambda region: bool(shapely.area(shapely.intersection(_shape(region), hole)) > 0))
+    if not chosen:
+        raise InputError("there is no region under the drawing. Draw within a region.")
+    require_unlocked(regions, {one.id for one in chosen})
+    return _replace_regions(regions, {one.id: (_subtract(one, hole),) for one in chosen})
+
+
+def fill_holes(regions: Regions, ids: Collection[str]) -> Regions:
+    """Fill all holes of regions."""
+    require_unlocked(regions, ids)
+    holed = [one for one in regions if one.id in ids and any(polygon.holes for polygon in one.polygons)]
+    if not holed:
+        raise InputError("the selected regions have no holes.")
+    filled = [replace(one, polygons=tuple(Polygon(polygon.outer) for polygon in one.polygons)) for one in holed]
+    return _replace_regions(regions, {one.id: (_union([one]),) for one in filled})
+
+
+def split_regions(regions: Regions, ids: Collection[str], line: NDArray[np.floating]) -> Regions:
+    """Split regions along a line; without ids, the smallest one that the line crosses.
+
+    The largest part keeps the id, and separate parts of the region that the line does not cross; all keep the other
+    properties. ``line``: vertices (vertex, 2) as (row, column) in pixels of the finest level, at least two.
+    """
+    import shapely
+
+    vertices = np.asarray(line, np.float64)
+    if len(vertices) < 2 or not np.ptp(vertices, axis=0).any():
+        raise InputError("the line has no length. Draw it across a region, from outside to outside.")
+    cut = shapely.linestrings(vertices)
+    candidates = [one for one in _list_near(regions, vertices) if not ids or one.id in ids]
+    parts = {one.id: _split(one, cut) for one in candidates}
+    chosen = _choose(candidates, ids, lambda region: len(parts[region.id]) > 1)
+    split = {one.id: parts[one.id] for one in chosen if len(parts[one.id]) > 1}
+    if not split:
+        raise InputError("the line splits no region. Draw it across a region, from outside to outside.")
+    require_unlocked(regions, split)
+    return _replace_regions(regions, split)
+
+
+def grow_regions(
+    regions: Regions, ids: Collection[str], distance: float, pixel_um: PixelUm, size: tuple[int, int]
+) -> Regions:
+    """Grow regions by a distance on all sides, also into their holes; a negative distance shrinks them.
+
+    ``distance``: in the unit of ``pixel_um``. ``size``: height and width of the slide in pixels of the finest level;
+    regions end at its border.
+    """
+    import shapely
+
+    require_unlocked(regions, ids)
+
+    def grow(region: Annotation) -> Annotation:
+        shape = shapely.buffer(_scaled(_shape(region), pixel_um), distance, quad_segs=ARC_SEGMENTS)
+        grown = to_polygons(_scaled(shape, _inverse(pixel_um)))
+        polygons = tuple(part for polygon in grown for part in clip_polygon(polygon, size))
+        if not polygons:
+            raise InputError(
+                f"nothing would be left of {region_title(region)}: it is nowhere wider than {-2 * distance:g} µm. "
+                "Shrink by less."
+            )
+        return replace(region, polygons=polygons)
+
+    return _replace_regions(regions, {one.id: (grow(one),) for one in regions if one.id in ids})
+
+
+def simplify_regions(regions: Regions, ids: Collection[str], tolerance: float, pixel_um: PixelUm) -> Regions:
+    """Remove vertices without which outlines change by at most a tolerance, in the unit of ``pixel_um``."""
+    import shapely
+
+    require_unlocked(regions, ids)
+    made = {}
+    for one in regions:
+        if one.id in ids:
+            shape = shapely.simplify(_scaled(_shape(one), pixel_um), tolerance, preserve_topology=True)
+            polygons = to_polygons(_scaled(shape, _inverse(pixel_um)))
+            if polygons and _count_vertices(polygons) < _count_vertices(one.polygons):
+                made[one.id] = (replace(one, polygons=polygons),)
+    if not made:
+        raise InputError("the outlines are already as simple as they can be at this magnification.")
+    return _replace_regions(regions, made)
+
+
+def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_um: PixelUm) -> Regions:
+    """Move the outlines of regions onto those of other regions where they are close, without gap or overlap.
+
+    ``distance``: how close, in the unit of ``pixel_um``.
+    """
+    others = [one for one in regions if one.id not in ids]
+    rings = [as_array(ring) * pixel_um for one in others for polygon in one.polygons for ring in polygon.rings]
+    if not rings:
+        return regions
+    neighbors = _Neighbors(rings, distance)
+
+    def snap(region: Annotation) -> Annotation:
+        scale = np.array(pixel_um)
+        polygons = tuple(
+            part
+            for polygon in region.polygons
+            for part in untangle_polygon(
+                _from_rings([as_ring(neighbors.snap(as_array(ring) * scale) / scale) for ring in polygon.rings])
+            )
+        )
+        return replace(region, polygons=polygons) if polygons else region
+
+    return tuple(snap(one) if one.id in ids else one for one in regions)
+
+
+def pixel_ratio(source: PixelSize | None, target: PixelSize | None) -> tuple[float, float]:
+    """Return how many pixels of one slide a pixel of another one covers, (y, x)."""
+    if source is None or target is None:
+        which = "from which the regions were copied" if source is None else "on which they are pasted"
+        raise ScaleMissing(
+            f"the slide {which} has no scale, so that the size of the regions is unknown. Set it with Scale, the ruler "
+            "at the top of the Slide dock."
+        )
+    return source.y_um / target.y_um, source.x_um / target.x_um
+
+
+def place_copies(
+    copied: Sequence[Annotation], ratio: tuple[float, float], center: tuple[float, float], size: tuple[int, int]
+) -> Regions:
+    """Place copies of regions around a point; they keep their positions relative to each other.
+
+    ``copied``: in pixels of their own slide. ``ratio``: by which to multiply these, (y, x). ``center``: (row, column)
+    and ``size``: height and width of the slide on which they are placed, in pixels of its finest level. Returns new,
+    unlocked regions within the slide.
+    """
+    factor = np.array(ratio)
+    outer = np.vstack([as_array(polygon.outer) for one in copied for polygon in one.polygons]) * factor
+    shift = np.array(center) - (outer.min(axis=0) + outer.max(axis=0)) / 2
+
+    def place(polygon: Polygon) -> tuple[Polygon, ...]:
+        moved = _from_rings([as_ring(as_array(ring) * factor + shift) for ring in polygon.rings])
+        return tuple(part for whole in untangle_polygon(moved) for part in clip_polygon(whole, size))
+
+    placed = [(one, tuple(part for polygon in one.polygons for part in place(polygon))) for one in copied]
+    found = tuple(_copy(one, polygons) for one, polygons in placed if polygons)
+    if not found:
+        raise InputError("the copied regions would lie outside the slide. Move the view to the tissue, then paste.")
+    return found
+
+
+def sign_copies(copies: Regions, reader: str) -> Regions:
+    """Set the current date, and the reader if known, of copies."""
+    return tuple(sign_region(one, reader) for one in copies)
+
+
+def _copy(region: Annotation, polygons: tuple[Polygon, ...]) -> Annotation:
+    """Return an unlocked copy with another id."""
+    properties = {key: value for key, value in region.properties.items() if key != LOCKED}
+    return replace(region, polygons=polygons, id=str(uuid.uuid4()), properties=properties)
+
+
+def _find_at_least_two(regions: Regions, ids: Collection[str], *, changes_all: bool = True) -> list[Annotation]:
+    """Return the regions with these ids, the largest first."""
+    chosen = sorted((one for one in regions if one.id in ids), key=_area, reverse=True)
+    if len(chosen) < 2:
+        raise InputError("this requires at least two regions. Select them in the list, or on the slide with select.")
+    require_unlocked(regions, {one.id for one in (chosen if changes_all else chosen[:1])})
+    return chosen
+
+
+def _list_near(regions: Regions, points: NDArray[np.floating]) -> list[Annotation]:
+    """Return the regions whose boxes overlap that of some points (point, 2)."""
+    (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
+
+    def overlaps(region: Annotation) -> bool:
+        box = joint_box(region.polygons)
+        return bool(
+            box.top <= bottom and box.left <= right and box.top + box.height >= top and box.left + box.width >= left
+        )
+
+    return list(filter(overlaps, regions))
+
+
+def _choose(
+    regions: Sequence[Annotation], ids: Collection[str], applies: Callable[[Annotation], bool]
+) -> list[Annotation]:
+    """Return the regions with these ids; without ids, the smallest one to which an operation applies."""
+    if ids:
+        return [one for one in regions if one.id in ids]
+    return sorted(filter(applies, regions), key=_area)[:1]
+
+
+def _replace_regions(regions: Regions, made: Mapping[str, Sequence[Annotation]]) -> Regions:
+    """Replace regions by others at their position."""
+    return tuple(new for one in regions for new in made.get(one.id, (one,)))
+
+
+def _subtract(region: Annotation, shape: Geometry) -> Annotation:
+    """Cut a shape out of a region."""
+    import shapely
+
+    left = to_polygons(shapely.difference(_shape(region), shape))
+    if not left:
+        raise InputError(f"nothing would be left of {region_title(region)}. Subtract less.")
+    area = _area(region)
+    if abs(sum(polygon.area for polygon in left) - area) <= UNCHANGED_SHARE * area:
+        raise InputError(f"there is no overlap with {region_title(region)}, so that nothing can be subtracted.")
+    return replace(region, polygons=left)
+
+
+def _split(region: Annotation, cut: Geometry) -> tuple[Annotation, ...]:
+    """Split a region along a line; the same region where the line crosses no part of it."""
+    import shapely
+
+    shape = _shape(region)
+    if not shapely.intersects(shape, cut):
+        return (region,)
+    cuts: list[Geometry] = []
+    whole: list[Geometry] = []
+    for part in shapely.get_parts(shape):
+        lines = shapely.union_all([part.boundary, cut])
+        faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
+        inside = [face for face in faces if shapely.intersects(part, shapely.point_on_surface(face))]
+        if len(inside) > 1:
+            cuts += inside
+        else:
+            whole.append(part)
+    if not cuts:
+        return (region,)
+    largest, *others = sorted(cuts, key=shapely.area, reverse=True)
+    kept = tuple(polygon for shape in (largest, *whole) for polygon in to_polygons(shape))
+    split_off = [polygons for shape in others if (polygons := to_polygons(shape))]
+    return replace(region, polygons=kept), *(_copy(region, polygons) for polygons in split_off)
+
+
+def _union(regions: Sequence[Annotation]) -> Annotation:
+    """Return the first region with the area of all of them."""
+    import shapely
+
+    return replace(regions[0], polygons=to_polygons(shapely.union_all([_shape(one) for one in regions])))
+
+
+def _require_area(region: Annotation, named: Annotation) -> Annotation:
+    if not region.polygons:
+        raise InputError(f"nothing would be left of {region_title(named)}: its outline encloses no area.")
+    return region
+
+
+def _shape(region: Annotation) -> Geometry:
+    """Return the valid shape of a region in pixels; x is the row."""
+    import shapely
+
+    return shapely.union_all([to_shape(part) for one in region.polygons for part in untangle_polygon(one)])
+
+
+def _area(region: Annotation) -> float:
+    """Return the area of a region in square pixels; parts that overlap count once."""
+    return float(_shape(region).area)
+
+
+def _scaled(shape: Geometry, factors: PixelUm) -> Geometry:
+    """Scale a shape along both axes."""
+    import shapely
+
+    return shapely.transform(shape, lambda points: points * factors)
+
+
+def _inverse(factors: PixelUm) -> PixelUm:
+    return 1 / factors[0], 1 / factors[1]
+
+
+def _count_vertices(polygons: Sequence[Polygon]) -> int:
+    return sum(len(ring) for polygon in polygons for ring in polygon.rings)
+
+
+def _from_rings(rings: Sequence[Ring]) -> Polygon:
+    """Create a polygon from its outer ring and its holes."""
+    return Polygon(rings[0], tuple(rings[1:]))
+
+
+class _Neighbors:
+    """The outlines of other regions, onto which an outline is snapped."""
+
+    def __init__(self, rings: Sequence[NDArray[np.float64]], distance: float) -> None:
+        import shapely
+
+        self._distance = distance
+        self._closed = [np.vstack([ring, ring[:1]]) for ring in rings]
+        self._lines = np.array([shapely.linestrings(ring) for ring in self._closed])
+        self._tree = shapely.STRtree(self._lines)
+
+    def snap(self, ring: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Move the points of a ring (vertex, 2) that are close to a line onto it, and follow the line between them."""
+        import shapely
+
+        closed = np.vstack([ring, ring[:1]])
+        length = float(np.hypot(*np.diff(closed, axis=0).T).sum())
+        step = max(self._distance, length / MAX_SNAPPED_POINTS)
+        points = shapely.get_coordinates(shapely.segmentize(shapely.linestrings(closed), step))[:-1]
+        own = _is_vertex(points, ring)
+        at, line = self._tree.query_nearest(
+            shapely.points(points), max_distance=self._distance, return_distance=False, all_matches=False
+        )
+        lines = np.full(len(points), -1)
+        positions = np.zeros(len(points))
+        lines[at] = line
+        positions[at] = shapely.line_locate_point(self._lines[line], shapely.points(points[at]))
+        snapped = points.copy()
+        snapped[at] = shapely.get_coordinates(shapely.line_interpolate_point(self._lines[line], positions[at]))
+        found: list[NDArray[np.float64]] = []
+        for index in np.flatnonzero(own | (lines >= 0)):
+            before = (index - 1) % len(points)
+            if lines[index] >= 0 and lines[before] == lines[index]:
+                found.extend(self._between(int(lines[index]), float(positions[before]), float(positions[index])))
+            found.append(snapped[index])
+        kept = np.array(found)
+        return kept[np.any(kept != np.roll(kept, 1, axis=0), axis=1)]
+
+    def _between(self, line: int, start: float, end: float) -> list[NDArray[np.float64]]:
+        """Return the vertices of a line between two positions on it, the shorter way."""
+        vertices = self._closed[line]
+        along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(vertices, axis=0).T))])
+        whole, places = float(along[-1]), along[:-1]
+        forward = (end - start) % whole
+        if min(forward, whole - forward) > FOLLOWED_DISTANCES * self._distance:
+            return []
+        is_forward = forward <= whole - forward
+        offsets = (places - start) % whole if is_forward else (start - places) % whole
+        reach = forward if is_forward else whole - forward
+        between = [index for index in np.argsort(offsets, kind="stable") if 0 < offsets[index] < reach]
+        return [vertices[index] for index in between]
+
+
+def _is_vertex(points: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which points are vertices of a ring."""
+    known = set(map(tuple, ring.tolist()))
+    return np.array([tuple(point) in known for point in points.tolist()], bool)

@@ -1,0 +1,121 @@
+"""The magic wand: the connected area whose color is similar to that of a point, as polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.polygons import Polygon, as_array, as_ring
+from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.slides.cell_polygons import cell_polygons
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.map_placement import MapPlacement
+
+TOLERANCES = (1.0, 100.0)  # differences in CIELAB; 2 are just visible, black and white differ by 100
+DEFAULT_TOLERANCE = 12.0
+SMOOTHING_CELLS = 1.0  # of the colors, against the noise of single pixels
+SMALLEST_HOLE_CELLS = 64  # smaller holes are filled
+SMALLEST_AREA_CELLS = 4
+OUTLINE_CELLS = 0.75  # by which the outline may be simplified: it loses the steps of pixels
+
+
+@dataclass(frozen=True)
+class ChannelDisplay:
+    """How a channel of fluorescence is displayed.
+
+    ``colors``: float (step, channel=3) from 0 to 1, from the lower to the upper contrast limit.
+    """
+
+    limits: tuple[float, float]
+    gamma: float
+    colors: NDArray[np.floating]
+
+
+def merge_channels(pixels: NDArray, displays: Sequence[ChannelDisplay | None]) -> NDArray[np.uint8]:
+    """Merge channels of fluorescence to the displayed colors.
+
+    ``pixels``: (row, column, channel). ``displays``: of each channel; None for hidden ones. Returns uint8 (row, column,
+    channel=3).
+    """
+    total = np.zeros((*pixels.shape[:2], 3), np.float32)
+    for channel, display in enumerate(displays):
+        if display is not None:
+            low, high = display.limits
+            share = np.clip((pixels[..., channel].astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+            steps = np.round(share**display.gamma * (len(display.colors) - 1)).astype(np.intp)
+            total += display.colors.astype(np.float32)[steps]
+    return np.round(np.clip(total, 0, 1) * 255).astype(np.uint8)
+
+
+class ColorFlood:
+    """The area around a point, for any tolerance.
+
+    ``rgb``: uint8 (row, column, channel=3), the displayed colors. ``placement``: of its pixels on the slide. ``point``:
+    (row, column) on the slide, in pixels of the finest level. ``reach``: largest distance from the point, in the unit
+    of ``pixel_um``, the height and width of a pixel of the finest level.
+    """
+
+    def __init__(
+        self,
+        rgb: NDArray[np.uint8],
+        placement: MapPlacement,
+        point: tuple[float, float],
+        reach: float,
+        pixel_um: tuple[float, float],
+    ) -> None:
+        from scipy import ndimage
+
+        cell = np.floor(placement.to_map(point)).astype(int)
+        if (cell < 0).any() or (cell >= rgb.shape[:2]).any():
+            raise InputError("the point lies outside the slide. Click on the slide.")
+        self.placement = placement
+        self._seed = int(cell[0]), int(cell[1])
+        lab = to_lab(rgb)
+        smooth = ndimage.gaussian_filter(lab, (SMOOTHING_CELLS, SMOOTHING_CELLS, 0), truncate=2.0)
+        seed = smooth[self._seed]
+        # Smoothing closes the gaps that noise leaves; without it, the area reaches its border.
+        self._difference = np.sqrt(np.minimum(((lab - seed) ** 2).sum(axis=2), ((smooth - seed) ** 2).sum(axis=2)))
+        step = placement.step_y * pixel_um[0], placement.step_x * pixel_um[1]
+        rows, columns = (np.arange(count) - at for count, at in zip(rgb.shape, self._seed, strict=False))
+        self._difference[np.hypot(rows[:, None] * step[0], columns[None] * step[1]) > reach] = np.inf
+
+    def mask(self, tolerance: float) -> NDArray[np.bool_]:
+        """Return the connected area, bool (row, column), without small holes.
+
+        ``tolerance``: largest difference of color in CIELAB.
+        """
+        from scipy import ndimage
+
+        parts, _ = ndimage.label(self._difference <= tolerance)
+        found = parts == parts[self._seed]
+        others, count = ndimage.label(~found)
+        if count:
+            is_small = np.bincount(others.ravel()) < SMALLEST_HOLE_CELLS
+            at_border = np.unique(np.concatenate([others[0], others[-1], others[:, 0], others[:, -1]]))
+            is_small[at_border] = False
+            found |= is_small[others]
+        return found
+
+    def polygons(self, tolerance: float) -> tuple[Polygon, ...]:
+        """Return the area with simplified outlines, in pixels of the finest level."""
+        mask = self.mask(tolerance)
+        if mask.sum() < SMALLEST_AREA_CELLS:
+            raise InputError("hardly any color at this point is so similar. Increase the tolerance, or zoom in.")
+        return tuple(_simplify(polygon, self.placement) for polygon in cell_polygons(mask, self.placement))
+
+
+def _simplify(polygon: Polygon, placement: MapPlacement) -> Polygon:
+    """Remove the steps of cells from an outline."""
+    import shapely
+
+    rings = [placement.to_map(as_array(ring)) for ring in polygon.rings]
+    shape = shapely.simplify(shapely.Polygon(rings[0], rings[1:]), OUTLINE_CELLS, preserve_topology=True)
+    simple = [as_ring(placement.to_slide(shapely.get_coordinates(ring))) for ring in (shape.exterior, *shape.interiors)]
+    return Polygon(simple[0], tuple(simple[1:]))

@@ -1,0 +1,212 @@
+"""Lists of classes, of regions and of counted points: names, colors and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
+from qtpy.QtWidgets import QColorDialog, QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_melanoma.core.formatting import format_class
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, tool_button
+
+if TYPE_CHECKING:
+    from napari_melanoma.io.geojson import Color
+
+
+@dataclass(frozen=True)
+class ClassKind:
+    """What the classes of a list are of: its setting and defaults, and the names of its widgets."""
+
+    setting: str
+    defaults: tuple[RegionClass, ...]
+    name: str
+    title: str
+    use: str
+    kept: str
+
+
+REGION_CLASSES = ClassKind(
+    "slide/region_classes", DEFAULT_CLASSES, "region", "Classes of regions", "Class of what you draw", "regions"
+)
+CLASS_KEYS = 9  # classes that have a key, 1 to 9
+VISIBLE_ROWS, SQUARE = 6, 20
+NEW_CLASS_NAME = "New class"
+NEW_CLASS_COLORS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167))
+
+
+class RegionClassList(QWidget):
+    """List of classes: click selects, F2 renames, double click changes the color, Delete removes."""
+
+    class_selected = Signal()
+    class_edited = Signal(object, object)
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons, kind: ClassKind = REGION_CLASSES) -> None:
+        super().__init__()
+        self._settings, self._kind = settings, kind
+        self._classes = load_classes(settings, kind)
+        tip = f"{kind.use} (keys 1 to 9). F2: rename; double click: change the color"
+        self.list = named(QListWidget(), f"{kind.name}_classes", kind.title, tip)
+        self.list.setIconSize(QSize(SQUARE, SQUARE))
+        add = tool_button(f"add_{kind.name}_class", "Add a class", "Add a class")
+        remove = tool_button(
+            f"remove_{kind.name}_class",
+            "Remove the class from the list",
+            f"Remove the class from the list; {kind.kept} keep their class",
+        )
+        icons.add(add, "plus")
+        icons.add(remove, "delete_shape")
+        side = QVBoxLayout()
+        side.addWidget(add)
+        side.addWidget(remove)
+        side.addStretch(1)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.list, 1)
+        layout.addLayout(side)
+        self._update_list(0)
+        self.list.currentRowChanged.connect(self._on_row)
+        self.list.itemChanged.connect(self._on_renamed)
+        self.list.itemDoubleClicked.connect(self._choose_color)
+        self.list.installEventFilter(self)
+        add.clicked.connect(self._on_add)
+        remove.clicked.connect(self.remove)
+
+    @property
+    def classes(self) -> tuple[RegionClass, ...]:
+        """All classes in their order."""
+        return self._classes
+
+    @property
+    def current(self) -> RegionClass:
+        """The selected class."""
+        return self._classes[max(0, self.list.currentRow())]
+
+    @property
+    def current_number(self) -> int:
+        """Number of the selected class, 1 for the first."""
+        return max(0, self.list.currentRow()) + 1
+
+    def select_class(self, number: int) -> None:
+        """Select a class by its number."""
+        if 0 < number <= len(self._classes):
+            self.list.setCurrentRow(number - 1)
+
+    def add_missing_classes(self, classes: Sequence[RegionClass]) -> None:
+        """Add classes that are not in the list."""
+        known = {one.name for one in self._classes}
+        new = {one.name: one for one in classes if one.name and one.name not in known}
+        if new:
+            self._set_classes((*self._classes, *new.values()), self.list.currentRow())
+
+    def add_named_classes(self, names: Iterable[str]) -> None:
+        """Add classes that are not in the list, in new colors."""
+        known = {one.name for one in self._classes}
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        colors = [NEW_CLASS_COLORS[number % len(NEW_CLASS_COLORS)] for number in range(len(new))]
+        self.add_missing_classes([*map(RegionClass, new, colors)])
+
+    def remove(self) -> None:
+        """Remove the selected class, unless it is the last one."""
+        row = self.list.currentRow()
+        if len(self._classes) > 1 and row >= 0:
+            self._set_classes(tuple(one for index, one in enumerate(self._classes) if index != row), max(0, row - 1))
+            self.class_selected.emit()
+
+    def set_color(self, row: int, color: Color) -> None:
+        """Change the color of a class."""
+        self._edit_class(row, replace(self._classes[row], color=color))
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Handle the Delete key and digits in the list."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if event.key() == Qt.Key.Key_Delete:
+                self.remove()
+                return True
+            if event.text().isdigit() and event.text() != "0":
+                self.select_class(int(event.text()))
+                return True
+        return False
+
+    def _set_classes(self, classes: tuple[RegionClass, ...], row: int) -> None:
+        self._classes = classes
+        self._settings.set(self._kind.setting, [[one.name, *one.color] for one in classes])
+        self._update_list(row)
+
+    def _update_list(self, row: int) -> None:
+        self.list.blockSignals(True)
+        self.list.clear()
+        for number, one in enumerate(self._classes, start=1):
+            icon = _class_icon(one.color, str(number) if number <= CLASS_KEYS else "")
+            item = QListWidgetItem(icon, format_class(one.name))
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+            self.list.addItem(item)
+        self.list.setCurrentRow(row)
+        self.list.blockSignals(False)
+        rows = min(VISIBLE_ROWS, len(self._classes))
+        self.list.setFixedHeight(rows * max(SQUARE + 2, self.list.sizeHintForRow(0)) + 2 * self.list.frameWidth())
+
+    def _edit_class(self, row: int, now: RegionClass) -> None:
+        previous = self._classes[row]
+        if now != previous:
+            self._set_classes((*self._classes[:row], now, *self._classes[row + 1 :]), self.list.currentRow())
+            self.class_edited.emit(previous, now)
+
+    def _on_row(self, row: int) -> None:
+        self.class_selected.emit()
+
+    def _on_renamed(self, item: QListWidgetItem) -> None:
+        row, name = self.list.row(item), item.text().strip()
+        other_names = {one.name for index, one in enumerate(self._classes) if index != row}
+        if name == format_class(self._classes[row].name):
+            return  # the stored name may be spelled differently
+        if not name or name in {*other_names, *map(format_class, other_names)}:
+            self._update_list(row)  # restore the name
+        else:
+            self._edit_class(row, replace(self._classes[row], name=name))
+
+    def _choose_color(self, item: QListWidgetItem) -> None:
+        row = self.list.row(item)
+        dialog = QColorDialog(QColor(*self._classes[row].color), self.window())
+        dialog.setObjectName("region_colour_dialog")
+        dialog.colorSelected.connect(lambda color: self.set_color(row, (color.red(), color.green(), color.blue())))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_add(self) -> None:
+        names, number = {one.name for one in self._classes}, 1
+        while (name := NEW_CLASS_NAME if number == 1 else f"{NEW_CLASS_NAME} {number}") in names:
+            number += 1
+        color = NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)]
+        self._set_classes((*self._classes, RegionClass(name, color)), len(self._classes))
+        self.class_selected.emit()
+        self.list.editItem(self.list.currentItem())
+
+
+def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:
+    """Load the stored classes, or the defaults."""
+    found = []
+    for one in settings.get(kind.setting, list[object]()):
+        if isinstance(one, list) and len(one) == 4 and isinstance(one[0], str):
+            found.append(RegionClass(one[0], (int(one[1]), int(one[2]), int(one[3]))))
+    return tuple(found) or kind.defaults
+
+
+def _class_icon(color: Color, digit: str) -> QIcon:
+    """Draw a colored square with the key in it."""
+    picture = QPixmap(2 * SQUARE, 2 * SQUARE)
+    picture.fill(QColor(*color))
+    painter = QPainter(picture)
+    font = painter.font()
+    font.setPixelSize(round(1.4 * SQUARE))
+    painter.setFont(font)
+    painter.setPen(Qt.GlobalColor.white if sum(color) < 420 else Qt.GlobalColor.black)
+    painter.drawText(picture.rect(), Qt.AlignmentFlag.AlignCenter, digit)
+    painter.end()
+    return QIcon(picture)

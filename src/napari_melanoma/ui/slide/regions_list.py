@@ -1,0 +1,351 @@
+"""The list of the regions of a slide: sorting, filter, selection, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelection,
+    QItemSelectionModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    Qt,
+    Signal,
+)
+from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QVBoxLayout, QWidget
+
+from napari_melanoma.core.formatting import format_class
+from napari_melanoma.slides.regions import is_locked, region_date, region_reader
+from napari_melanoma.ui.widgets.style import named, theme_icon
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QIcon
+
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.io.geojson import Annotation, Color
+    from napari_melanoma.slides.regions import Regions
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+AnyIndex = QModelIndex | QPersistentModelIndex
+NAME, CLASS, AREA, READER, DATE = range(5)
+COLUMN_TIPS = (
+    "Name; F2 or a double click changes it",
+    "Class",
+    "Area without the holes",
+    "Reader who drew the region",
+    "Date on which the region was drawn; empty if unknown",
+)
+DEFAULT_COLOR: Color = (255, 255, 0)
+SWATCH_PX, ROW_PX, VISIBLE_ROWS = 10, 22, 7
+WIDTHS = {CLASS: 90, AREA: 50, READER: 46, DATE: 58}
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """A region with what its row shows; ``date``: in ISO 8601, empty if unknown."""
+
+    region: Annotation
+    area_px: float
+    date: str
+
+    @classmethod
+    def of(cls, region: Annotation) -> RegionRow:
+        """Measure a region."""
+        drawn = region_date(region)
+        day = "" if drawn is None else drawn.astimezone().date().isoformat()
+        return cls(region, sum(polygon.area for polygon in region.polygons), day)
+
+    @property
+    def short_date(self) -> str:
+        """Day and month, or month and year of an earlier year: a full date does not fit."""
+        if not self.date:
+            return ""
+        year, month, day = map(int, self.date.split("-"))
+        name = MONTHS[month - 1]
+        return f"{day} {name}" if year == datetime.now().astimezone().year else f"{name} {year}"
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """Name, class and reader."""
+        return self.region.name, format_class(self.region.class_name), region_reader(self.region)
+
+    def sort_key(self, column: int) -> tuple[bool, object]:
+        """Return the key of a column; empty cells are last."""
+        name, class_name, reader = (text.casefold() for text in self.texts)
+        value = (name, class_name, self.area_px, reader, self.date)[column]
+        return value == "", value
+
+    def matches(self, text: str) -> bool:
+        """Return whether name, class, reader or date contain a text in lower case."""
+        return any(text in one.casefold() for one in (*self.texts, self.date))
+
+
+class RegionTableModel(QAbstractTableModel):
+    """Table model of regions, which sorts and filters by itself: thousands of regions stay quick.
+
+    ``renamed``: id and new name of a region.
+    """
+
+    renamed = Signal(str, str)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.rows: list[RegionRow] = []  # in the displayed order
+        self.lock_icon: QIcon | None = None
+        self._all: list[RegionRow] = []
+        self._pixel_size: PixelSize | None = None
+        self._filter, self._column, self._descending = "", -1, False
+        self._swatches: dict[Color, QPixmap] = {}
+
+    def set_regions(self, regions: Regions, pixel_size: PixelSize | None) -> None:
+        """Replace the regions; rows of unchanged ones are not measured again."""
+        known = {row.region.id: row for row in self._all}
+        self._pixel_size = pixel_size
+        self._all = [
+            row if (row := known.get(one.id)) is not None and row.region is one else RegionRow.of(one)
+            for one in regions
+        ]
+        self._arrange()
+
+    def set_filter(self, text: str) -> None:
+        """Show only the regions that contain a text."""
+        self._filter = text.strip().casefold()
+        self._arrange()
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; -1 for the order in which the regions were drawn."""
+        self._column, self._descending = column, order == Qt.SortOrder.DescendingOrder
+        self._arrange()
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether any region has a reader."""
+        return any(region_reader(row.region) for row in self._all)
+
+    @property
+    def count(self) -> int:
+        """Number of regions, also of those that are not shown."""
+        return len(self._all)
+
+    def find_rows(self, ids: Collection[str]) -> list[int]:
+        """Return the rows of regions that are shown."""
+        chosen = set(ids)
+        return [number for number, row in enumerate(self.rows) if row.region.id in chosen] if chosen else []
+
+    def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Return the number of regions."""
+        return 0 if parent.isValid() else len(self.rows)
+
+    def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+        """Return the number of columns."""
+        return 0 if parent.isValid() else len(COLUMN_TIPS)
+
+    def headerData(self, index: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:  # noqa: N802
+        """Return title or tooltip of a column."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{COLUMN_TIPS[index]} (click to sort; a third click restores the order)"
+        if role == Qt.ItemDataRole.InitialSortOrderRole:
+            return int(index == AREA)  # the largest first, as a number of Qt's orders
+        titles = ("name", "class", "px²" if self._pixel_size is None else "mm²", "reader", "date")
+        return titles[index] if role == Qt.ItemDataRole.DisplayRole else None
+
+    def flags(self, index: AnyIndex) -> Qt.ItemFlag:
+        """Allow names to be edited, unless the region is locked."""
+        found = super().flags(index)
+        if index.isValid() and index.column() == NAME and not is_locked(self.rows[index.row()].region):
+            found |= Qt.ItemFlag.ItemIsEditable
+        return found
+
+    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Return text, icon, alignment or tooltip of a cell."""
+        row, column = self.rows[index.row()], index.column()
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
+            name, class_name, reader = row.texts
+            return (name, class_name or "none", self._format_area(row), reader, row.short_date)[column]
+        if role == Qt.ItemDataRole.DecorationRole and column == NAME:
+            return self.lock_icon if is_locked(row.region) else None
+        if role == Qt.ItemDataRole.DecorationRole and column == CLASS:
+            return self._swatch(row.region.color or DEFAULT_COLOR)
+        if role == Qt.ItemDataRole.TextAlignmentRole and column == AREA:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleDescriptionRole):
+            return self._describe(row)
+        return None
+
+    def setData(self, index: AnyIndex, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802 - Qt's name
+        """Request another name."""
+        if role != Qt.ItemDataRole.EditRole or index.column() != NAME:
+            return False
+        region = self.rows[index.row()].region
+        if str(value).strip() != region.name:
+            self.renamed.emit(region.id, str(value).strip())
+        return True
+
+    def _arrange(self) -> None:
+        """Filter and sort the rows."""
+        self.beginResetModel()
+        rows = [row for row in self._all if row.matches(self._filter)] if self._filter else list(self._all)
+        if 0 <= self._column < len(COLUMN_TIPS):
+            rows.sort(key=lambda row: row.sort_key(self._column), reverse=self._descending)
+            if self._descending:  # empty cells stay last
+                rows.sort(key=lambda row: row.sort_key(self._column)[0])
+        self.rows = rows
+        self.endResetModel()
+
+    def _format_area(self, row: RegionRow) -> str:
+        if self._pixel_size is None:
+            return f"{row.area_px:,.0f}"
+        return f"{row.area_px * self._pixel_size.pixel_area_mm2:.3g}"
+
+    def _describe(self, row: RegionRow) -> str:
+        """Describe a region in several lines."""
+        name, class_name, reader = row.texts
+        unit = "px²" if self._pixel_size is None else "mm²"
+        lines = [name or "without a name", f"class {class_name or 'none'}", f"{self._format_area(row)} {unit}"]
+        lines += [f"reader {reader}"] if reader else []
+        lines += [f"drawn {row.date}"] if row.date else []
+        return "\n".join([*lines, *(["locked: it cannot be changed or deleted"] if is_locked(row.region) else [])])
+
+    def _swatch(self, color: Color) -> QPixmap:
+        if color not in self._swatches:
+            self._swatches[color] = QPixmap(SWATCH_PX, SWATCH_PX)
+            self._swatches[color].fill(QColor(*color))
+        return self._swatches[color]
+
+
+class RegionTable(QTableView):
+    """Table of regions: selecting one flies to it; F2 renames, Delete removes, Ctrl+C and Ctrl+V copy and paste.
+
+    ``chosen``: ids that the user selected. ``key_pressed``: name of an action.
+    """
+
+    chosen = Signal(object)
+    key_pressed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "region_list", "Regions of the slide").setToolTip("")
+        self.table_model = RegionTableModel(self)
+        self.setModel(self.table_model)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        triggers = QAbstractItemView.EditTrigger
+        self.setEditTriggers(triggers.EditKeyPressed | triggers.DoubleClicked)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        header = self.horizontalHeader()
+        header.setMinimumSectionSize(24)
+        for column, width in WIDTHS.items():
+            header.resizeSection(column, width)
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.setSortingEnabled(True)
+        self._silent = False
+        self.selectionModel().selectionChanged.connect(self._on_selection)
+        header.sortIndicatorChanged.connect(lambda *_: self.select(self._shown))
+        self._shown: tuple[str, ...] = ()
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Ids of the selected rows, from top to bottom."""
+        rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
+        return tuple(self.table_model.rows[row].region.id for row in rows)
+
+    def select(self, ids: Collection[str]) -> None:
+        """Select rows, and scroll to the first of them."""
+        self._silent, self._shown = True, tuple(ids)
+        chosen = QItemSelection()
+        rows = self.table_model.find_rows(ids)
+        for row in rows:
+            chosen.select(self.table_model.index(row, 0), self.table_model.index(row, DATE))
+        self.selectionModel().select(chosen, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        if rows:
+            self.scrollTo(self.table_model.index(rows[0], NAME))
+            self.selectionModel().setCurrentIndex(
+                self.table_model.index(rows[0], NAME), QItemSelectionModel.SelectionFlag.NoUpdate
+            )
+        self._silent = False
+
+    def scroll_to(self, region_id: str) -> None:
+        """Bring the row of a region into view."""
+        for row in self.table_model.find_rows((region_id,)):
+            self.scrollTo(self.table_model.index(row, NAME))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Handle the keys of the list."""
+        action = ""
+        if event.key() == Qt.Key.Key_Delete:
+            action = "remove"
+        elif event.matches(QKeySequence.StandardKey.Copy):
+            action = "copy"
+        elif event.matches(QKeySequence.StandardKey.Paste):
+            action = "paste"
+        if action:
+            self.key_pressed.emit(action)
+        else:
+            super().keyPressEvent(event)
+
+    def _on_selection(self, *_: object) -> None:
+        if not self._silent:
+            self._shown = self.selected
+            self.chosen.emit(self._shown)
+
+
+class RegionListView(QWidget):
+    """The table with the field that filters it; hidden while there are no regions."""
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        tip = "Show only regions whose name, class, reader or date contains this text"
+        self.filter_field = named(QLineEdit(), "region_filter", "Filter the regions", tip)
+        self.filter_field.setPlaceholderText("filter by name, class, reader or date")
+        self.filter_field.setClearButtonEnabled(True)
+        self.table = RegionTable()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.filter_field)
+        layout.addWidget(self.table)
+        self._icons = icons
+        self.filter_field.textChanged.connect(self._on_filter)
+        icons.changed.connect(self._update_icon)
+        self._update_icon()
+        self.hide()
+
+    def show_regions(self, regions: Regions, pixel_size: PixelSize | None, selected: Collection[str]) -> None:
+        """Show regions in the current order."""
+        model = self.table.table_model
+        self._update_rows(lambda: model.set_regions(regions, pixel_size), selected)
+        self.table.setColumnHidden(READER, not model.has_readers)
+        header = self.table.horizontalHeader().sizeHint().height()
+        self.table.setFixedHeight(header + ROW_PX * min(max(model.count, 2), VISIBLE_ROWS) + 4)
+        self.setVisible(bool(regions))
+
+    def _on_filter(self, text: str) -> None:
+        """Filter the rows; selected regions that are hidden are deselected, so that nothing unseen is changed."""
+        self._update_rows(lambda: self.table.table_model.set_filter(text), self.table.selected)
+        self.table.chosen.emit(self.table.selected)
+
+    def _update_rows(self, change: Callable[[], None], selected: Collection[str]) -> None:
+        position = self.table.verticalScrollBar().value()
+        change()
+        self.table.verticalScrollBar().setValue(position)
+        self.table.select(selected)
+
+    def _update_icon(self) -> None:
+        self.table.table_model.lock_icon = theme_icon("lock", self._icons.palette.text)
+        self.table.viewport().update()

@@ -1,0 +1,108 @@
+"""Counted points: exact intervals, densities within areas, the file that QuPath reads, and the table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from scipy.stats import poisson
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.results import read_table
+from napari_melanoma.slides.counts import (
+    COUNTS,
+    CountedPoint,
+    CountResult,
+    count_within,
+    describe_counts,
+    poisson_interval,
+    read_counts,
+    rename_class,
+    save_counts,
+    write_measurements,
+)
+from napari_melanoma.slides.notes import SlideMeasurement
+
+SIZE = PixelSize(0.5, 1.0)
+POINTS = tuple(
+    CountedPoint(name, at) for name, at in [("TIL", (5.0, 5.0)), ("TIL", (20.0, 8.0)), ("Mitosis", (6.0, 6.0))]
+)
+SQUARE = Polygon(((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0)))
+
+
+@pytest.mark.parametrize(
+    ("count", "low", "high"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.39), (100, 81.36, 121.63)]
+)
+def test_intervals_are_those_of_the_tables(count, low, high):
+    assert poisson_interval(count) == pytest.approx((low, high), rel=1e-3)
+
+
+@given(some.integers(0, 5000))
+def test_each_end_of_an_interval_has_its_probability(count):
+    low, high = poisson_interval(count)
+    assert low <= count <= high
+    assert poisson.cdf(count, high) == pytest.approx(0.025, rel=1e-6)
+    if count:
+        assert poisson.sf(count - 1, low) == pytest.approx(0.025, rel=1e-6)
+
+
+def test_points_are_counted_within_an_area():
+    twice = (SQUARE, SQUARE)  # counts once
+    til, mitosis, none = count_within(POINTS, ("TIL", "Mitosis", "Other"), twice, SIZE)
+    assert (til.count, mitosis.count, none.count) == (1, 1, 0)
+    assert til.area_mm2 == pytest.approx(100 * 0.5e-6)
+    assert til.per_mm2 == pytest.approx(1 / (100 * 0.5e-6))
+    assert none.interval[0] == 0
+    assert none.interval[1] == pytest.approx(3.689 / (100 * 0.5e-6), rel=1e-3)
+    assert count_within(POINTS, ("TIL",), (), SIZE)[0] == CountResult("TIL", 0, 0.0)
+    assert count_within(POINTS, ("TIL",), (SQUARE,), None)[0].per_mm2 is None
+
+
+def test_counts_are_described():
+    results = (CountResult("TIL", 12, 0.5), CountResult("Mitosis", 0, 0.5))
+    assert describe_counts(results, 20) == "12 points of 20 in 0.5 mm²\nTIL: 12, 24 per mm² (95 % interval 12.4–41.9)"
+    assert describe_counts((CountResult("Naevus cell", 3),), 3) == "3 points of 3\nNevus cell: 3"
+    assert describe_counts((), 0).startswith("No points yet")
+
+
+def test_points_come_back_and_qupath_reads_them(tmp_path, slide_path):
+    folder = tmp_path / "results" / "section"
+    kept = save_counts(folder, slide_path, POINTS, None)
+    assert read_counts(folder) == kept
+    feature = json.loads((folder / COUNTS).read_text())["features"][0]
+    assert feature["geometry"] == {"type": "MultiPoint", "coordinates": [[5.0, 5.0], [8.0, 20.0]]}
+    assert feature["properties"]["classification"] == {"name": "TIL"}
+    later = save_counts(folder, slide_path, rename_class(POINTS, "TIL", "Lymphocyte"), None)
+    assert "changed by another program" in later.notes[0]
+    assert [point.class_name for point in read_counts(folder).points] == ["Lymphocyte", "Lymphocyte", "Mitosis"]
+    assert read_counts(tmp_path).points == ()
+
+
+def test_what_is_not_a_point_is_left_out(tmp_path):
+    one = {"geometry": {"type": "Point", "coordinates": [3, 4]}, "properties": {"classification": {"name": "A"}}}
+    bad = [7, {}, {**one, "properties": None}, {**one, "geometry": {"type": "LineString", "coordinates": [[1, 2]]}}]
+    (tmp_path / COUNTS).write_text(json.dumps({"features": [*bad, one]}))
+    assert read_counts(tmp_path).points == (CountedPoint("A", (4.0, 3.0)),)
+    (tmp_path / COUNTS).write_text("[]")
+    with pytest.raises(InputError, match="has no features"):
+        read_counts(tmp_path)
+
+
+def test_the_table_has_measurements_and_counts(tmp_path):
+    measures = (
+        SlideMeasurement("line", ((0.0, 0.0), (0.0, 500.0))),
+        SlideMeasurement("angle", ((0.0, 9.0), (0.0, 0.0), (9.0, 0.0))),
+    )
+    counts = {"the whole slide": (CountResult("TIL", 12, 0.5),)}
+    write_measurements(tmp_path / "all.csv", measures, counts, SIZE)
+    length, angle, til = read_table(tmp_path / "all.csv")
+    assert (length["kind"], length["value"], length["unit"]) == ("length", "0.5", "mm")
+    assert (angle["kind"], angle["value"], angle["unit"], angle["count"]) == ("angle", "90", "°", "")
+    assert (til["within"], til["name"], til["count"], til["area_mm2"], til["per_mm2"]) == (
+        "the whole slide", "TIL", "12", "0.5", "24",
+    )  # fmt: skip
+    assert float(til["per_mm2_low"]) == pytest.approx(12.4, rel=1e-3)

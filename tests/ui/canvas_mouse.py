@@ -1,0 +1,70 @@
+"""Real mouse events on napari's canvas, at points of a slide."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_melanoma.ui.viewer.camera import get_camera
+
+MOVE_MS = 8  # vispy drops moves that follow within 10 ms, napari delays them by 5
+LEFT = Qt.MouseButton.LeftButton
+
+
+class CanvasMouse:
+    """The mouse over the canvas of a shown viewer; points are (row, column) in pixels of the displayed slide."""
+
+    def __init__(self, person):
+        self._person = person
+        self.canvas = person.viewer.window._qt_viewer.canvas.native
+
+    def at(self, point):
+        """Return the position of a point on the canvas."""
+        camera = get_camera(self._person.viewer)
+        world = np.array(self._person.dock.slide.to_world(point))
+        offset = (world - np.array(camera.center[-2:])) * camera.zoom
+        return QPoint(round(self.canvas.width() / 2 + offset[1]), round(self.canvas.height() / 2 + offset[0]))
+
+    def moves(self, point, buttons=Qt.MouseButton.NoButton):
+        """Move the mouse; ``QTest.mouseMove`` does not hold buttons."""
+        self._sends_move(self.at(point), buttons)
+
+    def moves_to(self, x, y):
+        """Move the mouse to a position on the canvas while its button is held."""
+        self._sends_move(QPoint(x, y), LEFT)
+
+    def _sends_move(self, place, buttons):
+        whole = QPointF(self.canvas.mapToGlobal(place))
+        button, modifiers = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+        event = QMouseEvent(QEvent.Type.MouseMove, QPointF(place), whole, button, buttons, modifiers)
+        QTest.qWait(MOVE_MS)
+        QApplication.sendEvent(self.canvas, event)
+        QTest.qWait(MOVE_MS)
+
+    def clicks(self, point):
+        self.moves(point)
+        QTest.mouseClick(self.canvas, LEFT, Qt.KeyboardModifier.NoModifier, self.at(point))
+
+    def double_clicks(self, point):
+        self.moves(point)
+        QTest.mouseDClick(self.canvas, LEFT, Qt.KeyboardModifier.NoModifier, self.at(point))
+
+    def drags(self, *points, steps=12):
+        """Press, move through the points, and release."""
+        self.presses(points[0])
+        for start, end in pairwise(points):
+            for point in np.linspace(start, end, steps)[1:]:
+                self.moves(tuple(point), LEFT)
+        self.releases(points[-1])
+
+    def presses(self, point):
+        self.moves(point)
+        QTest.mousePress(self.canvas, LEFT, Qt.KeyboardModifier.NoModifier, self.at(point))
+
+    def releases(self, point):
+        QTest.mouseRelease(self.canvas, LEFT, Qt.KeyboardModifier.NoModifier, self.at(point))

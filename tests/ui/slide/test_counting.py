@@ -1,0 +1,136 @@
+"""Count points by class in the Measure section: click, undo, area, density, saving and export."""
+
+from __future__ import annotations
+
+import pytest
+from canvas_mouse import CanvasMouse
+from fake_slides import MPP, TILE
+from qtpy.QtWidgets import QAbstractButton
+from slide_stage import UNSEEN
+
+from napari_melanoma.io.results import read_table
+from napari_melanoma.slides.counts import read_counts
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
+from napari_melanoma.ui.slide.counts_layer import OF_CLASS, SELECTED, SLIDE
+from napari_melanoma.ui.viewer.camera import get_camera
+
+from .test_drawing import box
+from .test_measuring import presses
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+LAYER = "section counts"
+
+
+@pytest.fixture
+def counting(person, slide_path):
+    """User with an open slide and Measure section."""
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.counts.store.state is not None and person.dock.regions.store.state is not None)
+    person.dock.measurement_section.expand(animate=False)
+    person.waits()
+    return person
+
+
+def points(person):
+    return person.dock.counts.store.points
+
+
+def within(person, area):
+    combo = person.dock.counts._view.area_combo
+    combo.setCurrentIndex(combo.findData(area))
+    combo.activated.emit(combo.currentIndex())
+    return person.label_text("count_words")
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_points_are_clicked_counted_and_restored(counting, slide_path):
+    person, dock, mouse = counting, counting.dock, CanvasMouse(counting)
+    view = dock.counts._view
+    presses(person, "count_points")
+    mouse.clicks((100, 100))
+    person.until(lambda: len(points(person)) == 1)
+    view.class_list.select_class(2)
+    mouse.clicks((200, 200))
+    mouse.clicks((400, 100))
+    person.until(lambda: len(points(person)) == 3)
+    person.waits()
+    assert [one.class_name for one in points(person)] == ["Mitosis", "TIL", "TIL"]
+    assert points(person)[1].at == pytest.approx((200, 200), abs=4)
+    layer = person.viewer.layers[LAYER]
+    assert layer.border_color[0][:3] == pytest.approx((1, 149 / 255, 0), abs=0.01)
+    assert read_counts(dock.result_location.folder).points == points(person)
+
+    mm2 = (512 * MPP / 1000) ** 2
+    assert within(person, SLIDE).startswith(f"3 points of 3 in {mm2:.3g} mm²\nMitosis: 1, {1 / mm2:.3g} per mm²")
+    made = region_from_vertices(box(0, 0, 8, 8), DEFAULT_CLASSES[0])
+    dock.regions.store.apply_edit(lambda regions: (*regions, made))
+    person.waits()
+    assert "Select regions" in within(person, SELECTED)
+    dock.regions.selection.select((made.id,))
+    person.waits()
+    area = (8 * TILE * MPP / 1000) ** 2
+    assert f"2 points of 3 in {area:.3g} mm²" in within(person, SELECTED)
+    assert f"TIL: 1, {1 / area:.3g} per mm² (95 % interval" in within(person, f"{OF_CLASS}Melanoma")
+
+    presses(person, "count_undo")
+    assert len(points(person)) == 2
+    assert len(layer.data) == 2
+    presses(person, "count_redo")
+    assert len(layer.data) == 3
+    presses(person, "count_points")
+    assert str(layer.mode) == "pan_zoom"
+    person.waits()
+    before = points(person)
+    person.viewer.layers.clear()
+    dock.counts.store._states.clear()  # as tomorrow
+    person.opens_slides(slide_path)
+    person.until(lambda: LAYER in person.viewer.layers)
+    assert points(person) == before
+    assert len(person.viewer.layers[LAYER].data) == 3
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_view_is_the_field(counting):
+    person, mouse = counting, CanvasMouse(counting)
+    presses(person, "count_points")
+    for point in ((100, 100), (400, 400)):
+        mouse.clicks(point)
+    person.until(lambda: len(points(person)) == 2)
+    assert within(person, "view").startswith("2 points of 2")
+    camera = get_camera(person.viewer)
+    camera.center, camera.zoom = person.dock.slide.to_world((100, 100)), camera.zoom * 4
+    person.until(lambda: within(person, "view").startswith("1 point of 2"))
+
+
+def test_layer_edits_and_class_names_are_followed(counting):
+    person, dock = counting, counting.dock
+    presses(person, "count_points")
+    layer = person.viewer.layers[LAYER]
+    layer.add([50, 60])
+    person.until(lambda: len(points(person)) == 1)
+    dock.counts._view.class_list.list.item(0).setText("Mitotic figure")
+    assert points(person)[0].class_name == "Mitotic figure"
+    layer.selected_data = {0}
+    layer.remove_selected()
+    person.until(lambda: points(person) == ())
+    presses(person, "count_undo")
+    assert len(layer.data) == 1
+    person.viewer.layers.selection.active = dock.slide.layers[-1]
+    assert not person.finds(QAbstractButton, "count_points").isChecked()
+
+
+def test_everything_measured_is_exported(counting, tmp_path):
+    person, dock = counting, counting.dock
+    export = person.finds(QAbstractButton, "measure_export")
+    assert not export.isEnabled()
+    presses(person, "count_points")
+    person.viewer.layers[LAYER].add([50, 60])
+    person.until(export.isEnabled)
+    presses(person, "measure_export")
+    person.chooses_file("measure_export_dialog", tmp_path / "out.csv")
+    person.until((tmp_path / "out.csv").is_file)
+    rows = read_table(tmp_path / "out.csv")
+    assert {row["within"] for row in rows} == {"the view", "the whole slide"}
+    assert sum(int(row["count"]) for row in rows if row["within"] == "the whole slide") == 1
+    assert "Saved" in dock.status.text

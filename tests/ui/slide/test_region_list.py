@@ -1,0 +1,271 @@
+"""The list of regions: sorted, filtered, renamed, locked, followed on the slide, and quick with thousands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from canvas_mouse import CanvasMouse
+from fake_slides import draw_slide
+from qtpy.QtCore import QModelIndex, Qt
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
+from slide_stage import UNSEEN
+
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation, read_geojson
+from napari_melanoma.slides.region_files import REGIONS
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices
+from napari_melanoma.ui.slide.regions_list import (
+    AREA,
+    CLASS,
+    DATE,
+    MONTHS,
+    NAME,
+    RegionRow,
+    RegionTable,
+    RegionTableModel,
+)
+
+from .test_drawing import box
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+LAYER = "section regions"
+
+
+@pytest.fixture
+def listing(person, slide_path):
+    """User with three regions on a slide."""
+    person.opens_slides(slide_path)
+    store = person.dock.regions.store
+    person.until(lambda: store.state is not None)
+    person.dock.regions_section.expand(animate=False)
+    corners = (box(1, 1, 3, 3), box(5, 5, 9, 9), box(11, 2, 14, 4))
+    classes = (DEFAULT_CLASSES[0], DEFAULT_CLASSES[2], DEFAULT_CLASSES[1])
+    made = [region_from_vertices(one, kind, "Reader A") for one, kind in zip(map(list, corners), classes, strict=True)]
+    named = [replace(one, name=name) for one, name in zip(made, ("tip", "base", ""), strict=True)]
+    store.apply_edit(lambda _: tuple(named))
+    person.waits()
+    return person
+
+
+def table_of(person):
+    return person.dock.regions.controls.region_list.table
+
+
+def regions(person):
+    return person.dock.regions.store.regions
+
+
+def names(person):
+    return [row.region.name for row in table_of(person).table_model.rows]
+
+
+def clicks_row(person, row, modifier=Qt.KeyboardModifier.NoModifier):
+    table = table_of(person)
+    table.scrollTo(table.table_model.index(row, NAME))
+    where = table.visualRect(table.table_model.index(row, CLASS)).center()
+    person.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, modifier, where)
+
+
+def presses(person, name):
+    """Click a button regardless of the scroll position."""
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled(), button.toolTip()
+    button.click()
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_rows_show_select_and_follow_regions(listing):
+    person, table = listing, table_of(listing)
+    model = table.table_model
+    cells = [[model.index(row, column).data() for column in range(3)] for row in range(3)]
+    assert cells == [["tip", "Melanoma", "0.00102"], ["base", "Epidermis", "0.0041"], ["", "Nevus", "0.00154"]]
+    today = datetime.now().astimezone()
+    assert model.index(0, DATE).data() == f"{today.day} {MONTHS[today.month - 1]}"
+    tip = model.index(0, NAME).data(Qt.ItemDataRole.ToolTipRole)
+    assert "Reader A" in tip
+    assert f"drawn {today.date()}" in tip
+
+    clicks_row(person, 1)
+    middle = (7 * 32.0, 7 * 32.0)
+    person.until(lambda: person.sees(middle))
+    layer = person.viewer.layers[LAYER]
+    assert (str(layer.mode), set(layer.selected_data)) == ("select", {1})
+    clicks_row(person, 2, Qt.KeyboardModifier.ControlModifier)
+    assert set(layer.selected_data) == {1, 2}
+    assert person.sees(middle)  # several are selected without a flight
+
+    mouse = CanvasMouse(person)
+    presses(person, "fit_slide")
+    person.waits()
+    mouse.clicks((2 * 32.0, 2 * 32.0))
+    person.until(lambda: table.selected == (regions(person)[0].id,))
+    presses(person, "region_undo")
+    assert regions(person) == ()
+    presses(person, "region_redo")
+    assert len(regions(person)) == 3
+
+
+def test_rows_are_sorted_and_filtered(listing):
+    person, table = listing, table_of(listing)
+    table.sortByColumn(AREA, Qt.SortOrder.DescendingOrder)
+    assert names(person) == ["base", "", "tip"]
+    table.sortByColumn(NAME, Qt.SortOrder.DescendingOrder)
+    assert names(person) == ["tip", "base", ""]  # empty ones last
+    clicks_row(person, 0)
+    field = person.finds(QLineEdit, "region_filter")
+    person.qtbot.keyClicks(field, "epid")
+    assert names(person) == ["base"]
+    assert person.dock.regions.selection.ids == ()  # nothing unseen is deleted
+    field.clear()
+    assert len(names(person)) == 3
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_names_are_edited_in_place(listing):
+    person, table = listing, table_of(listing)
+    clicks_row(person, 2)
+    table.setCurrentIndex(table.table_model.index(2, NAME))
+    table.setFocus()
+    person.qtbot.keyClick(table, Qt.Key.Key_F2)
+    person.until(lambda: table.findChild(QLineEdit) is not None)
+    editor = table.findChild(QLineEdit)
+    editor.setText(" left edge ")
+    person.qtbot.keyClick(editor, Qt.Key.Key_Return)
+    person.waits()
+    assert regions(person)[2].name == "left edge"
+    assert read_geojson(person.dock.result_location.folder / REGIONS).annotations == regions(person)
+    assert table.selected == (regions(person)[2].id,)
+    presses(person, "region_undo")
+    assert regions(person)[2].name == ""
+
+
+def test_locked_regions_are_not_changed(listing):
+    person, dock, table = listing, listing.dock, table_of(listing)
+    clicks_row(person, 1)
+    presses(person, "region_lock")
+    before = regions(person)
+    assert [is_locked(one) for one in before] == [False, True, False]
+    assert person.finds(QAbstractButton, "region_lock").text() == "unlock"
+    assert not table.table_model.flags(table.table_model.index(1, NAME)) & Qt.ItemFlag.ItemIsEditable
+
+    layer = person.viewer.layers[LAYER]
+    layer.data = [data + 20 * (index == 1) for index, data in enumerate(layer.data)]  # moved with the mouse
+    person.until(lambda: "locked: 'base'" in dock.status.text)
+    assert regions(person) == before
+    assert (layer.data[1] == layer.data[1].round(3)).all()
+    layer.selected_data = {1}
+    layer.remove_selected()
+    person.waits()
+    assert regions(person) == before
+    assert len(layer.data) == 3
+    clicks_row(person, 1)
+    for name in ("region_remove", "region_class", "region_grow"):
+        dock.status.show_message("")
+        presses(person, name)
+        person.until(lambda: "locked: 'base'" in dock.status.text)
+    assert regions(person) == before
+    person.waits()
+    assert read_geojson(dock.result_location.folder / REGIONS).annotations[1].properties["isLocked"] is True
+
+    dock.regions.controls.class_list.set_color(2, (1, 2, 3))  # a class is recolored everywhere
+    assert regions(person)[1].color == (1, 2, 3)
+    presses(person, "region_lock")
+    presses(person, "region_remove")
+    assert [one.name for one in regions(person)] == ["tip", ""]
+    presses(person, "region_undo")
+    assert len(regions(person)) == 3
+
+
+def test_delete_in_the_list_removes_several(listing):
+    person, table = listing, table_of(listing)
+    clicks_row(person, 0)
+    clicks_row(person, 2, Qt.KeyboardModifier.ShiftModifier)
+    person.qtbot.keyClick(table, Qt.Key.Key_Delete)
+    assert regions(person) == ()
+    assert not person.dock.regions.controls.region_list.isVisible()
+
+
+def test_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
+    person, dock = listing, listing.dock
+    many = tuple(
+        Annotation((Polygon(tuple(map(tuple, box(0, 0, 1, 1)))),), "Melanoma", id=f"r{number}") for number in range(450)
+    )
+    dock.regions.store.apply_edit(lambda regions: (*many, *regions))
+    person.waits()
+    assert "53 are saved, and drawn when you select them" in person.label_text("region_words")
+    table_of(person).select(())
+    clicks_row(person, 451)
+    layer = person.viewer.layers[LAYER]
+    assert len(layer.selected_data) == 1
+    assert dock.regions.layer.selected == (regions(person)[451].id,)
+
+
+def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    store = person.dock.regions.store
+    person.until(lambda: store.state is not None)
+    person.dock.regions_section.expand(animate=False)
+    store.apply_edit(lambda _: (region_from_vertices(box(1, 1, 3, 3), DEFAULT_CLASSES[0]),))
+    model = table_of(person).table_model
+    assert model.headerData(AREA, Qt.Orientation.Horizontal) == "px²"
+    assert model.index(0, AREA).data() == "4,096"
+    clicks_row(person, 0)
+    grow = person.finds(QAbstractButton, "region_grow")
+    assert not grow.isEnabled()
+    assert "no scale" in grow.toolTip()
+    person.dock.picker.scale_button.click()
+    person.dock.scale_panel._number.setValue(2.0)
+    person.clicks("scale_set")
+    person.until(lambda: model.headerData(AREA, Qt.Orientation.Horizontal) == "mm²")
+    assert grow.isEnabled()
+
+
+def test_old_files_and_properties_of_other_programs_survive(listing):
+    person, store = listing, listing.dock.regions.store
+    old = Annotation(regions(person)[0].polygons, "Melanoma", id="old", properties={"theirs": [1, {"a": 2}]})
+    store.apply_edit(lambda regions: (*regions, old))
+    clicks_row(person, 3)
+    presses(person, "region_lock")
+    presses(person, "region_lock")
+    table_of(person).table_model.renamed.emit("old", "new name")
+    person.waits()
+    kept = read_geojson(person.dock.result_location.folder / REGIONS).annotations[3]
+    assert kept == replace(old, name="new name")
+    assert table_of(person).table_model.index(3, DATE).data() == ""  # no date
+
+
+def test_dates_of_earlier_years_have_the_year():
+    old = Annotation(
+        (Polygon(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))),), properties={"created": "2019-03-05T12:00:00+00:00"}
+    )
+    assert RegionRow.of(old).short_date == "Mar 2019"
+    assert RegionRow.of(replace(old, properties={"created": "yesterday"})).short_date == ""
+
+
+def test_thousands_of_regions_stay_quick(qtbot):
+    table = RegionTable()
+    qtbot.addWidget(table)
+    table.resize(320, 180)
+    table.show()
+    model: RegionTableModel = table.table_model
+    ring = ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))
+    many = tuple(
+        Annotation((Polygon(ring),), f"class {number % 7}", (9, 9, 9), f"region {number}", id=str(number))
+        for number in range(5000)
+    )
+    model.set_regions(many, None)
+    start = time.process_time()
+    for _ in range(3):
+        model.set_regions(many, None)
+        table.sortByColumn(CLASS, Qt.SortOrder.AscendingOrder)
+        model.set_filter("region 4")
+        model.set_filter("")
+        table.select([str(number) for number in range(0, 5000, 2)])
+        QApplication.processEvents()
+    assert (time.process_time() - start) / 3 < 0.5
+    assert model.rowCount(QModelIndex()) == 5000
+    assert len(table.selected) == 2500

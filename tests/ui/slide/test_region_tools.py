@@ -1,0 +1,305 @@
+"""Tools and operations of the Regions section, with the mouse on the canvas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from canvas_mouse import CanvasMouse
+from fake_slides import MPP, TILE, draw_slide
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDoubleSpinBox
+from slide_stage import UNSEEN
+
+from napari_melanoma.core.polygons import to_shape
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices, region_reader
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera
+
+from .test_drawing import box
+from .test_region_list import presses
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+LAYER, PAINTING = "section regions", "section painting"
+MM2 = (TILE * MPP / 1000) ** 2  # area of a tile
+
+
+@pytest.fixture
+def drawing(person, slide_path):
+    """User with an open slide and Regions section."""
+    return opens(person, slide_path)
+
+
+def opens(person, path):
+    person.opens_slides(path)
+    person.until(lambda: person.dock.regions.store.state is not None)
+    person.dock.regions_section.expand(animate=False)
+    person.waits()
+    return person
+
+
+def regions(person):
+    return person.dock.regions.store.regions
+
+
+def area(region):
+    return sum(polygon.area for polygon in region.polygons)
+
+
+def puts(person, *boxes):
+    """Add regions, in tiles, and select all of them."""
+    made = tuple(region_from_vertices(box(*one), DEFAULT_CLASSES[0]) for one in boxes)
+    person.dock.regions.store.apply_edit(lambda regions: (*regions, *made))
+    person.dock.regions.selection.select(one.id for one in made)
+    return made
+
+
+def tiles(*points):
+    return [(row * TILE, column * TILE) for row, column in points]
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_shapes_are_drawn_with_the_mouse(drawing):
+    person, mouse = drawing, CanvasMouse(drawing)
+    presses(person, "region_rectangle")
+    mouse.drags(*tiles((2, 2), (6, 5)))
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    assert area(regions(person)[0]) == pytest.approx(12 * TILE**2, rel=0.03)
+    presses(person, "region_ellipse")
+    mouse.drags(*tiles((8, 8), (12, 12)))
+    person.until(lambda: len(regions(person)) == 2)
+    person.waits()
+    assert area(regions(person)[1]) == pytest.approx(np.pi * 4 * TILE**2, rel=0.05)
+    presses(person, "region_add_polygon_lasso")
+    mouse.drags(*tiles((8, 2), (12, 2), (12, 5), (8, 5), (8, 2.2)))
+    person.until(lambda: len(regions(person)) == 3)
+    person.waits()
+    assert area(regions(person)[2]) == pytest.approx(12 * TILE**2, rel=0.15)  # napari cuts corners
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_line_splits_and_an_outline_cuts_a_hole(drawing):
+    person, mouse = drawing, CanvasMouse(drawing)
+    puts(person, (2, 2, 8, 8))
+    presses(person, "region_split")
+    mouse.drags(*tiles((1, 4), (9, 4)))
+    person.until(lambda: len(regions(person)) == 2)
+    person.waits()
+    assert sorted(round(area(one) / TILE**2) for one in regions(person)) == [12, 24]
+    presses(person, "region_undo")
+    assert len(regions(person)) == 1
+
+    presses(person, "region_hole")
+    mouse.drags(*tiles((4, 4), (4, 6), (6, 6), (6, 4), (4, 4.2)))
+    person.until(lambda: len(regions(person)[0].polygons[0].holes) == 1)
+    person.waits()
+    assert area(regions(person)[0]) == pytest.approx(32 * TILE**2, rel=0.05)
+    before = regions(person)
+    mouse.drags(*tiles((10, 10), (10, 12), (12, 12), (10, 10.2)))  # beside it
+    person.until(lambda: "no overlap" in person.dock.status.text)
+    person.waits()
+    assert regions(person) == before
+    assert len(person.viewer.layers[LAYER].data) == 2  # both rings, and not what was drawn
+    presses(person, "region_fill")
+    assert area(regions(person)[0]) == pytest.approx(36 * TILE**2)
+    presses(person, "region_split")
+    person.viewer.layers.selection.active = person.dock.slide.layers[-1]
+    assert not person.finds(QAbstractButton, "region_split").isChecked()
+
+
+def test_tools_follow_each_other(drawing):
+    person, active = drawing, drawing.viewer.layers.selection
+    order = ("rectangle", "wand", "split", "brush", "wand", "brush", "select", "wand", "hole")
+    modes = {"rectangle": "add_rectangle", "split": "add_path", "hole": "add_polygon_lasso", "wand": "pick"}
+    for name in order:
+        presses(person, f"region_{name}")
+        checked = [one for one, button in person.dock.regions.controls.tools.items() if button.isChecked()]
+        assert checked == [name]
+        assert active.active.name == (PAINTING if name in ("brush", "wand") else LAYER)
+        assert str(active.active.mode) == modes.get(name, {"brush": "paint"}.get(name, name))
+        assert (PAINTING in person.viewer.layers) == (name in ("brush", "wand"))
+    presses(person, "region_hole")
+    assert str(person.viewer.layers[LAYER].mode) == "pan_zoom"
+    person.viewer.layers[LAYER].mode = "select"  # in napari's layer controls
+    assert not any(button.isChecked() for button in person.dock.regions.controls.tools.values())
+
+
+def test_operations_are_one_step_each(drawing):
+    person = drawing
+    first, second = puts(person, (1, 1, 5, 5), (3, 3, 6, 6))
+    before = regions(person)
+    for name, areas in (("union", [21]), ("subtract", [12, 9]), ("intersect", [4])):
+        presses(person, f"region_{name}")
+        assert [round(area(one) / TILE**2) for one in regions(person)] == areas, name
+        presses(person, "region_undo")
+        assert regions(person) == before
+        person.dock.regions.selection.select((first.id, second.id))
+    person.dock.regions.selection.select((second.id,))
+    for name in ("union", "subtract", "intersect"):
+        button = person.finds(QAbstractButton, f"region_{name}")
+        assert not button.isEnabled()
+        assert "Select two or more" in button.toolTip()
+    person.finds(QDoubleSpinBox, "region_distance").setValue(16.0)  # a tile
+    presses(person, "region_grow")
+    side = 3 * TILE * MPP
+    grown = side**2 + 4 * side * 16 + np.pi * 16**2
+    assert area(regions(person)[1]) * MPP**2 == pytest.approx(grown, rel=3e-3)
+    presses(person, "region_simplify")
+    assert len(regions(person)[1].polygons[0].outer) < 60
+    presses(person, "region_undo")
+    presses(person, "region_undo")
+    person.finds(QDoubleSpinBox, "region_distance").setValue(100.0)
+    presses(person, "region_shrink")
+    assert "nothing would be left" in person.dock.status.text
+    assert regions(person) == before
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_drawing_snaps_to_neighbors(drawing):
+    person, mouse = drawing, CanvasMouse(drawing)
+    (neighbor,) = puts(person, (2, 2, 8, 6))
+    snap = person.finds(QCheckBox, "region_snap")
+    presses(person, "region_rectangle")
+    for on in (False, True):
+        snap.setChecked(on)
+        mouse.drags(*tiles((3, 6.1), (7, 9)))
+        person.until(lambda on=on: len(regions(person)) == 2)
+        person.waits()
+        gap = to_shape(regions(person)[1].polygons[0]).distance(to_shape(neighbor.polygons[0]))
+        assert (gap < 1e-6) == on
+        if not on:
+            presses(person, "region_undo")
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("angle", [0.0, 37.0])
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_wand_finds_the_color_that_is_clicked(drawing, angle):
+    person, dock = drawing, drawing.dock
+    slide_layers.set_angle(person.viewer, dock.slide, angle)
+    mouse = CanvasMouse(person)
+    presses(person, "region_wand")
+    assert person.finds(QDoubleSpinBox, "region_tolerance").isVisibleTo(dock)
+    mouse.clicks(tiles((6, 8))[0])  # the dark lesion
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    (found,) = regions(person)
+    assert area(found) == pytest.approx(16 * TILE**2, rel=0.06)
+    corners = np.array(found.polygons[0].outer)
+    np.testing.assert_allclose(corners.min(0), (4 * TILE, 6 * TILE), atol=4)
+    assert (found.class_name, region_reader(found)) == ("Melanoma", "")
+    assert (person.viewer.layers[PAINTING].data == 0).all()
+
+    tolerance = person.finds(QDoubleSpinBox, "region_tolerance").value()
+    at = np.array(tiles((10, 3))[0])
+    mouse.presses(tuple(at))
+    here = mouse.at(tuple(at))
+    for step in range(1, 30):
+        mouse.moves_to(here.x() + 10 * step, here.y())
+    assert (person.viewer.layers[PAINTING].data == 1).sum() > 0
+    mouse.releases(tuple(at))
+    person.until(lambda: len(regions(person)) == 2)
+    assert person.finds(QDoubleSpinBox, "region_tolerance").value() > tolerance + 30
+    presses(person, "region_wand")
+    assert PAINTING not in person.viewer.layers
+    presses(person, "region_undo")
+    assert regions(person) == (found,)
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_wand_is_limited_and_leaves_with_its_layer(drawing):
+    person, mouse = drawing, CanvasMouse(drawing)
+    person.finds(QDoubleSpinBox, "region_reach").setValue(20.0)  # µm
+    person.finds(QDoubleSpinBox, "region_tolerance").setValue(60.0)
+    presses(person, "region_wand")
+    mouse.clicks(tiles((11, 6))[0])
+    person.until(lambda: len(regions(person)) == 1)
+    assert area(regions(person)[0]) * MPP**2 == pytest.approx(np.pi * 20**2, rel=0.05)
+    person.viewer.layers.selection.active = person.dock.slide.layers[-1]
+    person.until(lambda: PAINTING not in person.viewer.layers)
+    assert not person.finds(QAbstractButton, "region_wand").isChecked()
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_wand_works_on_fluorescence(person, tmp_path):
+    pixels = np.full((2, 256, 256), 100, np.uint16)
+    pixels[0, 60:120, 80:160] = pixels[1, 60:120, 160:200] = 3000
+    named = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, pixels, ome=True, tile=(128, 128), photometric="minisblack", metadata=named)
+    opens(person, path)
+    mouse = CanvasMouse(person)
+    presses(person, "region_wand")
+    mouse.clicks((90, 120))
+    person.until(lambda: len(regions(person)) == 1)
+    assert area(regions(person)[0]) == pytest.approx(60 * 80, rel=0.06)
+    mouse.clicks((90, 180))  # of the other channel
+    person.until(lambda: len(regions(person)) == 2)
+    assert area(regions(person)[1]) == pytest.approx(60 * 40, rel=0.06)
+    assert person.viewer.layers[-1].name.endswith("painting")
+
+
+def test_regions_are_copied_between_slides_in_their_size(drawing, tmp_path):
+    person, dock = drawing, drawing.dock
+    person.finds(QAbstractButton, "region_paste")
+    assert "Nothing was copied" in person.finds(QAbstractButton, "region_paste").toolTip()
+    puts(person, (1, 1, 3, 3), (4, 4, 5, 6))
+    presses(person, "region_lock")
+    presses(person, "region_copy")
+    assert "2 regions copied" in dock.status.text
+    opens(person, draw_slide(tmp_path / "coarse.tif", mpp=1.0, tint=9))
+    get_camera(person.viewer).center = dock.slide.to_world((256, 256))
+    presses(person, "region_paste")
+    person.waits()
+    assert [area(one) * 1.0**2 / 1e6 for one in regions(person)] == pytest.approx([4 * MM2, 2 * MM2])
+    assert not any(map(is_locked, regions(person)))
+    assert set(dock.regions.selection.ids) == {one.id for one in regions(person)}
+    middle = np.vstack([one.polygons[0].outer for one in regions(person)])
+    np.testing.assert_allclose((middle.min(0) + middle.max(0)) / 2, (256, 256), atol=1)
+    presses(person, "region_undo")
+    assert regions(person) == ()
+
+    opens(person, draw_slide(tmp_path / "bare.tif", mpp=None, tint=20))
+    presses(person, "region_paste")
+    assert "on which they are pasted has no scale" in dock.status.text
+    assert regions(person) == ()
+
+
+def test_buttons_are_reachable_and_fit(drawing):
+    person, controls = drawing, drawing.dock.regions.controls
+    puts(person, (1, 1, 3, 3))
+    for button in controls.findChildren(QAbstractButton):
+        if button.objectName().startswith("region_"):
+            assert button.accessibleName()
+            assert button.toolTip()
+            assert button.focusPolicy()
+    assert controls.sizeHint().width() <= 320
+    assert controls.minimumSizeHint().width() <= 320
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide(drawing):
+    person, dock = drawing, drawing.dock
+    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
+    mouse = CanvasMouse(person)
+    free, shut = puts(person, (2, 2, 6, 6), (8, 8, 12, 12))
+    dock.regions.selection.select((shut.id,))
+    presses(person, "region_lock")
+    dock.regions.selection.select(())
+    presses(person, "region_select")
+    before = regions(person)
+    mouse.clicks(tiles((10, 10))[0])
+    person.until(lambda: dock.regions.selection.ids == (shut.id,))
+    mouse.drags(*tiles((10, 10), (11, 7)))
+    person.until(lambda: "locked" in dock.status.text)
+    person.waits()
+    assert regions(person) == before
+    np.testing.assert_allclose(person.viewer.layers[LAYER].data[1].min(0), (8 * TILE - 0.5,) * 2, atol=0.01)
+    mouse.clicks(tiles((4, 4))[0])
+    mouse.drags(*tiles((4, 4), (5, 5)))
+    person.until(lambda: regions(person)[0] != free)
+    assert area(regions(person)[0]) == pytest.approx(area(free), rel=1e-3)
+    presses(person, "region_undo")
+    assert regions(person) == before
