@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.notes import NOTES, Bookmark, SlideMeasurement, SlideNotes, read_notes, write_notes
+from napari_melanoma.slides.notes import (
+    NOTES,
+    Bookmark,
+    LayerDisplay,
+    SlideMeasurement,
+    SlideNotes,
+    SlideView,
+    read_notes,
+    write_notes,
+)
 
 MEASURES = (
     SlideMeasurement("line", ((1.5, 2.0), (3.0, 4.25))),
@@ -18,7 +29,9 @@ MEASURES = (
 
 
 def test_notes_come_back_as_they_were(tmp_path: Path) -> None:
-    notes = SlideNotes("abc", (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler"), MEASURES, -90.0)
+    layers = {"heatmap": LayerDisplay(False, 0.4), "slide 2": LayerDisplay(contrast_limits=(10.0, 900.0))}
+    marks, size = (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler")
+    notes = SlideNotes("abc", marks, size, MEASURES, -90.0, SlideView(10.0, 20.5, 800.0), layers)
     write_notes(tmp_path / "slide", notes)
     assert read_notes(tmp_path / "slide") == notes
 
@@ -72,3 +85,43 @@ def test_measures_of_other_kinds_are_left_out(tmp_path: Path, measure: str) -> N
 def test_an_angle_that_is_none_turns_nothing(tmp_path: Path, angle: str) -> None:
     (tmp_path / NOTES).write_text(f'{{"format_version": 1, "angle": {angle}}}')
     assert read_notes(tmp_path).angle == 0
+
+
+def test_content_of_a_newer_version_survives_saving(tmp_path: Path) -> None:
+    angle = {"kind": "angle", "points": [[0, 0], [1, 1], [2, 0]]}
+    line = {"kind": "line", "points": [[1.5, 2.0], [3.0, 4.25]]}
+    content = {"format_version": 1, "measures": [angle, line], "stain": {"view": "H"}, "bookmarks": [{"polygon": []}]}
+    (tmp_path / NOTES).write_text(json.dumps(content))
+    notes = read_notes(tmp_path)
+    assert notes.measures == MEASURES[:1]  # an angle is no line
+    write_notes(tmp_path, replace(notes, angle=45.0))
+    kept = json.loads((tmp_path / NOTES).read_text())
+    assert kept["stain"] == {"view": "H"}
+    assert kept["measures"] == [line, angle]
+    assert kept["bookmarks"] == [{"polygon": []}]
+    assert read_notes(tmp_path).angle == 45
+
+
+@pytest.mark.parametrize(
+    ("view", "layers"),
+    [
+        ({"row": 1, "column": 2}, {"lesions": {"opacity": 3}}),
+        ({"row": 1, "column": 2, "width_px": 0}, {"lesions": {"contrast_limits": [5, 5]}}),
+        ({"row": 1, "column": 2, "width_px": "wide"}, {"lesions": []}),
+        ([1, 2, 3], []),
+    ],
+)
+def test_an_invalid_view_is_left_out(tmp_path: Path, view: object, layers: object) -> None:
+    (tmp_path / NOTES).write_text(json.dumps({"format_version": 1, "view": view, "layers": layers, "angle": 5}))
+    assert read_notes(tmp_path) == SlideNotes(angle=5.0)
+
+
+def test_the_copy_that_was_written_last_is_read(tmp_path: Path) -> None:
+    shared, private = tmp_path / "shared", tmp_path / "private"
+    write_notes(shared, SlideNotes("a", angle=1.0))
+    assert read_notes(shared, private).angle == 1
+    write_notes(private, SlideNotes("a", angle=2.0))
+    os.utime(shared / NOTES, (1, 1))
+    assert read_notes(shared, private).angle == 2
+    os.utime(private / NOTES, (0, 0))
+    assert read_notes(shared, private).angle == 1

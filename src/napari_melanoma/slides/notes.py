@@ -1,11 +1,12 @@
-"""Notes of a user on a slide: bookmarks, measurements, pixel size and view."""
+"""Notes of a user on a slide: bookmarks, measurements, pixel size, view and displayed layers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -48,10 +49,30 @@ class SlideMeasurement:
 
 
 @dataclass(frozen=True)
+class SlideView:
+    """A view of a slide: its center, (row, column), and the width of the canvas, in pixels of the finest level."""
+
+    row: float
+    column: float
+    width_px: float
+
+
+@dataclass(frozen=True)
+class LayerDisplay:
+    """How a layer is displayed; ``contrast_limits`` is None for a layer without them."""
+
+    visible: bool = True
+    opacity: float = 1.0
+    contrast_limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class SlideNotes:
     """Bookmarks, measurements, and the pixel size set by the user; None if that of the file is used.
 
-    ``angle`` is the clockwise rotation of the slide in the view, in degrees.
+    ``angle`` is the clockwise rotation of the slide in the view, in degrees. ``view`` is None for a view of the whole
+    slide. ``layers``: display of the layers of the slide, by their roles. ``other_content``: what a newer version has
+    written, kept as it is: other keys of the file, and entries of the lists that this version cannot read.
     """
 
     fingerprint: str = ""
@@ -59,36 +80,74 @@ class SlideNotes:
     pixel_size: PixelSize | None = None
     measures: tuple[SlideMeasurement, ...] = ()
     angle: float = 0.0
+    view: SlideView | None = None
+    layers: Mapping[str, LayerDisplay] = field(default_factory=dict)
+    other_content: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-def read_notes(folder: Path) -> SlideNotes:
-    """Read the notes; empty if there are none. Invalid entries are left out."""
-    try:
-        content = read_json(folder / NOTES, allow_nan=True)  # one invalid measurement must not invalidate the others
-    except (OSError, ValueError):
-        return SlideNotes()
-    if not isinstance(content, dict) or content.get("format_version") != FORMAT:
-        return SlideNotes()
-    marks = [_parse_bookmark(one) for one in _list_at(content, "bookmarks")]
-    measures = [_parse_measurement(one) for one in _list_at(content, "measures")]
+LISTS = ("bookmarks", "measures")
+
+
+def read_notes(folder: Path, *more: Path) -> SlideNotes:
+    """Read the notes; empty if there are none. Invalid entries are left out.
+
+    ``more``: folders with copies of the notes; the copy that was written last is read.
+    """
+    content = _read_content(max((folder, *more), key=_modification_time))
+    marks, other_marks = _parse_list(content.get("bookmarks"), _parse_bookmark)
+    measures, other_measures = _parse_list(content.get("measures"), _parse_measurement)
+    known = {"format_version"} | {one.name for one in fields(SlideNotes)}
+    other = {key: value for key, value in content.items() if key not in known}
+    unread = {"bookmarks": other_marks, "measures": other_measures}
+    layers = content.get("layers")
+    displays = {key: _parse_display(one) for key, one in layers.items()} if isinstance(layers, dict) else {}
     return SlideNotes(
         str(content.get("fingerprint", "")),
-        tuple(one for one in marks if one is not None),
+        marks,
         _parse_pixel_size(content.get("pixel_size")),
-        tuple(one for one in measures if one is not None),
+        measures,
         _parse_angle(content.get("angle")),
+        _parse_view(content.get("view")),
+        {key: one for key, one in displays.items() if one is not None},
+        other | {key: entries for key, entries in unread.items() if entries},
     )
 
 
 def write_notes(folder: Path, notes: SlideNotes) -> None:
-    measures = [_write_measurement(one) for one in notes.measures]
-    write_json(folder / NOTES, {"format_version": FORMAT, **asdict(notes), "measures": measures})
+    """Write the notes, with what a newer version has written."""
+    content = asdict(notes)
+    content["measures"] = [_write_measurement(one) for one in notes.measures]
+    other = content.pop("other_content")
+    for key in LISTS:
+        content[key] = [*content[key], *other.pop(key, ())]
+    write_json(folder / NOTES, {"format_version": FORMAT, **other, **content})
 
 
-def _list_at(content: dict[str, Any], key: str) -> list[Any]:
-    """A list in the file; empty if it is missing or invalid."""
-    found = content.get(key)
-    return found if isinstance(found, list) else []
+def _read_content(folder: Path) -> dict[str, Any]:
+    """Read the values in the file; none if it is missing, invalid or of another format."""
+    try:
+        content = read_json(folder / NOTES, allow_nan=True)  # one invalid measurement must not invalidate the others
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and content.get("format_version") == FORMAT else {}
+
+
+def _modification_time(folder: Path) -> float:
+    """Return when the notes in a folder were written; 0 if there are none."""
+    try:
+        return (folder / NOTES).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+Entry = TypeVar("Entry")
+
+
+def _parse_list(values: Any, parse: Callable[[Any], Entry | None]) -> tuple[tuple[Entry, ...], list[Any]]:  # noqa: ANN401 - any JSON value
+    """Return the entries of a list in the file, and those that cannot be read."""
+    pairs = [(one, parse(one)) for one in values] if isinstance(values, list) else []
+    found = tuple(entry for _, entry in pairs if entry is not None)
+    return found, [one for one, entry in pairs if entry is None]
 
 
 def _write_measurement(measure: SlideMeasurement) -> dict[str, Any]:
@@ -111,6 +170,26 @@ def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 
         return None
     whole = all(math.isfinite(value) for point in points for value in point)
     return SlideMeasurement(kind, points) if whole and not (kind == "angle" and len(points) > 3) else None
+
+
+def _parse_view(values: Any) -> SlideView | None:  # noqa: ANN401 - any JSON value
+    """A view; None if it is invalid."""
+    try:
+        view = SlideView(*(float(values[key]) for key in ("row", "column", "width_px")))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return view if math.isfinite(view.row + view.column + view.width_px) and view.width_px > 0 else None
+
+
+def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JSON value
+    """How a layer is displayed; None if it is invalid."""
+    try:
+        limits, opacity = values.get("contrast_limits"), float(values.get("opacity", 1.0))
+        low_high = None if limits is None else (float(limits[0]), float(limits[1]))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    is_valid = 0 <= opacity <= 1 and (low_high is None or low_high[0] < low_high[1])
+    return LayerDisplay(values.get("visible") is not False, opacity, low_high) if is_valid else None
 
 
 def _parse_angle(value: Any) -> float:  # noqa: ANN401 - any JSON value

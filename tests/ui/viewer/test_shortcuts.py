@@ -22,7 +22,7 @@ DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 AS_EVERYWHERE = {"help", "case.undo", "case.redo", "train.back"} | {
     f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")
 }
-OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.context != "widget"}
+OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.context in ("window", "dock")}
 
 
 @pytest.fixture
@@ -81,6 +81,13 @@ def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
             name.split(".")[-1].removeprefix("list_").removesuffix("_all").removesuffix("_view") for name, _ in same
         }
         assert len(acts) == 1, (key, acts)
+
+
+def test_each_key_of_the_canvas_has_one_action(window):
+    _, docks = window
+    keys = [key for name, one in SHORTCUTS.items() if one.context == "canvas" for key in shortcuts.list_keys(name)]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == set(docks["Slide"].reading_keys.actions)
 
 
 def test_declared_and_connected_shortcuts_agree(window):

@@ -21,6 +21,7 @@ from napari_melanoma.io.results import write_rgb
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 
 MAX_STEPS = 200
@@ -369,21 +370,17 @@ class _OpenCaseState:
         self.store = None
 
 
-MAX_RECENT = 8
-
-
 class CaseSettings(DockSettings):
     """Settings of all docks, and those of the Case dock."""
 
     @property
     def recent(self) -> list[Path]:
         """Folders of recent cases, the last one first, without missing ones."""
-        return [path for path in map(Path, self.get("case/recent", [])) if (path / CASE).is_file()]
+        return [path for path in RecentPaths(self, RECENT_CASES).paths if (path / CASE).is_file()]
 
     def add_recent(self, folder: Path) -> None:
         """Add a case to the recent ones."""
-        kept = [str(path) for path in (folder, *(path for path in self.recent if path != folder))]
-        self.set("case/recent", kept[:MAX_RECENT])
+        RecentPaths(self, RECENT_CASES).add(folder)
 
     @property
     def default_folder(self) -> Path:

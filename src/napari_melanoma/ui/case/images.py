@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
-from napari_melanoma.ui.viewer.slide_layers import find_layers, list_slides
+from napari_melanoma.ui.viewer.slide_layers import close_slides, list_slides
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 
@@ -468,13 +467,3 @@ def show_slide(viewer: Viewer, path: Path) -> None:
         dock.picker.select_slide(identity)
     else:
         dock.opener.open([path])
-
-
-def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
-    """Close slides; their annotations are kept in their own folders."""
-    identities = {str(path.absolute()) for path in paths}
-    for slide in [slide for slide in list_slides(viewer) if slide.identity in identities]:
-        for layer in slide.layers:
-            viewer.layers.remove(layer)
-        for layer in find_layers(viewer, slide.identity):
-            viewer.layers.remove(layer)

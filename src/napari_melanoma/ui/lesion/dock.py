@@ -36,6 +36,7 @@ from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+from napari_melanoma.ui.widgets.recent_files import RECENT_PHOTOGRAPHS, RecentFiles, RecentList, RecentPaths
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
@@ -78,6 +79,13 @@ class LesionDock(LesionControls):
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
+        photograph_list = RecentList(
+            "Recent photographs",
+            RecentPaths(self.settings, RECENT_PHOTOGRAPHS),
+            lambda path: self.opener.open([path]),
+        )
+        self.recent = RecentFiles(self.welcome, self.icons, (photograph_list,))
+        self.recent.refresh()
         self.close_guard = LesionCloseGuard(self, self.controller.store)
         self.set_options(self.settings.options)
         self._connect()
@@ -93,6 +101,7 @@ class LesionDock(LesionControls):
         self.deferred.drawn.connect(self._client.ensure_started)
         self.deferred.start()
         QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
+        QTimer.singleShot(PRELOAD_DELAY_MS, self.recent.find_missing)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections_controller.corrections_store.refresh)
         # Not methods of the dock, which is already deleted when they are called.
         for callback in (
@@ -148,6 +157,7 @@ class LesionDock(LesionControls):
             self.model,
             self.opener,
             self.corrections_controller,
+            self.recent,
         ):
             source.failed.connect(self._on_failed)
 
@@ -179,6 +189,9 @@ class LesionDock(LesionControls):
         identity = self.picker.identity
         if self.mask_controller.shown_identity is not None and tasks.is_idle(self.opener):
             self.status.clear()  # of messages about the previous photograph
+        path = None if self.picker.image is None else self.picker.image.metadata.get(METADATA_KEY, {}).get("path")
+        if path is not None:
+            self.recent.add(RECENT_PHOTOGRAPHS, Path(path))
         self.mask_controller.set_photograph(identity)
         self._show_options(identity)
         self.recovery_notice.set_photograph(identity)
@@ -262,6 +275,8 @@ class LesionDock(LesionControls):
             self.ruler.stop()
 
     def _on_link(self, link: str) -> None:
+        if self.recent.follow_link(link):
+            return
         if link == "sample":
             self.opener.open_sample()
         elif link == "open":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.reading.slide import NOT_STATED
@@ -62,6 +62,14 @@ class SlideContext(QObject):
     def window(self) -> QWidget:
         """The window that dialogs belong to."""
         return self.dock.window()
+
+    @property
+    def main_window(self) -> QMainWindow | None:
+        """The viewer's window, also if the dock floats; None until the dock is in a window."""
+        widget: QWidget | None = self.dock
+        while widget is not None and not isinstance(widget, QMainWindow):
+            widget = widget.parentWidget()
+        return widget
 
     @property
     def result_location(self) -> SlideResultLocation | None:

@@ -20,6 +20,8 @@ from napari_melanoma.ui.slide.results import SlideResultView, column
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.slide.tissue import TissueSection
+from napari_melanoma.ui.slide.view_history import ViewButtons
+from napari_melanoma.ui.slide.visited import VisitedControls
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -86,6 +88,8 @@ class SlideControls(QWidget):
         self.overview = Overview(self.icons)
         self.magnification = MagnificationButtons()
         self.rotation = RotationControls()
+        self.view_buttons = ViewButtons()
+        self.visited_controls = VisitedControls()
         self.navigation_panel = NavigationPanel(self.icons)
         self.tissue_section = TissueSection()
         self.model_picker = SlideModelPicker(self.icons)
@@ -216,7 +220,13 @@ class SlideControls(QWidget):
             section(
                 "Overview",
                 "overview_section",
-                column(self.overview, self.magnification, self.rotation, self.navigation_panel),
+                column(
+                    self.overview,
+                    row(self.visited_controls, self.view_buttons, stretch=0),
+                    self.magnification,
+                    self.rotation,
+                    self.navigation_panel,
+                ),
                 self.settings,
                 True,
             ),

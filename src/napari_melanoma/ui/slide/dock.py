@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
+from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAnalysisController
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
+from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.counts_section import CountSection
 from napari_melanoma.ui.slide.export import SlideExporter
@@ -21,6 +23,7 @@ from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
 from napari_melanoma.ui.slide.lesions import SlideLesions
 from napari_melanoma.ui.slide.measurements import MeasurementSection
 from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
+from napari_melanoma.ui.slide.reading_keys import ReadingKeys, SlideStops
 from napari_melanoma.ui.slide.regions_section import SlideRegionSection
 from napari_melanoma.ui.slide.results import SlideResultController
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest, preload
@@ -28,14 +31,24 @@ from napari_melanoma.ui.slide.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
 from napari_melanoma.ui.slide.tissue import TissueController
+from napari_melanoma.ui.slide.view_history import SlideMemory, ViewHistory
+from napari_melanoma.ui.slide.visited import VisitedArea
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import fit_view
-from napari_melanoma.ui.widgets.dialogs import choose_folder
+from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.recent_files import (
+    RECENT_CASES,
+    RECENT_SLIDES,
+    RecentFiles,
+    RecentList,
+    RecentPaths,
+)
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -81,6 +94,12 @@ class SlideDock(SlideControls):
             context, self.correlation_section, self.lesions, self.lesion_table, self.validity
         )
         self.regions = SlideRegionSection(context, self.regions_section)
+        self.view_history = ViewHistory(context)
+        self.memory = SlideMemory(context, self.view_history, self.heatmap_controls)
+        self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
+        self.recent = self._create_recent_lists()
+        self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
+        self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops)
         self.counts = CountSection(
             context,
             self.measurement_section,
@@ -104,11 +123,30 @@ class SlideDock(SlideControls):
         self._preload.finished.connect(self._library_freeze.freeze)
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.run_manager.find_running_slides)
+        QTimer.singleShot(PRELOAD_MS, self.recent.find_missing)
         self.destroyed.connect(self.connections.close)
+
+    def _create_recent_lists(self) -> RecentFiles:
+        """Create the lists of recent slides and cases on the start page."""
+        slides, cases = (RecentPaths(self.settings, key) for key in (RECENT_SLIDES, RECENT_CASES))
+        lists = (
+            RecentList("Recent slides", slides, lambda path: self.opener.open([path])),
+            RecentList("Recent cases", cases, self._open_case, marker="case.json"),
+        )
+        recent = RecentFiles(self.welcome, self.icons, lists)
+        recent.refresh()
+        return recent
+
+    def _open_case(self, folder: Path) -> None:
+        """Open a case in the Case dock, without importing it before."""
+        dock: Any = show_dock(self._viewer, "Case")
+        dock.controller.open(folder)
 
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
         self.picker.scale_toggled.connect(self._on_scale_toggled)
+        self.view_buttons.actual_pixels_requested.connect(self.sections.magnification.show_actual_pixels)
+        self.picker.close_requested.connect(self.close_slide)
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
         for area in (self.welcome, self.drops):
             area.dropped.connect(self.opener.open)
@@ -135,7 +173,7 @@ class SlideDock(SlideControls):
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.regions, self.counts),
+            *(self.sections, self.regions, self.counts, self.visited, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -158,7 +196,10 @@ class SlideDock(SlideControls):
         self.tile_strip.tile_clicked.connect(self.navigation.show_tile)
         self.lesion_table.lesion_activated.connect(self.navigation.show_lesion)
         self.lesion_drawing.lesion_drawn.connect(self.lesion_table.select_lesion)
-        self.sections.rotation.view_changed.connect(self.navigation.update_position)
+        self.sections.rotation.view_changed.connect(self.navigation.update_rotation)
+        self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
+        for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
+            source.connect(self.view_history.step)
         self.sections.worklist.slide_requested.connect(self._on_slide_requested)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
@@ -168,6 +209,9 @@ class SlideDock(SlideControls):
             "analyse_view": self.analyze_view_button.click,
             "next": partial(self.picker.step, 1),
             "previous": partial(self.picker.step, -1),
+            "back": partial(self.view_history.step, -1),
+            "forward": partial(self.view_history.step, 1),
+            "close": self.close_slide,
             "bookmark": self.navigation.add_bookmark,
             "save": self.save_button.click,
         }
@@ -205,6 +249,7 @@ class SlideDock(SlideControls):
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
+        self.memory.save()
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
@@ -221,14 +266,54 @@ class SlideDock(SlideControls):
             self.lesions,
             self.results,
             self.regions,
+            self.stops,
+            self.reading_keys,
+            self.view_history,
+            self.memory,
+            self.visited,
             self.counts,
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
         self.refresh()
         if slide is not None:
+            self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
             self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
             self.run_manager.find_results(slide.info, slide.identity)
+
+    def close_slide(self) -> None:
+        """Close the displayed slide after saving its edits; ask first if it is being analyzed."""
+        slide, location = self.slide, self.result_location
+        if slide is None or not (self.run_panel.active and location is not None):
+            self._save_and_close(slide)
+            return
+        box = create_question(
+            self,
+            "close_slide_question",
+            f"Close '{slide.info.name}' while it is being analyzed?",
+            "The analysis can continue in the background; its results are shown when you open the slide again.",
+            "Slide",
+        )
+        keep = box.addButton("Keep the analysis running", QMessageBox.ButtonRole.AcceptRole)
+        stop = box.addButton("Cancel the analysis", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton("Do not close", QMessageBox.ButtonRole.RejectRole))
+        pressed = exec_question(box)
+        if pressed is stop:
+            self.run_manager.send_command(location.folder, "cancel")
+        if pressed in (keep, stop):
+            self._save_and_close(slide)
+
+    def _save_and_close(self, slide: ViewerSlide | None) -> None:
+        """Save the edits of a slide, and remove its layers."""
+        if slide is None:
+            return
+        findings = self.lesions.findings
+        if findings is not None and not findings.saved:
+            self.lesions.save()
+        self.view_history.settle()
+        self.memory.save()
+        slide_layers.close_slides(self._viewer, [slide.info.path])
+        self.status.show_message(f"{slide_display_name(slide.info)} is closed.")
 
     def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
         """Collect what is analyzed and how; None where nothing can be analyzed now."""
@@ -270,8 +355,9 @@ class SlideDock(SlideControls):
         self.tissue_controller.set_corrected_mask(location.tissue)
         if location.tissue_error:
             self.status.show_message(location.tissue_error)
-        if location.notes.pixel_size is not None:
+        if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
+        self.memory.restore(location)
         self.analysis_region.show_results(location)
         self.refresh()
 
@@ -319,7 +405,7 @@ class SlideDock(SlideControls):
         if size is not False:
             notes = replace(notes, pixel_size=size)
         self.context.location = replace(self.context.location, notes=notes)
-        self.run_manager.save_notes(self.context.location.folder, notes)
+        self.run_manager.save_notes(self.context.location)
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
@@ -333,6 +419,8 @@ class SlideDock(SlideControls):
         self.notice.setVisible(bool(links))
 
     def _on_link(self, link: str) -> None:
+        if self.recent.follow_link(link):
+            return
         if link == "sample":
             self.opener.open_sample()
         elif link == "open":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari.utils import Colormap
     from napari.viewer import Viewer
 
+    from napari_melanoma.slides.notes import LayerDisplay
     from napari_melanoma.ui.slide.run_status import HeatmapData
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -56,11 +57,10 @@ class SlideHeatmapControls(QWidget):
         self.threshold_check = named(
             QCheckBox("only above the threshold"), "slide_above", "Only above the threshold", tip
         )
-        self.visible_check.setChecked(settings.get("slide/heatmap", True))
         self.colormap_combo.setCurrentIndex(
             max(0, self.colormap_combo.findText(settings.get("slide/colours", COLORMAPS[0])))
         )
-        self.opacity.setValue(settings.get("slide/opacity", DEFAULT_OPACITY))
+        self.show_display(None)
         self.threshold_check.setChecked(settings.get("slide/above", False))
         self.threshold = settings.get("slide/threshold", DEFAULT_THRESHOLD)
         layout = QVBoxLayout(self)
@@ -92,6 +92,19 @@ class SlideHeatmapControls(QWidget):
         set_spin_box_value(self.threshold_box, threshold)
         self.threshold_slider.setValue(round(threshold * STEPS))
         for control in (self.threshold_box, self.threshold_slider):
+            control.blockSignals(False)
+
+    def show_display(self, display: LayerDisplay | None) -> None:
+        """Show visibility and opacity as they were stored with a slide; None for those of the settings."""
+        visible, opacity = (
+            self._settings.get("slide/heatmap", True),
+            self._settings.get("slide/opacity", DEFAULT_OPACITY),
+        )
+        for control in (self.visible_check, self.opacity):
+            control.blockSignals(True)
+        self.visible_check.setChecked(visible if display is None else display.visible)
+        self.opacity.setValue(opacity if display is None else round(display.opacity * STEPS))
+        for control in (self.visible_check, self.opacity):
             control.blockSignals(False)
 
     def style_layer(self, layer: Image) -> None:
@@ -199,7 +212,7 @@ class SlideHeatmapLayer(QObject):
         if tuple(layer.contrast_limits) != heat.limits:
             layer.contrast_limits = heat.limits
         controls.style_layer(layer)
-        layer.visible = layer.visible and slide.layers[0].visible
+        layer.visible = layer.visible and slide.is_shown
 
 
 def transparent_colormap_name(name: str) -> str:

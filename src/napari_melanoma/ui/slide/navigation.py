@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_visible_region, shows_whole_slide
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QImage
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
@@ -75,10 +77,15 @@ class SlideNavigation(QObject):
             context.connections.connect(emitter, self._on_camera)
         overview.position_requested.connect(self._on_position_requested)
         panel.position_entered.connect(self._on_position_entered)
-        panel.bookmark_activated.connect(self._show_bookmark)
+        panel.bookmark_activated.connect(self.show_bookmark)
         panel.bookmark_requested.connect(self.add_bookmark)
         panel.scale_bar_toggled.connect(self._on_scale_bar_toggled)
         panel.set_scale_bar(context.settings.get("slide/scale_bar", True))
+
+    @property
+    def bookmarks(self) -> tuple[Bookmark, ...]:
+        """The bookmarks of the displayed slide."""
+        return self._panel.bookmarks
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
@@ -86,7 +93,7 @@ class SlideNavigation(QObject):
             self._panel.position_field.clear()
         self._slide = slide
         self._panel.set_has_scale(slide is None or slide.info.pixel_size is not None)
-        self._overview.show_slide(None if slide is None else slide.size)
+        self._overview.show_slide(slide)
         if slide is not None:
             work = partial(_read_thumbnail, slide.slide, slide.identity)
             self._latest.submit("overview", lambda: work)
@@ -96,25 +103,35 @@ class SlideNavigation(QObject):
         """Update after a change of the slide's scale."""
         self._slide = slide
         self._panel.set_has_scale(slide.info.pixel_size is not None)
-        self.update_position()
+        self.update_rotation()
 
     def update_position(self) -> None:
         """Show the position of the camera, unless the slide is hidden."""
-        if self._slide is not None and any(layer.visible for layer in self._slide.layers):
-            view = camera.get_visible_region(self._viewer, self._slide)
-            self._overview.show_view(view)
-            self._panel.show_position(camera.format_position(self._slide, view.center))
+        if self._slide is not None and self._slide.is_shown:
+            center = camera.get_visible_region(self._viewer, self._slide).center
+            height, width = camera.get_extent(self._viewer)
+            self._overview.show_view(center, (height, width))
+            self._panel.show_position(camera.format_position(self._slide, center))
+
+    def update_rotation(self) -> None:
+        """Rotate the overview with the slide."""
+        self._overview.show_placement(self._slide)
+        self.update_position()
 
     def add_bookmark(self) -> None:
         """Bookmark the view."""
         if self._slide is not None:
-            view = camera.get_visible_region(self._viewer, self._slide)
-            self._panel.add(Bookmark("place", *view.center, view.width))
+            center = camera.get_visible_region(self._viewer, self._slide).center
+            self._panel.add(Bookmark("place", *center, camera.get_view_width(self._viewer, self._slide)))
 
     def show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion."""
+        self.show_polygons(lesion.polygons)
+
+    def show_polygons(self, polygons: tuple[Polygon, ...]) -> None:
+        """Zoom to polygons, in pixels of the finest level."""
         if self._slide is not None:
-            box = lesion.box
+            box = joint_box(polygons)
             camera.zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
 
     def _on_camera(self, event: object = None) -> None:
@@ -137,7 +154,8 @@ class SlideNavigation(QObject):
         if self._context.status.text == self._position_error:  # about the position that was entered before
             self._context.status.show_message("")
 
-    def _show_bookmark(self, bookmark: Bookmark) -> None:
+    def show_bookmark(self, bookmark: Bookmark) -> None:
+        """Show a bookmarked view."""
         if self._slide is not None:
             camera.center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
 
@@ -367,10 +385,9 @@ class MagnificationButtons(QWidget):
         ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
         """
         for step, button in self._buttons.items():
-            fits = native is not None and step <= native * SCANNER_TOLERANCE
-            button.setEnabled(fits)
-            blocker = NO_SCALE if native is None else f"The slide was scanned at {native:.3g}x only"
-            button.setToolTip(f"Magnify {step}x, about the center of the view" if fits else blocker)
+            blocker = find_magnification_blocker(step, native)
+            button.setEnabled(not blocker)
+            button.setToolTip(blocker or f"Magnify {step}x, about the center of the view")
 
     def show_magnification(self, magnification: float | None) -> None:
         """Show the magnification of the view."""
@@ -379,26 +396,41 @@ class MagnificationButtons(QWidget):
             button.setChecked(magnification is not None and abs(magnification / step - 1) < TOLERANCE)
 
 
+def find_magnification_blocker(magnification: float, native: float | None) -> str:
+    """Return why a slide cannot be magnified so much; empty if it can.
+
+    ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
+    """
+    if native is None:
+        return NO_SCALE
+    return "" if magnification <= native * SCANNER_TOLERANCE else f"The slide was scanned at {native:.3g}x only"
+
+
 class MagnificationController(QObject):
     """Synchronize the buttons with the camera, and zoom."""
 
     def __init__(self, context: SlideContext, buttons: MagnificationButtons) -> None:
         super().__init__(context)
-        self._viewer, self._buttons = context.viewer, buttons
+        self._context, self._viewer, self._buttons = context, context.viewer, buttons
         self._slide: ViewerSlide | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(ZOOM_FOLLOW_MS)
         self._timer.timeout.connect(self.update_magnification)
         context.connections.connect(camera.get_camera(self._viewer).events.zoom, self._on_zoom)
-        self._buttons.magnification_requested.connect(self._on_magnification_requested)
+        self._buttons.magnification_requested.connect(self.magnify)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
         self._slide = slide
-        size = None if slide is None else slide.info.pixel_size
-        self._buttons.show_native(None if size is None else UM_AT_1X / size.x_um)
+        self._buttons.show_native(self._native)
         self.update_magnification()
+
+    @property
+    def _native(self) -> float | None:
+        """Magnification at which a pixel of the slide fills one of the screen; None without a scale."""
+        size = None if self._slide is None else self._slide.info.pixel_size
+        return None if size is None else UM_AT_1X / size.x_um
 
     def update_magnification(self) -> None:
         """Show the current magnification of the view."""
@@ -409,9 +441,20 @@ class MagnificationController(QObject):
         if not self._timer.isActive():
             self._timer.start()
 
-    def _on_magnification_requested(self, magnification: float) -> None:
+    def magnify(self, magnification: float) -> None:
+        """Magnify the view about its center, or show why that is not possible."""
+        blocker = find_magnification_blocker(magnification, self._native)
+        if blocker:
+            self._context.status.show_message(f"{blocker}.")
+            return
         camera.get_camera(self._viewer).zoom = magnification / UM_AT_1X
         self.update_magnification()
+
+    def show_actual_pixels(self) -> None:
+        """Show each pixel of the finest level on one pixel of the screen."""
+        if self._slide is not None:
+            camera.get_camera(self._viewer).zoom = 1 / self._slide.pixel_um[1]
+            self.update_magnification()
 
 
 def get_magnification(viewer: Viewer) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
+from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QTransform
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 
 from napari_melanoma.core.geometry import Box
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.run_status import SuspiciousTile
-    from napari_melanoma.ui.viewer.camera import ViewRectangle
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_HEIGHT_PX = 160
@@ -49,17 +49,27 @@ class Overview(QWidget):
         named(self, "overview", "Overview of the slide", tip)
         self._icons = icons
         self._image: QImage | None = None
+        self._visited: QImage | None = None
         self._size = (1, 1)
-        self._view: ViewRectangle | None = None
+        self._pixel_size = (1.0, 1.0)
+        self._angle = 0.0
+        self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
 
-    def show_slide(self, size: tuple[int, int] | None) -> None:
+    def show_slide(self, slide: ViewerSlide | None) -> None:
         """Reserve the space for another slide; its thumbnail follows."""
-        self._image, self._view, self._size = None, None, size or (1, 1)
+        self._image, self._view, self._visited = None, None, None
+        self._size = (1, 1) if slide is None else slide.size
+        self.show_placement(slide)
+
+    def show_placement(self, slide: ViewerSlide | None) -> None:
+        """Show the slide with its pixel size, rotated as in the view."""
+        self._pixel_size = (1.0, 1.0) if slide is None else slide.pixel_um
+        self._angle = 0.0 if slide is None else slide.angle
         self.updateGeometry()
         self.update()
 
@@ -68,10 +78,20 @@ class Overview(QWidget):
         self._image = image
         self.update()
 
-    def show_view(self, view: ViewRectangle) -> None:
-        """Move the frame."""
-        if view != self._view:
-            self._view = view
+    def show_visited(self, image: QImage | None) -> None:
+        """Show a transparent image of the whole slide above the thumbnail; None to remove it."""
+        if image is not self._visited:
+            self._visited = image
+            self.update()
+
+    def show_view(self, center: tuple[float, float], extent: tuple[float, float]) -> None:
+        """Move the frame.
+
+        ``center``: (row, column) in pixels of the finest level. ``extent``: height and width in the unit of the pixel
+        size.
+        """
+        if (center, extent) != self._view:
+            self._view = (center, extent)
             self.update()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
@@ -79,24 +99,30 @@ class Overview(QWidget):
         return True
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """Keep the aspect ratio of the slide, up to a maximum height."""
-        return max(40, min(MAX_HEIGHT_PX, round(width * self._size[0] / self._size[1])))
+        """Keep the aspect ratio of the rotated slide, up to a maximum height."""
+        tall, wide = self._rotated_extent()
+        return max(40, min(MAX_HEIGHT_PX, round(width * tall / wide)))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Prefer the width of a dock."""
         return QSize(320, self.heightForWidth(320))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw slide and frame."""
+        """Draw slide, visited area and frame."""
         painter = QPainter(self)
         painter.setRenderHints(QPainter.RenderHint.SmoothPixmapTransform | QPainter.RenderHint.Antialiasing)
-        room = self._image_rect()
+        whole = QRectF(0, 0, self._size[1], self._size[0])
+        painter.setTransform(self._transform())
         if self._image is None:
-            painter.fillRect(room, QColor(self._icons.palette.raised))
+            painter.fillRect(whole, QColor(self._icons.palette.raised))
         else:
-            painter.drawImage(room, self._image)
+            painter.drawImage(whole, self._image)
+        if self._visited is not None:
+            painter.drawImage(whole, self._visited)
+        painter.resetTransform()
         if self._view is not None:
-            frame = self._view_rect(self._view).intersected(room.adjusted(1, 1, -1, -1))
+            room = self._transform().mapRect(whole).adjusted(1, 1, -1, -1)
+            frame = self._frame(*self._view).intersected(room)
             for color, width in ((HALO, 4.0), (FRAME, 2.0)):
                 painter.setPen(QPen(color, width))
                 painter.drawRect(frame)
@@ -107,12 +133,12 @@ class Overview(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Move the view to the mouse position."""
         if event.button() == Qt.MouseButton.LeftButton:
-            self._go_to(event.position())
+            self._request_position(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Move the view while the mouse is dragged."""
         if event.buttons() & Qt.MouseButton.LeftButton:
-            self._go_to(event.position())
+            self._request_position(event.position())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Move by half a view with an arrow key."""
@@ -120,34 +146,46 @@ class Overview(QWidget):
         if step is None or self._view is None:
             super().keyPressEvent(event)
             return
-        row, column = self._view.center
-        self._request_position(row + STEP * step[0] * self._view.height, column + STEP * step[1] * self._view.width)
+        (row, column), (tall, wide) = self._view
+        scale = self._scale()
+        move = QPointF(STEP * step[1] * wide * scale, STEP * step[0] * tall * scale)
+        self._request_position(self._transform().map(QPointF(column, row)) + move)
 
-    def _go_to(self, at: QPointF) -> None:
-        room = self._image_rect()
-        self._request_position(
-            (at.y() - room.top()) / room.height() * self._size[0], (at.x() - room.left()) / room.width() * self._size[1]
-        )
-
-    def _request_position(self, row: float, column: float) -> None:
+    def _request_position(self, at: QPointF) -> None:
+        """Request the position on the slide that is shown at a point of the widget."""
         if self._size != (1, 1):
+            on_slide = self._transform().inverted()[0].map(at)
             self.position_requested.emit(
-                min(max(row, 0.0), float(self._size[0])), min(max(column, 0.0), float(self._size[1]))
+                min(max(on_slide.y(), 0.0), float(self._size[0])), min(max(on_slide.x(), 0.0), float(self._size[1]))
             )
 
-    def _image_rect(self) -> QRectF:
-        """Return the centered rectangle of the slide, as large as fits."""
-        scale = min(self.width() / self._size[1], self.height() / self._size[0])
-        width, height = self._size[1] * scale, self._size[0] * scale
-        return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
+    def _rotated_extent(self) -> tuple[float, float]:
+        """Return height and width of the rotated slide in the unit of the pixel size."""
+        tall, wide = (count * side for count, side in zip(self._size, self._pixel_size, strict=True))
+        across, along = abs(math.cos(math.radians(self._angle))), abs(math.sin(math.radians(self._angle)))
+        return tall * across + wide * along, wide * across + tall * along
 
-    def _view_rect(self, view: ViewRectangle) -> QRectF:
+    def _scale(self) -> float:
+        """Return the pixels of the widget for each unit of the pixel size: the whole slide is shown."""
+        tall, wide = self._rotated_extent()
+        return min(self.width() / wide, self.height() / tall)
+
+    def _transform(self) -> QTransform:
+        """Return the transform from (column, row) in pixels of the finest level to the widget."""
+        scale = self._scale()
+        return (
+            QTransform()
+            .translate(self.width() / 2, self.height() / 2)
+            .rotate(self._angle)
+            .scale(scale * self._pixel_size[1], scale * self._pixel_size[0])
+            .translate(-self._size[1] / 2, -self._size[0] / 2)
+        )
+
+    def _frame(self, center: tuple[float, float], extent: tuple[float, float]) -> QRectF:
         """Return the frame of a view, with a minimum size."""
-        room = self._image_rect()
-        down, across = room.height() / self._size[0], room.width() / self._size[1]
-        height, width = max(MIN_FRAME_PX, view.height * down), max(MIN_FRAME_PX, view.width * across)
-        row, column = view.center
-        return QRectF(room.left() + column * across - width / 2, room.top() + row * down - height / 2, width, height)
+        height, width = (max(MIN_FRAME_PX, side * self._scale()) for side in extent)
+        at = self._transform().map(QPointF(center[1], center[0]))
+        return QRectF(at.x() - width / 2, at.y() - height / 2, width, height)
 
 
 def to_qimage(rgb: NDArray[np.uint8]) -> QImage:

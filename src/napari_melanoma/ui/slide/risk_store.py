@@ -236,7 +236,7 @@ def show_maps(viewer: Viewer, slide: ViewerSlide, maps: Mapping[str, RiskMap], v
         if not known:  # later changes of the appearance stay
             layer.opacity = OPACITY
             layer.colormap = make_transparent_colormap(COLORMAPS[name])
-        layer.visible = slide.layers[0].visible
+        layer.visible = slide.is_shown
 
 
 def _ensure_map_layer(viewer: Viewer, slide: ViewerSlide, risk_map: RiskMap) -> Image:

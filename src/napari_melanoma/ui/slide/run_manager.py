@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
+PRIVATE_NOTES = "slide-notes"  # copies of notes that cannot be written next to the results
 # Where running analyses are searched below the root folder
 RUN_FOLDER_PATTERNS = (
     "*",
@@ -46,6 +48,7 @@ class SlideResultLocation:
     tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # (row, column) of the whole slide
     tissue_error: str = ""  # why the corrected tissue cannot be read
     slide_folder: Path | None = None  # the slide's own folder, even if ``folder`` is that of the view
+    private_folder: Path | None = None  # for the notes if ``folder`` is read-only
 
     @property
     def view_out(self) -> Path:
@@ -89,11 +92,7 @@ class SlideRunManager(QObject):
     def root(self) -> Path:
         """Folder for results: the one that the user chose, else the default."""
         chosen = self._settings.get(ROOT_SETTING, "")
-        if chosen and Path(chosen).is_dir():
-            return Path(chosen)
-        from platformdirs import user_data_path
-
-        return user_data_path("napari-melanoma", appauthor=False) / "slides"
+        return Path(chosen) if chosen and Path(chosen).is_dir() else _get_user_folder("slides")
 
     @root.setter
     def root(self, folder: Path) -> None:
@@ -128,14 +127,23 @@ class SlideRunManager(QObject):
         """Send a running analysis the command to continue, pause or cancel."""
         self._write_tasks.submit(str(folder), lambda: partial(_send_command, folder, command))
 
-    def save_notes(self, folder: Path, notes: SlideNotes) -> None:
-        """Save bookmarks, measurements and scale with the results."""
-        self._write_tasks.submit(f"{folder} notes", lambda: partial(_save_notes, folder, notes))
+    def save_notes(self, location: SlideResultLocation) -> None:
+        """Save bookmarks, measurements, scale and view with the results."""
+        # In the queue of the searches, so that a slide that is opened again is not read before it is written.
+        self._search_tasks.submit(f"{location.folder} notes", lambda: partial(_save_notes, location))
+
+    def write_notes(self, location: SlideResultLocation) -> None:
+        """Save the notes now, without a thread: the window may be about to close."""
+        self._search_tasks.drop(f"{location.folder} notes")
+        try:
+            _save_notes(location, RunContext())
+        except SaveError as error:
+            self.failed.emit(error)
 
     def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, or running slides
         if isinstance(found, SlideResultLocation):
             self.results_found.emit(found)
-        else:
+        elif found is not None:  # as after notes were saved
             self.running_slides_found.emit(found)
 
     def _on_started(self, launch_result: tuple[SlideAnalysisRequest, str, Path]) -> None:
@@ -174,6 +182,13 @@ def preload(run: RunContext) -> None:
         import_module(name)
 
 
+def _get_user_folder(name: str) -> Path:
+    """Return a folder of the user's own data."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / name
+
+
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
     """Find the folder of a slide's results, and read its notes."""
     from napari_melanoma.slides.notes import read_notes
@@ -183,10 +198,10 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
     # Its name differs from the folder's where the folder is named by the slide's content.
     view = slide_folder(folder / VIEW_FOLDER, info.path)
     tissue, error = _read_corrected_mask((folder, view))
-    location = SlideResultLocation(
-        identity, root, folder, read_notes(folder), _is_analyzed(folder), view, _is_analyzed(view)
-    )
-    return replace(location, tissue=tissue, tissue_error=error, slide_folder=folder)
+    private = slide_folder(_get_user_folder(PRIVATE_NOTES), info.path)
+    notes = read_notes(folder, private)
+    location = SlideResultLocation(identity, root, folder, notes, _is_analyzed(folder), view, _is_analyzed(view))
+    return replace(location, tissue=tissue, tissue_error=error, slide_folder=folder, private_folder=private)
 
 
 def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
@@ -260,7 +275,13 @@ def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
         send_command(folder, command)
 
 
-def _save_notes(folder: Path, notes: SlideNotes, run: RunContext) -> None:
+def _save_notes(location: SlideResultLocation, run: RunContext) -> None:
+    """Save the notes with the results; in the user's own data if that is not possible there."""
     from napari_melanoma.slides.notes import write_notes
 
-    write_notes(folder, notes)
+    try:
+        write_notes(location.folder, location.notes)
+    except SaveError:
+        if location.private_folder in (None, location.folder):
+            raise
+        write_notes(location.private_folder, location.notes)

@@ -46,10 +46,11 @@ REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.re
 
 
 class SlidePicker(QWidget):
-    """Combo box of the open slides, with buttons for previous, next, fit and scale."""
+    """Combo box of the open slides, with buttons for previous, next, fit, scale and closing."""
 
     changed = Signal()
     scale_toggled = Signal(bool)
+    close_requested = Signal()
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
@@ -68,6 +69,11 @@ class SlidePicker(QWidget):
         icons.add(self.fit_button, "home")
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.scale_button, "line")):
             icons.add(button, icon)
+        close_key = format_key("slide.close")
+        self.close_button = tool_button(
+            "close_slide", "Close", f"Close the slide; all edits are kept ({close_key})", "✕"
+        )
+        self.close_button.clicked.connect(lambda: self.close_requested.emit())
         self._description_label = named(quiet_label(), "slide_about", "Description of the slide")
         self._description_label.setToolTip("")
         self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
@@ -76,7 +82,8 @@ class SlidePicker(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self._previous, self._next, self.fit_button, self.scale_button, stretch=0))
+        buttons = (self.fit_button, self.scale_button, self.close_button)
+        layout.addWidget(row(self.combo, self._previous, self._next, *buttons, stretch=0))
         layout.addWidget(self._description_label)
         layout.addWidget(self.warning_label)
         events = viewer.layers.events
@@ -132,7 +139,8 @@ class SlidePicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(selected))
         for slide in slides:
             if slide.identity in new:
-                self._connections.connect(slide.layers[0].events.visible, self._on_visible)
+                for layer in slide.layers:
+                    self._connections.connect(layer.events.visible, self._on_visible)
                 refresh_when_loaded(slide.slide, slide.layers)
         if new or (previous is not None and previous not in left):
             self._show_selected()
@@ -151,8 +159,9 @@ class SlidePicker(QWidget):
         self._next.setVisible(several)
         self.scale_button.setEnabled(slide is not None)
         self.fit_button.setEnabled(slide is not None)
-        # A slide that was closed and opened again has new layers.
-        now = None if slide is None else (slide.identity, slide.slide)
+        self.close_button.setEnabled(slide is not None)
+        # A slide that was closed and opened again has new layers; those of further channels are added one by one.
+        now = None if slide is None else (slide.identity, slide.slide, len(slide.layers))
         if now != self._current_slide:
             self._current_slide = now
             self.scale_button.setChecked(False)
@@ -167,16 +176,16 @@ class SlidePicker(QWidget):
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
             slide = self.slide
-            if slide is not None and not slide.layers[0].visible:  # its results are about to be shown
+            if slide is not None and not slide.is_shown:  # its results are about to be shown
                 self._show_selected()
             self.update_description()
 
     def _on_visible(self, event: Event) -> None:
         """Select the visible slide if the selected one was hidden."""
         slide = self.slide
-        if slide is None or slide.layers[0].visible:
+        if slide is None or slide.is_shown:
             return
-        visible = [one for one in slide_layers.list_slides(self._viewer) if one.layers[0].visible]
+        visible = [one for one in slide_layers.list_slides(self._viewer) if one.is_shown]
         if len(visible) == 1:
             self.combo.setCurrentIndex(self.combo.findData(visible[0].identity))
             self.update_description()

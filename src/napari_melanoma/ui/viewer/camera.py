@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QMainWindow, QWidget
 
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -51,21 +52,71 @@ def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
     return max(view.top, view.left) <= border and all(end >= whole - border for end, whole in ends)
 
 
+def get_extent(viewer: Viewer) -> tuple[float, float]:
+    """Return height and width of the view in the viewer's unit."""
+    zoom = max(float(get_camera(viewer).zoom), 1e-12)
+    return float(viewer.canvas.size[0]) / zoom, float(viewer.canvas.size[1]) / zoom
+
+
 def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
     """Return the visible region of a slide.
 
     It may extend beyond the slide; if the slide is rotated, it is the bounding box of the visible region.
     """
     camera = get_camera(viewer)
-    size, zoom = viewer.canvas.size, max(float(camera.zoom), 1e-12)
     row, column = slide.to_slide((float(camera.center[-2]), float(camera.center[-1])))
     across, along = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
-    tall, wide = size[0] / zoom, size[1] / zoom
+    tall, wide = get_extent(viewer)
     height, width = (
         (tall * across + wide * along) / slide.pixel_um[0],
         (wide * across + tall * along) / slide.pixel_um[1],
     )
     return ViewRectangle(row - height / 2, column - width / 2, height, width)
+
+
+def get_view_width(viewer: Viewer, slide: ViewerSlide) -> float:
+    """Return the width of the canvas in pixels of the finest level, as ``center_view`` takes it."""
+    return get_extent(viewer)[1] / slide.pixel_um[1]
+
+
+def pan_view(viewer: Viewer, rows: float, columns: float) -> None:
+    """Move the view by shares of its height and width."""
+    camera = get_camera(viewer)
+    height, width = get_extent(viewer)
+    y, x = camera.center[-2:]
+    camera.center = (*tuple(camera.center)[:-2], y + rows * height, x + columns * width)
+
+
+def zoom_about(viewer: Viewer, factor: float, point: tuple[float, float]) -> None:
+    """Zoom by a factor; what is at a point of the canvas stays there.
+
+    ``point``: (row, column) in pixels of the canvas.
+    """
+    camera = get_camera(viewer)
+    before, old_zoom = tuple(camera.center), float(camera.zoom)
+    rows, columns = (
+        (at - side / 2) / old_zoom * (1 - 1 / factor) for at, side in zip(point, viewer.canvas.size, strict=True)
+    )
+    camera.zoom = old_zoom * factor
+    camera.center = (*before[:-2], before[-2] + rows, before[-1] + columns)
+
+
+def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
+    """Move a point of the canvas to its center.
+
+    ``point``: (row, column) in pixels of the canvas.
+    """
+    rows, columns = (at / side - 0.5 for at, side in zip(point, viewer.canvas.size, strict=True))
+    pan_view(viewer, rows, columns)
+
+
+def find_canvas(window: QMainWindow) -> QWidget | None:
+    """Return the widget of the viewer's canvas; None in a window without one."""
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    central = window.centralWidget()
+    found: QWidget | None = None if central is None else central.findChild(QOpenGLWidget)
+    return found
 
 
 def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:

@@ -30,11 +30,12 @@ from napari_melanoma.ui.widgets.style import named, quiet_label
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-ShortcutContext = Literal["window", "dock", "widget"]
+ShortcutContext = Literal["window", "dock", "widget", "canvas"]
 CONTEXT_TEXTS = {
     "window": "in the whole window",
     "dock": "while the dock has the keyboard focus",
     "widget": "in the list, table or layer concerned",
+    "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
 }
 PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
 DIALOG_NAME = "melanoma_shortcuts"
@@ -45,7 +46,8 @@ WIDTH_PX, HEIGHT_PX = 560, 600
 class Shortcut:
     """A key, its action, its group in the help dialog, and where it works.
 
-    Context ``widget``: handled by the widget itself, or by napari.
+    Context ``widget``: handled by the widget itself, or by napari. Context ``canvas``: one or several keys, separated
+    by commas, which are connected while a slide is shown.
     """
 
     key: str
@@ -79,6 +81,19 @@ SHORTCUTS = {
     "slide.previous": Shortcut("Alt+Left", "Previous slide", "Slide"),
     "slide.list_next": Shortcut("Alt+PgDown", "Next slide in the folder", "Slide"),
     "slide.list_previous": Shortcut("Alt+PgUp", "Previous slide in the folder", "Slide"),
+    "slide.pan": Shortcut("Left, Right, Up, Down", "Move the view by a quarter", "Slide", "canvas"),
+    "slide.page": Shortcut("Shift+Left, Shift+Right, Shift+Up, Shift+Down", "Move by a whole view", "Slide", "canvas"),
+    "slide.zoom_in": Shortcut("+, =", "Zoom in at the mouse pointer", "Slide", "canvas"),
+    "slide.zoom_out": Shortcut("-", "Zoom out at the mouse pointer", "Slide", "canvas"),
+    "slide.magnify": Shortcut("1, 2, 3, 4, 5", "Magnify 2x, 4x, 10x, 20x, 40x", "Slide", "canvas"),
+    "slide.actual_pixels": Shortcut("0", "One screen pixel for each pixel of the scan (1:1)", "Slide", "canvas"),
+    "slide.whole": Shortcut("Home", "Fit the slide to the view", "Slide", "canvas"),
+    "slide.next_stop": Shortcut("Tab", "Next lesion, then region, then bookmark", "Slide", "canvas"),
+    "slide.previous_stop": Shortcut("Shift+Tab", "Previous lesion, region or bookmark", "Slide", "canvas"),
+    "slide.drag": Shortcut("Space", "Hold to move the view with any tool", "Slide", "widget"),
+    "slide.back": Shortcut("Alt+Shift+Left", "Previous view", "Slide"),
+    "slide.forward": Shortcut("Alt+Shift+Right", "Next view", "Slide"),
+    "slide.close": Shortcut("Ctrl+Alt+X", "Close the slide", "Slide"),
     "slide.bookmark": Shortcut("Alt+K", "Bookmark the current view", "Slide"),
     "slide.line": Shortcut("Alt+Q", "Measure a length", "Slide"),
     "slide.area": Shortcut("Alt+Shift+Q", "Measure an area", "Slide"),
@@ -118,9 +133,14 @@ def get_key(name: str) -> str:
     return f"Meta+{declared}" if sys.platform == "darwin" and declared.startswith("Alt+") else declared
 
 
+def list_keys(name: str) -> list[str]:
+    """List the keys of a shortcut of the canvas."""
+    return SHORTCUTS[name].key.split(", ")
+
+
 def format_key(name: str) -> str:
     """Format the key of a shortcut for tooltips and the help dialog, with the symbols of the platform."""
-    if SHORTCUTS[name].context == "widget":  # "1 to 9" is not a key sequence
+    if SHORTCUTS[name].context in ("widget", "canvas"):  # "1 to 9" is not a key sequence
         return get_key(name)
     return QKeySequence(get_key(name)).toString(QKeySequence.SequenceFormat.NativeText)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -103,6 +103,11 @@ class ViewerSlide:
     def angle(self) -> float:
         """The rotation in the view, in degrees clockwise; the same for all derived layers."""
         return float(self.metadata.get("angle", 0.0))
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the slide is shown: of a fluorescence slide, at least one channel."""
+        return any(layer.visible for layer in self.layers)
 
     @property
     def affine(self) -> list[list[float]]:
@@ -241,13 +246,45 @@ def _cosine_sine(angle: float) -> tuple[float, float]:
     return quarters.get(angle % 360) or (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
 
 
+HIDDEN_KEY = "was_visible"  # in the metadata of a layer whose slide is hidden
+
+
 def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
     """Show one slide and hide the others, with all derived layers; select the slide."""
     for other in list_slides(viewer):
-        if (other.identity == slide.identity) != other.layers[0].visible:
-            for layer in (*other.layers, *find_layers(viewer, other.identity)):
-                layer.visible = other.identity == slide.identity
+        if other.identity != slide.identity:
+            hide_slide(viewer, other)
+    if not slide.is_shown:
+        for layer in list_own_layers(viewer, slide):
+            layer.visible = was_visible(layer)
     viewer.layers.selection.active = slide.layers[-1]
+
+
+def hide_slide(viewer: Viewer, slide: ViewerSlide) -> None:
+    """Hide a slide with all derived layers; those that were visible are shown again with the slide."""
+    layers = list_own_layers(viewer, slide)
+    for layer in layers if slide.is_shown else ():
+        layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], HIDDEN_KEY: layer.visible}}
+    for layer in layers:
+        layer.visible = False
+
+
+def was_visible(layer: Layer) -> bool:
+    """Return whether a layer of a hidden slide was visible when the slide was shown."""
+    return bool(layer.metadata[METADATA_KEY].get(HIDDEN_KEY, True))
+
+
+def list_own_layers(viewer: Viewer, slide: ViewerSlide) -> list[Layer]:
+    """List the layers of a slide and those derived from it."""
+    return [*slide.layers, *find_layers(viewer, slide.identity)]
+
+
+def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
+    """Close slides; their annotations are kept in their own folders."""
+    identities = {str(path.absolute()) for path in paths}
+    for slide in [slide for slide in list_slides(viewer) if slide.identity in identities]:
+        for layer in list_own_layers(viewer, slide):
+            viewer.layers.remove(layer)
 
 
 def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
@@ -261,7 +298,7 @@ def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
 def _insert(viewer: Viewer, slide: ViewerSlide, layer: Layer, role: Role) -> None:
     """Insert a layer above its slide and the layers of lower roles; the selection does not change."""
     below = ORDER[: ORDER.index(role)]
-    layer.visible = layer.visible and slide.layers[0].visible
+    layer.visible = layer.visible and slide.is_shown
     top = max(
         index
         for index, other in enumerate(viewer.layers)

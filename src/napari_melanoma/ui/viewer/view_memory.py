@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
-from napari_melanoma.ui.viewer.slide_layers import find_layers, list_slides
+from napari_melanoma.ui.viewer.slide_layers import hide_slide, list_slides
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer, so that it is removed with the image
 FIT_SHARE = 0.95  # share of the canvas, as in napari's own fit
+MOVED_PX = 0.01  # on the screen: a view that is closer was not moved, but rounded
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]
 LayerData = tuple[Any, dict[str, Any], str]
@@ -70,8 +72,7 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
         if _state(other).get("current"):
             view = SavedView((camera.center[-2], camera.center[-1]), float(camera.zoom), _scale(other))
             # A fitted view is not saved but fitted again, since the canvas may be resized.
-            fitted = _state(other).get("fitted") == _current_view(viewer)
-            _set_state(other, {"view": None if fitted else view, "current": False})
+            _set_state(other, {"view": None if is_fitted(viewer, other) else view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
@@ -100,6 +101,16 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
     _set_state(picture, {**_state(picture), "fitted": _current_view(viewer)})
 
 
+def is_fitted(viewer: Viewer, picture: Picture) -> bool:
+    """Return whether an image is in view as it was fitted, neither moved nor zoomed since."""
+    fitted: tuple[tuple[float, ...], float] | None = _state(picture).get("fitted")
+    if fitted is None:
+        return False
+    (center, zoom), (now, now_zoom) = fitted, _current_view(viewer)
+    is_near = all(abs(one - other) * zoom < MOVED_PX for one, other in zip(center, now, strict=True))
+    return is_near and math.isclose(zoom, now_zoom, rel_tol=1e-6)
+
+
 def show_only(viewer: Viewer, image: Image) -> None:
     """Show one photograph, and hide the others and the slides, which lie at the same position."""
     photographs.show_only(viewer, image)
@@ -110,8 +121,7 @@ def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
     """Hide all slides for a photograph, or all photographs for a slide."""
     if is_photograph(picture[0]):
         for slide in list_slides(viewer):
-            for layer in (*slide.layers, *find_layers(viewer, slide.identity)):
-                layer.visible = False
+            hide_slide(viewer, slide)
         return
     for layer in viewer.layers:
         if is_photograph(layer) or photographs.get_identity(layer) is not None:
@@ -158,7 +168,7 @@ class ViewMemory(QObject):
     def _on_size(self, size: object = None) -> None:
         """Fit the image again after a change of the canvas size, unless the view was moved since it was fitted."""
         shown = get_current_picture(self.viewer)
-        if shown is not None and _state(shown).get("fitted") == _current_view(self.viewer):
+        if shown is not None and is_fitted(self.viewer, shown):
             fit_view(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:

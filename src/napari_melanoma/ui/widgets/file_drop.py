@@ -27,6 +27,14 @@ class Welcome(QFrame):
         self._label.setWordWrap(True)
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._label.linkActivated.connect(self.link_activated)
+        self._recent_label = named(QLabel(), "welcome_recent", "Recently opened")
+        self._recent_label.setToolTip("")
+        self._recent_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._recent_label.setWordWrap(True)
+        self._recent_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self._recent_label.linkActivated.connect(self.link_activated)
+        self._recent_label.linkHovered.connect(self._on_hovered)
+        self._recent_label.hide()
         self._hint = QLabel()
         self._hint.setWordWrap(True)
         self._hint.setProperty("quiet", True)
@@ -34,6 +42,7 @@ class Welcome(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 48, 16, 48)
         layout.addWidget(self._label)
+        layout.addWidget(self._recent_label)
         layout.addWidget(self._hint)
         icons.changed.connect(self._update_text)
 
@@ -44,6 +53,15 @@ class Welcome(QFrame):
             "<p style='font-size: 14pt'>Drop a photograph here,</p>"
             f"<p style='font-size: 11pt'>{open_}, or {sample}.</p>"
         )
+
+    def show_recent(self, text: str) -> None:
+        """Show links to files that were opened recently, as rich text."""
+        self._recent_label.setText(text)
+        self._recent_label.setVisible(bool(text))
+
+    def _on_hovered(self, link: str) -> None:
+        """Show the path of the link below the mouse."""
+        self._recent_label.setToolTip(link.split(":", 2)[-1])
 
     def set_hint(self, hint: str) -> None:
         """Show why an open image is not a photograph."""

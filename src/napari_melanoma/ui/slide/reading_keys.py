@@ -1,0 +1,236 @@
+"""Keys and mouse on the canvas while a slide is shown.
+
+They are handled before napari gets them, since napari never gets Tab and "+". A layer that uses a key itself keeps it,
+such as the classes of regions and the modes of Labels, Shapes and Points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
+from qtpy.QtGui import QCursor, QKeyEvent, QKeySequence, QMouseEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
+from napari_melanoma.ui.viewer.kinetic import KineticPanning
+from napari_melanoma.ui.viewer.shortcuts import list_keys
+from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
+from napari_melanoma.ui.viewer.view_memory import fit_view
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
+    from napari_melanoma.ui.slide.navigation import MagnificationController, SlideNavigation
+    from napari_melanoma.ui.slide.regions_store import RegionStore
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+QUARTER, WHOLE = 0.25, 1.0  # of the view
+DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # left, right, up, down, as the keys are declared
+MAGNIFICATIONS = (2, 4, 10, 20, 40)
+ZOOM_STEP = 2**0.5
+IGNORED_MODIFIERS = (
+    Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
+)
+STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
+
+
+class ReadingKeys(QObject):
+    """Handle keys and mouse on the canvas while a slide is shown.
+
+    ``view_step_requested``: the previous (-1) or next (1) view, by a button of the mouse.
+    """
+
+    view_step_requested = Signal(int)
+
+    def __init__(self, context: SlideContext, magnification: MagnificationController, stops: SlideStops) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._stops = context, context.viewer, stops
+        self._slide: ViewerSlide | None = None
+        self._canvas: QWidget | None = None
+        self.kinetic = KineticPanning(self._viewer, self, self._is_on_slide)
+        self.actions = self._list_actions(magnification)
+        context.waiting.opened.connect(self._watch_canvas)  # now the dock is in a window
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide."""
+        self._slide = slide
+        self.kinetic.stop()
+        self._watch_canvas()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Handle a key or a mouse button; return whether it was handled."""
+        if event is None or self._slide is None or not self._slide.is_shown:
+            return False
+        kind = event.type()
+        if kind == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+            return self._on_key(event)
+        if kind == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent) and event.button() in STEPS:
+            self.view_step_requested.emit(STEPS[event.button()])
+            return True
+        if kind == QEvent.Type.MouseButtonDblClick and isinstance(event, QMouseEvent):
+            return self._on_double_click(event)
+        return False
+
+    def _list_actions(self, magnification: MagnificationController) -> dict[str, Callable[[], object]]:
+        """Return the action of each key."""
+        actions: dict[str, Callable[[], object]] = {}
+        for name, share in (("slide.pan", QUARTER), ("slide.page", WHOLE)):
+            for key, (rows, columns) in zip(list_keys(name), DIRECTIONS, strict=True):
+                actions[key] = partial(pan_view, self._viewer, share * rows, share * columns)
+        for key, step in zip(list_keys("slide.magnify"), MAGNIFICATIONS, strict=True):
+            actions[key] = partial(magnification.magnify, step)
+        others: dict[str, Callable[[], object]] = {
+            "slide.zoom_in": partial(self._zoom, ZOOM_STEP),
+            "slide.zoom_out": partial(self._zoom, 1 / ZOOM_STEP),
+            "slide.actual_pixels": magnification.show_actual_pixels,
+            "slide.whole": partial(fit_view, self._viewer),
+            "slide.next_stop": partial(self._stops.step, 1),
+            "slide.previous_stop": partial(self._stops.step, -1),
+        }
+        for name, action in others.items():
+            actions |= dict.fromkeys(list_keys(name), action)
+        return actions
+
+    def _watch_canvas(self) -> None:
+        """Follow the canvas of the window that the dock is in."""
+        window = self._context.main_window
+        canvas = find_canvas(window) if self._slide is not None and window is not None else None
+        if canvas is not self._canvas:
+            if self._canvas is not None:
+                with suppress(RuntimeError):  # it was deleted with its window
+                    self._canvas.removeEventFilter(self)
+            if canvas is not None:
+                canvas.installEventFilter(self)
+            self._canvas = canvas
+        self.kinetic.watch(canvas)
+
+    def _on_key(self, event: QKeyEvent) -> bool:
+        name = self._name_key(event)
+        active = self._viewer.layers.selection.active
+        if name not in self.actions or (active is not None and self._is_used(active, name)):
+            return False
+        self.kinetic.stop()
+        return self.actions[name]() is not False
+
+    def _name_key(self, event: QKeyEvent) -> str:
+        """Return the key as it is declared; empty for keys with modifiers other than Shift."""
+        if event.modifiers() & IGNORED_MODIFIERS:
+            return ""
+        name = str(QKeySequence(event.key()).toString(QKeySequence.SequenceFormat.PortableText))
+        if name == "Backtab":
+            return "Shift+Tab"
+        with_shift = f"Shift+{name}"
+        is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
+        return with_shift if is_shifted else name
+
+    def _is_used(self, layer: Layer, key: str) -> bool:
+        """Return whether a layer uses a key itself; the modes of a slide and its heatmaps are not needed."""
+        from napari.layers import Image
+        from napari.utils.key_bindings import coerce_keybinding
+
+        layer = getattr(layer, "__wrapped__", layer)
+        if isinstance(layer, Image) and find_slide_identity(self._viewer, layer) is not None:
+            return False
+        keymaps = (layer.keymap, *(getattr(kind, "class_keymap", {}) for kind in type(layer).__mro__))
+        binding = coerce_keybinding(key)
+        return any(binding in keymap for keymap in keymaps)
+
+    def _zoom(self, factor: float) -> None:
+        """Zoom at the mouse pointer, or at the center if the pointer is not on the canvas."""
+        canvas = self._canvas
+        if canvas is not None:
+            at = canvas.mapFromGlobal(QCursor.pos())
+            is_inside = canvas.rect().contains(at)
+            zoom_about(
+                self._viewer, factor, (at.y(), at.x()) if is_inside else (canvas.height() / 2, canvas.width() / 2)
+            )
+
+    def _on_double_click(self, event: QMouseEvent) -> bool:
+        """Center the view, unless a tool is active, for which a double click has another meaning."""
+        active: Any = self._viewer.layers.selection.active
+        is_plain = event.button() == Qt.MouseButton.LeftButton and not event.modifiers()
+        if not is_plain or not (active is None or str(active.mode) == "pan_zoom"):
+            return False
+        at: QPointF = event.position()
+        center_on_canvas(self._viewer, (at.y(), at.x()))
+        return True
+
+    def _is_on_slide(self, world: tuple[float, float]) -> bool:
+        """Return whether a position in the viewer is on the displayed slide."""
+        slide = self._slide
+        if slide is None or not slide.is_shown:
+            return False
+        return all(0 <= at <= side for at, side in zip(slide.to_slide(world), slide.size, strict=True))
+
+
+class SlideStops(QObject):
+    """Go from lesion to lesion, then from region to region, then through the bookmarks, and start again."""
+
+    def __init__(
+        self,
+        context: SlideContext,
+        navigation: SlideNavigation,
+        lesions: SlideLesions,
+        table: LesionTable,
+        regions: RegionStore,
+    ) -> None:
+        super().__init__(context)
+        self._context, self._navigation = context, navigation
+        self._lesions, self._table, self._regions = lesions, table, regions
+        self._current: tuple[str, object] | None = None  # kind and identity of the last stop
+        table.lesion_activated.connect(self._on_lesion)
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Start again on another slide."""
+        self._current = None
+
+    def step(self, by: int) -> bool:
+        """Go to the next (1) or previous (-1) stop; return False if there is none."""
+        stops = self._list_stops()
+        if not stops:
+            return False
+        keys = list(stops)
+        if self._current in stops:
+            index = (keys.index(self._current) + by) % len(keys)
+        else:
+            index = 0 if by > 0 else len(keys) - 1
+        self._current = keys[index]
+        show, text = stops[keys[index]]
+        show()
+        kind = keys[index][0]
+        number = [key for key in keys if key[0] == kind].index(keys[index]) + 1
+        total = sum(key[0] == kind for key in keys)
+        self._context.status.show_message(f"{kind} {number} of {total}: {text}.")
+        return True
+
+    def _list_stops(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:
+        """Return what shows each stop, with its name, by kind and identity."""
+        findings, navigation = self._lesions.findings, self._navigation
+        stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
+        for lesion in () if findings is None else findings.lesions:
+            show = partial(self._show_lesion, lesion.index)
+            stops["Lesion", lesion.index] = show, format_class(lesion.label)
+        for region in self._regions.regions:
+            show = partial(navigation.show_polygons, region.polygons)
+            stops["Region", region.id] = show, region.class_name or "no class"
+        for bookmark in navigation.bookmarks:
+            stops["Bookmark", bookmark] = partial(navigation.show_bookmark, bookmark), bookmark.name
+        return stops
+
+    def _show_lesion(self, index: int) -> None:
+        """Zoom to a lesion, and select its row."""
+        findings = self._lesions.findings
+        for lesion in () if findings is None else findings.lesions:
+            if lesion.index == index:
+                self._navigation.show_lesion(lesion)
+                self._table.select_lesion(index)
+
+    def _on_lesion(self, lesion: Any) -> None:  # noqa: ANN401 - a signal's value
+        self._current = ("Lesion", lesion.index)

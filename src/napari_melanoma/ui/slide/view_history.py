@@ -1,0 +1,319 @@
+"""The views of a slide: back and forward among them, and the last one restored when the slide is opened again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QHBoxLayout, QWidget
+
+from napari_melanoma.slides.notes import LayerDisplay, SlideView
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_view_width, get_visible_region
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.view_memory import get_current_picture, is_fitted
+from napari_melanoma.ui.widgets.style import tool_button
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.utils.events import Event
+
+    from napari_melanoma.slides.reading.tiled import TiledSlide
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
+
+SETTLE_MS = 300  # a view that has not moved for this time was looked at
+SAVE_MS = 5000
+MAX_VIEWS = 100  # of a slide
+TOLERANCE = 1e-3  # of the width of the view: closer views are the same
+# Layers that appear with the slide; others are shown on request, and so are visible when they appear.
+REMEMBERED: tuple[Role, ...] = (
+    "heatmap",
+    "lesions",
+    "regions",
+    "measures",
+    "mitosis area",
+    "mitoses",
+    "readings",
+    "depth",
+)
+
+
+@dataclass
+class ViewTrail:
+    """Views of one slide, and the number of the current one."""
+
+    views: list[SlideView] = field(default_factory=list)
+    current: int = -1
+
+    def add(self, view: SlideView) -> None:
+        """Add a view after the current one, instead of those that followed it."""
+        if self.views and is_same_view(view, self.views[self.current]):
+            return
+        self.views[self.current + 1 :] = [view]
+        del self.views[:-MAX_VIEWS]
+        self.current = len(self.views) - 1
+
+
+def is_same_view(one: SlideView, other: SlideView) -> bool:
+    """Return whether two views differ by less than a user can see."""
+    differences = one.row - other.row, one.column - other.column, one.width_px - other.width_px
+    return max(map(abs, differences)) <= TOLERANCE * max(one.width_px, other.width_px)
+
+
+class ViewButtons(QWidget):
+    """Buttons for 1:1, the previous and the next view."""
+
+    actual_pixels_requested = Signal()
+    step_requested = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        key = format_key("slide.actual_pixels")
+        actual = tool_button("actual_pixels", "1:1", f"One screen pixel for each pixel of the scan ({key})", "1:1")
+        actual.clicked.connect(lambda: self.actual_pixels_requested.emit())
+        layout.addWidget(actual)
+        back, forward = format_key("slide.back"), format_key("slide.forward")
+        self._buttons = {
+            -1: tool_button("view_back", "Previous view", f"Previous view ({back}, or the mouse's back button)", "←"),
+            1: tool_button("view_forward", "Next view", f"Next view ({forward}, or the mouse's forward button)", "→"),
+        }
+        for by, button in self._buttons.items():
+            button.clicked.connect(lambda _=False, by=by: self.step_requested.emit(by))
+            layout.addWidget(button)
+
+    def show_history(self, history: ViewHistory) -> None:
+        """Enable the buttons that have a view to go to."""
+        for by, button in self._buttons.items():
+            button.setEnabled(history.can_step(by))
+
+
+class ViewHistory(QObject):
+    """Record the views of the displayed slide once they have settled, and go back and forward among them.
+
+    ``settled``: a view that was not moved for a moment.
+    """
+
+    settled = Signal(object)
+    changed = Signal()
+
+    def __init__(self, context: SlideContext) -> None:
+        super().__init__(context)
+        self._context, self._viewer = context, context.viewer
+        self._slide: ViewerSlide | None = None
+        self._trails: dict[str, ViewTrail] = {}
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(SETTLE_MS)
+        self._timer.timeout.connect(self._on_settled)
+        events = get_camera(self._viewer).events
+        for emitter in (events.center, events.zoom):
+            context.connections.connect(emitter, self._on_camera)
+
+    @property
+    def trail(self) -> ViewTrail:
+        """The views of the displayed slide."""
+        return ViewTrail() if self._slide is None else self._trails.setdefault(self._slide.identity, ViewTrail())
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide."""
+        self._slide = slide
+        self._timer.stop()
+        if slide is not None:
+            self._timer.start()
+        self.changed.emit()
+
+    def can_step(self, by: int) -> bool:
+        """Return whether there is a previous (-1) or next (1) view."""
+        return 0 <= self.trail.current + by < len(self.trail.views)
+
+    def step(self, by: int) -> None:
+        """Show the previous (-1) or next (1) view."""
+        self.settle()
+        if self._slide is not None and self.can_step(by):
+            self.trail.current += by
+            show_view(self._context, self.trail.views[self.trail.current])
+            self.changed.emit()
+
+    def settle(self) -> None:
+        """Record the current view now if it was moved."""
+        if self._timer.isActive():
+            self._timer.stop()
+            self._on_settled()
+
+    def _on_camera(self, event: object = None) -> None:
+        if self._slide is not None:
+            self._timer.start()
+
+    def _on_settled(self) -> None:
+        slide = self._slide
+        shown = get_current_picture(self._viewer)
+        if slide is None or shown is None or not any(layer == slide.layers[0] for layer in shown):
+            return  # the view is that of another image
+        view = get_view(self._context, slide)
+        self.trail.add(view)
+        self.changed.emit()
+        self.settled.emit(view)
+
+
+def get_view(context: SlideContext, slide: ViewerSlide) -> SlideView:
+    """Return the current view of a slide."""
+    center = get_visible_region(context.viewer, slide).center
+    return SlideView(*center, get_view_width(context.viewer, slide))
+
+
+def show_view(context: SlideContext, view: SlideView) -> None:
+    """Move the camera to a view of the displayed slide."""
+    if context.slide is not None:
+        center_view(context.viewer, context.slide, (view.row, view.column), view.width_px)
+
+
+class SlideMemory(QObject):
+    """Keep view and display of the layers of each slide in its notes, and restore them when it is opened again."""
+
+    def __init__(self, context: SlideContext, history: ViewHistory, heatmap: SlideHeatmapControls) -> None:
+        super().__init__(context)
+        self._context, self._viewer, self._heatmap = context, context.viewer, heatmap
+        self._slide: ViewerSlide | None = None
+        self._opened: dict[str, ref[TiledSlide]] = {}  # the open file whose view was restored, by slide
+        self._view: SlideView | None = None  # last settled view; None for the whole slide
+        self._initial: dict[str, LayerDisplay] = {}  # as the layers appeared
+        self._removed: dict[str, LayerDisplay] = {}  # as the layers were before they were removed
+        self._pending: dict[str, LayerDisplay] = {}  # of layers that have not appeared yet
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(SAVE_MS)
+        self._timer.timeout.connect(self.save)
+        events = self._viewer.layers.events
+        context.connections.connect(events.inserted, self._on_inserted)
+        context.connections.connect(events.removing, self._on_removing)
+        context.dock_hidden.connect(self.flush)
+        history.settled.connect(self._on_settled)
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide; call ``save`` for the previous one before."""
+        self._slide = slide
+        self._timer.stop()
+        self._view = None
+        self._initial, self._removed, self._pending = {}, {}, {}
+
+    def restore(self, location: SlideResultLocation) -> None:
+        """Show a slide as it was, once after it was opened; the view only if it was not moved meanwhile."""
+        slide, notes = self._slide, location.notes
+        if slide is None:
+            return
+        heatmap = slide_layers.find_layer(self._viewer, slide, "heatmap")
+        self._heatmap.show_display(notes.layers.get("heatmap") if heatmap is None else self._describe(heatmap))
+        if self._is_restored(slide):
+            self._view = notes.view
+            return
+        self._opened[slide.identity] = ref(slide.slide)
+        self._pending = dict(notes.layers)
+        for layer in slide_layers.list_own_layers(self._viewer, slide):
+            self._apply(layer)
+        if notes.view is not None and is_fitted(self._viewer, tuple(slide.layers)):
+            show_view(self._context, notes.view)
+            self._view = notes.view
+
+    def save(self) -> None:
+        """Save what has changed, in the background."""
+        if self._update_notes() and self._context.location is not None:
+            self._context.run_manager.save_notes(self._context.location)
+
+    def flush(self) -> None:
+        """Save what has changed now: the window may be about to close."""
+        if self._update_notes() and self._context.location is not None:
+            self._context.run_manager.write_notes(self._context.location)
+
+    def _is_restored(self, slide: ViewerSlide) -> bool:
+        """Return whether the view of a slide was restored since it was opened."""
+        opened = self._opened.get(slide.identity)
+        return opened is not None and opened() is slide.slide
+
+    def _update_notes(self) -> bool:
+        """Update the notes to the last settled view and the display of the layers; return whether they have changed."""
+        context, slide = self._context, self._slide
+        self._timer.stop()
+        if slide is None or context.location is None or not self._is_restored(slide):
+            return False
+        notes = context.location.notes
+        layers = {self._key(one): self._describe(one) for one in slide_layers.list_own_layers(self._viewer, slide)}
+        layers = {
+            key: display
+            for key, display in {**self._removed, **layers}.items()
+            if key and (key in notes.layers or display != self._initial.get(key))
+        }
+        new = replace(notes, view=self._view, layers={**notes.layers, **layers})
+        if new == notes:
+            return False
+        context.location = replace(context.location, notes=replace(new, fingerprint=slide.info.fingerprint))
+        return True
+
+    def _on_settled(self, view: SlideView) -> None:
+        slide = self._slide
+        if slide is not None:
+            self._view = None if is_fitted(self._viewer, tuple(slide.layers)) else view
+            self._timer.start()
+
+    def _key(self, layer: Layer) -> str:
+        """Return the name of a layer in the notes; empty for one that is not remembered."""
+        assert self._slide is not None
+        for number, own in enumerate(self._slide.layers, start=1):
+            if layer == own:
+                return f"slide {number}"
+        role = layer.metadata.get(METADATA_KEY, {}).get("role", "")
+        return role if role in REMEMBERED else ""
+
+    def _describe(self, layer: Layer) -> LayerDisplay:
+        """Return how a layer is displayed while its slide is shown."""
+        assert self._slide is not None
+        visible = layer.visible if self._slide.is_shown else slide_layers.was_visible(layer)
+        limits = None
+        if any(layer == own for own in self._slide.layers):
+            low, high = layer.contrast_limits
+            limits = float(low), float(high)
+        return LayerDisplay(bool(visible), float(layer.opacity), limits)
+
+    def _apply(self, layer: Layer) -> None:
+        """Display a layer as it was stored, once."""
+        slide = self._slide
+        if slide is None or layer not in self._viewer.layers:
+            return
+        self._initial.setdefault(self._key(layer), self._describe(layer))
+        display = self._pending.pop(self._key(layer), None)
+        if display is None:
+            return
+        layer.opacity = display.opacity
+        if display.contrast_limits is not None and hasattr(layer, "contrast_limits"):
+            layer.contrast_limits = display.contrast_limits
+        is_selected = layer == self._viewer.layers.selection.active and layer not in slide.layers
+        if slide.is_shown and not is_selected:  # a tool may just have been chosen
+            layer.visible = display.visible
+
+    def _on_inserted(self, event: Event) -> None:
+        """Display a layer of the slide as it was stored, after those who add it have set their own display."""
+        layer = event.value
+        if self._slide is not None and self._is_own(layer):
+            QTimer.singleShot(0, lambda: self._apply(layer))
+
+    def _on_removing(self, event: Event) -> None:
+        """Remember how a layer of the slide was displayed."""
+        layer = self._viewer.layers[event.index]
+        if self._slide is not None and self._is_own(layer):
+            key = self._key(layer)
+            if key:
+                self._removed[key] = self._describe(layer)
+            if layer == self._slide.layers[0]:
+                self.save()
+
+    def _is_own(self, layer: Layer) -> bool:
+        assert self._slide is not None
+        return slide_layers.find_slide_identity(self._viewer, layer) == self._slide.identity

@@ -1,0 +1,200 @@
+"""Kinetic panning: a view that was moving when the mouse button was released glides to a stop."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QGuiApplication, QMouseEvent
+from qtpy.QtWidgets import QApplication, QStyle
+
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.widgets.job import BackgroundJob
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
+
+    from napari_melanoma.core.context import RunContext
+
+TICK_MS = 16
+SAMPLE_S = 0.08  # the speed is that of the last moments of the drag
+REST_S = 0.05  # a mouse that rested this long before the release was stopped
+WAIT_S = 0.3  # for the view of the drag to be drawn, which moves the camera
+DECAY_S = 0.25  # the speed falls to 37 % in this time
+MIN_START, MIN_SPEED, MAX_SPEED = 200.0, 15.0, 5000.0  # in pixels of the canvas per second
+STOPPING = (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress, QEvent.Type.Wheel, QEvent.Type.Hide)
+WINDOWS_ANIMATIONS = 0x1042  # SPI_GETCLIENTAREAANIMATION
+SETTING_TIMEOUT_S = 2.0
+
+
+class KineticPanning(QObject):
+    """Let the view glide after a drag on the canvas; any key, press or other movement of the camera stops it.
+
+    ``can_show``: whether the view may be centered on a position (y, x) in the viewer, so that it does not glide away
+    from the image.
+    """
+
+    def __init__(self, viewer: Viewer, parent: QObject, can_show: Callable[[tuple[float, float]], bool]) -> None:
+        super().__init__(parent)
+        self._viewer, self._can_show = viewer, can_show
+        self._canvas: QWidget | None = None
+        self._samples: deque[tuple[float, float, float]] = deque()  # time, and position (y, x) on the canvas
+        self._start: tuple[float, ...] | None = None  # center of the view when the button was pressed
+        self._speed = (0.0, 0.0)  # (y, x) in pixels of the canvas per second
+        self._released = self._last = 0.0
+        self._expected: tuple[float, ...] = ()  # center of the view after the last step
+        self.is_reduced = True  # until the system's setting is known
+        self._timer = QTimer(self)
+        self._timer.setInterval(TICK_MS)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._move)
+        self._job: BackgroundJob | None = None
+
+    @property
+    def is_gliding(self) -> bool:
+        """Whether the view is gliding."""
+        return bool(self._timer.isActive())
+
+    def watch(self, canvas: QWidget | None) -> None:
+        """Follow the mouse on a canvas instead of the previous one; None to follow none."""
+        if canvas is self._canvas:
+            return
+        self.stop()
+        if self._canvas is not None:
+            with suppress(RuntimeError):  # it was deleted with its window
+                self._canvas.removeEventFilter(self)
+        self._canvas = canvas
+        if canvas is not None:
+            canvas.installEventFilter(self)
+            if self._job is None:
+                self._read_setting()
+
+    def stop(self) -> None:
+        """Stop at once."""
+        self._timer.stop()
+        self._samples.clear()
+        self._start = None
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Measure the speed of a drag; handles no event."""
+        if event is None:
+            return False
+        kind = event.type()
+        if kind in STOPPING:
+            self.stop()
+        if isinstance(event, QMouseEvent):
+            if kind == QEvent.Type.MouseButtonPress:
+                self._on_press(event)
+            elif kind == QEvent.Type.MouseMove and self._start is not None:
+                self._sample(event)
+            elif kind == QEvent.Type.MouseButtonRelease and self._start is not None:
+                self._on_release()
+        return False
+
+    def _read_setting(self) -> None:
+        self._job = BackgroundJob(read_system_setting)
+        known = is_motion_reduced()
+        if known is None:
+            self._job.succeeded.connect(self._set_reduced)
+            self._job.start(self)
+        else:
+            self.is_reduced = known
+
+    def _set_reduced(self, is_reduced: bool) -> None:
+        self.is_reduced = is_reduced
+
+    def _on_press(self, event: QMouseEvent) -> None:
+        camera = get_camera(self._viewer)
+        is_plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
+        if event.button() == Qt.MouseButton.LeftButton and is_plain and camera.mouse_pan and not self.is_reduced:
+            self._start = tuple(camera.center)
+            self._sample(event)
+
+    def _sample(self, event: QMouseEvent) -> None:
+        now, at = perf_counter(), event.position()
+        self._samples.append((now, at.y(), at.x()))
+        while now - self._samples[0][0] > SAMPLE_S:
+            self._samples.popleft()
+
+    def _on_release(self) -> None:
+        """Start to glide if the mouse was moving."""
+        now, start = perf_counter(), self._start
+        samples = [one for one in self._samples if now - one[0] <= SAMPLE_S]
+        self._samples.clear()
+        if len(samples) < 2 or now - samples[-1][0] > REST_S or not get_camera(self._viewer).mouse_pan:
+            self.stop()
+            return
+        elapsed = max(samples[-1][0] - samples[0][0], TICK_MS / 1000)
+        speed = [(samples[-1][axis] - samples[0][axis]) / elapsed for axis in (1, 2)]
+        size = math.hypot(*speed)
+        if size < MIN_START:
+            self.stop()
+            return
+        factor = min(1.0, MAX_SPEED / size)
+        self._speed = (speed[0] * factor, speed[1] * factor)
+        self._released = self._last = now
+        self._expected, self._start = (), start
+        self._timer.start()
+
+    def _move(self) -> None:
+        """Move the view by one step, slower than before."""
+        camera = get_camera(self._viewer)
+        center = tuple(camera.center)
+        if not self._expected and center == self._start:  # not drawn yet, or the drag was not one of the view
+            self._last = perf_counter()
+            if self._last - self._released > WAIT_S:
+                self.stop()
+            return
+        was_moved = bool(self._expected) and any(
+            not math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-6)
+            for one, other in zip(center, self._expected, strict=True)
+        )
+        now = perf_counter()
+        decay = math.exp(-(now - self._last) / DECAY_S)
+        steps = [one * DECAY_S * (1 - decay) / max(float(camera.zoom), 1e-12) for one in self._speed]
+        target = (*center[:-2], center[-2] - steps[0], center[-1] - steps[1])
+        self._speed, self._last = (self._speed[0] * decay, self._speed[1] * decay), now
+        if was_moved or math.hypot(*self._speed) < MIN_SPEED or not self._can_show((target[-2], target[-1])):
+            self.stop()
+            return
+        camera.center = target
+        self._expected = tuple(camera.center)
+
+
+def is_motion_reduced() -> bool | None:
+    """Return whether Qt was asked to reduce motion; None if this version of Qt has no such setting."""
+    hints = getattr(QGuiApplication.styleHints(), "accessibility", lambda: None)()
+    preference = getattr(hints, "motionPreference", None)
+    if preference is not None:
+        return bool(str(preference()).endswith("ReducedMotion"))
+    return None if QApplication.style().styleHint(QStyle.StyleHint.SH_Widget_Animation_Duration) else True
+
+
+def read_system_setting(run: RunContext) -> bool:
+    """Return whether the system is set to reduce motion; in a thread, since some systems are asked by a program."""
+    if sys.platform == "win32":
+        import ctypes
+
+        is_animated = ctypes.c_int(1)
+        ctypes.windll.user32.SystemParametersInfoW(WINDOWS_ANIMATIONS, 0, ctypes.byref(is_animated), 0)
+        return not is_animated.value
+    if sys.platform == "darwin":
+        return _run_program("defaults", "read", "com.apple.universalaccess", "reduceMotion") == "1"
+    return _run_program("gsettings", "get", "org.gnome.desktop.interface", "enable-animations") == "false"
+
+
+def _run_program(*command: str) -> str:
+    """Return what a program of the system prints; empty if it fails or is missing."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SETTING_TIMEOUT_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,133 @@
+"""Files and cases that were opened last, listed on the start page of a dock."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.widgets.file_drop import Welcome
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+RECENT_SLIDES, RECENT_PHOTOGRAPHS, RECENT_CASES = "slide/recent", "lesion/recent", "case/recent"  # settings
+MAX_RECENT = 8
+OPEN, REMOVE, CLEAR = "open-recent:", "remove-recent:", "clear-recent:"
+
+
+class RecentPaths:
+    """The paths that were opened last, the latest first, in a setting."""
+
+    def __init__(self, settings: DockSettings, key: str) -> None:
+        self._settings, self.key = settings, key
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths, including those that no longer exist."""
+        stored: list[Any] = self._settings.get(self.key, [])
+        return [Path(path) for path in stored if isinstance(path, str)]
+
+    def add(self, path: Path) -> None:
+        """Add a path in front."""
+        self._set([path, *(other for other in self.paths if other != path)])
+
+    def remove(self, path: Path) -> None:
+        """Remove a path."""
+        self._set([other for other in self.paths if other != path])
+
+    def clear(self) -> None:
+        """Remove all paths."""
+        self._set([])
+
+    def _set(self, paths: list[Path]) -> None:
+        self._settings.set(self.key, [str(path) for path in paths[:MAX_RECENT]])
+
+
+@dataclass(frozen=True)
+class RecentList:
+    """A list on a start page: its title, the paths, and a file that a folder of its kind contains."""
+
+    title: str
+    recent: RecentPaths
+    open: Callable[[Path], object]
+    marker: str = ""
+
+
+class RecentFiles(QObject):
+    """Show lists of recent files on a start page; those that no longer exist are named and can be removed."""
+
+    failed = Signal(object)
+
+    def __init__(self, welcome: Welcome, icons: ThemedIcons, lists: tuple[RecentList, ...]) -> None:
+        super().__init__(welcome)
+        self._welcome, self._icons = welcome, icons
+        self._lists: Mapping[str, RecentList] = {one.recent.key: one for one in lists}
+        self._missing: frozenset[Path] = frozenset()
+        self._queue = LatestJobQueue(self)
+        self._queue.succeeded.connect(self._on_checked)
+        self._queue.failed.connect(self.failed)
+        icons.changed.connect(self.refresh)
+
+    def add(self, key: str, path: Path) -> None:
+        """Add a file that was opened."""
+        self._lists[key].recent.add(path)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the lists."""
+        self._welcome.show_recent("".join(map(self._format, self._lists.values())))
+
+    def find_missing(self) -> None:
+        """Look in the background which files no longer exist: a network drive may not respond."""
+        paths = [(path, one.marker) for one in self._lists.values() for path in one.recent.paths]
+        self._queue.submit("missing", lambda: partial(_find_missing, paths))
+
+    def follow_link(self, link: str) -> bool:
+        """Follow a link of the lists, which opens or removes a file; return whether it is one."""
+        for prefix in (OPEN, REMOVE, CLEAR):
+            if link.startswith(prefix):
+                key, _, path = link.removeprefix(prefix).partition(":")
+                recent = self._lists[key].recent
+                if prefix == OPEN:
+                    self._lists[key].open(Path(path))
+                elif prefix == REMOVE:
+                    recent.remove(Path(path))
+                else:
+                    recent.clear()
+                self.refresh()
+                return True
+        return False
+
+    def _on_checked(self, missing: frozenset[Path]) -> None:
+        self._missing = missing
+        self.refresh()
+
+    def _format(self, one: RecentList) -> str:
+        """Format a list as rich text; empty if there are no files."""
+        lines = [self._format_path(one.recent.key, path) for path in one.recent.paths]
+        clear = self._icons.link(f"{CLEAR}{one.recent.key}", "clear")
+        return f"<p>{one.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
+
+    def _format_path(self, key: str, path: Path) -> str:
+        if path not in self._missing:
+            return self._icons.link(f"{OPEN}{key}:{path}", path.name)
+        return f"{html.escape(path.name)} (not found) {self._icons.link(f'{REMOVE}{key}:{path}', 'remove')}"
+
+
+def _find_missing(paths: list[tuple[Path, str]], run: RunContext) -> frozenset[Path]:
+    """Return the paths that do not exist, or do not contain the file of their kind."""
+    missing = set()
+    for path, marker in paths:
+        run.check()
+        if not (path / marker if marker else path).exists():
+            missing.add(path)
+    return frozenset(missing)

@@ -1,0 +1,173 @@
+"""The overview of a slide: it turns with the picture, and shows where the user has been."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QImage
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QCheckBox, QToolButton
+from slide_stage import FIXTURES
+
+from napari_melanoma.slides.visited import seen_ratios
+from napari_melanoma.ui.slide.visited import COLOR, draw_visited
+from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_extent, get_visible_region
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+HEIGHT, WIDTH = 256, 512
+CORNERS = {(40, 60): (200, 0, 0), (40, 450): (0, 160, 0), (210, 60): (0, 0, 200), (210, 450): (0, 0, 0)}  # pixel: color
+LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+
+
+@pytest.fixture
+def reader(person, tmp_path):
+    """A user with a slide whose pixels are twice as high as wide, and whose corners have colors."""
+    pixels = np.full((HEIGHT, WIDTH, 3), 230, np.uint8)
+    for (row, column), color in CORNERS.items():
+        pixels[row - 30 : row + 30, column - 30 : column + 30] = color
+    about = {"photometric": "rgb", "resolution": (20000, 10000), "resolutionunit": "CENTIMETER", "metadata": None}
+    tifffile.imwrite(tmp_path / "corners.tif", pixels, tile=(128, 128), **about)
+    person.opens_slides(tmp_path / "corners.tif")
+    assert person.dock.slide.pixel_um == (1.0, 0.5)
+    person.overview = person.dock.overview
+    person.until(lambda: person.overview._image is not None and person.overview.width() > 0)
+    person.waits()
+    return person
+
+
+def color_at(picture, point):
+    color = picture.pixelColor(point)
+    return np.array([color.red(), color.green(), color.blue()])
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("angle", [0.0, 90.0, 180.0, -90.0, 30.0])
+def test_it_turns_with_the_picture_and_clicks_are_right(reader, angle):
+    dock, overview = reader.dock, reader.overview
+    reader.dock.sections.rotation.restore_angle(angle)
+    center_view(reader.viewer, dock.slide, (128, 256), 60)
+    reader.qtbot.wait(60)
+    overview.show_view((-1e6, -1e6), (1.0, 1.0))  # no frame above the colors
+    picture = overview.grab().toImage()
+    found = {}
+    for place, color in CORNERS.items():
+        y, x = np.array(dock.slide.to_world(place)) - dock.slide.to_world((HEIGHT / 2, WIDTH / 2))
+        scale = overview._scale()
+        at = QPoint(round(overview.width() / 2 + scale * x), round(overview.height() / 2 + scale * y))
+        found[place] = at
+        assert np.abs(color_at(picture, at) - color).max() < 40, place
+    for place, at in found.items():
+        QTest.mouseClick(overview, LEFT, NONE, at)
+        assert get_visible_region(reader.viewer, dock.slide).center == pytest.approx(place, abs=1.5 / scale)
+    ratio = overview.heightForWidth(100) / 100
+    tall, wide = (HEIGHT * 1.0, WIDTH * 0.5)
+    c, s = abs(np.cos(np.radians(angle))), abs(np.sin(np.radians(angle)))
+    assert ratio == pytest.approx((tall * c + wide * s) / (wide * c + tall * s), abs=0.02)
+
+
+@pytest.mark.both_qts
+def test_drags_and_arrows_move_the_view_on_the_screen(reader):
+    viewer, dock, overview = reader.viewer, reader.dock, reader.overview
+    dock.sections.rotation.restore_angle(90.0)
+    center_view(viewer, dock.slide, (128, 256), 30)
+    reader.qtbot.wait(60)
+    for key, direction in ((Qt.Key.Key_Right, (0, 1)), (Qt.Key.Key_Up, (-1, 0))):
+        before, extent = np.array(get_camera(viewer).center[-2:]), np.array(get_extent(viewer))
+        QTest.keyClick(overview, key)
+        moved = (np.array(get_camera(viewer).center[-2:]) - before) / extent
+        assert moved == pytest.approx(0.5 * np.array(direction), abs=1e-6)
+        reader.qtbot.wait(60)
+    middle = overview.rect().center()
+    QTest.mousePress(overview, LEFT, NONE, middle)
+    event_at = middle + QPoint(12, 7)
+    QTest.mouseMove(overview, event_at)
+    QTest.mouseRelease(overview, LEFT, NONE, event_at)
+    reader.qtbot.wait(60)
+    row, column = get_visible_region(viewer, dock.slide).center
+    assert (row, column) == pytest.approx((128 - 12 / overview._scale(), 256 + 7 / overview._scale() / 0.5), abs=4)
+
+
+def test_the_frame_is_the_view_also_when_rotated(reader):
+    reader.dock.sections.rotation.restore_angle(30.0)
+    center_view(reader.viewer, reader.dock.slide, (100, 200), 300)
+    reader.qtbot.wait(60)
+    frame, scale = reader.overview._frame(*reader.overview._view), reader.overview._scale()
+    height, width = get_extent(reader.viewer)
+    assert (frame.height(), frame.width()) == pytest.approx((height * scale, width * scale))
+
+
+@pytest.fixture
+def visitor(reader):
+    """A user in the active window, whose visited area was read."""
+    window = reader.dock.window()
+    window.activateWindow()
+    reader.until(lambda: QApplication.activeWindow() is window and reader.dock.visited.visited is not None)
+    reader.clicks("visited_clear") if reader.finds(QToolButton, "visited_clear").isEnabled() else None
+    return reader
+
+
+def looks_at(person, row, column, width):
+    views = len(person.dock.view_history.trail.views)
+    center_view(person.viewer, person.dock.slide, (row, column), width)
+    person.until(lambda: len(person.dock.view_history.trail.views) > views)
+
+
+def seen(person):
+    """Return the highest magnification of each cell, as pixels of the screen for one of the slide."""
+    return seen_ratios(person.dock.visited.visited)
+
+
+@pytest.mark.both_qts
+def test_settled_views_are_recorded_and_kept_with_the_slide(visitor):
+    center_view(visitor.viewer, visitor.dock.slide, (60, 60), 20)  # in passing
+    looks_at(visitor, 200, 400, 40)
+    area = seen(visitor)
+    cell = WIDTH / area.shape[1]
+    assert area[int(200 / cell), int(400 / cell)] == pytest.approx(visitor.viewer.canvas.size[1] / 40, rel=0.1)
+    assert area[int(60 / cell), int(60 / cell)] == 0
+    assert visitor.overview._visited is not None
+    path = visitor.dock.slide.info.path
+    visitor.clicks("close_slide")
+    visitor.waits()
+    assert visitor.overview._visited is None
+    visitor.opens_slides(path)
+    visitor.until(lambda: visitor.dock.visited.visited is not None and visitor.dock.visited.visited.any())
+    assert (seen(visitor) >= area).all()
+
+
+def test_nothing_is_recorded_in_a_window_in_the_background_or_while_hidden(visitor, monkeypatch):
+    monkeypatch.setattr(QApplication, "activeWindow", lambda: None)
+    looks_at(visitor, 200, 400, 40)
+    assert not seen(visitor).any()
+    monkeypatch.undo()
+    visitor.finds(QCheckBox, "visited_shown").click()
+    looks_at(visitor, 100, 300, 40)
+    assert not seen(visitor).any()
+    visitor.finds(QCheckBox, "visited_shown").click()
+    looks_at(visitor, 50, 200, 40)
+    assert seen(visitor).any()
+    visitor.finds(QCheckBox, "visited_shown").click()
+    assert visitor.overview._visited is None
+
+
+def test_the_visited_area_can_be_cleared(visitor, user):
+    looks_at(visitor, 200, 400, 40)
+    visitor.dock.hide()
+    [file] = (user / "data" / "napari-melanoma" / "visited-slides").glob("*.png")
+    visitor.dock.show()
+    visitor.clicks("visited_clear")
+    assert not seen(visitor).any()
+    assert not file.exists()
+    assert not visitor.finds(QToolButton, "visited_clear").isEnabled()
+
+
+def test_higher_magnifications_are_drawn_darker():
+    codes = np.array([[0, 100, 112, 116, 120, 128]], np.uint8)  # not seen, then 0.3x, 2.5x, 5x, 10x, 40x
+    picture = draw_visited(codes, native=40.0)
+    assert picture.format() == QImage.Format.Format_RGBA8888
+    alphas = [picture.pixelColor(column, 0).alpha() for column in range(6)]
+    assert alphas == [0, 0, 25, 55, 90, 125]
+    color = picture.pixelColor(5, 0)
+    assert (color.red(), color.green(), color.blue()) == COLOR

@@ -1,0 +1,424 @@
+"""Keys and mouse on the canvas while a slide is shown, as a user presses them."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+import pytest
+from fake_slides import SIDE, draw_slide
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QCursor, QWheelEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QLineEdit
+from slide_stage import FIXTURES
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides.notes import Bookmark
+from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS, ZOOM_STEP
+from napari_melanoma.ui.viewer import kinetic
+from napari_melanoma.ui.viewer.camera import center_view, find_canvas, get_camera, get_visible_region
+from napari_melanoma.ui.viewer.view_memory import is_fitted
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+LEFT, SHIFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
+ARROWS = {
+    Qt.Key.Key_Left: (0, -1),
+    Qt.Key.Key_Right: (0, 1),
+    Qt.Key.Key_Up: (-1, 0),
+    Qt.Key.Key_Down: (1, 0),
+}
+
+
+@pytest.fixture
+def reader(person, slide_path):
+    """A user with the keyboard focus on the canvas, who sees a part of a slide."""
+    person.opens_slides(slide_path)
+    return focus_canvas(person)
+
+
+def focus_canvas(person):
+    window = person.dock.window()
+    person.canvas = find_canvas(window)
+    window.activateWindow()
+    person.canvas.setFocus()
+    person.until(lambda: QApplication.activeWindow() is window and person.canvas.hasFocus())
+    center_view(person.viewer, person.dock.slide, (256.0, 256.0), 200.0)
+    return person
+
+
+def press(person, *keys, modifier=NONE):
+    for key in keys:
+        QTest.keyClick(person.canvas, key, modifier)
+
+
+def view_of(person):
+    return get_visible_region(person.viewer, person.dock.slide)
+
+
+def point_on_slide(person, at):
+    """Return the position on the slide, (row, column), that is at a point of the canvas."""
+    camera = get_camera(person.viewer)
+    size = person.viewer.canvas.size
+    world = [
+        center + (pixel - side / 2) / camera.zoom
+        for center, pixel, side in zip(camera.center[-2:], (at.y(), at.x()), size, strict=True)
+    ]
+    return person.dock.slide.to_slide(tuple(world))
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("angle", [0.0, 90.0])
+def test_arrows_move_the_view_in_their_direction(reader, angle):
+    reader.dock.sections.rotation.restore_angle(angle)
+    camera, size = get_camera(reader.viewer), np.array(reader.viewer.canvas.size)
+    for modifier, share in ((NONE, 0.25), (SHIFT, 1.0)):
+        for key, direction in ARROWS.items():
+            before = np.array(camera.center[-2:])
+            press(reader, key, modifier=modifier)
+            moved = (np.array(camera.center[-2:]) - before) * camera.zoom / size
+            assert moved == pytest.approx(np.array(direction) * share), (key, modifier)
+
+
+@pytest.mark.both_qts
+def test_plus_and_minus_zoom_at_the_pointer(reader, monkeypatch):
+    at = QPoint(reader.canvas.width() // 4, reader.canvas.height() // 3)
+    monkeypatch.setattr(QCursor, "pos", lambda: reader.canvas.mapToGlobal(at))
+    before, zoom = point_on_slide(reader, at), get_camera(reader.viewer).zoom
+    for key, steps in ((Qt.Key.Key_Plus, 1), (Qt.Key.Key_Equal, 2), (Qt.Key.Key_Minus, 1)):
+        press(reader, key)
+        assert get_camera(reader.viewer).zoom == pytest.approx(zoom * ZOOM_STEP**steps)
+        assert point_on_slide(reader, at) == pytest.approx(before)
+    monkeypatch.setattr(QCursor, "pos", lambda: reader.dock.mapToGlobal(QPoint(5, 5)))
+    center = view_of(reader).center
+    press(reader, Qt.Key.Key_Plus, modifier=SHIFT)  # as on most keyboards
+    assert view_of(reader).center == pytest.approx(center)
+
+
+def test_digits_magnify_home_fits_and_zero_shows_pixels(reader):
+    viewer = reader.viewer
+    for number, magnification in enumerate(MAGNIFICATIONS, start=1):
+        before = get_camera(viewer).zoom
+        press(reader, str(number))
+        possible = magnification <= 20  # the magnification of the scan
+        assert get_camera(viewer).zoom == pytest.approx(magnification / 10 if possible else before)
+    assert "scanned at 20x only" in reader.dock.status.text
+    press(reader, Qt.Key.Key_0)
+    assert get_camera(viewer).zoom == pytest.approx(1 / 0.5)  # 0.5 µm a pixel
+    press(reader, Qt.Key.Key_Home)
+    assert is_fitted(viewer, tuple(reader.dock.slide.layers))
+
+
+def test_without_a_scale_a_digit_says_why_it_does_nothing(person, tmp_path):
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    focus_canvas(person)
+    press(person, "1")
+    assert "requires the pixel size" in person.dock.status.text
+    press(person, "0")
+    assert get_camera(person.viewer).zoom == pytest.approx(1)
+
+
+@pytest.mark.both_qts
+def test_tab_goes_through_lesions_regions_and_bookmarks(analysed, qtbot):
+    dock = analysed.dock
+    center_view(analysed.viewer, dock.slide, (300.0, 100.0), 100.0)
+    dock.navigation.add_bookmark()
+    draw_region(analysed)
+    focus_canvas(analysed)
+    boxes = [lesion.box for lesion in dock.lesions.findings.lesions]
+    places = [(box.top + box.height / 2, box.left + box.width / 2) for box in boxes] + [(50.0, 60.0), (300.0, 100.0)]
+    texts = ["Lesion 1 of 2", "Lesion 2 of 2", "Region 1 of 1: Melanoma", "Bookmark 1 of 1: place 1"]
+    for place, text in zip([*places, places[0]], [*texts, texts[0]], strict=True):
+        press(analysed, Qt.Key.Key_Tab)
+        assert view_of(analysed).center == pytest.approx(place)
+        assert text in dock.status.text
+    assert dock.lesion_table.selected == [dock.lesions.findings.lesions[0].index]
+    dock.lesion_table.selectRow(1)
+    press(analysed, Qt.Key.Key_Tab)
+    assert "Region" in dock.status.text
+    for text in ("Lesion 2", "Lesion 1", "Bookmark"):
+        press(analysed, Qt.Key.Key_Backtab, modifier=SHIFT)
+        assert text in dock.status.text
+    assert analysed.canvas.hasFocus()
+
+
+def test_tab_moves_the_focus_where_there_is_nothing_to_go_to(reader):
+    press(reader, Qt.Key.Key_Tab)
+    assert not reader.canvas.hasFocus()
+
+
+def draw_region(person):
+    from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
+
+    corners = np.array([[40, 50], [40, 70], [60, 70], [60, 50]], float)
+    person.until(lambda: person.dock.regions.store.state is not None)
+    person.dock.regions.store.apply_edit(lambda regions: (*regions, region_from_vertices(corners, DEFAULT_CLASSES[0])))
+
+
+@pytest.mark.both_qts
+def test_layers_keep_their_own_keys(reader):
+    viewer, dock = reader.viewer, reader.dock
+    camera = get_camera(viewer)
+    labels = viewer.add_labels(np.zeros((SIDE, SIDE), np.uint8), scale=dock.slide.pixel_um, units=("um", "um"))
+    shapes = viewer.add_shapes(ndim=2, scale=dock.slide.pixel_um, units=("um", "um"))
+    points = viewer.add_points(ndim=2, scale=dock.slide.pixel_um, units=("um", "um"))
+    zoom = camera.zoom
+    viewer.layers.selection.active = labels
+    press(reader, "2")
+    assert (labels.mode, camera.zoom) == ("paint", zoom)
+    label = labels.selected_label
+    press(reader, Qt.Key.Key_Equal)
+    assert (labels.selected_label, camera.zoom) == (label + 1, zoom)
+    viewer.layers.selection.active = shapes
+    press(reader, "5")
+    assert (shapes.mode, camera.zoom) == ("select", zoom)
+    viewer.layers.selection.active = points
+    press(reader, "2")
+    assert (points.mode, camera.zoom) == ("add", zoom)
+    for layer in (labels, shapes, points):
+        viewer.layers.selection.active = layer
+        center = camera.center[-1]
+        press(reader, Qt.Key.Key_Right)
+        assert camera.center[-1] > center
+    viewer.layers.selection.active = dock.slide.layers[0]
+    press(reader, "2")
+    assert dock.slide.layers[0].mode == "pan_zoom"
+    assert camera.zoom == pytest.approx(0.4)
+
+
+def test_digits_are_region_classes_while_regions_are_drawn(reader):
+    dock = reader.dock
+    draw_region(reader)
+    layer = dock.regions.layer.layer
+    reader.viewer.layers.selection.active = layer
+    zoom = get_camera(reader.viewer).zoom
+    press(reader, "3")
+    assert dock.regions.controls.class_list.current.name == "Epidermis"
+    assert get_camera(reader.viewer).zoom == zoom
+
+
+def test_text_fields_get_their_keys(reader, qtbot):
+    before = view_of(reader)
+    field = reader.finds(QLineEdit, "go_to")
+    field.setFocus()
+    qtbot.keyClicks(field, "12+3")
+    qtbot.keyClick(field, Qt.Key.Key_Home)
+    qtbot.keyClick(field, Qt.Key.Key_Right)
+    assert (field.text(), field.cursorPosition()) == ("12+3", 1)
+    assert view_of(reader) == before
+
+
+@pytest.mark.both_qts
+def test_keys_are_those_of_napari_while_a_photograph_is_shown(reader):
+    photograph = reader.opens()
+    reader.dock.slide.layers[0].visible = False
+    zoom = get_camera(reader.viewer).zoom
+    reader.viewer.layers.selection.active = photograph
+    press(reader, "2", Qt.Key.Key_Home, Qt.Key.Key_Right)
+    assert photograph.mode == "transform"
+    assert get_camera(reader.viewer).zoom == zoom
+
+
+@pytest.mark.both_qts
+def test_double_click_centers_and_draws_with_a_tool(reader):
+    viewer = reader.viewer
+    at = QPoint(reader.canvas.width() // 4, reader.canvas.height() // 4)
+    wanted, zoom = point_on_slide(reader, at), get_camera(viewer).zoom
+    double_click(reader, at)
+    assert view_of(reader).center == pytest.approx(wanted, abs=1e-6)
+    assert get_camera(viewer).zoom == zoom
+    layer = viewer.add_shapes(ndim=2, scale=reader.dock.slide.pixel_um, units=("um", "um"))
+    layer.mode = "add_polygon"
+    before = view_of(reader)
+    for point in (QPoint(60, 60), QPoint(160, 60), QPoint(160, 160)):
+        QTest.mouseMove(reader.canvas, point)
+        QTest.mouseClick(reader.canvas, LEFT, NONE, point)
+    double_click(reader, QPoint(60, 160))
+    assert len(layer.data) == 1
+    assert view_of(reader) == before
+
+
+def double_click(person, at):
+    QTest.mouseMove(person.canvas, at)
+    QTest.mousePress(person.canvas, LEFT, NONE, at)
+    QTest.mouseRelease(person.canvas, LEFT, NONE, at)
+    QTest.mouseDClick(person.canvas, LEFT, NONE, at)
+    person.qtbot.wait(50)
+
+
+@pytest.mark.both_qts
+def test_the_wheel_zooms_at_the_pointer(reader):
+    canvas, camera = reader.canvas, get_camera(reader.viewer)
+    at = QPointF(canvas.width() * 0.7, canvas.height() * 0.3)
+    before, zoom = point_on_slide(reader, at), camera.zoom
+    for turn in (120, 120, -120):
+        event = QWheelEvent(
+            at,
+            QPointF(canvas.mapToGlobal(at.toPoint())),
+            QPoint(),
+            QPoint(0, turn),
+            Qt.MouseButton.NoButton,
+            NONE,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        previous = camera.zoom
+        QApplication.sendEvent(canvas, event)
+        reader.until(lambda previous=previous: camera.zoom != previous)
+        assert point_on_slide(reader, at) == pytest.approx(before, abs=0.5)
+    assert camera.zoom > zoom
+
+
+class Clock:
+    """A clock that a test advances while the mouse is dragged, so that a busy machine is no slow hand."""
+
+    def __init__(self):
+        self.fixed, self.offset = None, 0.0
+
+    def __call__(self):
+        return perf_counter() + self.offset if self.fixed is None else self.fixed
+
+    def resume(self):
+        self.offset, self.fixed = self.fixed - perf_counter(), None
+
+
+THROW = QPoint(120, 90)
+
+
+def drag(person, end=THROW, *, rest_s=0.0, button=LEFT):
+    """Drag the canvas, quickly, and release the button while the mouse is moving unless it rests."""
+    canvas, middle, clock = person.canvas, person.canvas.rect().center(), person.clock
+    clock.fixed = clock()
+    QTest.mousePress(canvas, button, NONE, middle)
+    for share in (0.25, 0.5, 0.75, 1.0):
+        clock.fixed += 0.01
+        QTest.mouseMove(canvas, middle + share * end)
+        person.qtbot.wait(5)
+    clock.fixed += rest_s
+    QTest.mouseRelease(canvas, button, NONE, middle + end)
+    clock.resume()
+
+
+@pytest.fixture
+def lively(reader, monkeypatch):
+    """A reader on a system that does not ask for less motion."""
+    reader.clock = Clock()
+    monkeypatch.setattr(kinetic, "perf_counter", reader.clock)
+    monkeypatch.setattr(kinetic, "WAIT_S", 20.0)
+    reader.kinetic = reader.dock.reading_keys.kinetic
+    reader.until(lambda: not reader.kinetic.is_reduced)
+    center_view(reader.viewer, reader.dock.slide, (256.0, 256.0), 60.0)
+    return reader
+
+
+@pytest.mark.both_qts
+def test_a_released_drag_glides_to_a_stop(lively):
+    camera = get_camera(lively.viewer)
+    start = np.array(camera.center[-2:])
+    drag(lively)
+    released = np.array(camera.center[-2:])
+    lively.until(lambda: lively.kinetic.is_gliding)
+    lively.until(lambda: not lively.kinetic.is_gliding)
+    dragged, glided = released - start, np.array(camera.center[-2:]) - released
+    assert (np.sign(glided) == np.sign(dragged)).all()
+    assert np.linalg.norm(glided) * camera.zoom > 20
+    rest = tuple(camera.center)
+    lively.qtbot.wait(60)
+    assert tuple(camera.center) == rest
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("how", ["key", "press", "other movement"])
+def test_gliding_stops_at_once(lively, how):
+    camera = get_camera(lively.viewer)
+    drag(lively)
+    lively.until(lambda: lively.kinetic.is_gliding)
+    if how == "key":
+        press(lively, Qt.Key.Key_Escape)
+    elif how == "press":
+        QTest.mousePress(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
+    else:
+        center_view(lively.viewer, lively.dock.slide, (200.0, 200.0))
+        lively.until(lambda: not lively.kinetic.is_gliding)
+    assert not lively.kinetic.is_gliding
+    rest = tuple(camera.center)
+    lively.qtbot.wait(60)
+    assert tuple(camera.center) == rest
+    if how == "press":
+        QTest.mouseRelease(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
+
+
+def test_what_is_no_throw_does_not_glide(lively, monkeypatch):
+    drag(lively, rest_s=0.15)  # the mouse stopped before the release
+    assert not lively.kinetic.is_gliding
+    drag(lively, QPoint(3, 0))
+    assert not lively.kinetic.is_gliding
+    drag(lively, button=Qt.MouseButton.RightButton)  # zooms
+    assert not lively.kinetic.is_gliding
+    layer = lively.viewer.add_shapes(ndim=2, scale=lively.dock.slide.pixel_um, units=("um", "um"))
+    layer.mode = "add_rectangle"
+    monkeypatch.setattr(kinetic, "WAIT_S", 0.05)
+    drag(lively)
+    lively.until(lambda: not lively.kinetic.is_gliding)
+
+
+def test_nothing_glides_where_less_motion_is_wanted(lively):
+    lively.kinetic.is_reduced = True
+    drag(lively)
+    assert not lively.kinetic.is_gliding
+
+
+@pytest.mark.parametrize(
+    ("platform", "answer", "is_reduced"),
+    [
+        ("linux", "false", True),
+        ("linux", "true", False),
+        ("linux", "", False),
+        ("darwin", "1", True),
+        ("darwin", "", False),
+    ],
+)
+def test_the_setting_of_the_system_is_read(monkeypatch, platform, answer, is_reduced):
+    monkeypatch.setattr(kinetic.sys, "platform", platform)
+    monkeypatch.setattr(kinetic, "_run_program", lambda *command: answer)
+    assert kinetic.read_system_setting(RunContext()) == is_reduced
+
+
+def test_a_program_that_is_missing_says_nothing():
+    assert kinetic._run_program("no-such-program-of-a-desktop") == ""
+
+
+def test_keys_work_while_the_dock_floats(reader):
+    frame = reader.dock.parentWidget()
+    frame.setFloating(True)
+    reader.dock.picker.changed.emit()
+    window = reader.viewer.window._qt_window
+    window.activateWindow()
+    reader.canvas.setFocus()
+    reader.until(lambda: QApplication.activeWindow() is window and reader.canvas.hasFocus())
+    zoom = get_camera(reader.viewer).zoom
+    press(reader, Qt.Key.Key_Minus)
+    assert get_camera(reader.viewer).zoom < zoom
+    frame.setFloating(False)
+
+
+def test_the_view_does_not_glide_off_the_slide(lively):
+    slide = lively.dock.slide
+    center_view(lively.viewer, slide, (256.0, 10.0))
+    drag(lively, QPoint(150, 0))
+    lively.qtbot.wait(30)
+    lively.until(lambda: not lively.kinetic.is_gliding)
+    camera = get_camera(lively.viewer)
+    dragged = 150 / camera.zoom / slide.pixel_um[1]
+    assert view_of(lively).center[1] >= 10 - dragged - 1
+
+
+def test_bookmark_of_a_rotated_slide_restores_its_zoom(reader):
+    reader.dock.sections.rotation.restore_angle(90.0)
+    zoom = get_camera(reader.viewer).zoom
+    reader.dock.navigation.add_bookmark()
+    [bookmark] = reader.dock.navigation.bookmarks
+    assert isinstance(bookmark, Bookmark)
+    press(reader, Qt.Key.Key_Home)
+    reader.dock.navigation.show_bookmark(bookmark)
+    assert get_camera(reader.viewer).zoom == pytest.approx(zoom)

@@ -1,0 +1,117 @@
+"""Recent slides and cases on the start page of the Slide dock."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from fake_slides import draw_slide
+from qtpy.QtWidgets import QLabel
+from slide_stage import FIXTURES
+
+from conftest import photograph, wait_until_idle
+from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.widgets.recent_files import MAX_RECENT, RECENT_CASES, RECENT_SLIDES, RecentPaths
+from napari_melanoma.ui.widgets.settings import DockSettings
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+
+
+def test_the_latest_path_is_the_first(home):
+    recent = RecentPaths(DockSettings(), RECENT_SLIDES)
+    paths = [home / f"{number}.svs" for number in range(MAX_RECENT + 2)]
+    for path in paths:
+        recent.add(path)
+    recent.add(paths[4])
+    assert recent.paths == [paths[4], *(path for path in paths[:1:-1] if path != paths[4])]
+    recent.remove(paths[4])
+    assert recent.paths[0] == paths[-1]
+
+
+def links_of(person):
+    """Return the links of the start page by their texts."""
+    text = person.finds(QLabel, "welcome_recent").text()
+    return {
+        unescape(name): unescape(target) for target, name in re.findall(r"<a href='([^']*)'[^>]*>([^<]*)</a>", text)
+    }
+
+
+def text_of(person):
+    return re.sub("<[^>]*>", " ", person.finds(QLabel, "welcome_recent").text())
+
+
+def follows(person, name):
+    person.finds(QLabel, "welcome_recent").linkActivated.emit(links_of(person)[name])
+
+
+@pytest.mark.both_qts
+def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):
+    label = person.finds(QLabel, "welcome_recent")
+    assert not label.isVisible()
+    odd = tmp_path / "a 'b' & 100 %.tif"
+    person.opens_slides(slide_path)
+    person.opens_slides(draw_slide(odd, tint=4))
+    person.clicks("close_slide")
+    person.clicks("close_slide")
+    person.waits()
+    person.until(label.isVisible)
+    assert list(links_of(person)) == ["clear", slide_path.name, odd.name]  # the one that was shown last is the first
+    label.linkHovered.emit(links_of(person)[odd.name])
+    assert label.toolTip() == str(odd)
+    follows(person, odd.name)
+    person.until(lambda: person.dock.slide is not None and person.dock.slide.info.path == odd)
+
+
+def test_a_file_that_is_gone_is_named_and_can_be_removed(person, slide_path):
+    person.opens_slides(slide_path)
+    person.clicks("close_slide")
+    person.waits()
+    slide_path.rename(slide_path.with_name("elsewhere.tif"))
+    person.dock.recent.find_missing()
+    person.until(lambda: f"{slide_path.name} (not found)" in text_of(person))
+    assert list(links_of(person)) == ["clear", "remove"]
+    follows(person, "remove")
+    assert links_of(person) == {}
+    assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []
+
+
+def test_a_list_can_be_cleared(person, slide_path):
+    person.opens_slides(slide_path)
+    person.clicks("close_slide")
+    person.waits()
+    follows(person, "clear")
+    assert not person.finds(QLabel, "welcome_recent").isVisible()
+    assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []
+
+
+def test_recent_cases_are_listed_and_open(person, tmp_path, monkeypatch):
+    dock = show_dock(person.viewer, "Case")
+    dock.controller.create(tmp_path / "P-1")
+    person.until(lambda: dock.controller.case is not None)
+    dock.controller.close()
+    person.until(lambda: dock.controller.case is None)
+    RecentPaths(person.dock.settings, RECENT_CASES).add(tmp_path / "gone")
+    show_dock(person.viewer, "Slide")
+    person.dock.recent.find_missing()
+    person.until(lambda: "gone (not found)" in text_of(person))
+    assert "Recent cases" in text_of(person)
+    follows(person, "P-1")
+    person.until(lambda: dock.controller.case is not None)
+    assert dock.controller.store.folder == tmp_path / "P-1"
+
+
+def test_recent_photographs_are_listed_in_the_lesion_dock(viewer, dock, qtbot, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "mole.png"
+    Image.fromarray(photograph()).save(path)
+    dock.opener.open([path])
+    qtbot.waitUntil(lambda: dock.picker.image is not None)
+    wait_until_idle(qtbot, dock)
+    viewer.layers.clear()
+    label = dock.findChild(QLabel, "welcome_recent")
+    assert "mole.png" in label.text()
+    _, link = re.findall(r"<a href='([^']*)'", label.text())
+    label.linkActivated.emit(unescape(link))
+    qtbot.waitUntil(lambda: dock.picker.image is not None)
