@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from shutil import copytree
 
 import numpy as np
@@ -17,7 +18,12 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QDialog, QFileDialog, QLa
 from conftest import wait_until_idle
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.slides.result_folder import record_slide, slide_folder
+from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.dock import CaseDock
+from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 
@@ -189,6 +195,24 @@ def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     someone.dock.controller.close()
     someone.waits()
     assert [slide.info.path for slide in list_slides(viewer)] == [own]
+
+
+def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_path):
+    folder = tmp_path / "P-0043"
+    folder.mkdir()
+    slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
+    someone.drops(folder)
+    results = slide_folder(find_results_root(someone.dock.settings), slide)
+    save_synoptic(results, SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", utc_time()))
+    record_slide(results, slide, record_name=True)
+    someone.clicks("case_report")
+    someone.waits()
+    dialog = someone.dock.window().findChild(QDialog, "report_dialog")
+    assert dialog.options.paths == (folder, results)
+    someone.dock.report_writer.write(replace(dialog.options, pdf=False), tmp_path / "report.html")
+    dialog.reject()
+    someone.waits()
+    assert "punch biopsy" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.both_qts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
@@ -273,11 +274,22 @@ class CaseDock(CaseControls):
             self.status.begin("analysing", "Segmenting the lesion ...")
 
     def _on_report(self) -> None:
-        """Write the report of the case once its edits are saved."""
+        """Write the report of the case, with the stored results of its slides, once its edits are saved."""
         store = self.controller.store
         if store is not None:
-            ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, f"{store.folder.name}-report")
+            paths = (store.folder, *self._find_slide_results())
+            ask = partial(self.report_writer.ask, paths, store.folder.parent, f"{store.folder.name}-report")
             self.controller.saver.run_when_saved(ask)
+
+    def _find_slide_results(self) -> list[Path]:
+        """Find the result folders of the slides of the case."""
+        from napari_melanoma.slides.result_folder import slide_folder
+        from napari_melanoma.ui.slide.run_manager import find_results_root
+
+        case, root = self.controller.case, find_results_root(self.settings)
+        images = [] if case is None else [image for _, image in case.iterate_images()]
+        folders = [slide_folder(root, image.path) for image in images if image.path.exists()]
+        return [folder for folder in folders if folder.is_dir()]
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":

@@ -100,11 +100,8 @@ class SlideControls(QWidget):
         self.heatmap_controls, self.tile_strip, self.validity = view.heatmap_controls, view.tile_strip, view.validity
         self.prediction_label, self.warning_label = view.prediction_label, view.warning_label
         self.lesion_count_label, self.lesion_table = view.lesion_count_label, view.lesion_table
-        self.edit_buttons, self.save_button, self.export_button = (
-            view.edit_buttons,
-            view.save_button,
-            view.export_button,
-        )
+        self.edit_buttons = view.edit_buttons
+        self.save_button, self.export_button = view.save_button, view.export_button
         self.folder_button = tool_button(
             "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
         )

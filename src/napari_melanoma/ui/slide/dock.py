@@ -349,6 +349,8 @@ class SlideDock(SlideControls):
         if self.slide is None or location.identity != self.slide.identity:
             return
         self.context.location = location
+        own = location.slide_folder or location.folder
+        self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {own}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
         self.sections.measurements.restore_measures(location.notes.measures)
         self.sections.rotation.restore_angle(location.notes.angle)

@@ -91,8 +91,7 @@ class SlideRunManager(QObject):
     @property
     def root(self) -> Path:
         """Folder for results: the one that the user chose, else the default."""
-        chosen = self._settings.get(ROOT_SETTING, "")
-        return Path(chosen) if chosen and Path(chosen).is_dir() else _get_user_folder("slides")
+        return find_results_root(self._settings)
 
     @root.setter
     def root(self, folder: Path) -> None:
@@ -180,6 +179,12 @@ def preload(run: RunContext) -> None:
     ):
         run.check()
         import_module(name)
+
+
+def find_results_root(settings: DockSettings) -> Path:
+    """Return the folder for results of slides: the one that the user chose, else the default."""
+    chosen = settings.get(ROOT_SETTING, "")
+    return Path(chosen) if chosen and Path(chosen).is_dir() else _get_user_folder("slides")
 
 
 def _get_user_folder(name: str) -> Path:
