@@ -252,6 +252,7 @@ class SlideDock(SlideControls):
     def _on_slide(self) -> None:
         """Display another slide, or none."""
         self.memory.save()
+        self.sections.flush_typed()
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
@@ -528,6 +529,11 @@ class SlideSections(QObject):
         from napari_melanoma.ui.slide.risk_section import SlideRiskSection
 
         return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
+
+    def flush_typed(self) -> None:
+        """Store what is being typed, before another slide is displayed."""
+        if "synoptic" in self.__dict__:  # created
+            self.synoptic.flush()
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
