@@ -15,6 +15,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
+from napari_melanoma.imaging.stain_view import DisplayColors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,8 +72,9 @@ class SlideNotes:
     """Bookmarks, measurements, and the pixel size set by the user; None if that of the file is used.
 
     ``angle`` is the clockwise rotation of the slide in the view, in degrees. ``view`` is None for a view of the whole
-    slide. ``layers``: display of the layers of the slide, by their roles. ``other_content``: what a newer version has
-    written, kept as it is: other keys of the file, and entries of the lists that this version cannot read.
+    slide. ``layers``: display of the layers of the slide, by their roles; ``colors``: of a brightfield slide.
+    ``other_content``: what a newer version has written, kept as it is: other keys of the file, and entries of the lists
+    that this version cannot read.
     """
 
     fingerprint: str = ""
@@ -82,6 +84,7 @@ class SlideNotes:
     angle: float = 0.0
     view: SlideView | None = None
     layers: Mapping[str, LayerDisplay] = field(default_factory=dict)
+    colors: DisplayColors = field(default_factory=DisplayColors)
     other_content: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -109,6 +112,7 @@ def read_notes(folder: Path, *more: Path) -> SlideNotes:
         _parse_angle(content.get("angle")),
         _parse_view(content.get("view")),
         {key: one for key, one in displays.items() if one is not None},
+        DisplayColors.parse(content.get("colors")),
         other | {key: entries for key, entries in unread.items() if entries},
     )
 

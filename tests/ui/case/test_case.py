@@ -12,8 +12,17 @@ from fake_slides import draw_slide
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDropEvent, QShortcut
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QDialog, QFileDialog, QLabel, QLineEdit, QMessageBox
+from qtpy.QtGui import QDesktopServices, QDropEvent, QShortcut
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QDialog,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QPlainTextEdit,
+)
 
 from conftest import wait_until_idle
 from napari_melanoma.case.store import CaseStore, read_correction
@@ -208,7 +217,7 @@ def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_pat
     someone.clicks("case_report")
     someone.waits()
     dialog = someone.dock.window().findChild(QDialog, "report_dialog")
-    assert dialog.options.paths == (folder, results)
+    assert dialog.options.paths == (folder,)
     someone.dock.report_writer.write(replace(dialog.options, pdf=False), tmp_path / "report.html")
     dialog.reject()
     someone.waits()
@@ -353,6 +362,65 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
     assert combo("procedure").currentText() == "excision"
     five.waits()
     assert CaseStore.open_read_only(photos).case.find_lesion("L1").synoptic.value("procedure") == "excision"
+
+
+@pytest.fixture
+def reporting(five):
+    """Somebody with an open synoptic report of the first lesion, as a named reader."""
+    five.picks("L1")
+    five.dock.lesion_page.synoptic_section.expand(animate=False)
+    five.waits()
+    reader = five.dock.findChild(QLineEdit, "synoptic_reader")
+    reader.setText("A. Reader")
+    reader.editingFinished.emit()
+    return five
+
+
+def report_of(person, lesion="L1"):
+    return person.case.find_lesion(lesion).synoptic
+
+
+def test_undo_keeps_a_signature_and_records_what_it_restores(reporting):
+    person = reporting
+    for answer, text in (("procedure", "excision"), ("procedure", "shave biopsy")):
+        combo = person.dock.findChild(QComboBox, f"synoptic_{answer}")
+        combo.setCurrentIndex(combo.findText(text))
+        combo.activated.emit(combo.currentIndex())
+    person.clicks("case_undo")
+    assert report_of(person).value("procedure") == "excision"
+    assert [one.field for one in report_of(person).history] == ["procedure"] * 3
+    person.clicks("synoptic_confirm")
+    person.clicks("synoptic_sign")
+    signed = report_of(person)
+    assert signed.is_signed
+    while person.dock.undo_button.isEnabled():
+        person.clicks("case_undo")
+    assert report_of(person) == signed
+
+
+def test_a_comment_that_is_being_typed_belongs_to_its_lesion_and_is_saved_on_closing(reporting, photos):
+    person = reporting
+    comment = person.dock.findChild(QPlainTextEdit, "synoptic_comment")
+    comment.setFocus()
+    comment.setPlainText("of the first lesion")
+    person.picks("L2")
+    assert comment.toPlainText() == ""
+    assert report_of(person).value("comment") == "of the first lesion"
+    comment.setFocus()
+    comment.setPlainText("of the second lesion")
+    person.dock.controller.close()
+    person.waits()
+    case = CaseStore.open_read_only(photos).case
+    assert case.find_lesion("L1").synoptic.value("comment") == "of the first lesion"
+    assert case.find_lesion("L2").synoptic.value("comment") == "of the second lesion"
+
+
+def test_the_link_to_a_report_opens_it(five, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
+    path = tmp_path / "report.html"
+    five.dock.status.link_activated.emit(path.as_uri())
+    assert [url.toLocalFile() for url in opened] == [str(path)]
 
 
 def test_the_report_of_a_case_is_written_with_its_last_edits(five, tmp_path):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fake_slides import draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QWidget
 from slide_stage import UNSEEN
 
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
 
 from .test_depth import draws, opens
@@ -183,3 +187,52 @@ def test_a_damaged_file_is_named_and_kept(person, slide_path: Path) -> None:
     person.waits()
     assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert (folder / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"
+
+
+def test_what_is_typed_stays_with_its_slide(reporting, tmp_path: Path) -> None:
+    person = reporting
+    first = person.dock.slide.identity
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
+    person.until(lambda: section(person).store.state is not None)
+    second = person.dock.slide.identity
+    comment = person.finds(QPlainTextEdit, "synoptic_comment")
+    comment.setFocus()
+    comment.setPlainText("of the second slide")
+    line = person.finds(QComboBox, "synoptic_breslow").lineEdit()
+    types(person, "synoptic_breslow", "120")
+    comment.setFocus()
+    person.dock.picker.select_slide(first)
+    person.waits()
+    assert (comment.toPlainText(), line.text()) == ("", "")
+    assert not is_shown(person, "synoptic_breslow_fault")
+    assert stored(person) is None
+    person.dock.picker.select_slide(second)
+    person.waits()
+    assert comment.toPlainText() == "of the second slide"
+    assert set(stored(person).answers) == {"comment"}
+
+
+def test_a_value_behind_rejected_input_is_not_signed(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+    types(person, "synoptic_breslow", "1.3")
+    types(person, "synoptic_breslow", "120")
+    sign = person.finds(QAbstractButton, "synoptic_sign")
+    assert (sign.isEnabled(), sign.toolTip()) == (False, "Correct the input that is marked first.")
+    types(person, "synoptic_breslow", "1.2")
+    presses(person, "synoptic_sign")
+    assert stored(person).value("breslow") == 1.2
+
+
+def test_a_signed_report_of_the_case_is_not_replaced(reporting, monkeypatch) -> None:
+    person = reporting
+    chooses(person, "procedure", "excision")
+    when = "2026-01-31T10:00:00+00:00"
+    report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", when).sign("B", when)
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=person.dock.slide.info.path)], "L1")
+    controller = SimpleNamespace(case=set_lesion(case, "L1", synoptic=report), edit=None, read_only="")
+    image = controller.case.lesions[0].images[0]
+    for module in ("context", "synoptic_section"):
+        monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.find_open_case", lambda context: (controller, image))
+    presses(person, "synoptic_case")
+    assert "Reopen it in the Case dock first" in person.dock.status.text

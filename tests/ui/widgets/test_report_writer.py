@@ -59,7 +59,7 @@ def writer(dock) -> ReportWriter:
 
 def runs(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Run a script instead of the command."""
-    monkeypatch.setattr(ReportOptions, "command", lambda self, out: [sys.executable, "-c", script])
+    monkeypatch.setattr(ReportOptions, "command", lambda self, out, more: [sys.executable, "-c", script])
 
 
 def summary(status: str, **values: object) -> str:

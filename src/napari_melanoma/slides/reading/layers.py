@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.slides.reading.slide import channel_color, contrast_limits
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ class LevelArray:
     """One level, or a box of it, as an array; damaged tiles are shown as stripes.
 
     ``box``: in pixels of that level; the whole level by default. ``channel``: one channel of fluorescence, (row,
-    column); without it (row, column, channel).
+    column); without it (row, column, channel). ``colors``: how brightfield is displayed; it may be set at any time.
     """
 
     def __init__(self, slide: TiledSlide, level: int, box: Box | None = None, channel: int | None = None) -> None:
         size = slide.info.levels[level]
         self.slide, self.level, self.channel = slide, level, channel
+        self.colors = DisplayColors()
         self.box = box or Box(0, 0, size.height, size.width)
         source, number = slide.sources[level], len(slide.info.channels)
         self.dtype = slide.dtype
@@ -63,6 +65,8 @@ class LevelArray:
         pixels = self.slide.read_for_display(self.level, box)
         if self.channel is not None:
             pixels = pixels[..., self.channel]
+        elif not self.colors.is_default:
+            pixels = self.colors.apply(pixels)
         return pixels[(rows, columns, *rest)]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:

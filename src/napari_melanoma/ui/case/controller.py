@@ -13,10 +13,11 @@ from typing import Protocol
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.case.model import Case, set_correction, set_image
+from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -197,7 +198,7 @@ class CaseHistory:
         if not key or key != self._key or not self._undo_stack:
             return False
         case, _ = self._undo_stack.pop()
-        self.case, self._key = copy_masks(case, self.case), ""
+        self.case, self._key = copy_kept_parts(case, self.case), ""
         return True
 
     def end_step(self) -> None:
@@ -221,8 +222,22 @@ class CaseHistory:
             return ""
         case, what = source.pop()
         target.append((self.case, what))
-        self.case, self._key = copy_masks(case, self.case), ""
+        self.case, self._key = copy_kept_parts(case, self.case), ""
         return what
+
+
+def copy_kept_parts(case: Case, source: Case) -> Case:
+    """Return a case with what Undo keeps: masks, signed synoptic reports, and the changes recorded in the others."""
+    case = copy_masks(case, source)
+    reports = {lesion.id: lesion.synoptic for lesion in source.lesions}
+    for lesion in case.lesions:
+        current = reports.get(lesion.id)
+        if current is not None and current != lesion.synoptic:
+            previous = lesion.synoptic or type(current)()
+            reader = current.history[-1].reader if current.history else ""
+            kept = current if current.is_signed else current.restore(previous, reader, utc_time())
+            case = set_lesion(case, lesion.id, synoptic=kept)
+    return case
 
 
 def copy_masks(case: Case, source: Case) -> Case:
@@ -247,8 +262,12 @@ class PendingCorrections(Protocol):
 
 
 class CaseSaver(QObject):
-    """Saves the open case; ``saved_at`` is the time of the last save by ``time.time``, 0 for never."""
+    """Saves the open case; ``saved_at`` is the time of the last save by ``time.time``, 0 for never.
 
+    ``flush_requested``: forms are to pass on what is being typed, because the case is about to be closed or written.
+    """
+
+    flush_requested = Signal()
     saved = Signal()
     save_failed = Signal()
 
@@ -299,6 +318,7 @@ class CaseSaver(QObject):
 
     def run_when_saved(self, then: Callable[[], None]) -> None:
         """Call a function once all edits are saved; never if saving fails."""
+        self.flush_requested.emit()
         self._after_save = then
         tasks.set_running(self, True)
         self._advance()

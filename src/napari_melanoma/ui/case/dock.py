@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
-from qtpy.QtGui import QShowEvent
+from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtGui import QDesktopServices, QShowEvent
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
@@ -22,6 +23,7 @@ from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
 from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
+from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
@@ -260,6 +262,8 @@ class CaseDock(CaseControls):
         elif link == "again" and self.controller.store is not None:
             self.controller.saver.discard_changes()
             self.controller.open(self.controller.store.folder)
+        elif link.startswith("file:"):
+            QDesktopServices.openUrl(QUrl(link))
         else:
             self.importer.follow_link(link)
 
@@ -275,21 +279,13 @@ class CaseDock(CaseControls):
 
     def _on_report(self) -> None:
         """Write the report of the case, with the stored results of its slides, once its edits are saved."""
-        store = self.controller.store
-        if store is not None:
-            paths = (store.folder, *self._find_slide_results())
-            ask = partial(self.report_writer.ask, paths, store.folder.parent, f"{store.folder.name}-report")
+        store, case = self.controller.store, self.controller.case
+        if store is not None and case is not None:
+            root = find_results_root(self.settings)
+            find = partial(_find_slide_results, root, tuple(image.path for _, image in case.iterate_images()))
+            name = f"{store.folder.name}-report"
+            ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find)
             self.controller.saver.run_when_saved(ask)
-
-    def _find_slide_results(self) -> list[Path]:
-        """Find the result folders of the slides of the case."""
-        from napari_melanoma.slides.result_folder import slide_folder
-        from napari_melanoma.ui.slide.run_manager import find_results_root
-
-        case, root = self.controller.case, find_results_root(self.settings)
-        images = [] if case is None else [image for _, image in case.iterate_images()]
-        folders = [slide_folder(root, image.path) for image in images if image.path.exists()]
-        return [folder for folder in folders if folder.is_dir()]
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
@@ -301,3 +297,11 @@ class CaseDock(CaseControls):
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
+
+
+def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:
+    """Find the result folders of slides; other images have none."""
+    from napari_melanoma.slides.result_folder import slide_folder
+
+    folders = [slide_folder(root, path) for path in paths if path.exists()]
+    return [folder for folder in folders if folder.is_dir()]

@@ -158,6 +158,7 @@ class CaseCloseGuard(WindowGuard):
 
     def may_close(self) -> bool:
         """Return whether everything is saved; otherwise save, then close the window."""
+        self._controller.saver.flush_requested.emit()
         if self._closing or not self._has_unsaved_changes():
             return True
         self._corrections.flush()

@@ -31,13 +31,20 @@ class CaseSynopticSection(QObject):
         self._form: SynopticForm | None = None
         self._lesion = ""
         section.toggled.connect(self._on_toggled)
+        controller.saver.flush_requested.connect(self.flush)
 
     def show_lesion(self, lesion: CaseLesion) -> None:
         """Show the report of a lesion."""
-        if self._form is not None and lesion.id != self._lesion:
-            self._form.flush()  # what is typed is about the previous lesion
+        is_other = lesion.id != self._lesion
+        if is_other:
+            self.flush()  # what is typed is about the previous lesion
         self._lesion = lesion.id
-        self._update()
+        self._update(is_other=is_other)
+
+    def flush(self) -> None:
+        """Store what is being typed."""
+        if self._form is not None:
+            self._form.flush()
 
     def reset(self) -> None:
         """Remove the form: another case was opened, whose lesions have the same ids."""
@@ -59,14 +66,14 @@ class CaseSynopticSection(QObject):
         if is_open:
             self._update()
 
-    def _update(self) -> None:
+    def _update(self, *, is_other: bool = False) -> None:
         """Show the report, if the section is open or was opened."""
         report = self._report
         if report is None or (self._form is None and not self._section.isExpanded()):
             return
         if self._form is None:
-            self._form = self._create_form()
-        self._form.show_report(report, self._reader, is_editable=self._controller.is_editable)
+            self._form, is_other = self._create_form(), True
+        self._form.show_report(report, self._reader, is_editable=self._controller.is_editable, is_other=is_other)
 
     def _create_form(self) -> SynopticForm:
         from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
@@ -76,8 +83,8 @@ class CaseSynopticSection(QObject):
         form.reader_entered.connect(self._on_reader)
         form.answered.connect(self._on_answered)
         form.confirm_requested.connect(self._on_confirmed)
-        form.sign_requested.connect(lambda: self._edit(lambda report: report.sign(self._reader, utc_time())))
-        form.reopen_requested.connect(lambda: self._edit(lambda report: report.reopen(self._reader, utc_time())))
+        form.sign_requested.connect(lambda: self._sign(lambda report: report.sign(self._reader, utc_time())))
+        form.reopen_requested.connect(lambda: self._sign(lambda report: report.reopen(self._reader, utc_time())))
         return form
 
     @property
@@ -97,13 +104,24 @@ class CaseSynopticSection(QObject):
 
     def _edit(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change the report as a step of the case."""
+        edited = self._change(change)
+        if edited is not None:
+            self._controller.edit(edited, "synoptic report")
+
+    def _sign(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
+        """Sign or reopen the report, which Undo does not take back."""
+        edited = self._change(change)
+        if edited is not None:
+            self._controller.amend(edited)
+
+    def _change(self, change: Callable[[SynopticReport], SynopticReport]) -> Case | None:
+        """Return the case with a changed report; None if it cannot be changed."""
         case, report = self._controller.case, self._report
         if case is None or report is None:
-            return
+            return None
         try:
-            edited: Case = set_lesion(case, self._lesion, synoptic=change(report))
+            return set_lesion(case, self._lesion, synoptic=change(report))
         except MelanomaError as error:
             self._controller.failed.emit(error)
             self._update()
-            return
-        self._controller.edit(edited, "synoptic report")
+            return None

@@ -231,11 +231,12 @@ class SlideControls(QWidget):
             section("Tissue", "slide_tissue_section", self.tissue_section, self.settings, False),
         )
         self._create_lazy_sections()
+        views = (self.display_section, self.measurement_section, self.side_by_side_section)
         results = (*self.result_view.create_sections(self.settings), self.correlation_section)
         buttons = row(self.analyze_button, self.analyze_view_button, stretch=0)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         self._grouped_widgets: tuple[tuple[QWidget, ...], ...] = (
-            (self.worklist_section, *sections, self.measurement_section, self.side_by_side_section),
+            (self.worklist_section, *sections, *views),
             (models, self.options_section, buttons, self.run_panel),
             (*results, self.depth_section, self.synoptic_section, self.risk_section, self.regions_section),
         )
@@ -249,6 +250,7 @@ class SlideControls(QWidget):
         """Create the sections that are filled when they are first opened."""
         self.worklist_section = section("Slides of a folder", "slide_worklist_section", column(), self.settings, False)
         self.measurement_section = section("Measure", "slide_measure_section", column(), self.settings, False)
+        self.display_section = section("Display", "slide_display_section", column(), self.settings, False)
         self.side_by_side_section = section("Side by side", "slide_beside_section", column(), self.settings, False)
         self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
         self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)

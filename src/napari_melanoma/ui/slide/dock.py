@@ -17,6 +17,7 @@ from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.counts_section import CountSection
+from napari_melanoma.ui.slide.display_section import DisplaySection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer
 from napari_melanoma.ui.slide.lesion_drawing import LesionDrawing
@@ -163,6 +164,7 @@ class SlideDock(SlideControls):
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
+        self.sections.display.edited.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
         self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
@@ -250,6 +252,7 @@ class SlideDock(SlideControls):
     def _on_slide(self) -> None:
         """Display another slide, or none."""
         self.memory.save()
+        self.sections.flush_typed()
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
@@ -354,6 +357,7 @@ class SlideDock(SlideControls):
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
         self.sections.measurements.restore_measures(location.notes.measures)
         self.sections.rotation.restore_angle(location.notes.angle)
+        self.sections.display.restore(location.notes.colors)
         self.tissue_controller.set_corrected_mask(location.tissue)
         if location.tissue_error:
             self.status.show_message(location.tissue_error)
@@ -393,7 +397,7 @@ class SlideDock(SlideControls):
         self.refresh()
 
     def _save_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: unchanged
-        """Save bookmarks, measurements, scale and angle with the results."""
+        """Save bookmarks, measurements, scale, angle and colors with the results."""
         from dataclasses import replace
 
         if self.context.location is None or self.slide is None:
@@ -404,6 +408,7 @@ class SlideDock(SlideControls):
             fingerprint=self.slide.info.fingerprint,
         )
         notes = replace(notes, measures=self.sections.measurements.measures, angle=self.slide.angle)
+        notes = replace(notes, colors=self.sections.display.colors)
         if size is not False:
             notes = replace(notes, pixel_size=size)
         self.context.location = replace(self.context.location, notes=notes)
@@ -486,6 +491,7 @@ class SlideSections(QObject):
             context, controls.side_by_side_section, controls.heatmap_controls.style_layer
         )
         self.rotation = RotationController(context, controls.rotation)
+        self.display = DisplaySection(context, controls.display_section)
         self.rotation.view_changed.connect(self.side_by_side.update_rotation)
         self.side_by_side.failed.connect(self.failed)
         controls.heatmap_controls.changed.connect(self.side_by_side.update_heatmap)
@@ -524,6 +530,11 @@ class SlideSections(QObject):
 
         return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
 
+    def flush_typed(self) -> None:
+        """Store what is being typed, before another slide is displayed."""
+        if "synoptic" in self.__dict__:  # created
+            self.synoptic.flush()
+
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
         self._slide = slide
@@ -533,6 +544,7 @@ class SlideSections(QObject):
             self.measurements,
             self.side_by_side,
             self.rotation,
+            self.display,
             *self._created_sections,
         ):
             part.set_slide(slide)

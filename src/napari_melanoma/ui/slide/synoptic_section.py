@@ -69,9 +69,12 @@ class SynopticStore(EditedDocument["SynopticState"]):
         self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
-        """Suggest values of the depth reading and of the lesion in the open case."""
-        proposed, lesion = self._depth.state, find_slide_lesion(self._context)
-        if proposed is None:
+        """Suggest values of the slide's depth reading and of its lesion in the open case."""
+        slide, proposed = self._context.slide, self._depth.state
+        if slide is None or slide.identity != self._identity:
+            return report  # another slide is being displayed
+        lesion = find_slide_lesion(self._context)
+        if proposed is None or proposed.identity != self._identity:
             return report.prefill(None, lesion)
         return report.prefill(self._depth.reading, lesion, proposed.proposed.validity)
 
@@ -90,6 +93,7 @@ class SlideSynopticSection(QObject):
         super().__init__(context)
         self._context, self._section = context, section
         self._view: SynopticView | None = None
+        self._shown = ""  # identity of the slide whose report the form shows
         self.store = SynopticStore(context, depth)
         self.store.changed.connect(self._update_view)
         self.store.message.connect(context.status.show_message)
@@ -117,13 +121,16 @@ class SlideSynopticSection(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
-        if self._view is not None:
-            self._view.form.flush()  # what is typed is about the previous slide
         self.store.show(None if slide is None else slide.identity)
 
     def load(self, location: SlideResultLocation) -> None:
         """Read the stored report of the slide."""
         self.store.load(location.identity, location.slide_folder or location.folder)
+
+    def flush(self) -> None:
+        """Store what is being typed for the displayed slide."""
+        if self._view is not None:
+            self._view.form.flush()
 
     def _on_toggled(self, is_open: bool) -> None:
         if is_open:
@@ -131,8 +138,7 @@ class SlideSynopticSection(QObject):
 
     def _on_dock_hidden(self) -> None:
         """Write pending changes: the window may be about to close."""
-        if self._view is not None:
-            self._view.form.flush()
+        self.flush()
         self.store.flush()
 
     def _update_view(self, changed: object = None) -> None:
@@ -140,7 +146,10 @@ class SlideSynopticSection(QObject):
         if self._view is None and not self._section.isExpanded():
             return
         view, now = self.view, self.store.state
-        view.form.show_report(self.store.report, self.store.reader, is_editable=now is not None)
+        shown, self._shown = self._shown, "" if now is None else now.identity
+        view.form.show_report(
+            self.store.report, self.store.reader, is_editable=now is not None, is_other=shown != self._shown
+        )
         signed = now is not None and now.history.current.is_signed
         for way, steps in (("undo", now and now.history.past), ("redo", now and now.history.undone)):
             view.history_buttons[way].setEnabled(bool(steps) and not signed)
@@ -170,8 +179,12 @@ class SlideSynopticSection(QObject):
         lesion = find_slide_lesion(self._context)
         if lesion is None:
             raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
+        is_other = lesion.synoptic is not None and lesion.synoptic.answers != now.history.current.answers
+        if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
+            raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
         controller.edit(set_lesion(controller.case, lesion.id, synoptic=now.history.current), "the synoptic report")
-        return f"Added to the case, with the lesion of {image.id}: the synoptic report."
+        replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
+        return f"Added to the case, with the lesion of {image.id}: the synoptic report.{replaced}"
 
 
 class SynopticView(QWidget):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ PAPERS = {"A4": "a4", "Letter": "letter"}
 PDF_SETTING, PAPER_SETTING = "report/pdf", "report/paper"
 PERSONAL_TIP = "Without it, the report contains no dates, file names and names of readers, and no exact age above 89"
 WIDTH_PX = 380
+FindPaths = Callable[[], list[Path]]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class ReportOptions:
     paper: str = "a4"
     personal: bool = False
 
-    def command(self, out: Path) -> list[str]:
-        """Return the command that writes the report."""
+    def command(self, out: Path, more: Sequence[Path] = ()) -> list[str]:
+        """Return the command that writes the report; ``more``: further results."""
         options = ["--pdf", "--paper", self.paper] if self.pdf else []
         options += ["--personal"] if self.personal else []
         program = [python_executable(), "-P", "-m", "napari_melanoma", "report"]
-        return [*program, *map(str, self.paths), "--out", str(out), *options, "--json"]
+        return [*program, *map(str, (*self.paths, *more)), "--out", str(out), *options, "--json"]
 
 
 class ReportDialog(QDialog):
@@ -110,14 +110,17 @@ class ReportWriter(QObject):
         super().__init__(dock)
         self._dock, self._status, self._icons, self._settings = dock, status, icons, settings
         self._job: BackgroundJob | None = None
+        self._find_more: FindPaths = list
         self._processes: list[subprocess.Popen[str]] = []  # of the job
         status.cancelled.connect(self._on_cancelled)
 
-    def ask(self, paths: Sequence[Path], folder: Path, name: str) -> None:
+    def ask(self, paths: Sequence[Path], folder: Path, name: str, find_more: FindPaths = list) -> None:
         """Ask for the options and the file.
 
-        ``paths``: case folders and result folders. ``folder``, ``name``: where the file is suggested.
+        ``paths``: case folders and result folders. ``folder``, ``name``: where the file is suggested. ``find_more``
+        returns further result folders; it is called in the background.
         """
+        self._find_more = find_more
         dialog = ReportDialog(self._dock.window(), paths, self._settings)
         dialog.accepted.connect(lambda: self._choose_file(dialog.options, folder / f"{name}.html"))
         dialog.finished.connect(dialog.deleteLater)
@@ -138,8 +141,8 @@ class ReportWriter(QObject):
         if self._job is not None:
             self._status.show_message("A report is being written. Wait until it is finished.")
             return
-        command = options.command(out)
-        self._job = BackgroundJob(partial(_run_command, command, self._processes))
+        find_more, processes = self._find_more, self._processes
+        self._job = BackgroundJob(lambda run: _run_command(options.command(out, find_more()), processes, run))
         self._job.progressed.connect(lambda progress: self._status.progress("reporting", progress))
         self._job.succeeded.connect(self._on_written)
         self._job.failed.connect(self.failed)

@@ -30,6 +30,7 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, r
 EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 112, 24, 58
 LOCATED = ("site",)  # fields that always have a line for details
+FAULTY = "Correct the input that is marked first."
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}
 
 
@@ -38,6 +39,7 @@ class SynopticEditor(QWidget):
 
     answered = Signal(str, object)
     confirmed = Signal(str)
+    fault_changed = Signal()
 
     def __init__(self, field: SynopticField) -> None:
         super().__init__()
@@ -67,16 +69,24 @@ class SynopticEditor(QWidget):
         self.confirm_button.clicked.connect(lambda: self.confirmed.emit(field.name))
         self.show_answer(None)
 
-    def show_answer(self, answer: SynopticAnswer | None) -> None:
-        """Show an answer; a number or text that is being typed stays."""
+    @property
+    def has_fault(self) -> bool:
+        """Whether a number that was typed is not accepted."""
+        return bool(self.fault_label.text())
+
+    def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = True) -> None:
+        """Show an answer; unless ``replace_typed``, a number or text that is being typed stays."""
         self._answer = answer
+        if replace_typed:
+            self._show_fault("")
         if isinstance(self.control, QPlainTextEdit):
             text = "" if answer is None else str(answer.value)
-            if not self.control.hasFocus() and self.control.toPlainText() != text:
+            if (replace_typed or not self.control.hasFocus()) and self.control.toPlainText() != text:
                 self.control.setPlainText(text)
         elif self.field.kind == "number":
             line = self.control.lineEdit()
-            if not (line.hasFocus() and line.isModified()) and not self.fault_label.text():
+            if replace_typed or not ((line.hasFocus() and line.isModified()) or self.has_fault):
+                line.setModified(False)
                 self.control.setEditText(_number_text(answer))
                 line.setCursorPosition(0)
         else:
@@ -84,7 +94,7 @@ class SynopticEditor(QWidget):
             self.control.setCurrentIndex(max(0, self.control.findData(word)))
         self.at_least_check.setChecked(answer is not None and answer.at_least)
         self.at_least_check.setVisible(self.field.name == "breslow" and answer is not None and bool(answer.value))
-        if not (self.detail_line.hasFocus() and self.detail_line.isModified()):
+        if replace_typed or not (self.detail_line.hasFocus() and self.detail_line.isModified()):
             self.detail_line.setText("" if answer is None else answer.detail)
         self.detail_line.setVisible(answer is not None and self._has_detail(answer))
         has_unit = bool(self.field.unit) and (answer is None or answer.value is not None)
@@ -155,8 +165,10 @@ class SynopticEditor(QWidget):
             self.answered.emit(self.field.name, answer)
 
     def _show_fault(self, text: str) -> None:
-        self.fault_label.setText(text)
-        self.fault_label.setVisible(bool(text))
+        if text != self.fault_label.text():
+            self.fault_label.setText(text)
+            self.fault_label.setVisible(bool(text))
+            self.fault_changed.emit()
 
     def _on_chosen(self, index: int) -> None:
         """Set the word or the state that was chosen; its details stay with the same word only."""
@@ -243,18 +255,27 @@ class SynopticForm(QWidget):
         self.reopen_button = named(
             QPushButton("Reopen"), "synoptic_reopen", "Reopen", "Unlock the signed report; this is recorded"
         )
+        self._can_confirm = False
+        self._blocker = ""  # why the report cannot be signed, except for faults in the form
         self._lay_out()
         for editor in self.editors.values():
             editor.answered.connect(self.answered)
-            editor.confirmed.connect(self.confirm_requested)
+            editor.confirmed.connect(self._on_confirm)
+            editor.fault_changed.connect(self._update_buttons)
         self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.text().strip()))
-        self.confirm_button.clicked.connect(lambda: self.confirm_requested.emit(""))
+        self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self.reopen_requested)
         self.show_report(SynopticReport(), "", is_editable=False)
 
-    def show_report(self, report: SynopticReport, reader: str, *, is_editable: bool = True) -> None:
-        """Show a report; ``reader``: who would sign it."""
+    def show_report(
+        self, report: SynopticReport, reader: str, *, is_editable: bool = True, is_other: bool = True
+    ) -> None:
+        """Show a report.
+
+        ``reader``: who would sign it. ``is_other``: it is another report than the one shown before: nothing that was
+        typed for that one stays.
+        """
         if not self.reader_field.hasFocus():
             self.reader_field.setText(reader)
         stage = report.stage
@@ -262,11 +283,11 @@ class SynopticForm(QWidget):
         self.reason_label.setText(stage.reason)
         for name, editor in self.editors.items():
             editor.setEnabled(is_editable and not report.is_signed)
-            editor.show_answer(report.answer(name))
+            editor.show_answer(report.answer(name), replace_typed=is_other)
         count = len(report.suggested)
         self.confirm_button.setText(f"Confirm {format_count(count, 'suggested value')}")
         self.confirm_button.setVisible(count > 0 and not report.is_signed)
-        self.confirm_button.setEnabled(is_editable)
+        self._can_confirm = is_editable
         self.check_label.setText("\n".join(report.check()))
         self.check_label.setVisible(bool(self.check_label.text()))
         signed = f"Signed by {report.signed_by}, {format_time(report.signed_at)}." if report.is_signed else ""
@@ -275,9 +296,8 @@ class SynopticForm(QWidget):
         self.sign_button.setVisible(not report.is_signed)
         self.reopen_button.setVisible(report.is_signed)
         self.reopen_button.setEnabled(is_editable)
-        blocker = _find_blocker(report, reader)
-        self.sign_button.setEnabled(is_editable and not blocker)
-        self.sign_button.setToolTip(blocker or f"Lock the report as {reader}; it can be reopened")
+        self._blocker = _find_blocker(report, reader) if is_editable else "The report cannot be changed."
+        self._update_buttons()
 
     def flush(self) -> None:
         """Emit what is being typed."""
@@ -285,9 +305,25 @@ class SynopticForm(QWidget):
             if editor.isEnabled():
                 editor.flush()
 
-    def _on_sign(self) -> None:
+    def _update_buttons(self) -> None:
+        """Enable the buttons, or show why not: a value behind rejected input is neither confirmed nor signed."""
+        has_fault = any(editor.has_fault for editor in self.editors.values())
+        blocker = FAULTY if has_fault else self._blocker
+        self.sign_button.setEnabled(not blocker)
+        self.sign_button.setToolTip(blocker or "Lock the report with your name; it can be reopened")
+        self.confirm_button.setEnabled(self._can_confirm and not has_fault)
+        self.confirm_button.setToolTip(FAULTY if has_fault else "Confirm all suggested values after a review")
+
+    def _on_confirm(self, name: str) -> None:
         self.flush()
-        self.sign_requested.emit()
+        if self.confirm_button.isEnabled():
+            self.confirm_requested.emit(name)
+
+    def _on_sign(self) -> None:
+        self.reader_entered.emit(self.reader_field.text().strip())
+        self.flush()
+        if self.sign_button.isEnabled():
+            self.sign_requested.emit()
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)

@@ -1,0 +1,114 @@
+"""Colors of a displayed slide: single stains, brightness, contrast and gamma; what is analyzed stays unchanged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+StainView = Literal["scan", "hematoxylin_he", "eosin_he", "residual_he", "hematoxylin_dab", "dab_dab", "residual_dab"]
+STAIN_VIEWS: dict[StainView, str] = {
+    "scan": "as scanned",
+    "hematoxylin_he": "hematoxylin (H&E)",
+    "eosin_he": "eosin (H&E)",
+    "residual_he": "residual (H&E)",
+    "hematoxylin_dab": "hematoxylin (H-DAB)",
+    "dab_dab": "DAB (H-DAB)",
+    "residual_dab": "residual (H-DAB)",
+}
+# Optical density of each stain in red, green and blue (Ruifrok and Johnston 2001).
+HEMATOXYLIN, EOSIN, DAB = (0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776)
+COUNTERSTAINS = {"he": EOSIN, "dab": DAB}
+BITS = 6  # of each channel in the table of a stain: 2 MB, which stays in the processor's cache
+LEVELS = 1 << BITS
+LIMITS = {"brightness": (-1.0, 1.0), "contrast": (0.2, 5.0), "gamma": (0.2, 5.0)}
+
+
+@dataclass(frozen=True)
+class DisplayColors:
+    """How the colors of a brightfield slide are displayed.
+
+    ``brightness`` is added, as a share of white; ``contrast`` is the factor about the middle gray; ``gamma`` above 1
+    darkens the middle tones.
+    """
+
+    stain: StainView = "scan"
+    brightness: float = 0.0
+    contrast: float = 1.0
+    gamma: float = 1.0
+
+    @classmethod
+    def parse(cls, values: Any) -> DisplayColors:  # noqa: ANN401 - any JSON value
+        """Read the values in a file; the default for each that is missing or invalid."""
+        found = values if isinstance(values, dict) else {}
+        stain: StainView = next((one for one in STAIN_VIEWS if one == found.get("stain")), "scan")
+        numbers = {name: _parse_number(found.get(name), limits) for name, limits in LIMITS.items()}
+        known = {name: number for name, number in numbers.items() if number is not None}
+        return cls(stain, **known)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the slide is displayed as scanned."""
+        return self == DisplayColors()
+
+    def apply(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the displayed colors.
+
+        ``rgb``: uint8 (..., channel=3). Returns uint8 of the same shape; the input itself if nothing is changed.
+        """
+        if self.stain != "scan":
+            rgb = _stain_table(self.stain)[_table_index(rgb)]
+        levels = _level_table(self.brightness, self.contrast, self.gamma)
+        return rgb if levels is None else levels[rgb]
+
+
+def _parse_number(value: Any, limits: tuple[float, float]) -> float | None:  # noqa: ANN401 - any JSON value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number and limits[0] <= value <= limits[1] else None
+
+
+@lru_cache(maxsize=8)
+def _level_table(brightness: float, contrast: float, gamma: float) -> NDArray[np.uint8] | None:
+    """Displayed value of each value; None if nothing changes."""
+    if (brightness, contrast, gamma) == (0.0, 1.0, 1.0):
+        return None
+    shares = ((np.arange(256) / 255 - 0.5) * contrast + 0.5 + brightness).clip(0, 1) ** gamma
+    return np.rint(255 * shares).astype(np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _stain_table(view: StainView) -> NDArray[np.uint8]:
+    """Color of one stain alone, for each color of the scan: uint8 (index, channel=3).
+
+    The stain is shown in its own color on white, and the residual in gray: what neither stain explains, such as
+    melanin in H&E.
+    """
+    stain, kind = view.split("_")
+    basis = np.array([HEMATOXYLIN, COUNTERSTAINS[kind], (0.0, 0.0, 0.0)])
+    basis /= np.linalg.norm(basis, axis=1, keepdims=True).clip(1e-12)
+    basis[2] = np.cross(basis[0], basis[1])
+    basis[2] /= np.linalg.norm(basis[2])
+    row = {"hematoxylin": 0, "residual": 2}.get(stain, 1)
+    indices = np.arange(LEVELS**3)
+    levels = np.linspace(0, 255, LEVELS).clip(1)
+    colors = levels[np.stack([indices >> (2 * BITS), (indices >> BITS) % LEVELS, indices % LEVELS], axis=1)]
+    amounts = -np.log(colors / 255) @ np.linalg.inv(basis)[:, row]
+    shown = np.full(3, 3**-0.5) if row == 2 else basis[row]
+    density = np.abs(amounts) if row == 2 else amounts.clip(0)
+    return np.rint(255 * np.exp(-density[:, None] * shown)).astype(np.uint8)
+
+
+def _table_index(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Index of each pixel in the table of a stain: (...)."""
+    coarse = rgb >> (8 - BITS)
+    index = coarse[..., 0].astype(np.intp)
+    for channel in (1, 2):
+        index <<= BITS
+        index |= coarse[..., channel]
+    return index

@@ -1,0 +1,175 @@
+"""The Display section of the Slide dock: a single stain, brightness, contrast and gamma of a brightfield slide."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+
+from napari_melanoma.imaging.stain_view import LIMITS, STAIN_VIEWS, DisplayColors
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import form_layout, named, quiet_label, row
+
+if TYPE_CHECKING:
+    from superqt import QCollapsible
+
+    from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+STEPS = 100  # of a slider on each side of its middle
+REDRAW_MS = 40  # while a slider is moved
+FLUORESCENCE = "For brightfield slides. Contrast and gamma of a channel are in napari's layer controls."
+HINT = "Changes the display only: the analysis and the report use the colors of the scan."
+TIPS = {
+    "brightness": "Add to all colors",
+    "contrast": "Spread the colors about the middle gray",
+    "gamma": "Darken the middle tones, or lighten them to the left",
+}
+
+
+class DisplaySection(QObject):
+    """Apply the chosen colors to the layers of the slide, and keep them with its notes."""
+
+    edited = Signal()
+
+    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+        super().__init__(context)
+        self._section = section
+        self._slide: ViewerSlide | None = None
+        self._view: DisplayView | None = None
+        self.colors = DisplayColors()
+        section.toggled.connect(self._on_toggled)
+        self._on_toggled(section.isExpanded())
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Show another slide, or the same with another scale."""
+        if self._view is not None:
+            self._view.timer.flush()  # the change is about the previous slide
+        self._slide = slide
+        self.colors = DisplayColors() if slide is None else _read_colors(slide)
+        self._update_view()
+
+    def restore(self, colors: DisplayColors) -> None:
+        """Show the slide in the colors of its notes, unless they were changed since it was opened."""
+        if self._slide is not None and _is_brightfield(self._slide) and self.colors.is_default:
+            self._apply(colors)
+            self._update_view()
+
+    def _on_toggled(self, is_open: bool) -> None:
+        """Create the controls when the section is first opened."""
+        if is_open and self._view is None:
+            self._view = DisplayView()
+            self._view.changed.connect(self._on_changed)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
+            self._update_view()
+
+    def _update_view(self) -> None:
+        if self._view is not None:
+            self._view.show_colors(self.colors, self._slide is not None and _is_brightfield(self._slide))
+
+    def _on_changed(self, colors: DisplayColors) -> None:
+        self._apply(colors)
+        self.edited.emit()
+
+    def _apply(self, colors: DisplayColors) -> None:
+        """Display the slide in other colors."""
+        if self._slide is None or colors == self.colors:
+            return
+        self.colors = colors
+        for layer in self._slide.layers:
+            for level in layer.data:
+                level.colors = colors
+            layer.data = layer.data  # reads the coarsest level again, which napari keeps
+            layer.refresh()
+
+
+class DisplayView(QWidget):
+    """The controls of the section."""
+
+    changed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._colors = DisplayColors()
+        tip = "Show the slide as scanned, or the amount of a single stain (color deconvolution)"
+        self.stain_combo = named(NoWheelComboBox(), "display_stain", "Displayed stain", tip)
+        for word, name in STAIN_VIEWS.items():
+            self.stain_combo.addItem(name, word)
+        self.sliders = {name: _create_slider(name) for name in LIMITS}
+        self.reset_button = named(QPushButton("Reset"), "display_reset", "Reset", "Display the slide as scanned")
+        self.hint_label = named(quiet_label(HINT), "display_hint", "What the display changes")
+        self.timer = DebounceTimer(self, REDRAW_MS)
+        self.timer.timeout.connect(lambda: self.changed.emit(self._colors))
+        self._lay_out()
+        self.stain_combo.activated.connect(lambda _: self._set(stain=self.stain_combo.currentData()))
+        for name, slider in self.sliders.items():
+            slider.valueChanged.connect(lambda value, name=name: self._set(**{name: _to_number(name, value)}))
+        self.reset_button.clicked.connect(self._on_reset)
+
+    def show_colors(self, colors: DisplayColors, is_brightfield: bool) -> None:
+        """Show the colors of a slide."""
+        self._colors = colors
+        self.stain_combo.setCurrentIndex(self.stain_combo.findData(colors.stain))
+        for name, slider in self.sliders.items():
+            slider.blockSignals(True)
+            slider.setValue(_to_step(name, getattr(colors, name)))
+            slider.blockSignals(False)
+        for widget in (self.stain_combo, *self.sliders.values()):
+            widget.setEnabled(is_brightfield)
+        self.reset_button.setEnabled(is_brightfield and not colors.is_default)
+        self.hint_label.setText(HINT if is_brightfield else FLUORESCENCE)
+
+    def _set(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+        self._colors = replace(self._colors, **values)
+        self.reset_button.setEnabled(not self._colors.is_default)
+        self.timer.start()
+
+    def _on_reset(self) -> None:
+        self.timer.stop()
+        self.show_colors(DisplayColors(), True)
+        self.changed.emit(self._colors)
+
+    def _lay_out(self) -> None:
+        form = QWidget()
+        rows: QFormLayout = form_layout(form)
+        rows.addRow(QLabel("stain"), self.stain_combo)
+        for name, slider in self.sliders.items():
+            rows.addRow(QLabel(name), slider)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        for widget in (form, row(self.reset_button), self.hint_label):
+            column.addWidget(widget)
+
+
+def _create_slider(name: str) -> QSlider:
+    slider = named(QSlider(Qt.Orientation.Horizontal), f"display_{name}", name.capitalize(), TIPS[name])
+    slider.setRange(-STEPS, STEPS)
+    return slider
+
+
+def _to_number(name: str, step: int) -> float:
+    """Convert a slider's position: linear for brightness, a power of the largest factor for the others."""
+    share, highest = step / STEPS, LIMITS[name][1]
+    return share * highest if name == "brightness" else float(highest**share)
+
+
+def _to_step(name: str, number: float) -> int:
+    """Convert a number to the nearest position of its slider."""
+    highest = LIMITS[name][1]
+    if name == "brightness":
+        return round(STEPS * number / highest)
+    return round(STEPS * math.log(number) / math.log(highest))
+
+
+def _is_brightfield(slide: ViewerSlide) -> bool:
+    return slide.info.kind == "brightfield"
+
+
+def _read_colors(slide: ViewerSlide) -> DisplayColors:
+    """Return the colors in which a slide is displayed."""
+    return getattr(slide.layers[0].data[0], "colors", DisplayColors())
