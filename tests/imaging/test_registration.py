@@ -107,13 +107,20 @@ def test_two_landmarks_give_rotation_and_shift(angle: float) -> None:
     found = register_landmarks(moving, moving @ linear.T + shift)
     np.testing.assert_allclose(found.transform([(50.0, 60.0)]), np.array([(50.0, 60.0)]) @ linear.T + shift, atol=1e-6)
     assert (found.rotation - angle + 180) % 360 - 180 == pytest.approx(0.0, abs=1e-6)
-    assert found.error == pytest.approx(0.0, abs=1e-6)
+    assert found.error is None  # two always fit
+
+
+def test_landmarks_near_a_line_are_not_mirrored_by_noise() -> None:
+    rng = np.random.default_rng(2)
+    moving = np.array([(0.0, 0.0), (40.0, 4000.0), (0.0, 8000.0)])
+    flips = [register_landmarks(moving, moving + rng.normal(0, 30, moving.shape)).is_flipped for _ in range(100)]
+    assert not any(flips)
 
 
 def test_landmarks_at_other_distances_keep_the_scale_and_say_the_error() -> None:
-    found = register_landmarks([(0, 0), (0, 100)], [(0, 0), (0, 110)])
+    found = register_landmarks([(0, -100), (0, 100), (60, 0)], [(0, -110), (0, 110), (60, 0)])
     assert found.scale == pytest.approx(1.0)
-    assert found.error == pytest.approx(5.0)
+    assert found.error == pytest.approx(10 * np.sqrt(2 / 3), rel=0.05)
 
 
 def test_three_landmarks_give_a_flip_and_four_an_error() -> None:

@@ -10,6 +10,7 @@ import tifffile
 from scipy import ndimage
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.alignment import register_slides
 from napari_melanoma.slides.reading.opening import open_slide
 
@@ -37,7 +38,7 @@ def test_another_stain_at_another_scale_is_registered(tmp_path: Path, amount: np
     first = open_slide(write_slide(tmp_path / "he.tif", amount, 2.0 if known else None, (0.4, 0.8, 0.5)))
     second = open_slide(write_slide(tmp_path / "ihc.tif", half, 4.0 if known else None, (0.9, 0.7, 0.3)))
     with first, second:
-        found = register_slides(first, second)
+        found = register_slides(first, second, first.info.pixel_size, second.info.pixel_size)
     unit = 2.0 if known else 1.0  # of a pixel of the first slide
     here = np.array([(200.0, 220.0), (400.0, 300.0)])  # from the corner
     there = np.stack([600 - here[:, 1], here[:, 0]], axis=1) / 2  # rot90 turns counterclockwise
@@ -51,4 +52,14 @@ def test_one_slide_without_a_scale_is_refused(tmp_path: Path, amount: np.ndarray
     first = open_slide(write_slide(tmp_path / "he.tif", amount, 2.0, (0.4, 0.8, 0.5)))
     second = open_slide(write_slide(tmp_path / "ihc.tif", amount, None, (0.4, 0.8, 0.5)))
     with first, second, pytest.raises(InputError, match="ihc has no scale"):
-        register_slides(first, second)
+        register_slides(first, second, first.info.pixel_size, None)
+
+
+def test_the_scale_that_the_user_set_counts(tmp_path: Path, amount: np.ndarray) -> None:
+    half = ndimage.zoom(amount, 0.5, order=1, grid_mode=True, mode="nearest")
+    first = open_slide(write_slide(tmp_path / "he.tif", amount, None, (0.4, 0.8, 0.5)))
+    second = open_slide(write_slide(tmp_path / "ihc.tif", half, 1.0, (0.4, 0.8, 0.5)))  # wrong in the file
+    with first, second:
+        found = register_slides(first, second, PixelSize(2.0, 2.0, "given"), PixelSize(4.0, 4.0, "given"))
+    here = np.array([(200.0, 220.0), (400.0, 300.0)])
+    np.testing.assert_allclose(found.transform(here / 2 * 4.0), here * 2.0, atol=3.0)

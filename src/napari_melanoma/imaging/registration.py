@@ -30,6 +30,7 @@ MIN_CORRELATION, MIN_SPREAD = 0.35, 0.1  # of a block with what is at its place,
 MIN_OVERLAP, CANDIDATES = 0.3, 4  # share of the smaller image; overall positions to try with blocks
 INLIER_PX = 3.0
 ROUNDS = 3
+CLEAR_FLIP = 3.0  # how many times smaller the distances of landmarks are with the flip
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,15 @@ class Registration:
     """A transformation of positions in the moving image to positions in the fixed image, and how well it fits.
 
     ``matrix``: float64 (3, 3), fixed (row, column, 1) = matrix @ moving (row, column, 1), in the unit of the caller.
-    ``error``: root mean square distance that remains, in the same unit; None for two landmarks without a scale to fit,
-    which fit exactly. ``count``: landmarks or blocks that it was estimated from.
+    ``error``: root mean square distance that remains between the landmarks or blocks that agree, in the same unit; None
+    for two landmarks, from which it cannot be known. ``count``: landmarks, or blocks that agree, of ``tried``.
     """
 
     matrix: NDArray[np.float64]
     method: Literal["landmarks", "images"]
     error: float | None
     count: int
+    tried: int
 
     @property
     def rotation(self) -> float:
@@ -70,7 +72,7 @@ def register_landmarks(moving: ArrayLike, fixed: ArrayLike, *, with_scale: bool 
     """Estimate the transformation from two or more landmarks, as least squares.
 
     ``moving``, ``fixed``: positions (point, axis=2) of the same landmarks in both images, in the same unit; at least
-    two that differ. A flip is found from three landmarks that are not on a line; two of them fit both ways.
+    two that differ. A flip is found from three landmarks that are clearly not on a line and fit clearly better with it.
 
     Raises InputError for too few or equal landmarks.
     """
@@ -79,15 +81,15 @@ def register_landmarks(moving: ArrayLike, fixed: ArrayLike, *, with_scale: bool 
         raise InputError(f"expected two or more landmarks in both images, found {len(start)} and {len(end)}.")
     if min(np.ptp(start, axis=0).max(), np.ptp(end, axis=0).max()) <= 0:
         raise InputError("expected landmarks at different positions, found all at the same one.")
-    plain = _fit(start, end, flip=False, with_scale=with_scale)
-    errors = {False: _rms(plain, start, end)}
-    matrix = plain
-    if len(start) > 2:
-        flipped = _fit(start, end, flip=True, with_scale=with_scale)
-        errors[True] = _rms(flipped, start, end)
-        matrix = flipped if errors[True] < errors[False] else plain
-    error = None if len(start) == 2 and with_scale else min(errors.values())
-    return Registration(matrix, "landmarks", error, len(start))
+    matrix = _fit(start, end, flip=False, with_scale=with_scale)
+    if len(start) == 2:
+        return Registration(matrix, "landmarks", None, 2, 2)
+    flipped = _fit(start, end, flip=True, with_scale=with_scale)
+    error, flipped_error = _rms(matrix, start, end), _rms(flipped, start, end)
+    across = float(np.linalg.svd(start - start.mean(axis=0), compute_uv=False)[1]) / math.sqrt(len(start))
+    if flipped_error < min(error, across) / CLEAR_FLIP:
+        matrix, error = flipped, flipped_error
+    return Registration(matrix, "landmarks", error, len(start), len(start))
 
 
 def register_images(
@@ -127,7 +129,7 @@ def register_images(
     matrix = best.matrix.copy()
     matrix[:2, 2] = fine_um * (matrix[:2, 2] + (1.0 - matrix[:2, :2].sum(axis=1)) / 2)  # from pixel centers
     error = float(np.sqrt(np.mean(best.residuals**2))) * fine_um
-    return Registration(matrix, "images", error, len(best.residuals))
+    return Registration(matrix, "images", error, len(best.residuals), best.tried)
 
 
 @dataclass(frozen=True)

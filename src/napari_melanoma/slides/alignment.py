@@ -13,6 +13,7 @@ from napari_melanoma.imaging.stain import optical_density
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.slide import Slide
 
 THUMBNAIL_PX = 1500
@@ -20,29 +21,33 @@ GLASS = 0.04  # optical density below which there is no tissue
 UNKNOWN_SCALES = tuple(float(scale) for scale in np.geomspace(0.25, 4.0, 9))  # of slides without pixel sizes
 
 
-def register_slides(first: Slide, second: Slide) -> Registration:
+def register_slides(
+    first: Slide, second: Slide, first_size: PixelSize | None, second_size: PixelSize | None
+) -> Registration:
     """Register the second slide to the first by their tissue at low resolution; takes some seconds.
+
+    ``first_size``, ``second_size``: the pixel sizes that count, of the file or set by the user.
 
     Returns a registration of positions (y, x) in µm from the outer corner of the first pixel; in pixels of the finest
     level if neither slide has a scale. Raises InputError if only one has a scale, and MelanomaError if the slides do
     not fit together.
     """
-    if (first.info.pixel_size is None) != (second.info.pixel_size is None):
-        bare = first if first.info.pixel_size is None else second
+    if (first_size is None) != (second_size is None):
+        bare = first if first_size is None else second
         raise InputError(f"{bare.info.name} has no scale, the other slide has one. Set its scale first.")
-    scales = (1.0,) if first.info.pixel_size is not None else UNKNOWN_SCALES
-    (fixed, fixed_um), (moving, moving_um) = _read_tissue(first), _read_tissue(second)
+    scales = (1.0,) if first_size is not None else UNKNOWN_SCALES
+    (fixed, fixed_um), (moving, moving_um) = _read_tissue(first, first_size), _read_tissue(second, second_size)
     return register_images(fixed, moving, fixed_um, moving_um, scales=scales)
 
 
-def _read_tissue(slide: Slide) -> tuple[NDArray[np.float32], tuple[float, float]]:
+def _read_tissue(slide: Slide, size: PixelSize | None) -> tuple[NDArray[np.float32], tuple[float, float]]:
     """Read the amount of tissue (row, column), and the size of its pixels in µm."""
     thumbnail, _ = slide.thumbnail_around_damage(THUMBNAIL_PX)
     if slide.info.kind == "brightfield":
         amount = optical_density(thumbnail).mean(axis=-1) - GLASS
     else:
         amount = thumbnail.mean(axis=-1) / 255
-    full, size = slide.info.levels[0], slide.info.pixel_size
+    full = slide.info.levels[0]
     um = (1.0, 1.0) if size is None else (size.y_um, size.x_um)
     rows, columns = amount.shape
     return amount.clip(0).astype(np.float32), (um[0] * full.height / rows, um[1] * full.width / columns)

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel
 from scipy import ndimage
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -179,6 +180,23 @@ def test_serial_sections_are_registered_and_turned_together(sections):
     assert_registered(person, 1.0)
     np.testing.assert_allclose(place(person.dock.sections.side_by_side.model), place(person.viewer))
     closes_the_second(person)
+
+
+def test_another_scale_ends_the_registration(sections):
+    person, beside = sections, sections.dock.sections.side_by_side
+    presses(person, "beside_register")
+    words = person.finds(QLabel, "beside_words")
+    person.until(lambda: words.text().startswith("Registered by"))
+    person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
+    person.waits()
+    assert not words.text().startswith("Registered by")
+    identity = beside._other_identity
+    person.dock.picker.select_slide(identity)  # to set the scale of the other slide, too
+    person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
+    person.waits()
+    if beside.model is not None:
+        np.testing.assert_allclose(beside.model.layers[0].scale, (2 * MPP, 2 * MPP))
+        closes_the_second(person)
 
 
 def test_other_tissue_is_refused_and_nothing_moves(person, slide_path, tmp_path):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.imaging.registration import Registration
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
@@ -40,6 +41,9 @@ REGISTERING = "Registering the slides ..."
 WIDEN_MS = 100
 OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
+
+
+Pair = tuple[str, "PixelSize | None", str, "PixelSize | None"]
 
 
 class SideBySideView(QWidget):
@@ -127,6 +131,7 @@ class SideBySideController(QObject):
         self._moving = False
         self._matrix: NDArray[np.float64] | None = None  # from coordinates of the second slide to those of the first
         self._alignment = ""  # how well the slides fit
+        self._pair: Pair | None = None  # that the alignment is of
         self._landmarks: Landmarks | None = None
         self._jobs = LatestJobQueue(self)
         self._jobs.succeeded.connect(self._on_registered)
@@ -145,10 +150,9 @@ class SideBySideController(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide in the first view."""
-        is_other = slide is None or self._slide is None or slide.identity != self._slide.identity
         self._slide = slide
-        if is_other and self._model is not None:
-            self._reset_alignment()
+        if self._model is not None and self._pair != self._get_pair():
+            self._rebuild()
         self._refresh()
 
     def update_rotation(self) -> None:
@@ -253,18 +257,29 @@ class SideBySideController(QObject):
         self._canvas = self._dock_widget = None
         QTimer.singleShot(WIDEN_MS, self._restore_dock_width)
 
+    def _get_pair(self) -> Pair | None:
+        """Return what an alignment depends on: identities and pixel sizes of both slides."""
+        other = self._find_other_slide()
+        if self._slide is None or other is None:
+            return None
+        return (self._slide.identity, self._slide.info.pixel_size, other.identity, other.info.pixel_size)
+
     def _show_other_slide(self) -> None:
-        """Show the chosen slide, read from the same open file."""
+        """Show the chosen slide."""
+        identity = None if self._view is None else self._view.slide_combo.currentData()
+        if identity is not None and self._model is not None:
+            self._other_identity = identity
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Show the second slide, read from the same open file, with its current scale and without an alignment."""
         from napari.layers import Layer
 
-        view = self._view
-        identity = None if view is None else view.slide_combo.currentData()
-        slide = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
+        slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
         self._end_landmarks()
         self._moving = True
-        self._other_identity = slide.identity
         self._model.layers.clear()
         for layer in slide.layers:
             copy = Layer.create(*layer.as_layer_data_tuple())
@@ -352,7 +367,7 @@ class SideBySideController(QObject):
         self._end_landmarks()
         other = self._find_other_slide()
         self._alignment = ""
-        self._matrix = None
+        self._matrix, self._pair = None, self._get_pair()
         if self._slide is not None and other is not None:
             self._matrix = np.linalg.inv(self._slide.affine) @ np.array(other.affine)
         self._transform_layers()
@@ -394,19 +409,17 @@ class SideBySideController(QObject):
 
     def _on_registration_requested(self) -> None:
         """Register the slides in the background."""
-        other = self._find_other_slide()
-        if self._slide is None or other is None or self._view is None:
+        other, pair = self._find_other_slide(), self._get_pair()
+        if self._slide is None or other is None or self._view is None or pair is None:
             return
         self._end_landmarks()
         self._view.hint_label.setText(REGISTERING)
-        work = partial(_register, self._slide.slide, other.slide, (self._slide.identity, other.identity))
+        work = partial(_register, self._slide.slide, other.slide, pair)
         self._jobs.submit("register", lambda: work)
 
-    def _on_registered(self, found: tuple[tuple[str, str], Registration]) -> None:
-        identities, registration = found
-        if self._slide is None or self._model is None or self._view is None:
-            return
-        if identities != (self._slide.identity, self._other_identity):  # another slide was chosen meanwhile
+    def _on_registered(self, found: tuple[Pair, Registration]) -> None:
+        pair, registration = found
+        if self._model is None or self._view is None or pair != self._get_pair():  # another slide or scale meanwhile
             return
         self._set_alignment(self._shift_to_centers(registration.matrix), self._describe(registration))
         self._view.link_check.setChecked(True)
@@ -431,8 +444,13 @@ class SideBySideController(QObject):
         what = [f"turned by {registration.rotation:.0f}°"]
         what += ["mirrored"] if registration.is_flipped else []
         what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
-        source = f"{registration.count} {'landmarks' if registration.method == 'landmarks' else 'parts of the tissue'}"
-        return f"Registered by {source}: {', '.join(what)}; remaining error {registration.error:.2g} {unit}."
+        source = f"{registration.count} landmarks"
+        if registration.method == "images":
+            source = f"{registration.count} of {registration.tried} parts of the tissue"
+        error = "its error is known from three landmarks on"
+        if registration.error is not None:
+            error = f"remaining error {registration.error:.2g} {unit}"
+        return f"Registered by {source}: {', '.join(what)}; {error}."
 
     def _on_landmarks(self, on: bool) -> None:
         """Begin or end setting landmarks."""
@@ -457,7 +475,8 @@ class SideBySideController(QObject):
             self._refresh()
             return
         try:
-            registration = register_landmarks(second, first)
+            has_scale = self._slide is None or self._slide.info.pixel_size is not None
+            registration = register_landmarks(second, first, with_scale=not has_scale)
         except MelanomaError as error:
             self.failed.emit(error)
         else:
@@ -477,9 +496,7 @@ class SideBySideController(QObject):
         self._refresh()
 
 
-def _register(
-    first: TiledSlide, second: TiledSlide, identities: tuple[str, str], run: RunContext
-) -> tuple[tuple[str, str], Registration]:
+def _register(first: TiledSlide, second: TiledSlide, pair: Pair, run: RunContext) -> tuple[Pair, Registration]:
     from napari_melanoma.slides.alignment import register_slides
 
-    return identities, register_slides(first, second)
+    return pair, register_slides(first, second, pair[1], pair[3])
