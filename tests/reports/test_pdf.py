@@ -80,6 +80,15 @@ def test_without_pango_it_says_what_to_install(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "report.pdf").exists()
 
 
+def test_truncated_photographs_are_still_refused_afterwards() -> None:
+    code = (
+        "from PIL import ImageFile; from napari_melanoma.reports.pdf import load_weasyprint; load_weasyprint(); "
+        "print(ImageFile.LOAD_TRUNCATED_IMAGES)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found 'a5'"):
         write_pdf(tmp_path / "report.html", tmp_path / "report.pdf", "a5")  # type: ignore[arg-type]

@@ -173,7 +173,9 @@ class SynopticReport(ForwardCompatible):
     @classmethod
     def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Move unknown keys to ``more``, and answers to unknown fields to ``other_answers``."""
-        found = super()._sort_keys({key: value for key, value in values.items() if key != DERIVED})
+        found = super()._sort_keys(values)
+        if isinstance(found["more"], dict):
+            found["more"].pop(DERIVED, None)
         answers, others = found.get("answers", {}), found.get("other_answers", {})
         if not isinstance(answers, Mapping) or not isinstance(others, Mapping):
             return found
@@ -198,13 +200,11 @@ class SynopticReport(ForwardCompatible):
         return {**values, "answers": {**values["answers"], **others}, DERIVED: self._derived_values()}
 
     def _derived_values(self) -> dict[str, Any]:
-        mm = self.value("breslow")
-        return {
-            "status": self.status,
-            "breslow_recorded": format_recorded_thickness(mm) if isinstance(mm, float) else None,
-            "t_category": self.stage.category or None,
-            "t_category_reason": self.stage.reason,
-        }
+        """What follows from the answers; a thickness or category that is not known has no key."""
+        mm, stage = self.value("breslow"), self.stage
+        recorded = {"breslow_recorded": format_recorded_thickness(mm)} if isinstance(mm, float) else {}
+        category = {"t_category": stage.category} if stage.category else {}
+        return {"status": self.status, **recorded, **category, "t_category_reason": stage.reason}
 
     def answer(self, name: str) -> SynopticAnswer | None:
         """Return the answer to a field; None if it is not filled in."""

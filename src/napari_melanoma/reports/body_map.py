@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.body_sites import SiteKey, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN
 
@@ -100,7 +100,7 @@ class BodyMap:
 @cache
 def read_chart() -> dict[str, Any]:
     """Read the drawings and the positions of the marks."""
-    chart: dict[str, Any] = json.loads(CHART_FILE.read_text(encoding="utf-8"))
+    chart: dict[str, Any] = read_json(CHART_FILE)
     return chart
 
 

@@ -50,6 +50,9 @@ def write_pdf(html: Path, pdf: Path, paper: Paper = "a4") -> Path:
 
 def load_weasyprint() -> ModuleType:
     """Import WeasyPrint, which takes some seconds; raise MelanomaError where the library that it needs is missing."""
+    from PIL import ImageFile
+
+    reads_truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints, and warns of the future
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
@@ -58,6 +61,8 @@ def load_weasyprint() -> ModuleType:
             import weasyprint.urls
         except (ImportError, OSError) as error:
             raise MelanomaError(f"{INSTALL_PANGO} ({error}).") from error
+        finally:  # it makes Pillow accept truncated images, photographs of patients included
+            ImageFile.LOAD_TRUNCATED_IMAGES = reads_truncated
     return weasyprint
 
 
