@@ -63,8 +63,12 @@ def test_high_ages_are_hidden(column: str, text: str, expected: str) -> None:
 
 
 def test_a_name_or_number_is_not_shown_as_the_id_of_a_patient(user_folders: object) -> None:
-    assert show_patient_id("P-0042", personal=False) == "P-0042"
-    for identifying in ("Anna Schmidt", "8812345"):
+    for harmless in ("P-0042", "P7", "ABC-1234", "P-7F3K2Q-9XMAB4", ""):
+        assert show_patient_id(harmless, personal=False) == harmless
+    for identifying in (
+        *("Anna Schmidt", "Mueller", "hans mueller", "Mueller_Hans_1953", "MUELLER-1953", "1234"),
+        *("8812345", "H-1234567", "M1234567", "P-0042\n"),
+    ):
         shown = show_patient_id(identifying, personal=False)
         assert shown.startswith("P-")
         assert identifying not in shown

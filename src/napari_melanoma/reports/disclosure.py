@@ -13,13 +13,15 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry, find_in_text
+from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
+from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
+SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
 REMOVED, MAX_REMOVED = "(removed)", 100
 LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
@@ -36,11 +38,9 @@ def hide_age(column: str, text: str, *, personal: bool) -> str:
 
 
 def show_patient_id(patient_id: str, *, personal: bool) -> str:
-    """Return the id of a patient; a pseudonym of it if it looks like a name or a hospital number."""
-    from napari_melanoma.privacy.pseudonyms import pseudonym
-
-    entry = MetadataEntry("text", "", "patient id", patient_id)
-    return patient_id if personal or not any(find_in_entry(entry)) else pseudonym(patient_id)
+    """Return the id of a patient; a pseudonym of it unless it is one, or is short, or ``personal``."""
+    is_harmless = SHAPE.fullmatch(patient_id) or SHORT_ID.fullmatch(patient_id)
+    return patient_id if personal or is_harmless else pseudonym(patient_id)
 
 
 def hide_reader(text: str, *, personal: bool) -> str:
