@@ -24,6 +24,7 @@ from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.privacy.personal_data import PrivacyFinding
+from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.reports.fhir import SYSTEM, build_diagnostic_report
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
 from napari_melanoma.slides.synoptic_files import save_synoptic, write_synoptic_json, write_synoptic_table
@@ -119,6 +120,22 @@ def test_every_report_is_valid_fhir(report: SynopticReport, patient: CasePatient
         assert ("dataAbsentReason" in one) <= (not [key for key in one if key.startswith("value")])
     assert personal or (NAME not in text and "2026" not in text)
     assert "a note" not in text
+
+
+def test_the_patient_has_no_id_of_a_hospital_and_no_suggested_sex(user_folders: object) -> None:
+    patient = CasePatient(patient_id="Mueller_Hans_1953", sex="male", guesses={"sex": "dicom"})
+    found = build_diagnostic_report(SynopticReport(), patient)["contained"][0]
+    assert found["gender"] == "unknown"
+    assert found["identifier"][0]["value"] == pseudonym("Mueller_Hans_1953")
+    personal = build_diagnostic_report(SynopticReport(), patient, personal=True)["contained"][0]
+    assert personal["identifier"][0]["value"] == "Mueller_Hans_1953"
+    assert personal["gender"] == "unknown"
+
+
+@pytest.mark.parametrize(("source", "notes"), [("", [{"text": "a detail"}]), ("model", None)])
+def test_a_suggested_answer_has_no_note(source: str, notes: object) -> None:
+    report = one_answer("breslow", value=1.3, detail="a detail", suggested_by=source)
+    assert value_of(report, "breslow").get("note") == notes
 
 
 def test_words_outside_of_a_value_set_are_found() -> None:
