@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from fake_case import PREDICTION, READERS, ReportedCase, write_case
 from napari_melanoma.case.model import CaseRisk, set_image, set_lesion, set_patient
 from napari_melanoma.case.results import PREDICTIONS_FILE
 from napari_melanoma.case.store import CaseStore
+from napari_melanoma.classification.classify import SAME_PICTURE
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -22,6 +24,7 @@ from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
+from napari_melanoma.reports.lesion import prediction_blocks
 from napari_melanoma.reports.page import write_report
 
 NAMES = (
@@ -134,6 +137,14 @@ def test_warnings_with_paths_and_names_are_cleaned(reported: ReportedCase, tmp_p
     assert not re.search("anna@|Schmidt|2024", text)
     assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
     assert "Anna Schmidt" in text_of(collect(reported.folder, reported.results, personal=True), tmp_path / "all.html")
+
+
+def test_a_warning_names_a_training_image_only_with_personal_data() -> None:
+    prediction = replace(PREDICTION, warnings=(SAME_PICTURE.format(image_id="Anna Schmidt (2)"),))
+    for personal in (False, True):
+        text = str(prediction_blocks(prediction, personal=personal))
+        assert ("looks the same (Anna Schmidt (2)): the" in text) == personal
+        assert ("looks the same: the prediction" in text) != personal
 
 
 def test_the_risk_of_a_case_names_no_reader(reported: ReportedCase, tmp_path: Path) -> None:

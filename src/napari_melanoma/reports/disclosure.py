@@ -23,6 +23,7 @@ OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
 SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
+SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
 REMOVED, MAX_REMOVED = "(removed)", 100
 LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
 
@@ -46,6 +47,11 @@ def show_patient_id(patient_id: str, *, personal: bool) -> str:
 def hide_reader(text: str, *, personal: bool) -> str:
     """Return the description of a thickness; the name of the reader who measured it only if ``personal``."""
     return text if personal else MEASURED_BY.sub("a reader", text)
+
+
+def hide_training_image(text: str, *, personal: bool) -> str:
+    """Return a warning of a classifier; the id of the training image that it names only if ``personal``."""
+    return text if personal else SAME_PICTURE.sub("", text)
 
 
 def remove_personal_data(value: Any) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text

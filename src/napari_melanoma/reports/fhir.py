@@ -51,7 +51,7 @@ def build_diagnostic_report(
 ) -> Resource:
     """Return a report as a FHIR DiagnosticReport, valid in R4, R4B and R5.
 
-    Fields that are not filled in are left out. ``personal``: include who signed it, and when, and any id of the patient.
+    Fields that are not filled in are left out. ``personal``: include who signed it, when, and any id of the patient.
     """
     observations = [*_list_observations(report)]
     contained: list[Resource] = [
