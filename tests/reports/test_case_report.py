@@ -130,10 +130,15 @@ def test_nothing_personal_is_disclosed(stored: ReportedCase, tmp_path: Path) -> 
 
 
 def test_warnings_with_paths_and_names_are_cleaned(reported: ReportedCase, tmp_path: Path) -> None:
-    warnings = ["see /srv/anna/section.tif for more", "Patient: Anna Schmidt, taken on 2024-05-02", "anna@example.org"]
+    warnings = [
+        "see /srv/anna/section.tif for more",
+        "section.tif differs",
+        "Patient: Anna Schmidt, taken on 2024-05-02",
+        "anna@example.org",
+    ]
     _set_value(reported.results / "result.json", "warnings", warnings)
     text = text_of(collect(reported.folder, reported.results), tmp_path / "page.html")
-    assert "See (removed) for more." in text
+    assert "See (removed) for more. (removed) differs." in text
     assert not re.search("anna@|Schmidt|2024", text)
     assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
     assert "Anna Schmidt" in text_of(collect(reported.folder, reported.results, personal=True), tmp_path / "all.html")

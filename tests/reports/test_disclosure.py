@@ -12,8 +12,10 @@ from napari_melanoma.reports.disclosure import (
     format_later,
     hide_age,
     label_readers,
+    remove_personal_data,
     show_patient_id,
 )
+from napari_melanoma.reports.page import Notice, Report
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,29 @@ def test_a_name_or_number_is_not_shown_as_the_id_of_a_patient(user_folders: obje
         assert shown.startswith("P-")
         assert identifying not in shown
         assert show_patient_id(identifying, personal=True) == identifying
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"see C:\Users\Anna Meyer\slides\Mueller Hans 1953.svs for more", "see (removed) for more"),
+        ("see C:/Users/Anna Meyer/Mueller, Hans.ome.tif.", "see (removed)."),
+        (r"in '\\\\server\share one\Mueller Hans' and", "in '(removed)' and"),
+        (r"in '\\server\share one\Mueller Hans' and", "in '(removed)' and"),
+        ("/home/anna/Mueller Hans/slide.svs is missing", "(removed) is missing"),
+        ("the slide (/patients/Mueller/a.svs) is missing", "the slide ((removed)) is missing"),
+        ("the folder /patients/Hans Mueller is missing: restore it", "the folder (removed): restore it"),
+        ("file:///data/O'Neil Hans/a.svs is missing", "(removed) is missing"),
+        ("/Mueller.svs is missing", "(removed) is missing"),
+        ("the slide mueller hans 1953.SVS, and Mueller.png", "the slide (removed), and (removed)"),
+        ("T1a/T1b, 3 /mm² and 4 /mm², 3 / 4, and/or", "T1a/T1b, 3 /mm² and 4 /mm², 3 / 4, and/or"),
+        ("see https://doi.org/10.1000/a.b and x.png", "see https://doi.org/10.1000/a.b and x.png"),
+    ],
+)
+def test_paths_and_names_of_files_are_removed(text: str, expected: str) -> None:
+    report = Report("Case", "", (Notice(text),))
+    cleaned = remove_personal_data(report, {"Mueller.png", "Mueller Hans 1953.svs"})
+    assert cleaned.blocks == (Notice(expected),)
 
 
 def test_readings_and_changes_have_no_dates_names_and_notes() -> None:

@@ -107,7 +107,10 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
         *collector.provenance(),
     ]
     report = _make_report(inputs, tuple(blocks), personal=personal)
-    return CollectedReport(report if personal else remove_personal_data(report), tuple(collector.problems))
+    if not personal:
+        paths = [*(image.path for image in images), *(part.path for part in (*slides.values(), *free))]
+        report = remove_personal_data(report, {path.name for path in paths if path is not None and path.suffix})
+    return CollectedReport(report, tuple(collector.problems))
 
 
 def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:

@@ -18,12 +18,20 @@ from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
+    from napari_melanoma.reports.page import Report
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
 SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
 SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
+_IN_PATH = r"(?!'(?:\W|$))[^\n\"<>|]"  # folders and files may contain spaces, commas and apostrophes
+_ROOT = r"(?<![\w./:<>-])/(?!(?:mm|cm|µm|hpf)[²2]?\b)(?=[^\s/][^/\n]*(?<=\S)/\S|[^\s/]+\.[A-Za-z])"
+# An absolute path up to the file ending; without one up to the next mark, as its end is unknown.
+PATH = re.compile(
+    rf"(?:file://|(?<!\w)[A-Za-z]:[\\/]|(?<!\\)\\{{2,4}}(?=\w)|{_ROOT})"
+    rf"(?:(?:{_IN_PATH})*?\.[A-Za-z][A-Za-z0-9]+(?![\w/\\]|\.[A-Za-z])|(?:(?![,;:)]){_IN_PATH})+)"
+)
 REMOVED, MAX_REMOVED = "(removed)", 100
 LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
 
@@ -54,18 +62,25 @@ def hide_training_image(text: str, *, personal: bool) -> str:
     return text if personal else SAME_PICTURE.sub("", text)
 
 
-def remove_personal_data(value: Any) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text
-    """Replace what an audit recognizes, such as paths in warnings, in all texts of a report."""
+def remove_personal_data(report: Report, files: Iterable[str] = ()) -> Report:
+    """Replace paths, the names of some files, and what an audit recognizes, in all texts of a report."""
+    names = "|".join(map(re.escape, sorted(files, key=len, reverse=True))) or "(?!)"
+    cleaned: Report = _clean(report, re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.I))
+    return cleaned
+
+
+def _clean(value: Any, files: re.Pattern[str]) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text
     if isinstance(value, str):
-        return value if value.startswith("data:") else _clean_text(value)
+        return value if value.startswith("data:") else _clean_text(value, files)
     if isinstance(value, tuple):
-        return tuple(map(remove_personal_data, value))
+        return tuple(_clean(one, files) for one in value)
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    return replace(value, **{one.name: remove_personal_data(getattr(value, one.name)) for one in fields(value)})
+    return replace(value, **{one.name: _clean(getattr(value, one.name), files) for one in fields(value)})
 
 
-def _clean_text(text: str) -> str:
+def _clean_text(text: str, files: re.Pattern[str]) -> str:
+    text = files.sub(REMOVED, PATH.sub(REMOVED, text))
     for _ in range(MAX_REMOVED):
         found = next((part for _, part in find_in_text(text)), None)
         if found is None:
