@@ -316,6 +316,18 @@ def test_unusable_inputs_are_named(stored: ReportedCase, tmp_path: Path) -> None
     assert "contains no case and no results" in text_of(found, tmp_path / "page.html")
 
 
+def test_a_case_with_an_invalid_value_is_named_and_the_rest_is_shown(
+    stored: ReportedCase, reported: ReportedCase, tmp_path: Path
+) -> None:
+    _set_value(reported.folder / "case.json", "lesions_numbered", "many")
+    found = collect(stored.folder, reported.folder)
+    assert [one.about for one in found.problems] == ["Case"]
+    assert "lesions_numbered" in found.problems[0].detail
+    text = text_of(found, tmp_path / "page.html")
+    assert "Case: cannot be read: its case.json is damaged or invalid." in text
+    assert "Lesion 1: Left upper back" in text
+
+
 def test_changed_inputs_outdate_a_prediction(reported: ReportedCase, tmp_path: Path) -> None:
     with CaseStore.open(reported.folder) as store:
         store.save(set_lesion(store.case, "L1", sub_site="lower back"))

@@ -12,7 +12,7 @@ from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
-from napari_melanoma.core.errors import InputError, describe_error
+from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column
@@ -132,8 +132,8 @@ def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
             else:
                 try:
                     cases.setdefault(one.resolve(), CaseStore.open_read_only(one))
-                except InputError as error:
-                    collector.add_problem("Case", "cannot be read: its case.json is damaged.", error)
+                except (InputError, ConfigError) as error:
+                    collector.add_problem("Case", "cannot be read: its case.json is damaged or invalid.", error)
     return ReportInputs(tuple(cases.values()), tuple(photographs), tuple(slides))
 
 
