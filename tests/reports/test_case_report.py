@@ -307,6 +307,20 @@ def test_several_cases_are_sections(stored: ReportedCase, reported: ReportedCase
     assert len(ids) == len(set(ids)) > 0
 
 
+def test_the_provenance_names_lesions_and_cases_as_the_headings_do(
+    stored: ReportedCase, reported: ReportedCase, tmp_path: Path
+) -> None:
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_patient(set_lesion(store.case, "L1", label="7"), patient_id="P-0042"))
+    alone = text_of(collect(reported.folder), tmp_path / "alone.html")
+    assert "Lesion 7: Left upper back" in alone
+    assert "Lesion 7 melanoma-small" in alone
+    text = text_of(collect(stored.folder, reported.folder), tmp_path / "page.html")
+    for subject in ("Lesion 7", "Image 1"):
+        assert re.search(rf"Case P-0042, {subject} [a-z-]+ [a-d]{{16}}", text), subject
+    assert "Case P-ZV1QS0-BRDZ2J, Lesion 1 melanoma-small" in text
+
+
 def test_unusable_inputs_are_named(stored: ReportedCase, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"there is nothing to report: expected .*case\.json.*found: .*empty"):

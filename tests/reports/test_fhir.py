@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from napari_melanoma.case.model import Case, CasePatient, add_lesion, set_lesion, set_patient
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.io.results import read_table
