@@ -14,6 +14,7 @@ from napari_melanoma.reports.disclosure import (
     label_readers,
     remove_personal_data,
     show_patient_id,
+    show_times,
 )
 from napari_melanoma.reports.page import Notice, Report
 
@@ -98,6 +99,13 @@ def test_paths_and_names_of_files_are_removed(text: str, expected: str) -> None:
     report = Report("Case", "", (Notice(text),))
     cleaned = remove_personal_data(report, {"Mueller.png", "Mueller Hans 1953.svs"})
     assert cleaned.blocks == (Notice(expected),)
+
+
+def test_an_unknown_time_is_not_the_first_one() -> None:
+    first, later = "2026-01-02T10:00:00+00:00", "2026-01-05T10:00:00"
+    shown = {first: "at the start", later: "3 days later", "": "unknown", "yesterday": "unknown"}
+    assert show_times(tuple(shown), personal=False) == shown
+    assert show_times(("",), personal=False) == {"": "unknown"}
 
 
 def test_readings_and_changes_have_no_dates_names_and_notes() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
+UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
 SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
@@ -150,11 +151,15 @@ def disclose_changes(
 
 
 def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
-    """Return what is shown for each time: the interval from the first one unless ``personal``."""
-    if personal or not times:
+    """Return what is shown for each time: the interval from the first known one unless ``personal``."""
+    if personal:
         return {one: format_time(one) or one for one in times}
-    first = min(map(parse_time, times))
-    return {one: format_later((parse_time(one) - first).total_seconds()) for one in times}
+    first = min((when for one in times if (when := parse_time(one)) != UNKNOWN_TIME), default=UNKNOWN_TIME)
+    return {one: _format_since(first, parse_time(one)) for one in times}
+
+
+def _format_since(first: datetime, when: datetime) -> str:
+    return "unknown" if when == UNKNOWN_TIME else format_later((when - first).total_seconds())
 
 
 def parse_time(when: str) -> datetime:
@@ -162,7 +167,7 @@ def parse_time(when: str) -> datetime:
     try:
         found = datetime.fromisoformat(when)
     except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
+        return UNKNOWN_TIME
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
