@@ -81,14 +81,14 @@ def test_a_name_or_number_is_not_shown_as_the_id_of_a_patient(user_folders: obje
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (r"see C:\Users\Anna Meyer\slides\Mueller Hans 1953.svs for more", "see (removed) for more"),
+        (r"see D:\Patients\Anna Meyer\slides\Mueller Hans 1953.svs for more", "see (removed) for more"),
         ("see C:/Users/Anna Meyer/Mueller, Hans.ome.tif.", "see (removed)."),
         (r"in '\\\\server\share one\Mueller Hans' and", "in '(removed)' and"),
         (r"in '\\server\share one\Mueller Hans' and", "in '(removed)' and"),
-        ("/home/anna/Mueller Hans/slide.svs is missing", "(removed) is missing"),
+        ("/srv/anna/Mueller Hans/slide.svs is missing", "(removed) is missing"),
         ("the slide (/patients/Mueller/a.svs) is missing", "the slide ((removed)) is missing"),
         ("the folder /patients/Hans Mueller is missing: restore it", "the folder (removed): restore it"),
-        ("file:///data/O'Neil Hans/a.svs is missing", "(removed) is missing"),
+        ("file:///srv/O'Neil Hans/a.svs is missing", "(removed) is missing"),
         ("/Mueller.svs is missing", "(removed) is missing"),
         ("the slide mueller hans 1953.SVS, and Mueller.png", "the slide (removed), and (removed)"),
         ("T1a/T1b, 3 /mm² and 4 /mm², 3 / 4, and/or", "T1a/T1b, 3 /mm² and 4 /mm², 3 / 4, and/or"),

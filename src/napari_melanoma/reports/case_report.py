@@ -102,8 +102,9 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
     ]
     report = _make_report(inputs, tuple(blocks), personal=personal)
     if not personal:
-        paths = [*(image.path for image in images), *(part.path for part in (*slides.values(), *free))]
-        report = remove_personal_data(report, {path.name for path in paths if path is not None and path.suffix})
+        paths = [image.path for image in images]
+        paths += [part.path for part in (*slides.values(), *free) if part.path is not None]
+        report = remove_personal_data(report, {path.name for path in paths if path.suffix})
     return CollectedReport(report, tuple(collector.problems))
 
 
