@@ -70,3 +70,26 @@ def test_synoptic_reports_of_slides_and_cases_are_written(run: Callable[..., Res
     assert not [path for path in found if "Miller" in path.read_text(encoding="utf-8")]
     assert run("export", "case", "--out", "own", "--to", "fhir", "--personal").exit_code == 0
     assert "Miller" in (analyzed / "own" / "case" / "L1" / "synoptic.fhir.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", ["no report", "truncated", "invalid"])
+def test_a_case_that_cannot_be_exported_fails_alone(run: Callable[..., Result], analyzed: Path, damage: str) -> None:
+    save_synoptic(analyzed / "results" / "section", SynopticReport(answers={"extent": SynopticAnswer(value="in_situ")}))
+    with CaseStore.create(analyzed / "case", add_lesion(Case())):
+        pass
+    stored = analyzed / "case" / "case.json"
+    content = stored.read_text(encoding="utf-8")
+    if damage == "truncated":
+        stored.write_text(content[: len(content) // 2], encoding="utf-8")
+    elif damage == "invalid":
+        stored.write_text(json.dumps({**json.loads(content), "lesions_numbered": "many"}), encoding="utf-8")
+    result = run("export", "case", "results", "--out", "out", "--to", "fhir,synoptic", "--json")
+    lines = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
+    assert result.exit_code == 1
+    assert [(line["folder"], line["format"]) for line in lines if line["event"] == "failed"] == [
+        ("case", "fhir"),
+        ("case", "synoptic"),
+    ]
+    assert (lines[-1]["written"], lines[-1]["failed"]) == (2, 2)
+    assert (analyzed / "out" / "section" / "synoptic.fhir.json").is_file()
+    assert not (analyzed / "out" / "case").exists()

@@ -10,6 +10,8 @@ import pytest
 from fake_case import ReportedCase, write_case
 from typer.testing import Result
 
+from napari_melanoma.core.errors import MelanomaError
+
 Run = Callable[..., Result]
 
 
@@ -34,6 +36,8 @@ def test_a_pdf_is_written_beside_it(run: Run, reported: ReportedCase, tmp_path: 
 
     result = run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter")
     assert result.exit_code == 0, result.output
+    (tmp_path / "report.html").unlink()
+    assert run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter").exit_code == 0
     pages = PdfReader(tmp_path / "report.pdf").pages
     assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(612, 792)}
     for number, page in enumerate(pages, start=1):
@@ -41,6 +45,33 @@ def test_a_pdf_is_written_beside_it(run: Run, reported: ReportedCase, tmp_path: 
         assert f"Page {number} of {len(pages)}" in text
         assert "Case P-ZV1QS0-BRDZ2J" in text
         assert "Research use only; not for diagnosis." in text
+
+
+def test_a_pdf_of_others_is_not_replaced_beside_a_report(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
+    assert run("report", reported.folder, "--out", "report.html").exit_code == 0
+    (tmp_path / "report.pdf").write_text("mine", encoding="utf-8")
+    result = run("report", reported.folder, "--out", "report.html", "--pdf")
+    assert result.exit_code == 2
+    assert (tmp_path / "report.pdf").read_text(encoding="utf-8") == "mine"
+
+
+def test_without_pango_the_page_and_all_problems_remain(
+    run: Run, reported: ReportedCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_pango() -> None:
+        raise MelanomaError("PDF files need the library Pango")
+
+    monkeypatch.setattr("napari_melanoma.reports.pdf.load_weasyprint", without_pango)
+    reported.slide.unlink()
+    result = run("report", reported.folder, "--out", "report.html", "--pdf", "--json")
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    failed = {one["about"]: one["error"] for one in lines if one["event"] == "failed"}
+    assert list(failed) == ["Image 3", "PDF"]
+    assert failed["PDF"] == "PDF files need the library Pango"
+    assert lines[-1]["files"] == ["report.html"]
+    assert (tmp_path / "report.html").is_file()
+    assert not (tmp_path / "report.pdf").exists()
 
 
 def test_missing_parts_are_reported(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
@@ -62,7 +93,7 @@ def test_nothing_to_report_is_a_usage_error(run: Run, tmp_path: Path) -> None:
     ("existing", "out", "options", "expected"),
     [
         ("report.html", "report.html", [], "is not a report of napari-melanoma"),
-        ("report.pdf", "report.html", ["--pdf"], "exists without a report of the same name"),
+        ("report.pdf", "report.html", ["--pdf"], "report.pdf exists, and is not a report of napari-melanoma"),
         ("", "report.txt", [], "expected a file that ends with .html"),
     ],
 )

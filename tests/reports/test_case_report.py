@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from fake_case import PREDICTION, READERS, ReportedCase, write_case
 from napari_melanoma.case.model import CaseRisk, set_image, set_lesion, set_patient
 from napari_melanoma.case.results import PREDICTIONS_FILE
 from napari_melanoma.case.store import CaseStore
+from napari_melanoma.classification.classify import SAME_PICTURE
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -22,6 +24,7 @@ from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
+from napari_melanoma.reports.lesion import prediction_blocks
 from napari_melanoma.reports.page import write_report
 
 NAMES = (
@@ -127,13 +130,26 @@ def test_nothing_personal_is_disclosed(stored: ReportedCase, tmp_path: Path) -> 
 
 
 def test_warnings_with_paths_and_names_are_cleaned(reported: ReportedCase, tmp_path: Path) -> None:
-    warnings = ["see /srv/anna/section.tif for more", "Patient: Anna Schmidt, taken on 2024-05-02", "anna@example.org"]
+    warnings = [
+        "see /srv/anna/section.tif for more",
+        "section.tif differs",
+        "Patient: Anna Schmidt, taken on 2024-05-02",
+        "anna@example.org",
+    ]
     _set_value(reported.results / "result.json", "warnings", warnings)
     text = text_of(collect(reported.folder, reported.results), tmp_path / "page.html")
-    assert "See (removed) for more." in text
+    assert "See (removed) for more. (removed) differs." in text
     assert not re.search("anna@|Schmidt|2024", text)
     assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
     assert "Anna Schmidt" in text_of(collect(reported.folder, reported.results, personal=True), tmp_path / "all.html")
+
+
+def test_a_warning_names_a_training_image_only_with_personal_data() -> None:
+    prediction = replace(PREDICTION, warnings=(SAME_PICTURE.format(image_id="Anna Schmidt (2)"),))
+    for personal in (False, True):
+        text = str(prediction_blocks(prediction, personal=personal))
+        assert ("looks the same (Anna Schmidt (2)): the" in text) == personal
+        assert ("looks the same: the prediction" in text) != personal
 
 
 def test_the_risk_of_a_case_names_no_reader(reported: ReportedCase, tmp_path: Path) -> None:
@@ -291,6 +307,20 @@ def test_several_cases_are_sections(stored: ReportedCase, reported: ReportedCase
     assert len(ids) == len(set(ids)) > 0
 
 
+def test_the_provenance_names_lesions_and_cases_as_the_headings_do(
+    stored: ReportedCase, reported: ReportedCase, tmp_path: Path
+) -> None:
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_patient(set_lesion(store.case, "L1", label="7"), patient_id="P-0042"))
+    alone = text_of(collect(reported.folder), tmp_path / "alone.html")
+    assert "Lesion 7: Left upper back" in alone
+    assert "Lesion 7 melanoma-small" in alone
+    text = text_of(collect(stored.folder, reported.folder), tmp_path / "page.html")
+    for subject in ("Lesion 7", "Image 1"):
+        assert re.search(rf"Case P-0042, {subject} [a-z-]+ [a-d]{{16}}", text), subject
+    assert "Case P-ZV1QS0-BRDZ2J, Lesion 1 melanoma-small" in text
+
+
 def test_unusable_inputs_are_named(stored: ReportedCase, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"there is nothing to report: expected .*case\.json.*found: .*empty"):
@@ -298,6 +328,18 @@ def test_unusable_inputs_are_named(stored: ReportedCase, tmp_path: Path) -> None
     found = collect(stored.folder, tmp_path / "empty", tmp_path / "missing")
     assert [one.about for one in found.problems] == ["Input", "Input"]
     assert "contains no case and no results" in text_of(found, tmp_path / "page.html")
+
+
+def test_a_case_with_an_invalid_value_is_named_and_the_rest_is_shown(
+    stored: ReportedCase, reported: ReportedCase, tmp_path: Path
+) -> None:
+    _set_value(reported.folder / "case.json", "lesions_numbered", "many")
+    found = collect(stored.folder, reported.folder)
+    assert [one.about for one in found.problems] == ["Case"]
+    assert "lesions_numbered" in found.problems[0].detail
+    text = text_of(found, tmp_path / "page.html")
+    assert "Case: cannot be read: its case.json is damaged or invalid." in text
+    assert "Lesion 1: Left upper back" in text
 
 
 def test_changed_inputs_outdate_a_prediction(reported: ReportedCase, tmp_path: Path) -> None:

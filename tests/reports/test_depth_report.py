@@ -11,16 +11,19 @@ from fake_slides import MPP, draw_slide
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.depth.readings import (
     DepthReading,
     ExcisionMargins,
     MitosisCount,
     ReadingChange,
     SlideDepthReadings,
+    values_for_line,
 )
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
     find_case_image,
+    reading_scale,
     save_readings_to_case,
     set_lesion_reading,
     write_depth_report,
@@ -109,3 +112,8 @@ def test_an_unassigned_slide_is_rejected(slide: Path) -> None:
     case = add_images(Case(), [CaseImage(id="", path=slide, modality="wsi")])
     with pytest.raises(InputError, match="not assigned to a lesion"):
         set_lesion_reading(case, case.images[0].id, READING)
+
+
+def test_a_reading_keeps_the_scale_of_both_axes() -> None:
+    size = PixelSize(0.5, 0.25)
+    assert reading_scale(DepthReading(**values_for_line(DepthReading(), LINE, size))) == size

@@ -12,8 +12,11 @@ from napari_melanoma.reports.disclosure import (
     format_later,
     hide_age,
     label_readers,
+    remove_personal_data,
     show_patient_id,
+    show_times,
 )
+from napari_melanoma.reports.page import Notice, Report
 
 
 @pytest.mark.parametrize(
@@ -63,12 +66,46 @@ def test_high_ages_are_hidden(column: str, text: str, expected: str) -> None:
 
 
 def test_a_name_or_number_is_not_shown_as_the_id_of_a_patient(user_folders: object) -> None:
-    assert show_patient_id("P-0042", personal=False) == "P-0042"
-    for identifying in ("Anna Schmidt", "8812345"):
+    for harmless in ("P-0042", "P7", "ABC-1234", "P-7F3K2Q-9XMAB4", ""):
+        assert show_patient_id(harmless, personal=False) == harmless
+    for identifying in (
+        *("Anna Schmidt", "Mueller", "hans mueller", "Mueller_Hans_1953", "MUELLER-1953", "1234"),
+        *("8812345", "H-1234567", "M1234567", "P-0042\n"),
+    ):
         shown = show_patient_id(identifying, personal=False)
         assert shown.startswith("P-")
         assert identifying not in shown
         assert show_patient_id(identifying, personal=True) == identifying
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"see D:\Patients\Anna Meyer\slides\Mueller Hans 1953.svs for more", "see (removed) for more"),
+        ("see C:/Users/Anna Meyer/Mueller, Hans.ome.tif.", "see (removed)."),
+        (r"in '\\\\server\share one\Mueller Hans' and", "in '(removed)' and"),
+        (r"in '\\server\share one\Mueller Hans' and", "in '(removed)' and"),
+        ("/srv/anna/Mueller Hans/slide.svs is missing", "(removed) is missing"),
+        ("the slide (/patients/Mueller/a.svs) is missing", "the slide ((removed)) is missing"),
+        ("the folder /patients/Hans Mueller is missing: restore it", "the folder (removed): restore it"),
+        ("file:///srv/O'Neil Hans/a.svs is missing", "(removed) is missing"),
+        ("/Mueller.svs is missing", "(removed) is missing"),
+        ("the slide mueller hans 1953.SVS, and Mueller.png", "the slide (removed), and (removed)"),
+        ("T1a/T1b, 3 /mm² and 4 /mm², 3 / 4, and/or", "T1a/T1b, 3 /mm² and 4 /mm², 3 / 4, and/or"),
+        ("see https://doi.org/10.1000/a.b and x.png", "see https://doi.org/10.1000/a.b and x.png"),
+    ],
+)
+def test_paths_and_names_of_files_are_removed(text: str, expected: str) -> None:
+    report = Report("Case", "", (Notice(text),))
+    cleaned = remove_personal_data(report, {"Mueller.png", "Mueller Hans 1953.svs"})
+    assert cleaned.blocks == (Notice(expected),)
+
+
+def test_an_unknown_time_is_not_the_first_one() -> None:
+    first, later = "2026-01-02T10:00:00+00:00", "2026-01-05T10:00:00"
+    shown = {first: "at the start", later: "3 days later", "": "unknown", "yesterday": "unknown"}
+    assert show_times(tuple(shown), personal=False) == shown
+    assert show_times(("",), personal=False) == {"": "unknown"}
 
 
 def test_readings_and_changes_have_no_dates_names_and_notes() -> None:

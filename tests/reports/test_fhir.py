@@ -18,12 +18,12 @@ from pydantic import BaseModel
 from napari_melanoma.case.model import Case, CasePatient, add_lesion, set_lesion, set_patient
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.privacy.personal_data import PrivacyFinding
+from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.reports.fhir import SYSTEM, build_diagnostic_report
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
 from napari_melanoma.slides.synoptic_files import save_synoptic, write_synoptic_json, write_synoptic_table
@@ -119,6 +119,22 @@ def test_every_report_is_valid_fhir(report: SynopticReport, patient: CasePatient
         assert ("dataAbsentReason" in one) <= (not [key for key in one if key.startswith("value")])
     assert personal or (NAME not in text and "2026" not in text)
     assert "a note" not in text
+
+
+def test_the_patient_has_no_id_of_a_hospital_and_no_suggested_sex(user_folders: object) -> None:
+    patient = CasePatient(patient_id="Mueller_Hans_1953", sex="male", guesses={"sex": "dicom"})
+    found = build_diagnostic_report(SynopticReport(), patient)["contained"][0]
+    assert found["gender"] == "unknown"
+    assert found["identifier"][0]["value"] == pseudonym("Mueller_Hans_1953")
+    personal = build_diagnostic_report(SynopticReport(), patient, personal=True)["contained"][0]
+    assert personal["identifier"][0]["value"] == "Mueller_Hans_1953"
+    assert personal["gender"] == "unknown"
+
+
+@pytest.mark.parametrize(("source", "notes"), [("", [{"text": "a detail"}]), ("model", None)])
+def test_a_suggested_answer_has_no_note(source: str, notes: object) -> None:
+    report = one_answer("breslow", value=1.3, detail="a detail", suggested_by=source)
+    assert value_of(report, "breslow").get("note") == notes
 
 
 def test_words_outside_of_a_value_set_are_found() -> None:
@@ -300,8 +316,8 @@ def test_case_exports_the_reports_of_its_lesions(tmp_path: Path) -> None:
     assert audited(tmp_path / "out") == []
     with CaseStore.create(tmp_path / "empty", add_lesion(Case())):
         pass
-    with pytest.raises(InputError, match="is a case without a synoptic report"):
-        export_results([tmp_path / "empty"], tmp_path / "out", ["fhir"], run=RunContext())
+    (failed,) = export_results([tmp_path / "empty"], tmp_path / "out", ["fhir"], run=RunContext())
+    assert "is a case without a synoptic report" in failed.error
 
 
 def test_table_has_a_row_per_field(results: Path, tmp_path: Path) -> None:

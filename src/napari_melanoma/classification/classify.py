@@ -56,6 +56,10 @@ IDENTIFIER_COLUMNS = (
 TARGET_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "melanoma", "target")
 # Cosine distance: for a shipped model at most 0.016 to its training images (160 images), at least 0.045 to others.
 SAME_PICTURE_DISTANCE = 0.03
+SAME_PICTURE = (
+    "the training data contain an image that looks the same ({image_id}): the prediction for a training image is too "
+    "good"
+)
 
 
 class ClassifierModel(Protocol):
@@ -283,8 +287,7 @@ def _warnings(
     for name, cells in values.unseen.items():
         warnings.append(f"{_unread_warning(name, list(cells), model.encoding)}, so it is treated as unknown")
     warnings += [
-        f"the training data contain an image that looks the same ({one.image_id}): the prediction for a training image "
-        "is too good"
+        SAME_PICTURE.format(image_id=one.image_id)
         for one in nearest[:1]
         if one.distance < SAME_PICTURE_DISTANCE and not lesion.trained_on
     ]

@@ -9,7 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, examples
 from napari_melanoma.cli.session import command_session
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, MelanomaError, describe_error
 
 HELP = examples(
     "napari-melanoma report P-0042 --out report.html --pdf",
@@ -19,7 +19,7 @@ HELP = examples(
     "one HTML file for screens and printers. Specify case folders and result folders of photographs and slides; a "
     "slide of a case is joined with its results. The report contains no dates, file names, names of readers and ages "
     "above 89 unless --personal is given. Parts that are missing, moved or damaged are named in the report and on "
-    "standard error (exit code 1).",
+    "standard error (exit code 1), as is the reason why a PDF file cannot be written.",
 )
 
 
@@ -41,33 +41,33 @@ def report(
     with command_session(json, debug) as current:
         from napari_melanoma.reports.case_report import collect_report
         from napari_melanoma.reports.page import write_report
+        from napari_melanoma.reports.pdf import write_pdf
 
         current.after_stop = "Nothing was written."
-        written = _check_output(out, pdf=pdf)
+        _check_output(out, pdf=pdf)
         found = collect_report(paths, personal=personal, run=current.run)
         current.run.check()
         write_report(out, found.report)
+        written, failures = [out], [(one.about, one.detail) for one in found.problems]
         if pdf:
-            from napari_melanoma.reports.pdf import write_pdf
-
-            write_pdf(out, written[-1], paper)
-        for one in found.problems:
-            current.report.emit("failed", f"failed: {one.about}: {one.detail}", about=one.about, error=one.detail)
+            try:
+                written.append(write_pdf(out, out.with_suffix(".pdf"), paper))
+            except MelanomaError as error:  # the report is there, in a form that can be printed
+                failures.append(("PDF", describe_error(error)))
+        current.report_failures(failures, "about")
         shared = "It contains personal data. " if personal else ""
         text = f"{' and '.join(map(str, written))} written. {shared}Research use only; not for diagnosis."
-        some_failed = bool(found.problems)
-        current.finish(text, some_failed=some_failed, out=str(out), files=[str(one) for one in written])
+        current.finish(text, some_failed=bool(failures), out=str(out), files=[str(one) for one in written])
 
 
-def _check_output(out: Path, *, pdf: bool) -> list[Path]:
-    """Return the files to write; an existing file that is not a report of this program is not replaced."""
+def _check_output(out: Path, *, pdf: bool) -> None:
+    """Raise if an existing file that is not a report of this program would be replaced."""
     from napari_melanoma.reports.page import is_report
+    from napari_melanoma.reports.pdf import is_pdf_report
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out} has another ending: expected a file that ends with .html.")
-    files = [out, out.with_suffix(".pdf")] if pdf else [out]
-    if out.exists() and not (out.is_file() and is_report(out)):
-        raise InputError(f"{out} exists, and is not a report of napari-melanoma. Choose another name, or move it.")
-    if pdf and files[1].exists() and not out.exists():
-        raise InputError(f"{files[1]} exists without a report of the same name. Choose another name, or move it.")
-    return files
+    files = [(out, is_report), *([(out.with_suffix(".pdf"), is_pdf_report)] if pdf else [])]
+    for path, is_ours in files:
+        if path.exists() and not (path.is_file() and is_ours(path)):
+            raise InputError(f"{path} exists, and is not a report of napari-melanoma. Choose another name, or move it.")

@@ -67,7 +67,8 @@ def export(
         Path | None, typer.Option("--slide", help="The slide file, if it was moved after the analysis.")
     ] = None,
     personal: Annotated[
-        bool, typer.Option("--personal", help="Include who signed and changed synoptic reports, and when.")
+        bool,
+        typer.Option("--personal", help="Include who signed and changed synoptic reports, when, and ids of patients."),
     ] = False,
     json: Json = False,
     debug: Debug = False,

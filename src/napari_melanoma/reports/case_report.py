@@ -12,7 +12,7 @@ from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
-from napari_melanoma.core.errors import InputError, describe_error
+from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column
@@ -93,21 +93,19 @@ def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunCon
     names = [name for part in (*slides.values(), *free) for name in part.reader_names]
     names += [name for lesion in lesions for name in synoptic_readers(lesion.synoptic)]
     collector.readers.update(label_readers(names, personal=personal))
-    parts = [
-        _case_blocks(
-            store, {key: part for (at, key), part in slides.items() if at == number}, f"body{number}", collector
-        )
-        for number, store in enumerate(inputs.cases)
-    ]
     blocks = [
         *notices,
-        *_join_cases(inputs.cases, parts, personal=personal),
+        *_case_sections(inputs.cases, slides, collector),
         *_result_sections(inputs.photographs, free, collector),
         *agreement_sections((*slides.values(), *free), collector.readers),
         *collector.provenance(),
     ]
     report = _make_report(inputs, tuple(blocks), personal=personal)
-    return CollectedReport(report if personal else remove_personal_data(report), tuple(collector.problems))
+    if not personal:
+        paths = [image.path for image in images]
+        paths += [part.path for part in (*slides.values(), *free) if part.path is not None]
+        report = remove_personal_data(report, {path.name for path in paths if path.suffix})
+    return CollectedReport(report, tuple(collector.problems))
 
 
 def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
@@ -129,8 +127,8 @@ def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
             else:
                 try:
                     cases.setdefault(one.resolve(), CaseStore.open_read_only(one))
-                except InputError as error:
-                    collector.add_problem("Case", "cannot be read: its case.json is damaged.", error)
+                except (InputError, ConfigError) as error:
+                    collector.add_problem("Case", "cannot be read: its case.json is damaged or invalid.", error)
     return ReportInputs(tuple(cases.values()), tuple(photographs), tuple(slides))
 
 
@@ -160,12 +158,17 @@ def _make_report(inputs: ReportInputs, blocks: tuple[Block, ...], *, personal: b
     return Report(title, subtitle, blocks, title, format_program(made))
 
 
-def _join_cases(cases: Sequence[CaseStore], parts: Sequence[list[Block]], *, personal: bool) -> list[Block]:
-    """Return the blocks of one case, or a section for each of several."""
-    if len(cases) < 2:
-        return [block for part in parts for block in part]
-    ids = [show_patient_id(store.case.patient.patient_id, personal=personal) for store in cases]
-    return [Section(f"Case {name}", tuple(part)) for name, part in zip(ids, parts, strict=True)]
+def _case_sections(
+    cases: Sequence[CaseStore], slides: Mapping[tuple[int, str], SlidePart], collector: Collector
+) -> Iterator[Block]:
+    """Yield the blocks of one case, or a section for each of several."""
+    for number, store in enumerate(cases):
+        name = f"Case {show_patient_id(store.case.patient.patient_id, personal=collector.personal)}"
+        collector.case = name if len(cases) > 1 else ""
+        own = {key: part for (at, key), part in slides.items() if at == number}
+        blocks = _case_blocks(store, own, f"body{number}", collector)
+        yield from [Section(name, tuple(blocks))] if collector.case else blocks
+    collector.case = ""
 
 
 def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePart], list[SlidePart]]:
@@ -186,8 +189,8 @@ def is_slide(image: CaseImage) -> bool:
     return image.modality == "wsi" or (not image.modality and image.path.name.lower().endswith(SLIDE_SUFFIXES))
 
 
-def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], name: str, collector: Collector) -> list[Block]:
-    """Return patient, body map and lesions of a case; ``name`` is unique on the page."""
+def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, collector: Collector) -> list[Block]:
+    """Return patient, body map and lesions of a case; ``body`` is unique on the page."""
     case, numbers = store.case, number_lesions(store.case)
     patient = {
         _title(name): text for name in PATIENT_FIELDS if (text := _format_field(case.patient, name, collector.personal))
@@ -195,13 +198,14 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], name: str, c
     blocks: list[Block] = [Section("Patient", (fields("Patient", patient),))] if patient else []
     marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
     if marks:
-        blocks.append(Section("Body map", (BodyMap(tuple(marks), name),)))
+        blocks.append(Section("Body map", (BodyMap(tuple(marks), body),)))
     predictions = _read_predictions(store, blocks, collector)
     for lesion in case.lesions:
-        title = f"Lesion {numbers[lesion.id]}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
+        name = f"Lesion {numbers[lesion.id]}"
+        title = f"{name}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
         classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
         images = _image_blocks(store, lesion.images, slides, collector, classified=classified)
-        content = (*_lesion_blocks(store, lesion, predictions, collector), *images)
+        content = (*_lesion_blocks(store, lesion, name, predictions, collector), *images)
         subtitle = lesion.label if collector.personal else ""
         blocks.append(Section(title, content or (Text("No data."),), subtitle))
     if case.images:
@@ -220,10 +224,10 @@ def _read_predictions(store: CaseStore, blocks: list[Block], collector: Collecto
 
 
 def _lesion_blocks(
-    store: CaseStore, lesion: CaseLesion, predictions: CasePredictions | None, collector: Collector
+    store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
 ) -> Iterator[Block]:
     """Yield the clinical data of a lesion and its prediction."""
-    known = {_title(name): text for name in LESION_FIELDS if (text := _format_field(lesion, name, collector.personal))}
+    known = {_title(key): text for key in LESION_FIELDS if (text := _format_field(lesion, key, collector.personal))}
     if known:
         yield fields("Lesion", known)
     if lesion.synoptic is not None:
@@ -237,7 +241,7 @@ def _lesion_blocks(
         blocks = (*blocks, Text(f"Compared with the other lesions of the patient: {found.outlier.description}."))
     model = predictions.model
     origin = {"model": vars(model), "provenance": found.prediction.provenance}
-    collector.add_origin(f"Lesion {lesion.id.removeprefix('L')}", origin)
+    collector.add_origin(name, origin)
     yield Section("Prediction", blocks)
 
 

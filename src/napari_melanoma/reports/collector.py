@@ -28,7 +28,8 @@ class Problem:
 class Collector:
     """Collects what is said about several parts of a report.
 
-    ``total``: number of images and results, for the progress. ``readers``: labels of readers by their names.
+    ``total``: number of images and results, for the progress. ``readers``: labels of readers by their names. ``case``:
+    the title of the case that is being collected; empty if there is only one.
     """
 
     personal: bool
@@ -36,6 +37,7 @@ class Collector:
     total: int = 0
     done: int = 0
     readers: dict[str, str] = field(default_factory=dict)
+    case: str = ""
     problems: list[Problem] = field(default_factory=list)
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)
@@ -54,11 +56,14 @@ class Collector:
 
     def add_origin(self, subject: str, result: Mapping[str, Any]) -> None:
         """Record model, options and software of a result, as in ``result.json``."""
-        self._origins.append((subject, result))
+        self._origins.append((self._name_subject(subject), result))
 
     def add_correction(self, subject: str, text: str, when: str) -> None:
         """Record a contour that a user drew or corrected."""
-        self._corrections.append((subject, text, when))
+        self._corrections.append((self._name_subject(subject), text, when))
+
+    def _name_subject(self, subject: str) -> str:
+        return ", ".join(filter(None, (self.case, subject)))
 
     def provenance(self) -> list[Block]:
         """Return the section on models, settings and versions of all results, and on contours by hand."""

@@ -13,14 +13,26 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, MetadataEntry, find_in_entry, find_in_text
+from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
+from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
+    from napari_melanoma.reports.page import Report
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
+UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
+SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``RiskDepth.description``
+SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
+_IN_PATH = r"(?!'(?:\W|$))[^\n\"<>|]"  # folders and files may contain spaces, commas and apostrophes
+_ROOT = r"(?<![\w./:<>-])/(?!(?:mm|cm|µm|hpf)[²2]?\b)(?=[^\s/][^/\n]*(?<=\S)/\S|[^\s/]+\.[A-Za-z])"
+# An absolute path up to the file ending; without one up to the next mark, as its end is unknown.
+PATH = re.compile(
+    rf"(?:file://|(?<!\w)[A-Za-z]:[\\/]|(?<!\\)\\{{2,4}}(?=\w)|{_ROOT})"
+    rf"(?:(?:{_IN_PATH})*?\.[A-Za-z][A-Za-z0-9]+(?![\w/\\]|\.[A-Za-z])|(?:(?![,;:)]){_IN_PATH})+)"
+)
 REMOVED, MAX_REMOVED = "(removed)", 100
 LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
 
@@ -36,11 +48,9 @@ def hide_age(column: str, text: str, *, personal: bool) -> str:
 
 
 def show_patient_id(patient_id: str, *, personal: bool) -> str:
-    """Return the id of a patient; a pseudonym of it if it looks like a name or a hospital number."""
-    from napari_melanoma.privacy.pseudonyms import pseudonym
-
-    entry = MetadataEntry("text", "", "patient id", patient_id)
-    return patient_id if personal or not any(find_in_entry(entry)) else pseudonym(patient_id)
+    """Return the id of a patient; a pseudonym of it unless it is one, or is short, or ``personal``."""
+    is_harmless = SHAPE.fullmatch(patient_id) or SHORT_ID.fullmatch(patient_id)
+    return patient_id if personal or is_harmless else pseudonym(patient_id)
 
 
 def hide_reader(text: str, *, personal: bool) -> str:
@@ -48,18 +58,30 @@ def hide_reader(text: str, *, personal: bool) -> str:
     return text if personal else MEASURED_BY.sub("a reader", text)
 
 
-def remove_personal_data(value: Any) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text
-    """Replace what an audit recognizes, such as paths in warnings, in all texts of a report."""
+def hide_training_image(text: str, *, personal: bool) -> str:
+    """Return a warning of a classifier; the id of the training image that it names only if ``personal``."""
+    return text if personal else SAME_PICTURE.sub("", text)
+
+
+def remove_personal_data(report: Report, files: Iterable[str] = ()) -> Report:
+    """Replace paths, the names of some files, and what an audit recognizes, in all texts of a report."""
+    names = "|".join(map(re.escape, sorted(files, key=len, reverse=True))) or "(?!)"
+    cleaned: Report = _clean(report, re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.I))
+    return cleaned
+
+
+def _clean(value: Any, files: re.Pattern[str]) -> Any:  # noqa: ANN401 - a block, a tuple of blocks, or a text
     if isinstance(value, str):
-        return value if value.startswith("data:") else _clean_text(value)
+        return value if value.startswith("data:") else _clean_text(value, files)
     if isinstance(value, tuple):
-        return tuple(map(remove_personal_data, value))
+        return tuple(_clean(one, files) for one in value)
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    return replace(value, **{one.name: remove_personal_data(getattr(value, one.name)) for one in fields(value)})
+    return replace(value, **{one.name: _clean(getattr(value, one.name), files) for one in fields(value)})
 
 
-def _clean_text(text: str) -> str:
+def _clean_text(text: str, files: re.Pattern[str]) -> str:
+    text = files.sub(REMOVED, PATH.sub(REMOVED, text))
     for _ in range(MAX_REMOVED):
         found = next((part for _, part in find_in_text(text)), None)
         if found is None:
@@ -129,11 +151,15 @@ def disclose_changes(
 
 
 def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
-    """Return what is shown for each time: the interval from the first one unless ``personal``."""
-    if personal or not times:
+    """Return what is shown for each time: the interval from the first known one unless ``personal``."""
+    if personal:
         return {one: format_time(one) or one for one in times}
-    first = min(map(parse_time, times))
-    return {one: format_later((parse_time(one) - first).total_seconds()) for one in times}
+    first = min((when for one in times if (when := parse_time(one)) != UNKNOWN_TIME), default=UNKNOWN_TIME)
+    return {one: _format_since(first, parse_time(one)) for one in times}
+
+
+def _format_since(first: datetime, when: datetime) -> str:
+    return "unknown" if when == UNKNOWN_TIME else format_later((when - first).total_seconds())
 
 
 def parse_time(when: str) -> datetime:
@@ -141,7 +167,7 @@ def parse_time(when: str) -> datetime:
     try:
         found = datetime.fromisoformat(when)
     except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
+        return UNKNOWN_TIME
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

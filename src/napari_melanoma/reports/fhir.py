@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.depth.category import round_thickness
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, NOT_ASSESSED, SynopticField
+from napari_melanoma.reports.disclosure import show_patient_id
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CasePatient
@@ -50,10 +51,13 @@ def build_diagnostic_report(
 ) -> Resource:
     """Return a report as a FHIR DiagnosticReport, valid in R4, R4B and R5.
 
-    Fields that are not filled in are left out. ``personal``: include who signed it, and when.
+    Fields that are not filled in are left out. ``personal``: include who signed it, when, and any id of the patient.
     """
     observations = [*_list_observations(report)]
-    contained: list[Resource] = [*([] if patient is None else [_build_patient(patient)]), *observations]
+    contained: list[Resource] = [
+        *([] if patient is None else [_build_patient(patient, personal=personal)]),
+        *observations,
+    ]
     subject = {} if patient is None else {"subject": {"reference": "#patient"}}
     for one in observations:
         one |= {"status": report.status, **subject}
@@ -69,15 +73,16 @@ def build_diagnostic_report(
     }
 
 
-def _build_patient(patient: CasePatient) -> Resource:
-    """Return the pseudonym and the sex of a patient."""
-    identifier = {"identifier": [{"system": "urn:napari-melanoma:patient", "value": _clean(patient.patient_id)}]}
-    gender = patient.sex if patient.sex in ("female", "male") else "unknown"
+def _build_patient(patient: CasePatient, *, personal: bool) -> Resource:
+    """Return the id of a patient, and the sex if it is confirmed."""
+    patient_id = _clean(show_patient_id(patient.patient_id, personal=personal))
+    identifier = {"identifier": [{"system": "urn:napari-melanoma:patient", "value": patient_id}]}
+    is_known = patient.sex in ("female", "male") and "sex" not in patient.guesses
     return {
         "resourceType": "Patient",
         "id": "patient",
-        **(identifier if patient.patient_id else {}),
-        "gender": gender,
+        **(identifier if patient_id else {}),
+        "gender": patient.sex if is_known else "unknown",
     }
 
 
@@ -102,7 +107,7 @@ def _list_observations(report: SynopticReport) -> Iterator[Resource]:
             yield {
                 **_build_observation(one.name, one.label, codes.get(one.name)),
                 **_describe_answer(one, answer),
-                **({"note": [{"text": _clean(answer.detail)}]} if answer.detail else {}),
+                **({"note": [{"text": _clean(answer.detail)}]} if answer.detail and not answer.suggested_by else {}),
             }
     stage = report.stage
     value = (

@@ -18,7 +18,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
-from napari_melanoma.reports.disclosure import hide_age
+from napari_melanoma.reports.disclosure import hide_age, hide_training_image
 from napari_melanoma.reports.page import (
     Bar,
     Block,
@@ -149,7 +149,8 @@ def prediction_blocks(
     validity, verdict = prediction.validity, prediction.verdict
     values = {"Prediction": f"{OUTDATED}. {verdict}." if outdated else f"{verdict}."}
     reasons = validity.cautions if validity.valid else validity.other_reasons
-    notices = tuple(Notice(to_sentence(text)) for text in (*reasons, *prediction.warnings))
+    warnings = (hide_training_image(text, personal=personal) for text in prediction.warnings)
+    notices = tuple(Notice(to_sentence(text)) for text in (*reasons, *warnings))
     if not validity.valid:
         return (fields("Prediction", values), *notices)
     if prediction.threshold_text:

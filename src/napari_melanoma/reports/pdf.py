@@ -9,10 +9,11 @@ import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.reports.page import GENERATOR
 
 Paper = Literal["a4", "letter"]
 PAPERS: tuple[Paper, ...] = get_args(Paper)
@@ -44,8 +45,20 @@ def write_pdf(html: Path, pdf: Path, paper: Paper = "a4") -> Path:
     document = weasyprint.HTML(string=text, base_url="about:blank", url_fetcher=fetcher)
     size = weasyprint.CSS(string=f"@page {{ size: {paper} }}")
     with atomic_file(pdf) as temporary:
-        document.write_pdf(temporary, stylesheets=[size], pdf_variant="pdf/ua-1")
+        document.write_pdf(temporary, finisher=_keep_metadata_readable, stylesheets=[size], pdf_variant="pdf/ua-1")
     return pdf
+
+
+def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - weasyprint's Document, pydyf's PDF
+    """Store the metadata uncompressed, so that ``is_pdf_report`` and other programs need not parse the file."""
+    for one in pdf.objects:
+        if getattr(one, "extra", {}).get("Type") == "/Metadata":
+            one.compress = False
+
+
+def is_pdf_report(path: Path) -> bool:
+    """Return whether a PDF file is a report that was written by this program, by the creator in its metadata."""
+    return f"CreatorTool>{GENERATOR}<".encode() in path.read_bytes()
 
 
 def load_weasyprint() -> ModuleType:

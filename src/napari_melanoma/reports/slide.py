@@ -296,11 +296,10 @@ def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
 
 
 def reading_scale(reading: DepthReading | None) -> PixelSize | None:
-    """Return the pixel size of a reading."""
+    """Return the pixel size of a reading, which stores it as (y, x)."""
     if reading is None or reading.um_per_px is None:
         return None
-    x_um, y_um = reading.um_per_px
-    return PixelSize(y_um, x_um)
+    return PixelSize(*reading.um_per_px)
 
 
 def find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -408,22 +408,33 @@ Source = tuple[Path, Path, Callable[[], ExportedSlide]]  # folder, folder in the
 
 
 def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Source]:
-    """List the lesions of a case that have a synoptic report."""
+    """List the lesions of a case that have a synoptic report; the case itself, with the reason, if there are none."""
     from napari_melanoma.case.store import CaseStore
 
-    store = CaseStore.open_read_only(folder)
-    found = [
-        ExportedSlide(folder / one.id, None, {}, personal=personal, synoptic=one.synoptic, patient=store.case.patient)
-        for one in store.case.lesions
-        if one.synoptic is not None
-    ]
-    if not found:
-        raise InputError(f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock.")
-    return [(one.folder, out / store.folder.name / one.folder.name, _as_reader(one)) for one in found]
+    try:
+        store = CaseStore.open_read_only(folder)
+        found = [
+            ExportedSlide(
+                folder / one.id, None, {}, personal=personal, synoptic=one.synoptic, patient=store.case.patient
+            )
+            for one in store.case.lesions
+            if one.synoptic is not None
+        ]
+        if not found:
+            raise InputError(
+                f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock."
+            )
+    except (InputError, ConfigError) as error:
+        return [(folder, out / folder.name, partial(_raise, error))]
+    return [(one.folder, out / store.folder.name / one.folder.name, partial(_return, one)) for one in found]
 
 
-def _as_reader(given: ExportedSlide) -> Callable[[], ExportedSlide]:
-    return lambda: given
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _return(given: ExportedSlide) -> ExportedSlide:
+    return given
 
 
 def _write_format(
