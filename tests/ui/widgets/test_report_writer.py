@@ -103,7 +103,11 @@ def test_a_report_is_asked_for_written_and_linked(dock, writer, qtbot, monkeypat
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        (summary("failed", files=["/a/r.html"]), "Some parts are missing; they are named in the report."),
+        (
+            'print(\'{"event": "failed", "error": "Image 2 is missing."}\');' * 2
+            + summary("failed", files=["/a/r.html"]),
+            "Saved: <r.html>. Missing: Image 2 is missing. (and 1 other part)",
+        ),
         (summary("error", message="r.html exists, and is not a report."), "is not a report"),
         ("import sys; sys.exit(7)", "not written (code 7)"),
     ],

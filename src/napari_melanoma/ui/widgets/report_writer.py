@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QL
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -153,8 +153,9 @@ class ReportWriter(QObject):
     def _on_written(self, summary: dict[str, Any]) -> None:
         files = [Path(file) for file in summary.get("files", ())]
         links = format_names([self._icons.link(file.as_uri(), file.name) for file in files])
-        missing = " Some parts are missing; they are named in the report." if summary["status"] != "done" else ""
-        self._status.end("reporting", f"Saved: {links}.{missing}")
+        first, *others = summary["failures"] or [""]
+        more = f" (and {format_count(len(others), 'other part')})" if others else ""
+        self._status.end("reporting", f"Saved: {links}." + (f" Missing: {first}{more}" if first else ""))
 
     def _on_finished(self) -> None:
         self._job = None
@@ -168,29 +169,39 @@ class ReportWriter(QObject):
 
 
 def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext) -> dict[str, Any]:
-    """Run a command that writes JSON lines; return its summary. Its process is listed as long as it runs."""
+    """Run a command that writes JSON lines; return its summary with ``failures``, the reasons of what is missing.
+
+    Its process is listed as long as it runs.
+    """
     summary: dict[str, Any] = {}
+    failures: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", errors="replace"
     ) as process:
         processes.append(process)
         try:
             for line in process.stdout or ():
-                summary = _read_line(line, run) or summary
+                event = _read_line(line, run)
+                if event.get("event") == "failed":
+                    failures.append(str(event.get("error", "")))
+                elif event.get("event") == "summary":
+                    summary = event
         finally:
             processes.remove(process)
     run.check()
     if summary.get("status") in (None, "error"):
         raise MelanomaError(str(summary.get("message", f"the report was not written (code {process.returncode}).")))
-    return summary
+    return {**summary, "failures": failures}
 
 
-def _read_line(line: str, run: RunContext) -> dict[str, Any] | None:
-    """Report progress; return the summary, None for other lines."""
+def _read_line(line: str, run: RunContext) -> dict[str, Any]:
+    """Return the event of a line, empty if it is none; report progress."""
     try:
         event = parse_json(line, "a line of the report's process")
     except ValueError:
-        return None
+        return {}
+    if not isinstance(event, dict):
+        return {}
     if event.get("event") == "progress":
         run.report(Progress(event["done"], event["total"], event["message"]))
-    return event if event.get("event") == "summary" else None
+    return event
