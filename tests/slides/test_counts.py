@@ -82,6 +82,37 @@ def test_points_come_back_and_qupath_reads_them(tmp_path, slide_path):
     assert read_counts(tmp_path).points == ()
 
 
+def test_nothing_of_another_program_is_lost_when_points_change(tmp_path, slide_path):
+    def feature(kind, coordinates, **properties):
+        return {
+            "type": "Feature",
+            "id": f"{kind} {len(properties)}",
+            "geometry": {"type": kind, "coordinates": coordinates, "plane": {"z": 1}},
+            "properties": {"objectType": "annotation", **properties},
+        }
+
+    named = feature("MultiPoint", [[1.2345, 2, 7], ["?", 4], [5, 6]], classification={"names": ["T", "CD8"]}, color=[1])
+    single = feature("Point", [8, 9], classification={"name": "TIL", "color": [1, 2, 3]}, name="x", isLocked=True)
+    others = [feature("Point", [3, 4]), feature("MultiPoint", [], classification={"name": "TIL"}), 7]
+    (tmp_path / COUNTS).write_text(json.dumps({"features": [*others, named, single]}))
+    found = read_counts(tmp_path)
+    cd8, last, til = found.points
+    assert (cd8, last) == (CountedPoint("T: CD8", (2.0, 1.2345)), CountedPoint("T: CD8", (6.0, 5.0)))
+    layer = CountedPoint("T: CD8", (2.0, 1.23))  # the layer rounds
+    new = CountedPoint("T: CD8", (10.0, 11.0)), CountedPoint("TIL", (12.0, 13.0))
+    saved = save_counts(tmp_path, slide_path, (layer, til, *new), found.stamp, found.features)
+    assert saved.notes == ()
+    grown = {**named, "geometry": {**named["geometry"], "coordinates": [[1.2345, 2, 7], ["?", 4], [11.0, 10.0]]}}
+    assert saved.features[:5] == (*others, grown, single)
+    assert set(read_counts(tmp_path).points) == {cd8, til, *new}
+    undone = save_counts(tmp_path, slide_path, found.points, saved.stamp, found.features)
+    assert undone.features == found.features
+    none = save_counts(tmp_path, slide_path, (), undone.stamp, found.features)
+    assert [one for one in none.features if one not in others] == [
+        {**named, "geometry": {**named["geometry"], "coordinates": [["?", 4]]}}
+    ]
+
+
 def test_what_is_not_a_point_is_left_out(tmp_path):
     one = {"geometry": {"type": "Point", "coordinates": [3, 4]}, "properties": {"classification": {"name": "A"}}}
     bad = [7, {}, {**one, "properties": None}, {**one, "geometry": {"type": "LineString", "coordinates": [[1, 2]]}}]

@@ -302,11 +302,11 @@ def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monke
     person, write = annotating, region_files.write_geojson
     folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
 
-    def slow(path, drawn):
+    def slow(path, *content):
         if not begun.is_set():
             begun.set()
             assert goes_on.wait(10)
-        write(path, drawn)
+        write(path, *content)
 
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))

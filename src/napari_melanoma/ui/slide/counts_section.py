@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
@@ -33,7 +34,14 @@ NO_SELECTION = "Select regions in the Regions section to count within them."
 KEYS = range(1, 10)
 
 
-class CountStore(EditedDocument["DocumentState[CountedPoints]"]):
+@dataclass(frozen=True)
+class CountState(DocumentState["CountedPoints"]):
+    """The points of one slide; ``features``: those of the file that was read, of which nothing is lost."""
+
+    features: tuple[Any, ...] = ()
+
+
+class CountStore(EditedDocument[CountState]):
     """The counted points of slides, with export."""
 
     def __init__(self, parent: QObject) -> None:
@@ -250,14 +258,14 @@ class CountSection(QObject):
         self.store.export(Path(name), write)
 
 
-def _read_points(identity: str, folder: Path) -> tuple[DocumentState[CountedPoints], StoredCounts]:
+def _read_points(identity: str, folder: Path) -> tuple[CountState, StoredCounts]:
     from napari_melanoma.slides.counts import read_counts
 
     found = read_counts(folder)
-    return DocumentState(identity, EditHistory(found.points), folder), found
+    return CountState(identity, EditHistory(found.points), folder, found.features), found
 
 
-def _write_points(state: DocumentState[CountedPoints], stamp: Stamp | None) -> StoredCounts:
+def _write_points(state: CountState, stamp: Stamp | None) -> StoredCounts:
     from napari_melanoma.slides.counts import save_counts
 
-    return save_counts(state.folder, Path(state.identity), state.history.current, stamp)
+    return save_counts(state.folder, Path(state.identity), state.history.current, stamp, state.features)
