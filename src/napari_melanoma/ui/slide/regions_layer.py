@@ -127,9 +127,9 @@ class RegionLayer(QObject):
             self._showing = False
 
     def select(self, regions: Collection[str]) -> None:
-        """Select the shapes of regions, by their ids, while shapes are being selected."""
+        """Select the shapes of regions, by their ids, unless shapes are being drawn."""
         layer = self.layer
-        if layer is None or layer.mode not in SELECT_MODES:
+        if layer is None or layer.mode not in (*SELECT_MODES, "pan_zoom"):
             return
         shown = {one.ring_key[0] for one in self._outlines}
         if len(regions) <= MOST_SHOWN_FIRST and not shown.issuperset(regions):
