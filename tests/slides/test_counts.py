@@ -15,6 +15,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.counts import (
     COUNTS,
+    CountArea,
     CountedPoint,
     CountResult,
     count_within,
@@ -51,15 +52,15 @@ def test_each_end_of_an_interval_has_its_probability(count):
 
 
 def test_points_are_counted_within_an_area():
-    twice = (SQUARE, SQUARE)  # counts once
+    twice = CountArea((SQUARE, SQUARE))  # counts once
     til, mitosis, none = count_within(POINTS, ("TIL", "Mitosis", "Other"), twice, SIZE)
     assert (til.count, mitosis.count, none.count) == (1, 1, 0)
     assert til.area_mm2 == pytest.approx(100 * 0.5e-6)
     assert til.per_mm2 == pytest.approx(1 / (100 * 0.5e-6))
     assert none.interval[0] == 0
     assert none.interval[1] == pytest.approx(3.689 / (100 * 0.5e-6), rel=1e-3)
-    assert count_within(POINTS, ("TIL",), (), SIZE)[0] == CountResult("TIL", 0, 0.0)
-    assert count_within(POINTS, ("TIL",), (SQUARE,), None)[0].per_mm2 is None
+    assert count_within(POINTS, ("TIL",), CountArea(()), SIZE)[0] == CountResult("TIL", 0, 0.0)
+    assert count_within(POINTS, ("TIL",), CountArea((SQUARE,)), None)[0].per_mm2 is None
 
 
 def test_counts_are_described():

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_text
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
+from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
 from napari_melanoma.io.geojson import read_classification
 from napari_melanoma.io.results import write_table
 from napari_melanoma.slides.notes import measure_shape
@@ -213,17 +213,37 @@ def poisson_interval(count: int) -> tuple[float, float]:
     return low, float(gammainccinv(count + 1, ONE_SIDED))
 
 
-def count_within(
-    points: CountedPoints, classes: Sequence[str], area: Sequence[Polygon], size: PixelSize | None
-) -> tuple[CountResult, ...]:
-    """Count the points of each class within an area; areas that overlap count once.
+class CountArea:
+    """The union of polygons, in pixels of the finest level, prepared for counting; those that overlap count once."""
 
-    ``area``: in pixels of the finest level. ``size``: of these pixels; None if unknown.
-    """
-    pieces = [piece for polygon in area for piece in untangle_polygon(polygon)]
-    mm2 = None if size is None else joint_area(pieces) * size.pixel_area_mm2
-    inside = points_within([point.at for point in points], pieces) if points and pieces else [False] * len(points)
-    counts = Counter(point.class_name for point, within in zip(points, inside, strict=True) if within)
+    def __init__(self, polygons: Iterable[Polygon]) -> None:
+        import shapely
+
+        pieces = [piece for polygon in polygons for piece in untangle_polygon(polygon)]
+        self._shape = shapely.union_all([to_shape(piece) for piece in pieces])
+        shapely.prepare(self._shape)
+
+    @property
+    def square_px(self) -> float:
+        """The area in square pixels."""
+        return float(self._shape.area)
+
+    def list_within(self, points: CountedPoints) -> CountedPoints:
+        """List the points inside the area or on its border."""
+        import shapely
+
+        inside = shapely.intersects_xy(
+            self._shape, [point.at[0] for point in points], [point.at[1] for point in points]
+        )
+        return tuple(point for point, within in zip(points, inside, strict=True) if within)
+
+
+def count_within(
+    points: CountedPoints, classes: Sequence[str], area: CountArea, size: PixelSize | None
+) -> tuple[CountResult, ...]:
+    """Count the points of each class within an area; ``size``: of the pixels of the finest level; None if unknown."""
+    mm2 = None if size is None else area.square_px * size.pixel_area_mm2
+    counts = Counter(point.class_name for point in area.list_within(points))
     return tuple(CountResult(name, counts[name], mm2) for name in classes)
 
 
