@@ -252,10 +252,10 @@ def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon],
     if kind not in ("Polygon", "MultiPolygon"):
         return [], [(f"a geometry of type {_shorten_value(kind)} has no area", geometry)]
     coordinates = _get_typed(geometry, "coordinates", list, where)
-    parts = [(_polygon(part, where), part) for part in ([coordinates] if kind == "Polygon" else coordinates)]
+    read = [(_polygon(rings, where), rings) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
     reason = "a ring with too few points or no area"
-    others = [(reason, {"type": "Polygon", "coordinates": part}) for polygon, part in parts if polygon is None]
-    return [polygon for polygon, _ in parts if polygon is not None], others
+    others = [(reason, {"type": "Polygon", "coordinates": rings}) for polygon, rings in read if polygon is None]
+    return [polygon for polygon, _ in read if polygon is not None], others
 
 
 def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
