@@ -103,8 +103,26 @@ def test_objects_within_objects_are_read_as_objects(tmp_path: Path) -> None:
 
 
 def test_an_object_without_a_place_is_left_out_and_named(tmp_path: Path) -> None:
-    found = read(tmp_path, '[{"type": "Feature", "geometry": null, "properties": {"objectType": "root"}}]')
-    assert found == GeoJsonContent((), ("feature 1: it has no geometry",))
+    root = {"type": "Feature", "geometry": None, "properties": {"objectType": "root"}}
+    found = read(tmp_path, json.dumps([root]))
+    assert found == GeoJsonContent((), ("feature 1: it has no geometry",), (root,))
+
+
+def test_what_is_left_out_is_written_as_it_was(tmp_path: Path) -> None:
+    point = {"type": "Point", "coordinates": [3, 4, 5]}
+    mixed = {"type": "GeometryCollection", "geometries": [polygon(BOX), point]}
+    inner = an_object(13, polygon(HOLE), {"objectType": "annotation"})
+    features = [
+        an_object(11, point, {"classification": {"names": ["A", "B"]}, "childObjects": [inner]}),
+        an_object(12, mixed, {"objectType": "annotation", "name": "mixed"}),
+    ]
+    found = read(tmp_path, json.dumps({"type": "FeatureCollection", "features": features}))
+    write_geojson(tmp_path / "again.geojson", found.annotations, found.unread)
+    again = read_geojson(tmp_path / "again.geojson")
+    assert (again.annotations, again.unread) == (found.annotations, found.unread)
+    assert [one["geometry"] for one in again.unread] == [point, point]
+    assert again.unread[0] == {**features[0], "properties": {"classification": {"names": ["A", "B"]}}}
+    assert [one.id for one in again.annotations] == [inner["id"], features[1]["id"]]
 
 
 def test_points_and_lines_are_left_out_and_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.counts import (
     COUNTS,
+    CountArea,
     CountedPoint,
     CountResult,
     count_within,
@@ -51,15 +52,15 @@ def test_each_end_of_an_interval_has_its_probability(count):
 
 
 def test_points_are_counted_within_an_area():
-    twice = (SQUARE, SQUARE)  # counts once
+    twice = CountArea((SQUARE, SQUARE))  # counts once
     til, mitosis, none = count_within(POINTS, ("TIL", "Mitosis", "Other"), twice, SIZE)
     assert (til.count, mitosis.count, none.count) == (1, 1, 0)
     assert til.area_mm2 == pytest.approx(100 * 0.5e-6)
     assert til.per_mm2 == pytest.approx(1 / (100 * 0.5e-6))
     assert none.interval[0] == 0
     assert none.interval[1] == pytest.approx(3.689 / (100 * 0.5e-6), rel=1e-3)
-    assert count_within(POINTS, ("TIL",), (), SIZE)[0] == CountResult("TIL", 0, 0.0)
-    assert count_within(POINTS, ("TIL",), (SQUARE,), None)[0].per_mm2 is None
+    assert count_within(POINTS, ("TIL",), CountArea(()), SIZE)[0] == CountResult("TIL", 0, 0.0)
+    assert count_within(POINTS, ("TIL",), CountArea((SQUARE,)), None)[0].per_mm2 is None
 
 
 def test_counts_are_described():
@@ -80,6 +81,37 @@ def test_points_come_back_and_qupath_reads_them(tmp_path, slide_path):
     assert "changed by another program" in later.notes[0]
     assert [point.class_name for point in read_counts(folder).points] == ["Lymphocyte", "Lymphocyte", "Mitosis"]
     assert read_counts(tmp_path).points == ()
+
+
+def test_nothing_of_another_program_is_lost_when_points_change(tmp_path, slide_path):
+    def feature(kind, coordinates, **properties):
+        return {
+            "type": "Feature",
+            "id": f"{kind} {len(properties)}",
+            "geometry": {"type": kind, "coordinates": coordinates, "plane": {"z": 1}},
+            "properties": {"objectType": "annotation", **properties},
+        }
+
+    named = feature("MultiPoint", [[1.2345, 2, 7], ["?", 4], [5, 6]], classification={"names": ["T", "CD8"]}, color=[1])
+    single = feature("Point", [8, 9], classification={"name": "TIL", "color": [1, 2, 3]}, name="x", isLocked=True)
+    others = [feature("Point", [3, 4]), feature("MultiPoint", [], classification={"name": "TIL"}), 7]
+    (tmp_path / COUNTS).write_text(json.dumps({"features": [*others, named, single]}))
+    found = read_counts(tmp_path)
+    cd8, last, til = found.points
+    assert (cd8, last) == (CountedPoint("T: CD8", (2.0, 1.2345)), CountedPoint("T: CD8", (6.0, 5.0)))
+    layer = CountedPoint("T: CD8", (2.0, 1.23))  # the layer rounds
+    new = CountedPoint("T: CD8", (10.0, 11.0)), CountedPoint("TIL", (12.0, 13.0))
+    saved = save_counts(tmp_path, slide_path, (layer, til, *new), found.stamp, found.features)
+    assert saved.notes == ()
+    grown = {**named, "geometry": {**named["geometry"], "coordinates": [[1.2345, 2, 7], ["?", 4], [11.0, 10.0]]}}
+    assert saved.features[:5] == (*others, grown, single)
+    assert set(read_counts(tmp_path).points) == {cd8, til, *new}
+    undone = save_counts(tmp_path, slide_path, found.points, saved.stamp, found.features)
+    assert undone.features == found.features
+    none = save_counts(tmp_path, slide_path, (), undone.stamp, found.features)
+    assert [one for one in none.features if one not in others] == [
+        {**named, "geometry": {**named["geometry"], "coordinates": [["?", 4]]}}
+    ]
 
 
 def test_what_is_not_a_point_is_left_out(tmp_path):

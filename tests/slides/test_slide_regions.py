@@ -155,6 +155,16 @@ def test_regions_are_kept_as_they_are_and_found_with_their_slide(tmp_path, slide
     assert len(list(folder.glob("regions-*.geojson"))) == 1
 
 
+def test_points_and_lines_stay_in_the_file_of_the_regions(tmp_path, slide_path):
+    line = {"type": "Feature", "geometry": {"type": "LineString", "coordinates": [[1, 2], [3, 4]]}, "properties": {}}
+    write_geojson(tmp_path / REGIONS, [region(1, 1, 10)], [line])
+    found = load_regions(tmp_path)
+    save_regions(tmp_path, slide_path, (*found.regions, region(30, 30, 5)), found.stamp, found.unread)
+    again = load_regions(tmp_path)
+    assert len(again.regions) == 2
+    assert again.unread == (line,)
+
+
 def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
     known = (region(1, 1, 10),)
     eight = Annotation((Polygon(((50.0, 50.0), (60.0, 60.0), (60.0, 50.0), (50.0, 60.0))),), "Other: name")

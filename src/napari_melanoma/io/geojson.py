@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,14 +40,16 @@ class Annotation:
     feature_members: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
+def write_geojson(path: Path, annotations: Iterable[Annotation], unread: Iterable[Any] = ()) -> None:
     """Write annotations as a feature collection, one feature per line, atomically.
+
+    ``unread``: features of ``GeoJsonContent``, which are written as they were.
 
     Numbers keep all digits, so that ``read_geojson`` returns equal values. Measurements that are not finite are left
     out, as JSON does not support them.
     """
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        _write(file, annotations)
+        _write(file, annotations, unread)
 
 
 def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
@@ -71,12 +73,15 @@ def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def _write(file: TextIO, annotations: Iterable[Annotation]) -> None:
+def _write(file: TextIO, annotations: Iterable[Annotation], unread: Iterable[Any]) -> None:
     """Write the collection feature by feature."""
     file.write('{"type": "FeatureCollection", "features": [')
     before = "\n"
     for annotation in annotations:
         file.write(before + json.dumps(annotation_to_feature(annotation), ensure_ascii=False, allow_nan=False))
+        before = ",\n"
+    for feature in unread:
+        file.write(before + json.dumps(feature, ensure_ascii=False))  # QuPath writes NaN measurements
         before = ",\n"
     file.write("\n]}\n")
 
@@ -124,10 +129,14 @@ _TYPE_IDS = {
 
 @dataclass(frozen=True)
 class GeoJsonContent:
-    """Areas of a file, and messages on geometries without area that were left out."""
+    """Areas of a file, and messages on geometries without area that were left out.
+
+    ``unread``: the features that were left out, or their parts that were, as in the file.
+    """
 
     annotations: tuple[Annotation, ...]
     omitted: tuple[str, ...] = ()
+    unread: tuple[Any, ...] = ()
 
 
 def read_geojson(path: Path) -> GeoJsonContent:
@@ -138,23 +147,37 @@ def read_geojson(path: Path) -> GeoJsonContent:
     content = _content(path)
     annotations: list[Annotation] = []
     omitted: list[str] = []
-    for number, one in enumerate(_list_features(content, path), start=1):
-        _read_feature(one, f"feature {number}", path, annotations, omitted)
-    return GeoJsonContent(tuple(annotations), tuple(omitted))
-
-
-def _read_feature(one: Any, name: str, path: Path, annotations: list[Annotation], omitted: list[str]) -> None:  # noqa: ANN401
-    """Read a feature, and the features nested in it in an exported QuPath hierarchy."""
-    where = f"{path}: {name}"
-    if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # valid in GeoJSON
-        omitted.append(f"{name}: it has no geometry")
-    else:
+    unread: list[Any] = []
+    for name, one in _list_nested(_list_features(content, path), "feature {}"):
+        where = f"{path}: {name}"
+        if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # valid in GeoJSON
+            omitted.append(f"{name}: it has no geometry")
+            unread.append(_without_children(one))
+            continue
         polygons, others = _read_polygons(_get_typed(one, "geometry", dict, where), where)
-        omitted += [f"{name}: {other}" for other in others]
+        omitted += [f"{name}: {reason}" for reason, _ in others]
         if polygons:
             annotations.append(_read_annotation(one, tuple(polygons), where))
-    for number, child in enumerate(_children(one), start=1):
-        _read_feature(child, f"{name}, object {number} in it", path, annotations, omitted)
+            rest = {key: value for key, value in _without_children(one).items() if key != "id"}
+            unread += [{**rest, "geometry": geometry} for _, geometry in others]
+        else:
+            unread.append(_without_children(one))
+    return GeoJsonContent(tuple(annotations), tuple(omitted), tuple(unread))
+
+
+def _list_nested(features: list[Any], name: str) -> Iterator[tuple[str, Any]]:
+    """List features by name, each followed by those nested in it in an exported QuPath hierarchy."""
+    for number, one in enumerate(features, start=1):
+        yield name.format(number), one
+        yield from _list_nested(_children(one), f"{name.format(number)}, object {{}} in it")
+
+
+def _without_children(one: dict[str, Any]) -> dict[str, Any]:
+    """Return a feature without the features in it, which are read on their own."""
+    properties = one.get("properties")
+    if not _children(one) or not isinstance(properties, dict):
+        return one
+    return {**one, "properties": {key: value for key, value in properties.items() if key not in _CHILDREN}}
 
 
 def _children(one: dict[str, Any]) -> list[Any]:
@@ -203,7 +226,7 @@ def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: 
         raise InputError(
             f"{where}: 'properties' must be an object, found {_shorten_value(properties)}. Export the file again."
         )
-    class_name, color = _classification(properties.get("classification"))
+    class_name, color = read_classification(properties.get("classification"))
     identity = str(one.get("id") or "")
     kind = next((properties[key] for key in _TYPES if isinstance(properties.get(key), str)), "")
     return Annotation(
@@ -220,18 +243,19 @@ def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: 
     )
 
 
-def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[str]]:
-    """Polygons of a geometry, and messages on what was left out."""
+def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[tuple[str, dict[str, Any]]]]:
+    """Polygons of a geometry, and the geometries that were left out, with the reasons."""
     kind = geometry.get("type")
     if kind == "GeometryCollection":
         parts = [_read_polygons(part, where) for part in _get_typed(geometry, "geometries", list, where)]
         return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
     if kind not in ("Polygon", "MultiPolygon"):
-        return [], [f"a geometry of type {_shorten_value(kind)} has no area"]
+        return [], [(f"a geometry of type {_shorten_value(kind)} has no area", geometry)]
     coordinates = _get_typed(geometry, "coordinates", list, where)
-    polygons = [_polygon(part, where) for part in ([coordinates] if kind == "Polygon" else coordinates)]
-    known = [polygon for polygon in polygons if polygon is not None]
-    return known, ["a ring with too few points or no area"] * (len(polygons) - len(known))
+    read = [(_polygon(rings, where), rings) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
+    reason = "a ring with too few points or no area"
+    others = [(reason, {"type": "Polygon", "coordinates": rings}) for polygon, rings in read if polygon is None]
+    return [polygon for polygon, _ in read if polygon is not None], others
 
 
 def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
@@ -271,8 +295,8 @@ def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
     return float(point[1]), float(point[0])
 
 
-def _classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
-    """Name and color of a class in the formats of all QuPath versions, or a text."""
+def read_classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
+    """Return name and color of a class in the formats of all QuPath versions, or of a text."""
     if isinstance(value, str):
         return value, None
     if not isinstance(value, dict):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_text
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
+from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
+from napari_melanoma.io.geojson import read_classification
 from napari_melanoma.io.results import write_table
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
@@ -41,11 +43,15 @@ CountedPoints = tuple[CountedPoint, ...]
 
 @dataclass(frozen=True)
 class StoredCounts:
-    """The points of a slide, with messages; ``stamp`` identifies the version of the file."""
+    """The points of a slide, with messages.
+
+    ``stamp`` identifies the version of the file, ``features`` are all of its features, as in the file.
+    """
 
     points: CountedPoints = ()
     notes: tuple[str, ...] = ()
     stamp: tuple[int, int] | None = None
+    features: tuple[Any, ...] = ()
 
 
 def read_counts(folder: Path) -> StoredCounts:
@@ -58,42 +64,103 @@ def read_counts(folder: Path) -> StoredCounts:
     features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise InputError(f"{path} has no features: expected points as GeoJSON. Restore the file, or move it away.")
-    points = tuple(point for feature in features for point in _read_feature(feature))
-    return StoredCounts(points, (), stamp)
+    found = (_read_point(*one) for feature in features for one in _list_coordinates(feature))
+    return StoredCounts(tuple(point for point in found if point is not None), (), stamp, tuple(features))
 
 
-def save_counts(folder: Path, slide: Path, points: CountedPoints, known: tuple[int, int] | None) -> StoredCounts:
+def save_counts(
+    folder: Path, slide: Path, points: CountedPoints, known: tuple[int, int] | None, features: Sequence[Any] = ()
+) -> StoredCounts:
     """Save points as GeoJSON, a multipoint for each class, as QuPath reads them.
 
-    A file that another program has changed is backed up first. Returns the points with the new stamp.
+    ``features``: of the file that was read. They are kept, without points that were removed. A file that another
+    program has changed is backed up first. Returns the points with the new stamp.
     """
     path = folder / COUNTS
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
     notes = back_up_if_changed(path, known)
-    names = dict.fromkeys(point.class_name for point in points)
-    features = [_write_feature(name, [one.at for one in points if one.class_name == name]) for name in names]
-    write_text(path, json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False) + "\n")
-    return StoredCounts(points, notes, file_stamp(path))
+    new = _update_features(features, points)
+    write_text(path, json.dumps({"type": "FeatureCollection", "features": new}, ensure_ascii=False) + "\n")
+    return StoredCounts(points, notes, file_stamp(path), tuple(new))
 
 
-def _write_feature(name: str, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    coordinates = [[column, row] for row, column in points]
-    properties = {"objectType": "annotation", "classification": {"name": name}}
-    geometry = {"type": "MultiPoint", "coordinates": coordinates}
-    return {"type": "Feature", "geometry": geometry, "properties": properties}
+def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any]:
+    """Return features of other points: those removed are left out, and those added follow the others of their class."""
+    left = Counter(map(_round_point, points))
+    updated: list[Any] = []
+    multipoints: dict[str, int] = {}  # first of each class
+    for feature in features:
+        listed = _list_coordinates(feature)
+        kept = []
+        for name, coordinate in listed:
+            point = _read_point(name, coordinate)
+            if point is None:
+                kept.append(coordinate)
+            elif left[_round_point(point)]:
+                left[_round_point(point)] -= 1
+                kept.append(coordinate)
+        if listed and feature["geometry"]["type"] == "MultiPoint" and kept:
+            multipoints.setdefault(listed[0][0], len(updated))
+        if kept or not listed:
+            updated.append(feature if len(kept) == len(listed) else _replace_coordinates(feature, kept))
+    for name, added in _group_by_class(_take(points, left)).items():
+        if name in multipoints:
+            previous = updated[multipoints[name]]
+            coordinates = [*previous["geometry"]["coordinates"], *added]
+            updated[multipoints[name]] = _replace_coordinates(previous, coordinates)
+        else:
+            properties = {"objectType": "annotation", "classification": {"name": name}}
+            geometry = {"type": "MultiPoint", "coordinates": added}
+            updated.append({"type": "Feature", "geometry": geometry, "properties": properties})
+    return updated
 
 
-def _read_feature(feature: Any) -> Iterator[CountedPoint]:  # noqa: ANN401 - any JSON value
-    """Read the points of a feature; others are left out."""
+def _take(points: CountedPoints, left: Counter[CountedPoint]) -> Iterator[CountedPoint]:
+    """Return the points that are left, with all of their digits."""
+    for point in points:
+        if left[_round_point(point)]:
+            left[_round_point(point)] -= 1
+            yield point
+
+
+def _group_by_class(points: Iterable[CountedPoint]) -> dict[str, list[list[float]]]:
+    """Return the coordinates (x, y) of the points of each class."""
+    grouped: dict[str, list[list[float]]] = {}
+    for point in points:
+        grouped.setdefault(point.class_name, []).append([point.at[1], point.at[0]])
+    return grouped
+
+
+def _round_point(point: CountedPoint) -> CountedPoint:
+    """Round a point as the layer does, to find the point of the file."""
+    return CountedPoint(point.class_name, (round(point.at[0], 2), round(point.at[1], 2)))
+
+
+def _replace_coordinates(feature: dict[str, Any], coordinates: list[Any]) -> dict[str, Any]:
+    return {**feature, "geometry": {**feature["geometry"], "coordinates": coordinates}}
+
+
+def _list_coordinates(feature: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
+    """List the coordinates of a feature of points, with the name of its class; none of other features."""
     try:
-        geometry, name = feature["geometry"], feature["properties"]["classification"]["name"]
-        coordinates = geometry["coordinates"]
-        points = {"Point": [coordinates], "MultiPoint": coordinates}[geometry["type"]]
-        found = [(float(point[1]), float(point[0])) for point in points]
+        geometry, classification = feature["geometry"], feature["properties"]["classification"]
+        coordinates = {"Point": [geometry["coordinates"]], "MultiPoint": geometry["coordinates"]}[geometry["type"]]
+    except (KeyError, TypeError):
+        return []
+    if not classification or not isinstance(classification, str | dict) or not isinstance(coordinates, list):
+        return []
+    name, _ = read_classification(classification)
+    return [(name, coordinate) for coordinate in coordinates]
+
+
+def _read_point(name: str, coordinate: Any) -> CountedPoint | None:  # noqa: ANN401 - any JSON value
+    """Read a point from (x, y); None if these are not two finite numbers."""
+    try:
+        at = float(coordinate[1]), float(coordinate[0])
     except (IndexError, KeyError, TypeError, ValueError):
-        return
-    yield from (CountedPoint(str(name), point) for point in found)
+        return None
+    return CountedPoint(name, at) if all(map(math.isfinite, at)) else None
 
 
 def rename_class(points: CountedPoints, previous: str, now: str) -> CountedPoints:
@@ -146,17 +213,37 @@ def poisson_interval(count: int) -> tuple[float, float]:
     return low, float(gammainccinv(count + 1, ONE_SIDED))
 
 
-def count_within(
-    points: CountedPoints, classes: Sequence[str], area: Sequence[Polygon], size: PixelSize | None
-) -> tuple[CountResult, ...]:
-    """Count the points of each class within an area; areas that overlap count once.
+class CountArea:
+    """The union of polygons, in pixels of the finest level, prepared for counting; those that overlap count once."""
 
-    ``area``: in pixels of the finest level. ``size``: of these pixels; None if unknown.
-    """
-    pieces = [piece for polygon in area for piece in untangle_polygon(polygon)]
-    mm2 = None if size is None else joint_area(pieces) * size.pixel_area_mm2
-    inside = points_within([point.at for point in points], pieces) if points and pieces else [False] * len(points)
-    counts = Counter(point.class_name for point, within in zip(points, inside, strict=True) if within)
+    def __init__(self, polygons: Iterable[Polygon]) -> None:
+        import shapely
+
+        pieces = [piece for polygon in polygons for piece in untangle_polygon(polygon)]
+        self._shape = shapely.union_all([to_shape(piece) for piece in pieces])
+        shapely.prepare(self._shape)
+
+    @property
+    def square_px(self) -> float:
+        """The area in square pixels."""
+        return float(self._shape.area)
+
+    def list_within(self, points: CountedPoints) -> CountedPoints:
+        """List the points inside the area or on its border."""
+        import shapely
+
+        inside = shapely.intersects_xy(
+            self._shape, [point.at[0] for point in points], [point.at[1] for point in points]
+        )
+        return tuple(point for point, within in zip(points, inside, strict=True) if within)
+
+
+def count_within(
+    points: CountedPoints, classes: Sequence[str], area: CountArea, size: PixelSize | None
+) -> tuple[CountResult, ...]:
+    """Count the points of each class within an area; ``size``: of the pixels of the finest level; None if unknown."""
+    mm2 = None if size is None else area.square_px * size.pixel_area_mm2
+    counts = Counter(point.class_name for point in area.list_within(points))
     return tuple(CountResult(name, counts[name], mm2) for name in classes)
 
 

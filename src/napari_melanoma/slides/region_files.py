@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
@@ -18,11 +19,15 @@ SUFFIXES = (".geojson", ".json")
 
 @dataclass(frozen=True)
 class StoredRegions:
-    """Regions of a slide, with messages on repaired or omitted ones; ``stamp`` identifies the version of the file."""
+    """Regions of a slide, with messages on repaired or omitted ones.
+
+    ``stamp`` identifies the version of the file, ``unread`` are its features that are not regions, such as points.
+    """
 
     regions: Regions = ()
     notes: tuple[str, ...] = ()
     stamp: tuple[int, int] | None = None
+    unread: tuple[Any, ...] = ()
 
 
 def load_regions(folder: Path) -> StoredRegions:
@@ -32,20 +37,23 @@ def load_regions(folder: Path) -> StoredRegions:
         return StoredRegions()
     stamp = file_stamp(path)
     found = read_geojson(path)
-    return StoredRegions(assign_ids(found.annotations), found.omitted, stamp)
+    return StoredRegions(assign_ids(found.annotations), found.omitted, stamp, found.unread)
 
 
-def save_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, int] | None) -> StoredRegions:
+def save_regions(
+    folder: Path, slide: Path, regions: Regions, known: tuple[int, int] | None, unread: tuple[Any, ...] = ()
+) -> StoredRegions:
     """Save regions with the results of a slide, atomically; a file changed by another program is backed up first.
 
-    Returns the regions with the new stamp, and a note on the backup.
+    ``unread``: features of ``StoredRegions``, which are kept. Returns the regions with the new stamp, and a note on the
+    backup.
     """
     path = folder / REGIONS
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
     notes = back_up_if_changed(path, known)
-    write_geojson(path, regions)
-    return StoredRegions(regions, notes, file_stamp(path))
+    write_geojson(path, regions, unread)
+    return StoredRegions(regions, notes, file_stamp(path), unread)
 
 
 def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> StoredRegions:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QAbstractButton
 from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_table
+from napari_melanoma.slides import counts
 from napari_melanoma.slides.counts import read_counts
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 from napari_melanoma.ui.slide.counts_layer import OF_CLASS, SELECTED, SLIDE
@@ -118,6 +119,29 @@ def test_layer_edits_and_class_names_are_followed(counting):
     assert len(layer.data) == 1
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not person.finds(QAbstractButton, "count_points").isChecked()
+
+
+def test_an_area_is_united_once_for_all_points(counting, monkeypatch):
+    person, dock = counting, counting.dock
+    made = [region_from_vertices(box(0, 0, side, side), DEFAULT_CLASSES[0]) for side in (4, 8)]
+    dock.regions.store.apply_edit(lambda _: tuple(made))
+    person.waits()
+    united = []
+
+    class Counted(counts.CountArea):
+        def __init__(self, polygons):
+            united.append(polygons)
+            super().__init__(polygons)
+
+    monkeypatch.setattr(counts, "CountArea", Counted)
+    within(person, f"{OF_CLASS}Melanoma")
+    presses(person, "count_points")
+    for number in range(1, 6):
+        person.viewer.layers[LAYER].add([9 * number, 9 * number])
+        person.until(lambda number=number: person.label_text("count_words").startswith(f"{number} point"))
+    assert len(united) == 1
+    dock.regions.store.apply_edit(lambda _: (made[0],))
+    person.until(lambda: len(united) == 2)
 
 
 def test_everything_measured_is_exported(counting, tmp_path):

@@ -27,6 +27,8 @@ from napari_melanoma.ui.slide.regions_list import (
     RegionTable,
     RegionTableModel,
 )
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.view_memory import fit_view
 
 from .test_drawing import box
 
@@ -93,16 +95,26 @@ def test_rows_show_select_and_follow_regions(listing):
     middle = (7 * 32.0, 7 * 32.0)
     person.until(lambda: person.sees(middle))
     layer = person.viewer.layers[LAYER]
-    assert (str(layer.mode), set(layer.selected_data)) == ("select", {1})
+    assert (str(layer.mode), set(layer.selected_data)) == ("pan_zoom", {1})
+    assert person.viewer.layers.selection.active == layer  # else napari highlights nothing
     clicks_row(person, 2, Qt.KeyboardModifier.ControlModifier)
     assert set(layer.selected_data) == {1, 2}
     assert person.sees(middle)  # several are selected without a flight
 
-    mouse = CanvasMouse(person)
+    mouse, before = CanvasMouse(person), regions(person)
     presses(person, "fit_slide")
     person.waits()
+    mouse.drags(middle, (9 * 32.0, 9 * 32.0))  # pans
+    assert regions(person) == before
+    presses(person, "region_select")
+    person.viewer.layers.selection.active = person.dock.slide.layers[-1]
+    clicks_row(person, 0)
+    assert str(layer.mode) == "pan_zoom"
+    presses(person, "fit_slide")
+    presses(person, "region_select")
     mouse.clicks((2 * 32.0, 2 * 32.0))
-    person.until(lambda: table.selected == (regions(person)[0].id,))
+    person.until(lambda: set(layer.selected_data) == {0})
+    assert table.selected == (regions(person)[0].id,)
     presses(person, "region_undo")
     assert regions(person) == ()
     presses(person, "region_redo")
@@ -122,6 +134,13 @@ def test_rows_are_sorted_and_filtered(listing):
     assert person.dock.regions.selection.ids == ()  # nothing unseen is deleted
     field.clear()
     assert len(names(person)) == 3
+    clicks_row(person, 1)
+    person.waits()
+    fit_view(person.viewer)
+    center = get_camera(person.viewer).center
+    person.qtbot.keyClicks(field, "base")
+    assert person.dock.regions.selection.ids == (regions(person)[1].id,)
+    assert get_camera(person.viewer).center == center
 
 
 @pytest.mark.usefixtures("shown_viewer")

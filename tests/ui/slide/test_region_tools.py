@@ -222,6 +222,15 @@ def test_the_wand_is_limited_and_leaves_with_its_layer(drawing):
     assert not person.finds(QAbstractButton, "region_wand").isChecked()
 
 
+def test_selecting_another_layer_leaves_the_wand_and_is_kept(drawing):
+    person, layers = drawing, drawing.viewer.layers
+    own = person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="own")
+    presses(person, "region_wand")
+    layers.selection.active = own
+    assert (layers.selection.active, set(layers.selection)) == (own, {own})
+    assert PAINTING not in layers
+
+
 @pytest.mark.usefixtures("shown_viewer")
 def test_the_wand_works_on_fluorescence(person, tmp_path):
     pixels = np.full((2, 256, 256), 100, np.uint16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event, Timer
 
 import numpy as np
@@ -20,6 +21,7 @@ from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.slide.shape_layers import HALF
+from napari_melanoma.ui.widgets.edited_document import EditHistory
 from napari_melanoma.ui.widgets.job import tasks
 
 from .test_drawing import box, event
@@ -216,6 +218,41 @@ def test_painting_stays_with_its_slide(annotating, tmp_path):
     person.until(lambda: len(regions(person)) == 1)
 
 
+@pytest.mark.parametrize("tool", ["brush", "wand", "select"])
+def test_tools_end_when_another_open_slide_is_displayed(annotating, tmp_path, tool):
+    person, dock = annotating, annotating.dock
+    first = dock.slide.identity
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    second = dock.slide.identity
+    for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
+        dock.picker.select_slide(second)
+        person.until(lambda: dock.regions.store.state is not None)
+        person.clicks(f"region_{tool}")
+        if tool == "brush":
+            person.viewer.layers["other painting"].data[:200, :200] = 1
+        leave()
+        assert dock.picker.slide.identity == dock.slide.identity == dock.regions.store.state.identity == first
+        assert person.viewer.layers.selection.active == dock.slide.layers[-1]
+        assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
+        assert regions(person) == ()
+        assert len(dock.regions.store._states[second].history.current) == (tool == "brush")
+        dock.regions.store._states[second] = replace(dock.regions.store._states[second], history=EditHistory(()))
+
+
+@pytest.mark.parametrize("tool", ["region_brush", "region_wand", "region_select", "region_rectangle", "scale"])
+def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path, tool):
+    person, dock = annotating, annotating.dock
+    person.clicks(tool)
+    if tool == "region_brush":
+        person.viewer.layers[PAINTING].data[:200, :200] = 1
+    dock.close_slide()
+    assert list(person.viewer.layers) == []
+    assert dock.slide is None
+    person.opens_slides(slide_path)
+    person.until(lambda: dock.regions.store.state is not None)
+    assert len(regions(person)) == (tool == "region_brush")
+
+
 def test_edited_class_changes_its_regions(annotating):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
@@ -265,11 +302,11 @@ def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monke
     person, write = annotating, region_files.write_geojson
     folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
 
-    def slow(path, drawn):
+    def slow(path, *content):
         if not begun.is_set():
             begun.set()
             assert goes_on.wait(10)
-        write(path, drawn)
+        write(path, *content)
 
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))

@@ -15,6 +15,7 @@ from napari_melanoma.ui.slide.shape_layers import (
     complete_lasso_strokes,
     is_slide_open,
     line_width,
+    remove_tool_layer,
     repair_features,
 )
 from napari_melanoma.ui.viewer import slide_layers
@@ -105,7 +106,7 @@ class RegionLayer(QObject):
     def show(self, regions: Regions, first: Collection[str] = ()) -> None:
         """Replace the shown regions; those with the ids ``first`` are shown even if there are too many for all."""
         slide, self._regions = self._slide, regions
-        if slide is None or (not regions and self.layer is None):
+        if slide is None or (not regions and self.layer is None) or not is_slide_open(self._viewer, slide):
             return
         self._showing = True
         try:
@@ -126,9 +127,9 @@ class RegionLayer(QObject):
             self._showing = False
 
     def select(self, regions: Collection[str]) -> None:
-        """Select the shapes of regions, by their ids, while shapes are being selected."""
+        """Select the shapes of regions, by their ids, unless shapes are being drawn."""
         layer = self.layer
-        if layer is None or layer.mode not in SELECT_MODES:
+        if layer is None or layer.mode not in (*SELECT_MODES, "pan_zoom"):
             return
         shown = {one.ring_key[0] for one in self._outlines}
         if len(regions) <= MOST_SHOWN_FIRST and not shown.issuperset(regions):
@@ -144,7 +145,7 @@ class RegionLayer(QObject):
 
     def set_mode(self, mode: str, region_class: RegionClass) -> None:
         """Activate a tool."""
-        if self._slide is None:
+        if self._slide is None or not is_slide_open(self._viewer, self._slide):
             return
         layer = self._ensure_layer()
         layer.visible = True
@@ -333,9 +334,7 @@ class RegionBrush(QObject):
         if layer is None or placement is None or slide is None:
             return
         labels = np.asarray(layer.data).astype(np.uint8)
-        self._viewer.layers.remove(layer)
-        if is_slide_open(self._viewer, slide):
-            self._viewer.layers.selection.active = slide.layers[-1]
+        remove_tool_layer(self._viewer, slide, layer)
         if labels.any():
             self.painted.emit(labels, placement)
 

@@ -306,7 +306,12 @@ class RegionTable(QTableView):
 
 
 class RegionListView(QWidget):
-    """The table with the field that filters it; hidden while there are no regions."""
+    """The table with the field that filters it; hidden while there are no regions.
+
+    ``filtered``: ids of the selected regions that are still listed.
+    """
+
+    filtered = Signal(object)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -338,7 +343,7 @@ class RegionListView(QWidget):
     def _on_filter(self, text: str) -> None:
         """Filter the rows; selected regions that are hidden are deselected, so that nothing unseen is changed."""
         self._update_rows(lambda: self.table.table_model.set_filter(text), self.table.selected)
-        self.table.chosen.emit(self.table.selected)
+        self.filtered.emit(self.table.selected)
 
     def _update_rows(self, change: Callable[[], None], selected: Collection[str]) -> None:
         position = self.table.verticalScrollBar().value()

@@ -124,6 +124,7 @@ class SlideRegionSection(QObject):
             controls.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
         table = controls.region_list.table
         table.chosen.connect(self._on_chosen)
+        controls.region_list.filtered.connect(self.selection.select)
         table.key_pressed.connect(lambda key: self._on_remove() if key == "remove" else self._on_operation(key))
         table.table_model.renamed.connect(self._on_renamed)
         controls.operations.requested.connect(self._on_operation)
@@ -196,11 +197,12 @@ class SlideRegionSection(QObject):
             self._update_operations()
 
     def _on_chosen(self, ids: tuple[str, ...]) -> None:
-        """Select the regions of rows on the slide; fly to a single one."""
-        if ids and self._tool in ("", "select"):
-            self._set_tool("select")
-        self.selection.select(ids)
+        """Select the regions of rows, also on the slide; fly to a single one. The tool stays."""
         slide = self._context.slide
+        if ids and not self._tool and slide is not None and self._viewer.layers.selection.active in slide.layers:
+            # napari highlights shapes of the active layer only
+            self.layer.set_mode("pan_zoom", self.controls.class_list.current)
+        self.selection.select(ids)
         if len(ids) == 1 and slide is not None:
             self.layer.select(ids)
             region = next(one for one in self.store.regions if one.id == ids[0])

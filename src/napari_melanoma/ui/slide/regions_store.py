@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
 
-    RegionState = DocumentState[Regions]
+
+@dataclass(frozen=True)
+class RegionState(DocumentState["Regions"]):
+    """The regions of one slide; ``unread``: the other features of their file, which are kept."""
+
+    unread: tuple[Any, ...] = ()
 
 
-class RegionStore(EditedDocument["RegionState"]):
+class RegionStore(EditedDocument[RegionState]):
     """The regions of slides, with import and export."""
 
     def __init__(self, parent: QObject) -> None:
@@ -81,13 +86,13 @@ def _load_regions(identity: str, folder: Path) -> tuple[RegionState, StoredRegio
     from napari_melanoma.slides.region_files import load_regions
 
     found = load_regions(folder)
-    return DocumentState(identity, EditHistory(found.regions), folder), replace(found, notes=())
+    return RegionState(identity, EditHistory(found.regions), folder, found.unread), replace(found, notes=())
 
 
 def _save_regions(state: RegionState, stamp: Stamp | None) -> StoredRegions:
     from napari_melanoma.slides.region_files import save_regions
 
-    return save_regions(state.folder, Path(state.identity), state.history.current, stamp)
+    return save_regions(state.folder, Path(state.identity), state.history.current, stamp, state.unread)
 
 
 def _read_imported_regions(path: Path, size: tuple[int, int], known: Regions, run: RunContext) -> StoredRegions:

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
-from napari_melanoma.ui.slide.shape_layers import bind_keys, is_slide_open
+from napari_melanoma.ui.slide.shape_layers import bind_keys, remove_tool_layer
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_visible_region
 from napari_melanoma.ui.widgets.style import Connections
@@ -78,9 +78,7 @@ class RegionWand(QObject):
         layer, slide = self.layer, self._slide
         self._slide = None
         if layer is not None and slide is not None:
-            self._viewer.layers.remove(layer)
-            if is_slide_open(self._viewer, slide):
-                self._viewer.layers.selection.active = slide.layers[-1]
+            remove_tool_layer(self._viewer, slide, layer)
 
     def set_class(self, region_class: RegionClass) -> None:
         """Show what is found in the color of a class."""

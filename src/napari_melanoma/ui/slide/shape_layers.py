@@ -36,6 +36,14 @@ def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:
     return any(own in viewer.layers for own in slide.layers)
 
 
+def remove_tool_layer(viewer: Viewer, slide: ViewerSlide, layer: Layer) -> None:
+    """Remove the layer of a tool; if it was active and the slide is still displayed, the slide becomes active."""
+    was_active = viewer.layers.selection.active == layer
+    viewer.layers.remove(layer)
+    if was_active and slide.is_shown and is_slide_open(viewer, slide):
+        viewer.layers.selection.active = slide.layers[-1]
+
+
 MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper ones at the side
 LABEL_PADDING = " " * 24  # moves a centered label to the right of the line
 

@@ -283,8 +283,13 @@ def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
     """Close slides; their annotations are kept in their own folders."""
     identities = {str(path.absolute()) for path in paths}
     for slide in [slide for slide in list_slides(viewer) if slide.identity in identities]:
-        for layer in list_own_layers(viewer, slide):
+        if find_slide_identity(viewer, viewer.layers.selection.active) == slide.identity:
+            viewer.layers.selection.active = slide.layers[-1]  # ends the tools while the slide is open
+        for layer in slide.layers:
             viewer.layers.remove(layer)
+        for layer in find_layers(viewer, slide.identity):  # without those that were removed with the slide
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
 
 
 def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
