@@ -172,6 +172,7 @@ class SlideDock(SlideControls):
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
         self.run_manager.changed.connect(self.refresh)
+        self.run_manager.message.connect(self.status.show_message)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
@@ -359,8 +360,8 @@ class SlideDock(SlideControls):
         self.sections.rotation.restore_angle(location.notes.angle)
         self.sections.display.restore(location.notes.colors)
         self.tissue_controller.set_corrected_mask(location.tissue)
-        if location.tissue_error:
-            self.status.show_message(location.tissue_error)
+        for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
+            self.status.show_message(problem)
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
