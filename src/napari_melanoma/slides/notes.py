@@ -129,9 +129,10 @@ class NotesFile:
             except NO_FILE:
                 pass
             except (OSError, MalformedFile) as error:
+                reason = str(error).rstrip(".")
                 self.problem = (
-                    f"The bookmarks, measurements and scale of this slide cannot be read: {str(error).rstrip('.')}. The "
-                    "file is left unchanged until you save new ones, and is then backed up."
+                    f"The bookmarks, measurements and scale of this slide cannot be read: {reason}. The file is left "
+                    "unchanged until you save new ones, and is then backed up."
                 )
             return self._known
 

@@ -279,6 +279,8 @@ class SlideDock(SlideControls):
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
+            if self.context.slide is not slide:  # the slides were switched meanwhile, which called this method
+                return
         self.refresh()
         if slide is not None:
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
@@ -356,7 +358,7 @@ class SlideDock(SlideControls):
         own = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {own}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
-        self.sections.measurements.restore_measures(location.notes.measures)
+        self.sections.measurements.restore_measures(location.notes.measures, location.folder)
         self.sections.rotation.restore_angle(location.notes.angle)
         self.sections.display.restore(location.notes.colors)
         self.tissue_controller.set_corrected_mask(location.tissue)
@@ -365,6 +367,8 @@ class SlideDock(SlideControls):
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
+        if self.sections.measurements.measures != location.notes.measures:  # drawn before the notes were read
+            self._save_notes()
         self.analysis_region.show_results(location)
         self.refresh()
 
@@ -549,6 +553,8 @@ class SlideSections(QObject):
             *self._created_sections,
         ):
             part.set_slide(slide)
+            if self._slide is not slide:  # switched meanwhile, which called this method
+                return
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
         """Load the stored results of the slide."""
