@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
+from napari.layers import Points
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QCheckBox, QMessageBox, QSlider, QToolButton
@@ -16,6 +17,7 @@ from napari_melanoma.slides.notes import NOTES, LayerDisplay, SlideMeasurement, 
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import run_manager, view_history
 from napari_melanoma.ui.slide.view_history import ViewTrail, get_view
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_view, find_canvas
 from napari_melanoma.ui.viewer.view_memory import is_fitted
 
@@ -329,6 +331,50 @@ def test_channels_are_restored(person, tmp_path):
     first, second = person.dock.slide.layers
     assert (first.visible, second.visible) == (False, True)
     assert (list(second.contrast_limits), second.opacity) == ([100, 900], 0.5)
+
+
+def test_display_of_a_channel_is_restored_after_another_was_deleted(person, tmp_path):
+    path = draw_fluorescence(tmp_path / "cells.ome.tif")
+    open_located(person, path)
+    person.viewer.layers.remove(person.dock.slide.layers[0])
+    [second] = person.dock.slide.layers
+    second.contrast_limits, second.opacity = (100, 900), 0.5
+    person.waits()
+    person.clicks("close_slide")
+    person.waits()
+    open_located(person, path)
+    first, second = person.dock.slide.layers
+    assert (first.opacity, second.opacity) == (1, 0.5)
+    assert list(first.contrast_limits) != [100, 900] == list(second.contrast_limits)
+
+
+def test_the_counts_stay_hidden(person, slide_path):
+    open_located(person, slide_path)
+    layer = slide_layers.get_or_add_layer(person.viewer, person.dock.slide, "counts", lambda: Points(ndim=2))
+    person.waits()
+    layer.visible = False
+    person.dock.hide()
+    assert not notes_of(person).layers["counts"].visible
+
+
+def test_sections_show_the_slide_that_was_switched_to_meanwhile(person, slide_path, tmp_path, monkeypatch):
+    open_located(person, slide_path)
+    open_located(person, draw_slide(tmp_path / "second.tif", tint=3))
+    dock = person.dock
+    steps, show = [1], dock.counts.set_slide
+
+    def switch(slide):
+        show(slide)
+        if steps:
+            dock.picker.step(steps.pop())
+
+    monkeypatch.setattr(dock.counts, "set_slide", switch)
+    dock.picker.step(1)
+    person.waits()
+    slide = dock.picker.slide
+    assert steps == []
+    assert dock.slide.identity == slide.identity
+    assert {dock.sections.measurements._slide.identity, dock.memory._slide.identity} == {slide.identity}
 
 
 @pytest.mark.parametrize(
