@@ -14,9 +14,11 @@ from napari_melanoma.slides.notes import (
     NOTES,
     Bookmark,
     LayerDisplay,
+    NotesFile,
     SlideMeasurement,
     SlideNotes,
     SlideView,
+    merge_entries,
     read_notes,
     write_notes,
 )
@@ -125,3 +127,60 @@ def test_the_copy_that_was_written_last_is_read(tmp_path: Path) -> None:
     assert read_notes(shared, private).angle == 2
     os.utime(private / NOTES, (0, 0))
     assert read_notes(shared, private).angle == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 2}'])
+def test_a_file_that_cannot_be_read_is_backed_up_once_work_is_saved(tmp_path: Path, text: str) -> None:
+    (tmp_path / NOTES).write_text(text)
+    file = NotesFile(tmp_path)
+    notes = file.read()
+    assert notes == SlideNotes()
+    assert str(tmp_path / NOTES) in file.problem
+    shown = replace(notes, fingerprint="a", view=SlideView(1.0, 2.0, 3.0))
+    assert file.save(shown) == ""
+    assert (tmp_path / NOTES).read_text() == text
+    message = file.save(replace(shown, measures=MEASURES))
+    [backup] = tmp_path.glob("view-*.json")
+    assert backup.name in message
+    assert backup.read_text() == text
+    assert read_notes(tmp_path) == replace(shown, measures=MEASURES)
+
+
+def test_no_file_is_no_problem(tmp_path: Path) -> None:
+    file = NotesFile(tmp_path / "none")
+    assert file.read() == SlideNotes()
+    assert file.problem == ""
+    assert file.save(SlideNotes()) == ""
+    assert not (tmp_path / "none").exists()
+    file.save(SlideNotes("a", angle=3.0))
+    (tmp_path / "none" / NOTES).unlink()
+    file.save(SlideNotes("a", angle=3.0, measures=MEASURES))
+    assert read_notes(tmp_path / "none") == SlideNotes("a", angle=3.0, measures=MEASURES)
+
+
+def test_two_windows_keep_the_notes_of_each_other(tmp_path: Path) -> None:
+    marks = tuple(Bookmark(name, 1.0, 2.0, 3.0) for name in "abc")
+    write_notes(tmp_path, SlideNotes("x", marks[:1], measures=MEASURES[:1], layers={"lesions": LayerDisplay()}))
+    windows = NotesFile(tmp_path), NotesFile(tmp_path)
+    one, other = (window.read() for window in windows)
+    one = replace(one, bookmarks=marks[:2], angle=5.0)
+    windows[0].save(one)
+    hidden = LayerDisplay(False)
+    windows[1].save(replace(other, bookmarks=(marks[2],), layers={**other.layers, "heatmap": hidden}))
+    windows[0].save(replace(one, measures=MEASURES))
+    expected = SlideNotes("x", marks[1:], None, MEASURES, 5.0, None, {"lesions": LayerDisplay(), "heatmap": hidden})
+    assert read_notes(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "stored", "expected"),
+    [
+        ("ab", "ba", "ab", "ba"),
+        ("ab", "abc", "abd", "abdc"),
+        ("ab", "b", "abd", "bd"),
+        ("ab", "ab", "b", "b"),
+        ("", "a", "ab", "ab"),
+    ],
+)
+def test_added_and_removed_entries_are_merged(known: str, now: str, stored: str, expected: str) -> None:
+    assert merge_entries(tuple(known), tuple(now), tuple(stored)) == tuple(expected)

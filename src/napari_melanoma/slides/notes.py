@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
-from napari_melanoma.core.errors import ScaleMissing
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.errors import MalformedFile, SaveError, ScaleMissing
+from napari_melanoma.core.files import back_up_file, write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
@@ -20,6 +21,7 @@ from napari_melanoma.imaging.stain_view import DisplayColors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Entry = TypeVar("Entry")
 NOTES, FORMAT = "view.json", 1
 MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # micrometers below this; 0.09995 is rounded to 0.1
 
@@ -74,7 +76,7 @@ class SlideNotes:
     ``angle`` is the clockwise rotation of the slide in the view, in degrees. ``view`` is None for a view of the whole
     slide. ``layers``: display of the layers of the slide, by their roles; ``colors``: of a brightfield slide.
     ``other_content``: what a newer version has written, kept as it is: other keys of the file, and entries of the lists
-    that this version cannot read.
+    that this version cannot read. Other keys of entries that it can read are not kept.
     """
 
     fingerprint: str = ""
@@ -89,14 +91,118 @@ class SlideNotes:
 
 
 LISTS = ("bookmarks", "measures")
+NO_FILE = FileNotFoundError, NotADirectoryError
+# What changes while a slide is only viewed: not a reason to replace a file that cannot be read.
+DISPLAY = {"fingerprint", "angle", "view", "layers", "colors"}
 
 
 def read_notes(folder: Path, *more: Path) -> SlideNotes:
-    """Read the notes; empty if there are none. Invalid entries are left out.
+    """Read the notes; empty if there are none, or if they cannot be read. Invalid entries are left out.
 
     ``more``: folders with copies of the notes; the copy that was written last is read.
     """
-    content = _read_content(max((folder, *more), key=_modification_time))
+    try:
+        return _read_notes(_find_latest(folder, *more))
+    except (OSError, MalformedFile):
+        return SlideNotes()
+
+
+class NotesFile:
+    """The notes of a slide on disk, which other windows and readers may change as well.
+
+    ``private``: folder for the notes if they cannot be written next to the results. ``problem``: why the file could not
+    be read; empty if it could, or if there is none.
+    """
+
+    def __init__(self, folder: Path, private: Path | None = None) -> None:
+        self._folder, self._private = folder, private
+        self._lock = Lock()
+        self._known = SlideNotes()  # as they were last read or saved here
+        self.problem = ""
+
+    def read(self) -> SlideNotes:
+        """Read the notes, from the copy that was written last; invalid entries are left out."""
+        with self._lock:
+            self._known, self.problem = SlideNotes(), ""
+            try:
+                self._known = _read_notes(self._find_latest())
+            except NO_FILE:
+                pass
+            except (OSError, MalformedFile) as error:
+                reason = str(error).rstrip(".")
+                self.problem = (
+                    f"The bookmarks, measurements and scale of this slide cannot be read: {reason}. The file is left "
+                    "unchanged until you save new ones, and is then backed up."
+                )
+            return self._known
+
+    def save(self, notes: SlideNotes) -> str:
+        """Write what was changed since the notes were last read or saved here, and return a message for the user.
+
+        What others have changed in the file is kept. A file that cannot be read is backed up, and left unchanged if
+        only the display was changed. The message is empty if nothing was backed up.
+        """
+        with self._lock:
+            changed, source, unreadable = _changed_fields(self._known, notes), self._find_latest(), None
+            if not changed:
+                return ""
+            try:
+                merged = _merge_notes(self._known, notes, _read_notes(source))
+            except NO_FILE:
+                merged = notes
+            except (OSError, MalformedFile):
+                if changed <= DISPLAY:
+                    return ""
+                merged, unreadable = notes, source / NOTES
+            message = self._write(merged, unreadable)
+            self._known = notes
+            return message
+
+    def _find_latest(self) -> Path:
+        return _find_latest(self._folder, *(() if self._private is None else (self._private,)))
+
+    def _write(self, notes: SlideNotes, unreadable: Path | None) -> str:
+        """Write the notes, in the private folder if that is not possible with the results."""
+        message = ""
+        try:
+            if unreadable is not None:
+                message = f"{unreadable.name} could not be read. It is backed up as {back_up_file(unreadable).name}."
+            write_notes(self._folder, notes)
+        except SaveError:
+            if self._private is None:
+                raise
+            write_notes(self._private, notes)
+        return message
+
+
+def merge_entries(known: tuple[Entry, ...], now: tuple[Entry, ...], stored: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Apply to ``stored`` the entries that were added and removed from ``known`` to ``now``."""
+    if stored == known:
+        return now
+    added = (one for one in now if one not in known and one not in stored)
+    return (*(one for one in stored if one in now or one not in known), *added)
+
+
+def _changed_fields(known: SlideNotes, now: SlideNotes) -> set[str]:
+    return {
+        one.name for one in fields(SlideNotes) if one.compare and getattr(known, one.name) != getattr(now, one.name)
+    }
+
+
+def _merge_notes(known: SlideNotes, now: SlideNotes, stored: SlideNotes) -> SlideNotes:
+    """Apply to the stored notes what was changed from ``known`` to ``now``."""
+    changes = {name: getattr(now, name) for name in _changed_fields(known, now)}
+    for name in changes.keys() & LISTS:
+        changes[name] = merge_entries(getattr(known, name), changes[name], getattr(stored, name))
+    if "layers" in changes:
+        changed = {key: one for key, one in now.layers.items() if known.layers.get(key) != one}
+        changes["layers"] = {**stored.layers, **changed}
+    return replace(stored, **changes)
+
+
+def _read_notes(folder: Path) -> SlideNotes:
+    """Read the notes of a folder."""
+    content = _read_content(folder)
     marks, other_marks = _parse_list(content.get("bookmarks"), _parse_bookmark)
     measures, other_measures = _parse_list(content.get("measures"), _parse_measurement)
     known = {"format_version"} | {one.name for one in fields(SlideNotes)}
@@ -128,12 +234,17 @@ def write_notes(folder: Path, notes: SlideNotes) -> None:
 
 
 def _read_content(folder: Path) -> dict[str, Any]:
-    """Read the values in the file; none if it is missing, invalid or of another format."""
-    try:
-        content = read_json(folder / NOTES, allow_nan=True)  # one invalid measurement must not invalidate the others
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) and content.get("format_version") == FORMAT else {}
+    path = folder / NOTES
+    content = read_json(path, allow_nan=True)  # one invalid measurement must not invalidate the others
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT:
+        raise MalformedFile(f"{path} has format version {version}, expected {FORMAT}. A newer version may read it.")
+    return dict(content)
+
+
+def _find_latest(*folders: Path) -> Path:
+    """Return the folder in which the notes were written last; the first if there are none."""
+    return max(folders, key=_modification_time)
 
 
 def _modification_time(folder: Path) -> float:
@@ -142,9 +253,6 @@ def _modification_time(folder: Path) -> float:
         return (folder / NOTES).stat().st_mtime
     except OSError:
         return 0.0
-
-
-Entry = TypeVar("Entry")
 
 
 def _parse_list(values: Any, parse: Callable[[Any], Entry | None]) -> tuple[tuple[Entry, ...], list[Any]]:  # noqa: ANN401 - any JSON value

@@ -31,7 +31,7 @@ def fits(person, role):
 @pytest.mark.parametrize("zoom", [0.8, 4.0, 60.0])  # below 0.8 lines are capped at a hundredth of so small a slide
 def test_lesion_lines_have_a_constant_width_on_the_screen(analysed, zoom):
     person, dock = analysed, analysed.dock
-    dock.sections.measurements.restore_measures(())
+    dock.sections.measurements.restore_measures((), dock.context.location.folder)
     dock.sections.measurements._edit((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
     dock.sections.measurements._draw()
     before = dock.lesions.findings, dock.sections.measurements.measures

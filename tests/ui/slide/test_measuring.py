@@ -14,6 +14,7 @@ from slide_stage import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
+from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import measurements
 from napari_melanoma.ui.viewer import slide_layers
 
@@ -196,6 +197,55 @@ def test_measurements_and_user_scale_are_restored(person, slide_path, make_napar
     other.waits()
     assert read_notes(folder).measures == (LINE, AREA)
     assert read_notes(folder).pixel_size == PixelSize(2.0, 2.0, "given")
+
+
+def test_measurements_of_another_results_folder_are_shown(person, slide_path, tmp_path):
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.result_location is not None)
+    opens_tools(person)
+    presses(person, "measure_line")
+    draws(person, LINE)
+    person.until(lambda: kept(person) == (LINE,))
+    other = slide_folder(tmp_path / "other", slide_path)
+    write_notes(other, SlideNotes(measures=(AREA,)))
+    person.dock._on_root_chosen(tmp_path / "other")
+    person.waits()
+    assert person.dock.sections.measurements.measures == (AREA,)
+    person.dock.navigation.add_bookmark()
+    person.waits()
+    assert read_notes(other).measures == (AREA,)
+
+
+def test_what_is_drawn_before_the_notes_are_read_is_added_to_them(person, slide_path):
+    folder = slide_folder(person.dock.run_manager.root, slide_path)
+    write_notes(folder, SlideNotes(measures=(AREA,), angle=90.0))
+    found = person.dock.run_manager.results_found
+    found.disconnect(person.dock._on_results_found)  # a slow share
+    held = []
+    found.connect(held.append)
+    person.opens_slides(slide_path)
+    person.until(lambda: bool(held))
+    opens_tools(person)
+    presses(person, "measure_line")
+    draws(person, LINE)
+    person.dock._on_results_found(held[0])
+    assert person.dock.sections.measurements.measures == (AREA, LINE)
+    person.until(lambda: kept(person) == (AREA, LINE))
+    assert read_notes(folder).angle == 90
+    presses(person, "measure_undo")
+    person.until(lambda: kept(person) == (AREA,))
+
+
+def test_measurements_of_another_window_are_kept_on_switching_back(person, slide_path, tmp_path):
+    person.opens_slides(slide_path)
+    person.until(lambda: person.dock.result_location is not None)
+    folder = person.dock.result_location.folder
+    person.opens_slides(draw_slide(tmp_path / "second.tif", tint=3))
+    write_notes(folder, SlideNotes(measures=(AREA,)))
+    person.dock.picker.step(1)
+    person.until(lambda: person.dock.sections.measurements.measures == (AREA,))
+    person.waits()
+    assert read_notes(folder).measures == (AREA,)
 
 
 @pytest.mark.both_qts

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
+from napari.layers import Points
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QCheckBox, QMessageBox, QSlider, QToolButton
 from slide_stage import FIXTURES, with_slide_dock
 
-from napari_melanoma.slides.notes import NOTES, LayerDisplay, SlideView, read_notes, write_notes
-from napari_melanoma.ui.slide import view_history
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.notes import NOTES, LayerDisplay, SlideMeasurement, SlideView, read_notes, write_notes
+from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.ui.slide import run_manager, view_history
 from napari_melanoma.ui.slide.view_history import ViewTrail, get_view
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_view, find_canvas
 from napari_melanoma.ui.viewer.view_memory import is_fitted
 
@@ -202,7 +208,7 @@ def test_a_view_that_the_user_has_moved_is_not_replaced(person, slide_path, monk
     assert place_of(person) == pytest.approx(PLACES[1])
 
 
-def test_notes_of_a_read_only_folder_are_kept_in_a_private_copy(person, slide_path, monkeypatch):
+def test_notes_of_a_read_only_folder_are_kept_in_a_private_copy(person, slide_path, user):
     open_located(person, slide_path)
     folder = person.dock.result_location.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +219,47 @@ def test_notes_of_a_read_only_folder_are_kept_in_a_private_copy(person, slide_pa
     assert "cannot write" not in person.dock.status.text
     open_located(person, slide_path)
     assert place_of(person) == pytest.approx(PLACES[0])
-    assert person.dock.result_location.private_folder.is_dir()
+    private = user / "data" / "napari-melanoma" / run_manager.PRIVATE_NOTES
+    assert [path.name for path in private.rglob(NOTES)] == [NOTES]
+
+
+NEWER = '{"format_version": 2, "bookmarks": {"ulcer": [1, 2]}}'
+
+
+def test_notes_that_cannot_be_read_are_not_replaced_by_looking_at_the_slide(person, slide_path):
+    folder = slide_folder(person.dock.run_manager.root, slide_path)
+    folder.mkdir(parents=True)
+    (folder / NOTES).write_text(NEWER)
+    open_located(person, slide_path)
+    assert "cannot be read" in person.dock.status.text
+    looks_at(person, *PLACES[0])
+    person.dock.hide()
+    person.dock.show()
+    person.waits()
+    assert (folder / NOTES).read_text() == NEWER
+    person.dock.navigation.add_bookmark()
+    person.waits()
+    assert "backed up as view-" in person.dock.status.text
+    [backup] = folder.glob("view-*.json")
+    assert backup.read_text() == NEWER
+    assert len(read_notes(folder).bookmarks) == 1
+
+
+def test_saving_the_view_keeps_what_another_window_has_saved(person, slide_path):
+    open_located(person, slide_path)
+    person.dock.navigation.add_bookmark()
+    person.waits()
+    folder = person.dock.result_location.folder
+    notes = read_notes(folder)
+    lesions = {"lesions": LayerDisplay(False)}
+    line = SlideMeasurement("line", ((1.0, 2.0), (3.0, 4.0)))
+    write_notes(folder, replace(notes, measures=(line,), pixel_size=PixelSize(2.0, 2.0, "given"), layers=lesions))
+    looks_at(person, *PLACES[0])
+    person.dock.hide()
+    stored = read_notes(folder)
+    assert stored.view is not None
+    assert (stored.measures, stored.pixel_size, stored.layers) == ((line,), PixelSize(2.0, 2.0, "given"), lesions)
+    assert stored.bookmarks == notes.bookmarks
 
 
 def test_an_angle_of_the_notes_with_a_set_scale_keeps_the_view_on_switching(person, slide_path, tmp_path):
@@ -285,6 +331,50 @@ def test_channels_are_restored(person, tmp_path):
     first, second = person.dock.slide.layers
     assert (first.visible, second.visible) == (False, True)
     assert (list(second.contrast_limits), second.opacity) == ([100, 900], 0.5)
+
+
+def test_display_of_a_channel_is_restored_after_another_was_deleted(person, tmp_path):
+    path = draw_fluorescence(tmp_path / "cells.ome.tif")
+    open_located(person, path)
+    person.viewer.layers.remove(person.dock.slide.layers[0])
+    [second] = person.dock.slide.layers
+    second.contrast_limits, second.opacity = (100, 900), 0.5
+    person.waits()
+    person.clicks("close_slide")
+    person.waits()
+    open_located(person, path)
+    first, second = person.dock.slide.layers
+    assert (first.opacity, second.opacity) == (1, 0.5)
+    assert list(first.contrast_limits) != [100, 900] == list(second.contrast_limits)
+
+
+def test_the_counts_stay_hidden(person, slide_path):
+    open_located(person, slide_path)
+    layer = slide_layers.get_or_add_layer(person.viewer, person.dock.slide, "counts", lambda: Points(ndim=2))
+    person.waits()
+    layer.visible = False
+    person.dock.hide()
+    assert not notes_of(person).layers["counts"].visible
+
+
+def test_sections_show_the_slide_that_was_switched_to_meanwhile(person, slide_path, tmp_path, monkeypatch):
+    open_located(person, slide_path)
+    open_located(person, draw_slide(tmp_path / "second.tif", tint=3))
+    dock = person.dock
+    steps, show = [1], dock.counts.set_slide
+
+    def switch(slide):
+        show(slide)
+        if steps:
+            dock.picker.step(steps.pop())
+
+    monkeypatch.setattr(dock.counts, "set_slide", switch)
+    dock.picker.step(1)
+    person.waits()
+    slide = dock.picker.slide
+    assert steps == []
+    assert dock.slide.identity == slide.identity
+    assert {dock.sections.measurements._slide.identity, dock.memory._slide.identity} == {slide.identity}
 
 
 @pytest.mark.parametrize(

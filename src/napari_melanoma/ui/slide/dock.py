@@ -172,6 +172,7 @@ class SlideDock(SlideControls):
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
         self.run_manager.changed.connect(self.refresh)
+        self.run_manager.message.connect(self.status.show_message)
         for source in (
             *(self.model_picker, self.scale_panel, self.opener, self.navigation, self.tissue_controller, self.lesions),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
@@ -278,6 +279,8 @@ class SlideDock(SlideControls):
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
+            if self.context.slide is not slide:  # the slides were switched meanwhile, which called this method
+                return
         self.refresh()
         if slide is not None:
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
@@ -355,15 +358,17 @@ class SlideDock(SlideControls):
         own = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {own}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
-        self.sections.measurements.restore_measures(location.notes.measures)
+        self.sections.measurements.restore_measures(location.notes.measures, location.folder)
         self.sections.rotation.restore_angle(location.notes.angle)
         self.sections.display.restore(location.notes.colors)
         self.tissue_controller.set_corrected_mask(location.tissue)
-        if location.tissue_error:
-            self.status.show_message(location.tissue_error)
+        for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
+            self.status.show_message(problem)
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
+        if self.sections.measurements.measures != location.notes.measures:  # drawn before the notes were read
+            self._save_notes()
         self.analysis_region.show_results(location)
         self.refresh()
 
@@ -548,6 +553,8 @@ class SlideSections(QObject):
             *self._created_sections,
         ):
             part.set_slide(slide)
+            if self._slide is not slide:  # switched meanwhile, which called this method
+                return
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
         """Load the stored results of the slide."""

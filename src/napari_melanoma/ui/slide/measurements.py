@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocu
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from napari.layers import Shapes
     from napari.viewer import Viewer
@@ -210,6 +213,7 @@ class MeasurementSection(QObject):
         self._document: EditedDocument[DocumentState[Measures]] = EditedDocument(self)
         self._document.changed.connect(self._update_view)
         self._document.edited.connect(self.edited)
+        self._unsaved: dict[str, Measures] = {}  # before changes that were made without a location, by slide
         self._view: MeasureView | None = None
         self._tool, self._is_drawing, self._writing = "", False, False
         self._settle_timer = QTimer(self)
@@ -233,6 +237,7 @@ class MeasurementSection(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
+        self._settle()
         if self._tool:
             self._set_tool("")
         self._slide = slide
@@ -250,11 +255,25 @@ class MeasurementSection(QObject):
             return self.measures[row]
         return lines[-1] if lines else None
 
-    def restore_measures(self, measures: Measures) -> None:
-        """Show the saved measurements, unless the slide was measured since it was opened."""
-        if self._slide is not None and self._document.state is None:
-            self._document.add(DocumentState(self._slide.identity, EditHistory(measures)))
+    def restore_measures(self, measures: Measures, folder: Path) -> None:
+        """Show the measurements saved in a folder, and apply to them what was changed before they were found."""
+        from napari_melanoma.slides.notes import merge_entries
+
+        if self._slide is None:
+            return
+        identity, state = self._slide.identity, self._document.state
+        now = merge_entries(self._unsaved.pop(identity, self.measures), self._get_drawn(), measures)
+        if state is None or state.folder != folder:
+            state = DocumentState(identity, EditHistory(measures), folder)
+        if now != state.history.current:
+            state = replace(state, history=state.history.push(now))
+        self._document.add(state)
         self._draw()
+
+    def _record_saved(self) -> None:
+        """Before a change that cannot be saved yet, record from which measurements it starts."""
+        if self._slide is not None and self._context.location is None:
+            self._unsaved.setdefault(self._slide.identity, self.measures)
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
@@ -378,12 +397,25 @@ class MeasurementSection(QObject):
         else:  # remove shapes without length, area or angle
             self._draw()
 
+    def _get_drawn(self) -> Measures:
+        """Return the measurements with what was just drawn."""
+        layer = self._find_layer() if self._settle_timer.isActive() and not self._is_drawing else None
+        return self.measures if layer is None else read_measures(layer)
+
+    def _settle(self) -> None:
+        """Store now what was just drawn."""
+        if self._settle_timer.isActive():
+            self._settle_timer.stop()
+            self._read_layer()
+
     def _edit(self, measures: Measures) -> None:
+        self._record_saved()
         if self._slide is not None and self._document.state is None:
             self._document.add(DocumentState(self._slide.identity, EditHistory(())))
         self._document.apply_edit(lambda _: measures)
 
     def _step_history(self, way: HistoryStep) -> None:
+        self._record_saved()
         self._document.step_history(way)
         self._draw()
 

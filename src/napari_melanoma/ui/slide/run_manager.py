@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.slides.notes import SlideNotes
+from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 
@@ -42,13 +42,13 @@ class SlideResultLocation:
     out: Path
     folder: Path
     notes: SlideNotes
+    notes_file: NotesFile = field(compare=False)  # from which ``notes`` were read
     is_analyzed: bool
     view_folder: Path  # results of the view, within the slide's own folder
     is_view_analyzed: bool = False
     tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # (row, column) of the whole slide
     tissue_error: str = ""  # why the corrected tissue cannot be read
     slide_folder: Path | None = None  # the slide's own folder, even if ``folder`` is that of the view
-    private_folder: Path | None = None  # for the notes if ``folder`` is read-only
 
     @property
     def view_out(self) -> Path:
@@ -75,6 +75,7 @@ class SlideRunManager(QObject):
     started = Signal(object)
     options_differ = Signal(object, str)
     running_slides_found = Signal(object)
+    message = Signal(str)
     failed = Signal(object)
     changed = Signal()
 
@@ -135,15 +136,17 @@ class SlideRunManager(QObject):
         """Save the notes now, without a thread: the window may be about to close."""
         self._search_tasks.drop(f"{location.folder} notes")
         try:
-            _save_notes(location, RunContext())
+            self._on_found(_save_notes(location, RunContext()))
         except SaveError as error:
             self.failed.emit(error)
 
-    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, or running slides
+    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, running slides, or a message
         if isinstance(found, SlideResultLocation):
             self.results_found.emit(found)
-        elif found is not None:  # as after notes were saved
+        elif not isinstance(found, str):
             self.running_slides_found.emit(found)
+        elif found:
+            self.message.emit(found)
 
     def _on_started(self, launch_result: tuple[SlideAnalysisRequest, str, Path]) -> None:
         self._launch_result = launch_result
@@ -196,7 +199,6 @@ def _get_user_folder(name: str) -> Path:
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
     """Find the folder of a slide's results, and read its notes."""
-    from napari_melanoma.slides.notes import read_notes
     from napari_melanoma.slides.result_folder import slide_folder
 
     folder = slide_folder(root, info.path)
@@ -204,9 +206,20 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
     view = slide_folder(folder / VIEW_FOLDER, info.path)
     tissue, error = _read_corrected_mask((folder, view))
     private = slide_folder(_get_user_folder(PRIVATE_NOTES), info.path)
-    notes = read_notes(folder, private)
-    location = SlideResultLocation(identity, root, folder, notes, _is_analyzed(folder), view, _is_analyzed(view))
-    return replace(location, tissue=tissue, tissue_error=error, slide_folder=folder, private_folder=private)
+    file = NotesFile(folder, private)
+    return SlideResultLocation(
+        identity,
+        root,
+        folder,
+        file.read(),
+        file,
+        _is_analyzed(folder),
+        view,
+        _is_analyzed(view),
+        tissue,
+        error,
+        slide_folder=folder,
+    )
 
 
 def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
@@ -263,11 +276,8 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> tuple[Sl
 
 def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
     """Record from the start to which slide the results belong."""
-    from napari_melanoma.slides.notes import read_notes, write_notes
-
-    notes = read_notes(location.folder)
-    if notes.fingerprint != info.fingerprint:
-        write_notes(location.folder, replace(notes, fingerprint=info.fingerprint))
+    file = NotesFile(location.folder)
+    file.save(replace(file.read(), fingerprint=info.fingerprint))
 
 
 def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
@@ -280,13 +290,6 @@ def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
         send_command(folder, command)
 
 
-def _save_notes(location: SlideResultLocation, run: RunContext) -> None:
-    """Save the notes with the results; in the user's own data if that is not possible there."""
-    from napari_melanoma.slides.notes import write_notes
-
-    try:
-        write_notes(location.folder, location.notes)
-    except SaveError:
-        if location.private_folder in (None, location.folder):
-            raise
-        write_notes(location.private_folder, location.notes)
+def _save_notes(location: SlideResultLocation, run: RunContext) -> str:
+    """Save the notes with the results; return a message for the user, empty if there is none."""
+    return location.notes_file.save(location.notes)

@@ -18,9 +18,10 @@ from napari_melanoma.ui.viewer.view_memory import get_current_picture, is_fitted
 from napari_melanoma.ui.widgets.style import tool_button
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
+    from napari.layers import Image, Layer
     from napari.utils.events import Event
 
+    from napari_melanoma.slides.reading.layers import LevelArray
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
@@ -39,6 +40,7 @@ REMEMBERED: tuple[Role, ...] = (
     "measures",
     "mitosis area",
     "mitoses",
+    "counts",
     "readings",
     "depth",
 )
@@ -176,6 +178,16 @@ def show_view(context: SlideContext, view: SlideView) -> None:
         center_view(context.viewer, context.slide, (view.row, view.column), view.width_px)
 
 
+def _name_slide_layer(layer: Image) -> str:
+    """Return the name of a layer of the slide itself in the notes: of fluorescence, that of its channel."""
+    level: LevelArray = layer.data[0]
+    if level.channel is None:
+        return "slide 1"
+    names = level.slide.info.channels
+    name = names[level.channel]
+    return f"channel {name}" if names.count(name) == 1 else f"channel {level.channel + 1} {name}"
+
+
 class SlideMemory(QObject):
     """Keep view and display of the layers of each slide in its notes, and restore them when it is opened again."""
 
@@ -266,9 +278,8 @@ class SlideMemory(QObject):
     def _key(self, layer: Layer) -> str:
         """Return the name of a layer in the notes; empty for one that is not remembered."""
         assert self._slide is not None
-        for number, own in enumerate(self._slide.layers, start=1):
-            if layer == own:
-                return f"slide {number}"
+        if any(layer == own for own in self._slide.layers):
+            return _name_slide_layer(layer)
         role = layer.metadata.get(METADATA_KEY, {}).get("role", "")
         return role if role in REMEMBERED else ""
 
