@@ -139,7 +139,7 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(
     reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
     measured = reading.model_copy(update={"um_per_px": (3.0, 4.0)})
     write_depth(reported, SlideDepthReadings(readings=(measured,)))
-    assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
+    assert "3 x 4 µm per pixel" in text_of(write_slide_report(page, reported, slide, scale=PixelSize(2.5, 2.0)))
 
 
 def test_without_the_slide_there_are_no_pictures_and_all_else_stays(reported: Path, tmp_path: Path) -> None:

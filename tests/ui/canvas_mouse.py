@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 from napari_melanoma.ui.viewer.camera import get_camera
 
 MOVE_MS = 8  # vispy drops moves that follow within 10 ms, napari delays them by 5
+WAITS, WAIT_MS = 100, 50  # for the effect of a drag
 LEFT = Qt.MouseButton.LeftButton
 
 
@@ -61,6 +62,16 @@ class CanvasMouse:
             for point in np.linspace(start, end, steps)[1:]:
                 self.moves(tuple(point), LEFT)
         self.releases(points[-1])
+
+    def drags_until(self, condition, *points, tries=3):
+        """Drag, and again if nothing came of it: on a busy machine the canvas drops all moves between two frames."""
+        for _ in range(tries):
+            self.drags(*points)
+            for _ in range(WAITS):
+                if condition():
+                    return
+                QTest.qWait(WAIT_MS)
+        raise AssertionError(f"a drag from {points[0]} to {points[-1]} had no effect, {tries} times")
 
     def presses(self, point):
         self.moves(point)
