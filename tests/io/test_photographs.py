@@ -16,7 +16,8 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
+from napari_melanoma.io.discovery import is_image_file
+from napari_melanoma.io.photographs import Photograph, find_damage, read_image_size, read_photograph
 
 
 @dataclass(frozen=True)
@@ -363,3 +364,43 @@ def test_a_bmp_that_claims_more_rows_than_it_has_bytes_for_is_refused_before_mem
         assert tracemalloc.get_traced_memory()[1] < 30e6
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "damage"),
+    [
+        ("whole.jpg", jpeg(), None),
+        ("cut.jpg", jpeg()[:9000], "missing"),
+        ("text.jpg", b"no image", None),
+        ("empty.png", b"", None),
+    ],
+)
+def test_damage_is_found_without_reading_the_photograph(tmp_path: Path, name: str, content: bytes, damage) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    found = find_damage(path)
+    assert found is None if damage is None else damage in str(found)
+    assert find_damage(tmp_path / "none.jpg") is None
+
+
+def test_an_intact_tiff_has_no_damage(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "photo.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
+    assert find_damage(tmp_path / "photo.tif") is None
+
+
+def test_an_image_is_known_by_its_suffix_and_its_content(tmp_path: Path) -> None:
+    for name, content in (("a.jpg", jpeg()), ("b.txt", jpeg()), ("c.jpg", b"text")):
+        (tmp_path / name).write_bytes(content)
+    assert [is_image_file(tmp_path / name) for name in ("a.jpg", "b.txt", "c.jpg", "d.jpg")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_photograph_is_shown_in_short() -> None:
+    shown = repr(Photograph(np.zeros((20, 30, 3), np.uint8), "mole", damage="cut off"))
+    assert "mole" in shown
+    assert "(20, 30, 3)" in shown
+    assert "cut off" in shown

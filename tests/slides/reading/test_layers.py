@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.slides.reading.layers import LevelArray, make_slide_layers
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
@@ -33,6 +34,24 @@ def test_a_level_is_sliced_as_an_array_is(key, write_svs) -> None:
         level = LevelArray(slide, 0)
         whole = slide.read_region(0, Box(0, 0, 410, 300))
         np.testing.assert_array_equal(level[key], whole[key])
+
+
+def test_colors_of_the_display_do_not_reach_what_the_slide_reads(write_svs) -> None:
+    colors = DisplayColors(stain="eosin_he", contrast=1.5)
+    with open_slide(write_svs()) as slide:
+        level = LevelArray(slide, 0)
+        scan = slide.read_region(0, Box(0, 0, 64, 64))
+        level.colors = colors
+        np.testing.assert_array_equal(level[:64, :64], colors.apply(scan))
+        np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 64, 64)), scan)
+
+
+def test_a_box_is_read_as_a_square(write_svs) -> None:
+    with open_slide(write_svs()) as slide:
+        square = slide.read_square(Box(10, 20, 200, 100), 50)
+        exact = slide.read_region(0, Box(10, 20, 200, 100))
+    assert (square.shape, square.dtype) == ((50, 50, 3), np.uint8)
+    np.testing.assert_allclose(square.mean(axis=(0, 1)), exact.mean(axis=(0, 1)), atol=3)
 
 
 def test_level_array_has_the_attributes_that_napari_needs(write_svs) -> None:
