@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -30,7 +29,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, SaveError, desc
 from napari_melanoma.core.files import replace_non_finite, write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.patient_outliers import (
     COUNT_COLUMN,
     EMBEDDING_COLUMNS,
@@ -232,7 +231,7 @@ def predict_case(
         for lesion in case.lesions
         if (own := [one for one in images if one.lesion.id == lesion.id])
     )
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    created = utc_time()
     return CasePredictions(lesions, tuple(notes), classifier_stamp(model), created)
 
 
@@ -410,7 +409,7 @@ def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResul
         path=save_lesion(result, folder),
         correction=correction.digest if correction else "",
         model=result.model.name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_time(),
     )
     return add_result(case, image_id, stored)
 

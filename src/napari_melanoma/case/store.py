@@ -8,7 +8,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,7 +29,7 @@ from napari_melanoma.core.files import replace_non_finite, save_error, write_tex
 from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import is_inside
-from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -223,7 +222,7 @@ def _with_patient_id(case: Case) -> Case:
     """Return a new case with its date and a unique patient id."""
     if not case.patient.patient_id:
         case = set_patient(case, patient_id=pseudonym(uuid.uuid4().hex))
-    return case.model_copy(update={"created": datetime.now(UTC).isoformat(timespec="seconds")})
+    return case.model_copy(update={"created": utc_time()})
 
 
 def _resolve_folder(named: Path) -> Path:
@@ -395,7 +394,7 @@ def write_correction(
         digest=digest,
         image_digest=image_digest,
         model=model,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_time(),
         program=__version__,
     )
 

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,12 +17,15 @@ import psutil
 
 from napari_melanoma.core.files import has_ended, machine_id, process_start, write_json
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunCommand, RunFolder
 
 REMOTE_SILENCE_S = 600.0  # a run on another machine without a heartbeat for longer counts as lost
 OUTPUT_FILE = "output.txt"
 EXIT_TIMEOUT_S = 30.0  # from the final event of a process to its end: it releases memory, workers and folder
 KILL_TIMEOUT_S = 5.0  # that a killed process takes at most
+# For a child of the viewer: Windows would open a console window for it.
+NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 FINAL_EVENTS = ("cancelled", "failed", "finished")
 _started: list[subprocess.Popen[bytes]] = []  # kept until they end: a process that is never polled stays a zombie
 
@@ -46,7 +48,7 @@ class ProcessStamp:
             number,
             process_start(number),
             socket.gethostname(),
-            datetime.now(UTC).isoformat(timespec="seconds"),
+            utc_time(),
             machine_id(),
         )
 
@@ -164,7 +166,7 @@ def spawn_detached(arguments: list[str], output: Path) -> ProcessStamp:
         log_file.flush()
         detached: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
-            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+            detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | NO_CONSOLE}
         child = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, **detached
         )

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +17,7 @@ from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
 from napari_melanoma.core.files import save_error, temporary_name
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
-from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.dataset import REVIEWS, Review, get_group_id
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
@@ -327,7 +326,7 @@ def make_table_cells(correction: Correction) -> dict[str, str]:
         **{column: " ".join(text.split()) for column, text in correction.clinical.items() if column in CLINICAL},
         "review": correction.review,
         "reviewer": " ".join(correction.reviewer.split()),
-        "reviewed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "reviewed_at": utc_time(),
         "model": correction.model,
         "model_fingerprint": correction.model_fingerprint,
     }
@@ -483,7 +482,7 @@ class ChangeLog:
 
     def _write(self, entries: Iterable[dict[str, Any]]) -> None:
         """Append lines; a truncated last line is ended first."""
-        time = datetime.now(UTC).isoformat(timespec="seconds")
+        time = utc_time()
         lines = [json.dumps({"time": time, **entry}) for entry in entries]
         try:
             with self.path.open("ab+") as file:

@@ -65,7 +65,7 @@ class Registration:
 
     def transform(self, points: ArrayLike) -> NDArray[np.float64]:
         """Transform positions (point, axis=2) of the moving image to the fixed image."""
-        return np.asarray(points, float) @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+        return _apply(self.matrix, np.asarray(points, float))
 
 
 def register_landmarks(moving: ArrayLike, fixed: ArrayLike, *, with_scale: bool = False) -> Registration:

@@ -211,7 +211,7 @@ def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit |
     as_items = out.view("V3").reshape(-1)  # items of three bytes take half the time of separate channels
     for first in range(0, len(pixels), PIXELS_PER_CHUNK):
         part = slice(first, first + PIXELS_PER_CHUNK)
-        np.take(table, _table_indices(pixels[part]), out=as_items[part], mode="clip")
+        np.take(table, table_indices(pixels[part]), out=as_items[part], mode="clip")
     return out.reshape(rgb.shape)
 
 
@@ -260,19 +260,27 @@ def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.void]:
     levels = np.rint(np.linspace(0, 255, LEVELS)).astype(np.uint8)
     table = np.empty((LEVELS**3, 3), np.uint8)
     for first in range(0, len(table), COLORS_PER_CHUNK):
-        indices = np.arange(first, first + COLORS_PER_CHUNK)
-        colors = levels[np.stack([indices >> (2 * BITS), (indices >> BITS) % LEVELS, indices % LEVELS], axis=1)]
+        colors = levels[table_levels(np.arange(first, first + COLORS_PER_CHUNK))]
         table[first : first + COLORS_PER_CHUNK] = np.rint(normalize_stain_exact(colors, fit, reference))
     return table.view("V3").reshape(-1)
 
 
-def _table_indices(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Table index of each pixel (pixel, channel); without a matrix product, for which BLAS would start threads."""
-    coarse = pixels >> (8 - BITS)
-    indices = coarse[:, 0].astype(np.intp)
+def table_levels(indices: NDArray[np.intp], bits: int = BITS) -> NDArray[np.intp]:
+    """Level of each channel at the indices of a table of colors, (index, channel=3); red is slowest."""
+    mask = (1 << bits) - 1
+    return np.stack([indices >> (2 * bits), (indices >> bits) & mask, indices & mask], axis=1)
+
+
+def table_indices(pixels: NDArray[np.uint8], bits: int = BITS) -> NDArray[np.intp]:
+    """Index of each pixel (..., channel=3) in a table of colors with ``bits`` of each channel.
+
+    Without a matrix product, for which BLAS would start threads.
+    """
+    coarse = pixels >> (8 - bits)
+    indices = coarse[..., 0].astype(np.intp)
     for channel in (1, 2):
-        indices <<= BITS
-        indices |= coarse[:, channel]
+        indices <<= bits
+        indices |= coarse[..., channel]
     return indices
 
 

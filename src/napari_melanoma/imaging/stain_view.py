@@ -26,7 +26,6 @@ STAIN_VIEWS: dict[StainView, str] = {
 HEMATOXYLIN, EOSIN, DAB = (0.650, 0.704, 0.286), (0.072, 0.990, 0.105), (0.268, 0.570, 0.776)
 COUNTERSTAINS = {"he": EOSIN, "dab": DAB}
 BITS = 6  # of each channel in the table of a stain: 2 MB, which stays in the processor's cache
-LEVELS = 1 << BITS
 LIMITS = {"brightness": (-1.0, 1.0), "contrast": (0.2, 5.0), "gamma": (0.2, 5.0)}
 
 
@@ -63,7 +62,9 @@ class DisplayColors:
         ``rgb``: uint8 (..., channel=3). Returns uint8 of the same shape; the input itself if nothing is changed.
         """
         if self.stain != "scan":
-            rgb = _stain_table(self.stain)[_table_index(rgb)]
+            from napari_melanoma.imaging.stain import table_indices
+
+            rgb = _stain_table(self.stain)[table_indices(rgb, BITS)]
         levels = _level_table(self.brightness, self.contrast, self.gamma)
         return rgb if levels is None else levels[rgb]
 
@@ -89,26 +90,17 @@ def _stain_table(view: StainView) -> NDArray[np.uint8]:
     The stain is shown in its own color on white, and the residual in gray: what neither stain explains, such as
     melanin in H&E.
     """
+    from napari_melanoma.imaging.stain import optical_density, table_levels
+
     stain, kind = view.split("_")
     basis = np.array([HEMATOXYLIN, COUNTERSTAINS[kind], (0.0, 0.0, 0.0)])
     basis /= np.linalg.norm(basis, axis=1, keepdims=True).clip(1e-12)
     basis[2] = np.cross(basis[0], basis[1])
     basis[2] /= np.linalg.norm(basis[2])
     row = {"hematoxylin": 0, "residual": 2}.get(stain, 1)
-    indices = np.arange(LEVELS**3)
-    levels = np.linspace(0, 255, LEVELS).clip(1)
-    colors = levels[np.stack([indices >> (2 * BITS), (indices >> BITS) % LEVELS, indices % LEVELS], axis=1)]
-    amounts = -np.log(colors / 255) @ np.linalg.inv(basis)[:, row]
+    levels = np.linspace(0, 255, 1 << BITS)
+    colors = levels[table_levels(np.arange(1 << (3 * BITS)), BITS)]
+    amounts = optical_density(colors) @ np.linalg.inv(basis)[:, row]
     shown = np.full(3, 3**-0.5) if row == 2 else basis[row]
     density = np.abs(amounts) if row == 2 else amounts.clip(0)
     return np.rint(255 * np.exp(-density[:, None] * shown)).astype(np.uint8)
-
-
-def _table_index(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Index of each pixel in the table of a stain: (...)."""
-    coarse = rgb >> (8 - BITS)
-    index = coarse[..., 0].astype(np.intp)
-    for channel in (1, 2):
-        index <<= BITS
-        index |= coarse[..., channel]
-    return index

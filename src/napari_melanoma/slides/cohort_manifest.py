@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult, failed_row
 from napari_melanoma.slides.options import SlideOptions
@@ -123,14 +123,14 @@ class CohortManifest:
         for entry in entries:
             before = self.entries.get(entry.slide)
             kept = before is not None and before.state == "done"
-            current.append(before if before is not None and kept else replace(entry, changed=_now()))
+            current.append(before if before is not None and kept else replace(entry, changed=utc_time()))
         self.entries |= {entry.slide: entry for entry in current}
         self.write()
         return current
 
     def put(self, entry: CohortEntry) -> CohortEntry:
         """Replace an entry, and write the manifest."""
-        changed = replace(entry, seconds=round(entry.seconds, 2), changed=_now())
+        changed = replace(entry, seconds=round(entry.seconds, 2), changed=utc_time())
         self.entries[entry.slide] = changed
         self.write()
         return changed
@@ -138,10 +138,6 @@ class CohortManifest:
     def write(self) -> None:
         slides = [asdict(self.entries[name]) for name in sorted(self.entries)]
         write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _flatten_settings(settings: SettingsDict, before: str = "") -> dict[str, Any]:

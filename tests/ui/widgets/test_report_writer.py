@@ -59,7 +59,7 @@ def writer(dock) -> ReportWriter:
 
 def runs(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Run a script instead of the command."""
-    monkeypatch.setattr(ReportOptions, "command", lambda self, out, more: [sys.executable, "-c", script])
+    monkeypatch.setattr(ReportOptions, "make_command", lambda self, out: [sys.executable, "-c", script])
 
 
 def summary(status: str, **values: object) -> str:
@@ -68,17 +68,17 @@ def summary(status: str, **values: object) -> str:
 
 def test_the_options_become_a_command_and_are_remembered_but_for_personal_data(dock, qtbot, tmp_path: Path) -> None:
     settings = DockSettings()
-    dialog = ReportDialog(dock, (tmp_path / "case",), settings)
+    dialog = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
     assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, paper="a4", personal=False)
     dialog.findChild(QComboBox, "report_paper").setCurrentIndex(1)
     dialog.findChild(QCheckBox, "report_personal").setChecked(True)
     dialog.findChild(QPushButton, "report_save").click()
-    command = dialog.options.command(tmp_path / "out.html")
+    command = dialog.options.make_command(tmp_path / "out.html")
     assert command[3:] == [
         *("napari_melanoma", "report", str(tmp_path / "case"), "--out", str(tmp_path / "out.html")),
         *("--pdf", "--paper", "letter", "--personal", "--json"),
     ]
-    again = ReportDialog(dock, (tmp_path / "case",), settings)
+    again = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
     assert (again.options.paper, again.options.personal) == ("letter", False)
 
 

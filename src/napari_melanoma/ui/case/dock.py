@@ -23,7 +23,6 @@ from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
 from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
-from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
@@ -90,9 +89,8 @@ class CaseDock(CaseControls):
         self.predictor.changed.connect(self._on_predictions)
         self.predictor.progressed.connect(partial(self.status.progress, "answering"))
         self.predictor.finished.connect(partial(self.status.end, "answering"))
-        for source in (
-            *(self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer),
-        ):
+        sources = (self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer)
+        for source in sources:
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -279,6 +277,8 @@ class CaseDock(CaseControls):
 
     def _on_report(self) -> None:
         """Write the report of the case, with the stored results of its slides, once its edits are saved."""
+        from napari_melanoma.ui.slide.run_manager import find_results_root
+
         store, case = self.controller.store, self.controller.case
         if store is not None and case is not None:
             root = find_results_root(self.settings)

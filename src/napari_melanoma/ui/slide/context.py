@@ -31,11 +31,11 @@ class SlideContext(QObject):
     """The displayed slide and the services that every section uses; sections meet through its signals.
 
     ``run_updated``: the analysis that the dock follows has a new ``SlideRunUpdate``. ``reader_changed``: the name of
-    the reader was changed in one section.
+    the reader was changed in one section. ``flush_requested``: sections are to write now what is pending.
     """
 
     run_updated = Signal(object)
-    dock_hidden = Signal()
+    flush_requested = Signal()
     reader_changed = Signal(str)
 
     def __init__(

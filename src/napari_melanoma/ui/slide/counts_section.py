@@ -99,7 +99,7 @@ class CountSection(QObject):
         for source in (self._regions.changed, self._selection.changed):
             source.connect(self._start_results)
         context.run_manager.results_found.connect(self._on_results_found)
-        context.dock_hidden.connect(self.store.flush)
+        context.flush_requested.connect(self.store.flush)
         camera = get_camera(context.viewer)
         for event in (camera.events.center, camera.events.zoom):
             context.connections.connect(event, self._on_camera)

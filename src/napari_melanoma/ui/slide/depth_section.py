@@ -75,7 +75,7 @@ class SlideDepthSection(QObject):
         self.exporter = DepthExporter(context, self.store)
         self.exporter.failed.connect(self.failed)
         context.run_updated.connect(self._on_run_update)
-        context.dock_hidden.connect(self._on_dock_hidden)
+        context.flush_requested.connect(self._flush_pending)
         context.reader_changed.connect(self._sync_reader)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
@@ -163,7 +163,7 @@ class SlideDepthSection(QObject):
         if self.analysis is not None and self._slide is not None and self._slide.identity == location.identity:
             self.analysis.set_folder(location.slide_folder or location.folder)
 
-    def _on_dock_hidden(self) -> None:
+    def _flush_pending(self) -> None:
         """Write pending changes: the window may be about to close."""
         if self._view is not None:
             self._view.fields.notes_timer.flush()

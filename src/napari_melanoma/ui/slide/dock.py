@@ -240,7 +240,7 @@ class SlideDock(SlideControls):
         """Stop following the analysis, which continues."""
         super().hideEvent(event)
         self.run_panel.watch.set_active(False)
-        self.context.dock_hidden.emit()
+        self.context.flush_requested.emit()
 
     def refresh(self, _: object = None) -> None:
         """Enable what is possible now, and show why the slide cannot be analyzed."""
@@ -451,7 +451,7 @@ class SlideDock(SlideControls):
         """Write a report from the stored results of the slide, after pending changes were written."""
         location = self.context.location
         folder = None if location is None else location.slide_folder or location.folder
-        self.context.dock_hidden.emit()  # every section writes what is pending
+        self.context.flush_requested.emit()
         if folder is None or not folder.is_dir():
             self._on_failed(InputError(NO_RESULTS))
         else:

@@ -86,7 +86,7 @@ class SlideRegionSection(QObject):
         for source in (self.store, self.wand):
             source.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
-        context.dock_hidden.connect(self.store.flush)
+        context.flush_requested.connect(self.store.flush)
 
     @property
     def controls(self) -> RegionControls:

@@ -187,10 +187,10 @@ def preload(run: RunContext) -> None:
 def find_results_root(settings: DockSettings) -> Path:
     """Return the folder for results of slides: the one that the user chose, else the default."""
     chosen = settings.get(ROOT_SETTING, "")
-    return Path(chosen) if chosen and Path(chosen).is_dir() else _get_user_folder("slides")
+    return Path(chosen) if chosen and Path(chosen).is_dir() else get_user_folder("slides")
 
 
-def _get_user_folder(name: str) -> Path:
+def get_user_folder(name: str) -> Path:
     """Return a folder of the user's own data."""
     from platformdirs import user_data_path
 
@@ -205,7 +205,7 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
     # Its name differs from the folder's where the folder is named by the slide's content.
     view = slide_folder(folder / VIEW_FOLDER, info.path)
     tissue, error = _read_corrected_mask((folder, view))
-    private = slide_folder(_get_user_folder(PRIVATE_NOTES), info.path)
+    private = slide_folder(get_user_folder(PRIVATE_NOTES), info.path)
     file = NotesFile(folder, private)
     return SlideResultLocation(
         identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ class SynopticStore(EditedDocument["SynopticState"]):
     def _restore(self, now: SynopticState, history: EditHistory[SynopticReport]) -> SynopticState:
         """Restore the answers, and record the change; a signature is not undone."""
         restored = now.history.current.restore(history.current, self.reader, utc_time())
-        return DocumentState(now.identity, EditHistory(restored, history.past, history.undone), now.folder)
+        return replace(now, history=replace(history, current=restored))
 
 
 class SlideSynopticSection(QObject):
@@ -99,7 +100,7 @@ class SlideSynopticSection(QObject):
         self.store.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
         context.reader_changed.connect(self._update_view)
-        context.dock_hidden.connect(self._on_dock_hidden)
+        context.flush_requested.connect(self._flush_pending)
         section.toggled.connect(self._on_toggled)
         self._on_toggled(section.isExpanded())
 
@@ -136,7 +137,7 @@ class SlideSynopticSection(QObject):
         if is_open:
             self._update_view()
 
-    def _on_dock_hidden(self) -> None:
+    def _flush_pending(self) -> None:
         """Write pending changes: the window may be about to close."""
         self.flush()
         self.store.flush()

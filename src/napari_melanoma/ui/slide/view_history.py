@@ -207,7 +207,7 @@ class SlideMemory(QObject):
         events = self._viewer.layers.events
         context.connections.connect(events.inserted, self._on_inserted)
         context.connections.connect(events.removing, self._on_removing)
-        context.dock_hidden.connect(self.flush)
+        context.flush_requested.connect(self.flush)
         history.settled.connect(self._on_settled)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:

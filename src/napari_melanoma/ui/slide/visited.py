@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.ui.slide.run_manager import get_user_folder
 from napari_melanoma.ui.viewer.camera import get_extent
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, tool_button
@@ -82,7 +83,7 @@ class VisitedArea(QObject):
         controls.toggled.connect(self._on_toggled)
         controls.clear_requested.connect(self.clear)
         history.settled.connect(self._on_settled)
-        context.dock_hidden.connect(self.save)
+        context.flush_requested.connect(self.save)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide; the map of the previous one is saved."""
@@ -173,9 +174,7 @@ def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
 
 def _get_path(slide: ViewerSlide) -> Path:
     """Return the file of a slide's map, named by its content."""
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-melanoma", appauthor=False) / FOLDER / f"{slide.info.fingerprint}.png"
+    return get_user_folder(FOLDER) / f"{slide.info.fingerprint}.png"
 
 
 def _read(identity: str, path: Path, size: tuple[int, int], run: RunContext) -> tuple[str, NDArray[np.uint8]]:

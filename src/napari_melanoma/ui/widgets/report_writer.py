@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.processes import python_executable
+from napari_melanoma.core.processes import NO_CONSOLE, python_executable
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
@@ -35,27 +35,31 @@ FindPaths = Callable[[], list[Path]]
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report is written from, and how."""
+    """What a report is written from, and how.
+
+    ``paths``: case folders and result folders. ``find_more`` returns further result folders; it may read from disk.
+    """
 
     paths: tuple[Path, ...]
+    find_more: FindPaths = list
     pdf: bool = True
     paper: str = "a4"
     personal: bool = False
 
-    def command(self, out: Path, more: Sequence[Path] = ()) -> list[str]:
-        """Return the command that writes the report; ``more``: further results."""
+    def make_command(self, out: Path) -> list[str]:
+        """Return the command that writes the report."""
         options = ["--pdf", "--paper", self.paper] if self.pdf else []
         options += ["--personal"] if self.personal else []
         program = [python_executable(), "-P", "-m", "napari_melanoma", "report"]
-        return [*program, *map(str, (*self.paths, *more)), "--out", str(out), *options, "--json"]
+        return [*program, *map(str, (*self.paths, *self.find_more())), "--out", str(out), *options, "--json"]
 
 
 class ReportDialog(QDialog):
     """The options of a report."""
 
-    def __init__(self, parent: QWidget, paths: Sequence[Path], settings: DockSettings) -> None:
+    def __init__(self, parent: QWidget, source: ReportOptions, settings: DockSettings) -> None:
         super().__init__(parent)
-        self._paths, self._settings = tuple(paths), settings
+        self._source, self._settings = source, settings
         self.setObjectName("report_dialog")
         self.setWindowTitle("Write a report")
         self.setMinimumWidth(WIDTH_PX)
@@ -93,11 +97,11 @@ class ReportDialog(QDialog):
     @property
     def options(self) -> ReportOptions:
         """The options that are chosen."""
-        return ReportOptions(
-            self._paths,
-            self.pdf_check.isChecked(),
-            str(self.paper_combo.currentData()),
-            self.personal_check.isChecked(),
+        return replace(
+            self._source,
+            pdf=self.pdf_check.isChecked(),
+            paper=str(self.paper_combo.currentData()),
+            personal=self.personal_check.isChecked(),
         )
 
 
@@ -110,18 +114,16 @@ class ReportWriter(QObject):
         super().__init__(dock)
         self._dock, self._status, self._icons, self._settings = dock, status, icons, settings
         self._job: BackgroundJob | None = None
-        self._find_more: FindPaths = list
         self._processes: list[subprocess.Popen[str]] = []  # of the job
         status.cancelled.connect(self._on_cancelled)
 
     def ask(self, paths: Sequence[Path], folder: Path, name: str, find_more: FindPaths = list) -> None:
         """Ask for the options and the file.
 
-        ``paths``: case folders and result folders. ``folder``, ``name``: where the file is suggested. ``find_more``
-        returns further result folders; it is called in the background.
+        ``paths`` and ``find_more``: as in ``ReportOptions``. ``folder``, ``name``: where the file is suggested.
         """
-        self._find_more = find_more
-        dialog = ReportDialog(self._dock.window(), paths, self._settings)
+        source = ReportOptions(tuple(paths), find_more)
+        dialog = ReportDialog(self._dock.window(), source, self._settings)
         dialog.accepted.connect(lambda: self._choose_file(dialog.options, folder / f"{name}.html"))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
@@ -141,8 +143,8 @@ class ReportWriter(QObject):
         if self._job is not None:
             self._status.show_message("A report is being written. Wait until it is finished.")
             return
-        find_more, processes = self._find_more, self._processes
-        self._job = BackgroundJob(lambda run: _run_command(options.command(out, find_more()), processes, run))
+        processes = self._processes
+        self._job = BackgroundJob(lambda run: _run_command(options.make_command(out), processes, run))
         self._job.progressed.connect(lambda progress: self._status.progress("reporting", progress))
         self._job.succeeded.connect(self._on_written)
         self._job.failed.connect(self.failed)
@@ -176,7 +178,13 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
     summary: dict[str, Any] = {}
     failures: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", errors="replace"
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        creationflags=NO_CONSOLE,
     ) as process:
         processes.append(process)
         try:
