@@ -11,9 +11,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.view_memory import fit_view
 
 MOVE_MS = 8  # vispy drops moves that follow within 10 ms, napari delays them by 5
-WAITS, WAIT_MS = 100, 50  # for the effect of a drag
+WIDTH = 240  # of the canvas, in pixels
 LEFT = Qt.MouseButton.LeftButton
 
 
@@ -23,6 +24,16 @@ class CanvasMouse:
     def __init__(self, person):
         self._person = person
         self.canvas = person.viewer.window._qt_viewer.canvas.native
+        self._make_room()
+
+    def _make_room(self):
+        """Widen the window if docks leave so little of the canvas that what is aimed at is smaller than a pixel."""
+        window = self._person.viewer.window._qt_window
+        if self.canvas.width() >= WIDTH:
+            return
+        window.resize(window.width() + WIDTH - self.canvas.width(), window.height())
+        self._person.until(lambda: self.canvas.width() >= WIDTH)
+        fit_view(self._person.viewer)
 
     def at(self, point):
         """Return the position of a point on the canvas."""
@@ -62,16 +73,6 @@ class CanvasMouse:
             for point in np.linspace(start, end, steps)[1:]:
                 self.moves(tuple(point), LEFT)
         self.releases(points[-1])
-
-    def drags_until(self, condition, *points, tries=3):
-        """Drag, and again if nothing came of it: on a busy machine the canvas drops all moves between two frames."""
-        for _ in range(tries):
-            self.drags(*points)
-            for _ in range(WAITS):
-                if condition():
-                    return
-                QTest.qWait(WAIT_MS)
-        raise AssertionError(f"a drag from {points[0]} to {points[-1]} had no effect, {tries} times")
 
     def presses(self, point):
         self.moves(point)

@@ -301,12 +301,14 @@ def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide
     before = regions(person)
     mouse.clicks(tiles((10, 10))[0])
     person.until(lambda: dock.regions.selection.ids == (shut.id,))
-    mouse.drags_until(lambda: "locked" in dock.status.text, *tiles((10, 10), (11, 7)))
+    mouse.drags(*tiles((10, 10), (11, 7)))
+    person.until(lambda: "locked" in dock.status.text)
     person.waits()
     assert regions(person) == before
     np.testing.assert_allclose(person.viewer.layers[LAYER].data[1].min(0), (8 * TILE - 0.5,) * 2, atol=0.01)
     mouse.clicks(tiles((4, 4))[0])
-    mouse.drags_until(lambda: regions(person)[0] != free, *tiles((4, 4), (5, 5)))
+    mouse.drags(*tiles((4, 4), (5, 5)))
+    person.until(lambda: regions(person)[0] != free)
     assert area(regions(person)[0]) == pytest.approx(area(free), rel=1e-3)
     presses(person, "region_undo")
     assert regions(person) == before
