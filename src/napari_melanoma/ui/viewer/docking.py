@@ -35,12 +35,19 @@ class DockPlacement(QObject):
     """Positions a dock once, when it is opened; later changes of the layout by the user are kept.
 
     The dock becomes the front tab of another dock of this package in the same area of the window. The Lesion dock
-    gets a column of its own beside the Review or the Case dock if the window is wide enough.
+    gets a column of its own beside the Review or the Case dock if the window is wide enough. ``bottom_height``: of a dock
+    that is placed below the image instead, in pixels.
     """
 
-    def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
+    def __init__(
+        self,
+        dock: QWidget,
+        viewer: Viewer | None = None,
+        connections: Connections | None = None,
+        bottom_height: int = 0,
+    ) -> None:
         super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+        self._dock, self._viewer, self._bottom_height = dock, viewer, bottom_height
         self._frame: QDockWidget | None = None
         self._in_front = False
         self._closing = False
@@ -93,7 +100,10 @@ class DockPlacement(QObject):
         frame.visibilityChanged.connect(self._on_visibility)
         self._in_front = True
         self._extend_fit(window)
-        _place(window, frame)
+        if self._bottom_height and window.dockWidgetArea(frame) == Qt.DockWidgetArea.RightDockWidgetArea:
+            _place_below(window, frame, self._bottom_height)
+        else:
+            _place(window, frame)
         frame.show()
         frame.raise_()
 
@@ -164,6 +174,15 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
     elif columns:
         # Not over a partner dock if there is another column: both are used together.
         window.tabifyDockWidget((others or columns)[-1][-1], frame)
+
+
+def _place_below(window: QMainWindow, frame: QDockWidget, height: int) -> None:
+    """Move a dock from napari's default area, the right, below the image; docks at the right keep their height."""
+    window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+    window.removeDockWidget(frame)
+    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, frame)
+    frame.show()
+    window.resizeDocks([frame], [height], Qt.Orientation.Vertical)
 
 
 def _has_room(window: QMainWindow) -> bool:
