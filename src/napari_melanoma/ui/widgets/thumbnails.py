@@ -98,6 +98,7 @@ class BackgroundCache(QObject):
         self._read, self._size = read, size
         self._cache: OrderedDict[Path, Any] = OrderedDict()
         self._queued: OrderedDict[Path, None] = OrderedDict()
+        self._reading: list[Path] = []
         self._job: BackgroundJob | None = None
 
     def peek(self, path: Path) -> Any:  # noqa: ANN401 - by kind of cache
@@ -109,7 +110,8 @@ class BackgroundCache(QObject):
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
-        self.refresh([path])
+        if path not in self._reading:  # else it would be read twice, since rows are painted again meanwhile
+            self.refresh([path])
         return None
 
     def refresh(self, paths: Iterable[Path]) -> None:
@@ -142,8 +144,8 @@ class BackgroundCache(QObject):
     def _next(self) -> None:
         if self._job is not None or not self._queued:
             return
-        batch = [self._queued.popitem()[0] for _ in range(min(BATCH_SIZE, len(self._queued)))]
-        self._job = BackgroundJob(partial(self._read, batch))
+        self._reading = [self._queued.popitem()[0] for _ in range(min(BATCH_SIZE, len(self._queued)))]
+        self._job = BackgroundJob(partial(self._read, self._reading))
         self._job.succeeded.connect(self._on_read)
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
@@ -154,7 +156,7 @@ class BackgroundCache(QObject):
             self.value_read.emit(path)
 
     def _on_finished(self) -> None:
-        self._job = None
+        self._job, self._reading = None, []
         self._next()
 
 
