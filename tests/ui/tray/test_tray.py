@@ -161,6 +161,16 @@ def test_the_thumbnail_is_that_of_the_slide(person, tmp_path):
     assert "s.tif" not in opened
 
 
+def test_a_truncated_slide_is_shown_as_far_as_it_goes_and_marked(person, tmp_path):
+    path = draw_slide(tmp_path / "s.tif")
+    content = path.read_bytes()
+    with path.open("rb+") as file:
+        file.truncate(len(content) - 2000)
+    person.shows(tmp_path)
+    assert "truncated" in person.problem("s.tif")
+    assert person.dock.thumbnails.get(path) is not None
+
+
 def test_filter_and_order(person, folder):
     signs(person, folder / "s2.tif")
     person.shows(folder)
@@ -419,7 +429,8 @@ def test_it_is_placed_below_the_image_and_follows_its_shape(person, folder):
     window = person.viewer.window._qt_window
     assert window.dockWidgetArea(frame) == Qt.DockWidgetArea.BottomDockWidgetArea
     assert person.dock.width() > 800
-    assert person.list.x() >= 0
+    slide_dock = show_dock(person.viewer, "Slide")  # which keeps the height of the window
+    person.until(lambda: slide_dock.height() > 0.8 * window.height())
     in_row = person.list.mapTo(person.dock, person.list.rect().topLeft()).x()
     assert in_row > 250  # the controls are at the left
     frame.setFloating(True)

@@ -27,6 +27,8 @@ TWO_COLUMNS_PX = 1500  # a window this wide has room for a photograph and two do
 MIN_CANVAS_PX = 400  # width that a second column of docks leaves for the canvas
 # The Lesion dock is used together with the Review dock or the Case dock.
 SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+# Areas from which a dock is placed below the image: napari's default, and where the user left it.
+BELOW_FROM = (Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea)
 DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
 PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
@@ -100,7 +102,7 @@ class DockPlacement(QObject):
         frame.visibilityChanged.connect(self._on_visibility)
         self._in_front = True
         self._extend_fit(window)
-        if self._bottom_height and window.dockWidgetArea(frame) == Qt.DockWidgetArea.RightDockWidgetArea:
+        if self._bottom_height and window.dockWidgetArea(frame) in BELOW_FROM:
             _place_below(window, frame, self._bottom_height)
         else:
             _place(window, frame)
@@ -177,7 +179,7 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
 
 
 def _place_below(window: QMainWindow, frame: QDockWidget, height: int) -> None:
-    """Move a dock from napari's default area, the right, below the image; docks at the right keep their height."""
+    """Place a dock below the image; docks at the right keep their height."""
     window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
     window.removeDockWidget(frame)
     window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, frame)

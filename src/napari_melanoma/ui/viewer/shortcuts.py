@@ -114,10 +114,6 @@ SHORTCUTS = {
     "review.reject": Shortcut("Alt+X", "Reject the photograph and go to the next", "Review"),
     "train.start": Shortcut("Ctrl+Alt+Return", "Start the training", "Train"),
     "train.back": Shortcut("Escape", "Close the page of a run", "Train", "dock"),
-    "tray.open": Shortcut("Return", "Open the selected slides and photographs", "Tray", "widget"),
-    "tray.beside": Shortcut("Shift+Return", "Show the selected slide in the second view", "Tray", "widget"),
-    "tray.find": Shortcut("Ctrl+F", "Filter by name", "Tray", "dock"),
-    "tray.refresh": Shortcut("F5", "Search the folder again", "Tray", "dock"),
     "case.undo": Shortcut("Ctrl+Z", "Undo the last step", "Case", "dock"),
     "case.redo": Shortcut("Ctrl+Shift+Z", "Redo the last step", "Case", "dock"),
     "case.open": Shortcut("Alt+G", "Open the selected images", "Case", "dock"),
@@ -125,6 +121,10 @@ SHORTCUTS = {
     "case.add_lesion": Shortcut("Alt+N", "Add a lesion", "Case", "dock"),
     "case.add_image": Shortcut("Alt+M", "Add images", "Case", "dock"),
     "case.remove": Shortcut("Delete", "Remove the selected image or lesion from the case", "Case", "widget"),
+    "tray.open": Shortcut("Return", "Open the selected slides and photographs", "Tray", "widget"),
+    "tray.beside": Shortcut("Shift+Return", "Show the selected slide in the second view", "Tray", "widget"),
+    "tray.find": Shortcut("Ctrl+F", "Filter by name", "Tray", "dock"),
+    "tray.refresh": Shortcut("F5", "Search the folder again", "Tray", "dock"),
 }
 
 
