@@ -313,6 +313,8 @@ def tray_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Tray with the sample slide, sections of it, photographs, and a damaged slide."""
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
     from napari_melanoma.io.results import write_rgb
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
     from napari_melanoma.slides.result_folder import record_slide, slide_folder
     from napari_melanoma.slides.synoptic_files import save_synoptic
 
@@ -325,8 +327,9 @@ def tray_pictures(folder: Path, out: Path, theme: str) -> None:
     section.write_bytes(dock.slide.info.path.read_bytes())
     write_turned_copy(dock.slide, clinic / "section 2, Melan-A.tif")
     (clinic / "section 3.svs").write_bytes(section.read_bytes()[:3000])
-    for name, rgb, _ in subjects():
-        write_rgb(clinic / f"{name}.png", rgb)
+    for name, modality in (("dermoscopic", "dermoscopic"), ("overview", "macroscopic")):
+        config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "modality": modality}, "the script")
+        write_rgb(clinic / f"{name}.png", lesion_phantom(config).rgb)
     dock.close_slide()
     results = slide_folder(dock.run_manager.root, section)
     results.mkdir(parents=True)

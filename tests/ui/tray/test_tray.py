@@ -239,6 +239,29 @@ def test_of_5000_slides_only_the_visible_ones_are_read(person, many):
     assert len(set(states)) > MANY * 0.98
 
 
+def test_reading_all_states_can_be_canceled(person, many, monkeypatch):
+    folder, _, _ = many
+    person.shows(folder)
+    started = Event()
+
+    def read(self, slides, run):
+        if len(slides) < MANY / 2:  # the visible ones
+            return {}
+        started.set()
+        while True:
+            run.check()
+
+    monkeypatch.setattr(WorkItemReader, "read", read)
+    dock = person.dock
+    dock.sort_combo.setCurrentIndex(SORT_KEYS.index("status"))
+    dock.sort_combo.activated.emit(SORT_KEYS.index("status"))
+    assert started.wait(10)
+    person.clicks("cancel")
+    assert dock.status.text == "Canceled."
+    person.waits()
+    assert len(person.names) == MANY
+
+
 def test_the_memory_of_thumbnails_is_bounded(person, many):
     folder, _, _ = many
     person.shows(folder)

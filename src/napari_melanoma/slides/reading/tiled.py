@@ -242,8 +242,8 @@ class TiledSlide(Slide):
             return self._extras.associated_image(name)
         except DAMAGE_ERRORS as error:
             raise UnreadableImage(
-                f"the image '{name}' of {self.info.path.name} cannot be read ({error}): it is damaged. The slide itself "
-                "may be readable."
+                f"the image '{name}' of {self.info.path.name} cannot be read ({error}): it is damaged. The slide "
+                "itself may be readable."
             ) from error
 
     def close(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -29,13 +29,15 @@ from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, qu
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, ThumbnailLoader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.context import Progress, RunContext
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
     from napari_melanoma.ui.tray.images import SlideLabel, TrayContent, TrayImage
+    from napari_melanoma.ui.widgets.job import JobFunction
+    from napari_melanoma.ui.widgets.status_line import Task
 
 RECENT_FOLDERS, SORT_SETTING = "tray/recent", "tray/sort"
 HEIGHT_PX, PANEL_PX = 236, 300
@@ -156,7 +158,13 @@ class TrayControls(QWidget):
         self.welcome.setVisible(not has_content)
         for part in (self.list_view, self.count_label, self.name_field, self.filter_combo, self.sort_combo):
             part.setVisible(has_content)
-        for button in (self.open_button, self.beside_button, self.label_button, self.refresh_button, self.folder_button):
+        for button in (
+            self.open_button,
+            self.beside_button,
+            self.label_button,
+            self.refresh_button,
+            self.folder_button,
+        ):
             button.setVisible(has_content)
 
     def show_counts(self, total: int, shown: int) -> None:
@@ -192,10 +200,10 @@ class TrayDock(TrayControls):
         self._viewer = napari_viewer
         self.content: TrayContent | None = None
         self._reader: WorkItemReader | None = None
-        self._job: BackgroundJob | None = None
+        self._jobs: dict[str, BackgroundJob] = {}
         self.opener = TrayOpener(napari_viewer, self)
         self.recent = self._create_recent_lists()
-        self._state_jobs, self._label_jobs = LatestJobQueue(self), LatestJobQueue(self)
+        self._label_jobs = LatestJobQueue(self)
         self._name_timer = DebounceTimer(self)
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setInterval(REFRESH_MS)
@@ -242,14 +250,13 @@ class TrayDock(TrayControls):
         self.open_button.clicked.connect(lambda: self._on_opened(self.list_view.selected_images))
         self.beside_button.clicked.connect(self.list_view.request_beside)
         self.label_button.clicked.connect(self.list_view.request_label)
-        self._state_jobs.succeeded.connect(self._on_all_states)
         self._label_jobs.succeeded.connect(self._on_label_read)
         self._refresh_timer.timeout.connect(self._refresh_visible)
         self.opener.message.connect(self.status.show_message)
         layers = self._viewer.layers
         for emitter in (layers.events.inserted, layers.events.removed, layers.selection.events.active):
             self.connections.connect(emitter, self._on_viewer)
-        for source in (self._state_jobs, self._label_jobs, self.recent):
+        for source in (self._label_jobs, self.recent):
             source.failed.connect(self._on_failed)
         add_shortcut(self, "tray.find", self.name_field.setFocus)
         add_shortcut(self, "tray.refresh", self.refresh)
@@ -258,15 +265,24 @@ class TrayDock(TrayControls):
         """Show the images of a case, or of folders and files, which are searched in the background."""
         from napari_melanoma.ui.tray.images import list_images
 
-        if self._job is not None:
-            self._job.cancel()
-        self.status.begin("opening", "Searching for images ...")
-        self._job = job = BackgroundJob(partial(list_images, list(paths)))
-        job.progressed.connect(self._on_progress)
-        job.succeeded.connect(self._on_listed)
-        job.failed.connect(self._on_list_failed)
-        self.destroyed.connect(job.cancel)
+        self._start("opening", "Searching for images ...", partial(list_images, list(paths)), self._on_listed)
+
+    def _start(self, task: Task, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
+        """Start a job that can be canceled; it replaces a running one of the same task."""
+        self._cancel(task)
+        self.status.begin(task, message)
+        self._jobs[task] = job = BackgroundJob(work)
+        job.progressed.connect(partial(self.status.progress, task))
+        job.succeeded.connect(lambda _: self.status.end(task))
+        job.succeeded.connect(on_success)
+        job.failed.connect(partial(self._on_job_failed, task))
+        self.destroyed.connect(job.cancel)  # after which it emits nothing that would need the dock
         job.start(self)
+
+    def _cancel(self, task: str) -> None:
+        job = self._jobs.pop(task, None)
+        if job is not None:
+            job.cancel()
 
     def refresh(self) -> None:
         """Search for images again, and read their thumbnails and states again."""
@@ -325,8 +341,6 @@ class TrayDock(TrayControls):
         self.states.refresh([image.path for image in self.list_view.list_visible() if image.is_slide])
 
     def _on_listed(self, content: TrayContent) -> None:
-        self._job = None
-        self.status.end("opening")
         is_new = self.content is None or self.content.chosen != content.chosen
         self.content = content
         if content.case_folder is None and len(content.chosen) == 1 and content.chosen[0].is_dir():
@@ -344,19 +358,13 @@ class TrayDock(TrayControls):
             self.list_view.select_path(content.images[0].path if shown is None and content.images else shown)
         self._read_all_states()
 
-    def _on_list_failed(self, error: Exception) -> None:
-        self._job = None
-        self.status.end("opening")
+    def _on_job_failed(self, task: Task, error: Exception) -> None:
+        self.status.end(task)
         self._on_failed(error)
 
-    def _on_progress(self, progress: Progress) -> None:
-        self.status.progress("opening", progress)
-
-    def _on_cancelled(self, task: str) -> None:
-        if task == "opening" and self._job is not None:
-            self._job.cancel()
-            self._job = None
-            self.status.end("opening", "Search canceled.")
+    def _on_cancelled(self, task: Task) -> None:
+        self._cancel(task)
+        self.status.end(task, "Canceled.")
 
     def _on_filter(self) -> None:
         self.list_model.text = self.name_field.text().strip()
@@ -381,11 +389,10 @@ class TrayDock(TrayControls):
         """Read the states of all slides if filter or order depend on them."""
         missing = [one.path for one in self.list_model.images if one.is_slide and self.states.peek(one.path) is None]
         if missing and self.list_model.needs_states:
-            self.status.begin("finding", "Reading the states of the slides ...")
-            self._state_jobs.submit("states", lambda: partial(self._read_states, missing))
+            work = partial(self._read_states, missing)
+            self._start("finding", "Reading the states of the slides ...", work, self._on_all_states)
 
     def _on_all_states(self, states: Mapping[Path, WorkItem]) -> None:
-        self.status.end("finding")
         self.states.put(states)
         self._update_order()
 
@@ -438,7 +445,6 @@ class TrayDock(TrayControls):
             self.open([shown.parent])
 
     def _on_failed(self, error: Exception) -> None:
-        self.status.end("finding")
         show_failure(self.status, error)
 
 
