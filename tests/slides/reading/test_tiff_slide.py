@@ -299,7 +299,7 @@ def test_a_damaged_or_huge_label_is_an_error_that_says_so(
     path = write_svs()
     with open_slide(path) as slide:
         monkeypatch.setattr(tiff_slides, "MAX_TILE_BYTES", 60 * 50 * 3 - 1)
-        with pytest.raises(UnreadableImage, match="'label' of slide.svs cannot be read .*at most"):
+        with pytest.raises(UnreadableImage, match=r"'label' of slide\.svs cannot be read .*at most"):
             slide.associated_image("label")
         monkeypatch.undo()
         monkeypatch.setattr(tifffile.TiffPage, "asarray", raise_damage)

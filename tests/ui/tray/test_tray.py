@@ -446,6 +446,29 @@ def test_images_of_a_case_are_opened_in_the_case_dock(person, tmp_path):
     assert person.open_files[:1] == person.names[:1]
 
 
+def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(person, tmp_path):
+    case = write_case(tmp_path)
+    slide_dock = show_dock(person.viewer, "Slide")
+    slide_dock.opener.open([case.slide])
+    person.waits_for_all()
+    slide_dock.worklist_section.expand(animate=False)
+    slide_dock.findChild(QAbstractButton, "worklist_tray").click()
+    person.waits_for_all()
+    assert person.dock.content.chosen == (case.slide.parent,)
+    assert person.dock.content.case_folder is None
+    model = person.dock.list_model
+    assert [row for row in range(model.rowCount()) if model.index(row).data(SHOWN_ROLE)] == [
+        person.names.index("section.tif")
+    ]
+    case_dock = show_dock(person.viewer, "Case")
+    case_dock.controller.open(case.folder)
+    person.waits_for_all()
+    case_dock.tray_button.click()
+    person.waits_for_all()
+    assert person.dock.content.case_folder == case.folder
+    assert len(person.names) == 3
+
+
 def test_it_is_placed_below_the_image_and_follows_its_shape(person, folder):
     person.shows(folder)
     frame = person.dock.parentWidget()

@@ -31,7 +31,9 @@ from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, ThumbnailLoad
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
@@ -448,7 +450,7 @@ class TrayDock(TrayControls):
         show_failure(self.status, error)
 
 
-def _read_preview(path: Path, side_px: int) -> object:
+def _read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
     from napari_melanoma.ui.tray.images import read_preview
 
     return read_preview(path, side_px)

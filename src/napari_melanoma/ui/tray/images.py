@@ -66,8 +66,8 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
                 run.report(Progress(len(images), None, f"Searching for images: {len(images):,} found"))
     if not images:
         raise InputError(
-            f"no slide or photograph in {', '.join(map(str, paths))}: expected files such as .svs, .ndpi, .tif or .jpg, "
-            "or folders of DICOM or OME-Zarr. Choose another folder."
+            f"no slide or photograph in {', '.join(map(str, paths))}: expected files such as .svs, .ndpi, .tif or .jpg,"
+            " or folders of DICOM or OME-Zarr. Choose another folder."
         )
     return TrayContent(paths, tuple(images.values()))
 

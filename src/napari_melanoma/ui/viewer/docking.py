@@ -37,8 +37,9 @@ class DockPlacement(QObject):
     """Positions a dock once, when it is opened; later changes of the layout by the user are kept.
 
     The dock becomes the front tab of another dock of this package in the same area of the window. The Lesion dock
-    gets a column of its own beside the Review or the Case dock if the window is wide enough. ``bottom_height``: of a dock
-    that is placed below the image instead, in pixels.
+    gets a column of its own beside the Review or the Case dock if the window is wide enough.
+
+    ``bottom_height``: of a dock that is placed below the image instead, in pixels.
     """
 
     def __init__(

@@ -170,8 +170,8 @@ class Thumbnail(NamedTuple):
 class ThumbnailLoader(BackgroundCache):
     """Thumbnails of images.
 
-    ``read``: reads an image as uint8 (row, column, channel=3) whose longer side is about that of the square, and returns
-    it with a problem; by default a photograph.
+    ``read``: reads an image as uint8 (row, column, channel=3) whose longer side is about that of the square, and
+    returns it with a problem; by default a photograph.
     """
 
     def __init__(
