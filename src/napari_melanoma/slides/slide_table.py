@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import file_stamp, normalize_name
 from napari_melanoma.core.locks import hold_lock
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
+REPORT_S = 0.2  # interval of reports on the progress of reading many slides
 LESION_CLASSES = {*get_args(LesionClass)}
 LOCK_TIMEOUT_S = 60.0  # while another process writes its row
 COLUMNS = (
@@ -177,8 +180,13 @@ class WorkItemReader:
     def read(self, slides: Sequence[Path], run: RunContext) -> dict[Path, WorkItem]:
         """Read the states of some slides."""
         existing = list_folder_names(self.out)
-        found = {}
-        for slide in run.track(slides, "Reading the states of slides"):
+        found: dict[Path, WorkItem] = {}
+        reported = monotonic()
+        for slide in slides:
+            run.check()
+            if monotonic() - reported > REPORT_S:
+                run.report(Progress(len(found), len(slides), "Reading the states of the slides"))
+                reported = monotonic()
             found[slide] = _work_item(slide, self._find_folder(slide, existing))
         return found
 

@@ -15,6 +15,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.tray.model import FILTERS, PICTURE_PX, SORT_KEYS, TrayModel
 from napari_melanoma.ui.tray.view import TrayView
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, DockPlacement
+from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 RECENT_FOLDERS, SORT_SETTING = "tray/recent", "tray/sort"
 HEIGHT_PX, PANEL_PX = 236, 300
 CACHED_PICTURES, CACHED_STATES = 300, 100_000
+FREEZE_MS = 300  # by then the dock is drawn
 REFRESH_MS = 3000  # interval of reading the states of visible slides
 OPEN_KEY, BESIDE_KEY, FIND_KEY, REFRESH_KEY = (
     format_key(f"tray.{name}") for name in ("open", "beside", "find", "refresh")
@@ -217,7 +219,9 @@ class TrayDock(TrayControls):
         self.show_counts(0, 0)
         self.show_actions()
         self._on_viewer()
-        QTimer.singleShot(REFRESH_MS, self.recent.find_missing)
+        self._library_freeze = LibraryFreeze(self, napari_viewer, self.connections)
+        QTimer.singleShot(FREEZE_MS, self._library_freeze.freeze)
+        QTimer.singleShot(FREEZE_MS, self.recent.find_missing)
         self.destroyed.connect(self.connections.close)
 
     def _create_recent_lists(self) -> RecentFiles:

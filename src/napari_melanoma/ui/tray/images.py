@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES, natural_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 CASE_FILE = "case.json"
 PREVIEW = "thumbnail"  # an associated image that shows the tissue once more
-REPORT_INTERVAL = 100  # images
+REPORT_S = 0.2  # interval of reports, each of which repaints the dock
 
 
 @dataclass(frozen=True)
 class TrayImage:
-    """A slide or a photograph; ``modified`` is the time of its file in seconds.
+    """A slide or a photograph; ``modified`` is the time of its file in seconds, ``name_key`` sorts by name.
 
     ``state``, ``case_id``: of an image of a case: whether it was analyzed, and its id.
     """
@@ -35,6 +36,7 @@ class TrayImage:
     modified: float = 0.0
     state: str = ""
     case_id: str = ""
+    name_key: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,14 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
     if len(paths) == 1 and (paths[0] / CASE_FILE).is_file():
         return TrayContent(paths, tuple(_list_case_images(paths[0])), paths[0])
     images: dict[Path, TrayImage] = {}
+    reported = monotonic()
     for path in paths:
         for image in _find_images(path):
             run.check()
             images[image.path] = image
-            if len(images) % REPORT_INTERVAL == 0:
+            if monotonic() - reported > REPORT_S:
                 run.report(Progress(len(images), None, f"Searching for images: {len(images):,} found"))
+                reported = monotonic()
     if not images:
         raise InputError(
             f"no slide or photograph in {', '.join(map(str, paths))}: expected files such as .svs, .ndpi, .tif or .jpg,"
@@ -97,7 +101,7 @@ def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = ""
         modified = path.stat().st_mtime
     except OSError:  # of a case, whose images may have been moved
         modified = 0.0
-    return TrayImage(path, is_slide, modified, state, case_id)
+    return TrayImage(path, is_slide, modified, state, case_id, (natural_key(Path(path.name)), str(path)))
 
 
 def _list_case_images(folder: Path) -> Iterator[TrayImage]:

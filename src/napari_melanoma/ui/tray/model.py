@@ -11,7 +11,6 @@ from qtpy.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QRe
 from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.ui.widgets.style import PRIMARY, ThemedIcons
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate
 
@@ -50,7 +49,6 @@ class TrayModel(QAbstractListModel):
         self._thumbnails, self._states = thumbnails, states
         self._rows: list[TrayImage] = []
         self._row_by_path: dict[Path, int] = {}
-        self._name_keys: dict[Path, Any] = {}
         self._shown: Path | None = None
         for cache in (thumbnails, states):
             cache.value_read.connect(self.update_row)
@@ -143,7 +141,6 @@ class TrayModel(QAbstractListModel):
     def set_images(self, images: Sequence[TrayImage]) -> None:
         """Set the images."""
         self.images = images
-        self._name_keys = {image.path: natural_key(Path(image.path.name)) for image in images}
         self.update_order()
 
     def update_order(self) -> None:
@@ -185,10 +182,11 @@ class TrayModel(QAbstractListModel):
         return self.kind == "all" or self.get_state(image) == self.kind
 
     def _sort_key(self, image: TrayImage) -> tuple[Any, ...]:
-        name = (self._name_keys[image.path], str(image.path))
         if self.sort_key == "date":
-            return -image.modified, *name
-        return (STATE_ORDER.index(self.get_state(image)), *name) if self.sort_key == "status" else name
+            return -image.modified, image.name_key
+        if self.sort_key == "status":
+            return STATE_ORDER.index(self.get_state(image)), image.name_key
+        return image.name_key
 
 
 class TrayDelegate(ThumbnailDelegate):
