@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_stage import user as make_user
 
 from conftest import Person, photograph, wait_until_idle
+from napari_melanoma.case.store import CaseStore
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.slides.reading.files import slide_fingerprint
@@ -444,6 +445,14 @@ def test_images_of_a_case_are_opened_in_the_case_dock(person, tmp_path):
     case_dock = show_dock(person.viewer, "Case")
     assert case_dock.controller.store.folder == case.folder
     assert person.open_files[:1] == person.names[:1]
+
+
+def test_a_case_without_images_says_what_to_do(person, tmp_path):
+    with CaseStore.create(tmp_path / "P-1"):
+        pass
+    person.shows(tmp_path / "P-1")
+    assert person.dock.empty_label.isVisible()
+    assert "Add them in the Case dock" in person.dock.empty_label.text()
 
 
 def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(person, tmp_path):

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 RECENT_FOLDERS, SORT_SETTING = "tray/recent", "tray/sort"
 HEIGHT_PX, PANEL_PX = 236, 300
 CACHED_PICTURES, CACHED_STATES = 300, 100_000
+NO_MATCH = "No image matches. Clear the name, or choose 'all'."
+NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press ⟳."
 FREEZE_MS = 300  # by then the dock is drawn
 REFRESH_MS = 3000  # interval of reading the states of visible slides
 OPEN_KEY, BESIDE_KEY, FIND_KEY, REFRESH_KEY = (
@@ -175,8 +177,8 @@ class TrayControls(QWidget):
         """Show the number of images, and why there are none."""
         text = format_count(total, "image")
         self.count_label.setText(text if shown == total else f"{shown:,} of {text}")
-        self.empty_label.setText("No image matches. Clear the name, or choose 'all'." if total and not shown else "")
-        self.empty_label.setVisible(bool(self.empty_label.text()))
+        self.empty_label.setText(NO_MATCH if total else NO_IMAGE)
+        self.empty_label.setVisible(shown == 0 and self.welcome.isHidden())
 
     def show_actions(self) -> None:
         """Enable what can be done with the selected images, and explain it."""
