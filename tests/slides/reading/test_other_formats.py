@@ -20,6 +20,7 @@ from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 from napari_melanoma.slides.reading.openslide import open_with_openslide
 from napari_melanoma.slides.reading.slide import DamagedTile, apply_icc_profile
+from napari_melanoma.slides.result_folder import slide_name
 
 WHOLE = Box(0, 0, 410, 300)
 
@@ -149,6 +150,16 @@ def test_floating_points_are_channels_in_their_own_unit(stored, tissue, tmp_path
         low, high = keywords["contrast_limits"]
         assert 0 <= low < high < 1
         assert levels[-1][3, 4].dtype == np.float32
+
+
+def test_an_image_within_a_zarr_folder_is_named_after_both(tissue, tmp_path) -> None:
+    names = set()
+    for outer in ("a.zarr", "b.zarr"):
+        (tmp_path / outer).mkdir()
+        folder = write_zarr(tmp_path / outer / "image0", tissue, "0.4")
+        with open_slide(folder) as slide:
+            names |= {slide.info.name, slide_name(folder)}
+    assert names == {"a-image0", "b-image0"}
 
 
 def test_a_lost_chunk_and_a_folder_without_an_image(tissue, tmp_path) -> None:
