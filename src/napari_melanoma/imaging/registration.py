@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +32,7 @@ INLIER_PX = 3.0
 ROUNDS = 3
 FEATURES_PX, FEATURE_CONTRAST = 640, 0.004  # longer side of the images with features; skin has little contrast
 MAX_FEATURES, MIN_FEATURES = 2500, 8  # of an image; that agree
+FEATURE_RADIUS = 3.0  # standard deviations of the Gaussian at which a feature was found
 MATCH_RATIO = 0.8  # of the distances to the best and the next feature (Lowe 2004)
 MAX_MAGNIFICATION = 5.0
 CLEAR_FLIP = 3.0  # how many times smaller the distances of landmarks are with the flip
@@ -45,6 +46,7 @@ class Registration:
     ``error``: root mean square distance that remains between the landmarks, blocks or features that agree, in the same
     unit; None for two landmarks, from which it cannot be known. ``count``: landmarks, or blocks or features that agree,
     of ``tried``. ``scale_error``: standard error of ``scale`` as a share of it, if it was estimated from features.
+    ``points``: positions of these features in the fixed image, (point, axis=2).
     """
 
     matrix: NDArray[np.float64]
@@ -53,6 +55,7 @@ class Registration:
     count: int
     tried: int
     scale_error: float = 0.0
+    points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
 
     @property
     def rotation(self) -> float:
@@ -171,7 +174,7 @@ def register_features(fixed: FeatureImage, moving: FeatureImage, *, with_scale: 
     error = float(np.sqrt(np.mean(distances[agree] ** 2))) * step
     matrix[:2, 2] *= step
     scale_error = error / math.sqrt(2) / spread if with_scale else 0.0
-    return Registration(matrix, "features", error, count, len(pairs), scale_error)
+    return Registration(matrix, "features", error, count, len(pairs), scale_error, end[agree])
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ class FeatureImage:
     """An image in which local features are found.
 
     ``image``: float (row, column), 0 to 1. ``um``: size of its pixels along rows and columns, in any unit.
-    ``excluded``: bool (row, column), where features are not used.
+    ``excluded``: bool (row, column); features whose surroundings extend into it are not used.
     """
 
     image: NDArray[np.floating]
@@ -193,17 +196,19 @@ class FeatureImage:
 
     def find(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Find features: their positions (point, axis=2) in the unit of the image, and their descriptors."""
+        from scipy import ndimage
         from skimage.feature import SIFT
 
         finder = SIFT(c_dog=FEATURE_CONTRAST)
         try:
             finder.detect_and_extract(_resample(self.image, self.um, self.step))
-        except (RuntimeError, ValueError):  # no feature, or an image of few pixels
+        except (RuntimeError, ValueError, IndexError):  # no feature, or an image of few pixels
             return np.empty((0, 2)), np.empty((0, 128), np.uint8)
         points, words = (np.asarray(finder.positions, float) + 0.5) * self.step, np.asarray(finder.descriptors)
         if self.excluded is not None:
             at = np.minimum((points / self.um).astype(int), np.array(self.image.shape) - 1)
-            used = ~self.excluded[at[:, 0], at[:, 1]]
+            away = ndimage.distance_transform_edt(~self.excluded, sampling=self.um)[at[:, 0], at[:, 1]]
+            used = away > FEATURE_RADIUS * np.asarray(finder.sigmas) * self.step
             points, words = points[used], words[used]
         if len(points) > MAX_FEATURES:
             chosen = np.random.default_rng(0).choice(len(points), MAX_FEATURES, replace=False)

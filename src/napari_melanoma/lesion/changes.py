@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BORDER_SHIFT = 0.02  # of the equivalent diameter: how far the border of a mask may be from that of the lesion
 MIN_SHIFT_PX = 1.0
+MIN_QUARTERS = 3  # around the lesion with common features: a ruler, which may be beside any lesion, is in one or two
 VISIBLE_COLOR = 2.3  # CIE 1976: smaller differences are not noticed (Mahy et al. 1994)
 SCALE_DISAGREEMENT = 0.05  # between two scales and the registration, from which users are warned
 STANDARD_ERRORS = 2.0  # of the registration, in an interval
@@ -32,7 +33,7 @@ RING = (0.05, 0.4)  # skin around the lesions, in equivalent diameters
 BLACK = 20  # brightest channel of pixels around the view of a dermatoscope
 MIN_QUARTER_PX = 50  # pixels of skin in a quarter of the ring
 PERIMETER_ERROR = 0.02  # of a perimeter that is counted on pixels, depending on its direction
-UNCERTAIN = "no change beyond the uncertainty"
+UNCERTAIN = "no clear change"
 LARGEST = 95  # percentile of the distances of the border
 UNKNOWN_SCALE = PixelSize(1000.0, 1000.0)  # lengths are in pixels
 
@@ -76,10 +77,21 @@ class Change:
 
     @property
     def conclusion(self) -> str:
-        """The direction of the change, or that there is none beyond the uncertainty."""
+        """The direction of the change; without one if the interval includes no change."""
         if not self.is_certain:
             return UNCERTAIN
         return "increased" if self.change > 0 else "decreased"
+
+    @property
+    def title(self) -> str:
+        """The label with the unit."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    @property
+    def values(self) -> tuple[str, str]:
+        """The values before and after with three digits; dashes if they have no absolute value."""
+        before, after = ("–" if one is None else f"{one:#.3g}".rstrip(".") for one in (self.before, self.after))
+        return before, after
 
     @property
     def _digits(self) -> int:
@@ -208,7 +220,7 @@ def _register(first: MeasuredPhotograph, second: MeasuredPhotograph) -> Registra
         lightness = to_lab(one.photograph.rgb)[..., 0] / 100
         images.append(FeatureImage(lightness, _spacing(one), one.mask))
     try:
-        return register_features(*images)
+        return _check_features(register_features(*images), first)
     except MelanomaError as error:
         if not _is_scaled(first, second):
             raise MelanomaError(
@@ -217,11 +229,23 @@ def _register(first: MeasuredPhotograph, second: MeasuredPhotograph) -> Registra
             ) from error
     try:
         whole = [replace(one, excluded=None) for one in images]
-        return register_features(*whole, with_scale=False)
+        return _check_features(register_features(*whole, with_scale=False), first)
     except MelanomaError as error:
         raise MelanomaError(
             f"the photographs cannot be registered: {error} Do they show the same lesion? Select other photographs."
         ) from error
+
+
+def _check_features(found: Registration, first: MeasuredPhotograph) -> Registration:
+    """Return a registration whose features are around the lesion; raise if they are on one side of it."""
+    center = (np.argwhere(first.mask).mean(axis=0) + 0.5) * _spacing(first)
+    quarters = {(row > 0, column > 0) for row, column in found.points - center}
+    if len(quarters) < MIN_QUARTERS:
+        raise MelanomaError(
+            f"expected common features in at least {MIN_QUARTERS} quarters around the lesion, found them in "
+            f"{len(quarters)}, as from a ruler beside two lesions."
+        )
+    return found
 
 
 def _spacing(one: MeasuredPhotograph) -> tuple[float, float]:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.lesion.changes import Change, LesionChanges
+    from napari_melanoma.lesion.changes import LesionChanges
 
 INTERVALS = (
     f"Intervals: the change if the border of each contour is {100 * BORDER_SHIFT:.0f} % of the lesion's diameter "
     "outside or inside of where it is drawn, with the uncertainty of the registration and of the light. They are no "
-    "confidence intervals."
+    "confidence intervals. There is no clear change where the interval includes 0."
 )
 RELATIVE = "The photographs do not both have a scale: sizes are relative to the first one, after registration."
 
@@ -69,17 +69,8 @@ def _compare(pair: ImagePair, names: tuple[str, str], run: RunContext) -> tuple[
 
 def changes_table(found: LesionChanges, names: tuple[str, str]) -> Table:
     """Return the changes as a table."""
-    rows = tuple((_label(one), *_values(one), one.text, one.conclusion) for one in found.changes)
+    rows = tuple((one.title, *one.values, one.text, one.conclusion) for one in found.changes)
     return Table("Changes", ("Measurement", *names, "Change (interval)", "Conclusion"), rows)
-
-
-def _label(change: Change) -> str:
-    return f"{change.label}, {change.unit}" if change.unit else change.label
-
-
-def _values(change: Change) -> tuple[str, str]:
-    before, after = ("–" if one is None else f"{one:.3g}" for one in (change.before, change.after))
-    return before, after
 
 
 def fusion_section(fused: FusedCase) -> Section:

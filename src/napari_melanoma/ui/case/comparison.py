@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BLINK_MS = 500  # each picture; 1 Hz
 STEPS = 1000  # of the slider
+SAME = "Select two different photographs"
 COMPARE_TIP = "Show both photographs in registration, and measure how the lesion has changed"
 REDUCED_TIP = "Off, because the system is set to reduce motion: use the slider"
 BLINK_TIP = "Show the earlier and the later photograph in turns, each for half a second"
@@ -126,7 +127,8 @@ class CaseComparison(QObject):
         from napari_melanoma.case.changes import explain_incomparable
 
         if self._view is not None:
-            self._view.show_reason(explain_incomparable(self._chosen or self._images[:1]))
+            same = len(self._images) > 1 and not self._chosen
+            self._view.show_reason(SAME if same else explain_incomparable(self._chosen))
 
     @property
     def _chosen(self) -> tuple[CaseImage, ...]:
@@ -216,7 +218,7 @@ class ComparisonView(QWidget):
         self.table.setTextFormat(Qt.TextFormat.RichText)
         self.table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._note = quiet_label(
-            "Intervals: the border of each mask may be off by 2 % of the diameter. They are no confidence intervals."
+            "In brackets: the change if the border of each mask is off by 2 % of the diameter, no confidence interval."
         )
         self._result = QWidget()
         inner = QVBoxLayout(self._result)
@@ -238,8 +240,10 @@ class ComparisonView(QWidget):
         self.clear()
 
     def set_motion_reduced(self, is_reduced: bool) -> None:
-        """Disable blinking if the system is set to reduce motion."""
+        """Stop and disable blinking if the system is set to reduce motion."""
         self.blink_button.setEnabled(not is_reduced)
+        if is_reduced:
+            self.blink_button.setChecked(False)
         self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
 
     def show_images(self, images: tuple[CaseImage, ...]) -> None:
@@ -247,7 +251,7 @@ class ComparisonView(QWidget):
         for combo in self.combos:
             combo.clear()
             for image in images:
-                parts = (image.path.name, image.taken_on or "day unknown", format_modality(image))
+                parts = (image.taken_on or "day unknown", format_modality(image), image.path.name)
                 combo.addItem(", ".join(parts), image.id)
         kinds = [image.modality for image in images]
         first = next((index for index, kind in enumerate(kinds) if kinds.count(kind) > 1), 0)
@@ -267,7 +271,7 @@ class ComparisonView(QWidget):
         self.slider.blockSignals(with_signals)
         self.contour_button.setChecked(True)
         self.cautions.set_text("\n".join(found.cautions))
-        self.table.setText(_format_table(found.changes))
+        self.table.setText(_format_changes(found.changes))
         self.slider.setToolTip(f"Left of the border: {names[0]}. Right of it: {names[1]}")
         self._result.show()
 
@@ -277,16 +281,14 @@ class ComparisonView(QWidget):
         self._result.hide()
 
 
-def _format_table(changes: tuple[Change, ...]) -> str:
-    """Format the changes as a table in rich text; changes beyond the uncertainty are bold."""
-    rows = []
+def _format_changes(changes: tuple[Change, ...]) -> str:
+    """Format the changes in rich text; clear ones are bold."""
+    lines = []
     for one in changes:
-        label = html.escape(f"{one.label}, {one.unit}" if one.unit else one.label)
-        values = "" if one.before is None or one.after is None else f"{one.before:.3g} → {one.after:.3g}"
-        change = html.escape(f"{one.text}: {one.conclusion}")
-        shown = f"<b>{change}</b>" if one.is_certain else change
-        rows.append(f"<tr><td>{label}<br>{html.escape(values)}</td><td>{shown}</td></tr>")
-    return f"<table cellspacing='0' cellpadding='3' width='100%'>{''.join(rows)}</table>"
+        values = "" if one.before is None else f": {' → '.join(one.values)}"
+        change = html.escape(f"{one.text}, {one.conclusion}")
+        lines.append(f"{html.escape(one.title + values)}<br>{f'<b>{change}</b>' if one.is_certain else change}")
+    return "".join(f"<p style='margin: 3px 0'>{line}</p>" for line in lines)
 
 
 class ComparisonLayers:
