@@ -15,7 +15,17 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 SHOW_DELAY_MS = 200
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
 Task = Literal[
-    "analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting", "finding", "reporting"
+    "analysing",
+    "answering",
+    "opening",
+    "saving",
+    "storing",
+    "rating",
+    "importing",
+    "starting",
+    "finding",
+    "reporting",
+    "comparing",
 ]
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 
