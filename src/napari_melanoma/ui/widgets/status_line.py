@@ -35,6 +35,7 @@ class StatusLine(QWidget):
 
     cancelled = Signal(str)
     link_activated = Signal(str)
+    message_changed = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -76,6 +77,7 @@ class StatusLine(QWidget):
         """Show a message."""
         self._message_task = None
         self._label.setText(message)
+        self.message_changed.emit(message)
 
     def clear(self) -> None:
         """Clear the message, unless a task is running."""
