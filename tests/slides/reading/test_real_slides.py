@@ -105,6 +105,16 @@ def test_channels_are_those_that_are_stored(slides: Path) -> None:
         np.testing.assert_array_equal(slide.read_region(0, Box(1600, 800, 100, 100))[..., 0], colours.max(axis=2))
 
 
+@pytest.mark.parametrize("name", [SVS, "CMU-1-Small-Region_dicom", "test3-TRITC.ndpi"])
+def test_labels_are_those_that_openslide_reads(name: str, slides: Path) -> None:
+    path = slides / name if (slides / name).is_file() else sorted((slides / name).iterdir())[0]
+    with open_slide(slides / name) as slide, openslide.OpenSlide(path) as known:
+        assert set(slide.info.associated) == set(known.associated_images)
+        for kind, picture in known.associated_images.items():
+            theirs = np.asarray(picture.convert("RGB")).astype(int)
+            assert np.abs(slide.associated_image(kind).astype(int) - theirs).max() <= 3  # two builds of one decoder
+
+
 def test_nothing_that_names_a_person_is_shown(slides: Path) -> None:
     for name in KNOWN:
         with open_slide(slides / name) as slide:

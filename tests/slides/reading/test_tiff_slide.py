@@ -1,6 +1,8 @@
 """TIFF slides return the pixels that were written with any compression; damaged files are refused with a reason."""
 
 import gc
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading import tiff as tiff_slides
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import DamagedTile
 from napari_melanoma.slides.reading.tiff import open_tiff
@@ -288,3 +291,50 @@ def test_a_large_packed_strip_is_refused_before_it_is_decoded(tissue, tmp_path, 
     tifffile.imwrite(tmp_path / "a.tif", tissue, rowsperstrip=410, compression="zlib", photometric="rgb")
     with pytest.raises(UnreadableImage, match=r"compressed strips or tiles of 410 x 300.*Save it as a tiled TIFF"):
         open_slide(tmp_path / "a.tif")
+
+
+def test_the_label_is_read_with_its_pixels(write_svs: Callable[..., Path]) -> None:
+    path = write_svs()
+    with open_slide(path) as slide:
+        label = slide.associated_image("label")
+        assert (label.shape, label.dtype) == ((60, 50, 3), np.uint8)
+        assert (label == 200).all()
+        with pytest.raises(InputError, match="has no image 'macro', it has thumbnail, label"):
+            slide.associated_image("macro")
+    with pytest.raises(InputError, match="is closed"):
+        slide.associated_image("label")
+
+
+def test_a_damaged_or_huge_label_is_an_error_that_says_so(
+    write_svs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_svs()
+    with open_slide(path) as slide:
+        monkeypatch.setattr(tiff_slides, "MAX_TILE_BYTES", 60 * 50 * 3 - 1)
+        with pytest.raises(UnreadableImage, match=r"'label' of slide\.svs cannot be read .*at most"):
+            slide.associated_image("label")
+        monkeypatch.undo()
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", raise_damage)
+        with pytest.raises(UnreadableImage, match="it is damaged"):
+            slide.associated_image("label")
+
+
+def raise_damage(page: object) -> None:
+    raise ValueError("corrupt data")
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_a_label_in_gray_or_in_planes_is_rgb(tmp_path: Path, tissue: np.ndarray, planar: str) -> None:
+    with tifffile.TiffWriter(tmp_path / "s.tif") as tiff:
+        tiff.write(tissue, photometric="rgb", tile=(64, 64), metadata=None)
+        if planar == "separate":
+            planes = np.stack([np.full((40, 30), value, np.uint8) for value in (10, 20, 30)])
+            tiff.write(planes, photometric="rgb", planarconfig="separate", metadata=None)
+        else:
+            tiff.write(np.tile(np.array([0, 255], np.uint8), (40, 15)), photometric="minisblack", metadata=None)
+    with open_slide(tmp_path / "s.tif") as slide:
+        [name] = slide.info.associated
+        found = slide.associated_image(name)
+    assert found.shape == (40, 30, 3)
+    expected = [10, 20, 30] if planar == "separate" else [255, 255, 255]
+    assert found[0, 1].tolist() == expected

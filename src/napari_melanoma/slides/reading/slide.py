@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 import numpy as np
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import Box, PixelSize
 
 if TYPE_CHECKING:
@@ -150,6 +150,18 @@ class Slide(ABC):
     def icc_profile(self) -> bytes | None:
         """Return the ICC profile, or None."""
         return None
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Read an image that is stored with the slide, such as the label, which may identify the patient.
+
+        ``name``: one of ``info.associated``. Returns uint8 (row, column, channel=3). The image is not cached.
+        """
+        raise self._no_associated_image(name)
+
+    def _no_associated_image(self, name: str) -> InputError:
+        """Create the error for a name that is not one of the associated images."""
+        known = ", ".join(self.info.associated) or "no such images"
+        return InputError(f"{self.info.path} has no image '{name}', it has {known}. Choose one of these.")
 
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
         """Read the whole slide as a thumbnail.

@@ -29,6 +29,7 @@ from napari_melanoma.slides.reading.slide import (
     SlideInfo,
     blend_over_white,
     compute_downsample,
+    merge_channels,
     override_pixel_size,
     to_finite_float32,
     validate_scale,
@@ -116,7 +117,7 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    extras = SlideExtras(lambda: profile, _close_both(tiff, reader))
+    extras = SlideExtras(lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(others[name]))
     return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
@@ -132,6 +133,21 @@ def _level_sources(
         else:
             sources.append(TiffSource(planes.pages, reader, pixel_format.convert, fill))
     return sources
+
+
+def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
+    """Read the first plane of an image other than the levels as RGB."""
+    page = select_level_pages(series).pages[0]
+    size = page.imagelength * page.imagewidth * page.samplesperpixel * np.dtype(page.dtype).itemsize
+    if size > MAX_TILE_BYTES:
+        raise ValueError(f"{size / 2**20:.0f} MB, but at most {MAX_TILE_BYTES / 2**20:.0f} MB are supported")
+    pixels, pixel_format = page.asarray(), read_pixel_format(page)
+    if page.samplesperpixel == 1:
+        pixels = pixels[..., None]
+    elif page.planarconfig == _SEPARATE:
+        pixels = np.moveaxis(pixels, 0, -1)
+    rgb = pixel_format.convert(pixels)
+    return rgb if pixel_format.kind == "brightfield" else merge_channels(rgb, ((255, 255, 255),))
 
 
 def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:

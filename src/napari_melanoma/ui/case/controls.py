@@ -111,6 +111,7 @@ class CaseControls(QWidget):
         self.report_button = tool_button(
             "case_report", "Report", "Write the report of the case as HTML and PDF file", "Report ..."
         )
+        self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "tray")
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
         self.hint = quiet_label("Select a lesion to enter its site and findings, or an image.")
@@ -162,8 +163,9 @@ class CaseControls(QWidget):
         whole.addWidget(self.notice)
         whole.addWidget(self._scroll, 1)
         whole.addStretch(0)
-        self._foot = row(self.open_button, self.report_button, stretch=0)
-        self.report_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self._foot = row(self.open_button, self.tray_button, self.report_button, stretch=0)
+        for button in (self.tray_button, self.report_button):
+            button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         whole.addWidget(self._foot)
         whole.addWidget(self.save_label)
         whole.addWidget(self.status)

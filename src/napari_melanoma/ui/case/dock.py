@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
@@ -24,6 +24,7 @@ from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
 from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
@@ -82,10 +83,11 @@ class CaseDock(CaseControls):
         self.controller.changed.connect(self._on_changed)
         self.controller.saver.saved.connect(self._on_saved)
         self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
-        self.pictures.thumbnail_read.connect(self.tree.viewport().update)
+        self.pictures.value_read.connect(self.tree.viewport().update)
         for part in (self.editor, self.importer, self.image_viewer):
             part.message.connect(self.status.show_message)
         self.report_button.clicked.connect(self._on_report)
+        self.tray_button.clicked.connect(self._on_tray)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
         self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)
@@ -289,6 +291,13 @@ class CaseDock(CaseControls):
             name = f"{store.folder.name}-report"
             ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find)
             self.controller.saver.run_when_saved(ask)
+
+    def _on_tray(self) -> None:
+        """Show the images of the case in the Tray, once its edits are saved; the Tray is not imported before."""
+        store = self.controller.store
+        if store is not None:
+            tray: Any = show_dock(self.image_opener.viewer, "Tray")
+            self.controller.saver.run_when_saved(partial(tray.open, [store.folder]))
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":

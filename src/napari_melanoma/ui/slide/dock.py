@@ -205,7 +205,7 @@ class SlideDock(SlideControls):
         self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
-        self.sections.worklist.slide_requested.connect(self._on_slide_requested)
+        self.sections.worklist.slide_requested.connect(self.show_file)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
     def _add_shortcuts(self) -> None:
@@ -348,7 +348,8 @@ class SlideDock(SlideControls):
         self.model_picker.model = model
         self.options_controller.set_options(options)
 
-    def _on_slide_requested(self, path: Path) -> None:
+    def show_file(self, path: Path) -> None:
+        """Show a slide, which is opened unless it is open."""
         if not self.picker.select_file(path):
             self.opener.open([path])
 

@@ -27,6 +27,8 @@ TWO_COLUMNS_PX = 1500  # a window this wide has room for a photograph and two do
 MIN_CANVAS_PX = 400  # width that a second column of docks leaves for the canvas
 # The Lesion dock is used together with the Review dock or the Case dock.
 SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+# Areas from which a dock is placed below the image: napari's default, and where the user left it.
+BELOW_FROM = (Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea)
 DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
 PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
@@ -36,11 +38,19 @@ class DockPlacement(QObject):
 
     The dock becomes the front tab of another dock of this package in the same area of the window. The Lesion dock
     gets a column of its own beside the Review or the Case dock if the window is wide enough.
+
+    ``bottom_height``: of a dock that is placed below the image instead, in pixels.
     """
 
-    def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
+    def __init__(
+        self,
+        dock: QWidget,
+        viewer: Viewer | None = None,
+        connections: Connections | None = None,
+        bottom_height: int = 0,
+    ) -> None:
         super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+        self._dock, self._viewer, self._bottom_height = dock, viewer, bottom_height
         self._frame: QDockWidget | None = None
         self._in_front = False
         self._closing = False
@@ -95,7 +105,10 @@ class DockPlacement(QObject):
         self._extend_fit(window)
         for layout in window.findChildren(CanvasLayout):
             layout.interrupt(frame)
-        _place(window, frame)
+        if self._bottom_height and window.dockWidgetArea(frame) in BELOW_FROM:
+            _place_below(window, frame, self._bottom_height)
+        else:
+            _place(window, frame)
         frame.show()
         frame.raise_()
 
@@ -173,6 +186,15 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
     elif columns:
         # Not over a partner dock if there is another column: both are used together.
         window.tabifyDockWidget((others or columns)[-1][-1], frame)
+
+
+def _place_below(window: QMainWindow, frame: QDockWidget, height: int) -> None:
+    """Place a dock below the image; docks at the right keep their height."""
+    window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+    window.removeDockWidget(frame)
+    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, frame)
+    frame.show()
+    window.resizeDocks([frame], [height], Qt.Orientation.Vertical)
 
 
 def _has_room(window: QMainWindow) -> bool:
