@@ -34,6 +34,8 @@ IN_PARALLEL := -n $(WORKERS) --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 # Only the plugins of pytest that the tests use: found by itself, napari's has pytest rewrite all of napari in each process.
 export PYTEST_ADDOPTS += --disable-plugin-autoload -p xdist -p hypothesispytest -p pytest-qt -p napari
+# What checks in a browser whether everyone can read the reports.
+AXE := build/axe.min.js
 SETUP := pyproject.toml Makefile scripts/environment.sh scripts/system-libraries.sh
 
 .DEFAULT_GOAL := help
@@ -76,7 +78,7 @@ abreast tests: $(VENV)/.ready-to-test
 
 tests: ## those without a window beside those with one
 
-unit: $(VENV)/.compiled ## the tests without a window, in parallel
+unit: $(VENV)/.compiled $(AXE) ## the tests without a window, in parallel
 	rm -f .coverage .coverage.*
 	@TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) \
 	    $(QT_TESTS:%=--ignore %); passed=$$?; $(BIN)/coverage combine --quiet; exit $$passed
@@ -96,7 +98,7 @@ covered: ## fail where the tests without a window leave more than 5 % of a measu
 	    $(BIN)/coverage report --include="$$include" --skip-covered --fail-under=95 || exit 1; \
 	done
 
-coverage: $(VENV)/.ready-to-test ## what all tests without a window visit, as a table and in htmlcov/
+coverage: $(VENV)/.ready-to-test $(AXE) ## what all tests without a window visit, as a table and in htmlcov/
 	rm -f .coverage .coverage.*
 	$(WITHOUT_WINDOWS) $(BIN)/coverage run --source=napari_melanoma -m pytest $(IN_PARALLEL) --ignore tests/ui
 	@$(BIN)/coverage combine --quiet
@@ -129,6 +131,10 @@ clean: ## remove what was made here, the environment too
 $(VENV)/.compiled: $(VENV)/.ready-to-test
 	$(BIN)/python -W ignore -c "import distributed, lightning.pytorch, onnxscript, segmentation_models_pytorch, sklearn.metrics"
 	@touch $@
+
+$(AXE): scripts/axe.sh
+	scripts/axe.sh $@
+	@touch -c $@
 
 # An environment for the tests serves the demo too, so each stamp is written with those that it covers.
 $(VENV)/.ready-to-run: $(SETUP)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import napari
@@ -153,14 +153,23 @@ class Collections:
         return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in self._spans)
 
 
+class Gap(NamedTuple):
+    """The time between two calls of the timer, the part in napari, and the thread's processor time, in seconds."""
+
+    begin: float
+    end: float
+    napari: float
+    cpu: float
+
+
 class Stalls:
     """Records the gaps between the calls of a timer, minus the time of napari and of garbage collection."""
 
     def __init__(self, stopwatch: Stopwatch, collections: Collections) -> None:
-        self._gaps: list[tuple[float, float, float]] = []
+        self.gaps: list[Gap] = []
         self._stopwatch = stopwatch
         self._collections = collections
-        self._last = self._counted = 0.0
+        self._last = self._counted = self._computed = 0.0
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(TICK_MS)
@@ -168,22 +177,25 @@ class Stalls:
 
     def start(self) -> None:
         """Start recording."""
-        self._gaps = []
-        self._last, self._counted = time.perf_counter(), self._stopwatch.seconds
+        self.gaps = []
+        self._last, self._counted, self._computed = self._now()
         self._timer.start()
 
     def stop(self) -> tuple[float, float, float]:
         """Stop recording; returns the greatest time of ours, napari and garbage collection in one gap, in ms."""
         self._on_tick()
         self._timer.stop()
-        collected = [self._collections.within(begin, end) for begin, end, _ in self._gaps]
-        ours = [end - begin - drawn - of for (begin, end, drawn), of in zip(self._gaps, collected, strict=True)]
-        return 1000 * max(ours), 1000 * max(drawn for _, _, drawn in self._gaps), 1000 * max(collected)
+        collected = [self._collections.within(gap.begin, gap.end) for gap in self.gaps]
+        ours = [gap.end - gap.begin - gap.napari - of for gap, of in zip(self.gaps, collected, strict=True)]
+        return 1000 * max(ours), 1000 * max(gap.napari for gap in self.gaps), 1000 * max(collected)
+
+    def _now(self) -> tuple[float, float, float]:
+        return time.perf_counter(), self._stopwatch.seconds, time.thread_time()
 
     def _on_tick(self) -> None:
-        now, counted = time.perf_counter(), self._stopwatch.seconds
-        self._gaps.append((self._last, now, counted - self._counted))
-        self._last, self._counted = now, counted
+        now, counted, computed = self._now()
+        self.gaps.append(Gap(self._last, now, counted - self._counted, computed - self._computed))
+        self._last, self._counted, self._computed = now, counted, computed
 
 
 def photograph(rows: int, columns: int) -> np.ndarray:

@@ -1,12 +1,14 @@
 #!/bin/sh
-# Look for the system libraries that Qt, a virtual display and PDF reports need on Linux. Installs what is missing where that needs no
-# password (scripts/apt-install.sh); otherwise says what to install and goes on: a desktop often works without all of them.
+# Look for the system libraries that Qt, a virtual display, PDF reports and the browser of the tests (Qt WebEngine) need on Linux.
+# Installs what is missing where that needs no password (scripts/apt-install.sh); otherwise says what to install and goes on: a
+# desktop often works without all of them.
 set -eu
 
 [ "$(uname -s)" = Linux ] || exit 0
 cd "$(dirname "$0")/.."
 
-# package:what shows that it is there, a shared library or a command; both names are the same on Debian and Ubuntu.
+# package:what shows that it is there, a shared library or a command; both names are the same on Debian and Ubuntu. Only for
+# libasound.so.2 is the name of the package with the headers the same everywhere (libasound2 is libasound2t64 from Debian 13 on).
 wanted="
 xvfb:Xvfb
 xauth:xauth
@@ -28,6 +30,17 @@ libfontconfig1:libfontconfig.so.1
 libpango-1.0-0:libpango-1.0.so.0
 libpangoft2-1.0-0:libpangoft2-1.0.so.0
 libharfbuzz-subset0:libharfbuzz-subset.so.0
+libasound2-dev:libasound.so.2
+libatomic1:libatomic.so.1
+libgbm1:libgbm.so.1
+libgssapi-krb5-2:libgssapi_krb5.so.2
+libnss3:libnss3.so
+libxcomposite1:libXcomposite.so.1
+libxdamage1:libXdamage.so.1
+libxi6:libXi.so.6
+libxkbfile1:libxkbfile.so.1
+libxrandr2:libXrandr.so.2
+libxtst6:libXtst.so.6
 fonts-dejavu-core:DejaVuSans.ttf
 "
 

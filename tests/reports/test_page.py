@@ -7,20 +7,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from fake_report import make_report
 
 from napari_melanoma.figures.page import CONTROL
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
 from napari_melanoma.reports.page import (
     HEADER_LENGTH,
     NOTICE,
-    Bar,
-    Figure,
-    Gallery,
-    Notice,
     Report,
     Section,
     Table,
-    Text,
     css_string,
     fields,
     is_report,
@@ -81,20 +77,6 @@ class PageReader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.values.append(data.strip())
-
-
-def make_report(text: str) -> Report:
-    """Return a report with a text in every field."""
-    rows = ((text, text, Bar(text, 0.3, (0.2, 0.4))), (text, text, Bar(text, -0.3, signed=True)))
-    figure = Figure("data:image/png;base64,AAAA", text, text)
-    blocks = (
-        Text(text),
-        Notice(text),
-        BodyMap((SiteMark(text, "chest", "left"), SiteMark(text, text, text))),
-        Section(text, (Table(text, (text, text, text), rows, titled=True), fields(text, {text: text})), text),
-        Section(text, (figure, Gallery((figure, figure))), folded=True),
-    )
-    return Report(text, text, blocks, text, text)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:24]))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from fake_slides import LESION, TILE, FakeAnalysis, draw_slide, truth
+from fake_slides import LESION, MPP, TILE, FakeAnalysis, draw_slide, truth
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
 from napari_melanoma.reports.slide_export import (
     FORMATS,
@@ -23,8 +25,11 @@ from napari_melanoma.reports.slide_export import (
     find_result_folders,
     read_exported_slide,
 )
+from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
+from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, write_notes
+from napari_melanoma.slides.region_files import save_regions
 
 
 @pytest.fixture
@@ -50,6 +55,36 @@ def test_outlines_and_table_are_those_of_the_results(results: Path, tmp_path: Pa
     kept = read_table(results / "section" / "lesions.csv")
     assert [{name: row[name] for name in kept[0]} for row in table] == kept
     assert set(table[0]) - set(kept[0]) == {"valid", "validity"}
+
+
+def test_counts_are_those_of_the_slide_and_of_the_regions_of_each_class(results: Path, tmp_path: Path) -> None:
+    folder, slide = results / "section", results.parent / "section.tif"
+    with pytest.raises(InputError, match="nothing was measured or counted yet"):
+        out_of(results, "counts", tmp_path)
+    points = tuple(CountedPoint(*one) for one in (("TIL", (8.0, 8.0)), ("TIL", (90.0, 8.0)), ("Mitosis", (90.0, 9.0))))
+    save_counts(folder, slide, points, None)
+    square = Polygon(((0.0, 0.0), (0.0, 50.0), (50.0, 50.0), (50.0, 0.0)))
+    save_regions(folder, slide, (Annotation((square,), "tumor"), Annotation((square,), "tumor")), None)
+    write_notes(folder, SlideNotes(measures=(SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0))),)))
+    rows = json.loads(out_of(results, "counts-json", tmp_path).read_text(encoding="utf-8"))["measurements"]
+    assert [(row["kind"], row["name"]) for row in rows[:1]] == [("length", "length 1")]
+    assert [(row["within"], row["name"], row["count"]) for row in rows[1:]] == [
+        ("the whole slide", "TIL", 2),
+        ("the whole slide", "Mitosis", 1),
+        ("all regions of class tumor", "TIL", 1),
+        ("all regions of class tumor", "Mitosis", 0),
+    ]
+    assert rows[3]["area_mm2"] == pytest.approx((50 * MPP / 1000) ** 2)
+    table = read_table(out_of(results, "counts", tmp_path))
+    assert [row["count"] for row in table] == ["", "2", "1", "1", "0"]
+
+
+def test_counts_need_no_analysis(tmp_path: Path) -> None:
+    slide = draw_slide(tmp_path / "section.tif")
+    save_counts(tmp_path / "results" / "section", slide, (CountedPoint("TIL", (8.0, 8.0)),), None)
+    (found,) = export_results([tmp_path / "results" / "section"], tmp_path / "out", ["counts"], run=RunContext())
+    assert found.error == ""
+    assert [row["count"] for row in read_table(found.path)] == ["1"]
 
 
 def test_outlines_and_labels_contain_the_reasons_against_validity(results: Path, tmp_path: Path) -> None:

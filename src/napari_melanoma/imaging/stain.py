@@ -205,13 +205,21 @@ def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit |
     """
     if fit.config.method == "none":
         return rgb
-    table = _lookup_table(fit, reference or default_reference(fit))
+    return look_up_colors(rgb, _lookup_table(fit, reference or default_reference(fit)))
+
+
+def look_up_colors(rgb: NDArray[np.uint8], table: NDArray[np.uint8], bits: int = BITS) -> NDArray[np.uint8]:
+    """Replace each color by that of a table.
+
+    ``rgb``: uint8 (..., channel=3). ``table``: uint8 (index, channel=3), see ``table_indices``. Returns uint8 of the
+    shape of ``rgb``.
+    """
     pixels = np.ascontiguousarray(rgb).reshape(-1, 3)
     out = np.empty_like(pixels)
-    as_items = out.view("V3").reshape(-1)  # items of three bytes take half the time of separate channels
+    items, as_items = (one.view("V3").reshape(-1) for one in (table, out))  # take half the time of separate channels
     for first in range(0, len(pixels), PIXELS_PER_CHUNK):
         part = slice(first, first + PIXELS_PER_CHUNK)
-        np.take(table, table_indices(pixels[part]), out=as_items[part], mode="clip")
+        np.take(items, table_indices(pixels[part], bits), out=as_items[part], mode="clip")
     return out.reshape(rgb.shape)
 
 
@@ -255,14 +263,14 @@ def default_reference(fit: StainFit) -> StainFit:
 
 
 @lru_cache(maxsize=4)
-def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.void]:
-    """Lookup table of every second level of each channel, three bytes per item, red slowest; black and white exact."""
+def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.uint8]:
+    """Colors (index, channel=3) for every second level of each channel, red slowest; black and white exact."""
     levels = np.rint(np.linspace(0, 255, LEVELS)).astype(np.uint8)
     table = np.empty((LEVELS**3, 3), np.uint8)
     for first in range(0, len(table), COLORS_PER_CHUNK):
         colors = levels[table_levels(np.arange(first, first + COLORS_PER_CHUNK))]
         table[first : first + COLORS_PER_CHUNK] = np.rint(normalize_stain_exact(colors, fit, reference))
-    return table.view("V3").reshape(-1)
+    return table
 
 
 def table_levels(indices: NDArray[np.intp], bits: int = BITS) -> NDArray[np.intp]:

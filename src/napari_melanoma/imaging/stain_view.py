@@ -61,12 +61,13 @@ class DisplayColors:
 
         ``rgb``: uint8 (..., channel=3). Returns uint8 of the same shape; the input itself if nothing is changed.
         """
-        if self.stain != "scan":
-            from napari_melanoma.imaging.stain import table_indices
-
-            rgb = _stain_table(self.stain)[table_indices(rgb, BITS)]
         levels = _level_table(self.brightness, self.contrast, self.gamma)
-        return rgb if levels is None else levels[rgb]
+        if self.stain == "scan":
+            return rgb if levels is None else levels[rgb]
+        from napari_melanoma.imaging.stain import look_up_colors
+
+        table = _stain_table(self.stain)
+        return look_up_colors(rgb, table if levels is None else levels[table], BITS)
 
 
 def _parse_number(value: Any, limits: tuple[float, float]) -> float | None:  # noqa: ANN401 - any JSON value

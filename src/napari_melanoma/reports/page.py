@@ -225,7 +225,7 @@ endfor %}</tr>
 h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -.01em; font-weight: 650; }
 h2 { font-size: 1.4rem; margin: 2.6rem 0 .4rem; padding-top: 1.2rem; border-top: 2px solid var(--accent); }
 h3 { font-size: 1.12rem; margin: 1.8rem 0 .4rem; } h4, h5, h6 { font-size: 1rem; margin: 1.3rem 0 .3rem; }
-h2, h3, h4, h5, h6, p, figcaption, caption, summary { overflow-wrap: anywhere; }
+h2, h3, h4, h5, h6, p, img, figcaption, caption, summary, .fields td, .fields th { overflow-wrap: anywhere; }
 td, th { overflow-wrap: break-word; }
 .subtitle { margin: 0 0 .8rem; } p { margin: .6rem 0; max-width: 46rem; } .research { font-weight: 600; }
 td, th { vertical-align: top; text-align: left; } table { margin: .6rem 0 1rem; line-height: 1.4; }

@@ -74,7 +74,7 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
     """Read the results of a slide."""
     from napari_melanoma.reports.slide import has_something_to_report
 
-    # Without an analysis, there may be a reading, a risk or a synoptic report.
+    # Without an analysis, there may be a reading, a risk, a synoptic report or counted points.
     is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or is_slide_folder(folder))
     if not is_unanalyzed:
         SlideResult.open(folder)
@@ -178,6 +178,29 @@ def _write_depth(path: Path, given: ExportedSlide, run: RunContext) -> None:
     write_table(path, readings_rows(collect_readings([given.folder])))
 
 
+def _list_measurements(given: ExportedSlide) -> list[dict[str, object]]:
+    from napari_melanoma.slides.counts import collect_measurements
+
+    rows = collect_measurements(given.folder, *_slide_size(given))
+    if not rows:
+        reason = "nothing was measured or counted yet. Use the section Measure of the Slide dock first."
+        raise InputError(f"{given.folder.name}: {reason}")
+    return rows
+
+
+def _write_counts_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write a row per measurement, and per class of counted points and area."""
+    from napari_melanoma.io.results import write_table
+    from napari_melanoma.slides.counts import COLUMNS
+
+    write_table(path, _list_measurements(given), COLUMNS)
+
+
+def _write_counts_json(path: Path, given: ExportedSlide, run: RunContext) -> None:
+    """Write the same values as objects."""
+    write_json(path, {"slide": given.folder.name, "measurements": _list_measurements(given)})
+
+
 def _write_report(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write the report of depth and risk."""
     from napari_melanoma.reports.slide import write_slide_report
@@ -242,6 +265,8 @@ FORMATS: Mapping[str, ExportFormat] = {
     "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet", _write_lesions_parquet),
     "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet", _write_tiles_parquet),
     "depth": ExportFormat("Depth readings (CSV)", "readings.csv", _write_depth),
+    "counts": ExportFormat("Measurements and counts (CSV)", "measurements.csv", _write_counts_csv),
+    "counts-json": ExportFormat("Measurements and counts (JSON)", "measurements.json", _write_counts_json),
     "risk": ExportFormat("Risk with its inputs (JSON)", "risk.json", _write_risk),
     "synoptic": ExportFormat("Synoptic report (JSON)", "synoptic.json", _write_synoptic_json),
     "synoptic-csv": ExportFormat("Synoptic report (CSV)", "synoptic.csv", _write_synoptic_csv),
@@ -293,15 +318,15 @@ def _require_slide(given: ExportedSlide) -> Path:
 
 
 def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None]:
-    """Return height and width of the finest level, and the pixel size in the results."""
+    """Return height and width of the finest level, and the pixel size in the results, or in the file without any."""
     from napari_melanoma.slides.reading.opening import open_slide
 
-    spec = SlideResult.open(given.folder).spec
-    if spec.size is not None:
+    spec = SlideResult.open(given.folder).spec if (given.folder / STORE).is_dir() else None
+    if spec is not None and spec.size is not None:
         return spec.size, spec.placement.pixel_size
     with open_slide(_require_slide(given)) as slide:
         full = slide.info.levels[0]
-        return (full.height, full.width), spec.placement.pixel_size
+        return (full.height, full.width), slide.info.pixel_size if spec is None else spec.placement.pixel_size
 
 
 @dataclass(frozen=True)
@@ -355,12 +380,13 @@ def _is_case(folder: Path) -> bool:
 
 
 def is_slide_folder(folder: Path) -> bool:
-    """Whether a folder contains an analysis, a reading, a risk or a synoptic report of a slide."""
+    """Whether a folder contains an analysis, a reading, a risk, a synoptic report or counted points of a slide."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE
+    from napari_melanoma.slides.counts import COUNTS
     from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
-    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE)
+    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE, COUNTS)
     return (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
 
 

@@ -17,16 +17,19 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
 from napari_melanoma.io.geojson import read_classification
 from napari_melanoma.io.results import write_table
-from napari_melanoma.slides.notes import measure_shape
+from napari_melanoma.slides.notes import measure_shape, read_notes
+from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.io.geojson import Annotation
     from napari_melanoma.slides.notes import SlideMeasurement
 
 COUNTS = "counts.geojson"
 ONE_SIDED = 0.025  # probability of each end of a 95 % interval
 MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
+WHOLE_SLIDE, IN_REGIONS = "the whole slide", "all regions of class {}"
 COLUMNS = ("kind", "name", "value", "unit", "within", "count", "area_mm2", "per_mm2", "per_mm2_low", "per_mm2_high")
 
 
@@ -258,13 +261,42 @@ def describe_counts(results: Sequence[CountResult], total: int) -> str:
     return "\n".join([f"{format_count(shown, 'point')} of {total}{where}", *lines])
 
 
-def write_measurements(
-    path: Path,
-    measures: Sequence[SlideMeasurement],
-    counts: Mapping[str, Sequence[CountResult]],
-    size: PixelSize | None,
-) -> None:
-    """Write measurements, and counts by the name of their area, as CSV."""
+def count_by_area(
+    points: CountedPoints, regions: Iterable[Annotation], shape: tuple[int, int], size: PixelSize | None
+) -> dict[str, tuple[CountResult, ...]]:
+    """Count the points of each class on the whole slide, and within the regions of each class, by the area's name.
+
+    ``shape``: height and width of the slide in pixels of the finest level, ``size``: of these pixels.
+    """
+    if not points:
+        return {}
+    height, width = map(float, shape)
+    areas: dict[str, list[Polygon]] = {
+        WHOLE_SLIDE: [Polygon(((0.0, 0.0), (0.0, width), (height, width), (height, 0.0)))]
+    }
+    for region in regions:
+        if region.class_name:
+            areas.setdefault(IN_REGIONS.format(region.class_name), []).extend(region.polygons)
+    classes = list(dict.fromkeys(point.class_name for point in points))
+    return {name: count_within(points, classes, CountArea(polygons), size) for name, polygons in areas.items()}
+
+
+def collect_measurements(folder: Path, shape: tuple[int, int], size: PixelSize | None) -> list[dict[str, object]]:
+    """List what was measured and counted on a slide as rows of a table with ``COLUMNS``.
+
+    ``folder``: of the results. ``shape``: height and width of the slide in pixels of the finest level. ``size``: of
+    these pixels, unless the user has set another.
+    """
+    notes, points = read_notes(folder), read_counts(folder).points
+    size = notes.pixel_size or size
+    counts = count_by_area(points, load_regions(folder).regions, shape, size)
+    return list_measurements(notes.measures, counts, size)
+
+
+def list_measurements(
+    measures: Sequence[SlideMeasurement], counts: Mapping[str, Sequence[CountResult]], size: PixelSize | None
+) -> list[dict[str, object]]:
+    """List measurements, and counts by the name of their area, as rows of a table with ``COLUMNS``."""
     rows: list[dict[str, object]] = []
     for number, measure in enumerate(measures, start=1):
         name, value = MEASUREMENT_NAMES[measure.kind], measure_shape(measure, size)
@@ -276,4 +308,14 @@ def write_measurements(
             density = {"per_mm2": result.per_mm2, "per_mm2_low": low, "per_mm2_high": high}
             known = {"kind": "count", "name": result.class_name, "within": within, "count": result.count}
             rows.append({**known, "area_mm2": result.area_mm2, **density})
-    write_table(path, rows, COLUMNS)
+    return rows
+
+
+def write_measurements(
+    path: Path,
+    measures: Sequence[SlideMeasurement],
+    counts: Mapping[str, Sequence[CountResult]],
+    size: PixelSize | None,
+) -> None:
+    """Write measurements, and counts by the name of their area, as CSV."""
+    write_table(path, list_measurements(measures, counts, size), COLUMNS)

@@ -23,7 +23,7 @@ from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.files import folder_name, slide_fingerprint
 from napari_melanoma.slides.reading.opening import find_dicom_file, is_zarr
 
 SOURCE = "slide.json"
@@ -85,10 +85,11 @@ def slide_folder(out: Path, slide: Path) -> Path:
 def slide_name(slide: Path) -> str:
     """Name a slide for its results.
 
-    The name of a folder, the stem of a file, and the name of the enclosing folder for DICOM files.
+    The name of a folder (for an image in a Zarr folder after the name of that folder), the stem of a file, and the name
+    of the enclosing folder for DICOM files.
     """
     if slide.is_dir():
-        return slide.name
+        return folder_name(slide)
     return slide.absolute().parent.name if _is_dicom(slide) else slide.stem
 
 

@@ -231,18 +231,30 @@ def test_levels_that_nothing_marks_are_found_by_their_shape(tissue, tmp_path) ->
     ("data", "options", "message"),
     [
         (
-            np.zeros((64, 64), np.float32),
+            np.zeros((64, 64), np.complex64),
             {},
-            r"^a\.tif has 32-bit floating-point samples .* slides must be 8- or 16-bit RGB",
+            r"^a\.tif has 64-bit complex samples .* slides must be 8- or 16-bit RGB",
         ),
         (np.zeros((64, 64, 4), np.uint8), {"photometric": "separated"}, "color space SEPARATED"),
     ],
-    ids=["floating points", "CMYK"],
+    ids=["complex numbers", "CMYK"],
 )
 def test_samples_that_are_no_colours_are_refused(data, options, message, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", data, tile=(32, 32), **options)
     with pytest.raises(UnreadableImage, match=message):
         open_slide(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("tile", [(64, 64), None], ids=["tiles", "rows"])
+def test_floating_points_are_a_channel(tile, tissue, tmp_path) -> None:
+    values = tissue[..., 0] / np.float32(256)
+    values[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", values, tile=tile, byteorder=">", metadata=None)
+    with open_slide(tmp_path / "a.tif") as slide:
+        size = slide.info.levels[0]
+        read = slide.read_region(0, Box(0, 0, size.height, size.width))
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read[..., 0], np.nan_to_num(values))
 
 
 def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:

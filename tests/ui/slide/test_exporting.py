@@ -17,6 +17,7 @@ from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, wri
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.reports.slide_export import FORMATS
+from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.slide.export import EXPORTS
 
@@ -81,12 +82,13 @@ def test_unavailable_entries_show_what_to_do_first(analysed):
 
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}
-    synoptic = ["fhir", "synoptic", "synoptic-csv"]
-    assert sorted(off) == sorted(["depth", "dicom", "report", "risk", *synoptic])
+    synoptic, counts = ["fhir", "synoptic", "synoptic-csv"], ["counts", "counts-json"]
+    assert sorted(off) == sorted([*counts, "depth", "dicom", "report", "risk", *synoptic])
     assert off["depth"] == "No depth reading yet. Measure the depth in the Depth section first."
     assert not [text for text in off.values() if "napari-melanoma" in text]
     folder = analysed.dock.result_location.folder
     write_json(folder / "risk.json", {})
+    save_counts(folder, analysed.dock.slide.info.path, (CountedPoint("TIL", (1.0, 1.0)),), None)
     blocked = sorted(kind for kind, action in entries().items() if not action.isEnabled())
     assert blocked == sorted(["depth", "dicom", *synoptic])
     save_synoptic(folder, SynopticReport())

@@ -489,7 +489,8 @@ class DownsampledLevel(TileLevel):
 def halve_resolution(tile: NDArray) -> NDArray:
     """Average blocks of 2 x 2 pixels; an odd last row or column is averaged by itself.
 
-    ``tile``: (row, column, channel), unsigned integers. Returns half the height and width, rounded up, same type.
+    ``tile``: (row, column, channel), unsigned integers or float32. Returns half the height and width, rounded up, same
+    type.
     """
     if tile.dtype == np.uint8 and tile.shape[2] == 3:
         from PIL import Image
@@ -498,9 +499,9 @@ def halve_resolution(tile: NDArray) -> NDArray:
     height, width = tile.shape[:2]
     if height % 2 or width % 2:
         tile = np.pad(tile, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    wide = tile.astype(np.uint32)
+    wide = tile if tile.dtype.kind == "f" else tile.astype(np.uint32)
     total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
-    return ((total + 2) // 4).astype(tile.dtype)
+    return total / 4 if tile.dtype.kind == "f" else ((total + 2) // 4).astype(tile.dtype)
 
 
 def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
+    from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseRisk
     from napari_melanoma.case.results import CaseLesionPrediction
 
@@ -290,12 +291,15 @@ class LesionPage(QWidget):
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
-        holder = QWidget()
-        QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
-        self.synoptic_section = section("Synoptic report", "case_synoptic", holder, settings, False)
+        self.synoptic_section = section("Synoptic report", "case_synoptic", _create_holder(), settings, False)
+        self.comparison_section = section("Over time", "case_comparison", _create_holder(), settings, True)
+        self.fusion_label = _create_line("case_fusion", "Photographs and slide")
+        self.fusion_label.setProperty("quiet", True)
+        layout.addWidget(self.fusion_label)
         self._sections = (
             section("Prediction", "case_answer", prediction, settings, True),
             self._risk_section,
+            self.comparison_section,
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", findings, settings, False),
@@ -332,6 +336,11 @@ class LesionPage(QWidget):
         )
         self.comparison_label.show()
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
+
+    def show_fusion(self, fused: FusedCase | None) -> None:
+        """Show why photographs and slide have no combined value; nothing if there are not both."""
+        self.fusion_label.setText("" if fused is None else fused.reason)
+        self.fusion_label.setVisible(fused is not None)
 
 
 class ImagePage(QWidget):
@@ -479,6 +488,13 @@ def _describe_basis(slide: str, risk: CaseRisk) -> str:
         f"From {slide}, by {risk.model}. Research use only; not for diagnosis.",
     )
     return " ".join(filter(None, parts))
+
+
+def _create_holder() -> QWidget:
+    """Create the place of a section's content that is made when the section is opened."""
+    holder = QWidget()
+    QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
+    return holder
 
 
 def _create_line(name: str, label_text: str) -> WrappedLabel:

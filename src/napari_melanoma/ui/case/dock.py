@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices, QShowEvent
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
+from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.case.controls import CaseControls
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
@@ -44,6 +45,7 @@ class CaseDock(CaseControls):
         reuse_shader_programs()
         self.controller = CaseController(self)
         self.editor = CaseEditor(self.controller, self.tree, self)
+        self.comparison = CaseComparison(self, napari_viewer, self.controller)  # leaves before an image is opened
         self.image_viewer = CaseImageViewer(napari_viewer, self, self.controller, self.tree, self.settings)
         self.image_opener = self.image_viewer.opener
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
@@ -92,7 +94,7 @@ class CaseDock(CaseControls):
         self.predictor.progressed.connect(partial(self.status.progress, "answering"))
         self.predictor.finished.connect(partial(self.status.end, "answering"))
         sources = (self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer)
-        for source in sources:
+        for source in (*sources, self.comparison):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -187,6 +189,7 @@ class CaseDock(CaseControls):
             self.lesion_page.show_lesion(case, lesion, editable)
             self.synoptic.show_lesion(lesion)
             self.predictor.show_prediction(self.lesion_page, current)
+        self.comparison.show_lesion(lesion)
         if found is not None:
             self.image_page.show_image(case, *found, editable)
         self.lesion_page.setVisible(lesion is not None)
@@ -303,14 +306,19 @@ class CaseDock(CaseControls):
             self.predictor.cancel()
         elif task == "analysing":
             self.image_opener.cancel()
+        elif task == "comparing":
+            self.comparison.cancel()
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
 
 
 def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:
-    """Find the result folders of slides; other images have none."""
-    from napari_melanoma.slides.result_folder import slide_folder
+    """Find the result folders of slides, by their names, and those of missing slides by what the folders record."""
+    from napari_melanoma.slides.result_folder import recorded_slide, slide_folder
 
     folders = [slide_folder(root, path) for path in paths if path.exists()]
+    missing = {path for path in paths if not path.exists()}
+    if missing and root.is_dir():
+        folders += [folder for folder in sorted(root.iterdir()) if recorded_slide(folder) in missing]
     return [folder for folder in folders if folder.is_dir()]

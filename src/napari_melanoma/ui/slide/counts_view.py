@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_melanoma.slides.counts import IN_REGIONS
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.slide.counts_layer import AREAS, OF_CLASS, VIEW
 from napari_melanoma.ui.slide.regions_classes import ClassKind, RegionClassList
@@ -60,7 +61,7 @@ class CountView(QWidget):
 
     def show_areas(self, classes: list[str]) -> None:
         """List the areas, among them those of the classes of regions."""
-        entries = {**AREAS, **{f"{OF_CLASS}{name}": f"all regions of class {name}" for name in classes}}
+        entries = {**AREAS, **{f"{OF_CLASS}{name}": IN_REGIONS.format(name) for name in classes}}
         if [self.area_combo.itemData(index) for index in range(self.area_combo.count())] == list(entries):
             return
         previous = self.area

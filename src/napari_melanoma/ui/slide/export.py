@@ -28,6 +28,8 @@ EXPORTS = {
     "parquet": ("Table of lesions (Parquet)", "lesions.parquet"),
     "tiles": ("Table of tiles (Parquet)", "tiles.parquet"),
     "depth": ("Depth readings (CSV)", "readings.csv"),
+    "counts": ("Measurements and counts (CSV)", "measurements.csv"),
+    "counts-json": ("Measurements and counts (JSON)", "measurements.json"),
     "risk": ("Risk with its inputs (JSON)", "risk.json"),
     "synoptic": ("Synoptic report (JSON)", "synoptic.json"),
     "synoptic-csv": ("Synoptic report (CSV)", "synoptic.csv"),
@@ -41,6 +43,7 @@ EXPORTS = {
 IMPORT = "import"
 DICOM = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
+NO_COUNTS = "Nothing was measured or counted yet. Use the section Measure first."
 NO_RISK = "No risk estimate yet. Estimate the risk in the Risk section first."
 NO_SYNOPTIC = "No synoptic report yet. Fill in the form first."
 NO_PAGE = "No depth reading and no risk estimate yet. Measure or estimate one first."
@@ -148,7 +151,9 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.depth.readings import DEPTH_FILE, read_depth
     from napari_melanoma.io.results import RISK_FILE
+    from napari_melanoma.slides.counts import COUNTS
     from napari_melanoma.slides.depth_readings import read_proposals
+    from napari_melanoma.slides.notes import read_notes
     from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
     has_file, has_risk = (folder / DEPTH_FILE).is_file(), (folder / RISK_FILE).is_file()
@@ -160,6 +165,8 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     blockers |= {"risk": NO_RISK} if not has_risk else {}
     has_synoptic = (folder / SYNOPTIC_FILE).is_file()
     blockers |= {} if has_synoptic else dict.fromkeys(("synoptic", "synoptic-csv", "fhir"), NO_SYNOPTIC)
+    has_counts = (folder / COUNTS).is_file() or bool(read_notes(folder).measures)
+    blockers |= {} if has_counts else dict.fromkeys(("counts", "counts-json"), NO_COUNTS)
     blockers |= {"report": NO_PAGE} if not (is_measured or has_risk) else {}
     return blockers if is_dicom else {**blockers, "dicom": NO_DICOM}
 
