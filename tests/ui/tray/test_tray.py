@@ -11,6 +11,7 @@ import psutil
 import pytest
 from fake_case import write_case
 from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -429,8 +430,8 @@ def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
     person.until(lambda: len(person.names) == MANY)
     person.list.viewport().repaint()
     assert started.wait(10)
-    with person.qtbot.waitSignal(person.dock.destroyed):
-        person.viewer.window.remove_dock_widget(person.dock)
+    person.viewer.window.remove_dock_widget(person.dock)
+    person.until(lambda: not isalive(person.dock))
     proceed.set()
 
 

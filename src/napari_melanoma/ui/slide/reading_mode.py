@@ -187,7 +187,14 @@ class ReadingToolbar(QToolBar):
         self.layout().setContentsMargins(4, 2, 4, 2)
         tools = (self.bookmark_button, self.ruler_button, self.regions_button)
         ends = (self.message_label, self.full_screen_button, self.leave_button)
-        for widget in (self.slide_combo, self._magnification_buttons, self.fit_button, self._view_buttons, *tools, *ends):
+        for widget in (
+            self.slide_combo,
+            self._magnification_buttons,
+            self.fit_button,
+            self._view_buttons,
+            *tools,
+            *ends,
+        ):
             self.addWidget(widget)
         for part in self.findChildren(QWidget):
             if part.focusPolicy() & Qt.FocusPolicy.ClickFocus:

@@ -32,6 +32,7 @@ class TrayImage:
     """
 
     path: Path
+    name: str
     is_slide: bool
     modified: float = 0.0
     state: str = ""
@@ -97,11 +98,14 @@ def _find_images(path: Path) -> Iterator[TrayImage]:
 
 
 def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "") -> TrayImage:
+    from napari_melanoma.slides.reading.files import folder_name
+
     try:
         modified = path.stat().st_mtime
     except OSError:  # of a case, whose images may have been moved
         modified = 0.0
-    return TrayImage(path, is_slide, modified, state, case_id, (natural_key(Path(path.name)), str(path)))
+    name = folder_name(path)  # of files, too: an image in a Zarr folder is named after that folder
+    return TrayImage(path, name, is_slide, modified, state, case_id, (natural_key(Path(name)), str(path)))
 
 
 def _list_case_images(folder: Path) -> Iterator[TrayImage]:

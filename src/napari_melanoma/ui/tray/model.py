@@ -63,7 +63,7 @@ class TrayModel(QAbstractListModel):
         if image is None:
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            return image.path.name
+            return image.name
         if role == Qt.ItemDataRole.DecorationRole:
             return self._thumbnails.get(image.path)
         if role == STATE_ROLE:
@@ -79,7 +79,7 @@ class TrayModel(QAbstractListModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return "\n".join(filter(None, (str(image.path), self._describe(image))))
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return ", ".join(filter(None, (image.path.name, self._describe(image))))
+            return ", ".join(filter(None, (image.name, self._describe(image))))
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
@@ -175,7 +175,7 @@ class TrayModel(QAbstractListModel):
         return "\n".join(filter(None, facts))
 
     def _accepts(self, image: TrayImage) -> bool:
-        if self.text.casefold() not in image.path.name.casefold():
+        if self.text.casefold() not in image.name.casefold():
             return False
         if self.kind in ("slides", "photographs"):
             return image.is_slide == (self.kind == "slides")
