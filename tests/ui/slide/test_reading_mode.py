@@ -33,6 +33,7 @@ def reader(person, slide_path):
     person.window.showNormal()
     person.window.resize(size)
     person.qtbot.wait(50)
+    del person.window  # otherwise kept until the viewer of all tests is closed
 
 
 def focus_canvas(person, width):
