@@ -283,6 +283,10 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     draw_regions(dock)
     show_part(dock, "slide_regions_section")
     picture(dock.window(), out / "slide-dock-regions.png")
+    dock.reading_mode.toggle()
+    dock.reading_mode.mode.tabs.toggle("Regions")
+    picture(dock.window(), out / "slide-dock-reading.png")
+    dock.reading_mode.leave()
     viewer.close()
 
 

@@ -33,6 +33,7 @@ def reader(person, slide_path):
     person.window.showNormal()
     person.window.resize(size)
     person.qtbot.wait(50)
+    del person.window  # otherwise kept until the viewer of all tests is closed
 
 
 def focus_canvas(person, width):
@@ -138,7 +139,6 @@ def test_everything_is_as_before_with_another_dock_in_tabs(reader, how, front):
     assert is_on(reader)
     visible = [one.windowTitle() for one in reader.window.findChildren(QDockWidget) if one.isVisible()]
     assert visible == ["Slide"]
-    assert not reader.window.tabifiedDockWidgets(reader.dock.parentWidget()) or visible == ["Slide"]
     opens_tab(reader, "Synoptic")
     if how == "twice":
         reader.dock.reading_mode.mode.enter()
@@ -211,7 +211,7 @@ def test_closing_the_dock_leaves_the_mode(reader):
     assert not is_on(reader)
     assert visible_docks(reader) == {"layer list", "layer controls"}
     frame.show()
-    reader.until(reader.dock.scroll.isVisible)
+    reader.until(reader.dock.content_scroll.isVisible)
     assert frame.width() >= 340
 
 
@@ -250,6 +250,35 @@ def test_a_floating_dock_floats_again(reader):
     press(reader, Qt.Key.Key_F8)
     assert frame.isFloating()
     frame.setFloating(False)
+
+
+@pytest.mark.own_viewer  # the second view stays connected to napari's settings
+@pytest.mark.both_qts
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_the_second_view_stays(reader, tmp_path, when):
+    reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
+    focus_canvas(reader, 1700)
+    if when == "during":
+        press(reader, Qt.Key.Key_F8)
+        opens_tab(reader, "Side by side")
+    else:
+        reader.dock.side_by_side_section.expand(animate=False)
+    reader.window.findChild(QAbstractButton, "beside_show").click()
+    reader.qtbot.wait(300)
+    if when == "before":
+        press(reader, Qt.Key.Key_F8)
+    assert is_on(reader)
+    assert visible_docks(reader) == {"Second slide", "Slide"}
+    press(reader, Qt.Key.Key_F8)
+    assert not is_on(reader)
+    reader.qtbot.wait(300)
+    assert visible_docks(reader) == {"layer list", "layer controls", "Second slide", "Slide"}
+    [second] = [one for one in reader.window.findChildren(QDockWidget) if one.windowTitle() == "Second slide"]
+    own = reader.dock.parentWidget()
+    assert second.height() == own.height() > 0.8 * reader.window.height()
+    assert reader.window.centralWidget().geometry().right() < second.x() < own.x()
+    reader.dock.findChild(QAbstractButton, "beside_show").click()
+    reader.qtbot.wait(300)
 
 
 def test_closing_the_window_stores_the_usual_layout(reader):

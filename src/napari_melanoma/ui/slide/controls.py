@@ -161,7 +161,7 @@ class SlideControls(QWidget):
         self.welcome.setVisible(not has_slide)
         # A scroll bar that appears changes the width, which changes heights, which may hide the bar again.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
-        self.scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
+        self.content_scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
         self._set_work_visible(has_slide and not self.waiting.is_opening)
         self._files.setVisible(has_slide)
 
@@ -210,7 +210,7 @@ class SlideControls(QWidget):
             group.hide()
             for part in parts:
                 self.waiting.add_widget(part, group.layout().addWidget)
-        self.scroll = scroll_area(page, "slide_scroll")
+        self.content_scroll = scroll_area(page, "slide_scroll")
         self._files = row(self.save_button, self.export_button, self.report_button, self.folder_button, stretch=0)
         foot = QWidget()
         below = QVBoxLayout(foot)
@@ -218,11 +218,11 @@ class SlideControls(QWidget):
         below.addWidget(self._files)
         below.addWidget(self.status)
         self.body = QWidget()
-        parts = QVBoxLayout(self.body)
-        parts.setContentsMargins(0, 0, 0, 0)
-        parts.setSpacing(4)
-        parts.addWidget(self.scroll, 1)
-        parts.addWidget(foot)
+        rows = QVBoxLayout(self.body)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(4)
+        rows.addWidget(self.content_scroll, 1)
+        rows.addWidget(foot)
         whole = QHBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)

@@ -147,14 +147,13 @@ class ReadingToolbar(QToolBar):
         self._view_buttons.actual_pixels_requested.connect(magnification.show_actual_pixels)
         self.fit_button.clicked.connect(lambda: fit_view(controls.context.viewer))
         history.changed.connect(self._show_history)
-        controls.picker.changed.connect(self._show_slide)
         controls.status.message_changed.connect(self._show_message)
         controls.icons.changed.connect(self._apply_style)
         magnification.add_buttons(self._magnification_buttons)
 
     def add_to(self, window: QMainWindow) -> None:
         """Show the toolbar in a window."""
-        self._show_slide()
+        self._show_slides()
         self._show_history()
         self._show_message(self._controls.status.text)
         self._apply_style()
@@ -171,9 +170,12 @@ class ReadingToolbar(QToolBar):
         """Create a list of the same slides as that of the dock."""
         picker = self._controls.picker
         combo = named(NoWheelComboBox(), "reading_slide", "Slide", picker.combo.toolTip())
-        combo.setModel(picker.combo.model())
         combo.setFixedWidth(NAME_PX)
         combo.activated.connect(lambda index: picker.select_slide(combo.itemData(index)))
+        # A model that both shared would be deleted before one of them.
+        for changed in (picker.combo.model().rowsInserted, picker.combo.model().rowsRemoved):
+            changed.connect(self._show_slides)
+        picker.combo.currentIndexChanged.connect(self._show_slides)
         return combo
 
     def _add_button(self, name: str, accessible_name: str, tip: str, text: str = "", icon: str = "") -> QToolButton:
@@ -186,22 +188,18 @@ class ReadingToolbar(QToolBar):
         self.layout().setSpacing(6)
         self.layout().setContentsMargins(4, 2, 4, 2)
         tools = (self.bookmark_button, self.ruler_button, self.regions_button)
-        ends = (self.message_label, self.full_screen_button, self.leave_button)
-        for widget in (
-            self.slide_combo,
-            self._magnification_buttons,
-            self.fit_button,
-            self._view_buttons,
-            *tools,
-            *ends,
-        ):
+        views = (self.slide_combo, self._magnification_buttons, self.fit_button, self._view_buttons)
+        for widget in (*views, *tools, self.message_label, self.full_screen_button, self.leave_button):
             self.addWidget(widget)
         for part in self.findChildren(QWidget):
             if part.focusPolicy() & Qt.FocusPolicy.ClickFocus:
                 part.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the image
 
-    def _show_slide(self) -> None:
+    def _show_slides(self) -> None:
         combo = self._controls.picker.combo
+        self.slide_combo.clear()
+        for index in range(combo.count()):
+            self.slide_combo.addItem(combo.itemText(index), combo.itemData(index))
         self.slide_combo.setCurrentIndex(combo.currentIndex())
         self.slide_combo.setToolTip(combo.currentText() or combo.toolTip())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QBoxLayout, QMainWindow, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QBoxLayout, QDockWidget, QMainWindow, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
@@ -59,7 +59,7 @@ class SectionTabs(QWidget):
     def start(self, window: QMainWindow) -> None:
         """Show the tabs instead of the dock's content, all closed."""
         controls, self._window = self._controls, window
-        controls.scroll.hide()
+        controls.content_scroll.hide()
         controls.body.layout().insertWidget(0, self._scroll, 1)
         self._scroll.show()
         controls.layout().addWidget(self)
@@ -80,7 +80,7 @@ class SectionTabs(QWidget):
         controls.setMinimumWidth(MIN_WIDTH_PX)
         controls.setMaximumWidth(NO_LIMIT_PX)
         controls.body.setStyleSheet("")
-        controls.scroll.show()
+        controls.content_scroll.show()
         controls.body.show()
 
     def toggle(self, label: str) -> None:
@@ -114,8 +114,10 @@ class SectionTabs(QWidget):
         self._current = label
         self.buttons[label].setChecked(True)
         for part in self._tabs[label]:
-            layout = part.parentWidget().layout()
-            self._moved.append((part, layout, layout.indexOf(part)))
+            holder = part.parentWidget()
+            layout = None if holder is None else holder.layout()
+            if isinstance(layout, QBoxLayout):
+                self._moved.append((part, layout, layout.indexOf(part)))
         for number, (part, _, _) in enumerate(self._moved):
             _move(part, self._column, number)
         section = self._tabs[label][0]
@@ -140,7 +142,9 @@ class SectionTabs(QWidget):
         width = self.width() + (MIN_WIDTH_PX if is_open and is_beside else 0)
         controls.setMinimumWidth(width)
         controls.setMaximumWidth(NO_LIMIT_PX if is_open and is_beside else width)
-        window.resizeDocks([controls.parentWidget()], [width], Qt.Orientation.Horizontal)
+        frame = controls.parentWidget()
+        if isinstance(frame, QDockWidget):
+            window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
         body.setVisible(is_open)
         self._notice.setVisible(not is_open)  # below an open tab is another one
         body.raise_()

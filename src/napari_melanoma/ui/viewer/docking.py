@@ -288,12 +288,17 @@ class CanvasLayout(QObject):
         """Interrupt when the user shows a hidden dock or closes the remaining one."""
         kind = None if event is None else event.type()
         if watched is self._frame and kind == QEvent.Type.HideToParent:
-            self._closed = True
-            QTimer.singleShot(0, self.interrupted.emit)
+            QTimer.singleShot(0, self._on_hidden)
         elif kind == QEvent.Type.ShowToParent and watched in self._hidden:
             self._front.append(watched)
             QTimer.singleShot(0, self.interrupted.emit)
         return False
+
+    def _on_hidden(self) -> None:
+        """Interrupt if the remaining dock was closed, not only moved."""
+        if isalive(self) and (not isalive(self._frame) or self._frame.isHidden()):
+            self._closed = True
+            self.interrupted.emit()
 
     def interrupt(self, frame: QDockWidget) -> None:
         """Restore the layout for a dock that is being opened."""
@@ -315,6 +320,9 @@ class CanvasLayout(QObject):
         if window.isFullScreen() and not self._window_state & Qt.WindowState.WindowFullScreen:
             window.setWindowState(self._window_state)
         window.restoreState(self._state)
+        for one in window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            if one not in self._docks and not one.isHidden() and not one.isFloating() and _has_canvas(one):
+                place_next_to_canvas(window, one)
         if self._closed and isalive(frame):
             frame.hide()
         focus = self._focus
