@@ -13,6 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.color import scale_channels, to_lab
+from napari_melanoma.imaging.masks import bounding_box, grow_box
 from napari_melanoma.imaging.measurements import color_measurements, measure_lesion
 from napari_melanoma.imaging.registration import FeatureImage, register_features
 
@@ -462,10 +463,15 @@ def shift_border(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     from scipy import ndimage
 
     distance = max(MIN_SHIFT_PX, abs(share) * math.sqrt(4 * int(mask.sum()) / math.pi))
+    box = bounding_box(mask)
+    assert box is not None, "the caller shifts masks that are not empty"
+    view = grow_box(box, math.ceil(distance) + 1, (mask.shape[0], mask.shape[1])).slices
+    part, shifted = mask[view], mask.copy()
     if share > 0:
-        return np.asarray(ndimage.distance_transform_edt(~mask) <= distance)
-    inner = np.asarray(ndimage.distance_transform_edt(mask) > distance)
-    return inner if inner.any() else mask
+        shifted[view] = ndimage.distance_transform_edt(~part) <= distance
+        return shifted
+    shifted[view] = ndimage.distance_transform_edt(part) > distance
+    return shifted if shifted.any() else mask
 
 
 def _combine(value: float, groups: list[list[float]]) -> tuple[float, float]:
